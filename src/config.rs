@@ -1,0 +1,253 @@
+//! Every setting, in one struct whose doc comments are the help text and the docs page. A flag wins over the environment, that over
+//! `chatlake.toml` in the data directory, that over the default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Error, Result};
+
+/// The settings as a command line or the environment gives them. Every command takes `--data` and `--allow-upstream`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Given {
+    /// Data directory: catalogue, segments, vault key and chatlake.toml. Default: ./chatlake-data
+    #[arg(long, env = "CHATLAKE_DATA", value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// Private or plain-http vendor hosts that accounts may name, any port: an address, a network or a host. Repeatable; commas in the environment. Default: none
+    #[arg(long, env = "CHATLAKE_ALLOW_UPSTREAM", value_name = "CIDR_OR_HOST", value_delimiter = ',', global = true)]
+    pub allow_upstream: Vec<AllowUpstream>,
+    /// Log filter, for example info, debug or chatlake=trace. Default: info
+    #[arg(long, env = "CHATLAKE_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+    /// How log lines look. Default: human
+    #[arg(long, env = "CHATLAKE_LOG_FORMAT", value_name = "human|json", global = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The settings that only a server needs.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct GivenToServe {
+    /// Address to listen on. One that is not loopback needs --public-url with https, or with http and --insecure-http. Default: 127.0.0.1:8080
+    #[arg(long, env = "CHATLAKE_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The address people type, for example https://chatlake.example.com. Default: http on the listening address
+    #[arg(long, env = "CHATLAKE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<Url>,
+    /// Serve plain http to other machines. Passwords and data then travel readable
+    #[arg(long, env = "CHATLAKE_INSECURE_HTTP")]
+    pub insecure_http: bool,
+    /// Runs at once. Default: 4
+    #[arg(long, env = "CHATLAKE_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// Versions kept of a DataSet, besides the current one being always kept. Default: 10
+    #[arg(long, env = "CHATLAKE_KEEP_VERSIONS", value_name = "N")]
+    pub keep_versions: Option<u32>,
+    /// Days that an old version is kept. Default: 30
+    #[arg(long, env = "CHATLAKE_KEEP_DAYS", value_name = "DAYS")]
+    pub keep_days: Option<u32>,
+    /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
+    #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<ipnet::IpNet>,
+}
+
+/// What `chatlake.toml` may hold: the same names with underscores.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    public_url: Option<Url>,
+    insecure_http: Option<bool>,
+    #[serde(default)]
+    allow_upstream: Vec<String>,
+    workers: Option<usize>,
+    keep_versions: Option<u32>,
+    keep_days: Option<u32>,
+    #[serde(default)]
+    trusted_proxy: Vec<ipnet::IpNet>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    /// Scheme, host and port only.
+    pub public_url: Url,
+    pub insecure_http: bool,
+    pub allow_upstream: Vec<AllowUpstream>,
+    pub workers: usize,
+    pub keep_versions: u32,
+    pub keep_days: u32,
+    pub trusted_proxy: Vec<ipnet::IpNet>,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+/// A vendor host that may be private or plain http.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowUpstream {
+    Net(ipnet::IpNet),
+    /// Lower case, without a port.
+    Host(String),
+}
+
+impl FromStr for AllowUpstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let text = text.trim();
+        if let Ok(net) = text.parse() {
+            return Ok(Self::Net(net));
+        }
+        if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>() {
+            return Ok(Self::Net(address.into()));
+        }
+        match url::Host::parse(text) {
+            Ok(url::Host::Domain(host)) => Ok(Self::Host(host.to_ascii_lowercase())),
+            _ => Err(format!("{text} is neither an address, nor a network such as 10.0.0.0/8, nor a host name")),
+        }
+    }
+}
+
+impl Config {
+    /// The data directory that the flag or the environment names, or the default.
+    pub fn data_dir(given: &Given) -> PathBuf {
+        given.data.clone().unwrap_or_else(|| PathBuf::from("./chatlake-data"))
+    }
+
+    /// Merges flags and environment with `chatlake.toml` and the defaults, and checks that they go together.
+    pub fn resolve(given: &Given, serve: &GivenToServe) -> Result<Self> {
+        let data = Self::data_dir(given);
+        let file = read_file(&data.join("chatlake.toml"))?;
+        let listen = serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let insecure_http = serve.insecure_http || file.insecure_http.unwrap_or(false);
+        let named_url = serve.public_url.clone().or(file.public_url);
+        let public_url = match &named_url {
+            Some(url) => origin(url)?,
+            None => Url::parse(&format!("http://{listen}")).map_err(Error::internal)?,
+        };
+        if !listen.ip().is_loopback() {
+            let https = public_url.scheme() == "https";
+            if named_url.is_none() || !(https || insecure_http) {
+                return Err(Error::conflict(
+                    "plain_http",
+                    format!(
+                        "Listening on {listen} would serve passwords and data over plain http to other machines. Put a proxy with https in front and name it with --public-url https://..., or say --public-url http://... and --insecure-http."
+                    ),
+                ));
+            }
+        }
+        let mut allow_upstream = given.allow_upstream.clone();
+        if allow_upstream.is_empty() {
+            for text in &file.allow_upstream {
+                allow_upstream.push(text.parse().map_err(|why| Error::conflict("settings", format!("chatlake.toml: allow_upstream: {why}.")))?);
+            }
+        }
+        let workers = serve.workers.or(file.workers).unwrap_or(4);
+        if !(1..=64).contains(&workers) {
+            return Err(Error::conflict("settings", format!("--workers must be from 1 to 64, not {workers}.")));
+        }
+        let keep_versions = serve.keep_versions.or(file.keep_versions).unwrap_or(10);
+        if keep_versions == 0 {
+            return Err(Error::conflict("settings", "--keep-versions must be at least 1: the current version is always kept."));
+        }
+        Ok(Self {
+            data,
+            listen,
+            public_url,
+            insecure_http,
+            allow_upstream,
+            workers,
+            keep_versions,
+            keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
+            trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
+            log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log_format: given.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+
+    /// Whether people reach the product over https, so that cookies can be Secure.
+    pub fn https(&self) -> bool {
+        self.public_url.scheme() == "https"
+    }
+}
+
+fn read_file(path: &Path) -> Result<File> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|why| Error::conflict("settings", format!("{} cannot be read: {}", path.display(), why.message()))),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
+        Err(why) => Err(Error::conflict("settings", format!("{} cannot be read: {why}.", path.display()))),
+    }
+}
+
+fn origin(url: &Url) -> Result<Url> {
+    let plain = matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let bare = url.username().is_empty() && url.password().is_none();
+    if plain && bare {
+        return Ok(url.clone());
+    }
+    Err(Error::conflict("settings", "--public-url must be scheme, host and port only, for example https://chatlake.example.com."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(dir: &Path) -> Given {
+        Given { data: Some(dir.to_owned()), ..Given::default() }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("chatlake.toml"), "listen = \"127.0.0.1:9000\"\nworkers = 2\nallow_upstream = [\"10.0.0.0/8\", \"Vendor.Test\"]\n")
+            .unwrap();
+        let config = Config::resolve(&given(dir.path()), &GivenToServe { workers: Some(7), ..GivenToServe::default() }).unwrap();
+        assert_eq!((config.listen.port(), config.workers, config.keep_versions), (9000, 7, 10));
+        assert_eq!(config.allow_upstream, vec![AllowUpstream::Net("10.0.0.0/8".parse().unwrap()), AllowUpstream::Host("vendor.test".to_owned())]);
+        assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000/");
+    }
+
+    #[test]
+    fn plain_http_to_other_machines_is_refused_unless_said_in_so_many_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |url: Option<&str>, insecure| GivenToServe {
+            listen: Some("0.0.0.0:80".parse().unwrap()),
+            public_url: url.map(|u| u.parse().unwrap()),
+            insecure_http: insecure,
+            ..GivenToServe::default()
+        };
+        for (url, insecure, good) in [
+            (None, false, false),
+            (None, true, false),
+            (Some("http://chat.test"), false, false),
+            (Some("http://chat.test"), true, true),
+            (Some("https://chat.test"), false, true),
+            (Some("https://chat.test/path"), false, false),
+        ] {
+            assert_eq!(Config::resolve(&given(dir.path()), &open(url, insecure)).is_ok(), good, "{url:?} {insecure}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_chatlake_toml_does_not_know_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("chatlake.toml"), "worker = 2\n").unwrap();
+        let error = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err();
+        assert!(error.message().contains("worker"), "{error}");
+    }
+}

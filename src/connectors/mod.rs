@@ -1,0 +1,298 @@
+//! The connectors: what each vendor can be asked for, and how to pull it. Start at `livechat/reports.rs` for what there is and at
+//! `pull` for how it comes. This folder knows neither the database, nor the vault, nor runs.
+
+pub mod livechat;
+pub mod pull_error;
+pub mod report;
+pub mod upstream;
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::secret::Secret;
+pub use pull_error::PullError;
+use report::{Menu, Report};
+use upstream::Upstream;
+
+/// A vendor that can be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Connector {
+    LiveChat,
+}
+
+/// A field of a connector's credentials.
+#[derive(Debug)]
+pub struct CredentialField {
+    pub id: &'static str,
+    pub label: &'static str,
+    /// Sealed in the vault and never shown again.
+    pub secret: bool,
+    /// Shown below the field.
+    pub help: &'static str,
+}
+
+impl Connector {
+    pub const ALL: [Connector; 1] = [Connector::LiveChat];
+
+    pub fn id(self) -> &'static str {
+        match self {
+            Connector::LiveChat => "livechat",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Connector::LiveChat => "LiveChat",
+        }
+    }
+
+    /// Two letters of ours; not the vendor's logo.
+    pub fn monogram(self) -> &'static str {
+        match self {
+            Connector::LiveChat => "LC",
+        }
+    }
+
+    pub fn about(self) -> &'static str {
+        match self {
+            Connector::LiveChat => "Chats, messages, agents, groups and reports from a LiveChat workspace.",
+        }
+    }
+
+    /// The vendor's root, used unless an account names another one.
+    pub fn api_url(self) -> &'static str {
+        match self {
+            Connector::LiveChat => "https://api.livechatinc.com",
+        }
+    }
+
+    pub fn fields(self) -> &'static [CredentialField] {
+        match self {
+            Connector::LiveChat => livechat::FIELDS,
+        }
+    }
+
+    pub fn reports(self) -> &'static [Report] {
+        match self {
+            Connector::LiveChat => livechat::REPORTS,
+        }
+    }
+
+    pub fn report(self, id: &str) -> Option<&'static Report> {
+        self.reports().iter().find(|report| report.id == id)
+    }
+
+    pub fn parse(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|connector| connector.id() == id)
+    }
+}
+
+/// A closed range of days that a pull asks for: both days included, in the DataSet's zone. The unit of completeness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Window {
+    pub from: Date,
+    pub to: Date,
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.from == self.to { write!(f, "{}", self.from) } else { write!(f, "{} to {}", self.from, self.to) }
+    }
+}
+
+/// What the menus of the Details pane hold. A value that exists is valid: see `Menus::check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Menus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_days: Option<u32>,
+    /// A group's id; none is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// A login; none is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+}
+
+/// No report is asked for further back than this many days.
+pub const MOST_DAYS: u32 = 3_660;
+
+impl Menus {
+    /// Whether these values fit the report: field and sentence for each that does not. Days that are absent where the report takes
+    /// them become 7 and 1 (a week until yesterday); menus the report does not take must be absent.
+    pub fn check(mut self, report: &Report) -> Result<Self, Vec<(String, String)>> {
+        let mut wrong = Vec::new();
+        let given = [
+            (Menu::StartDays, self.start_days.is_some()),
+            (Menu::EndDays, self.end_days.is_some()),
+            (Menu::Group, self.group.is_some()),
+            (Menu::Login, self.login.is_some()),
+        ];
+        for (menu, given) in given {
+            if given && !report.takes(menu) {
+                wrong.push((menu.id().to_owned(), format!("{} does not take {}. Leave it out.", report.title, menu.label())));
+            }
+            let required = report.menus.iter().any(|m| m.menu == menu && m.required);
+            if required && !given && menu.kind() == "choice" {
+                wrong.push((menu.id().to_owned(), format!("{} needs a {}.", report.title, menu.label())));
+            }
+        }
+        if report.takes(Menu::StartDays) && wrong.is_empty() {
+            let start = *self.start_days.get_or_insert(7);
+            let end = *self.end_days.get_or_insert(1.min(start));
+            if start > MOST_DAYS {
+                wrong.push(("start_days".to_owned(), format!("Start Days must not be larger than {MOST_DAYS}, which is ten years.")));
+            } else if end > start {
+                wrong.push(("end_days".to_owned(), format!("End Days must not be larger than Start Days ({start}).")));
+            }
+        }
+        for (name, text) in [("group", &self.group), ("login", &self.login)] {
+            if text.as_ref().is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control)) {
+                wrong.push((name.to_owned(), "Choose one of the list, or leave it out for all.".to_owned()));
+            }
+        }
+        if wrong.is_empty() { Ok(self) } else { Err(wrong) }
+    }
+
+    /// The days that a run on `today` pulls; none for a report without days.
+    pub fn range(&self, today: Date) -> Option<Window> {
+        let back = |days: u32| today.saturating_sub(jiff::Span::new().days(i64::from(days)));
+        Some(Window { from: back(self.start_days?), to: back(self.end_days?) })
+    }
+}
+
+/// An account as a connector needs it: where to ask, and with what.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub connector: Connector,
+    /// The fields that are not secret, by id.
+    pub fields: BTreeMap<String, String>,
+    /// The secret fields, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The way out, with the account's pace.
+    pub upstream: Upstream,
+}
+
+/// A choice of a menu that is filled from the account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    pub value: String,
+    pub label: String,
+}
+
+/// What to pull: a set of reports over one source, read once.
+#[derive(Clone, Debug)]
+pub struct PullRequest {
+    /// All with the same `request` and `shape` family; not empty.
+    pub reports: Vec<&'static Report>,
+    pub menus: Menus,
+    /// The DataSet's zone, in which the windows are days.
+    pub zone: TimeZone,
+    /// In the order in which they are to be read; empty for a report without days (which then is one window of its own).
+    pub windows: Vec<Window>,
+    pub cancel: CancellationToken,
+}
+
+/// What comes out of a pull, in order. Everything of a window comes before its `WindowDone`.
+#[derive(Debug)]
+pub enum Pulled {
+    /// Rows of report number `report` of the request. Columns may be more than declared, and more than in the batch before:
+    /// within a pull they only grow. At most 8,192 rows or about 2 MiB.
+    Rows { report: usize, batch: RecordBatch },
+    /// What is being read just now.
+    Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },
+    /// A window is complete, for all reports of the request.
+    WindowDone { window: Option<usize>, tally: Tally },
+    /// The vendor tells the day on which it ends this API.
+    Sunset { day: String },
+}
+
+/// What was counted in a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub pages: u64,
+    pub calls: u64,
+    pub read: u64,
+    pub kept: u64,
+    pub duplicates: u64,
+    pub left_out: u64,
+    pub rejected: u64,
+    /// Cells whose value did not fit the column's type and went to `_misfit`, over all reports.
+    pub misfits: u64,
+    /// What the vendor said the window holds; none where it says nothing.
+    pub total: Option<u64>,
+    /// Time spent waiting for the pace or because the vendor asked, in milliseconds.
+    pub waited_ms: u64,
+}
+
+impl Tally {
+    /// Whether the vendor's own total was met; none where it tells none.
+    pub fn verified(&self) -> Option<bool> {
+        self.total.map(|total| total == self.kept)
+    }
+}
+
+/// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each. A report that answers in
+/// one piece (list, periods) has the whole range as its one window.
+pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
+    let Some(range) = range else { return Vec::new() };
+    if !matches!(report.shape, report::Shape::Archive { .. }) {
+        return vec![range];
+    }
+    let days = i64::from((range.to - range.from).get_days());
+    let step = if days < 31 { 1 } else { 7 };
+    let mut windows = Vec::new();
+    let mut from = range.from;
+    while from <= range.to {
+        let to = from.saturating_add(jiff::Span::new().days(step - 1)).min(range.to);
+        windows.push(Window { from, to });
+        let Ok(next) = to.tomorrow() else { break };
+        from = next;
+    }
+    windows
+}
+
+/// Proves the credentials with the cheapest call there is. The sentence says what was seen, for example "12 agents visible".
+pub async fn check(source: &Source) -> Result<String, PullError> {
+    match source.connector {
+        Connector::LiveChat => livechat::check(source).await,
+    }
+}
+
+/// What a menu offers, read from the account just now.
+pub async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullError> {
+    match source.connector {
+        Connector::LiveChat => livechat::choices(source, menu).await,
+    }
+}
+
+/// Pulls a set of reports, window by window, into `out`. Ends early with `Cancelled` when the token fires or nobody receives.
+pub async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
+    match source.connector {
+        Connector::LiveChat => livechat::pull(source, request, out).await,
+    }
+}
+
+/// The first rows of a report, for Load Preview: the newest ones, at most `most`, from as few calls as possible.
+#[derive(Debug)]
+pub struct Sample {
+    pub batch: RecordBatch,
+    /// What the vendor says the whole range holds; none where it says nothing.
+    pub total: Option<u64>,
+    pub calls: u64,
+}
+
+/// Reads the first rows of a report without keeping anything.
+pub async fn sample(source: &Source, report: &'static Report, menus: &Menus, zone: &TimeZone, range: Option<Window>, most: usize) -> Result<Sample, PullError> {
+    match source.connector {
+        Connector::LiveChat => livechat::sample(source, report, menus, zone, range, most).await,
+    }
+}

@@ -1,0 +1,94 @@
+//! Why a pull stopped, by what the puller does next.
+
+use std::time::Duration;
+
+use super::Window;
+
+/// Why a pull stopped. Nothing in it carries an address with a query, a vendor's body or a secret.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PullError {
+    /// Stop; the account needs new credentials.
+    Unauthorized,
+    /// The run is `waiting` until then; no attempt is used up. `None`: the vendor did not say how long.
+    RateLimited { wait: Option<Duration> },
+    /// Retry, later each time, up to the limit.
+    Unavailable(Cause),
+    /// Stop; the request itself is wrong. `said` is at most 200 characters, masked and escaped.
+    Refused { status: u16, said: String },
+    /// Stop; say where.
+    Malformed { at: Place, why: String },
+    /// Stop; never commit a part as the whole.
+    Incomplete { window: Window, have: u64, of: u64 },
+    /// Stop; the address is not one that may be dialled.
+    Forbidden { why: String },
+    /// A person stopped it, the lease was lost, or the server is stopping.
+    Cancelled,
+}
+
+/// Why a vendor could not be reached or did not answer properly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    NameNotFound,
+    ConnectionRefused,
+    ConnectTimeout,
+    FirstByteTimeout,
+    NoProgress,
+    TooSlow,
+    ConnectionCut,
+    Certificate,
+    /// The vendor's own trouble, by status.
+    Status(u16),
+}
+
+/// Where in a pull something was met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Below the vendor's root, without a query.
+    pub path: String,
+    /// From 1; 0 where there are no pages.
+    pub page: u64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.page {
+            0 => write!(f, "{}", self.path),
+            page => write!(f, "{}, page {page}", self.path),
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cause::NameNotFound => f.write_str("its name was not found"),
+            Cause::ConnectionRefused => f.write_str("it refused the connection"),
+            Cause::ConnectTimeout => f.write_str("it did not answer within 10 seconds"),
+            Cause::FirstByteTimeout => f.write_str("it accepted the request and then said nothing for 60 seconds"),
+            Cause::NoProgress => f.write_str("its answer stopped coming for 60 seconds"),
+            Cause::TooSlow => f.write_str("its answer took longer than 10 minutes"),
+            Cause::ConnectionCut => f.write_str("the connection broke in the middle of an answer"),
+            Cause::Certificate => f.write_str("its certificate is not good for that name"),
+            Cause::Status(status) => write!(f, "it answered with its own error {status}"),
+        }
+    }
+}
+
+impl std::fmt::Display for PullError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PullError::Unauthorized => f.write_str("the vendor did not accept the credentials"),
+            PullError::RateLimited { wait: Some(wait) } => write!(f, "the vendor asked to wait {} seconds", wait.as_secs()),
+            PullError::RateLimited { wait: None } => f.write_str("the vendor asked to wait"),
+            PullError::Unavailable(cause) => write!(f, "the vendor could not be read: {cause}"),
+            PullError::Refused { status, said } if said.is_empty() => write!(f, "the vendor refused the request with status {status}"),
+            PullError::Refused { status, said } => write!(f, "the vendor refused the request with status {status}: {said}"),
+            PullError::Malformed { at, why } => write!(f, "the answer of {at} cannot be read: {why}"),
+            PullError::Incomplete { window, have, of } => write!(f, "{window}: the vendor tells of {of} records and gave {have}"),
+            PullError::Forbidden { why } => f.write_str(why),
+            PullError::Cancelled => f.write_str("it was stopped"),
+        }
+    }
+}
+
+impl std::error::Error for PullError {}

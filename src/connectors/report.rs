@@ -1,0 +1,200 @@
+//! The Report type and its closed sets. A report is data: what does not fit is a new variant here, with its own test.
+
+use serde::{Deserialize, Serialize};
+
+/// A report's name for programs: its title in lower snake case. Stable for ever; it is in addresses, the catalogue and exports.
+pub type ReportId = &'static str;
+
+/// One thing a vendor can be asked for. Data only: every field is from a closed set.
+#[derive(Debug)]
+pub struct Report {
+    pub id: ReportId,
+    /// The name people know, exactly.
+    pub title: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// The vendor page a reviewer opens.
+    pub source: &'static str,
+    pub request: Request,
+    pub menus: &'static [MenuUse],
+    pub shape: Shape,
+    pub columns: &'static [Column],
+    /// The columns that tell one row from another. For a nested report the first one is the parent.
+    pub key: &'static [&'static str],
+    /// The column whose day belongs to the pulled window.
+    pub day: Option<&'static str>,
+    /// The default.
+    pub mode: UpdateMode,
+}
+
+/// Where a report is asked for: reports with equal requests, menus and windows share one reading of the vendor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Below the vendor's root, with a leading slash.
+    pub path: &'static str,
+}
+
+/// How an answer becomes rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One array, one row an element.
+    List,
+    /// A paged archive under `records` (for example `chats`), read window by window.
+    Archive { records: &'static str, rows: ArchiveRows },
+    /// An object keyed by period, one row a period.
+    Periods,
+}
+
+/// What is a row of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveRows {
+    /// One row a record.
+    Records,
+    /// One row an item of the record's list `list`, with the record's id, the item's position and the record's start.
+    Items { list: &'static str },
+}
+
+/// A menu of the Details pane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Menu {
+    StartDays,
+    EndDays,
+    Group,
+    Login,
+}
+
+/// A menu that a report takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MenuUse {
+    pub menu: Menu,
+    pub required: bool,
+}
+
+impl Menu {
+    pub const ALL: [Menu; 4] = [Menu::StartDays, Menu::EndDays, Menu::Group, Menu::Login];
+
+    pub fn id(self) -> &'static str {
+        match self {
+            Menu::StartDays => "start_days",
+            Menu::EndDays => "end_days",
+            Menu::Group => "group",
+            Menu::Login => "login",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Menu::StartDays => "Start Days",
+            Menu::EndDays => "End Days",
+            Menu::Group => "Group",
+            Menu::Login => "Login",
+        }
+    }
+
+    /// How its value is given: `days` (a whole number of days before today) or `choice` (one of `choices`).
+    pub fn kind(self) -> &'static str {
+        match self {
+            Menu::StartDays | Menu::EndDays => "days",
+            Menu::Group | Menu::Login => "choice",
+        }
+    }
+
+    pub fn parse(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|menu| menu.id() == id)
+    }
+}
+
+/// A column that a report declares. Declared columns never change type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The whole path of a nested value joined by `_`.
+    pub name: &'static str,
+    pub kind: ColumnKind,
+    pub meaning: &'static str,
+    pub from: From,
+}
+
+/// What a cell holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    Text,
+    /// 64 bits, signed.
+    Integer,
+    /// A 64-bit float in its shortest exact form.
+    Number,
+    Boolean,
+    /// A day without a zone.
+    Date,
+    /// A moment, milliseconds in UTC.
+    Timestamp,
+    /// JSON text, verbatim.
+    Json,
+}
+
+impl ColumnKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            ColumnKind::Text => "text",
+            ColumnKind::Integer => "integer",
+            ColumnKind::Number => "number",
+            ColumnKind::Boolean => "boolean",
+            ColumnKind::Date => "date",
+            ColumnKind::Timestamp => "timestamp",
+            ColumnKind::Json => "json",
+        }
+    }
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The value whose path, joined by `_`, is the column's name: `visitor_name` is both `{"visitor": {"name"}}` and the older
+    /// `{"visitor_name"}`.
+    Path,
+    /// As `Path`, an epoch in whole seconds that becomes a timestamp.
+    EpochSeconds,
+    /// How many items the list at this path holds.
+    Count(&'static str),
+    /// The field `.1` of each item of the list at `.0`, joined by ", ".
+    Joined(&'static str, &'static str),
+    /// The record's id, on a row made of one of its items.
+    ParentId,
+    /// The record's start, on a row made of one of its items.
+    ParentStart,
+    /// Which item of the record's list this row is, from 1.
+    Position,
+    /// The period as the vendor wrote it.
+    Period,
+    /// The start of the period.
+    PeriodStart,
+}
+
+/// How a run's rows meet the rows that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateMode {
+    Replace,
+}
+
+impl UpdateMode {
+    pub fn word(self) -> &'static str {
+        match self {
+            UpdateMode::Replace => "replace",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        (word == "replace").then_some(UpdateMode::Replace)
+    }
+}
+
+impl Report {
+    pub fn takes(&self, menu: Menu) -> bool {
+        self.menus.iter().any(|m| m.menu == menu)
+    }
+
+    pub fn column(&self, name: &str) -> Option<&'static Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+}

@@ -1,0 +1,119 @@
+//! The catalogue: everything but rows, in SQLite. One writer whose transactions begin IMMEDIATE, and a pool of readers that cannot
+//! write. Statements are fixed text in the portable subset of SQL and stand in the module of their noun, never here.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, Transaction};
+
+use crate::error::{Error, Result};
+
+/// The first SQLite without the WAL-reset race, which could lose committed writes.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The catalogue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Db {
+    /// Opens the catalogue at `path`, making it when it is not there, and brings it to this program's shape. Refuses a file that a
+    /// newer program has written, an older SQLite, and settings that do not hold.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::from_str("sqlite://")?
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("trusted_schema", "OFF")
+            .pragma("secure_delete", "ON")
+            .pragma("mmap_size", "0")
+            .pragma("cell_size_check", "ON");
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).min_connections(1).acquire_timeout(Duration::from_secs(30)).connect_with(options.clone()).await?;
+        assert_settings(&writer).await?;
+        MIGRATIONS.run(&writer).await.map_err(|why| match why {
+            sqlx::migrate::MigrateError::VersionMissing(number) => Error::conflict(
+                "newer_catalogue",
+                format!(
+                    "The catalogue was written by a newer Chatlake (it has migration {number}). Start that one, or restore the backup made before the upgrade."
+                ),
+            ),
+            other => Error::internal(other),
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(8)
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// The pool to read with. What it hands out cannot write.
+    pub fn read(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Begins a write. It holds the only write lock until it is committed or dropped, so it must not wait for anything but SQL.
+    pub async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Whether the catalogue can be read and written just now.
+    pub async fn ready(&self) -> Result<()> {
+        sqlx::query("SELECT COUNT(*) FROM users").execute(&self.readers).await?;
+        self.write().await?.rollback().await?;
+        Ok(())
+    }
+
+    /// Waits for running statements, writes the log back into the file and closes it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn assert_settings(pool: &SqlitePool) -> Result<()> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found < OLDEST_SQLITE {
+        return Err(Error::conflict(
+            "old_sqlite",
+            format!("This program was built with SQLite {version}; it needs 3.51.3 or newer, which cannot lose committed writes."),
+        ));
+    }
+    let wanted: [(&'static str, &str); 6] = [
+        ("PRAGMA journal_mode", "wal"),
+        ("PRAGMA synchronous", "2"),
+        ("PRAGMA foreign_keys", "1"),
+        ("PRAGMA trusted_schema", "0"),
+        ("PRAGMA secure_delete", "1"),
+        ("PRAGMA busy_timeout", "5000"),
+    ];
+    for (pragma, wanted) in wanted {
+        let row = sqlx::query(pragma).fetch_one(pool).await?;
+        let found = text_or_number(&row);
+        if found != wanted {
+            return Err(Error::conflict(
+                "catalogue_settings",
+                format!("The catalogue would not take its settings: {pragma} is {found}, not {wanted}. Is the data directory on a network file system?"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
+    use sqlx::Row;
+    row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap_or_default()
+}

@@ -1,0 +1,160 @@
+//! What can go wrong, without HTTP in it. An error has an outside (what people and programs read) and an inside (the cause,
+//! for the log alone). The inside has no `Display`, so it cannot leak by accident.
+
+use crate::clock::Millis;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of trouble it is, by what the caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nobody is signed in, or the token is not good.
+    Unauthenticated,
+    /// Signed in, but not allowed.
+    Forbidden,
+    /// No such thing, or none that this person may see.
+    NotFound,
+    /// The request cannot be read at all.
+    BadRequest,
+    /// What was given is understood and wrong.
+    Unprocessable,
+    /// It does not fit the present state.
+    Conflict,
+    /// Too often; try again at the moment that is told.
+    TooMany { until: Millis },
+    /// Not now; it may work later.
+    Unavailable,
+    /// Our own fault.
+    Internal,
+}
+
+/// The cause, for the log. Deliberately without `Display`.
+#[derive(Debug, Default)]
+pub struct Inside(pub Option<String>);
+
+/// One thing that went wrong.
+#[derive(Debug)]
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    kind: Kind,
+    code: &'static str,
+    message: String,
+    action: Option<String>,
+    fields: Vec<(String, String)>,
+    inside: Inside,
+}
+
+impl Error {
+    pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts { kind, code, message: message.into(), action: None, fields: Vec::new(), inside: Inside::default() }))
+    }
+
+    /// `what` as in "There is no such DataSet."; the same words for a thing that is missing and for one that is not shared.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Kind::NotFound, "not_found", format!("There is no such {what}, or it is not shared with you."))
+    }
+
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, "forbidden", message)
+    }
+
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, code, message)
+    }
+
+    /// One field is wrong: say what is wrong and what would be right.
+    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::fields(vec![(field.into(), message.into())])
+    }
+
+    /// Several fields are wrong; `fields` must not be empty. The first one is the one that programs are told.
+    pub fn fields(fields: Vec<(String, String)>) -> Self {
+        let message = fields.first().map(|(_, message)| message.clone()).unwrap_or_default();
+        let mut error = Self::new(Kind::Unprocessable, "wrong_value", message);
+        error.0.fields = fields;
+        error
+    }
+
+    /// Our own fault: people read a plain sentence, the log gets the cause.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        let mut error = Self::new(Kind::Internal, "internal", "Something went wrong here. It is written in the server's log under this request's id.");
+        error.0.inside = Inside(Some(cause.to_string()));
+        error
+    }
+
+    /// What the reader can do next.
+    #[must_use]
+    pub fn action(mut self, action: impl Into<String>) -> Self {
+        self.0.action = Some(action.into());
+        self
+    }
+
+    /// Adds the cause for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl std::fmt::Display) -> Self {
+        self.0.inside = Inside(Some(cause.to_string()));
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    pub fn next_step(&self) -> Option<&str> {
+        self.0.action.as_deref()
+    }
+
+    /// What is wrong with which field, in the order of the form.
+    pub fn field_errors(&self) -> &[(String, String)] {
+        &self.0.fields
+    }
+
+    pub fn inside(&self) -> &Inside {
+        &self.0.inside
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<sqlx::Error> for Error {
+    fn from(cause: sqlx::Error) -> Self {
+        let busy = cause.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "5" || code == "517");
+        let full = cause.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "13");
+        if full {
+            return Self::new(Kind::Unavailable, "storage_full", "The disk of the server is full, so nothing can be saved.")
+                .action("Free some space; nothing needs to be restarted.")
+                .because(cause);
+        }
+        if busy || matches!(cause, sqlx::Error::PoolTimedOut) {
+            return Self::new(Kind::Unavailable, "busy", "The server is busy just now.").action("Try again in a moment.").because(cause);
+        }
+        Self::internal(cause)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(cause: std::io::Error) -> Self {
+        if cause.kind() == std::io::ErrorKind::StorageFull {
+            return Self::new(Kind::Unavailable, "storage_full", "The disk of the server is full, so nothing can be saved.")
+                .action("Free some space; nothing needs to be restarted.")
+                .because(cause);
+        }
+        Self::internal(cause)
+    }
+}

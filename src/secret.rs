@@ -1,0 +1,50 @@
+//! The one type that holds a plaintext secret: it does not print, and it is wiped when dropped.
+
+use zeroize::Zeroizing;
+
+/// A plaintext credential. `Debug` and `Display` never show it; `reveal` is called where it is sealed, hashed or sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The plaintext. For the vault, the password hasher and `connectors/upstream.rs` only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(...)")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self::new(String::deserialize(from)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_does_not_print() {
+        #[derive(Debug)]
+        #[allow(dead_code)]
+        struct Holder {
+            key: Secret,
+        }
+        let shown = format!("{:?}", Holder { key: Secret::new("canary-4711") });
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
