@@ -186,11 +186,7 @@ impl Chat {
             queued_seconds: dice.one_in(4).then(|| dice.below(600)),
             tags: if dice.one_in(3) { (0..=dice.below(2)).map(|_| dice.pick(&TAGS)).collect() } else { Vec::new() },
             tickets: if dice.one_in(11) { (0..=dice.below(2)).map(|_| ticket(&mut dice)).collect() } else { Vec::new() },
-            files: if answered && dice.one_in(13) {
-                vec![format!("https://files.sandbox.test/{}/skjermbilde%20%231.png", outline.number)]
-            } else {
-                Vec::new()
-            },
+            files: if answered && dice.one_in(13) { vec![format!("https://files.sandbox.test/{}/skjermbilde%20%231.png", outline.number)] } else { Vec::new() },
             engagement: dice.pick(&["immediate_start", "immediate_start", "auto_invite", "manual_invite"]),
             agents,
             visitor,
@@ -213,7 +209,14 @@ impl Visitor {
         } else {
             format!("{}.{}", dice.pick(&["192.0.2", "198.51.100", "203.0.113"]), dice.below(256))
         };
-        Self { id: format!("S{number}.{:08x}", dice.throw() as u32), name, email, ip, place: &PLACES[dice.below(PLACES.len() as u64) as usize], user_agent: dice.pick(&USER_AGENTS) }
+        Self {
+            id: format!("S{number}.{:08x}", dice.throw() as u32),
+            name,
+            email,
+            ip,
+            place: &PLACES[dice.below(PLACES.len() as u64) as usize],
+            user_agent: dice.pick(&USER_AGENTS),
+        }
     }
 }
 
@@ -225,7 +228,9 @@ fn lines(dice: &mut Dice, outline: &Outline<'_>, agents: &[&'static Agent], seco
             let by = if at == 0 || agents.is_empty() || dice.below(5) < 2 { None } else { Some(agents[(at * agents.len() as u64 / count) as usize]) };
             let text = match (dice.below(24), by) {
                 (0..=1, _) => Cow::Borrowed(dice.pick(&ODD_LINES)),
-                (2, None) => Cow::Owned(format!("My order number is {}, placed on {:02}/{:02}.", dice.below(10_000_000), 1 + dice.below(12), 1 + dice.below(28))),
+                (2, None) => {
+                    Cow::Owned(format!("My order number is {}, placed on {:02}/{:02}.", dice.below(10_000_000), 1 + dice.below(12), 1 + dice.below(28)))
+                }
                 (2, Some(agent)) => Cow::Owned(format!("My name is {}, ticket #{}.", agent.name, dice.below(100_000))),
                 (_, None) => Cow::Borrowed(dice.pick(&VISITOR_LINES)),
                 (_, Some(_)) => Cow::Borrowed(dice.pick(&AGENT_LINES)),

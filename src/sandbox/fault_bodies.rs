@@ -73,9 +73,8 @@ pub fn endless() -> Body {
 pub fn gzip_bomb() -> Body {
     let blanks = vec![b' '; MEBIBYTE];
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    let mut flushed = |bytes: &[u8]| {
-        encoder.write_all(bytes).and_then(|()| encoder.flush()).map(|()| std::mem::take(encoder.get_mut())).map(Bytes::from).unwrap_or_default()
-    };
+    let mut flushed =
+        |bytes: &[u8]| encoder.write_all(bytes).and_then(|()| encoder.flush()).map(|()| std::mem::take(encoder.get_mut())).map(Bytes::from).unwrap_or_default();
     let begin = flushed(&blanks);
     let again = flushed(&blanks);
     let begin = stream::once(async { Ok::<_, io::Error>(begin) });

@@ -183,7 +183,8 @@ async fn agent(State(world): State<Arc<World>>, Path(login): Path<String>, reque
     let position = AGENTS.iter().position(|agent| agent.login == login).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Agent not found"))?;
     let agent = &AGENTS[position];
     let mut detail = serde_json::to_value(AgentJson::from(agent)).unwrap_or_default();
-    let groups: Vec<_> = GROUPS.iter().filter(|group| group.agents.is_some_and(|of| of.contains(&position))).map(|group| json!({"id": group.id, "name": group.name})).collect();
+    let groups: Vec<_> =
+        GROUPS.iter().filter(|group| group.agents.is_some_and(|of| of.contains(&position))).map(|group| json!({"id": group.id, "name": group.name})).collect();
     let more = json!({
         "login_status": agent.status, "daily_summary": position % 2, "job_title": agent.job_title,
         "notifications": {"new_visitor": 1, "incoming_chat": position % 2, "unassigned_tickets": 0},

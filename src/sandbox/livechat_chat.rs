@@ -243,8 +243,14 @@ impl<'a> MessageJson<'a> {
 /// Everything that happened: the messages, then files, then the end.
 fn events<'a>(chat: &'a Chat, messages: &[MessageJson<'a>], zone: &TimeZone) -> Vec<EventJson<'a>> {
     let mut events: Vec<_> = messages.iter().map(|message| EventJson { kind: "message", event_type: None, files: None, message: *message }).collect();
-    let at_end =
-        MessageJson { author_name: &chat.visitor.name, text: "", date: Written::at(chat.ended, zone), timestamp: chat.ended, user_type: "visitor", agent_id: None };
+    let at_end = MessageJson {
+        author_name: &chat.visitor.name,
+        text: "",
+        date: Written::at(chat.ended, zone),
+        timestamp: chat.ended,
+        user_type: "visitor",
+        agent_id: None,
+    };
     if !chat.files.is_empty() {
         events.push(EventJson { kind: "attachment", event_type: None, files: Some(&chat.files), message: at_end });
     }
