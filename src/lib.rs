@@ -13,3 +13,5 @@ pub mod error;
 pub mod ids;
 /// The one type that holds a plaintext secret.
 pub mod secret;
+/// Seals and opens bytes; the key ring.
+pub mod vault;
