@@ -1,10 +1,14 @@
 //! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
 //! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports.rs` (a report).
 
+/// People and programs that sign in, and what they may do.
+pub mod auth;
 /// The only reader of the system clock.
 pub mod clock;
 /// Every setting, in one struct.
 pub mod config;
+/// What each vendor can be asked for, and how to pull it.
+pub mod connectors;
 /// The catalogue: pools and migrations.
 pub mod db;
 /// What can go wrong: a sentence for people, a cause for the log.
@@ -15,3 +19,5 @@ pub mod ids;
 pub mod sandbox;
 /// The one type that holds a plaintext secret.
 pub mod secret;
+/// Seals and opens bytes; the key ring.
+pub mod vault;

@@ -1,0 +1,296 @@
+//! One-time links: the set-up link that makes the first admin, the one an admin makes for a new person, and the one that lets a
+//! person who is here already choose a new password. Only the hash of the code is kept.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::audit::{self, Deed};
+use super::passwords::{self, Hasher};
+use super::users::{self, User};
+use super::{Actor, Role, hash, random_text};
+use crate::clock::{Clock, Millis};
+use crate::db::Db;
+use crate::error::{Error, Kind, Result};
+use crate::ids::InviteId;
+use crate::secret::Secret;
+
+/// A link is good for this long.
+pub const GOOD_FOR: Millis = 7 * 24 * 60 * 60 * 1_000;
+
+/// What a link is for.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    pub id: InviteId,
+    /// None: the set-up link; who uses it types the email and becomes the first admin.
+    pub email: Option<String>,
+    pub name: Option<String>,
+    pub role: Role,
+    pub created_at: Millis,
+    pub expires_at: Millis,
+}
+
+impl Invite {
+    pub fn is_set_up(&self) -> bool {
+        self.email.is_none()
+    }
+}
+
+/// What the person behind a link types.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// Read for the set-up link alone.
+    pub email: String,
+    /// Read unless the person is here already.
+    pub name: String,
+    pub password: Secret,
+}
+
+/// A new set-up link for the console, in place of the ones before; none once there is a person.
+pub async fn setup_link(db: &Db, clock: &Clock) -> Result<Option<Secret>> {
+    let mut tx = db.write().await?;
+    if people(&mut tx).await? > 0 {
+        return Ok(None);
+    }
+    sqlx::query("DELETE FROM invites WHERE made_by IS NULL AND email IS NULL").execute(&mut *tx).await?;
+    let (_, code) = insert(&mut tx, clock, None, None, Role::Admin, None).await?;
+    tx.commit().await?;
+    Ok(Some(code))
+}
+
+/// Whether the first admin is still to be made.
+pub async fn is_set_up_open(db: &Db) -> Result<bool> {
+    Ok(users::count(db).await? == 0)
+}
+
+/// A link for a new person, in place of earlier ones for the same email. Its code is shown to the admin, once.
+pub async fn make(db: &Db, clock: &Clock, by: &Actor, email: &str, name: &str, role: Role) -> Result<(Invite, Secret)> {
+    users::admins_only(Some(by))?;
+    let (email, name) = users::identity(email, name).map_err(Error::fields)?;
+    if users::by_email(db, &email).await?.is_some() {
+        return Err(Error::field("email", "Somebody with this email is here already."));
+    }
+    insert_for(db, clock, by, &email, &name, role, "user.invite").await
+}
+
+/// A link with which a person who is here already chooses a new password.
+pub async fn readmit(db: &Db, clock: &Clock, by: &Actor, user: &User) -> Result<(Invite, Secret)> {
+    users::admins_only(Some(by))?;
+    if user.disabled_at.is_some() {
+        return Err(Error::conflict("disabled", format!("{} is disabled.", user.name)).action("Enable them first."));
+    }
+    insert_for(db, clock, by, &user.email, &user.name, user.role, "user.readmit").await
+}
+
+/// Links that nobody has used yet, newest first; without the set-up link.
+pub async fn list(db: &Db, clock: &Clock) -> Result<Vec<Invite>> {
+    let rows = sqlx::query("SELECT * FROM invites WHERE used_at IS NULL AND expires_at > $1 AND email IS NOT NULL ORDER BY created_at DESC, id DESC")
+        .bind(clock.now())
+        .fetch_all(db.read())
+        .await?;
+    rows.iter().map(invite).collect()
+}
+
+/// Ends a link that was not used.
+pub async fn withdraw(db: &Db, clock: &Clock, by: &Actor, id: &InviteId) -> Result<()> {
+    users::admins_only(Some(by))?;
+    let mut tx = db.write().await?;
+    let ended = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL").bind(id).bind(clock.now()).execute(&mut *tx).await?;
+    if ended.rows_affected() == 0 {
+        return Err(Error::not_found("link"));
+    }
+    let deed = Deed { actor: Some(&by.user), address: None, action: "user.withdraw_invite", object: Some(id.as_str()), result: "done" };
+    audit::record(&mut tx, clock, deed).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What this code is good for just now; none when it never was, was used or has ended.
+pub async fn look(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> {
+    let row = sqlx::query("SELECT * FROM invites WHERE code_hash = $1 AND used_at IS NULL AND expires_at > $2")
+        .bind(hash(code))
+        .bind(clock.now())
+        .fetch_optional(db.read())
+        .await?;
+    let Some(invite) = row.as_ref().map(invite).transpose()? else { return Ok(None) };
+    if invite.is_set_up() && !is_set_up_open(db).await? {
+        return Ok(None);
+    }
+    Ok(Some(invite))
+}
+
+/// Uses the link up: makes the person, or gives the one who is here the new password and ends their sessions. Of many who use one
+/// link at once, one gets in; the others find no link any more.
+pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: &Accept) -> Result<User> {
+    let Some(invite) = look(db, clock, code).await? else { return Err(no_link()) };
+    let here = match &invite.email {
+        Some(email) => users::by_email(db, email).await?,
+        None => None,
+    };
+    let typed_name = here.as_ref().map_or(given.name.as_str(), |user| user.name.as_str());
+    let identity = users::identity(invite.email.as_deref().unwrap_or(&given.email), typed_name);
+    let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
+    let (email, name) = identity.unwrap_or_default();
+    if let Err(why) = passwords::check(&given.password, &email, &name) {
+        wrong.push(("password".to_owned(), why));
+    }
+    if !wrong.is_empty() {
+        return Err(Error::fields(wrong));
+    }
+    let password = hasher.hash(&given.password).await?;
+    let mut tx = db.write().await?;
+    let used = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2")
+        .bind(&invite.id)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
+    if used.rows_affected() == 0 || (invite.is_set_up() && people(&mut tx).await? > 0) {
+        return Err(no_link());
+    }
+    let user = match here {
+        Some(user) => {
+            let disabled: Option<Millis> = sqlx::query_scalar("SELECT disabled_at FROM users WHERE id = $1").bind(&user.id).fetch_one(&mut *tx).await?;
+            if disabled.is_some() {
+                return Err(no_link());
+            }
+            users::replace_password(&mut tx, clock, &user.id, &password, None).await?;
+            user
+        }
+        None => users::insert(&mut tx, clock, &email, &name, invite.role, Some(&password)).await?,
+    };
+    let action = if invite.is_set_up() { "user.set_up" } else { "user.accept_invite" };
+    audit::record(&mut tx, clock, Deed { actor: Some(&user.id), address: None, action, object: Some(user.id.as_str()), result: "done" }).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+fn no_link() -> Error {
+    Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Ask an admin for a new one.")
+}
+
+async fn people(tx: &mut Transaction<'_, Sqlite>) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(&mut **tx).await?)
+}
+
+async fn insert_for(db: &Db, clock: &Clock, by: &Actor, email: &str, name: &str, role: Role, action: &'static str) -> Result<(Invite, Secret)> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE invites SET used_at = $2 WHERE email = $1 AND used_at IS NULL").bind(email).bind(clock.now()).execute(&mut *tx).await?;
+    let made = insert(&mut tx, clock, Some(email), Some(name), role, Some(by)).await?;
+    audit::record(&mut tx, clock, Deed { actor: Some(&by.user), address: None, action, object: Some(made.0.id.as_str()), result: "done" }).await?;
+    tx.commit().await?;
+    Ok(made)
+}
+
+async fn insert(
+    tx: &mut Transaction<'_, Sqlite>,
+    clock: &Clock,
+    email: Option<&str>,
+    name: Option<&str>,
+    role: Role,
+    by: Option<&Actor>,
+) -> Result<(Invite, Secret)> {
+    let code = random_text();
+    let now = clock.now();
+    let row = sqlx::query(
+        "INSERT INTO invites (id, code_hash, email, name, role, made_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *",
+    )
+    .bind(InviteId::new())
+    .bind(hash(code.reveal()))
+    .bind(email)
+    .bind(name)
+    .bind(role.word())
+    .bind(by.map(|actor| &actor.user))
+    .bind(now)
+    .bind(now + GOOD_FOR)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok((invite(&row)?, code))
+}
+
+fn invite(row: &SqliteRow) -> Result<Invite> {
+    let role: String = row.try_get("role")?;
+    Ok(Invite {
+        id: row.try_get("id")?,
+        email: row.try_get("email")?,
+        name: row.try_get("name")?,
+        role: Role::parse(&role).ok_or_else(|| Error::internal("a role that this program does not know"))?,
+        created_at: row.try_get("created_at")?,
+        expires_at: row.try_get("expires_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::test_house::{House, PASSWORD};
+
+    fn answer(email: &str) -> Accept {
+        Accept { email: email.to_owned(), name: "Olga Owner".to_owned(), password: Secret::new(PASSWORD) }
+    }
+
+    #[tokio::test]
+    async fn fifty_race_for_the_set_up_link_and_one_becomes_the_admin() {
+        let house = House::new().await;
+        let stale = setup_link(&house.db, &house.clock).await.unwrap().unwrap();
+        let code = setup_link(&house.db, &house.clock).await.unwrap().unwrap();
+        assert!(look(&house.db, &house.clock, stale.reveal()).await.unwrap().is_none(), "the link of an earlier start is dead");
+        assert!(look(&house.db, &house.clock, code.reveal()).await.unwrap().unwrap().is_set_up());
+        let mut race = tokio::task::JoinSet::new();
+        for n in 0..50 {
+            let (db, clock, hasher, code) = (house.db.clone(), house.clock.clone(), house.hasher.clone(), code.clone());
+            race.spawn(async move { accept(&db, &clock, &hasher, code.reveal(), &answer(&format!("person{n}@house.test"))).await });
+        }
+        let mut made = 0;
+        while let Some(done) = race.join_next().await {
+            match done.unwrap() {
+                Ok(user) => made += usize::from(user.role == Role::Admin),
+                Err(why) => assert_eq!(why.kind(), Kind::NotFound, "{why}"),
+            }
+        }
+        assert_eq!((made, users::count(&house.db).await.unwrap()), (1, 1));
+        assert!(look(&house.db, &house.clock, code.reveal()).await.unwrap().is_none());
+        assert!(setup_link(&house.db, &house.clock).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_set_up_link_is_dead_once_the_command_line_made_somebody() {
+        let house = House::new().await;
+        let code = setup_link(&house.db, &house.clock).await.unwrap().unwrap();
+        house.person("olga", Role::Admin).await;
+        assert!(look(&house.db, &house.clock, code.reveal()).await.unwrap().is_none());
+        assert_eq!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("x@house.test")).await.unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn an_admin_adds_a_person_whose_link_works_once_and_for_a_week() {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Admin).await;
+        let (_, first) = make(&house.db, &house.clock, &owner, "Carl@House.test", "Carl", Role::Editor).await.unwrap();
+        let (_, code) = make(&house.db, &house.clock, &owner, "carl@house.test", "Carl", Role::Editor).await.unwrap();
+        assert!(look(&house.db, &house.clock, first.reveal()).await.unwrap().is_none(), "a new link replaces the old one");
+        assert_eq!(list(&house.db, &house.clock).await.unwrap().len(), 1);
+        let weak = Accept { password: Secret::new("password1"), ..answer("ignored@house.test") };
+        assert_eq!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &weak).await.unwrap_err().field_errors()[0].0, "password");
+        let carl = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("ignored@house.test")).await.unwrap();
+        assert_eq!((carl.email.as_str(), carl.role), ("carl@house.test", Role::Editor));
+        assert!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("")).await.is_err());
+        assert_eq!(make(&house.db, &house.clock, &carl.actor(), "s@house.test", "S", Role::Admin).await.unwrap_err().kind(), Kind::Forbidden);
+        let (_, late) = make(&house.db, &house.clock, &owner, "late@house.test", "Late", Role::Viewer).await.unwrap();
+        house.clock.advance(GOOD_FOR);
+        assert!(look(&house.db, &house.clock, late.reveal()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_person_who_forgot_the_password_is_readmitted_by_link() {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Admin).await;
+        let carl = users::get(&house.db, &house.person("carl", Role::Editor).await.user).await.unwrap();
+        let (_, code) = readmit(&house.db, &house.clock, &owner, &carl).await.unwrap();
+        let given = Accept { email: "other@house.test".to_owned(), name: "Other".to_owned(), password: Secret::new("staple battery horse") };
+        let back = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.unwrap();
+        assert_eq!((back.id.clone(), back.name.as_str(), back.role), (carl.id.clone(), "carl", Role::Editor));
+        let (_, code) = readmit(&house.db, &house.clock, &owner, &back).await.unwrap();
+        users::disable(&house.db, &house.clock, &carl.id, Some(&owner)).await.unwrap();
+        assert!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.is_err(), "disabling ends the link");
+        let carl = users::get(&house.db, &carl.id).await.unwrap();
+        assert_eq!(readmit(&house.db, &house.clock, &owner, &carl).await.unwrap_err().code(), "disabled");
+    }
+}

@@ -1,0 +1,206 @@
+//! People and programs that sign in, and what they may do. Start at `sign_in.rs` for a person and at `tokens.rs` for a program; both
+//! end in an `Actor`, looked up anew for every request, so that a disabled person or a changed role counts at once.
+
+pub mod audit;
+pub mod invites;
+pub mod passwords;
+pub mod sessions;
+pub mod sign_in;
+pub mod throttle;
+pub mod tokens;
+pub mod users;
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::ids::{TokenId, UserId};
+use crate::secret::Secret;
+
+/// What a person is here for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything, also what others own.
+    Admin,
+    /// Own accounts and DataSets.
+    Editor,
+    /// Reads what is shared.
+    Viewer,
+}
+
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Editor => "editor",
+            Role::Viewer => "viewer",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::parse(word).ok_or_else(|| format!("{word} is not a role: use admin, editor or viewer"))
+    }
+}
+
+/// What a token is good for; each one includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// DataSets and their data.
+    Read,
+    /// And to run and cancel.
+    Run,
+    /// And to make, change and delete, and to see accounts (never their secrets).
+    Manage,
+}
+
+impl Scope {
+    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Read => "read",
+            Scope::Run => "run",
+            Scope::Manage => "manage",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.word() == word)
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::parse(word).ok_or_else(|| format!("{word} is not a scope: use read, run or manage"))
+    }
+}
+
+/// Who asks. Holds for one request.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub user: UserId,
+    pub name: String,
+    pub email: String,
+    pub role: Role,
+    /// None: a person in a browser or on the command line.
+    pub scope: Option<Scope>,
+    pub token: Option<TokenId>,
+}
+
+impl Actor {
+    fn reaches(&self, scope: Scope) -> bool {
+        self.scope.is_none_or(|has| has >= scope)
+    }
+
+    /// May make, change and delete what is the actor's own.
+    pub fn may_edit(&self) -> bool {
+        self.role != Role::Viewer && self.reaches(Scope::Manage)
+    }
+
+    /// May start and cancel runs.
+    pub fn may_run(&self) -> bool {
+        self.role != Role::Viewer && self.reaches(Scope::Run)
+    }
+
+    /// May look after what others own, and after people.
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin && self.reaches(Scope::Manage)
+    }
+
+    /// May see accounts (never their secrets).
+    pub fn sees_accounts(&self) -> bool {
+        self.role != Role::Viewer && self.reaches(Scope::Manage)
+    }
+}
+
+/// What something random is stored as: SHA-256 in hex. Enough for 128 bits or more of randomness; passwords go to `passwords`.
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 256 random bits as 43 characters of base64url.
+fn random_text() -> Secret {
+    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+    rand::rng().fill(&mut bytes[..]);
+    Secret::new(URL_SAFE_NO_PAD.encode(&*bytes))
+}
+
+/// The address as limits count it: an IPv6 client has a /64 to choose from, so that counts as one.
+fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_house {
+    //! A catalogue with an owner, a colleague and a stranger, and a clock that stands still.
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::db::Db;
+
+    pub struct House {
+        pub dir: tempfile::TempDir,
+        pub db: Db,
+        pub clock: Clock,
+        pub hasher: passwords::Hasher,
+    }
+
+    pub const NOON: i64 = 1_795_262_400_000;
+    pub const PASSWORD: &str = "correct horse battery";
+
+    impl House {
+        pub async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+            Self { dir, db, clock: Clock::stopped_at(NOON), hasher: passwords::Hasher::new(2) }
+        }
+
+        pub async fn person(&self, name: &str, role: Role) -> Actor {
+            let new = users::NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: Some(Secret::new(PASSWORD)) };
+            users::create(&self.db, &self.clock, &self.hasher, &new, None).await.unwrap().actor()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_role_and_a_scope_allow_together() {
+        let allowed = |role, scope| {
+            let actor = Actor { user: UserId::new(), name: String::new(), email: String::new(), role, scope, token: None };
+            (actor.may_run(), actor.may_edit(), actor.sees_accounts(), actor.is_admin())
+        };
+        let none = (false, false, false, false);
+        for scope in [None, Some(Scope::Read), Some(Scope::Run), Some(Scope::Manage)] {
+            assert_eq!(allowed(Role::Viewer, scope), none);
+        }
+        assert_eq!(allowed(Role::Editor, None), (true, true, true, false));
+        assert_eq!(allowed(Role::Editor, Some(Scope::Read)), none);
+        assert_eq!(allowed(Role::Editor, Some(Scope::Run)), (true, false, false, false));
+        assert_eq!(allowed(Role::Editor, Some(Scope::Manage)), (true, true, true, false));
+        assert_eq!(allowed(Role::Admin, Some(Scope::Run)), (true, false, false, false));
+        assert_eq!(allowed(Role::Admin, Some(Scope::Manage)), (true, true, true, true));
+        assert_eq!(allowed(Role::Admin, None), (true, true, true, true));
+    }
+}

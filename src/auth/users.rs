@@ -1,0 +1,342 @@
+//! People: made, listed, given a role, disabled. A change of role, password or state ends what rested on it in the same transaction.
+
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::audit::{self, Deed};
+use super::passwords::{self, Hasher};
+use super::{Actor, Role, sessions, tokens};
+use crate::clock::{Clock, Millis};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::ids::UserId;
+use crate::secret::Secret;
+
+/// A person as the catalogue knows them, without the password's hash.
+#[derive(Clone, Debug, Serialize)]
+pub struct User {
+    pub id: UserId,
+    /// Lower case.
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    pub disabled_at: Option<Millis>,
+    pub has_password: bool,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+}
+
+impl User {
+    /// This person in a browser or on the command line.
+    pub fn actor(&self) -> Actor {
+        Actor { user: self.id.clone(), name: self.name.clone(), email: self.email.clone(), role: self.role, scope: None, token: None }
+    }
+}
+
+/// A person to be made. Without a password only a one-time link lets them in.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    pub password: Option<Secret>,
+}
+
+/// Email and name as they are kept, or what is wrong with them by field.
+pub fn identity(email: &str, name: &str) -> std::result::Result<(String, String), Vec<(String, String)>> {
+    let email = email.trim().to_lowercase();
+    let name = name.trim();
+    let mut wrong = Vec::new();
+    let (local, host) = email.rsplit_once('@').unwrap_or_default();
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | ',' | ';');
+    if local.is_empty() || host.is_empty() || local.contains('@') || email.len() > 254 || email.chars().any(odd) {
+        wrong.push(("email".to_owned(), "Write an email address, such as ada@example.com.".to_owned()));
+    }
+    let length = name.chars().count();
+    if length == 0 || length > 100 || name.chars().any(char::is_control) {
+        wrong.push(("name".to_owned(), "Write a name of at most 100 characters.".to_owned()));
+    }
+    if wrong.is_empty() { Ok((email, name.to_owned())) } else { Err(wrong) }
+}
+
+/// Makes a person. `by` is the admin who does; none on the command line.
+pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: Option<&Actor>) -> Result<User> {
+    admins_only(by)?;
+    let identity = identity(&new.email, &new.name);
+    let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
+    if let Some(password) = &new.password
+        && let Err(why) = passwords::check(password, &new.email, &new.name)
+    {
+        wrong.push(("password".to_owned(), why));
+    }
+    let Ok((email, name)) = identity else { return Err(Error::fields(wrong)) };
+    if !wrong.is_empty() {
+        return Err(Error::fields(wrong));
+    }
+    let hash = match &new.password {
+        Some(password) => Some(hasher.hash(password).await?),
+        None => None,
+    };
+    let mut tx = db.write().await?;
+    let user = insert(&mut tx, clock, &email, &name, new.role, hash.as_deref()).await?;
+    let by = by.map(|actor| &actor.user);
+    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.create", object: Some(user.id.as_str()), result: "done" }).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Puts a checked person into the catalogue.
+pub(super) async fn insert(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, email: &str, name: &str, role: Role, hash: Option<&str>) -> Result<User> {
+    let row = sqlx::query(
+        "INSERT INTO users (id, email, name, role, password_hash, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) \
+         ON CONFLICT (email) DO NOTHING RETURNING *",
+    )
+    .bind(UserId::new())
+    .bind(email)
+    .bind(name)
+    .bind(role.word())
+    .bind(hash)
+    .bind(clock.now())
+    .fetch_optional(&mut **tx)
+    .await?;
+    match row {
+        Some(row) => user(&row),
+        None => Err(Error::field("email", "Somebody with this email is here already.")),
+    }
+}
+
+/// Everybody, by name.
+pub async fn list(db: &Db) -> Result<Vec<User>> {
+    let rows = sqlx::query("SELECT * FROM users ORDER BY LOWER(name), id").fetch_all(db.read()).await?;
+    rows.iter().map(user).collect()
+}
+
+pub async fn get(db: &Db, id: &UserId) -> Result<User> {
+    let row = sqlx::query("SELECT * FROM users WHERE id = $1").bind(id).fetch_optional(db.read()).await?;
+    row.as_ref().map(user).transpose()?.ok_or_else(|| Error::not_found("person"))
+}
+
+pub async fn by_email(db: &Db, email: &str) -> Result<Option<User>> {
+    let row = sqlx::query("SELECT * FROM users WHERE email = $1").bind(email.trim().to_lowercase()).fetch_optional(db.read()).await?;
+    row.as_ref().map(user).transpose()
+}
+
+/// How many people there are, disabled ones too.
+pub async fn count(db: &Db) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(db.read()).await?)
+}
+
+/// Who this is just now; none when unknown or disabled.
+pub async fn actor(db: &Db, id: &UserId) -> Result<Option<Actor>> {
+    let row = sqlx::query("SELECT * FROM users WHERE id = $1 AND disabled_at IS NULL").bind(id).fetch_optional(db.read()).await?;
+    Ok(row.as_ref().map(user).transpose()?.map(|user| user.actor()))
+}
+
+/// Gives a person a new password from the command line. Ends all their sessions and forgets their browsers.
+pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, password: &Secret) -> Result<()> {
+    let user = get(db, id).await?;
+    passwords::check(password, &user.email, &user.name).map_err(|why| Error::field("password", why))?;
+    let hash = hasher.hash(password).await?;
+    let mut tx = db.write().await?;
+    replace_password(&mut tx, clock, id, &hash, None).await?;
+    audit::record(&mut tx, clock, Deed { actor: None, address: None, action: "user.set_password", object: Some(id.as_str()), result: "done" }).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A person changes the own password, proving the current one. Ends all their sessions but `keep` (see `sessions::handle`), and
+/// revokes their tokens when they ask for it. The fields are `current_password` and `password`.
+pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, actor: &Actor, change: &ChangePassword<'_>) -> Result<()> {
+    if actor.scope.is_some() {
+        return Err(Error::forbidden("A token cannot change a password."));
+    }
+    let kept: Option<String> = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1").bind(&actor.user).fetch_one(db.read()).await?;
+    if !hasher.verify(kept.as_deref(), change.current).await?.fits {
+        let deed = Deed { actor: Some(&actor.user), address: None, action: "user.change_password", object: Some(actor.user.as_str()), result: "refused" };
+        audit::note(db, clock, deed).await?;
+        return Err(Error::field("current_password", "This is not your current password."));
+    }
+    passwords::check(change.new, &actor.email, &actor.name).map_err(|why| Error::field("password", why))?;
+    let hash = hasher.hash(change.new).await?;
+    let mut tx = db.write().await?;
+    replace_password(&mut tx, clock, &actor.user, &hash, change.keep).await?;
+    if change.revoke_tokens {
+        tokens::revoke_all(&mut tx, clock, &actor.user).await?;
+    }
+    let deed = Deed { actor: Some(&actor.user), address: None, action: "user.change_password", object: Some(actor.user.as_str()), result: "done" };
+    audit::record(&mut tx, clock, deed).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What a person gives to change the own password.
+#[derive(Clone, Copy, Debug)]
+pub struct ChangePassword<'a> {
+    pub current: &'a Secret,
+    pub new: &'a Secret,
+    /// The handle of the session it is done in: the only one that lives on.
+    pub keep: Option<&'a str>,
+    pub revoke_tokens: bool,
+}
+
+pub(super) async fn replace_password(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, id: &UserId, hash: &str, keep: Option<&str>) -> Result<()> {
+    sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1").bind(id).bind(hash).bind(clock.now()).execute(&mut **tx).await?;
+    sessions::end_all(tx, id, keep).await?;
+    sqlx::query("DELETE FROM devices WHERE user_id = $1").bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Shuts a person out at once, with all sessions and tokens. The last admin stays.
+pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<&Actor>) -> Result<()> {
+    admins_only(by)?;
+    get(db, id).await?;
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE users SET disabled_at = $2, updated_at = $2 WHERE id = $1 AND disabled_at IS NULL")
+        .bind(id)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
+    an_admin_is_left(&mut tx).await?;
+    sessions::end_all(&mut tx, id, None).await?;
+    sqlx::query("UPDATE invites SET used_at = $2 WHERE email = (SELECT email FROM users WHERE id = $1) AND used_at IS NULL")
+        .bind(id)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
+    let by = by.map(|actor| &actor.user);
+    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.disable", object: Some(id.as_str()), result: "done" }).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Lets a disabled person in again, with the password and the tokens they had.
+pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<&Actor>) -> Result<()> {
+    admins_only(by)?;
+    get(db, id).await?;
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE users SET disabled_at = NULL, updated_at = $2 WHERE id = $1").bind(id).bind(clock.now()).execute(&mut *tx).await?;
+    let by = by.map(|actor| &actor.user);
+    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.enable", object: Some(id.as_str()), result: "done" }).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Gives a person another role, from their next request on. Their sessions end, so that a new one belongs to the new role.
+pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Option<&Actor>) -> Result<()> {
+    admins_only(by)?;
+    let before = get(db, id).await?;
+    if before.role == role {
+        return Ok(());
+    }
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE users SET role = $2, updated_at = $3 WHERE id = $1").bind(id).bind(role.word()).bind(clock.now()).execute(&mut *tx).await?;
+    an_admin_is_left(&mut tx).await?;
+    sessions::end_all(&mut tx, id, None).await?;
+    let by = by.map(|actor| &actor.user);
+    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.set_role", object: Some(id.as_str()), result: "done" }).await?;
+    Ok(tx.commit().await?)
+}
+
+/// The command line has no actor and may do everything; a person must be an admin.
+pub(super) fn admins_only(by: Option<&Actor>) -> Result<()> {
+    match by {
+        Some(actor) if !actor.is_admin() || actor.scope.is_some() => Err(Error::forbidden("Only an admin who is signed in may look after people.")),
+        _ => Ok(()),
+    }
+}
+
+async fn an_admin_is_left(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+    let admins: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL").fetch_one(&mut **tx).await?;
+    if admins > 0 {
+        return Ok(());
+    }
+    Err(Error::conflict("last_admin", "This is the last admin: nobody could look after people any more.").action("Make somebody else an admin first."))
+}
+
+pub(super) fn user(row: &SqliteRow) -> Result<User> {
+    let role: String = row.try_get("role")?;
+    Ok(User {
+        id: row.try_get("id")?,
+        email: row.try_get("email")?,
+        name: row.try_get("name")?,
+        role: Role::parse(&role).ok_or_else(|| Error::internal("a role that this program does not know"))?,
+        disabled_at: row.try_get("disabled_at")?,
+        has_password: row.try_get::<Option<String>, _>("password_hash")?.is_some(),
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::test_house::{House, PASSWORD};
+    use crate::error::Kind;
+
+    fn change<'a>(current: &'a Secret, new: &'a Secret) -> ChangePassword<'a> {
+        ChangePassword { current, new, keep: None, revoke_tokens: false }
+    }
+
+    #[tokio::test]
+    async fn a_person_is_made_once_and_every_field_is_checked() {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Admin).await;
+        let new = |email: &str, name: &str, password: &str| NewUser {
+            email: email.to_owned(),
+            name: name.to_owned(),
+            role: Role::Viewer,
+            password: Some(Secret::new(password)),
+        };
+        let odd = create(&house.db, &house.clock, &house.hasher, &new("no-at", "\n", "password1"), Some(&owner)).await.unwrap_err();
+        assert_eq!(odd.field_errors().iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["email", "name", "password"]);
+        let twice = create(&house.db, &house.clock, &house.hasher, &new(" OLGA@House.Test ", "Other", PASSWORD), Some(&owner)).await.unwrap_err();
+        assert_eq!(twice.field_errors()[0].0, "email");
+        let stored: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(house.db.read()).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert_eq!(count(&house.db).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn only_admins_who_are_signed_in_look_after_people() {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Admin).await;
+        let colleague = house.person("carl", Role::Editor).await;
+        let script = Actor { scope: Some(crate::auth::Scope::Manage), ..owner.clone() };
+        for by in [&colleague, &script] {
+            assert_eq!(disable(&house.db, &house.clock, &owner.user, Some(by)).await.unwrap_err().kind(), Kind::Forbidden);
+            assert_eq!(set_role(&house.db, &house.clock, &colleague.user, Role::Admin, Some(by)).await.unwrap_err().kind(), Kind::Forbidden);
+        }
+        set_role(&house.db, &house.clock, &colleague.user, Role::Viewer, Some(&owner)).await.unwrap();
+        assert_eq!(actor(&house.db, &colleague.user).await.unwrap().unwrap().role, Role::Viewer);
+    }
+
+    #[tokio::test]
+    async fn a_disabled_person_is_nobody_until_enabled_and_the_last_admin_stays() {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Admin).await;
+        let colleague = house.person("carl", Role::Editor).await;
+        disable(&house.db, &house.clock, &colleague.user, Some(&owner)).await.unwrap();
+        assert!(actor(&house.db, &colleague.user).await.unwrap().is_none());
+        enable(&house.db, &house.clock, &colleague.user, Some(&owner)).await.unwrap();
+        assert!(actor(&house.db, &colleague.user).await.unwrap().is_some());
+        assert_eq!(disable(&house.db, &house.clock, &owner.user, Some(&owner)).await.unwrap_err().code(), "last_admin");
+        assert_eq!(set_role(&house.db, &house.clock, &owner.user, Role::Viewer, Some(&owner)).await.unwrap_err().code(), "last_admin");
+        assert!(actor(&house.db, &owner.user).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_own_password_is_changed_with_the_current_one_only() {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Admin).await;
+        let (good, wrong, common) = (Secret::new(PASSWORD), Secret::new("not my password"), Secret::new("password1"));
+        let next = Secret::new("staple battery horse");
+        let refused = change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&wrong, &next)).await.unwrap_err();
+        assert_eq!(refused.field_errors()[0].0, "current_password");
+        let refused = change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&good, &common)).await.unwrap_err();
+        assert_eq!(refused.field_errors()[0].0, "password");
+        change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&good, &next)).await.unwrap();
+        change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&next, &good)).await.unwrap();
+        set_password(&house.db, &house.clock, &house.hasher, &owner.user, &next).await.unwrap();
+        let trail = audit::list(&house.db, None, 10).await.unwrap();
+        let trail: Vec<_> = trail.iter().rev().map(|entry| (entry.action.as_str(), entry.result.as_str())).collect();
+        let change = "user.change_password";
+        assert_eq!(trail, [("user.create", "done"), (change, "refused"), (change, "done"), (change, "done"), ("user.set_password", "done")]);
+    }
+}
