@@ -5,6 +5,10 @@
 pub mod clock;
 /// Every setting, in one struct.
 pub mod config;
+/// What each vendor can be asked for, and how to pull it.
+pub mod connectors;
+/// DataSets: columns, segments, versions, preview and export.
+pub mod datasets;
 /// The catalogue: pools and migrations.
 pub mod db;
 /// What can go wrong: a sentence for people, a cause for the log.
