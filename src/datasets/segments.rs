@@ -205,15 +205,17 @@ impl Writer {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let done = self.write_rows(batch).await;
-        self.failed |= done.is_err();
-        done
-    }
-
-    async fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
         if self.failed {
             return Err(Error::internal("a segment was written to after an error"));
         }
+        // Also when this future is dropped half way: whether the batch is written is not known then.
+        self.failed = true;
+        self.write_rows(batch).await?;
+        self.failed = false;
+        Ok(())
+    }
+
+    async fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
         let came = columns::from_schema(batch.schema_ref())?;
         let fits = self.open.as_ref().is_some_and(|open| {
             open.bytes.load(Ordering::Relaxed) < self.segment_bytes && came.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))

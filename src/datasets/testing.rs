@@ -13,7 +13,7 @@ use crate::db::Db;
 use crate::ids::{DatasetId, RunId, UserId};
 
 pub struct World {
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub db: Db,
     pub clock: Clock,
     pub segments: Segments,
@@ -31,7 +31,7 @@ impl World {
         let clock = Clock::stopped_at(NOW);
         let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
         let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), Keep { versions: 3, days: 30 });
-        let mut world = Self { dir, db, clock, segments, versions, dataset: DatasetId::new() };
+        let mut world = Self { _dir: dir, db, clock, segments, versions, dataset: DatasetId::new() };
         world.dataset = world.new_dataset().await;
         world
     }
