@@ -20,20 +20,14 @@ pub struct Call {
     pub path: String,
     /// As it was sent; empty without one.
     pub query: String,
-    /// 0 when the connection was dropped instead.
+    /// 0 when it was not answered: the connection was dropped, or the client left before.
     pub status: u16,
 }
 
 impl Call {
-    /// A call that is not answered yet.
     pub(super) fn of(request: &Request, at: Millis) -> Self {
         let uri = request.uri();
         Self { at, method: request.method().to_string(), path: uri.path().to_owned(), query: uri.query().unwrap_or_default().to_owned(), status: 0 }
-    }
-
-    pub(super) fn answered(mut self, answer: &Response) -> Self {
-        self.status = if answer.extensions().get::<HangUp>().is_some() { 0 } else { answer.status().as_u16() };
-        self
     }
 
     /// The page that was asked for; 1 when none was.
@@ -47,6 +41,24 @@ impl Call {
     }
 }
 
+/// A call on its way. It is recorded when this goes, so a call that the client gave up on is not forgotten.
+pub struct Open<'a> {
+    calls: &'a Calls,
+    call: Call,
+}
+
+impl Open<'_> {
+    pub fn answered(mut self, answer: &Response) {
+        self.call.status = if answer.extensions().get::<HangUp>().is_some() { 0 } else { answer.status().as_u16() };
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.calls.record(self.call.clone());
+    }
+}
+
 #[derive(Default)]
 pub struct Calls(Mutex<Log>);
 
@@ -57,7 +69,11 @@ struct Log {
 }
 
 impl Calls {
-    pub fn record(&self, call: Call) {
+    pub fn open(&self, call: Call) -> Open<'_> {
+        Open { calls: self, call }
+    }
+
+    fn record(&self, call: Call) {
         let mut log = self.lock();
         if log.newest.len() == MOST {
             log.newest.pop_front();

@@ -68,6 +68,8 @@ pub enum Kind {
     HangUp,
 
     // Changes to the endpoint's own answer.
+    /// Not a byte of any answer comes for so long.
+    Late { ms: u64 },
     /// The body comes in pieces of so many bytes, so far apart.
     Drip { bytes: usize, every_ms: u64 },
     /// Nothing more comes after so many bytes; the connection stays.
@@ -125,6 +127,8 @@ pub enum Odd {
     DuplicateKey,
     /// A text with `\ud800` alone in it.
     LoneSurrogate,
+    /// A chat without an id.
+    NoId,
 }
 
 impl Fault {
@@ -230,6 +234,11 @@ impl Twist {
     }
 }
 
+/// How much later than it could the answer comes.
+pub fn lateness(struck: &[Kind]) -> Duration {
+    struck.iter().map(|kind| if let Kind::Late { ms } = kind { Duration::from_millis(*ms) } else { Duration::ZERO }).sum()
+}
+
 /// How many chats end after this answer.
 pub fn shift(struck: &[Kind]) -> u64 {
     struck.iter().map(|kind| if let Kind::Shift { chats } = kind { *chats } else { 0 }).sum()
@@ -320,6 +329,8 @@ impl Odd {
             Self::WrongType => r#""duration":"forty""#,
             Self::DuplicateKey => r#""duration":40,"duration":41"#,
             Self::LoneSurrogate => return bodies::replace_first(json, br#""text":""#, 0, br#""text":"\ud800 "#),
+            // Eight more letters of the id, a quote and a comma.
+            Self::NoId => return bodies::replace_first(json, br#""id":"SB"#, 10, b""),
         };
         let digits = bodies::digits_after(json, br#""duration":"#);
         bodies::replace_first(json, br#""duration":"#, digits, duration.as_bytes())

@@ -28,9 +28,9 @@ pub const API_KEY: &str = "sandbox-key";
 /// A Personal Access Token holds a colon, as the vendor's do.
 pub const ACCESS_TOKEN: &str = "dal:sandbox-token";
 
-pub const PAGE: u64 = 25;
+const PAGE: u64 = 25;
 /// Older chats of a query are out of reach.
-pub const MOST_PAGES: u64 = 1_000;
+const MOST_PAGES: u64 = 1_000;
 /// The longest range a period report takes.
 const MOST_DAYS: i32 = 3_700;
 
@@ -48,7 +48,7 @@ pub fn router(world: Arc<World>) -> Router {
 }
 
 /// An answer that is not 200.
-pub struct Refusal(StatusCode, String);
+struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {

@@ -137,11 +137,13 @@ impl Sandbox {
 /// What every call to a vendor's route goes through: the delay, the faults, and the record.
 async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
     let asked = Call::of(&request, inner.world.clock().now());
-    if !inner.delay.is_zero() {
-        tokio::time::sleep(inner.delay).await;
+    let (now, struck) = (asked.at, inner.faults.strike(&asked.path, asked.page()));
+    let open = inner.calls.open(asked);
+    let wait = inner.delay + faults::lateness(&struck);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
-    let struck = inner.faults.strike(&asked.path, asked.page());
-    let answer = match struck.iter().find_map(|kind| kind.instead(asked.at)) {
+    let answer = match struck.iter().find_map(|kind| kind.instead(now)) {
         Some(answer) => answer,
         None => {
             request.extensions_mut().insert(Twist::of(&struck));
@@ -155,7 +157,7 @@ async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next:
             answer
         }
     };
-    inner.calls.record(asked.answered(&answer));
+    open.answered(&answer);
     answer
 }
 

@@ -92,6 +92,20 @@ async fn connections_that_drop_stall_and_crawl() {
     assert!(tokio::time::timeout(Duration::from_millis(200), stalled.chunk()).await.is_err(), "more came");
 
     let begun = Instant::now();
+    assert_eq!(status_of(Kind::Late { ms: 100 }).await, 200);
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    let served = Served::start(sandbox(100, 10)).await;
+    served.sandbox.faults().add(Fault::new(Kind::Late { ms: 60_000 }));
+    assert!(served.request("/chats").timeout(Duration::from_millis(100)).send().await.is_err());
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while served.sandbox.calls_total() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("a call that the client gave up on is forgotten"));
+
+    let begun = Instant::now();
     let slow = text_of(Kind::Drip { bytes: 20_000, every_ms: 20 }).await;
     assert!(serde_json::from_str::<Value>(&slow).is_ok());
     assert!(begun.elapsed() >= Duration::from_millis(20 * (slow.len() as u64 / 20_000).saturating_sub(1)));
@@ -122,6 +136,9 @@ async fn records_and_pages_that_are_odd() {
         let parses = serde_json::from_str::<Value>(&page).is_ok();
         assert_eq!(parses, !matches!(odd, Odd::HugeFloat | Odd::LoneSurrogate), "{odd:?}");
     }
+    let nameless: Value = serde_json::from_str(&text_of(Kind::OddRecord { odd: Odd::NoId }).await).unwrap();
+    assert!(nameless["chats"][0].get("id").is_none() && nameless["chats"][0]["visitor_id"].is_string() | nameless["chats"][0]["visitor"]["id"].is_string());
+    assert!(nameless["chats"][1]["id"].is_string());
     let lying: Value = serde_json::from_str(&text_of(Kind::LyingTotal { by: 30 }).await).unwrap();
     assert_eq!((lying["total"].as_u64(), lying["pages"].as_u64()), (Some(130), Some(6)));
     let sunset = struck(Kind::Sunset { legacy: Some("2027-01-31".to_owned()), deprecation: None }).await.1.unwrap();
