@@ -1,6 +1,8 @@
 //! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
 //! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports.rs` (a report).
 
+/// Vendor accounts: credentials, who may use them, and whether they work.
+pub mod accounts;
 /// People and programs that sign in, and what they may do.
 pub mod auth;
 /// The only reader of the system clock.
