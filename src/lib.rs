@@ -2,6 +2,9 @@
 //! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports.rs` (a report).
 
 /// Users, passwords, sessions, tokens and roles; yields an `Actor`.
+/// Vendor accounts: credentials, who may use them, and whether they work.
+pub mod accounts;
+/// People and programs that sign in, and what they may do.
 pub mod auth;
 /// The only reader of the system clock.
 pub mod clock;

@@ -1,0 +1,215 @@
+//! Using an account: who may, opening its credentials, proving them, and reading the menus that the vendor fills. The puller calls
+//! `source` each time anew, so that a changed or deleted account counts at once.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::{Account, Accounts, NewAccount, account, credentials, is_visible};
+use crate::auth::Actor;
+use crate::clock::Millis;
+use crate::connectors::report::Menu;
+use crate::connectors::{self, Choice, Connector, PullError, Source};
+use crate::error::{Error, Kind, Result};
+use crate::ids::AccountId;
+
+/// What a menu offered is believed for this long.
+const MENU_FOR: Millis = 5 * 60 * 1_000;
+/// At most so many menus are remembered.
+const MOST_MENUS: usize = 200;
+/// Somebody waits in front of a page; the client itself would go on trying for minutes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the vendor said to the credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    pub ok: bool,
+    pub message: String,
+    pub checked_at: Millis,
+}
+
+impl Accounts {
+    /// The account, if this person may pull with it just now. Attaching it to a DataSet, testing, previewing and running ask here.
+    pub async fn usable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
+        let found = self.find(id).await?.filter(|account| actor.may_run() && is_visible(actor, account));
+        found.ok_or_else(|| Error::not_found("account"))
+    }
+
+    /// The account as a connector needs it. Errors: `account_missing`, `credential_damaged`, `address_refused`; none of them sends
+    /// anything, and there is no other account to fall back to.
+    pub async fn source(&self, id: &AccountId) -> Result<Source> {
+        let row = sqlx::query(super::SELECT).bind(id).fetch_optional(self.db.read()).await?;
+        let Some(row) = row else {
+            return Err(Error::conflict("account_missing", "The account of this DataSet was deleted.").action("Choose another account under Settings."));
+        };
+        let (account, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
+        let secrets = match credentials::open(&self.vault, &account, &sealed) {
+            Ok(secrets) => secrets,
+            Err(damaged) => {
+                self.write_health(id, Some("failing"), damaged.message(), 0).await?;
+                return Err(damaged);
+            }
+        };
+        let upstream = self
+            .upstreams
+            .for_account(id.as_str(), account.connector, account.api_url.as_deref(), account.requests_per_minute)
+            .map_err(|why| vendor_error(account.connector, &why))?;
+        Ok(Source { connector: account.connector, fields: account.fields, secrets, upstream })
+    }
+
+    /// Asks the vendor whether the stored credentials are good, and keeps the answer as the account's health.
+    pub async fn check(&self, actor: &Actor, id: &AccountId) -> Result<Checked> {
+        let account = self.get(actor, id).await?;
+        if !actor.may_edit() {
+            return Err(Error::forbidden("You may see this account, not test it."));
+        }
+        let asked = match self.source(id).await {
+            Ok(source) => within(connectors::check(&source)).await,
+            Err(why) if why.kind() == Kind::Internal || why.code() == "account_missing" => return Err(why),
+            Err(why) => return Ok(Checked { ok: false, message: why.message().to_owned(), checked_at: self.clock.now() }),
+        };
+        let checked_at = self.clock.now();
+        let (ok, message) = match asked {
+            Ok(Ok(message)) => {
+                self.record_health(id, Ok(&message)).await?;
+                (true, message)
+            }
+            Ok(Err(why)) => {
+                self.record_health(id, Err(&why)).await?;
+                (false, vendor_error(account.connector, &why).message().to_owned())
+            }
+            Err(Slow) => {
+                let message = slow(account.connector).message().to_owned();
+                self.write_health(id, None, &message, 0).await?;
+                (false, message)
+            }
+        };
+        Ok(Checked { ok, message, checked_at })
+    }
+
+    /// What a menu of this account offers, at most five minutes old.
+    pub async fn choices(&self, actor: &Actor, id: &AccountId, menu: Menu) -> Result<Vec<Choice>> {
+        let account = self.usable(actor, id).await?;
+        if menu.kind() != "choice" {
+            return Err(Error::field("menu", format!("{} is a number of days; there is nothing to choose from.", menu.label())));
+        }
+        let key = (id.clone(), menu);
+        let fresh = |at: Millis| at + MENU_FOR > self.clock.now();
+        if let Some((at, known)) = self.menus.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+            && fresh(*at)
+        {
+            return Ok(known.clone());
+        }
+        let source = self.source(id).await?;
+        let read = match within(connectors::choices(&source, menu)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(why)) => {
+                if matches!(why, PullError::Unauthorized) {
+                    self.record_health(id, Err(&why)).await?;
+                }
+                return Err(vendor_error(account.connector, &why));
+            }
+            Err(Slow) => return Err(slow(account.connector)),
+        };
+        let mut menus = self.menus.lock().unwrap_or_else(PoisonError::into_inner);
+        if menus.len() >= MOST_MENUS {
+            menus.retain(|_, (at, _)| fresh(*at));
+        }
+        if menus.len() >= MOST_MENUS {
+            menus.clear();
+        }
+        menus.insert(key, (self.clock.now(), read.clone()));
+        Ok(read)
+    }
+
+    /// Asks the vendor about credentials that are not saved yet, and says what it saw. All fields are checked first.
+    pub async fn try_credentials(&self, actor: &Actor, new: &NewAccount) -> Result<String> {
+        let checked = self.checked(actor, new)?;
+        let refused = |why: PullError| match why {
+            PullError::Unauthorized => {
+                let secret = new.connector.fields().iter().rev().find(|field| field.secret);
+                let said = format!("{} did not accept these credentials.", new.connector.title());
+                Error::field(secret.map_or("credentials", |field| field.id), said)
+            }
+            why => vendor_error(new.connector, &why),
+        };
+        let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute).map_err(refused)?;
+        let source = Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, upstream };
+        match within(connectors::check(&source)).await {
+            Ok(asked) => asked.map_err(refused),
+            Err(Slow) => Err(slow(new.connector)),
+        }
+    }
+
+    /// Keeps what a use of the account told about its credentials. Trouble on the vendor's side says nothing about them: it is
+    /// noted and leaves them as good or bad as they were.
+    pub async fn record_health(&self, id: &AccountId, seen: std::result::Result<&str, &PullError>) -> Result<()> {
+        match seen {
+            Ok(message) => self.write_health(id, Some("valid"), message, 0).await,
+            Err(PullError::Cancelled) => Ok(()),
+            Err(why) => {
+                let Some(account) = self.find(id).await? else { return Ok(()) };
+                let message = vendor_error(account.connector, why);
+                let health = matches!(why, PullError::Unauthorized | PullError::Forbidden { .. }).then_some("failing");
+                self.write_health(id, health, message.message(), i64::from(*why == PullError::Unauthorized)).await
+            }
+        }
+    }
+
+    /// `health` none keeps it. `refusals` is added to the count in a row, which a good use resets.
+    async fn write_health(&self, id: &AccountId, health: Option<&str>, message: &str, refusals: i64) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "UPDATE accounts SET health = COALESCE($2, health), health_message = $3, checked_at = $4, \
+             auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END WHERE id = $1",
+        )
+        .bind(id)
+        .bind(health)
+        .bind(message)
+        .bind(self.clock.now())
+        .bind(refusals)
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    pub(super) fn forget_menus(&self, id: &AccountId) {
+        self.menus.lock().unwrap_or_else(PoisonError::into_inner).retain(|(account, _), _| account != id);
+    }
+}
+
+struct Slow;
+
+async fn within<T>(asking: impl Future<Output = T>) -> std::result::Result<T, Slow> {
+    tokio::time::timeout(PATIENCE, asking).await.map_err(|_| Slow)
+}
+
+fn slow(connector: Connector) -> Error {
+    Error::new(Kind::Unavailable, "vendor_unavailable", format!("{} did not answer within {} seconds.", connector.title(), PATIENCE.as_secs()))
+        .action("Try again in a moment.")
+}
+
+/// Why a vendor could not be asked, for whoever waits in front of a page or a program. Carries no address and no vendor's text but
+/// what `PullError` holds masked.
+pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
+    let title = connector.title();
+    let said = why.to_string();
+    let mut sentence: String = said.chars().take(1).flat_map(char::to_uppercase).collect();
+    sentence.extend(said.chars().skip(1));
+    sentence.push('.');
+    match why {
+        PullError::Unauthorized => {
+            Error::conflict("credentials_refused", format!("{title} did not accept the credentials.")).action("Enter them again under Accounts.")
+        }
+        PullError::RateLimited { .. } => {
+            Error::new(Kind::Unavailable, "vendor_limit", format!("{title} asks to wait: too many calls just now.")).action("Try again in a minute.")
+        }
+        PullError::Unavailable(_) => Error::new(Kind::Unavailable, "vendor_unavailable", sentence).action("Try again in a moment."),
+        PullError::Refused { .. } => Error::conflict("vendor_refused", sentence),
+        PullError::Malformed { .. } | PullError::Incomplete { .. } => Error::new(Kind::Unavailable, "vendor_malformed", sentence),
+        PullError::Forbidden { why } => Error::conflict("address_refused", why.clone()).action("An admin can change the API address of the account."),
+        PullError::Cancelled => Error::new(Kind::Unavailable, "cancelled", "It was stopped."),
+    }
+}

@@ -1,0 +1,419 @@
+//! Accounts: credentials for one vendor workspace each. This file is the noun: list, make, change, share, delete. How credentials are
+//! read from a form and sealed is in `credentials.rs`; how they are used is in `check.rs`, where the puller starts reading.
+
+pub mod check;
+mod credentials;
+pub mod keys;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+
+use crate::auth::audit::{self, Deed};
+use crate::auth::{Actor, Role};
+use crate::clock::{Clock, Millis};
+use crate::connectors::report::Menu;
+use crate::connectors::upstream::{Upstreams, check_address};
+use crate::connectors::{Choice, Connector};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::ids::{AccountId, DatasetId, UserId};
+use crate::secret::Secret;
+use crate::vault::Vault;
+pub use check::{Checked, vendor_error};
+
+/// Calls a minute when nothing else is said, and the most that may be said.
+pub const DEFAULT_PER_MINUTE: u32 = 180;
+pub const MOST_PER_MINUTE: u32 = 60_000;
+
+/// What is known of an account's credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Not tried yet.
+    Unknown,
+    /// The vendor accepted them when they were last used.
+    Valid,
+    /// Somebody must enter them again.
+    Failing,
+}
+
+impl Health {
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Valid => "valid",
+            Health::Failing => "failing",
+        }
+    }
+}
+
+/// An account, without its secrets.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub id: AccountId,
+    pub owner_id: UserId,
+    pub owner_name: String,
+    pub connector: Connector,
+    pub name: String,
+    /// The fields that are not secret, by id.
+    pub fields: BTreeMap<String, String>,
+    /// When the secrets were set: all that is told of them.
+    pub sealed_at: Millis,
+    /// None: the vendor's own.
+    pub api_url: Option<String>,
+    pub requests_per_minute: u32,
+    /// IANA name.
+    pub time_zone: String,
+    /// Other editors may use it for DataSets of theirs.
+    pub shared: bool,
+    pub health: Health,
+    pub health_message: String,
+    pub checked_at: Option<Millis>,
+    pub dataset_count: i64,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+}
+
+/// An account to be made.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    pub connector: Connector,
+    pub name: String,
+    /// By the id of the field, secret or not.
+    pub credentials: BTreeMap<String, Secret>,
+    pub api_url: Option<String>,
+    /// None: 180.
+    pub requests_per_minute: Option<i64>,
+    /// None: UTC.
+    pub time_zone: Option<String>,
+}
+
+/// What is to change; none stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeAccount {
+    pub name: Option<String>,
+    /// An absent or empty value keeps what is there.
+    pub credentials: BTreeMap<String, Secret>,
+    /// `Some(None)`: back to the vendor's own.
+    pub api_url: Option<Option<String>>,
+    pub requests_per_minute: Option<i64>,
+    pub time_zone: Option<String>,
+    pub shared: Option<bool>,
+}
+
+/// What was read from a menu of an account, and when.
+type Menus = HashMap<(AccountId, Menu), (Millis, Vec<Choice>)>;
+
+/// The accounts. Cheap to clone.
+#[derive(Clone)]
+pub struct Accounts {
+    db: Db,
+    vault: Vault,
+    clock: Clock,
+    upstreams: Upstreams,
+    menus: Arc<Mutex<Menus>>,
+}
+
+const SELECT: &str = "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
+     FROM accounts a JOIN users u ON u.id = a.owner_id WHERE a.id = $1";
+
+impl Accounts {
+    pub fn new(db: Db, vault: Vault, clock: Clock, upstreams: Upstreams) -> Self {
+        Self { db, vault, clock, upstreams, menus: Arc::default() }
+    }
+
+    /// The accounts that this person sees, by name: the own ones, the shared ones, and all for an admin.
+    pub async fn list(&self, actor: &Actor) -> Result<Vec<Account>> {
+        if !actor.sees_accounts() {
+            return Err(Error::forbidden("Accounts are not for viewers, and a token needs the scope manage to see them."));
+        }
+        let rows = sqlx::query(
+            "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
+             FROM accounts a JOIN users u ON u.id = a.owner_id WHERE a.owner_id = $1 OR a.shared = 1 OR $2 = 1 ORDER BY LOWER(a.name), a.id",
+        )
+        .bind(&actor.user)
+        .bind(i64::from(actor.is_admin()))
+        .fetch_all(self.db.read())
+        .await?;
+        rows.iter().map(account).collect()
+    }
+
+    /// One account that this person sees.
+    pub async fn get(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
+        let found = self.find(id).await?.filter(|account| actor.sees_accounts() && is_visible(actor, account));
+        found.ok_or_else(|| Error::not_found("account"))
+    }
+
+    /// Seals the credentials and keeps the account. Nothing is sent to the vendor: see `try_credentials` and `check`.
+    pub async fn create(&self, actor: &Actor, new: &NewAccount) -> Result<Account> {
+        let checked = self.checked(actor, new)?;
+        let id = AccountId::new();
+        let sealed = credentials::seal(&self.vault, &id, new.connector, checked.api_url.as_deref(), &checked.secrets)?;
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "INSERT INTO accounts (id, owner_id, connector, name, fields, sealed, sealed_at, api_url, requests_per_minute, time_zone, shared, health, \
+             health_message, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 'unknown', $11, $7, $7)",
+        )
+        .bind(&id)
+        .bind(&actor.user)
+        .bind(new.connector.id())
+        .bind(&checked.name)
+        .bind(serde_json::to_string(&checked.fields).map_err(Error::internal)?)
+        .bind(sealed)
+        .bind(now)
+        .bind(&checked.api_url)
+        .bind(i64::from(checked.requests_per_minute))
+        .bind(&checked.time_zone)
+        .bind(NOT_CHECKED)
+        .execute(&mut *tx)
+        .await?;
+        let made = self.record(&mut tx, actor, "account.create", &id).await?;
+        tx.commit().await?;
+        made.ok_or_else(|| Error::not_found("account"))
+    }
+
+    /// Changes an account of one's own, or anybody's for an admin. Another API address needs an admin and every secret again: a
+    /// stored secret never goes to a host it was not entered for.
+    pub async fn update(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Account> {
+        self.editable(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        let row = sqlx::query(SELECT).bind(id).fetch_optional(&mut *tx).await?.ok_or_else(|| Error::not_found("account"))?;
+        let (mut account, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
+        let mut wrong = Vec::new();
+        let moved = match &change.api_url {
+            Some(given) => self.moved(actor, &mut account, given.as_deref(), &mut wrong)?,
+            None => false,
+        };
+        take(&mut account.name, change.name.as_deref().map(name), "name", &mut wrong);
+        take(&mut account.time_zone, change.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
+        take(&mut account.requests_per_minute, change.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
+        let given = credentials::changed(account.connector, &change.credentials, moved, &mut wrong);
+        if !wrong.is_empty() {
+            return Err(Error::fields(wrong));
+        }
+        let new_fields = given.fields.iter().any(|(field, value)| account.fields.get(field) != Some(value));
+        account.fields.extend(given.fields);
+        let now = self.clock.now();
+        let new_secrets = !given.secrets.is_empty();
+        if new_secrets {
+            let secrets = credentials::merge(&self.vault, &account, &sealed, given.secrets)?;
+            let sealed = credentials::seal(&self.vault, id, account.connector, account.api_url.as_deref(), &secrets)?;
+            sqlx::query("UPDATE accounts SET sealed = $2, sealed_at = $3 WHERE id = $1").bind(id).bind(sealed).bind(now).execute(&mut *tx).await?;
+        }
+        if new_secrets || new_fields {
+            sqlx::query("UPDATE accounts SET health = 'unknown', health_message = $2, checked_at = NULL, auth_failures = 0 WHERE id = $1")
+                .bind(id)
+                .bind(NOT_CHECKED)
+                .execute(&mut *tx)
+                .await?;
+        }
+        sqlx::query(
+            "UPDATE accounts SET name = $2, fields = $3, api_url = $4, requests_per_minute = $5, time_zone = $6, shared = $7, updated_at = $8 WHERE id = $1",
+        )
+        .bind(id)
+        .bind(&account.name)
+        .bind(serde_json::to_string(&account.fields).map_err(Error::internal)?)
+        .bind(&account.api_url)
+        .bind(i64::from(account.requests_per_minute))
+        .bind(&account.time_zone)
+        .bind(i64::from(change.shared.unwrap_or(account.shared)))
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        let changed = self.record(&mut tx, actor, "account.update", id).await?;
+        tx.commit().await?;
+        self.forget_menus(id);
+        changed.ok_or_else(|| Error::not_found("account"))
+    }
+
+    /// Deletes an account with its credentials and tells the names of the DataSets that stop updating; their rows stay.
+    pub async fn delete(&self, actor: &Actor, id: &AccountId) -> Result<Vec<String>> {
+        self.editable(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        let stopped = datasets_of(&mut tx, actor, id).await?;
+        sqlx::query("UPDATE datasets SET account_id = NULL, next_run_at = NULL, updated_at = $2 WHERE account_id = $1")
+            .bind(id)
+            .bind(self.clock.now())
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        self.record(&mut tx, actor, "account.delete", id).await?;
+        tx.commit().await?;
+        self.forget_menus(id);
+        self.upstreams.forget(id.as_str());
+        Ok(stopped.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// The DataSets that this account feeds, by name. Those that this person may not see are told by their owner alone.
+    pub async fn datasets_of(&self, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
+        self.get(actor, id).await?;
+        let mut reading = self.db.read().acquire().await?;
+        datasets_of(&mut reading, actor, id).await
+    }
+
+    async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
+        sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account).transpose()
+    }
+
+    async fn editable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
+        let account = self.get(actor, id).await?;
+        if actor.may_edit() && (account.owner_id == actor.user || actor.is_admin()) {
+            return Ok(account);
+        }
+        Err(Error::forbidden(format!("This account belongs to {}; you may use it, not change it.", account.owner_name)))
+    }
+
+    /// Everything about a new account but the vendor's opinion, with every wrong field at once.
+    fn checked(&self, actor: &Actor, new: &NewAccount) -> Result<CheckedAccount> {
+        if !actor.may_edit() {
+            return Err(Error::forbidden("Only editors and admins may make accounts."));
+        }
+        let mut wrong = Vec::new();
+        let mut checked = CheckedAccount { requests_per_minute: DEFAULT_PER_MINUTE, time_zone: "UTC".to_owned(), ..CheckedAccount::default() };
+        take(&mut checked.name, Some(name(&new.name)), "name", &mut wrong);
+        let given = credentials::complete(new.connector, &new.credentials, &mut wrong);
+        (checked.fields, checked.secrets) = (given.fields, given.secrets);
+        checked.api_url = self.api_url(actor, new.connector, None, new.api_url.as_deref(), &mut wrong)?;
+        take(&mut checked.requests_per_minute, new.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
+        take(&mut checked.time_zone, new.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
+        if wrong.is_empty() { Ok(checked) } else { Err(Error::fields(wrong)) }
+    }
+
+    /// Takes the given address over; whether it is another one than before.
+    fn moved(&self, actor: &Actor, account: &mut Account, given: Option<&str>, wrong: &mut Vec<(String, String)>) -> Result<bool> {
+        let before = account.api_url.clone();
+        account.api_url = self.api_url(actor, account.connector, before.as_deref(), given, wrong)?;
+        Ok(account.api_url != before)
+    }
+
+    /// The address as it is kept: none for the vendor's own.
+    fn api_url(
+        &self,
+        actor: &Actor,
+        connector: Connector,
+        before: Option<&str>,
+        given: Option<&str>,
+        wrong: &mut Vec<(String, String)>,
+    ) -> Result<Option<String>> {
+        let bare = |url: &str| url.trim_end_matches('/').to_owned();
+        let given = given.map(str::trim).filter(|url| !url.is_empty()).map(bare).filter(|url| url != connector.api_url());
+        if given.as_deref() == before {
+            return Ok(given);
+        }
+        if !actor.is_admin() {
+            return Err(Error::forbidden("Only an admin may set the API address of an account.").action("Leave the API address as it is, or ask an admin."));
+        }
+        match given.as_deref().map(|url| check_address(connector, url, self.upstreams.allowed())).transpose() {
+            Ok(url) => Ok(url.map(|url| bare(url.as_str())).filter(|url| url != connector.api_url())),
+            Err(why) => {
+                wrong.push(("api_url".to_owned(), why));
+                Ok(before.map(str::to_owned))
+            }
+        }
+    }
+
+    async fn record(&self, tx: &mut Transaction<'_, Sqlite>, actor: &Actor, action: &'static str, id: &AccountId) -> Result<Option<Account>> {
+        let deed = Deed { actor: Some(&actor.user), address: None, action, object: Some(id.as_str()), result: "done" };
+        audit::record(tx, &self.clock, deed).await?;
+        sqlx::query(SELECT).bind(id).fetch_optional(&mut **tx).await?.as_ref().map(account).transpose()
+    }
+}
+
+const NOT_CHECKED: &str = "Not checked yet.";
+
+#[derive(Default)]
+struct CheckedAccount {
+    name: String,
+    fields: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
+    api_url: Option<String>,
+    requests_per_minute: u32,
+    time_zone: String,
+}
+
+/// Puts a checked value in its place, or what is wrong with it on the list.
+fn take<T>(place: &mut T, given: Option<std::result::Result<T, String>>, field: &str, wrong: &mut Vec<(String, String)>) {
+    match given {
+        Some(Ok(value)) => *place = value,
+        Some(Err(why)) => wrong.push((field.to_owned(), why)),
+        None => {}
+    }
+}
+
+fn name(given: &str) -> std::result::Result<String, String> {
+    let name = given.trim();
+    if name.is_empty() {
+        return Err("Give the account a name.".to_owned());
+    }
+    if name.chars().count() > 200 || name.chars().any(char::is_control) {
+        return Err("Use at most 200 characters, without line breaks.".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+fn time_zone(given: &str) -> std::result::Result<String, String> {
+    let zone = TimeZone::get(given.trim()).map_err(|_| "Choose a time zone such as Europe/Oslo or UTC.".to_owned())?;
+    Ok(zone.iana_name().unwrap_or("UTC").to_owned())
+}
+
+fn per_minute(given: i64) -> std::result::Result<u32, String> {
+    let number = u32::try_from(given).ok().filter(|number| (1..=MOST_PER_MINUTE).contains(number));
+    number.ok_or_else(|| "Write a number from 1 to 60000.".to_owned())
+}
+
+fn is_visible(actor: &Actor, account: &Account) -> bool {
+    account.shared || account.owner_id == actor.user || actor.role == Role::Admin
+}
+
+async fn datasets_of(reading: &mut sqlx::SqliteConnection, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
+    let rows = sqlx::query(
+        "SELECT d.id, d.name, d.shared, d.owner_id, u.name AS owner_name FROM datasets d JOIN users u ON u.id = d.owner_id WHERE d.account_id = $1 \
+         ORDER BY LOWER(d.name), d.id",
+    )
+    .bind(id)
+    .fetch_all(reading)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let owner: UserId = row.try_get("owner_id")?;
+            let seen = actor.is_admin() || owner == actor.user || row.try_get::<i64, _>("shared")? == 1;
+            let name = if seen { row.try_get("name")? } else { format!("a DataSet of {}", row.try_get::<String, _>("owner_name")?) };
+            Ok((row.try_get("id")?, name))
+        })
+        .collect()
+}
+
+fn account(row: &SqliteRow) -> Result<Account> {
+    let connector: String = row.try_get("connector")?;
+    let fields: String = row.try_get("fields")?;
+    let health: String = row.try_get("health")?;
+    Ok(Account {
+        id: row.try_get("id")?,
+        owner_id: row.try_get("owner_id")?,
+        owner_name: row.try_get("owner_name")?,
+        connector: Connector::parse(&connector).ok_or_else(|| Error::internal("a connector that this program does not know"))?,
+        name: row.try_get("name")?,
+        fields: serde_json::from_str(&fields).map_err(Error::internal)?,
+        sealed_at: row.try_get("sealed_at")?,
+        api_url: row.try_get("api_url")?,
+        requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?).map_err(Error::internal)?,
+        time_zone: row.try_get("time_zone")?,
+        shared: row.try_get::<i64, _>("shared")? == 1,
+        health: [Health::Valid, Health::Failing].into_iter().find(|h| h.word() == health).unwrap_or(Health::Unknown),
+        health_message: row.try_get("health_message")?,
+        checked_at: row.try_get("checked_at")?,
+        dataset_count: row.try_get("dataset_count")?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests;
