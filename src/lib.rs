@@ -1,11 +1,18 @@
 //! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
 //! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports.rs` (a report).
 
-/// Users, passwords, sessions, tokens and roles; yields an `Actor`.
-/// Vendor accounts: credentials, who may use them, and whether they work.
+/// Vendor accounts: their fields, sealed credentials, checks and health.
 pub mod accounts;
-/// People and programs that sign in, and what they may do.
+/// Who is asking, and what that person may do.
+pub mod actor;
+/// The JSON API that programs use.
+pub mod api;
+/// Builds the product from its settings; starts and stops its parts in order.
+pub mod app;
+/// Users, passwords, sessions, tokens and roles; yields an `Actor`.
 pub mod auth;
+/// One file per command.
+pub mod cli;
 /// The only reader of the system clock.
 pub mod clock;
 /// Every setting, in one struct.
@@ -20,9 +27,15 @@ pub mod db;
 pub mod error;
 /// One type per kind of id.
 pub mod ids;
+/// What is counted for whoever watches the server.
+pub mod metrics;
+/// Runs: when they are due, the queue, the worker, the ledger of windows.
+pub mod puller;
 /// Our stand-in for the vendors.
 pub mod sandbox;
 /// The one type that holds a plaintext secret.
 pub mod secret;
 /// Seals and opens bytes.
 pub mod vault;
+/// The pages.
+pub mod web;

@@ -1,1 +1,7 @@
-fn main() {}
+//! Parses the arguments and calls the command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chatlake::cli::run()
+}

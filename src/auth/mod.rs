@@ -15,118 +15,21 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{TokenId, UserId};
+pub use crate::actor::{Actor, Role, Scope};
+use crate::clock::Clock;
+use crate::db::Db;
 use crate::secret::Secret;
 
-/// What a person is here for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Everything, also what others own.
-    Admin,
-    /// Own accounts and DataSets.
-    Editor,
-    /// Reads what is shared.
-    Viewer,
-}
-
-impl Role {
-    pub const ALL: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::Admin => "admin",
-            Role::Editor => "editor",
-            Role::Viewer => "viewer",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.word() == word)
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = String;
-    fn from_str(word: &str) -> Result<Self, String> {
-        Self::parse(word).ok_or_else(|| format!("{word} is not a role: use admin, editor or viewer"))
-    }
-}
-
-/// What a token is good for; each one includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// DataSets and their data.
-    Read,
-    /// And to run and cancel.
-    Run,
-    /// And to make, change and delete, and to see accounts (never their secrets).
-    Manage,
-}
-
-impl Scope {
-    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Scope::Read => "read",
-            Scope::Run => "run",
-            Scope::Manage => "manage",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.word() == word)
-    }
-}
-
-impl std::str::FromStr for Scope {
-    type Err = String;
-    fn from_str(word: &str) -> Result<Self, String> {
-        Self::parse(word).ok_or_else(|| format!("{word} is not a scope: use read, run or manage"))
-    }
-}
-
-/// Who asks. Holds for one request.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    pub user: UserId,
-    pub name: String,
-    pub email: String,
-    pub role: Role,
-    /// None: a person in a browser or on the command line.
-    pub scope: Option<Scope>,
-    pub token: Option<TokenId>,
-}
-
-impl Actor {
-    fn reaches(&self, scope: Scope) -> bool {
-        self.scope.is_none_or(|has| has >= scope)
-    }
-
-    /// May make, change and delete what is the actor's own.
-    pub fn may_edit(&self) -> bool {
-        self.role != Role::Viewer && self.reaches(Scope::Manage)
-    }
-
-    /// May start and cancel runs.
-    pub fn may_run(&self) -> bool {
-        self.role != Role::Viewer && self.reaches(Scope::Run)
-    }
-
-    /// May look after what others own, and after people.
-    pub fn is_admin(&self) -> bool {
-        self.role == Role::Admin && self.reaches(Scope::Manage)
-    }
-
-    /// May see accounts (never their secrets).
-    pub fn sees_accounts(&self) -> bool {
-        self.role != Role::Viewer && self.reaches(Scope::Manage)
-    }
+/// Whether somebody who was let in still is: a download that runs for minutes asks now and then. A person must be enabled and as
+/// strong as then, a token unexpired and unrevoked.
+pub async fn still_good(db: &Db, clock: &Clock, actor: &Actor) -> bool {
+    let now = match &actor.token {
+        None => users::actor(db, &actor.user).await,
+        Some(token) => tokens::actor(db, clock, token).await,
+    };
+    matches!(now, Ok(Some(now)) if now.role >= actor.role)
 }
 
 /// What something random is stored as: SHA-256 in hex. Enough for 128 bits or more of randomness; passwords go to `passwords`.

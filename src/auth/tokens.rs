@@ -118,6 +118,18 @@ pub async fn by_text(db: &Db, clock: &Clock, text: &str) -> Result<Option<Actor>
     Ok(Some(Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
 }
 
+/// Who is behind a token that was good a while ago; none when it is no longer.
+pub async fn actor(db: &Db, clock: &Clock, id: &TokenId) -> Result<Option<Actor>> {
+    let row = sqlx::query("SELECT * FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2")
+        .bind(id)
+        .bind(clock.now())
+        .fetch_optional(db.read())
+        .await?;
+    let Some(token) = row.as_ref().map(token).transpose()? else { return Ok(None) };
+    let owner = users::actor(db, &token.user_id).await?;
+    Ok(owner.map(|owner| Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
+}
+
 /// The tokens of a person, or of everybody, newest first; revoked and expired ones too.
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<Token>> {
     let rows = sqlx::query("SELECT * FROM tokens WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC").bind(of).fetch_all(db.read()).await?;

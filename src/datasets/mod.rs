@@ -1,16 +1,392 @@
-//! DataSets: where a report's rows land. Rows are columns (`columns`) in immutable files (`segments`) that a version lists
-//! (`versions`); people read them a page at a time (`preview`) or whole (`export`).
+//! The noun: create, list, get, rename, configure, share, delete. A DataSet is where a report's rows land; it owns the report, the
+//! menus, the schedule and the update mode. Its rows are in `segments`, its states in `versions`; `preview` and `export` read them.
 
-/// What a column is, and what happens when columns change.
 pub mod columns;
-/// A version as a file to download.
+pub mod download;
 pub mod export;
-/// Pages, sort, filter and search over a version.
+pub mod list;
 pub mod preview;
-/// Writes and reads the files of rows; the only place that knows files.
 pub mod segments;
-/// Commit, history, retention and sweep.
 pub mod versions;
 
 #[cfg(test)]
 mod testing;
+
+use sqlx::FromRow;
+
+use crate::actor::Actor;
+use crate::clock::{Clock, Millis};
+use crate::connectors::report::{Report, UpdateMode};
+use crate::connectors::{Connector, Menus};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::ids::{AccountId, DatasetId, UserId, VersionId};
+use segments::Segments;
+use versions::Versions;
+
+/// What DataSets need to live. Cheap to clone.
+#[derive(Clone)]
+pub struct Datasets {
+    pub db: Db,
+    pub clock: Clock,
+    pub segments: Segments,
+    pub versions: Versions,
+}
+
+/// A DataSet as it is configured, with a glance at its current version.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub id: DatasetId,
+    pub owner_id: UserId,
+    pub owner_name: String,
+    /// None once its account was deleted: it stops updating.
+    pub account_id: Option<AccountId>,
+    pub account_name: Option<String>,
+    pub connector: Connector,
+    pub report: &'static Report,
+    pub name: String,
+    pub description: String,
+    pub menus: Menus,
+    pub update_mode: UpdateMode,
+    /// IANA name.
+    pub time_zone: String,
+    /// A cron line in `time_zone`; none is manual.
+    pub schedule: Option<String>,
+    pub next_run_at: Option<Millis>,
+    /// Everyone signed in may read.
+    pub shared: bool,
+    pub current: Option<Current>,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+}
+
+/// The version that readers see.
+#[derive(Clone, Debug)]
+pub struct Current {
+    pub version: VersionId,
+    pub number: i64,
+    pub rows: i64,
+    pub bytes: i64,
+    pub columns: usize,
+    pub created_at: Millis,
+}
+
+/// What a DataSet is made from or changed to; every value is checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub name: Name,
+    pub description: Description,
+    pub account_id: AccountId,
+    pub connector: Connector,
+    pub report: &'static Report,
+    pub menus: Menus,
+    pub update_mode: UpdateMode,
+    pub time_zone: String,
+    /// The cron line and the moment it fires next; none is manual.
+    pub schedule: Option<(String, Millis)>,
+}
+
+/// A DataSet's name: 1 to 200 characters, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+/// What is in a DataSet, in words: at most 2,000 characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description(String);
+
+impl Name {
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let length = text.chars().count();
+        if length == 0 {
+            return Err(Error::field("name", "Give the DataSet a name."));
+        }
+        if length > 200 {
+            return Err(Error::field("name", format!("A name has at most 200 characters; this one has {length}.")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(Error::field("name", "A name is one line without control characters."));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Description {
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim().replace("\r\n", "\n");
+        let length = text.chars().count();
+        if length > 2_000 {
+            return Err(Error::field("description", format!("A description has at most 2,000 characters; this one has {length}.")));
+        }
+        if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+            return Err(Error::field("description", "A description must not contain control characters."));
+        }
+        Ok(Self(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Dataset {
+    /// May change, share and delete it.
+    pub fn is_changed_by(&self, actor: &Actor) -> bool {
+        actor.may_edit() && (actor.is_admin() || self.owner_id == actor.user)
+    }
+
+    /// May start and stop its runs.
+    pub fn is_run_by(&self, actor: &Actor) -> bool {
+        actor.may_run() && (actor.is_admin() || self.owner_id == actor.user)
+    }
+
+    /// Runs with equal keys ask the vendor for the same things, so one reading serves them all.
+    pub fn source_key(&self) -> String {
+        let account = self.account_id.as_ref().map_or("none", AccountId::as_str);
+        let menus = serde_json::to_string(&self.menus).unwrap_or_default();
+        format!("{account} {} {} {menus}", self.report.request.path, self.time_zone)
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: DatasetId,
+    owner_id: UserId,
+    owner_name: String,
+    account_id: Option<AccountId>,
+    account_name: Option<String>,
+    connector: String,
+    report: String,
+    name: String,
+    description: String,
+    menus: String,
+    update_mode: String,
+    time_zone: String,
+    schedule: Option<String>,
+    next_run_at: Option<i64>,
+    shared: i64,
+    created_at: i64,
+    updated_at: i64,
+    version_id: Option<VersionId>,
+    version_number: Option<i64>,
+    version_rows: Option<i64>,
+    version_bytes: Option<i64>,
+    version_columns: Option<String>,
+    version_created_at: Option<i64>,
+}
+
+macro_rules! select_dataset {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
+            "d.update_mode, d.time_zone, d.schedule, d.next_run_at, d.shared, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
+            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at ",
+            "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version ",
+            $rest
+        )
+    };
+}
+
+impl TryFrom<Row> for Dataset {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let damaged = |what: &str| Error::internal(format!("dataset {} holds {what} that this program does not know", row.id));
+        let connector = Connector::parse(&row.connector).ok_or_else(|| damaged("a connector"))?;
+        let report = connector.report(&row.report).ok_or_else(|| damaged("a report"))?;
+        let current = row.version_id.map(|version| Current {
+            version,
+            number: row.version_number.unwrap_or_default(),
+            rows: row.version_rows.unwrap_or_default(),
+            bytes: row.version_bytes.unwrap_or_default(),
+            columns: row.version_columns.as_deref().and_then(|c| serde_json::from_str::<Vec<columns::ColumnInfo>>(c).ok()).map_or(0, |c| c.len()),
+            created_at: row.version_created_at.unwrap_or_default(),
+        });
+        Ok(Self {
+            menus: serde_json::from_str(&row.menus).map_err(|_| Error::internal(format!("dataset {} holds menus that cannot be read", row.id)))?,
+            update_mode: UpdateMode::parse(&row.update_mode).unwrap_or(report.mode),
+            id: row.id,
+            owner_id: row.owner_id,
+            owner_name: row.owner_name,
+            account_id: row.account_id,
+            account_name: row.account_name,
+            connector,
+            report,
+            name: row.name,
+            description: row.description,
+            time_zone: row.time_zone,
+            schedule: row.schedule,
+            next_run_at: row.next_run_at,
+            shared: row.shared != 0,
+            current,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// What a delete takes away.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents {
+    pub rows: i64,
+    pub versions: i64,
+    pub bytes: i64,
+}
+
+impl Datasets {
+    /// Every DataSet this person may see: the own ones, the shared ones, and for an admin all; by name.
+    pub async fn list(&self, actor: &Actor) -> Result<Vec<Dataset>> {
+        let rows: Vec<Row> = sqlx::query_as(select_dataset!("WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY LOWER(d.name), d.id"))
+            .bind(i64::from(actor.is_admin()))
+            .bind(&actor.user)
+            .fetch_all(self.db.read())
+            .await?;
+        rows.into_iter().map(Dataset::try_from).collect()
+    }
+
+    /// One DataSet, if this person may see it.
+    pub async fn get(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
+        let row: Option<Row> = sqlx::query_as(select_dataset!("WHERE d.id = $1 AND ($2 = 1 OR d.owner_id = $3 OR d.shared = 1)"))
+            .bind(id)
+            .bind(i64::from(actor.is_admin()))
+            .bind(&actor.user)
+            .fetch_optional(self.db.read())
+            .await?;
+        row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))
+    }
+
+    /// One DataSet, if this person may change it.
+    pub async fn get_to_change(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
+        let dataset = self.get(actor, id).await?;
+        if dataset.is_changed_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only its owner and admins may change this DataSet.")) }
+    }
+
+    /// One DataSet, if this person may start and stop its runs.
+    pub async fn get_to_run(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
+        let dataset = self.get(actor, id).await?;
+        if dataset.is_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only its owner and admins may run this DataSet.")) }
+    }
+
+    /// One DataSet whoever asks: for the puller.
+    pub async fn for_run(&self, id: &DatasetId) -> Result<Dataset> {
+        let row: Option<Row> = sqlx::query_as(select_dataset!("WHERE d.id = $1")).bind(id).fetch_optional(self.db.read()).await?;
+        row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))
+    }
+
+    /// Makes a DataSet owned by this person. The caller has checked the right to the account.
+    pub async fn create(&self, actor: &Actor, settings: &Settings) -> Result<DatasetId> {
+        if !actor.may_edit() {
+            return Err(Error::forbidden("Viewers may not make DataSets. An admin can change what you may do."));
+        }
+        let id = DatasetId::new();
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)",
+        )
+        .bind(&id)
+        .bind(&actor.user)
+        .bind(&settings.account_id)
+        .bind(settings.connector.id())
+        .bind(settings.report.id)
+        .bind(settings.name.as_str())
+        .bind(settings.description.as_str())
+        .bind(menus_text(&settings.menus)?)
+        .bind(settings.update_mode.word())
+        .bind(&settings.time_zone)
+        .bind(settings.schedule.as_ref().map(|(cron, _)| cron.as_str()))
+        .bind(settings.schedule.as_ref().map(|(_, next)| *next))
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Changes a DataSet's settings. The rows stay until the next run.
+    pub async fn configure(&self, actor: &Actor, id: &DatasetId, settings: &Settings) -> Result<()> {
+        self.get_to_change(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
+                                 schedule = $9, next_run_at = $10, updated_at = $11 WHERE id = $12",
+        )
+        .bind(&settings.account_id)
+        .bind(settings.connector.id())
+        .bind(settings.report.id)
+        .bind(settings.name.as_str())
+        .bind(settings.description.as_str())
+        .bind(menus_text(&settings.menus)?)
+        .bind(settings.update_mode.word())
+        .bind(&settings.time_zone)
+        .bind(settings.schedule.as_ref().map(|(cron, _)| cron.as_str()))
+        .bind(settings.schedule.as_ref().map(|(_, next)| *next))
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Gives a DataSet another name and description.
+    pub async fn rename(&self, actor: &Actor, id: &DatasetId, name: &Name, description: &Description) -> Result<()> {
+        self.get_to_change(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE datasets SET name = $1, description = $2, updated_at = $3 WHERE id = $4")
+            .bind(name.as_str())
+            .bind(description.as_str())
+            .bind(self.clock.now())
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Lets everyone signed in read it, or only its owner and admins.
+    pub async fn share(&self, actor: &Actor, id: &DatasetId, shared: bool) -> Result<()> {
+        self.get_to_change(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE datasets SET shared = $1, updated_at = $2 WHERE id = $3")
+            .bind(i64::from(shared))
+            .bind(self.clock.now())
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What would go if it were deleted.
+    pub async fn contents(&self, id: &DatasetId) -> Result<Contents> {
+        let (rows, versions, bytes): (i64, i64, i64) = sqlx::query_as(
+            "SELECT COALESCE((SELECT v.rows FROM versions v JOIN datasets d ON d.current_version = v.id WHERE d.id = $1), 0),
+                    (SELECT COUNT(*) FROM versions WHERE dataset_id = $1),
+                    COALESCE((SELECT SUM(bytes) FROM segments WHERE dataset_id = $1 AND state = 'kept'), 0)",
+        )
+        .bind(id)
+        .fetch_one(self.db.read())
+        .await?;
+        Ok(Contents { rows, versions, bytes })
+    }
+
+    /// Deletes a DataSet with its runs and versions. A running pull of it loses its lease; files go with the sweep.
+    pub async fn delete(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
+        self.get_to_change(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        self.versions.drop_all(&mut tx, id).await?;
+        sqlx::query("DELETE FROM datasets WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+fn menus_text(menus: &Menus) -> Result<String> {
+    serde_json::to_string(menus).map_err(Error::internal)
+}

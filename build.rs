@@ -1,0 +1,28 @@
+//! Puts the stylesheets and scripts together, each kind into one file in the order of its `ORDER`, and hands them to memory-serve,
+//! which hashes, compresses and embeds them.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    println!("cargo:rerun-if-changed=static");
+    println!("cargo:rerun-if-changed=migrations");
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?).join("assets");
+    fs::create_dir_all(&out)?;
+    fs::write(out.join("app.css"), together(Path::new("static/css"))?)?;
+    fs::write(out.join("app.js"), together(Path::new("static/js"))?)?;
+    fs::copy("static/icons/sprite.svg", out.join("icons.svg"))?;
+    fs::copy("static/icons/favicon.svg", out.join("favicon.svg"))?;
+    memory_serve::load_directory(&out.display().to_string());
+    Ok(())
+}
+
+fn together(dir: &Path) -> io::Result<String> {
+    let order = fs::read_to_string(dir.join("ORDER"))?;
+    let mut all = String::new();
+    for name in order.lines().map(str::trim).filter(|name| !name.is_empty()) {
+        all.push_str(&fs::read_to_string(dir.join(name))?);
+        all.push('\n');
+    }
+    Ok(all)
+}

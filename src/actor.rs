@@ -1,0 +1,120 @@
+//! Who is asking, and what that person may do. `auth` makes an `Actor`; everything that guards something takes one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{TokenId, UserId};
+
+/// Whoever asks: a person in a browser, or a program with that person's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub user: UserId,
+    pub name: String,
+    pub email: String,
+    pub role: Role,
+    /// What the token allows; none for a person in a browser, who may do all that the role allows.
+    pub scope: Option<Scope>,
+    pub token: Option<TokenId>,
+}
+
+/// What a person may do at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads what is shared.
+    Viewer,
+    /// Makes accounts and DataSets, and sees the own ones and what is shared.
+    Editor,
+    /// Sees and does everything.
+    Admin,
+}
+
+/// What a token allows, each including the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// DataSets and their data.
+    Read,
+    /// Also to start and stop runs.
+    Run,
+    /// Also accounts, and to make and change things.
+    Manage,
+}
+
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Editor => "editor",
+            Role::Admin => "admin",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::parse(word).ok_or_else(|| format!("{word} is not a role: use admin, editor or viewer"))
+    }
+}
+
+impl Scope {
+    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Read => "read",
+            Scope::Run => "run",
+            Scope::Manage => "manage",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.word() == word)
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::parse(word).ok_or_else(|| format!("{word} is not a scope: use read, run or manage"))
+    }
+}
+
+impl Actor {
+    fn reaches(&self, scope: Scope) -> bool {
+        self.scope.is_none_or(|own| own >= scope)
+    }
+
+    /// Sees and changes what others own.
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+
+    /// May make and change accounts and DataSets.
+    pub fn may_edit(&self) -> bool {
+        self.role >= Role::Editor && self.reaches(Scope::Manage)
+    }
+
+    /// May start and stop runs.
+    pub fn may_run(&self) -> bool {
+        self.role >= Role::Editor && self.reaches(Scope::Run)
+    }
+
+    /// May see accounts (never their secrets).
+    pub fn sees_accounts(&self) -> bool {
+        self.role >= Role::Editor && self.reaches(Scope::Manage)
+    }
+
+    /// May add people and change what they may do.
+    pub fn manages_people(&self) -> bool {
+        self.is_admin() && self.scope.is_none()
+    }
+}

@@ -1,0 +1,72 @@
+//! The JSON API under `/api/v1`, one file per noun in `v1/`. A program shows its token as `Authorization: Bearer`; every error has one
+//! shape. The document of it all is `openapi.rs`, made from the same routes.
+
+mod body;
+mod error;
+mod openapi;
+mod token;
+pub mod v1;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::datasets::Datasets;
+use crate::db::Db;
+use crate::puller::Puller;
+
+/// What the API's handlers need. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    pub db: Db,
+    pub clock: Clock,
+    pub accounts: Accounts,
+    pub datasets: Datasets,
+    pub puller: Puller,
+}
+
+/// Bodies are at most this long.
+const MOST_BODY: usize = 64 * 1024;
+
+fn documented() -> OpenApiRouter<Api> {
+    use v1::{accounts, connectors, data, datasets, runs};
+    OpenApiRouter::new()
+        .routes(routes!(connectors::list))
+        .routes(routes!(connectors::get))
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::get, accounts::change, accounts::delete))
+        .routes(routes!(accounts::check))
+        .routes(routes!(accounts::choices))
+        .routes(routes!(datasets::list, datasets::create))
+        .routes(routes!(datasets::get, datasets::change, datasets::delete))
+        .routes(routes!(runs::of_dataset, runs::start))
+        .routes(routes!(runs::get))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(data::rows))
+        .routes(routes!(data::download))
+        .routes(routes!(data::versions))
+        .routes(routes!(data::windows))
+        .routes(routes!(data::schema))
+}
+
+/// The API's routes, below `/api/v1`.
+pub fn router(api: Api) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let document = openapi::finish(document);
+    routes
+        .route("/openapi.json", get(move || openapi::serve(document.clone())))
+        .fallback(error::no_such_address)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(axum::middleware::from_fn_with_state(api.clock.clone(), error::render))
+        .with_state(api)
+}
+
+/// Every address and method of the API, as in its document: for the test that asks who may do what.
+pub fn addresses() -> Vec<(String, String)> {
+    openapi::addresses(&documented().split_for_parts().1)
+}

@@ -1,0 +1,217 @@
+//! Vendor accounts. Secrets go in and never come out.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::List;
+use super::runs::Nothing;
+use crate::accounts::{Account, ChangeAccount, NewAccount};
+use crate::actor::{Actor, Scope};
+use crate::api::Api;
+use crate::api::body::{Asked, Body, Ids};
+use crate::api::error::{Answer, Refusal};
+use crate::api::token::Bearer;
+use crate::clock::iso;
+use crate::connectors::report::Menu;
+use crate::connectors::{Choice, Connector};
+use crate::error::Error;
+use crate::ids::AccountId;
+use crate::secret::Secret;
+
+/// Credentials for one vendor workspace, without the secrets.
+#[derive(Serialize, ToSchema)]
+pub struct AccountBody {
+    #[schema(value_type = String)]
+    id: AccountId,
+    connector: &'static str,
+    name: String,
+    owner: String,
+    /// The fields that are not secret.
+    fields: BTreeMap<String, String>,
+    /// When the secret fields were last set.
+    secrets_set_at: String,
+    /// Null: the vendor's own.
+    api_url: Option<String>,
+    requests_per_minute: u32,
+    time_zone: String,
+    /// unknown, valid or failing.
+    health: &'static str,
+    health_message: String,
+    checked_at: Option<String>,
+    datasets: i64,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<Account> for AccountBody {
+    fn from(account: Account) -> Self {
+        Self {
+            connector: account.connector.id(),
+            owner: account.owner_name,
+            secrets_set_at: iso(account.sealed_at),
+            health: account.health.word(),
+            checked_at: account.checked_at.map(iso),
+            datasets: account.dataset_count,
+            created_at: iso(account.created_at),
+            updated_at: iso(account.updated_at),
+            id: account.id,
+            name: account.name,
+            fields: account.fields,
+            api_url: account.api_url,
+            requests_per_minute: account.requests_per_minute,
+            time_zone: account.time_zone,
+            health_message: account.health_message,
+        }
+    }
+}
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAccount {
+    /// For example livechat.
+    connector: String,
+    name: String,
+    /// Every field of the connector, by id. Secrets are write-only.
+    #[schema(value_type = BTreeMap<String, String>)]
+    credentials: BTreeMap<String, Secret>,
+    /// The vendor's root, for admins only; private and plain-http hosts must be named by --allow-upstream.
+    api_url: Option<String>,
+    /// 1 to 60,000; 180 when absent.
+    requests_per_minute: Option<i64>,
+    /// IANA name; UTC when absent.
+    time_zone: Option<String>,
+}
+
+/// What changes; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchAccount {
+    name: Option<String>,
+    /// Fields to set; an absent secret keeps its value, unless `api_url` changes.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    credentials: Option<BTreeMap<String, Secret>>,
+    /// Null goes back to the vendor's own.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    api_url: Option<Option<String>>,
+    requests_per_minute: Option<i64>,
+    time_zone: Option<String>,
+}
+
+/// Tells an absent field from one that is null.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
+}
+
+fn allowed(bearer: Bearer) -> Result<Actor, Refusal> {
+    let actor = bearer.with(Scope::Manage)?;
+    if actor.sees_accounts() { Ok(actor) } else { Err(Error::forbidden("Viewers may not see accounts.").into()) }
+}
+
+/// Accounts you may see
+#[utoipa::path(get, path = "/accounts", responses((status = 200, body = List<AccountBody>)))]
+pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<AccountBody>>> {
+    let actor = allowed(bearer)?;
+    let accounts = api.accounts.list(&actor).await?;
+    Ok(Json(List::whole(accounts.into_iter().map(AccountBody::from).collect())))
+}
+
+/// Save an account
+#[utoipa::path(post, path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
+pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateAccount>) -> Answer<(StatusCode, Json<AccountBody>)> {
+    let actor = allowed(bearer)?;
+    let connector = Connector::parse(&new.connector).ok_or_else(|| Error::field("connector", "There is no such connector. See /api/v1/connectors."))?;
+    let new = NewAccount {
+        connector,
+        name: new.name,
+        credentials: new.credentials,
+        api_url: new.api_url,
+        requests_per_minute: new.requests_per_minute,
+        time_zone: new.time_zone,
+    };
+    let account = api.accounts.create(&actor, &new).await?;
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// One account
+#[utoipa::path(get, path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
+pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<AccountBody>> {
+    let actor = allowed(bearer)?;
+    Ok(Json(api.accounts.get(&actor, &id).await?.into()))
+}
+
+/// Change an account
+#[utoipa::path(patch, path = "/accounts/{id}", params(("id" = String, Path)), request_body = PatchAccount, responses((status = 200, body = AccountBody), (status = 404), (status = 422)))]
+pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(patch): Body<PatchAccount>) -> Answer<Json<AccountBody>> {
+    let actor = allowed(bearer)?;
+    let change = ChangeAccount {
+        name: patch.name,
+        credentials: patch.credentials.unwrap_or_default(),
+        api_url: patch.api_url,
+        requests_per_minute: patch.requests_per_minute,
+        time_zone: patch.time_zone,
+        ..ChangeAccount::default()
+    };
+    Ok(Json(api.accounts.update(&actor, &id, &change).await?.into()))
+}
+
+/// Which DataSets stop.
+#[derive(Serialize, ToSchema)]
+pub struct Stopped {
+    stopped_datasets: Vec<String>,
+}
+
+/// Delete an account
+///
+/// Its DataSets keep their rows and stop updating; their names are answered.
+#[utoipa::path(delete, path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
+pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<Stopped>> {
+    let actor = allowed(bearer)?;
+    Ok(Json(Stopped { stopped_datasets: api.accounts.delete(&actor, &id).await? }))
+}
+
+/// How a check went.
+#[derive(Serialize, ToSchema)]
+pub struct CheckBody {
+    ok: bool,
+    message: String,
+    checked_at: String,
+}
+
+/// Prove an account's credentials
+#[utoipa::path(post, path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
+pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<CheckBody>> {
+    let actor = allowed(bearer)?;
+    let checked = api.accounts.check(&actor, &id).await?;
+    Ok(Json(CheckBody { ok: checked.ok, message: checked.message, checked_at: iso(checked.checked_at) }))
+}
+
+/// Which menu.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichMenu {
+    menu: String,
+}
+
+/// A choice of a menu.
+#[derive(Serialize, ToSchema)]
+pub struct ChoiceBody {
+    value: String,
+    label: String,
+}
+
+/// What a menu offers, read from the account
+#[utoipa::path(get, path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group or login")),
+    responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422)))]
+pub async fn choices(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Asked(which): Asked<WhichMenu>) -> Answer<Json<List<ChoiceBody>>> {
+    let actor = allowed(bearer)?;
+    let menu = Menu::parse(&which.menu).filter(|menu| menu.kind() == "choice").ok_or_else(|| Error::field("menu", "menu must be group or login."))?;
+    let choices = api.accounts.choices(&actor, &id, menu).await?;
+    Ok(Json(List::whole(choices.into_iter().map(|Choice { value, label }| ChoiceBody { value, label }).collect())))
+}

@@ -1,0 +1,100 @@
+//! What can be connected and what each can be asked for.
+
+use axum::Json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::List;
+use crate::actor::Scope;
+use crate::api::body::Ids;
+use crate::api::error::Answer;
+use crate::api::token::Bearer;
+use crate::connectors::Connector;
+use crate::connectors::report::Report;
+use crate::error::Error;
+
+/// A vendor that can be connected.
+#[derive(Serialize, ToSchema)]
+pub struct ConnectorBody {
+    id: &'static str,
+    title: &'static str,
+    about: &'static str,
+    /// What an account of it needs.
+    fields: Vec<FieldBody>,
+    reports: Vec<ReportBody>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct FieldBody {
+    id: &'static str,
+    label: &'static str,
+    /// Write-only.
+    secret: bool,
+    help: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ReportBody {
+    id: &'static str,
+    title: &'static str,
+    about: &'static str,
+    source: &'static str,
+    menus: Vec<MenuBody>,
+    columns: Vec<ColumnBody>,
+    key: &'static [&'static str],
+    update_mode: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MenuBody {
+    id: &'static str,
+    label: &'static str,
+    /// `days` or `choice`.
+    kind: &'static str,
+    required: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ColumnBody {
+    name: &'static str,
+    /// text, integer, number, boolean, date, timestamp or json.
+    kind: &'static str,
+    meaning: &'static str,
+}
+
+fn report(report: &'static Report) -> ReportBody {
+    ReportBody {
+        id: report.id,
+        title: report.title,
+        about: report.about,
+        source: report.source,
+        menus: report.menus.iter().map(|m| MenuBody { id: m.menu.id(), label: m.menu.label(), kind: m.menu.kind(), required: m.required }).collect(),
+        columns: report.columns.iter().map(|c| ColumnBody { name: c.name, kind: c.kind.word(), meaning: c.meaning }).collect(),
+        key: report.key,
+        update_mode: report.mode.word(),
+    }
+}
+
+fn body(connector: Connector) -> ConnectorBody {
+    ConnectorBody {
+        id: connector.id(),
+        title: connector.title(),
+        about: connector.about(),
+        fields: connector.fields().iter().map(|f| FieldBody { id: f.id, label: f.label, secret: f.secret, help: f.help }).collect(),
+        reports: connector.reports().iter().map(report).collect(),
+    }
+}
+
+/// All connectors
+#[utoipa::path(get, path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
+pub async fn list(bearer: Bearer) -> Answer<Json<List<ConnectorBody>>> {
+    bearer.with(Scope::Read)?;
+    Ok(Json(List::whole(Connector::ALL.into_iter().map(body).collect())))
+}
+
+/// One connector with its fields and reports
+#[utoipa::path(get, path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
+pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> Answer<Json<ConnectorBody>> {
+    bearer.with(Scope::Read)?;
+    Ok(Json(body(Connector::parse(&id).ok_or_else(|| Error::not_found("connector"))?)))
+}

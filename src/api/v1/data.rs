@@ -1,0 +1,307 @@
+//! A DataSet's rows: a page, the whole as a file, its columns, its history of states and its ledger of windows.
+
+use axum::Json;
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{List, Paging, read_cursor, write_cursor};
+use crate::actor::{Actor, Scope};
+use crate::api::Api;
+use crate::api::body::{Asked, Ids};
+use crate::api::error::{Answer, Refusal};
+use crate::api::token::Bearer;
+use crate::clock::iso;
+use crate::connectors::report::ColumnKind;
+use crate::datasets::columns::ColumnInfo;
+use crate::datasets::export::{self, Options};
+use crate::datasets::preview::{self, Ask, Cell, Filter, Op};
+use crate::datasets::versions::{Pin, Version};
+use crate::datasets::{Dataset, download};
+use crate::error::Error;
+use crate::ids::{DatasetId, VersionId};
+use crate::puller::windows as ledger;
+
+/// A page of rows.
+#[derive(Serialize, ToSchema)]
+pub struct RowsBody {
+    /// The version they are of.
+    version: String,
+    /// Objects by column.
+    #[schema(value_type = Vec<Object>)]
+    items: Vec<Map<String, Value>>,
+    next: Option<String>,
+}
+
+/// Which rows.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichRows {
+    /// 1 to 1,000; 100 when absent.
+    limit: Option<usize>,
+    cursor: Option<String>,
+    /// Columns, commas between; a minus in front means descending.
+    sort: Option<String>,
+    /// column:op:value; repeatable.
+    #[serde(default)]
+    filter: Vec<String>,
+    /// Of another version than the current one.
+    version: Option<String>,
+}
+
+/// The version asked for, or the current one, and the DataSet if this person may see it.
+async fn version(api: &Api, actor: &Actor, id: &DatasetId, asked: Option<&str>) -> Result<(Dataset, Pin), Refusal> {
+    let dataset = api.datasets.get(actor, id).await?;
+    let version: Option<Version> = match asked {
+        None => api.datasets.versions.current(id).await?,
+        Some(text) => {
+            let missing = || Error::not_found("version");
+            let wanted = VersionId::parse(text).ok_or_else(missing)?;
+            Some(api.datasets.versions.get(&wanted).await?.filter(|v| v.dataset == *id).ok_or_else(missing)?)
+        }
+    };
+    let version =
+        version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet.").action("Run it, or wait for its first run to succeed."))?;
+    Ok((dataset, api.datasets.versions.pin(&version)))
+}
+
+/// A page of rows
+#[utoipa::path(get, path = "/datasets/{id}/rows",
+    params(("id" = String, Path), ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("sort" = Option<String>, Query, description = "columns, commas between; a minus in front means descending"),
+        ("filter" = Option<Vec<String>>, Query, description = "column:op:value; op is eq, ne, lt, le, gt, ge, contains, is_null or is_not_null"),
+        ("version" = Option<String>, Query)),
+    responses((status = 200, body = RowsBody), (status = 404), (status = 409, description = "no_data_yet"), (status = 422)))]
+pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(which): Asked<WhichRows>) -> Answer<Json<RowsBody>> {
+    let actor = bearer.with(Scope::Read)?;
+    let (_, pin) = version(&api, &actor, &id, which.version.as_deref()).await?;
+    let limit = which.limit.unwrap_or(100);
+    if !(1..=1_000).contains(&limit) {
+        return Err(Error::field("limit", format!("limit must be from 1 to 1000, not {limit}.")).into());
+    }
+    let sort = which
+        .sort
+        .as_deref()
+        .unwrap_or_default()
+        .split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.strip_prefix('-').map_or((part.to_owned(), false), |column| (column.to_owned(), true)))
+        .collect();
+    let filters = which.filter.iter().map(|text| filter(text)).collect::<Result<Vec<_>, _>>()?;
+    // A cursor is good for the question it came with, in the version it came from.
+    let within = format!("{} {:?} {:?}", pin.id, which.sort, which.filter);
+    let offset = read_cursor(which.cursor.as_deref(), &within)?;
+    let ask = Ask { offset: offset.unsigned_abs(), limit: limit + 1, sort, filters, search: None };
+    let page = preview::page(&api.datasets.segments, &pin, ask).await?;
+    let mut items: Vec<Map<String, Value>> = page.rows.iter().map(|row| object(&page.columns, row)).collect();
+    let next = (items.len() > limit).then(|| write_cursor(offset + i64::try_from(limit).unwrap_or(0), &within));
+    items.truncate(limit);
+    Ok(Json(RowsBody { version: pin.id.to_string(), items, next }))
+}
+
+/// `column:op:value`, the value up to the end.
+fn filter(text: &str) -> Result<Filter, Error> {
+    let mut parts = text.splitn(3, ':');
+    let (column, op, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let Some(op) = Op::parse(op) else {
+        let known: Vec<&str> = Op::ALL.into_iter().map(Op::word).collect();
+        return Err(Error::field("filter", format!("A filter is column:op:value, and op is one of {}.", known.join(", "))));
+    };
+    Ok(Filter { column: column.to_owned(), op, value: value.to_owned() })
+}
+
+fn object(columns: &[ColumnInfo], cells: &[Cell]) -> Map<String, Value> {
+    columns.iter().zip(cells).map(|(column, cell)| (column.name.clone(), value(column.kind, cell))).collect()
+}
+
+/// The same value as the CSV's text: numbers and booleans as themselves, everything else as text.
+fn value(kind: ColumnKind, cell: &Cell) -> Value {
+    let Some(text) = &cell.csv else { return Value::Null };
+    let as_is = || Value::String(text.clone());
+    match kind {
+        ColumnKind::Integer => text.parse::<i64>().map_or_else(|_| as_is(), Value::from),
+        ColumnKind::Number => text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or_else(as_is, Value::Number),
+        ColumnKind::Boolean => Value::Bool(text == "true"),
+        ColumnKind::Text | ColumnKind::Json | ColumnKind::Date | ColumnKind::Timestamp => as_is(),
+    }
+}
+
+/// Which file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichFile {
+    format: Option<String>,
+    version: Option<String>,
+    columns: Option<String>,
+    bom: Option<String>,
+    formulas: Option<String>,
+}
+
+/// The whole DataSet as a file
+///
+/// `X-Chatlake-Rows` says how many rows the body has. A body that ends with a broken connection is not whole.
+#[utoipa::path(get, path = "/datasets/{id}/data",
+    params(("id" = String, Path), ("format" = Option<String>, Query, description = "csv"), ("version" = Option<String>, Query),
+        ("columns" = Option<String>, Query, description = "names, commas between: only these, in this order"),
+        ("bom" = Option<String>, Query, description = "1: begin with a byte order mark"),
+        ("formulas" = Option<String>, Query, description = "guard: mark text that a spreadsheet would take for a formula")),
+    responses((status = 200, content_type = "text/csv"), (status = 304), (status = 404), (status = 409, description = "no_data_yet"), (status = 422)))]
+pub async fn download(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, headers: HeaderMap, Asked(which): Asked<WhichFile>) -> Answer<Response> {
+    let actor = bearer.with(Scope::Read)?;
+    if !matches!(which.format.as_deref(), None | Some("csv")) {
+        return Err(Error::field("format", "format must be csv.").into());
+    }
+    let flag = |name: &str, value: Option<&str>, on: &str| match value {
+        None | Some("" | "0" | "none") => Ok(false),
+        Some(value) if value == on => Ok(true),
+        Some(_) => Err(Error::field(name, format!("{name} must be {on}, or left out."))),
+    };
+    let (bom, guard) = (flag("bom", which.bom.as_deref(), "1")?, flag("formulas", which.formulas.as_deref(), "guard")?);
+    let (dataset, pin) = version(&api, &actor, &id, which.version.as_deref()).await?;
+    let columns: Option<Vec<String>> = which.columns.as_deref().map(|names| names.split(',').map(str::to_owned).collect());
+    let options = Options { columns, bom, guard };
+    let tag = download::tag(&pin.id, &options);
+    let etag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
+    if headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| known.split(',').any(|one| one.trim() == tag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
+    }
+    let (rows, version) = (pin.rows, pin.id.to_string());
+    let rows_in_csv = export::csv(&api.datasets.segments, pin, options)?;
+    let (db, clock) = (api.db.clone(), api.clock.clone());
+    let still_good = move || {
+        let (db, clock, actor) = (db.clone(), clock.clone(), actor.clone());
+        async move { crate::auth::still_good(&db, &clock, &actor).await }
+    };
+    let body = HttpBody::from_stream(download::while_allowed(rows_in_csv, api.clock.clone(), still_good));
+    let mut response = body.into_response();
+    let head = response.headers_mut();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    head.insert(ETAG, etag);
+    let disposition = export::file_name(&dataset.name, "csv").content_disposition();
+    head.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).map_err(Error::internal)?);
+    head.insert("x-chatlake-version", HeaderValue::from_str(&version).map_err(Error::internal)?);
+    head.insert("x-chatlake-rows", HeaderValue::from(rows));
+    Ok(response)
+}
+
+/// One complete state of a DataSet.
+#[derive(Serialize, ToSchema)]
+pub struct VersionBody {
+    id: String,
+    number: u64,
+    rows: u64,
+    columns: usize,
+    bytes: u64,
+    /// The run that made it.
+    run_id: Option<String>,
+    current: bool,
+    created_at: String,
+}
+
+/// The states that are kept, newest first
+#[utoipa::path(get, path = "/datasets/{id}/versions", params(("id" = String, Path)), responses((status = 200, body = List<VersionBody>), (status = 404)))]
+pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<VersionBody>>> {
+    let actor = bearer.with(Scope::Read)?;
+    let dataset = api.datasets.get(&actor, &id).await?;
+    let current = dataset.current.map(|c| c.version);
+    let versions = api.datasets.versions.list(&id).await?;
+    let items = versions
+        .into_iter()
+        .map(|v| VersionBody {
+            current: current.as_ref() == Some(&v.id),
+            id: v.id.to_string(),
+            number: v.number,
+            rows: v.rows,
+            columns: v.columns.len(),
+            bytes: v.bytes,
+            run_id: v.run.map(|run| run.to_string()),
+            created_at: iso(v.created_at),
+        })
+        .collect();
+    Ok(Json(List::whole(items)))
+}
+
+/// What a run asked for, and what came.
+#[derive(Serialize, ToSchema)]
+pub struct WindowBody {
+    run_id: String,
+    /// Both days included; null for a report without days.
+    from: Option<String>,
+    to: Option<String>,
+    /// planned or done.
+    state: &'static str,
+    /// Records: read = kept + duplicates + left_out + rejected.
+    read: u64,
+    kept: u64,
+    duplicates: u64,
+    left_out: u64,
+    rejected: u64,
+    pages: u64,
+    /// What the vendor said there is.
+    vendor_total: Option<u64>,
+    verified: Option<bool>,
+    finished_at: Option<String>,
+}
+
+/// The ledger of windows, newest run first
+#[utoipa::path(get, path = "/datasets/{id}/windows", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = List<WindowBody>), (status = 404)))]
+pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<WindowBody>>> {
+    let actor = bearer.with(Scope::Read)?;
+    api.datasets.get(&actor, &id).await?;
+    let (offset, limit) = paging.range()?;
+    let lines = ledger::of_dataset(&api.db, &id, offset, limit + 1).await?;
+    let items = lines
+        .into_iter()
+        .map(|line| WindowBody {
+            run_id: line.run.to_string(),
+            from: line.window.map(|w| w.from.to_string()),
+            to: line.window.map(|w| w.to.to_string()),
+            state: if line.done { "done" } else { "planned" },
+            read: line.tally.read,
+            kept: line.tally.kept,
+            duplicates: line.tally.duplicates,
+            left_out: line.tally.left_out,
+            rejected: line.tally.rejected,
+            pages: line.tally.pages,
+            vendor_total: line.tally.total,
+            verified: line.done.then(|| line.tally.verified()).flatten(),
+            finished_at: line.finished_at.map(iso),
+        })
+        .collect();
+    Ok(Json(Paging::list(offset, limit, items)))
+}
+
+/// A column.
+#[derive(Serialize, ToSchema)]
+pub struct SchemaColumn {
+    name: String,
+    /// text, integer, number, boolean, date, timestamp or json.
+    kind: &'static str,
+    /// Whether the report declares it; others came with the vendor's answers.
+    declared: bool,
+    meaning: Option<&'static str>,
+}
+
+/// The columns, in order
+///
+/// Of the current version, or of the report before the first one.
+#[utoipa::path(get, path = "/datasets/{id}/schema", params(("id" = String, Path)), responses((status = 200, body = List<SchemaColumn>), (status = 404)))]
+pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<SchemaColumn>>> {
+    let actor = bearer.with(Scope::Read)?;
+    let dataset = api.datasets.get(&actor, &id).await?;
+    let columns = match api.datasets.versions.current(&id).await? {
+        Some(version) => version.columns,
+        None => crate::datasets::columns::columns_of(dataset.report),
+    };
+    let items = columns
+        .into_iter()
+        .map(|c| SchemaColumn { kind: c.kind.word(), declared: c.declared, meaning: dataset.report.column(&c.name).map(|column| column.meaning), name: c.name })
+        .collect();
+    Ok(Json(List::whole(items)))
+}

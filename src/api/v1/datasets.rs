@@ -1,0 +1,249 @@
+//! DataSets: make, configure, delete. Creating starts no run; `POST /datasets/{id}/runs` does.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::List;
+use crate::actor::{Actor, Scope};
+use crate::api::Api;
+use crate::api::body::{Body, Ids};
+use crate::api::error::{Answer, Refusal};
+use crate::api::token::Bearer;
+use crate::clock::iso;
+use crate::connectors::Menus;
+use crate::connectors::report::UpdateMode;
+use crate::datasets::{Dataset, Description, Name, Settings};
+use crate::error::Error;
+use crate::ids::{AccountId, DatasetId};
+use crate::puller::schedules::{self, Schedule};
+
+/// Where a report's rows land.
+#[derive(Serialize, ToSchema)]
+pub struct DatasetBody {
+    #[schema(value_type = String)]
+    id: DatasetId,
+    name: String,
+    description: String,
+    owner: String,
+    /// Null once the account was deleted.
+    #[schema(value_type = Option<String>)]
+    account_id: Option<AccountId>,
+    connector: &'static str,
+    report: &'static str,
+    #[schema(value_type = MenusBody)]
+    menus: Menus,
+    update_mode: &'static str,
+    key: &'static [&'static str],
+    /// Null: run by hand.
+    schedule: Option<ScheduleBody>,
+    time_zone: String,
+    next_run_at: Option<String>,
+    /// Everyone signed in may read.
+    shared: bool,
+    /// Of the current version; null before the first.
+    rows: Option<i64>,
+    columns: Option<usize>,
+    version: Option<String>,
+    /// When the current version was made.
+    data_updated_at: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+/// When it is pulled.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleBody {
+    /// Five fields, on the clock of `time_zone`: for example `0 9 * * *`.
+    cron: String,
+}
+
+/// What the report is asked for; which of these a report takes is in its `menus`.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MenusBody {
+    start_days: Option<u32>,
+    end_days: Option<u32>,
+    group: Option<String>,
+    login: Option<String>,
+}
+
+impl From<Dataset> for DatasetBody {
+    fn from(dataset: Dataset) -> Self {
+        let current = dataset.current.as_ref();
+        Self {
+            owner: dataset.owner_name,
+            connector: dataset.connector.id(),
+            report: dataset.report.id,
+            update_mode: dataset.update_mode.word(),
+            key: dataset.report.key,
+            schedule: dataset.schedule.map(|cron| ScheduleBody { cron }),
+            next_run_at: dataset.next_run_at.map(iso),
+            rows: current.map(|c| c.rows),
+            columns: current.map(|c| c.columns),
+            version: current.map(|c| c.version.to_string()),
+            data_updated_at: current.map(|c| iso(c.created_at)),
+            created_at: iso(dataset.created_at),
+            updated_at: iso(dataset.updated_at),
+            id: dataset.id,
+            name: dataset.name,
+            description: dataset.description,
+            account_id: dataset.account_id,
+            menus: dataset.menus,
+            time_zone: dataset.time_zone,
+            shared: dataset.shared,
+        }
+    }
+}
+
+/// A new DataSet.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateDataset {
+    /// Need not be unique.
+    name: String,
+    description: Option<String>,
+    #[schema(value_type = String)]
+    account_id: AccountId,
+    /// A report's id.
+    report: String,
+    #[serde(default)]
+    #[schema(value_type = MenusBody)]
+    menus: Menus,
+    /// `replace`; the report's own when absent.
+    update_mode: Option<String>,
+    /// The columns that tell rows apart; must be the report's own.
+    key: Option<Vec<String>>,
+    /// Null or absent: run by hand.
+    schedule: Option<ScheduleBody>,
+    /// IANA name; UTC when absent.
+    time_zone: Option<String>,
+}
+
+/// What changes; what is absent stays. `menus` replaces the whole object.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchDataset {
+    name: Option<String>,
+    description: Option<String>,
+    #[schema(value_type = Option<String>)]
+    account_id: Option<AccountId>,
+    report: Option<String>,
+    #[schema(value_type = Option<MenusBody>)]
+    menus: Option<Menus>,
+    update_mode: Option<String>,
+    key: Option<Vec<String>>,
+    /// Null: run by hand.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<ScheduleBody>)]
+    schedule: Option<Option<ScheduleBody>>,
+    time_zone: Option<String>,
+    /// Everyone signed in may read.
+    shared: Option<bool>,
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<ScheduleBody>>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
+}
+
+/// DataSets you may see
+#[utoipa::path(get, path = "/datasets", responses((status = 200, body = List<DatasetBody>)))]
+pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<DatasetBody>>> {
+    let actor = bearer.with(Scope::Read)?;
+    let datasets = api.datasets.list(&actor).await?;
+    Ok(Json(List::whole(datasets.into_iter().map(DatasetBody::from).collect())))
+}
+
+/// Make a DataSet
+#[utoipa::path(post, path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
+pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateDataset>) -> Answer<(StatusCode, Json<DatasetBody>)> {
+    let actor = bearer.with(Scope::Manage)?;
+    let settings = settings(&api, &actor, new).await?;
+    let id = api.datasets.create(&actor, &settings).await?;
+    api.puller.rescheduled.notify_one();
+    Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &id).await?.into())))
+}
+
+/// One DataSet
+#[utoipa::path(get, path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
+pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<DatasetBody>> {
+    let actor = bearer.with(Scope::Read)?;
+    Ok(Json(api.datasets.get(&actor, &id).await?.into()))
+}
+
+/// Change a DataSet
+#[utoipa::path(patch, path = "/datasets/{id}", params(("id" = String, Path)), request_body = PatchDataset, responses((status = 200, body = DatasetBody), (status = 404), (status = 422)))]
+pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(patch): Body<PatchDataset>) -> Answer<Json<DatasetBody>> {
+    let actor = bearer.with(Scope::Manage)?;
+    let now = api.datasets.get_to_change(&actor, &id).await?;
+    let account_id = match patch.account_id.or(now.account_id) {
+        Some(account) => account,
+        None => return Err(Error::field("account_id", "The account of this DataSet was deleted. Name another one.").into()),
+    };
+    let merged = CreateDataset {
+        name: patch.name.unwrap_or(now.name),
+        description: Some(patch.description.unwrap_or(now.description)),
+        account_id,
+        report: patch.report.unwrap_or_else(|| now.report.id.to_owned()),
+        menus: patch.menus.unwrap_or(now.menus),
+        update_mode: Some(patch.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
+        key: patch.key,
+        schedule: patch.schedule.unwrap_or_else(|| now.schedule.map(|cron| ScheduleBody { cron })),
+        time_zone: Some(patch.time_zone.unwrap_or(now.time_zone)),
+    };
+    let settings = settings(&api, &actor, merged).await?;
+    api.datasets.configure(&actor, &id, &settings).await?;
+    if let Some(shared) = patch.shared {
+        api.datasets.share(&actor, &id, shared).await?;
+    }
+    api.puller.rescheduled.notify_one();
+    Ok(Json(api.datasets.get(&actor, &id).await?.into()))
+}
+
+/// Delete a DataSet with its rows and versions
+#[utoipa::path(delete, path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
+pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<StatusCode> {
+    let actor = bearer.with(Scope::Manage)?;
+    api.datasets.delete(&actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Checks every value, and the right to the account at this moment.
+async fn settings(api: &Api, actor: &Actor, new: CreateDataset) -> Result<Settings, Refusal> {
+    let account = api.accounts.usable(actor, &new.account_id).await?;
+    let report = account.connector.report(&new.report).ok_or_else(|| {
+        Error::field("report", format!("{} has no such report. See /api/v1/connectors/{}.", account.connector.title(), account.connector.id()))
+    })?;
+    let menus = new.menus.check(report).map_err(Error::fields)?;
+    let update_mode = match new.update_mode.as_deref() {
+        None => report.mode,
+        Some(word) => UpdateMode::parse(word).ok_or_else(|| Error::field("update_mode", "update_mode must be replace."))?,
+    };
+    if new.key.is_some_and(|key| key != report.key) {
+        return Err(Error::field("key", format!("The rows of {} are told apart by {}. Leave key out.", report.title, report.key.join(", "))).into());
+    }
+    let time_zone = new.time_zone.unwrap_or_else(|| "UTC".to_owned());
+    schedules::zone(&time_zone)?;
+    let now = api.clock.now();
+    let schedule = match new.schedule {
+        None => None,
+        Some(body) => {
+            let schedule = Schedule::parse(&body.cron, &time_zone, now)?;
+            schedule.next_after(now).map(|next| (schedule.text().to_owned(), next))
+        }
+    };
+    Ok(Settings {
+        name: Name::parse(&new.name)?,
+        description: Description::parse(new.description.as_deref().unwrap_or_default())?,
+        account_id: new.account_id,
+        connector: account.connector,
+        report,
+        menus,
+        update_mode,
+        time_zone,
+        schedule,
+    })
+}

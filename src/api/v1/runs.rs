@@ -1,0 +1,146 @@
+//! Pulls: start, follow, stop.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{List, Paging};
+use crate::actor::Scope;
+use crate::api::Api;
+use crate::api::body::{Asked, Body, Ids};
+use crate::api::error::Answer;
+use crate::api::token::Bearer;
+use crate::clock::iso;
+use crate::ids::{DatasetId, RunId};
+use crate::puller::queue;
+use crate::puller::run::{Run, Trigger};
+
+/// One pull of one DataSet.
+#[derive(Serialize, ToSchema)]
+pub struct RunBody {
+    #[schema(value_type = String)]
+    id: RunId,
+    #[schema(value_type = String)]
+    dataset_id: DatasetId,
+    /// manual, schedule, first or retry.
+    trigger: &'static str,
+    /// queued, running, waiting, succeeded, failed, cancelled or parked; the last four are final.
+    state: &'static str,
+    queued_at: String,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+    /// When a waiting run goes on.
+    waits_until: Option<String>,
+    attempt: i64,
+    windows: i64,
+    windows_done: i64,
+    pages: i64,
+    calls: i64,
+    /// Records of the vendor: read = kept + duplicates + left_out + rejected.
+    read: i64,
+    kept: i64,
+    duplicates: i64,
+    left_out: i64,
+    rejected: i64,
+    /// Cells that did not fit their column's type; they are in `_misfit`.
+    misfits: i64,
+    /// Rows written by this run.
+    rows: i64,
+    /// What the vendor said there is.
+    vendor_total: Option<i64>,
+    /// Whether the vendor's total was met; null where it tells none.
+    verified: Option<bool>,
+    version: Option<String>,
+    error: Option<RunError>,
+    /// What a running pull is doing just now.
+    #[schema(value_type = Option<Object>)]
+    progress: Option<crate::puller::live::Progress>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RunError {
+    code: String,
+    /// What happened.
+    message: String,
+    /// Who must act.
+    who: String,
+    /// What is next, and when.
+    action: String,
+}
+
+fn body(api: &Api, run: Run) -> RunBody {
+    let progress = api.puller.live.now(&run.id);
+    RunBody {
+        trigger: run.trigger.word(),
+        state: run.state.word(),
+        queued_at: iso(run.queued_at),
+        started_at: run.started_at.map(iso),
+        finished_at: run.finished_at.map(iso),
+        waits_until: (run.state == crate::puller::run::State::Waiting).then(|| iso(run.due_at)),
+        attempt: run.attempt,
+        windows: run.windows_total,
+        windows_done: run.windows_done,
+        pages: run.pages,
+        calls: run.calls,
+        read: run.records_read,
+        kept: run.records_kept,
+        duplicates: run.duplicates,
+        left_out: run.left_out,
+        rejected: run.rejected,
+        misfits: run.misfits,
+        rows: run.rows,
+        vendor_total: run.vendor_total,
+        verified: run.verified,
+        version: run.version_id.as_ref().map(ToString::to_string),
+        error: run.failure.map(|f| RunError { code: f.code, message: f.message, who: f.who, action: f.action }),
+        progress,
+        id: run.id,
+        dataset_id: run.dataset_id,
+    }
+}
+
+/// A DataSet's runs, newest first
+#[utoipa::path(get, path = "/datasets/{id}/runs", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = List<RunBody>), (status = 404)))]
+pub async fn of_dataset(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<RunBody>>> {
+    let actor = bearer.with(Scope::Read)?;
+    api.datasets.get(&actor, &id).await?;
+    let (offset, limit) = paging.range()?;
+    let runs = queue::of_dataset(&api.db, &id, offset, limit + 1).await?;
+    Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run)).collect())))
+}
+
+/// Nothing: starting a run takes no settings.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Run now
+///
+/// Answers the run. While one is alive, that one is answered.
+#[utoipa::path(post, path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
+pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<(StatusCode, Json<RunBody>)> {
+    let actor = bearer.with(Scope::Run)?;
+    let run = api.puller.run_now(&actor, &id, Trigger::Manual).await?;
+    Ok((StatusCode::ACCEPTED, Json(body(&api, run))))
+}
+
+/// One run
+#[utoipa::path(get, path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
+pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> Answer<Json<RunBody>> {
+    let actor = bearer.with(Scope::Read)?;
+    let run = api.puller.get(&actor, &id).await?;
+    Ok(Json(body(&api, run)))
+}
+
+/// Stop a run
+///
+/// Answers the run. One that is over stays as it is.
+#[utoipa::path(post, path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
+pub async fn cancel(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
+    let actor = bearer.with(Scope::Run)?;
+    let run = api.puller.cancel(&actor, &id).await?;
+    Ok(Json(body(&api, run)))
+}

@@ -1,0 +1,261 @@
+//! Builds the product from its settings, starts web and puller, and stops them in order.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioTimer;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::{Accounts, keys};
+use crate::api::Api;
+use crate::auth::invites;
+use crate::auth::passwords::Hasher;
+use crate::auth::sessions::Sessions;
+use crate::auth::throttle::Throttle;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connectors::upstream::Upstreams;
+use crate::datasets::Datasets;
+use crate::datasets::segments::Segments;
+use crate::datasets::versions::{Keep, Versions};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::puller::live::Live;
+use crate::puller::{Parts, Puller};
+use crate::vault::Vault;
+use crate::web::{self, Web};
+
+/// A request's head must be there within this, on a fresh connection and on a kept one alike.
+const HEADER_READ: Duration = Duration::from_secs(10);
+/// Downloads and streams under way get this long after the signal to stop.
+const GRACE: Duration = Duration::from_secs(20);
+/// Then everything else gets this long.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+/// A request's head is at most this long.
+const MOST_HEAD: usize = 32 * 1024;
+
+/// Why the start is refused.
+#[derive(Debug)]
+pub enum StartError {
+    /// The vault's key is not as it must be; one line, exit code 78.
+    Key(String),
+    Other(Error),
+}
+
+impl<E: Into<Error>> From<E> for StartError {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// The product, ready to serve or to be asked by a command.
+pub struct App {
+    pub config: Arc<Config>,
+    pub clock: Clock,
+    pub db: Db,
+    pub accounts: Accounts,
+    pub datasets: Datasets,
+    pub puller: Puller,
+    pub metrics: Metrics,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Held while this process serves from the directory.
+    lock: Option<File>,
+}
+
+impl App {
+    /// Opens the data directory to serve from it. A second server on the same directory is refused.
+    pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        prepare_directory(&config.data)?;
+        let lock = lock_directory(&config.data)?.ok_or_else(|| {
+            Error::conflict("in_use", format!("Another Chatlake serves from {} already. Stop it first, or name another --data.", config.data.display()))
+        })?;
+        let mut app = Self::open_beside(config, clock).await?;
+        app.lock = Some(lock);
+        Ok(app)
+    }
+
+    /// Opens the data directory for a command, beside a server or without one.
+    pub async fn open_beside(config: Config, clock: Clock) -> Result<Self, StartError> {
+        prepare_directory(&config.data)?;
+        let catalogue = config.data.join("chatlake.db");
+        create_private(&catalogue)?;
+        let db = Db::open(&catalogue).await?;
+        let sealed = keys::anything_sealed(&db).await?;
+        let vault = Vault::open(&config.data, sealed).map_err(|error| StartError::Key(error.to_string()))?;
+        keys::hold_to(&db, &clock, &vault).await.map_err(|error| StartError::Key(error.message().to_owned()))?;
+        let upstreams = Upstreams::new(config.allow_upstream.clone(), clock.clone())?;
+        let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
+        let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
+        let keep = Keep { versions: config.keep_versions, days: config.keep_days };
+        let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), keep);
+        let datasets = Datasets { db: db.clone(), clock: clock.clone(), segments, versions };
+        let metrics = Metrics::new();
+        let stop = CancellationToken::new();
+        let puller = Puller::new(Parts {
+            db: db.clone(),
+            clock: clock.clone(),
+            accounts: accounts.clone(),
+            datasets: datasets.clone(),
+            metrics: metrics.clone(),
+            live: Live::default(),
+            holder: uuid::Uuid::now_v7().simple().to_string(),
+            wake: tokio::sync::Notify::new(),
+            rescheduled: tokio::sync::Notify::new(),
+            stop: stop.clone(),
+        });
+        Ok(Self { config: Arc::new(config), clock, db, accounts, datasets, puller, metrics, stop, tasks: TaskTracker::new(), lock: None })
+    }
+
+    /// Takes the directory for this process when no server has it. False when one has.
+    pub fn take_directory(&mut self) -> Result<bool> {
+        self.lock = lock_directory(&self.config.data)?;
+        Ok(self.lock.is_some())
+    }
+
+    /// The link that makes the first admin; none once there is one.
+    pub async fn set_up_link(&self) -> Result<Option<String>> {
+        let code = invites::setup_link(&self.db, &self.clock).await?;
+        Ok(code.map(|code| format!("{}set-up/{}", self.config.public_url, code.reveal())))
+    }
+
+    pub async fn listen(&self) -> Result<std::net::TcpListener> {
+        let listener = tokio::net::TcpListener::bind(self.config.listen).await.map_err(|why| {
+            Error::conflict("listen", format!("Cannot listen on {}: {why}.", self.config.listen))
+                .action("Is another server there? Name another address with --listen.")
+        })?;
+        Ok(listener.into_std()?)
+    }
+
+    /// Everything under `/`, as a service.
+    pub fn router(&self) -> axum::Router {
+        let api = Api {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            accounts: self.accounts.clone(),
+            datasets: self.datasets.clone(),
+            puller: self.puller.clone(),
+        };
+        let web = Web::new(web::Parts {
+            config: self.config.clone(),
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            accounts: self.accounts.clone(),
+            datasets: self.datasets.clone(),
+            puller: self.puller.clone(),
+            metrics: self.metrics.clone(),
+            hasher: Hasher::new(std::thread::available_parallelism().map_or(2, usize::from)),
+            throttle: Throttle::new(self.clock.clone()),
+            sessions: Sessions::new(self.db.clone(), self.clock.clone()),
+            stop: self.stop.clone(),
+        });
+        web::routes::router(web, crate::api::router(api))
+    }
+
+    /// Starts the workers and the scheduler.
+    pub async fn start_pulling(&self) -> Result<()> {
+        self.puller.start(self.config.workers, &self.tasks).await
+    }
+
+    /// Serves until SIGTERM or SIGINT; everything has ended 30 seconds later. A second signal ends the process at once.
+    pub async fn serve_until_signalled(self, listener: std::net::TcpListener) -> Result<()> {
+        self.serve(listener, signalled()).await
+    }
+
+    /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while.
+    pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
+        self.start_pulling().await?;
+        let address = listener.local_addr()?;
+        let handle = axum_server::Handle::new();
+        let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();
+        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
+        let service = self.router().into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let serving = tokio::spawn(server.serve(service));
+        tracing::info!(%address, url = %self.config.public_url, data = %self.config.data.display(), "serving");
+        ask.cancelled().await;
+        tracing::info!("stopping");
+        self.stop.cancel();
+        handle.graceful_shutdown(Some(GRACE));
+        self.tasks.close();
+        let _ = tokio::time::timeout(GRACE + LAST_GRACE, self.tasks.wait()).await;
+        let served = tokio::time::timeout(GRACE + LAST_GRACE, serving).await;
+        if let Ok(Ok(Err(why))) = served {
+            tracing::error!(%why, "the server ended badly");
+        }
+        let _ = tokio::time::timeout(LAST_GRACE, self.db.close()).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Ends what `start_pulling` started.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.db.close().await;
+    }
+}
+
+/// Fires on the first SIGTERM or SIGINT; the second one ends the process at once.
+pub fn signalled() -> CancellationToken {
+    let token = CancellationToken::new();
+    let fired = token.clone();
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+        for round in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if round == 0 {
+                fired.cancel();
+            } else {
+                #[expect(clippy::disallowed_methods, reason = "a second signal means: now")]
+                std::process::exit(130);
+            }
+        }
+    });
+    token
+}
+
+fn prepare_directory(dir: &Path) -> Result<()> {
+    for dir in [dir.to_owned(), dir.join("segments")] {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|why| cannot("make", &dir, &why))?;
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(|why| cannot("protect", &dir, &why))?;
+    }
+    Ok(())
+}
+
+/// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
+fn create_private(path: &PathBuf) -> Result<()> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => {}
+        Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
+        Err(why) => return Err(cannot("make", path, &why)),
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|why| cannot("protect", path, &why))
+}
+
+fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
+    Error::conflict("data_directory", format!("Cannot {verb} {}: {why}.", path.display()))
+        .action("The data directory must be writable for the user that runs Chatlake.")
+}
+
+/// Locks the directory for this process; none when another holds it. The lock goes with the process, however it ends.
+fn lock_directory(dir: &Path) -> Result<Option<File>> {
+    let path = dir.join("chatlake.lock");
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|why| cannot("open", &path, &why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(why)) => Err(cannot("lock", &path, &why)),
+    }
+}

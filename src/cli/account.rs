@@ -1,0 +1,120 @@
+//! `chatlake account`: works beside a running server and without one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Done, Failed, keeper, print_list, read_secret};
+use crate::accounts::{Account, NewAccount};
+use crate::clock::iso;
+use crate::config::Given;
+use crate::connectors::Connector;
+use crate::error::Error;
+use crate::ids::AccountId;
+use crate::secret::Secret;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Save an account; its secret field is read from standard input or a file
+    Add {
+        /// Email of the person who will own it
+        #[arg(long)]
+        user: String,
+        /// For example livechat
+        #[arg(long)]
+        connector: String,
+        #[arg(long)]
+        name: String,
+        /// A field that is not secret, for example username=agent@example.com; repeatable
+        #[arg(long = "field", value_name = "ID=VALUE")]
+        fields: Vec<String>,
+        /// Read the secret from this file instead of standard input
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// The vendor's root, when it is not the usual one
+        #[arg(long, value_name = "URL")]
+        api_url: Option<String>,
+        /// Calls a minute, 1 to 60000
+        #[arg(long, value_name = "N")]
+        requests_per_minute: Option<i64>,
+        /// IANA name
+        #[arg(long, value_name = "ZONE")]
+        time_zone: Option<String>,
+    },
+    /// List accounts, without their secrets
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the vendor whether the credentials are good
+    Check {
+        /// The account's id, as in the list
+        id: String,
+    },
+}
+
+/// An account as the listing tells it.
+#[derive(Serialize)]
+struct Line {
+    id: AccountId,
+    connector: &'static str,
+    name: String,
+    owner: String,
+    datasets: i64,
+    health: &'static str,
+    checked_at: Option<String>,
+}
+
+impl From<Account> for Line {
+    fn from(a: Account) -> Self {
+        Self {
+            connector: a.connector.id(),
+            owner: a.owner_name,
+            datasets: a.dataset_count,
+            health: a.health.word(),
+            checked_at: a.checked_at.map(iso),
+            id: a.id,
+            name: a.name,
+        }
+    }
+}
+
+pub async fn run(given: &Given, command: Command) -> Done {
+    let app = super::user::open(given).await?;
+    match command {
+        Command::Add { user, connector, name, fields, secret_file, api_url, requests_per_minute, time_zone } => {
+            let owner = super::user::find(&app, &user).await?.actor();
+            let connector = Connector::parse(&connector).ok_or_else(|| Error::field("connector", "There is no such connector. Use livechat."))?;
+            let mut credentials = BTreeMap::new();
+            for field in fields {
+                let (id, value) = field.split_once('=').ok_or_else(|| Error::field("field", format!("--field must be ID=VALUE, not {field}.")))?;
+                if connector.fields().iter().any(|f| f.id == id && f.secret) {
+                    return Err(Error::field("field", format!("{id} is secret: give it on standard input or by --secret-file.")).into());
+                }
+                credentials.insert(id.to_owned(), Secret::new(value));
+            }
+            for secret in connector.fields().iter().filter(|f| f.secret) {
+                credentials.insert(secret.id.to_owned(), read_secret(secret_file.as_ref())?);
+            }
+            let account = app.accounts.create(&owner, &NewAccount { connector, name, credentials, api_url, requests_per_minute, time_zone }).await?;
+            println!("{}", account.id);
+        }
+        Command::List { json } => {
+            let lines: Vec<Line> = app.accounts.list(&keeper()).await?.into_iter().map(Line::from).collect();
+            print_list(json, &["id", "connector", "name", "owner", "datasets", "health"], &lines, |l| {
+                vec![l.id.to_string(), l.connector.to_owned(), l.name.clone(), l.owner.clone(), l.datasets.to_string(), l.health.to_owned()]
+            })?;
+        }
+        Command::Check { id } => {
+            let id = AccountId::parse(&id).ok_or_else(|| Error::not_found("account"))?;
+            let checked = app.accounts.check(&keeper(), &id).await?;
+            if !checked.ok {
+                return Err(Failed { code: 1, line: checked.message });
+            }
+            println!("{}", checked.message);
+        }
+    }
+    app.stop().await;
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! `chatlake dataset`: works beside a running server and without one. A run is left to the server when there is one.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::Serialize;
+
+use super::{Done, Failed, keeper, print_list};
+use crate::actor::Actor;
+use crate::app::App;
+use crate::clock::iso;
+use crate::config::Given;
+use crate::connectors::Menus;
+use crate::datasets::export::{self, Options};
+use crate::datasets::{Dataset, Description, Name, Settings};
+use crate::error::Error;
+use crate::ids::{AccountId, DatasetId};
+use crate::puller::queue;
+use crate::puller::run::{Run, State, Trigger};
+use crate::puller::schedules::{self, Schedule};
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// List DataSets
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a DataSet and print its id
+    Create {
+        /// Email of the person who will own it
+        #[arg(long)]
+        user: String,
+        #[arg(long)]
+        name: String,
+        /// The account's id
+        #[arg(long)]
+        account: String,
+        /// The report's id, for example chat_messages
+        #[arg(long)]
+        report: String,
+        #[arg(long, value_name = "DAYS")]
+        start_days: Option<u32>,
+        #[arg(long, value_name = "DAYS")]
+        end_days: Option<u32>,
+        /// A group's id; all when left out
+        #[arg(long)]
+        group: Option<String>,
+        /// A login; all when left out
+        #[arg(long)]
+        login: Option<String>,
+        /// Five fields of cron on the clock of --time-zone; by hand when left out
+        #[arg(long, value_name = "CRON")]
+        schedule: Option<String>,
+        /// IANA name
+        #[arg(long, default_value = "UTC", value_name = "ZONE")]
+        time_zone: String,
+    },
+    /// Pull a DataSet now and wait until it has ended
+    Run {
+        /// The DataSet's id, as in the list
+        id: String,
+    },
+    /// Write a DataSet's rows as CSV
+    Export {
+        /// The DataSet's id, as in the list
+        id: String,
+        /// The file to write; standard output when left out
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Begin with a byte order mark
+        #[arg(long)]
+        bom: bool,
+        /// Mark text that a spreadsheet would take for a formula
+        #[arg(long)]
+        guard_formulas: bool,
+    },
+}
+
+/// A DataSet as the listing tells it.
+#[derive(Serialize)]
+struct Line {
+    id: DatasetId,
+    name: String,
+    report: &'static str,
+    account: Option<String>,
+    rows: Option<i64>,
+    schedule: Option<String>,
+    time_zone: String,
+    next_run_at: Option<String>,
+    updated_at: Option<String>,
+}
+
+impl From<Dataset> for Line {
+    fn from(d: Dataset) -> Self {
+        Self {
+            report: d.report.id,
+            account: d.account_name,
+            rows: d.current.as_ref().map(|c| c.rows),
+            updated_at: d.current.as_ref().map(|c| iso(c.created_at)),
+            next_run_at: d.next_run_at.map(iso),
+            id: d.id,
+            name: d.name,
+            schedule: d.schedule,
+            time_zone: d.time_zone,
+        }
+    }
+}
+
+pub async fn run(given: &Given, command: Command) -> Done {
+    let app = super::user::open(given).await?;
+    match command {
+        Command::List { json } => {
+            let lines: Vec<Line> = app.datasets.list(&keeper()).await?.into_iter().map(Line::from).collect();
+            print_list(json, &["id", "name", "report", "rows", "updated", "next run"], &lines, |l| {
+                let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
+                vec![
+                    l.id.to_string(),
+                    l.name.clone(),
+                    l.report.to_owned(),
+                    l.rows.map_or_else(|| "-".to_owned(), |r| r.to_string()),
+                    text(&l.updated_at),
+                    text(&l.next_run_at),
+                ]
+            })?;
+        }
+        Command::Create { user, name, account, report, start_days, end_days, group, login, schedule, time_zone } => {
+            let actor = super::user::find(&app, &user).await?.actor();
+            let settings = settings(&app, &actor, &name, &account, &report, Menus { start_days, end_days, group, login }, schedule, time_zone).await?;
+            println!("{}", app.datasets.create(&actor, &settings).await?);
+        }
+        Command::Run { id } => return pull(app, &parse(&id)?).await,
+        Command::Export { id, output, bom, guard_formulas } => {
+            export_csv(&app, &parse(&id)?, output, Options { columns: None, bom, guard: guard_formulas }).await?
+        }
+    }
+    app.stop().await;
+    Ok(())
+}
+
+fn parse(id: &str) -> Result<DatasetId, Failed> {
+    DatasetId::parse(id).ok_or_else(|| Error::not_found("DataSet").into())
+}
+
+#[expect(clippy::too_many_arguments, reason = "one for each flag")]
+async fn settings(
+    app: &App,
+    actor: &Actor,
+    name: &str,
+    account: &str,
+    report: &str,
+    menus: Menus,
+    schedule: Option<String>,
+    time_zone: String,
+) -> Result<Settings, Failed> {
+    let account_id = AccountId::parse(account).ok_or_else(|| Error::not_found("account"))?;
+    let account = app.accounts.usable(actor, &account_id).await?;
+    let report = account.connector.report(report).ok_or_else(|| Error::field("report", format!("{} has no report {report}.", account.connector.title())))?;
+    schedules::zone(&time_zone)?;
+    let now = app.clock.now();
+    let schedule = match schedule {
+        None => None,
+        Some(cron) => {
+            let schedule = Schedule::parse(&cron, &time_zone, now)?;
+            schedule.next_after(now).map(|next| (schedule.text().to_owned(), next))
+        }
+    };
+    Ok(Settings {
+        name: Name::parse(name)?,
+        description: Description::default(),
+        account_id,
+        connector: account.connector,
+        menus: menus.check(report).map_err(Error::fields)?,
+        update_mode: report.mode,
+        report,
+        time_zone,
+        schedule,
+    })
+}
+
+/// Queues the run; pulls it here when no server does.
+async fn pull(mut app: App, id: &DatasetId) -> Done {
+    let dataset = app.datasets.for_run(id).await?;
+    let mut tx = app.db.write().await?;
+    let run = queue::enqueue_in(&mut tx, app.clock.now(), id, &dataset.source_key(), Trigger::Manual, None).await?;
+    tx.commit().await.map_err(Error::from)?;
+    if app.take_directory()? {
+        app.start_pulling().await?;
+    }
+    let ended = loop {
+        match queue::get(&app.db, &run).await? {
+            Some(run) if run.state.is_final() => break run,
+            Some(_) => app.clock.wait(Duration::from_millis(200)).await,
+            None => return Err(Error::not_found("run").into()),
+        }
+    };
+    app.stop().await;
+    told(&ended)
+}
+
+fn told(run: &Run) -> Done {
+    match (&run.state, &run.failure) {
+        (State::Succeeded, _) => {
+            println!("{} rows", run.rows);
+            Ok(())
+        }
+        (_, Some(failure)) => Err(Failed { code: 1, line: format!("{} {} {}", failure.message, failure.who, failure.action) }),
+        (state, None) => Err(Failed { code: 1, line: format!("The run is {}.", state.word()) }),
+    }
+}
+
+/// Writes to a temporary file beside the target and renames it when it is whole.
+async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options: Options) -> Done {
+    let version = app.datasets.versions.current(id).await?;
+    let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet."))?;
+    let stream = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
+    let mut stream = std::pin::pin!(stream);
+    let partial = output.as_ref().map(|path| path.with_extension("part"));
+    let mut to: Box<dyn Write> = match &partial {
+        Some(path) => Box::new(std::fs::File::create(path)?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    while let Some(chunk) = stream.next().await {
+        to.write_all(&chunk?)?;
+    }
+    to.flush()?;
+    drop(to);
+    if let (Some(partial), Some(output)) = (partial, output) {
+        std::fs::rename(partial, output)?;
+    }
+    Ok(())
+}

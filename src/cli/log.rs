@@ -1,0 +1,37 @@
+//! How the log looks, and what never gets into it. Libraries that handle addresses and raw bytes are capped at WARN whatever the
+//! filter says, because their own lines may carry what ours never do.
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::LogFormat;
+use crate::error::{Error, Result};
+
+/// Targets whose lines below WARN may carry addresses with queries, headers or bytes.
+const CAPPED: [&str; 9] = ["reqwest", "hyper", "hyper_util", "h2", "rustls", "tower_http", "axum", "sqlx", "tower_sessions"];
+
+fn may_speak(line: &Metadata<'_>) -> bool {
+    let root = line.target().split("::").next().unwrap_or_default();
+    let root = root.strip_suffix("_core").unwrap_or(root);
+    *line.level() <= Level::WARN || !CAPPED.contains(&root)
+}
+
+/// Sends log lines to standard error and makes panics log lines without their payload.
+pub fn start(filter: &str, format: LogFormat) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|why| Error::conflict("settings", format!("--log is not a filter: {why}.")))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Human => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+    };
+    // A second start in one process (tests) keeps the first one.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter).with_filter(filter_fn(may_speak))).try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(at, "a panic");
+    }));
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! One file per command. What a command prints for people and programs goes to standard output, logs and errors to standard error.
+//! Exit codes: 0 done, 1 it did not work, 2 the arguments are off, 69 the server is not ready, 78 the vault key refuses the start.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
+
+mod account;
+mod dataset;
+mod demo;
+mod healthcheck;
+mod log;
+mod sandbox;
+mod serve;
+mod token;
+mod user;
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::actor::{Actor, Role};
+use crate::app::StartError;
+use crate::config::Given;
+use crate::error::Error;
+use crate::ids::UserId;
+use crate::secret::Secret;
+
+/// Pulls chat-support data from LiveChat and LiveLeader into versioned DataSets and serves it.
+#[derive(Parser)]
+#[command(name = "chatlake", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    given: Given,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Arguments),
+    /// Run the server on invented data, with a vendor of our own inside: to look around
+    Demo(demo::Arguments),
+    /// Run our stand-in for the vendors
+    Sandbox(sandbox::Arguments),
+    /// People who sign in
+    #[command(subcommand)]
+    User(user::Command),
+    /// API tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Vendor accounts
+    #[command(subcommand)]
+    Account(account::Command),
+    /// DataSets
+    #[command(subcommand)]
+    Dataset(dataset::Command),
+    /// Ask a running server whether it is ready; for containers
+    Healthcheck(healthcheck::Arguments),
+}
+
+/// How a command ended when it did not work.
+pub(crate) struct Failed {
+    code: u8,
+    line: String,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let mut line = error.message().to_owned();
+        if let Some(step) = error.next_step() {
+            line = format!("{line} {step}");
+        }
+        if let Some(cause) = &error.inside().0 {
+            line = format!("{line} ({cause})");
+        }
+        Self { code: 1, line }
+    }
+}
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Key(line) => Self { code: 78, line },
+            StartError::Other(error) => error.into(),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self { code: 1, line: error.to_string() }
+    }
+}
+
+type Done = Result<(), Failed>;
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    // One TLS provider for everything that is compiled in.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let Arguments { given, command } = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            eprintln!("chatlake: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Serve(arguments) => serve::run(&given, &arguments).await,
+            Command::Demo(arguments) => demo::run(&given, &arguments).await,
+            Command::Sandbox(arguments) => sandbox::run(&given, &arguments).await,
+            Command::User(command) => user::run(&given, command).await,
+            Command::Token(command) => token::run(&given, command).await,
+            Command::Account(command) => account::run(&given, command).await,
+            Command::Dataset(command) => dataset::run(&given, command).await,
+            Command::Healthcheck(arguments) => healthcheck::run(&given, &arguments).await,
+        }
+    });
+    // Blocking work that never ends (a terminal that is read) must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed { code, line }) => {
+            eprintln!("chatlake: {line}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The commands and settings as they are parsed: for the test that holds the docs to them.
+pub fn command_line() -> clap::Command {
+    Arguments::command()
+}
+
+/// Whoever has the data directory may do everything with it.
+fn keeper() -> Actor {
+    Actor { user: UserId::new(), name: "the command line".to_owned(), email: String::new(), role: Role::Admin, scope: None, token: None }
+}
+
+/// A secret from a file, or from standard input up to its first line's end. Never from an argument.
+fn read_secret(file: Option<&PathBuf>) -> Result<Secret, Failed> {
+    let mut text = String::new();
+    match file {
+        Some(path) => text = std::fs::read_to_string(path)?,
+        None => {
+            std::io::stdin().take(1024 * 1024).read_to_string(&mut text)?;
+        }
+    }
+    let line = text.lines().next().unwrap_or_default();
+    Ok(Secret::new(line))
+}
+
+/// Prints a listing: a table for people, or a JSON array for programs.
+fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> Done {
+    if json {
+        let text = serde_json::to_string_pretty(items).map_err(Error::internal)?;
+        println!("{text}");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
+    let widths: Vec<usize> = heads
+        .iter()
+        .enumerate()
+        .map(|(i, head)| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).chain([head.len()]).max().unwrap_or(0))
+        .collect();
+    let line = |cells: Vec<String>| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(heads.iter().map(|head| (*head).to_owned()).collect());
+    rows.into_iter().for_each(line);
+    Ok(())
+}

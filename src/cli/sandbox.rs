@@ -1,0 +1,39 @@
+//! `chatlake sandbox`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Done;
+use crate::app::signalled;
+use crate::clock::Clock;
+use crate::config::Given;
+use crate::sandbox::{Options, Sandbox};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8089", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// How many chats there are. They are made when they are asked for, so a million cost no memory
+    #[arg(long, default_value_t = 5_000, value_name = "N")]
+    chats: u64,
+    /// Over how many days until today they are spread
+    #[arg(long, default_value_t = 60, value_name = "DAYS")]
+    days: u32,
+    /// How long each call takes, in milliseconds
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    delay: u64,
+    /// Another number, another world
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+}
+
+pub async fn run(given: &Given, arguments: &Arguments) -> Done {
+    super::log::start(given.log.as_deref().unwrap_or("warn"), given.log_format.unwrap_or_default())?;
+    let options = Options { chats: arguments.chats, days: arguments.days, seed: arguments.seed, delay: Duration::from_millis(arguments.delay) };
+    let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
+    println!("LiveChat stand-in at http://{}  (agent@sandbox.test / sandbox-key)", listener.local_addr()?);
+    let stop = signalled();
+    Sandbox::new(options, Clock::system()).serve(listener, stop).await?;
+    Ok(())
+}

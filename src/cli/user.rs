@@ -1,0 +1,89 @@
+//! `chatlake user`: works beside a running server and without one.
+
+use std::path::PathBuf;
+
+use super::{Done, Failed, print_list, read_secret};
+use crate::actor::Role;
+use crate::app::App;
+use crate::auth::passwords::Hasher;
+use crate::auth::users::{self, NewUser, User};
+use crate::clock::Clock;
+use crate::config::{Config, Given, GivenToServe};
+use crate::error::Error;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Add a person; the password is read from standard input or a file
+    Add {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        name: String,
+        /// admin, editor or viewer
+        #[arg(long)]
+        role: Role,
+        /// Read the password from this file instead of standard input
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// List people
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a person's password; it is read from standard input or a file. Ends all their sessions
+    Password {
+        #[arg(long)]
+        email: String,
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Shut a person out at once, with all sessions and tokens
+    Disable {
+        #[arg(long)]
+        email: String,
+    },
+}
+
+pub async fn run(given: &Given, command: Command) -> Done {
+    let app = open(given).await?;
+    let hasher = Hasher::new(1);
+    match command {
+        Command::Add { email, name, role, password_file } => {
+            let password = read_secret(password_file.as_ref())?;
+            let user = users::create(&app.db, &app.clock, &hasher, &NewUser { email, name, role, password: Some(password) }, None).await?;
+            println!("{} is {} here.", user.email, role.word());
+        }
+        Command::List { json } => {
+            let people = users::list(&app.db).await?;
+            print_list(json, &["email", "name", "role", "state"], &people, |p: &User| {
+                vec![p.email.clone(), p.name.clone(), p.role.word().to_owned(), if p.disabled_at.is_some() { "disabled" } else { "" }.to_owned()]
+            })?;
+        }
+        Command::Password { email, password_file } => {
+            let user = find(&app, &email).await?;
+            let password = read_secret(password_file.as_ref())?;
+            users::set_password(&app.db, &app.clock, &hasher, &user.id, &password).await?;
+            println!("{} has a new password; all sessions have ended.", user.email);
+        }
+        Command::Disable { email } => {
+            let user = find(&app, &email).await?;
+            users::disable(&app.db, &app.clock, &user.id, None).await?;
+            println!("{} is shut out.", user.email);
+        }
+    }
+    app.stop().await;
+    Ok(())
+}
+
+/// The data directory that the settings name, beside a server or without one.
+pub(super) async fn open(given: &Given) -> Result<App, Failed> {
+    let config = Config::resolve(given, &GivenToServe::default())?;
+    super::log::start(given.log.as_deref().unwrap_or("warn"), config.log_format)?;
+    Ok(App::open_beside(config, Clock::system()).await?)
+}
+
+pub(super) async fn find(app: &App, email: &str) -> Result<User, Failed> {
+    let found = users::by_email(&app.db, email).await?;
+    found.ok_or_else(|| Error::field("user", format!("There is nobody with the email {email} here. chatlake user list names all.")).into())
+}

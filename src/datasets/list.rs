@@ -1,0 +1,67 @@
+//! What the list of DataSets shows beside each one: how its runs have gone lately.
+
+use std::collections::HashMap;
+
+use super::Datasets;
+use crate::actor::Actor;
+use crate::clock::Millis;
+use crate::error::Result;
+use crate::ids::{DatasetId, RunId};
+
+/// How a DataSet's runs have gone lately.
+#[derive(Clone, Debug, Default)]
+pub struct Lately {
+    /// The newest run: its id, state and when it ended or was queued.
+    pub newest: Option<(RunId, String, Millis)>,
+    /// What went wrong in the newest finished run, when it did not succeed: what happened, who must act, what is next.
+    pub trouble: Option<(String, String, String)>,
+    /// How many of the newest finished runs failed in a row.
+    pub failed_in_a_row: usize,
+    /// When the failures began.
+    pub failing_since: Option<Millis>,
+    /// Rows written by the last succeeded runs, oldest first, at most 14.
+    pub rows_per_run: Vec<i64>,
+}
+
+type Row = (DatasetId, RunId, String, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>);
+
+impl Datasets {
+    /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each.
+    pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT dataset_id, id, state, queued_at, finished_at, rows_written, error_message, error_who, error_action FROM (
+                SELECT r.dataset_id, r.id, r.state, r.queued_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
+                       ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
+                FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
+             WHERE place <= 20 ORDER BY dataset_id, place",
+        )
+        .bind(i64::from(actor.is_admin()))
+        .bind(&actor.user)
+        .fetch_all(self.db.read())
+        .await?;
+        let mut all: HashMap<DatasetId, Lately> = HashMap::new();
+        let mut settled: HashMap<DatasetId, bool> = HashMap::new();
+        for (dataset, run, state, queued_at, finished_at, rows, message, who, action) in rows {
+            let lately = all.entry(dataset.clone()).or_default();
+            if lately.newest.is_none() {
+                lately.newest = Some((run, state.clone(), finished_at.unwrap_or(queued_at)));
+            }
+            let is_settled = settled.entry(dataset).or_default();
+            match state.as_str() {
+                "failed" | "parked" if !*is_settled => {
+                    lately.failed_in_a_row += 1;
+                    lately.failing_since = finished_at;
+                    if lately.trouble.is_none() {
+                        lately.trouble = Some((message.unwrap_or_default(), who.unwrap_or_default(), action.unwrap_or_default()));
+                    }
+                }
+                "succeeded" => *is_settled = true,
+                _ => {}
+            }
+            if state == "succeeded" && lately.rows_per_run.len() < 14 {
+                lately.rows_per_run.insert(0, rows);
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,86 @@
+//! What is counted for whoever watches the server. No name, address or text of a person is ever a label.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Answer {
+    route: String,
+    class: &'static str,
+}
+
+/// The counters. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    runs: Family<Outcome, Counter>,
+    answers: Family<Answer, Counter>,
+    answer_seconds: Histogram,
+    /// Calls to vendors.
+    pub vendor_calls: Counter<u64, AtomicU64>,
+    /// Runs that are queued, running or waiting.
+    pub runs_alive: Gauge,
+    /// When the newest run of any DataSet succeeded, in seconds since 1970.
+    pub last_success: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("chatlake");
+        let runs = Family::<Outcome, Counter>::default();
+        let answers = Family::<Answer, Counter>::default();
+        let answer_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 8));
+        let vendor_calls = Counter::default();
+        let (runs_alive, last_success) = (Gauge::default(), Gauge::default());
+        registry.register("runs", "Runs that ended, by outcome", runs.clone());
+        registry.register("answers", "Answers, by route template and class of status", answers.clone());
+        registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
+        registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
+        registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());
+        registry.register("last_success_timestamp_seconds", "When a run last succeeded", last_success.clone());
+        Self { registry: Arc::new(registry), runs, answers, answer_seconds, vendor_calls, runs_alive, last_success }
+    }
+
+    pub fn run_ended(&self, outcome: &'static str) {
+        self.runs.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts an answer by the route's template (never the address itself).
+    pub fn answered(&self, route: &str, status: u16, seconds: f64) {
+        let class = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.answers.get_or_create(&Answer { route: route.to_owned(), class }).inc();
+        self.answer_seconds.observe(seconds);
+    }
+
+    /// In the OpenMetrics text form.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

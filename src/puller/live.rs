@@ -1,0 +1,86 @@
+//! What running pulls are doing just now, for the pages that watch them. In memory only: the catalogue holds what must last.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::clock::Millis;
+use crate::ids::RunId;
+
+/// Where a pull is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Progress {
+    /// "Starting", "Pulling", "Saving".
+    pub phase: &'static str,
+    /// Which window, from 1; 0 before the first.
+    pub window: usize,
+    pub windows: usize,
+    /// The window's days, for example "2026-11-14".
+    pub days: String,
+    /// Which page of the window, from 1, and how many there are; 0 while unknown.
+    pub page: u64,
+    pub pages: u64,
+    /// Records read and rows written so far.
+    pub read: u64,
+    pub rows: u64,
+    pub calls: u64,
+    pub started_at: Millis,
+    /// Rows a second since the start.
+    pub rate: u64,
+}
+
+/// The pulls of this process that are under way. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Live(Arc<Mutex<HashMap<RunId, watch::Sender<Progress>>>>);
+
+/// Keeps a pull on the board until it is dropped.
+pub(super) struct Shown {
+    live: Live,
+    run: RunId,
+}
+
+impl Live {
+    pub(super) fn show(&self, run: &RunId, started_at: Millis) -> Shown {
+        let first = Progress { phase: "Starting", started_at, ..Progress::default() };
+        self.board().insert(run.clone(), watch::Sender::new(first));
+        Shown { live: self.clone(), run: run.clone() }
+    }
+
+    /// Follows a pull; none when it is not under way here. The receiver closes when the pull ends.
+    pub fn follow(&self, run: &RunId) -> Option<watch::Receiver<Progress>> {
+        self.board().get(run).map(watch::Sender::subscribe)
+    }
+
+    /// Where a pull is just now; none when it is not under way here.
+    pub fn now(&self, run: &RunId) -> Option<Progress> {
+        self.board().get(run).map(|sender| sender.borrow().clone())
+    }
+
+    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<Progress>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    pub fn change(&self, now: Millis, change: impl FnOnce(&mut Progress)) {
+        if let Some(sender) = self.live.board().get(&self.run) {
+            sender.send_modify(|progress| {
+                change(progress);
+                let seconds = u64::try_from((now - progress.started_at) / 1_000).unwrap_or(0).max(1);
+                progress.rate = progress.rows / seconds;
+            });
+        }
+    }
+
+    pub fn text(&self) -> String {
+        self.live.now(&self.run).and_then(|progress| serde_json::to_string(&progress).ok()).unwrap_or_else(|| "{}".to_owned())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.live.board().remove(&self.run);
+    }
+}

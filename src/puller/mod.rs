@@ -1,0 +1,117 @@
+//! Runs. `scheduler` makes a run when one is due, `queue` holds it, `worker` claims it, pulls, writes and commits. Start at
+//! `worker.rs`. This file is the handle that pages and programs use.
+
+pub mod live;
+pub mod queue;
+pub mod retry;
+pub mod run;
+mod scheduler;
+pub mod schedules;
+pub mod windows;
+mod worker;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Accounts;
+use crate::actor::Actor;
+use crate::clock::Clock;
+use crate::datasets::Datasets;
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::ids::{DatasetId, RunId};
+use crate::metrics::Metrics;
+use live::Live;
+use run::{Run, Trigger};
+
+/// The handle on all pulling. Cheap to clone.
+#[derive(Clone)]
+pub struct Puller(Arc<Parts>);
+
+/// What pulling needs.
+pub struct Parts {
+    pub db: Db,
+    pub clock: Clock,
+    pub accounts: Accounts,
+    pub datasets: Datasets,
+    pub metrics: Metrics,
+    /// What running pulls are doing.
+    pub live: Live,
+    /// Names this incarnation of the server on its leases.
+    pub holder: String,
+    /// Wakes a worker: there is a run to claim.
+    pub wake: Notify,
+    /// Wakes the scheduler: a schedule has changed.
+    pub rescheduled: Notify,
+    /// Fires when the server stops.
+    pub stop: CancellationToken,
+}
+
+impl Deref for Puller {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Puller {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Puts interrupted runs back, then starts the workers, the scheduler and the sweep. They end when `stop` fires.
+    pub async fn start(&self, workers: usize, tasks: &TaskTracker) -> Result<()> {
+        let rescued = queue::rescue(&self.db, &self.clock).await?;
+        if rescued > 0 {
+            tracing::info!(rescued, "runs interrupted by the last stop are back in the queue");
+        }
+        for _ in 0..workers {
+            tasks.spawn(worker::work_until_stopped(self.clone()));
+        }
+        tasks.spawn(scheduler::schedule_until_stopped(self.clone()));
+        tasks.spawn(scheduler::sweep_until_stopped(self.clone()));
+        Ok(())
+    }
+
+    /// Starts a run now, or answers the one that is alive already.
+    pub async fn run_now(&self, actor: &Actor, dataset: &DatasetId, trigger: Trigger) -> Result<Run> {
+        let dataset = self.datasets.get_to_run(actor, dataset).await?;
+        let Some(account) = &dataset.account_id else {
+            return Err(Error::conflict("account_missing", "The account of this DataSet was deleted, so it cannot be pulled.")
+                .action("Choose another account under Settings."));
+        };
+        self.accounts.usable(actor, account).await?;
+        let mut tx = self.db.write().await?;
+        let run = queue::enqueue_in(&mut tx, self.clock.now(), &dataset.id, &dataset.source_key(), trigger, Some(&actor.user)).await?;
+        tx.commit().await?;
+        self.wake.notify_one();
+        self.found(&run).await
+    }
+
+    /// Stops a run that is queued, waiting or running. Answers the run; one that is over stays as it is.
+    pub async fn cancel(&self, actor: &Actor, run: &RunId) -> Result<Run> {
+        let run = self.get(actor, run).await?;
+        self.datasets.get_to_run(actor, &run.dataset_id).await?;
+        if queue::cancel(&self.db, &self.clock, &run.id).await? {
+            self.wake.notify_waiters();
+        }
+        self.found(&run.id).await
+    }
+
+    /// One run, if this person may see its DataSet.
+    pub async fn get(&self, actor: &Actor, run: &RunId) -> Result<Run> {
+        let missing = || Error::not_found("run");
+        let run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
+        self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
+        Ok(run)
+    }
+
+    async fn found(&self, run: &RunId) -> Result<Run> {
+        queue::get(&self.db, run).await?.ok_or_else(|| Error::not_found("run"))
+    }
+}

@@ -1,0 +1,115 @@
+//! From why a pull stopped to what happens next: one exhaustive match, in the words people read.
+
+use std::time::Duration;
+
+use super::run::Failure;
+use crate::connectors::PullError;
+use crate::error::Error;
+
+/// What happens to a run whose pull stopped.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It ends as failed.
+    Fail(Failure),
+    /// It waits this long, without using up an attempt.
+    Wait(Duration),
+    /// It ends as cancelled, or goes back into the queue when the server is stopping.
+    Stop,
+}
+
+/// How long to wait when a vendor says "too many" without saying how long.
+const UNSAID_WAIT: Duration = Duration::from_secs(60);
+/// No vendor makes a run wait longer than this at a time; then it asks again.
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
+
+/// What happens next. `vendor` is the connector's title, `account` the account's name.
+pub fn decide(error: &PullError, vendor: &str, account: &str) -> Decision {
+    let kept = "The rows from before are untouched.";
+    let fail = |code: &str, message: String, who: String, action: String| Decision::Fail(Failure { code: code.to_owned(), message, who, action });
+    match error {
+        PullError::Cancelled => Decision::Stop,
+        PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(UNSAID_WAIT).clamp(Duration::from_secs(1), LONGEST_WAIT)),
+        PullError::Unauthorized => fail(
+            "unauthorized",
+            format!("{vendor} did not accept the credentials of “{account}”."),
+            format!("The owner of the account “{account}” must enter new ones under Accounts."),
+            format!("The next run, by schedule or by Run now, uses the new ones. {kept}"),
+        ),
+        PullError::Unavailable(cause) => fail(
+            "unavailable",
+            format!("{vendor} could not be read: {cause}. It was tried five times within two minutes."),
+            format!("Nobody, if {vendor} is only down for a while."),
+            format!("The next run on the schedule, or Run now, tries again. {kept}"),
+        ),
+        PullError::Refused { status, said } => {
+            let said = if said.is_empty() { String::new() } else { format!(" It said: {said}") };
+            fail(
+                "refused",
+                format!("{vendor} refused the request with status {status}.{said}"),
+                "The owner of the DataSet: look at Report, Group and Login under Settings.".to_owned(),
+                format!("Change the settings, then Run now. {kept}"),
+            )
+        }
+        PullError::Malformed { at, why } => fail(
+            "malformed",
+            format!("The answer of {vendor} at {at} could not be read: {why}."),
+            format!("Nobody yet; if it stays so, {vendor} has changed something and Chatlake must learn it."),
+            format!("The next run tries again. Nothing of this run was kept. {kept}"),
+        ),
+        PullError::Incomplete { window, have, of } => fail(
+            "incomplete",
+            format!("{vendor} tells of {of} records for {window} and gave {have}."),
+            "Nobody, if it was a passing trouble. If it stays so, choose a Group or a Login, so that each day holds less.".to_owned(),
+            format!("The next run tries again. A part is never kept as the whole. {kept}"),
+        ),
+        PullError::Forbidden { why } => fail(
+            "forbidden_address",
+            format!("The address of “{account}” may not be asked: {why}."),
+            "An admin: correct the account's API address, or name the host with --allow-upstream.".to_owned(),
+            format!("Then Run now. Nothing was sent. {kept}"),
+        ),
+    }
+}
+
+/// The failure that an error of our own makes of a run.
+pub fn own_failure(error: &Error) -> Failure {
+    let (who, action) = match error.code() {
+        "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then Run now. Nothing was sent to the vendor."),
+        "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then Run now. Nothing was sent to any vendor."),
+        "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
+        _ => ("The person who runs the server: the log tells more under this run's id.", "The next run tries again."),
+    };
+    Failure {
+        code: error.code().to_owned(),
+        message: error.message().to_owned(),
+        who: error.next_step().map_or_else(|| who.to_owned(), str::to_owned),
+        action: format!("{action} The rows from before are untouched."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::pull_error::Cause;
+
+    #[test]
+    fn every_failure_says_what_happened_who_must_act_and_what_is_next() {
+        for error in [
+            PullError::Unauthorized,
+            PullError::Unavailable(Cause::NoProgress),
+            PullError::Refused { status: 400, said: String::new() },
+            PullError::Forbidden { why: "x".into() },
+        ] {
+            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support") else { panic!("{error:?} must end the run") };
+            assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("untouched"), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_neither_nothing_nor_for_ever() {
+        for (asked, waits) in [(None, 60), (Some(0), 1), (Some(30), 30), (Some(315_360_000), 21_600)] {
+            let Decision::Wait(wait) = decide(&PullError::RateLimited { wait: asked.map(Duration::from_secs) }, "LiveChat", "Support") else { panic!() };
+            assert_eq!(wait.as_secs(), waits);
+        }
+    }
+}

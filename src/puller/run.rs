@@ -1,0 +1,219 @@
+//! A run's record: what pages and programs read about one pull of one DataSet.
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+
+use crate::clock::Millis;
+use crate::ids::{DatasetId, RunId, UserId, VersionId};
+
+/// Where a run is. The last four are final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Queued,
+    Running,
+    /// For a time that the vendor named.
+    Waiting,
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// It killed the process three times.
+    Parked,
+}
+
+/// What started a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    Manual,
+    Schedule,
+    /// Saving the DataSet.
+    First,
+    Retry,
+}
+
+impl State {
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Waiting => "waiting",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Parked => "parked",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        use State::{Cancelled, Failed, Parked, Queued, Running, Succeeded, Waiting};
+        [Queued, Running, Waiting, Succeeded, Failed, Cancelled, Parked].into_iter().find(|state| state.word() == word)
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Succeeded | State::Failed | State::Cancelled | State::Parked)
+    }
+}
+
+impl Trigger {
+    pub fn word(self) -> &'static str {
+        match self {
+            Trigger::Manual => "manual",
+            Trigger::Schedule => "schedule",
+            Trigger::First => "first",
+            Trigger::Retry => "retry",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        [Trigger::Manual, Trigger::Schedule, Trigger::First, Trigger::Retry].into_iter().find(|trigger| trigger.word() == word)
+    }
+}
+
+/// Why a run did not succeed, in the three parts that people ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// Who must act.
+    pub who: String,
+    /// What is next, and when.
+    pub action: String,
+}
+
+/// One pull of one DataSet.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub id: RunId,
+    pub dataset_id: DatasetId,
+    pub trigger: Trigger,
+    pub started_by: Option<UserId>,
+    pub started_by_name: Option<String>,
+    pub state: State,
+    pub queued_at: Millis,
+    pub due_at: Millis,
+    pub started_at: Option<Millis>,
+    pub finished_at: Option<Millis>,
+    pub attempt: i64,
+    pub cancel_requested: bool,
+    pub windows_total: i64,
+    pub windows_done: i64,
+    pub pages: i64,
+    pub calls: i64,
+    pub records_read: i64,
+    pub records_kept: i64,
+    pub duplicates: i64,
+    pub left_out: i64,
+    pub rejected: i64,
+    pub misfits: i64,
+    /// Rows written by this run.
+    pub rows: i64,
+    pub bytes: i64,
+    pub waited_ms: i64,
+    pub vendor_total: Option<i64>,
+    pub verified: Option<bool>,
+    pub version_id: Option<VersionId>,
+    pub failure: Option<Failure>,
+}
+
+impl Run {
+    /// How long it took, or has taken until `now`, in milliseconds; none before it started.
+    pub fn duration(&self, now: Millis) -> Option<Millis> {
+        self.started_at.map(|start| self.finished_at.unwrap_or(now).saturating_sub(start).max(0))
+    }
+}
+
+/// A run as the catalogue holds it. The statement that reads it is `SELECT`, below.
+#[derive(FromRow)]
+pub(super) struct Row {
+    id: RunId,
+    dataset_id: DatasetId,
+    cause: String,
+    started_by: Option<UserId>,
+    started_by_name: Option<String>,
+    state: String,
+    queued_at: i64,
+    due_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    attempt: i64,
+    cancel_requested: i64,
+    windows_total: i64,
+    windows_done: i64,
+    pages: i64,
+    calls: i64,
+    records_read: i64,
+    records_kept: i64,
+    duplicates: i64,
+    left_out: i64,
+    rejected: i64,
+    misfits: i64,
+    rows_written: i64,
+    bytes_written: i64,
+    waited_ms: i64,
+    vendor_total: Option<i64>,
+    verified: Option<i64>,
+    version_id: Option<VersionId>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    error_who: Option<String>,
+    error_action: Option<String>,
+}
+
+/// The columns of `Row`, from `runs r` and `users u`.
+macro_rules! select_run {
+    ($rest:literal) => {
+        concat!(
+            "SELECT r.id, r.dataset_id, r.cause, r.started_by, u.name AS started_by_name, r.state, r.queued_at, r.due_at, r.started_at, r.finished_at, ",
+            "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
+            "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
+            "r.waited_ms, r.vendor_total, r.verified, r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
+            "FROM runs r LEFT JOIN users u ON u.id = r.started_by ",
+            $rest
+        )
+    };
+}
+pub(super) use select_run;
+
+impl From<Row> for Run {
+    fn from(row: Row) -> Self {
+        let failure = row.error_code.map(|code| Failure {
+            code,
+            message: row.error_message.unwrap_or_default(),
+            who: row.error_who.unwrap_or_default(),
+            action: row.error_action.unwrap_or_default(),
+        });
+        Self {
+            id: row.id,
+            dataset_id: row.dataset_id,
+            trigger: Trigger::parse(&row.cause).unwrap_or(Trigger::Manual),
+            started_by: row.started_by,
+            started_by_name: row.started_by_name,
+            state: State::parse(&row.state).unwrap_or(State::Failed),
+            queued_at: row.queued_at,
+            due_at: row.due_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            attempt: row.attempt,
+            cancel_requested: row.cancel_requested != 0,
+            windows_total: row.windows_total,
+            windows_done: row.windows_done,
+            pages: row.pages,
+            calls: row.calls,
+            records_read: row.records_read,
+            records_kept: row.records_kept,
+            duplicates: row.duplicates,
+            left_out: row.left_out,
+            rejected: row.rejected,
+            misfits: row.misfits,
+            rows: row.rows_written,
+            bytes: row.bytes_written,
+            waited_ms: row.waited_ms,
+            vendor_total: row.vendor_total,
+            verified: row.verified.map(|v| v != 0),
+            version_id: row.version_id,
+            failure,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Stylesheet, scripts and icons: embedded, compressed and cached for good under an address that carries their hash.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use memory_serve::{CacheControl, MemoryServe};
+
+fn embedded() -> MemoryServe {
+    memory_serve::load!().index_file(None).cache_control(CacheControl::Long).enable_hashed_routes(true)
+}
+
+/// The files, below `/static`.
+pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    embedded().into_router()
+}
+
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let manifest = embedded().manifest();
+    let mut served: Vec<&str> = manifest.iter().map(|(_, served)| served).collect();
+    served.sort_unstable();
+    // Each served name carries its file's hash; a few characters of each tell one build's set from another's.
+    served.iter().filter_map(|name| name.split('.').rev().nth(1)).map(|hash| hash.get(..6).unwrap_or(hash)).collect()
+});
+
+/// Changes whenever one of the files does.
+pub fn version() -> &'static str {
+    &VERSION
+}

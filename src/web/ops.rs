@@ -1,0 +1,32 @@
+//! For whoever watches the server: is it alive, is it ready, what has it counted.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::Web;
+
+/// `GET /healthz`: the process answers.
+pub async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the catalogue can be read and written, and the server is not stopping.
+pub async fn ready(State(web): State<Web>) -> Response {
+    if web.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    match web.db.ready().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => {
+            tracing::error!(cause = ?error.inside(), "not ready: {error}");
+            (StatusCode::SERVICE_UNAVAILABLE, "the catalogue cannot be used\n").into_response()
+        }
+    }
+}
+
+/// `GET /metrics`, in the OpenMetrics text form.
+pub async fn metrics(State(web): State<Web>) -> Response {
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
+}

@@ -1,0 +1,159 @@
+//! How numbers, moments and spans are written for people.
+
+use jiff::Zoned;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::parts::When;
+use crate::clock::{Millis, iso, timestamp};
+
+/// 12,480
+pub fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    if number < 0 {
+        text.push('−');
+    }
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// "1 row", "12,480 rows"
+pub fn counted(number: i64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
+/// "2 hours ago", "in 5 minutes", "just now"
+pub fn relative(at: Millis, now: Millis) -> String {
+    let away = (now - at).abs() / 1_000;
+    let (number, unit) = match away {
+        0..45 => return if at > now { "in a moment".to_owned() } else { "just now".to_owned() },
+        45..90 => (1, "minute"),
+        90..3_600 => ((away + 30) / 60, "minute"),
+        3_600..86_400 => ((away + 1_800) / 3_600, "hour"),
+        _ => ((away + 43_200) / 86_400, "day"),
+    };
+    let plural = if number == 1 { "" } else { "s" };
+    if at > now { format!("in {number} {unit}{plural}") } else { format!("{number} {unit}{plural} ago") }
+}
+
+/// "Wed 24 Mar 2027, 10:42:05 Europe/Oslo"
+pub fn exact(at: Millis, zone: &TimeZone) -> String {
+    let local = timestamp(at).to_zoned(zone.clone());
+    format!("{} {}", local.strftime("%a %-d %b %Y, %H:%M:%S"), zone.iana_name().unwrap_or("UTC"))
+}
+
+/// "24 Mar 10:42", with the year when it is not this one.
+pub fn short(at: Millis, now: Millis, zone: &TimeZone) -> String {
+    let local = timestamp(at).to_zoned(zone.clone());
+    let this_year = timestamp(now).to_zoned(zone.clone()).year() == local.year();
+    local.strftime(if this_year { "%-d %b %H:%M" } else { "%-d %b %Y %H:%M" }).to_string()
+}
+
+/// "today 18:00", "tomorrow 06:30", "Thu 25 Mar 18:00"
+pub fn coming(at: Millis, now: Millis, zone: &TimeZone) -> String {
+    let local: Zoned = timestamp(at).to_zoned(zone.clone());
+    let today = timestamp(now).to_zoned(zone.clone()).date();
+    let time = local.strftime("%H:%M").to_string();
+    match (local.date() - today).get_days() {
+        0 => format!("today {time}"),
+        1 => format!("tomorrow {time}"),
+        -1 => format!("yesterday {time}"),
+        _ => format!("{} {time}", local.strftime("%a %-d %b")),
+    }
+}
+
+/// "Wed 10 Mar 2027"
+pub fn day(date: Date) -> String {
+    date.strftime("%a %-d %b %Y").to_string()
+}
+
+/// "Wed 10 Mar to Wed 17 Mar 2027", or one day.
+pub fn days(from: Date, to: Date) -> String {
+    if from == to {
+        return day(from);
+    }
+    let first = if from.year() == to.year() { from.strftime("%a %-d %b").to_string() } else { day(from) };
+    format!("{first} to {}", day(to))
+}
+
+/// "1 min 9 s", "42 s", "under 1 s", "2 h 5 min"
+pub fn span(millis: Millis) -> String {
+    let seconds = millis / 1_000;
+    match seconds {
+        ..1 => "under 1 s".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// "4.2 MB"
+pub fn size(bytes: i64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1_000.0 && unit + 1 < UNITS.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// "MA" for Maren Aasen.
+pub fn initials(name: &str) -> String {
+    let mut words = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
+    let first = words.next();
+    let last = words.next_back();
+    first.into_iter().chain(last).flat_map(char::to_uppercase).take(2).collect()
+}
+
+impl When {
+    pub fn never() -> Self {
+        Self::default()
+    }
+
+    /// Told from now: "2 hours ago".
+    pub fn ago(at: Millis, now: Millis, zone: &TimeZone) -> Self {
+        Self { iso: iso(at), exact: exact(at, zone), words: relative(at, now) }
+    }
+
+    pub fn maybe(at: Option<Millis>, now: Millis, zone: &TimeZone) -> Self {
+        at.map_or_else(Self::never, |at| Self::ago(at, now, zone))
+    }
+
+    /// Told by the clock: "Wed 24 Mar 10:42".
+    pub fn clock(at: Millis, zone: &TimeZone) -> Self {
+        let local = timestamp(at).to_zoned(zone.clone());
+        Self { iso: iso(at), exact: exact(at, zone), words: local.strftime("%a %-d %b %H:%M").to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1_000, 12_480, 1_234_567, -1_000].map(grouped), ["0", "999", "1,000", "12,480", "1,234,567", "−1,000"]);
+        assert_eq!((counted(1, "row", "rows"), counted(2, "row", "rows")), ("1 row".to_owned(), "2 rows".to_owned()));
+    }
+
+    #[test]
+    fn moments_are_told_from_now() {
+        let now = 1_800_000_000_000;
+        for (seconds, words) in [(0, "just now"), (60, "1 minute ago"), (7_200, "2 hours ago"), (3 * 86_400, "3 days ago"), (-300, "in 5 minutes")] {
+            assert_eq!(relative(now - seconds * 1_000, now), words);
+        }
+    }
+
+    #[test]
+    fn initials_are_of_the_first_and_last_name() {
+        assert_eq!(["Maren Aasen", "Bjørn-Erik van Østen", "Oda", "", "سارة الخطيب"].map(initials), ["MA", "BØ", "O", "", "سا"]);
+    }
+}
