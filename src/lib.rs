@@ -21,3 +21,5 @@ pub mod ids;
 pub mod secret;
 /// Seals and opens bytes; the key ring.
 pub mod vault;
+/// Pages for people.
+pub mod web;
