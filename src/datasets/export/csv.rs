@@ -1,0 +1,391 @@
+//! CSV: RFC 4180 with CRLF, UTF-8, a header line. One blocking thread reads the segments and writes; a short channel carries chunks to
+//! whoever streams them. Anything that goes wrong ends the stream with an error, so that a broken file never looks whole. Null and
+//! empty text are both an empty field.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::csv::WriterBuilder;
+use arrow::csv::writer::Terminator;
+use arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMillisecondType};
+use arrow::util::display::FormatOptions;
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::super::columns::{self, ColumnInfo};
+use super::super::segments::Segments;
+use super::super::versions::Pin;
+use crate::error::{Error, Result};
+
+/// A chunk is sent when it has grown beyond this.
+const CHUNK: usize = 256 << 10;
+/// So many chunks may wait for a slow client.
+const WAITING: usize = 4;
+/// A client that takes no chunk for so long is given up.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// How the file is written.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only these columns, in this order; none is all.
+    pub columns: Option<Vec<String>>,
+    /// Begin with a byte order mark, by which Excel knows UTF-8.
+    pub bom: bool,
+    /// Mark text that a spreadsheet would take for a formula with a leading `'`, see `guard`.
+    pub guard: bool,
+}
+
+enum Piece {
+    Chunk(Bytes),
+    /// All rows were sent. A stream that ends without it is broken.
+    End,
+}
+
+/// A version as CSV. An error now is about `options`; one in the stream means that the file is not whole and must not look so. The
+/// version stays pinned until the stream is dropped or done. Must be called within a runtime.
+pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+    stream(segments, version, options, STALLED)
+}
+
+fn stream(segments: &Segments, version: Pin, options: Options, stalled: Duration) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+    let columns = choose(&version.columns, options.columns.as_deref())?;
+    let (to, from) = mpsc::channel(WAITING);
+    let (segments, handle) = (segments.clone(), Handle::current());
+    tokio::task::spawn_blocking(move || {
+        let mut out = Chunks { to, handle, stalled, buffer: Vec::with_capacity(CHUNK + CHUNK / 4) };
+        let ended = match write_rows(&segments, &version, &columns, &options, &mut out) {
+            Ok(()) => out.send_rest().and_then(|()| out.send(Ok(Piece::End))),
+            Err(why) => {
+                if !out.to.is_closed() {
+                    tracing::error!(version = %version.id, cause = ?why.inside(), "a CSV download broke off: {why}");
+                }
+                out.send(Err(io::Error::other(why)))
+            }
+        };
+        // Nobody listens any more: there is nobody to tell.
+        drop(ended);
+    });
+    Ok(futures_util::stream::unfold(Some(from), |from| async move {
+        let mut from = from?;
+        match from.recv().await {
+            Some(Ok(Piece::Chunk(chunk))) => Some((Ok(chunk), Some(from))),
+            Some(Ok(Piece::End)) => None,
+            Some(Err(why)) => Some((Err(why), None)),
+            None => Some((Err(io::Error::other("the download broke off")), None)),
+        }
+    }))
+}
+
+/// The columns that were asked for, in the order that was asked for.
+fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
+    let Some(wanted) = wanted else { return Ok(all.to_vec()) };
+    let mut chosen: Vec<ColumnInfo> = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("columns", format!("There is no column {name:?}.")))?;
+        if chosen.iter().any(|has| has.name == column.name) {
+            return Err(Error::field("columns", format!("The column {name:?} is named twice.")));
+        }
+        chosen.push(column.clone());
+    }
+    if chosen.is_empty() { Err(Error::field("columns", "Name at least one column, or leave this out for all.")) } else { Ok(chosen) }
+}
+
+fn write_rows(segments: &Segments, version: &Pin, columns: &[ColumnInfo], options: &Options, out: &mut Chunks) -> Result<()> {
+    if options.bom {
+        out.write_all("\u{feff}".as_bytes())?;
+    }
+    let schema = columns::to_schema(columns);
+    let mut writer = WriterBuilder::new().with_header(true).with_line_terminator(Terminator::CRLF).build(&mut *out);
+    if !columns.is_empty() {
+        let names = columns.iter().map(|column| if options.guard { guard(&column.name).into_owned() } else { column.name.clone() });
+        let fields: Vec<_> = names.zip(schema.fields()).map(|(name, field)| field.as_ref().clone().with_name(name)).collect();
+        writer.write(&printable(&RecordBatch::new_empty(Arc::new(Schema::new(fields))))?).map_err(Error::internal)?;
+    }
+    let mut rows = 0;
+    for meta in &version.segments {
+        for batch in segments.open(meta)?.read(&schema, None)? {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            let batch = printable(&batch)?;
+            let batch = if options.guard { guarded(&batch)? } else { batch };
+            writer.write(&batch).map_err(|why| match why {
+                arrow::error::ArrowError::IoError(_, io) => Error::from(io),
+                other => Error::internal(other),
+            })?;
+        }
+    }
+    if rows == version.rows { Ok(()) } else { Err(Error::internal(format!("{rows} rows were read of {}", version.rows))) }
+}
+
+/// How a value is written as text; the same for a download and for a cell on a page.
+pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
+    FormatOptions::default().with_null("")
+}
+
+/// The batch with its moments marked by an offset instead of a zone's name: writing names needs a table of zones.
+pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
+    with_columns(batch, |array| match array.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, Some(_)) => Some(Arc::new(array.as_primitive::<TimestampMillisecondType>().clone().with_timezone("+00:00"))),
+        _ => None,
+    })
+}
+
+/// The batch with some columns replaced.
+fn with_columns(batch: &RecordBatch, change: impl Fn(&ArrayRef) -> Option<ArrayRef>) -> Result<RecordBatch> {
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut arrays = Vec::with_capacity(batch.num_columns());
+    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let array = change(array).unwrap_or_else(|| array.clone());
+        fields.push(if field.data_type() == array.data_type() {
+            field.clone()
+        } else {
+            Arc::new(field.as_ref().clone().with_data_type(array.data_type().clone()))
+        });
+        arrays.push(array);
+    }
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows).map_err(Error::internal)
+}
+
+fn guarded(batch: &RecordBatch) -> Result<RecordBatch> {
+    with_columns(batch, |array| {
+        let texts = array.as_string_opt::<i32>()?;
+        if !texts.iter().flatten().any(needs_guard) {
+            return None;
+        }
+        let mut marked = StringBuilder::with_capacity(texts.len(), texts.value_data().len() + texts.len());
+        for text in texts {
+            marked.append_option(text.map(guard));
+        }
+        Some(Arc::new(marked.finish()))
+    })
+}
+
+/// Text that a spreadsheet could take for a formula, with one `'` before it; text that begins with `'` too, so that `unguard` gives
+/// back exactly what was there. Plain numbers stay as they are.
+pub fn guard(text: &str) -> Cow<'_, str> {
+    if needs_guard(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// What `guard` was given.
+pub fn unguard(text: &str) -> &str {
+    text.strip_prefix('\'').unwrap_or(text)
+}
+
+fn needs_guard(text: &str) -> bool {
+    match text.chars().next() {
+        Some('=' | '+' | '@' | '\t' | '\r' | '\n' | '\0' | '\'' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}') => true,
+        Some('-') => !is_plain_number(&text[1..]),
+        _ => false,
+    }
+}
+
+/// Digits, with a fraction and an exponent if need be.
+fn is_plain_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    digits(whole) && fraction.is_none_or(digits) && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
+}
+
+/// Collects what is written into chunks, and waits a bounded time for a slow client.
+struct Chunks {
+    to: mpsc::Sender<io::Result<Piece>>,
+    handle: Handle,
+    stalled: Duration,
+    buffer: Vec<u8>,
+}
+
+impl Chunks {
+    fn send(&self, piece: io::Result<Piece>) -> io::Result<()> {
+        match self.handle.block_on(async { tokio::time::timeout(self.stalled, self.to.send(piece)).await }) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")),
+        }
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK + CHUNK / 4));
+        self.send(Ok(Piece::Chunk(chunk.into())))
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.send_rest()?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// The CSV writer flushes after each batch; chunks go when they are full.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::super::super::testing::{World, batch, integer, mixed, number, text, timestamp};
+    use super::super::super::versions::Version;
+    use super::*;
+    use crate::connectors::report::ColumnKind;
+
+    async fn download(world: &World, version: &Version, options: Options) -> Vec<u8> {
+        let mut stream = Box::pin(csv(&world.segments, world.versions.pin(version), options).unwrap());
+        let mut body = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            body.extend_from_slice(&chunk.unwrap());
+        }
+        body
+    }
+
+    fn parse(body: &[u8]) -> Vec<Vec<String>> {
+        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).terminator(::csv::Terminator::CRLF).from_reader(body);
+        reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
+    #[tokio::test]
+    async fn every_cell_reads_back_as_it_was() {
+        let world = World::new().await;
+        let words = [
+            Some("a, b"),
+            Some("say \"hi\""),
+            Some("x\r\ny"),
+            Some("x\ny"),
+            Some("lone\rCR"),
+            Some("nul\0"),
+            Some("\u{1f600}"),
+            Some(" pad "),
+            Some(""),
+            None,
+            Some("=1+1"),
+            Some("\\"),
+            Some("\""),
+        ];
+        let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(words.to_vec())), ("b,\"\r\n", ColumnKind::Json, text(words.to_vec()))])]).await;
+        let rows = parse(&download(&world, &version, Options::default()).await);
+        assert_eq!(rows[0], ["a", "b,\"\r\n"]);
+        let expected: Vec<_> = words.iter().map(|word| vec![word.unwrap_or_default().to_owned(); 2]).collect();
+        assert_eq!(rows[1..], expected);
+    }
+
+    #[tokio::test]
+    async fn the_bytes_are_as_promised() {
+        let world = World::new().await;
+        let version = world
+            .pull(&[batch(vec![
+                ("at", ColumnKind::Timestamp, timestamp(vec![Some(1_795_162_530_000), Some(1_795_162_530_120), Some(-1), None])),
+                ("rate", ColumnKind::Number, number(vec![Some(0.1), Some(-3.0), Some(1e21), None])),
+                ("text", ColumnKind::Text, text(vec![Some("lone\rCR"), Some(""), Some("é"), None])),
+            ])])
+            .await;
+        let body = String::from_utf8(download(&world, &version, Options { bom: true, ..Options::default() }).await).unwrap();
+        let expected =
+            "\u{feff}at,rate,text\r\n2026-11-20T08:15:30Z,0.1,\"lone\rCR\"\r\n2026-11-20T08:15:30.120Z,-3.0,\r\n1969-12-31T23:59:59.999Z,1e21,é\r\n,,\r\n";
+        assert_eq!(body, expected);
+        let body = download(&world, &version, Options { columns: Some(vec!["text".to_owned(), "at".to_owned()]), ..Options::default() }).await;
+        assert!(body.starts_with(b"text,at\r\n\"lone\rCR\",2026-11-20T08:15:30Z\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_row_of_one_empty_cell_is_a_row() {
+        let world = World::new().await;
+        let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![None, Some("x"), Some("")]))])]).await;
+        let body = download(&world, &version, Options::default()).await;
+        assert_eq!(body, b"a\r\n\"\"\r\nx\r\n\"\"\r\n");
+        assert_eq!(parse(&body).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn no_rows_have_a_header_and_widening_rows_are_aligned() {
+        let world = World::new().await;
+        let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
+        let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_mood", ColumnKind::Json, text(vec![Some("glad")]))]);
+        let version = world.pull(&[narrow.clone(), wide, narrow]).await;
+        assert_eq!(download(&world, &version, Options::default()).await, b"id,x_mood\r\n1,\r\n2,glad\r\n1,\r\n");
+        let run = world.new_run().await;
+        let empty = world.commit(&run, &[], &[]).await;
+        assert_eq!(download(&world, &empty, Options::default()).await, b"id,x_mood\r\n");
+    }
+
+    #[tokio::test]
+    async fn formulas_are_marked_in_cells_and_names() {
+        let world = World::new().await;
+        let words = vec![Some("=1+1"), Some("-5.2"), Some("-5-2"), Some("+47 123"), Some("@me"), Some("'quoted"), Some("\u{ff1d}x"), Some("plain"), None];
+        let version = world.pull(&[batch(vec![("=1+1", ColumnKind::Text, text(words.clone())), ("n", ColumnKind::Integer, integer(vec![Some(-1); 9]))])]).await;
+        let rows = parse(&download(&world, &version, Options { guard: true, ..Options::default() }).await);
+        let first: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
+        assert_eq!(first, ["'=1+1", "'=1+1", "-5.2", "'-5-2", "'+47 123", "'@me", "''quoted", "'\u{ff1d}x", "plain", ""]);
+        assert!(rows[1..].iter().all(|row| row[1] == "-1"));
+        for (row, word) in rows[1..].iter().zip(words) {
+            assert_eq!(unguard(&row[0]), word.unwrap_or_default());
+        }
+    }
+
+    #[tokio::test]
+    async fn columns_that_are_not_there_are_refused_at_once() {
+        let world = World::new().await;
+        let version = world.pull(&[mixed(0, 1)]).await;
+        for columns in [vec!["nope"], vec!["id", "id"], vec![]] {
+            let options = Options { columns: Some(columns.into_iter().map(str::to_owned).collect()), ..Options::default() };
+            assert!(csv(&world.segments, world.versions.pin(&version), options).is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_download_that_breaks_ends_with_an_error() {
+        let world = World::new().await;
+        let version = world.pull(&[mixed(0, 10), batch(vec![("x_new", ColumnKind::Text, text(vec![Some("y")]))])]).await;
+        world.segments.remove(&version.segments[1].id).unwrap();
+        let pieces: Vec<_> = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap().collect().await;
+        assert!(pieces.last().unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_reading_is_given_up_and_its_pin_with_it() {
+        let world = World::new().await;
+        let wide = "x".repeat(64 << 10);
+        let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![Some(&wide); 200]))])]).await;
+        let mut stream = Box::pin(stream(&world.segments, world.versions.pin(&version), Options::default(), Duration::from_millis(5)).unwrap());
+        assert!(stream.next().await.unwrap().is_ok());
+        // Not reading until the other side has let go of the version: then what is left must end with an error.
+        for n in 1..=4 {
+            world.pull(&[mixed(0, n)]).await;
+        }
+        while world.versions.get(&version.id).await.unwrap().is_some() {
+            world.versions.retain(&world.dataset).await.unwrap();
+        }
+        let pieces: Vec<_> = stream.collect().await;
+        assert!(pieces.last().unwrap().is_err());
+        assert!(pieces.len() < 40);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn what_is_marked_can_be_unmarked(text in "[=+\\-@\t\r\n\0'＝＋－＠0-9.eE]{0,4}.{0,6}") {
+            let marked = guard(&text);
+            proptest::prop_assert_eq!(unguard(&marked), text.as_str());
+            proptest::prop_assert!(!marked.starts_with(['=', '+', '@', '\t', '\r', '\n', '\0']));
+        }
+    }
+}

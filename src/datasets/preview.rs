@@ -1,0 +1,1 @@
+//! Pages, sort, filter and search over a version.
