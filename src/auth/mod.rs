@@ -18,9 +18,12 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 
 pub use crate::actor::{Actor, Role, Scope};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::db::Db;
+use crate::error::Result;
 use crate::secret::Secret;
+
+const DAY: Millis = 24 * 60 * 60 * 1_000;
 
 /// Whether somebody who was let in still is: a download that runs for minutes asks now and then. A person must be enabled and as
 /// strong as then, a token unexpired and unrevoked.
@@ -32,6 +35,16 @@ pub async fn still_good(db: &Db, clock: &Clock, actor: &Actor) -> bool {
     matches!(now, Ok(Some(now)) if now.role >= actor.role)
 }
 
+/// Deletes what has ended and nobody reads any more: sessions, links and browsers that stayed away. Now and then is enough.
+pub async fn sweep(db: &Db, clock: &Clock) -> Result<()> {
+    let now = clock.now();
+    let mut tx = db.write().await?;
+    sqlx::query("DELETE FROM sessions WHERE expires_at <= $1").bind(now).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM invites WHERE expires_at <= $1").bind(now).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM devices WHERE last_used_at <= $1").bind(now - sign_in::DEVICE_DAYS * DAY).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
+}
+
 /// What something random is stored as: SHA-256 in hex. Enough for 128 bits or more of randomness; passwords go to `passwords`.
 fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,7 +54,7 @@ fn hash(text: &str) -> String {
 fn random_text() -> Secret {
     let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
     rand::rng().fill(&mut bytes[..]);
-    Secret::new(URL_SAFE_NO_PAD.encode(&*bytes))
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
 /// The address as limits count it: an IPv6 client has a /64 to choose from, so that counts as one.
@@ -57,8 +70,6 @@ pub(crate) mod test_house {
     //! A catalogue with an owner, a colleague and a stranger, and a clock that stands still.
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::db::Db;
 
     pub struct House {
         pub dir: tempfile::TempDir,

@@ -9,8 +9,8 @@ use super::audit::{self, Deed};
 use super::passwords::Hasher;
 use super::throttle::Throttle;
 use super::users::{self, User};
-use super::{hash, random_text};
-use crate::clock::{Clock, Millis};
+use super::{DAY, hash, random_text};
+use crate::clock::Clock;
 use crate::db::Db;
 use crate::error::{Error, Kind, Result};
 use crate::ids::UserId;
@@ -25,7 +25,6 @@ pub fn device_cookie(https: bool) -> &'static str {
 pub const DEVICE_DAYS: i64 = 180;
 /// The oldest beyond this many are forgotten.
 const MOST_DEVICES: i64 = 20;
-const DAY: Millis = 24 * 60 * 60 * 1_000;
 /// Longer ones nobody has: megabytes of typed text stay out of the hasher and the counters.
 const LONGEST: usize = 1_024;
 const LONGEST_EMAIL: usize = 254;
@@ -67,7 +66,13 @@ pub async fn sign_in(db: &Db, clock: &Clock, hasher: &Hasher, throttle: &Throttl
         }
     };
     let kept: Option<String> = row.as_ref().map(|row| row.try_get("password_hash")).transpose()?.flatten();
-    let verified = hasher.verify(kept.as_deref(), given.password).await?;
+    let verified = match hasher.verify(kept.as_deref(), given.password).await {
+        Ok(verified) => verified,
+        Err(busy) => {
+            throttle.not_looked_at(&attempt);
+            return Err(busy);
+        }
+    };
     let user = match &found {
         Some(user) if verified.fits && user.disabled_at.is_none() => user.clone(),
         _ => {
@@ -76,16 +81,17 @@ pub async fn sign_in(db: &Db, clock: &Clock, hasher: &Hasher, throttle: &Throttl
         }
     };
     throttle.succeeded(&attempt);
-    let fresh = if verified.outdated { Some(hasher.hash(given.password).await?) } else { None };
+    let fresh = if verified.outdated { Some(hasher.hash(given.password).await?) } else { kept.clone() };
     let mut tx = db.write().await?;
-    if let Some(fresh) = fresh {
-        // Only in place of the hash that was verified: the password may have been changed meanwhile.
-        sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3")
-            .bind(&user.id)
-            .bind(fresh)
-            .bind(&kept)
-            .execute(&mut *tx)
-            .await?;
+    // Only in place of the hash that was verified: password or person may have been changed while it was.
+    let still = sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3 AND disabled_at IS NULL")
+        .bind(&user.id)
+        .bind(fresh)
+        .bind(&kept)
+        .execute(&mut *tx)
+        .await?;
+    if still.rows_affected() == 0 {
+        return Err(wrong());
     }
     let value = match (device, given.device) {
         (Some(_), Some(value)) => Secret::new(value),

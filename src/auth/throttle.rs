@@ -100,6 +100,22 @@ impl Throttle {
         }
     }
 
+    /// The password was not looked at, since the server was too busy: gives back the charge, and the failures before it stay.
+    pub fn not_looked_at(&self, attempt: &Attempt) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let (counts, key) = match &attempt.device {
+            Some(device) => (&mut state.devices, device),
+            None => (&mut state.accounts, &attempt.account),
+        };
+        if let Some(failures) = counts.get_mut(key) {
+            *failures = Failures { count: failures.count.saturating_sub(1), until: now };
+        }
+        if attempt.device.is_none() {
+            ADDRESS.give_back(&mut state.addresses, attempt.address);
+        }
+    }
+
     /// Whether this address may try tokens, or has tried too many bad ones.
     pub fn tokens_of(&self, address: IpAddr) -> Result<()> {
         TOKENS.wait(&self.state().tokens, one_client(address), self.clock.now()).map_or(Ok(()), too_soon)
@@ -245,6 +261,19 @@ mod tests {
             let attempt = throttle.admit(OWNER, None, address(1)).unwrap();
             throttle.succeeded(&attempt);
         }
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_looked_at_is_not_charged() {
+        let (clock, throttle) = throttle();
+        let _first = throttle.admit(OWNER, None, address(1)).unwrap();
+        clock.advance(1_000);
+        for _ in 0..100 {
+            let attempt = throttle.admit(OWNER, None, address(1)).unwrap();
+            throttle.not_looked_at(&attempt);
+        }
+        let _second = throttle.admit(OWNER, None, address(1)).unwrap();
+        assert_eq!(wait(&throttle.admit(OWNER, None, address(1)).unwrap_err(), &clock), 3_000);
     }
 
     #[test]

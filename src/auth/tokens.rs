@@ -10,7 +10,7 @@ use sqlx::{Row, Sqlite, Transaction};
 use subtle::ConstantTimeEq;
 
 use super::audit::{self, Deed};
-use super::{Actor, Scope, hash, random_text, users};
+use super::{Actor, DAY, Scope, hash, random_text, users};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -23,7 +23,6 @@ pub const MOST_DAYS: u32 = 365;
 const PREFIX: &str = "clk_";
 const RANDOM: usize = 43;
 const CHECKSUM: usize = 6;
-const DAY: Millis = 24 * 60 * 60 * 1_000;
 /// The time of the last use is written at most this often.
 const NOTICE: Millis = 60 * 1_000;
 

@@ -154,7 +154,7 @@ fn make(dir: &Path, path: &Path) -> Result<(), VaultError> {
     if !looks_random(&*key) {
         return Err(VaultError::NoRandomness(path.to_owned()));
     }
-    let line = Zeroizing::new(format!("{} {}\n", id_text(id), &*Zeroizing::new(STANDARD.encode(&*key))));
+    let line = Zeroizing::new(format!("{} {}\n", id_text(id), &*Zeroizing::new(STANDARD.encode(key.as_slice()))));
     let staged = dir.join(format!(".{KEY_FILE}.{}", hex(&suffix)));
     let written = (|| {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;

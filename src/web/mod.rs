@@ -2,7 +2,7 @@
 //! noun and answers a page struct that askama renders. Start at `routes.rs`.
 
 pub mod assets;
-//pub mod client_address;
+pub mod client_address;
 pub mod error_page;
 pub mod forms;
 pub mod ops;
@@ -12,7 +12,7 @@ pub mod page;
 pub mod parts;
 pub mod person;
 pub mod routes;
-//pub mod security;
+pub mod security;
 pub mod words;
 
 use std::ops::Deref;
