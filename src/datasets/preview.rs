@@ -1,1 +1,260 @@
-//! Pages, sort, filter and search over a version.
+//! Pages of a version at any depth, sorted, filtered and searched straight over its segments. A plain page decodes only the pages of
+//! the files that hold its rows; the others decode the columns they ask about, find which rows are wanted, and then read those whole.
+
+mod condition;
+mod order;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use arrow::util::display::ArrayFormatter;
+use tokio_util::sync::CancellationToken;
+
+use super::columns::{self, ColumnInfo};
+use super::export::csv::{format_options, printable};
+use super::segments::{OpenSegment, Segments};
+use super::versions::Version;
+use crate::connectors::report::ColumnKind;
+use crate::error::{Error, Kind, Result};
+use condition::Conditions;
+pub use condition::{Filter, Op};
+use order::Order;
+
+/// A page has at most so many rows.
+pub const MOST_ROWS: usize = 1_000;
+/// Sorted rows are reached to this depth, because all rows up to there are held while they are sorted.
+pub const SORTED_DEPTH: u64 = 100_000;
+/// A page that takes longer than this is given up.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Which rows to show.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Rows to pass over, of those that match.
+    pub offset: u64,
+    pub limit: usize,
+    /// Columns, each with whether it descends. Rows that tie stay in their order; empty cells come last either way. None: as pulled.
+    pub sort: Vec<(String, bool)>,
+    /// All must hold.
+    pub filters: Vec<Filter>,
+    /// Text that any text column holds, whatever its case.
+    pub search: Option<String>,
+}
+
+/// A cell of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Exactly what the CSV download holds, before quoting; none is null.
+    pub csv: Option<String>,
+    pub kind: ColumnKind,
+}
+
+/// Some rows of a version, each with a cell for each column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub columns: Vec<ColumnInfo>,
+    pub rows: Vec<Vec<Cell>>,
+    /// How many rows match in all; none when there was no time to count them.
+    pub total_matching: Option<u64>,
+    pub offset: u64,
+}
+
+/// A row of a version: which of its segments, and which row of that.
+type Place = (usize, u64);
+
+/// Reads a page. Answers `Unavailable` when it takes too long, and names the field (`sort`, `filter`, `limit`, `offset`) that is wrong.
+pub async fn page(segments: &Segments, version: &Version, ask: Ask) -> Result<Page> {
+    page_within(segments, version, ask, DEADLINE).await
+}
+
+async fn page_within(segments: &Segments, version: &Version, ask: Ask, time: Duration) -> Result<Page> {
+    if ask.limit == 0 || ask.limit > MOST_ROWS {
+        return Err(Error::field("limit", format!("A page has between 1 and {MOST_ROWS} rows.")));
+    }
+    let search = ask.search.as_deref().filter(|text| !text.is_empty());
+    let conditions = Conditions::new(&version.columns, &ask.filters, search)?;
+    let order = Order::new(&version.columns, &ask.sort)?;
+    if order.is_some() && ask.offset.saturating_add(ask.limit as u64) > SORTED_DEPTH {
+        return Err(Error::field(
+            "offset",
+            format!("Sorted rows can be paged through to row {SORTED_DEPTH}. Sort the other way round, filter, or download the rows."),
+        ));
+    }
+    let scans = order.is_some() || !conditions.is_empty();
+    // A scan keeps a core busy; plain pages do not wait for those.
+    let _turn = if scans { Some(segments.scan_turn().await?) } else { None };
+    let gone = CancellationToken::new();
+    let _gone = gone.clone().drop_guard();
+    let (segments, version) = (segments.clone(), version.clone());
+    let reader = move || {
+        let reading = Reading { segments: &segments, version: &version, until: Instant::now() + time, gone };
+        let (places, total_matching) = match order {
+            Some(order) => reading.sorted(&conditions, order, &ask)?,
+            None if scans => reading.matching(&conditions, &ask)?,
+            None => (reading.plain(&ask), Some(version.rows)),
+        };
+        let rows = reading.rows(&places)?;
+        Ok(Page { columns: version.columns.clone(), rows, total_matching, offset: ask.offset })
+    };
+    tokio::task::spawn_blocking(reader).await.map_err(Error::internal)?
+}
+
+/// The reading of one page, on the blocking pool.
+struct Reading<'a> {
+    segments: &'a Segments,
+    version: &'a Version,
+    until: Instant,
+    gone: CancellationToken,
+}
+
+impl Reading<'_> {
+    fn is_late(&self) -> bool {
+        self.gone.is_cancelled() || Instant::now() >= self.until
+    }
+
+    fn late() -> Error {
+        Error::new(Kind::Unavailable, "too_slow", "These rows take too long to find.").action("Narrow the filter, or download the rows.")
+    }
+
+    /// The places of a page of all rows.
+    fn plain(&self, ask: &Ask) -> Vec<Place> {
+        let mut places = Vec::with_capacity(ask.limit);
+        let (mut first, end) = (0, ask.offset.saturating_add(ask.limit as u64));
+        for (segment, meta) in self.version.segments.iter().enumerate() {
+            let (from, to) = (ask.offset.max(first), end.min(first + meta.rows));
+            places.extend((from..to.max(from)).map(|row| (segment, row - first)));
+            first += meta.rows;
+        }
+        places
+    }
+
+    /// The places of a page of the rows that match, in the order of the version, and how many match.
+    fn matching(&self, conditions: &Conditions, ask: &Ask) -> Result<(Vec<Place>, Option<u64>)> {
+        let schema = columns::to_schema(conditions.columns());
+        let (mut places, mut seen) = (Vec::new(), 0_u64);
+        let mut counted = true;
+        'all: for segment in 0..self.version.segments.len() {
+            let open = self.segments.open(&self.version.segments[segment])?;
+            for rows in groups(&open) {
+                let mut at = rows.start;
+                for batch in open.read(&schema, Some(&[rows]))? {
+                    if self.is_late() {
+                        // The page is whole, only the count is not: that is worth showing.
+                        if places.len() == ask.limit {
+                            counted = false;
+                            break 'all;
+                        }
+                        return Err(Self::late());
+                    }
+                    let batch = batch?;
+                    let mask = conditions.holds(&batch)?;
+                    let matched = mask.count_set_bits() as u64;
+                    if seen + matched > ask.offset && places.len() < ask.limit {
+                        let pass = usize::try_from(ask.offset.saturating_sub(seen)).unwrap_or(usize::MAX);
+                        let room = ask.limit - places.len();
+                        places.extend(mask.set_indices().skip(pass).take(room).map(|index| (segment, at + index as u64)));
+                    }
+                    seen += matched;
+                    at += batch.num_rows() as u64;
+                }
+            }
+        }
+        Ok((places, counted.then_some(seen)))
+    }
+
+    /// The places of a page of the rows that match, sorted, and how many match.
+    fn sorted(&self, conditions: &Conditions, mut order: Order, ask: &Ask) -> Result<(Vec<Place>, Option<u64>)> {
+        let schema = columns::to_schema(&columns::union([order.columns(), conditions.columns()]));
+        let offset = usize::try_from(ask.offset).unwrap_or(usize::MAX);
+        order.keep(offset.saturating_add(ask.limit));
+        let mut seen = 0;
+        for segment in 0..self.version.segments.len() {
+            let open = self.segments.open(&self.version.segments[segment])?;
+            for (group, rows) in groups(&open).into_iter().enumerate() {
+                if conditions.is_empty() && !order.may_improve(&open, group)? {
+                    seen += rows.end - rows.start;
+                    continue;
+                }
+                let mut at = rows.start;
+                for batch in open.read(&schema, Some(&[rows]))? {
+                    if self.is_late() {
+                        return Err(Self::late());
+                    }
+                    let batch = batch?;
+                    let mask = if conditions.is_empty() { None } else { Some(conditions.holds(&batch)?) };
+                    seen += mask.as_ref().map_or(batch.num_rows(), |mask| mask.count_set_bits()) as u64;
+                    order.add(&batch, mask, (segment, at))?;
+                    at += batch.num_rows() as u64;
+                }
+            }
+        }
+        Ok((order.into_places().into_iter().skip(offset).take(ask.limit).collect(), Some(seen)))
+    }
+
+    /// The whole rows at these places, in this order.
+    fn rows(&self, places: &[Place]) -> Result<Vec<Vec<Cell>>> {
+        let schema = columns::to_schema(&self.version.columns);
+        let mut of: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (segment, row) in places {
+            of.entry(*segment).or_default().push(*row);
+        }
+        let mut cells: HashMap<Place, Vec<Cell>> = HashMap::with_capacity(places.len());
+        for (segment, mut rows) in of {
+            rows.sort_unstable();
+            let open = self.segments.open(&self.version.segments[segment])?;
+            let mut numbers = rows.iter();
+            for batch in open.read(&schema, Some(&ranges(&rows)))? {
+                if self.is_late() {
+                    return Err(Self::late());
+                }
+                for (row, number) in self.cells(&batch?, &schema)?.into_iter().zip(&mut numbers) {
+                    cells.insert((segment, *number), row);
+                }
+            }
+        }
+        places.iter().map(|place| cells.remove(place).ok_or_else(|| Error::internal("a segment ended before its rows"))).collect()
+    }
+
+    fn cells(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<Vec<Cell>>> {
+        let batch = printable(batch)?;
+        let options = format_options();
+        let mut rows = vec![Vec::with_capacity(schema.fields().len()); batch.num_rows()];
+        for (column, array) in self.version.columns.iter().zip(batch.columns()) {
+            let text = ArrayFormatter::try_new(array, &options).map_err(Error::internal)?;
+            for (index, row) in rows.iter_mut().enumerate() {
+                let csv = if array.is_null(index) { None } else { Some(text.value(index).try_to_string().map_err(Error::internal)?) };
+                row.push(Cell { csv, kind: column.kind });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The rows of each row group.
+fn groups(open: &OpenSegment) -> Vec<Range<u64>> {
+    let mut first = 0;
+    let of = |rows: i64| {
+        let from = first;
+        first += u64::try_from(rows).unwrap_or(0);
+        from..first
+    };
+    open.footer().row_groups().iter().map(|group| group.num_rows()).map(of).collect()
+}
+
+/// Ascending row numbers as ranges.
+fn ranges(rows: &[u64]) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some(last) if last.end == *row => last.end = row + 1,
+            _ => ranges.push(*row..row + 1),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests;

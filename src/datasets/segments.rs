@@ -56,7 +56,11 @@ struct Inner {
     db: Db,
     clock: Clock,
     footers: std::sync::Mutex<Footers>,
+    scans: tokio::sync::Semaphore,
 }
+
+/// So many previews look through rows at once; the others wait for their turn.
+const SCANS: usize = 4;
 
 /// A segment as the catalogue knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl Segments {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self(Arc::new(Inner { dir, db, clock, footers: std::sync::Mutex::default() })))
+        Ok(Self(Arc::new(Inner { dir, db, clock, footers: std::sync::Mutex::default(), scans: tokio::sync::Semaphore::new(SCANS) })))
     }
 
     /// A writer of the rows that a run brings.
@@ -100,6 +104,11 @@ impl Segments {
             failed: false,
             segment_bytes: SEGMENT_BYTES,
         }
+    }
+
+    /// Waits for a turn to look through many rows.
+    pub(super) async fn scan_turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
+        self.0.scans.acquire().await.map_err(Error::internal)
     }
 
     pub fn dir(&self) -> &Path {

@@ -1,0 +1,245 @@
+//! Which rows a person asked for: filters on columns, and a search over all text.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, Scalar, StringArray, StringBuilder, TimestampMillisecondArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer};
+use arrow::compute::kernels::cmp;
+use arrow::error::ArrowError;
+use arrow::util::display::ArrayFormatter;
+use serde::{Deserialize, Serialize};
+
+use super::super::columns::ColumnInfo;
+use super::super::export::csv::{format_options, printable};
+use crate::connectors::report::ColumnKind;
+use crate::error::{Error, Result};
+
+/// What must hold of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    pub column: String,
+    pub op: Op,
+    /// What to compare with, as the CSV writes it; a moment may also be a day, which begins at midnight UTC. Not looked at by
+    /// `IsNull` and `IsNotNull`.
+    pub value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    Eq,
+    /// Also true of null.
+    Ne,
+    /// The text, or what the CSV writes for it, holds this, whatever its case.
+    Contains,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    IsNull,
+    IsNotNull,
+}
+
+impl Op {
+    pub const ALL: [Op; 9] = [Op::Eq, Op::Ne, Op::Contains, Op::Lt, Op::Le, Op::Gt, Op::Ge, Op::IsNull, Op::IsNotNull];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Op::Eq => "eq",
+            Op::Ne => "ne",
+            Op::Contains => "contains",
+            Op::Lt => "lt",
+            Op::Le => "le",
+            Op::Gt => "gt",
+            Op::Ge => "ge",
+            Op::IsNull => "is_null",
+            Op::IsNotNull => "is_not_null",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|op| op.word() == word)
+    }
+}
+
+/// Filters and search, ready for batches.
+pub(super) struct Conditions {
+    columns: Vec<ColumnInfo>,
+    filters: Vec<(String, Test)>,
+    /// In lower case, and the columns that are searched.
+    search: Option<(Needle, Vec<String>)>,
+}
+
+enum Test {
+    Compare(Op, Scalar<ArrayRef>),
+    Contains(Needle),
+    Null(bool),
+}
+
+struct Needle(Scalar<StringArray>);
+
+impl Conditions {
+    pub fn new(all: &[ColumnInfo], filters: &[Filter], search: Option<&str>) -> Result<Self> {
+        let mut columns: Vec<ColumnInfo> = Vec::new();
+        let mut need = |column: &ColumnInfo| {
+            if !columns.iter().any(|has| has.name == column.name) {
+                columns.push(column.clone());
+            }
+        };
+        let mut tests = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let column = all.iter().find(|column| column.name == filter.column);
+            let column = column.ok_or_else(|| Error::field("filter", format!("There is no column {:?}.", filter.column)))?;
+            need(column);
+            tests.push((column.name.clone(), test(column, filter)?));
+        }
+        let search = search.map(|text| {
+            let texts: Vec<_> = all.iter().filter(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Json)).collect();
+            texts.iter().for_each(|column| need(column));
+            (Needle::new(text), texts.iter().map(|column| column.name.clone()).collect())
+        });
+        Ok(Self { columns, filters: tests, search })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty() && self.search.is_none()
+    }
+
+    /// The columns that are looked at.
+    pub fn columns(&self) -> &[ColumnInfo] {
+        &self.columns
+    }
+
+    /// Which rows of the batch match.
+    pub fn holds(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
+        let mut holds = BooleanBuffer::new_set(batch.num_rows());
+        for (name, test) in &self.filters {
+            // Later tests are not run when nothing is left.
+            if holds.count_set_bits() == 0 {
+                return Ok(holds);
+            }
+            holds = &holds & &test.holds(column(batch, name)?).map_err(Error::internal)?;
+        }
+        if let Some((needle, names)) = &self.search {
+            let mut found = BooleanBuffer::new_unset(batch.num_rows());
+            for name in names {
+                found = &found | &needle.is_in(column(batch, name)?).map_err(Error::internal)?;
+            }
+            holds = &holds & &found;
+        }
+        Ok(holds)
+    }
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| Error::internal(format!("the batch lacks {name:?}")))
+}
+
+fn test(column: &ColumnInfo, filter: &Filter) -> Result<Test> {
+    Ok(match filter.op {
+        Op::IsNull => Test::Null(true),
+        Op::IsNotNull => Test::Null(false),
+        Op::Contains => Test::Contains(Needle::new(&filter.value)),
+        op => Test::Compare(op, scalar(column, &filter.value)?),
+    })
+}
+
+/// The value that `text` spells, as the column's type.
+fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
+    let wrong = |what: &str| Error::field("filter", format!("{:?} is not {what}, which the column {:?} holds.", text, column.name));
+    let array: ArrayRef = match column.kind {
+        ColumnKind::Text | ColumnKind::Json => Arc::new(StringArray::from(vec![text])),
+        ColumnKind::Integer => Arc::new(Int64Array::from(vec![i64::from_str(text).map_err(|_| wrong("a whole number"))?])),
+        ColumnKind::Number => Arc::new(Float64Array::from(vec![f64::from_str(text).map_err(|_| wrong("a number"))?])),
+        ColumnKind::Boolean => Arc::new(BooleanArray::from(vec![bool::from_str(text).map_err(|_| wrong("true or false"))?])),
+        ColumnKind::Date => {
+            let date = jiff::civil::Date::from_str(text).map_err(|_| wrong("a date such as 2026-11-20"))?;
+            let days = (date - jiff::civil::date(1970, 1, 1)).get_days();
+            Arc::new(Date32Array::from(vec![days]))
+        }
+        ColumnKind::Timestamp => {
+            let midnight = || jiff::civil::Date::from_str(text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|moment| moment.timestamp());
+            let moment = jiff::Timestamp::from_str(text).ok().or_else(midnight);
+            let moment = moment.ok_or_else(|| wrong("a moment such as 2026-11-20T08:15:30Z"))?;
+            Arc::new(TimestampMillisecondArray::from(vec![moment.as_millisecond()]).with_timezone("UTC"))
+        }
+    };
+    Ok(Scalar::new(array))
+}
+
+impl Test {
+    fn holds(&self, array: &ArrayRef) -> Result<BooleanBuffer, ArrowError> {
+        let compared = match self {
+            Test::Null(wanted) => {
+                let nulls = array.logical_nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |nulls| nulls.into_inner());
+                return Ok(if *wanted { !&nulls } else { nulls });
+            }
+            Test::Contains(needle) => return needle.is_in(array),
+            Test::Compare(Op::Ne, value) => return Ok(!&sure(cmp::eq(array, value)?)),
+            Test::Compare(Op::Lt, value) => cmp::lt(array, value)?,
+            Test::Compare(Op::Le, value) => cmp::lt_eq(array, value)?,
+            Test::Compare(Op::Gt, value) => cmp::gt(array, value)?,
+            Test::Compare(Op::Ge, value) => cmp::gt_eq(array, value)?,
+            Test::Compare(_, value) => cmp::eq(array, value)?,
+        };
+        Ok(sure(compared))
+    }
+}
+
+/// True where it is true; null is not.
+fn sure(answer: BooleanArray) -> BooleanBuffer {
+    let (values, nulls) = answer.into_parts();
+    match nulls {
+        Some(nulls) => &values & nulls.inner(),
+        None => values,
+    }
+}
+
+impl Needle {
+    fn new(text: &str) -> Self {
+        Self(Scalar::new(StringArray::from(vec![text.to_lowercase()])))
+    }
+
+    fn is_in(&self, array: &ArrayRef) -> Result<BooleanBuffer, ArrowError> {
+        let lower = match array.as_string_opt::<i32>() {
+            Some(texts) => lowered(texts)?,
+            None => lowered(&texts(array)?)?,
+        };
+        Ok(sure(arrow::compute::kernels::comparison::contains(&lower, &self.0)?))
+    }
+}
+
+/// What the CSV writes for each value.
+fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
+    let whole = |why: Error| ArrowError::ComputeError(why.to_string());
+    let named = RecordBatch::try_from_iter([("value", array.clone())])?;
+    let named = printable(&named).map_err(whole)?;
+    let options = format_options();
+    let formatter = ArrayFormatter::try_new(named.column(0), &options)?;
+    let mut texts = StringBuilder::new();
+    for index in 0..array.len() {
+        if array.is_null(index) {
+            texts.append_null();
+        } else {
+            texts.append_value(formatter.value(index).try_to_string()?);
+        }
+    }
+    Ok(texts.finish())
+}
+
+/// The texts in lower case. Plain ASCII, which is most of it, is turned in one go without looking at where each text ends.
+fn lowered(texts: &StringArray) -> Result<StringArray, ArrowError> {
+    let (Some(first), Some(last)) = (texts.value_offsets().first(), texts.value_offsets().last()) else { return Ok(texts.clone()) };
+    let used = &texts.value_data()[*first as usize..*last as usize];
+    if used.is_ascii() && *first == 0 {
+        return StringArray::try_new(texts.offsets().clone(), Buffer::from_vec(used.to_ascii_lowercase()), texts.nulls().cloned());
+    }
+    let mut lower = StringBuilder::with_capacity(texts.len(), used.len() + 16);
+    for text in texts {
+        lower.append_option(text.map(|text| if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_lowercase() }));
+    }
+    Ok(lower.finish())
+}

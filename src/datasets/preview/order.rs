@@ -1,0 +1,147 @@
+//! The first rows of a sorted version, found in one pass that keeps only the best so far.
+
+use std::collections::BinaryHeap;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar, UInt64Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::cmp;
+use arrow::compute::{SortOptions, filter};
+use arrow::datatypes::UInt64Type;
+use arrow::row::{RowConverter, SortField};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+
+use super::super::columns::{ColumnInfo, data_type};
+use super::super::segments::OpenSegment;
+use super::Place;
+use crate::error::{Error, Result};
+
+/// The sort keys that are held have at most so many bytes together.
+const MOST_BYTES: usize = 64 << 20;
+
+pub(super) struct Order {
+    columns: Vec<ColumnInfo>,
+    /// Whether the first column descends.
+    descends: bool,
+    converter: RowConverter,
+    keep: usize,
+    /// The best rows so far, the worst of them on top.
+    best: BinaryHeap<(Box<[u8]>, Place)>,
+    bytes: usize,
+    /// The first column of the worst of them, once there are enough; a row beyond it is not looked at.
+    worst: Option<Scalar<ArrayRef>>,
+}
+
+impl Order {
+    /// None when nothing is asked for.
+    pub fn new(all: &[ColumnInfo], sort: &[(String, bool)]) -> Result<Option<Self>> {
+        let mut columns: Vec<ColumnInfo> = Vec::with_capacity(sort.len());
+        let mut fields = Vec::with_capacity(sort.len());
+        for (name, descends) in sort {
+            let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("sort", format!("There is no column {name:?}.")))?;
+            if columns.iter().any(|has| &has.name == name) {
+                return Err(Error::field("sort", format!("The column {name:?} is named twice.")));
+            }
+            columns.push(column.clone());
+            fields.push(SortField::new_with_options(data_type(column.kind), SortOptions { descending: *descends, nulls_first: false }));
+        }
+        let Some((_, descends)) = sort.first() else { return Ok(None) };
+        let converter = RowConverter::new(fields).map_err(Error::internal)?;
+        Ok(Some(Self { columns, descends: *descends, converter, keep: 0, best: BinaryHeap::new(), bytes: 0, worst: None }))
+    }
+
+    pub fn columns(&self) -> &[ColumnInfo] {
+        &self.columns
+    }
+
+    /// How many rows to keep.
+    pub fn keep(&mut self, rows: usize) {
+        self.keep = rows;
+    }
+
+    /// Whether any row of this row group can be among the best, by what its statistics say of the first column.
+    pub fn may_improve(&self, open: &OpenSegment, group: usize) -> Result<bool> {
+        let (Some(worst), Some(column)) = (&self.worst, self.columns.first()) else { return Ok(true) };
+        let footer = open.footer();
+        let schema = super::super::columns::to_schema(std::slice::from_ref(column));
+        let Ok(statistics) = StatisticsConverter::try_new(&column.name, &schema, footer.file_metadata().schema_descr()) else { return Ok(true) };
+        let groups = [footer.row_group(group)];
+        let edge = if self.descends { statistics.row_group_maxes(groups) } else { statistics.row_group_mins(groups) };
+        let edge = edge.map_err(Error::internal)?;
+        if edge.data_type() != &data_type(column.kind) || edge.is_null(0) {
+            return Ok(true);
+        }
+        Ok(self.beats(&edge, worst)?.value(0))
+    }
+
+    /// Whether each value is not beyond the worst kept one. Null is beyond all.
+    fn beats(&self, values: &ArrayRef, worst: &Scalar<ArrayRef>) -> Result<BooleanBuffer> {
+        let beats = if self.descends { cmp::gt_eq(values, worst) } else { cmp::lt_eq(values, worst) };
+        let (values, nulls) = beats.map_err(Error::internal)?.into_parts();
+        Ok(match nulls {
+            Some(nulls) => &values & nulls.inner(),
+            None => values,
+        })
+    }
+
+    /// Looks at the rows of a batch, or at those of them in `mask`. `first` is the place of its first row.
+    pub fn add(&mut self, batch: &RecordBatch, mask: Option<BooleanBuffer>, first: Place) -> Result<()> {
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            arrays.push(batch.column_by_name(&column.name).cloned().ok_or_else(|| Error::internal(format!("the batch lacks {:?}", column.name)))?);
+        }
+        let mask = match &self.worst {
+            Some(worst) => {
+                let beats = self.beats(&arrays[0], worst)?;
+                Some(mask.map_or(beats.clone(), |mask| &mask & &beats))
+            }
+            None => mask,
+        };
+        let mut numbers = UInt64Array::from_iter_values(0..batch.num_rows() as u64);
+        if let Some(mask) = mask {
+            if mask.count_set_bits() == 0 {
+                return Ok(());
+            }
+            let mask = BooleanArray::new(mask, None);
+            for array in &mut arrays {
+                *array = filter(array, &mask).map_err(Error::internal)?;
+            }
+            numbers = arrow::array::AsArray::as_primitive::<UInt64Type>(&filter(&numbers, &mask).map_err(Error::internal)?).clone();
+        }
+        let keys = self.converter.convert_columns(&arrays).map_err(Error::internal)?;
+        let mut changed = false;
+        for (key, number) in keys.iter().zip(numbers.values()) {
+            let key: &[u8] = key.as_ref();
+            if self.best.len() == self.keep {
+                // A later row that ties comes after the one that is there.
+                if self.best.peek().is_some_and(|(worst, _)| key >= &worst[..]) {
+                    continue;
+                }
+                if let Some((gone, _)) = self.best.pop() {
+                    self.bytes -= gone.len();
+                }
+            }
+            self.bytes += key.len();
+            self.best.push((key.into(), (first.0, first.1 + number)));
+            changed = true;
+        }
+        if self.bytes > MOST_BYTES {
+            return Err(Error::field("sort", "These values are too long to sort this deep. Sort by another column, or filter first."));
+        }
+        if changed && self.best.len() == self.keep {
+            self.worst = self.worst_value()?;
+        }
+        Ok(())
+    }
+
+    fn worst_value(&self) -> Result<Option<Scalar<ArrayRef>>> {
+        let Some((key, _)) = self.best.peek() else { return Ok(None) };
+        let parser = self.converter.parser();
+        let arrays = self.converter.convert_rows([parser.parse(key)]).map_err(Error::internal)?;
+        Ok(arrays.into_iter().next().filter(|array| array.is_valid(0)).map(Scalar::new))
+    }
+
+    /// The places of the best rows, best first.
+    pub fn into_places(self) -> Vec<Place> {
+        self.best.into_sorted_vec().into_iter().map(|(_, place)| place).collect()
+    }
+}

@@ -1,0 +1,268 @@
+use futures_util::StreamExt;
+use proptest::prelude::*;
+
+use super::super::export;
+use super::super::testing::{NOW, World, batch, boolean, date, integer, mixed, number, text, timestamp};
+use super::*;
+
+async fn csv_rows(world: &World, version: &Version) -> Vec<Vec<String>> {
+    let mut stream = Box::pin(export::csv(&world.segments, world.versions.pin(version), export::Options::default()).unwrap());
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        body.extend_from_slice(&chunk.unwrap());
+    }
+    let mut reader = ::csv::ReaderBuilder::new().terminator(::csv::Terminator::CRLF).from_reader(&body[..]);
+    reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+}
+
+fn shown(page: &Page) -> Vec<Vec<String>> {
+    page.rows.iter().map(|row| row.iter().map(|cell| cell.csv.clone().unwrap_or_default()).collect()).collect()
+}
+
+fn ids(page: &Page) -> Vec<i64> {
+    page.rows.iter().map(|row| row[0].csv.as_deref().unwrap().parse().unwrap()).collect()
+}
+
+fn asks(offset: u64, limit: usize) -> Ask {
+    Ask { offset, limit, ..Ask::default() }
+}
+
+fn filter(column: &str, op: Op, value: &str) -> Filter {
+    Filter { column: column.to_owned(), op, value: value.to_owned() }
+}
+
+#[tokio::test]
+async fn every_page_shows_what_the_csv_holds() {
+    let world = World::new().await;
+    let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(-1)])), ("x_new", ColumnKind::Json, text(vec![Some("{\"a\":1}")]))]);
+    let version = world.pull(&[mixed(0, 1_234), wide, mixed(2_000, 2_345)]).await;
+    assert!(version.segments.len() > 1);
+    let rows = csv_rows(&world, &version).await;
+    let mut paged = Vec::new();
+    while (paged.len() as u64) < version.rows {
+        let page = page(&world.segments, &version, asks(paged.len() as u64, 100)).await.unwrap();
+        assert_eq!((page.total_matching, page.offset), (Some(version.rows), paged.len() as u64));
+        assert!(page.rows.iter().all(|row| row.len() == version.columns.len()));
+        paged.extend(shown(&page));
+    }
+    assert_eq!(paged, rows);
+    let nulls = page(&world.segments, &version, asks(0, 10)).await.unwrap();
+    assert_eq!(nulls.rows[5][1].csv.as_deref(), Some(""));
+    assert_eq!(nulls.rows[6][1].csv, None);
+}
+
+#[tokio::test]
+async fn pages_reach_the_last_row_and_no_further() {
+    let world = World::new().await;
+    let version = world.pull(&[mixed(0, 70_000), mixed(70_000, 140_000)]).await;
+    for (offset, limit, expected) in [(65_500, 100, 65_500..65_600), (139_950, 100, 139_950..140_000), (140_000, 10, 0..0), (u64::MAX, 10, 0..0)] {
+        let page = page(&world.segments, &version, asks(offset, limit)).await.unwrap();
+        assert_eq!(ids(&page), expected.collect::<Vec<i64>>());
+    }
+}
+
+#[tokio::test]
+async fn sorting_many_rows_finds_the_best_of_all() {
+    let world = World::new().await;
+    let version = world.pull(&[mixed(0, 140_000)]).await;
+    let ask = |column: &str, descends, offset| Ask { sort: vec![(column.to_owned(), descends)], ..asks(offset, 5) };
+    let last = page(&world.segments, &version, ask("id", true, 0)).await.unwrap();
+    assert_eq!(ids(&last), [139_999, 139_998, 139_997, 139_996, 139_995]);
+    let deep = page(&world.segments, &version, ask("id", true, 99_000)).await.unwrap();
+    assert_eq!(ids(&deep)[0], 40_999);
+    assert_eq!(deep.total_matching, Some(140_000));
+    let error = page(&world.segments, &version, ask("id", true, 99_996)).await.unwrap_err();
+    assert!(error.message().contains("100000"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused_with_its_field() {
+    let world = World::new().await;
+    let version = world.pull(&[mixed(0, 10)]).await;
+    for (ask, field) in [
+        (asks(0, 0), "limit"),
+        (asks(0, 1_001), "limit"),
+        (Ask { sort: vec![("nope".to_owned(), false)], ..asks(0, 1) }, "sort"),
+        (Ask { sort: vec![("id".to_owned(), false), ("id".to_owned(), true)], ..asks(0, 1) }, "sort"),
+        (Ask { filters: vec![filter("nope", Op::IsNull, "")], ..asks(0, 1) }, "filter"),
+        (Ask { filters: vec![filter("id", Op::Eq, "one")], ..asks(0, 1) }, "filter"),
+        (Ask { filters: vec![filter("day", Op::Eq, "2026-13-01")], ..asks(0, 1) }, "filter"),
+        (Ask { filters: vec![filter("at", Op::Eq, "noon")], ..asks(0, 1) }, "filter"),
+    ] {
+        let error = page(&world.segments, &version, ask).await.unwrap_err();
+        assert_eq!(error.field_errors()[0].0, field, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_given_up() {
+    let world = World::new().await;
+    let version = world.pull(&[mixed(0, 10)]).await;
+    let ask = Ask { search: Some("plain".to_owned()), ..asks(0, 10) };
+    let error = page_within(&world.segments, &version, ask.clone(), Duration::ZERO).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Unavailable, "too_slow"));
+    assert_eq!(ids(&page(&world.segments, &version, ask).await.unwrap()), [0, 8]);
+}
+
+#[tokio::test]
+async fn every_kind_can_be_compared_and_searched() {
+    let world = World::new().await;
+    let version = world.pull(&[mixed(0, 100)]).await;
+    for (filter, expected) in [
+        (filter("id", Op::Ge, "98"), vec![98, 99]),
+        (filter("rate", Op::Eq, "0.125"), vec![1]),
+        (filter("word", Op::Eq, ""), (5..100).step_by(8).collect()),
+        (filter("word", Op::IsNull, ""), (6..100).step_by(8).collect()),
+        (filter("word", Op::Contains, "SAY \"H"), (2..100).step_by(8).collect()),
+        (filter("word", Op::Contains, "É"), (7..100).step_by(8).collect()),
+        (filter("word", Op::Contains, "%"), vec![]),
+        (filter("good", Op::Eq, "true"), (0..100).filter(|n| n % 5 != 0 && n % 2 == 0).collect()),
+        (filter("good", Op::Ne, "true"), (0..100).filter(|n| n % 5 == 0 || n % 2 != 0).collect()),
+        (filter("day", Op::Lt, "2024-10-08"), vec![1, 2, 3]),
+        (filter("day", Op::Contains, "2024-10-08"), vec![4]),
+        (filter("at", Op::Eq, "2026-11-20T08:15:31Z"), vec![1]),
+        (filter("at", Op::Lt, "2026-11-20"), vec![]),
+        (filter("at", Op::Contains, ":15:59Z"), vec![29]),
+    ] {
+        let ask = Ask { filters: vec![filter.clone()], ..asks(0, 1_000) };
+        let page = page(&world.segments, &version, ask).await.unwrap();
+        assert_eq!(ids(&page), expected, "{filter:?}");
+        assert_eq!(page.total_matching, Some(expected.len() as u64));
+    }
+    assert_eq!(NOW % 1_000, 0);
+}
+
+#[tokio::test]
+async fn an_operator_has_one_word() {
+    for op in Op::ALL {
+        assert_eq!(Op::parse(op.word()), Some(op));
+        assert_eq!(serde_json::to_value(op).unwrap(), op.word());
+    }
+    assert_eq!(Op::parse("like"), None);
+}
+
+/// A row of the naive model.
+#[derive(Clone, Debug)]
+struct Row {
+    integer: Option<i64>,
+    text: Option<String>,
+    number: Option<f64>,
+    boolean: Option<bool>,
+    date: Option<i32>,
+    moment: Option<i64>,
+    extra: Option<String>,
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let row = (
+        prop::option::of(-3_i64..3),
+        prop::option::of("[aAbBéÉ%_ ]{0,3}"),
+        prop::option::of((-4_i32..4).prop_map(|n| f64::from(n) / 2.0)),
+        prop::option::of(any::<bool>()),
+        prop::option::of(-2_i32..2),
+        prop::option::of(-2_i64..2),
+        prop::option::of("[aA]{0,2}"),
+    );
+    prop::collection::vec(row, 0..40).prop_map(|rows| {
+        rows.into_iter().map(|(integer, text, number, boolean, date, moment, extra)| Row { integer, text, number, boolean, date, moment, extra }).collect()
+    })
+}
+
+fn table(rows: &[Row], first: usize, wide: bool) -> RecordBatch {
+    let mut columns = vec![
+        ("place", ColumnKind::Integer, integer((first..).take(rows.len()).map(|n| Some(n as i64)).collect())),
+        ("integer", ColumnKind::Integer, integer(rows.iter().map(|row| row.integer).collect())),
+        ("text", ColumnKind::Text, text(rows.iter().map(|row| row.text.as_deref()).collect())),
+        ("number", ColumnKind::Number, number(rows.iter().map(|row| row.number).collect())),
+        ("boolean", ColumnKind::Boolean, boolean(rows.iter().map(|row| row.boolean).collect())),
+        ("date", ColumnKind::Date, date(rows.iter().map(|row| row.date).collect())),
+        ("moment", ColumnKind::Timestamp, timestamp(rows.iter().map(|row| row.moment).collect())),
+    ];
+    if wide {
+        columns.push(("x_extra", ColumnKind::Json, text(rows.iter().map(|row| row.extra.as_deref()).collect())));
+    }
+    batch(columns)
+}
+
+fn compare<T: PartialOrd>(value: &Option<T>, op: Op, with: &T) -> bool {
+    match (value, op) {
+        (_, Op::IsNull) => value.is_none(),
+        (_, Op::IsNotNull) => value.is_some(),
+        (None, op) => op == Op::Ne,
+        (Some(value), Op::Eq) => value == with,
+        (Some(value), Op::Ne) => value != with,
+        (Some(value), Op::Lt) => value < with,
+        (Some(value), Op::Le) => value <= with,
+        (Some(value), Op::Gt) => value > with,
+        (Some(value), Op::Ge) => value >= with,
+        (Some(_), Op::Contains) => unreachable!(),
+    }
+}
+
+fn contains(text: &Option<String>, needle: &str) -> bool {
+    text.as_ref().is_some_and(|text| text.to_lowercase().contains(&needle.to_lowercase()))
+}
+
+const NAMES: [&str; 7] = ["integer", "text", "number", "boolean", "date", "moment", "x_extra"];
+
+/// Nulls last, whichever way.
+fn order<T: PartialOrd>(a: &Option<T>, b: &Option<T>, descends: bool) -> std::cmp::Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if descends => b.partial_cmp(a).unwrap(),
+        (Some(a), Some(b)) => a.partial_cmp(b).unwrap(),
+        _ => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+fn by(a: &Row, b: &Row, column: usize, descends: bool) -> std::cmp::Ordering {
+    match column {
+        0 => order(&a.integer, &b.integer, descends),
+        1 => order(&a.text, &b.text, descends),
+        2 => order(&a.number, &b.number, descends),
+        3 => order(&a.boolean, &b.boolean, descends),
+        4 => order(&a.date, &b.date, descends),
+        5 => order(&a.moment, &b.moment, descends),
+        _ => order(&a.extra, &b.extra, descends),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn sort_filter_and_search_are_as_the_naive_model_says(
+        narrow in rows(), wide in rows(),
+        sort in prop::sample::subsequence((0..NAMES.len()).collect::<Vec<_>>(), 0..3), descends in any::<[bool; 2]>(),
+        op in prop::sample::select(Op::ALL.to_vec()), value in -2_i64..2, needle in "[aAéÉ%_b]{0,2}", search in prop::option::of("[aAéb]{0,2}"), filtered in any::<bool>(),
+        offset in 0_u64..20, limit in 1_usize..20,
+    ) {
+        let narrow: Vec<Row> = narrow.into_iter().map(|row| Row { extra: None, ..row }).collect();
+        let sort: Vec<(usize, bool)> = sort.into_iter().zip(descends).collect();
+        let mut expected: Vec<(usize, Row)> = narrow.iter().chain(&wide).cloned().enumerate().collect();
+        let mut filters = Vec::new();
+        if filtered && op == Op::Contains {
+            filters.push(filter("text", op, &needle));
+            expected.retain(|(_, row)| contains(&row.text, &needle));
+        } else if filtered {
+            filters.push(filter("integer", op, &value.to_string()));
+            filters.push(filter("text", Op::Ne, &needle));
+            filters.push(filter("moment", op, &format!("1970-01-01T00:00:00.00{}Z", value.abs())));
+            expected.retain(|(_, row)| compare(&row.integer, op, &value) && row.text.as_deref() != Some(needle.as_str()) && compare(&row.moment, op, &value.abs()));
+        }
+        if let Some(needle) = search.as_ref().filter(|needle| !needle.is_empty()) {
+            expected.retain(|(_, row)| contains(&row.text, needle) || contains(&row.extra, needle));
+        }
+        expected.sort_by(|(_, a), (_, b)| sort.iter().map(|(column, descends)| by(a, b, *column, *descends)).find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal));
+        let total = expected.len() as u64;
+        let expected: Vec<i64> = expected.iter().skip(offset as usize).take(limit).map(|(place, _)| *place as i64).collect();
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let page = runtime.block_on(async {
+            let world = World::new().await;
+            let version = world.pull(&[table(&narrow, 0, false), table(&wide, narrow.len(), true), table(&[], 0, true)]).await;
+            let sort = sort.iter().filter(|(column, _)| version.columns.iter().any(|c| c.name == NAMES[*column])).map(|(column, descends)| (NAMES[*column].to_owned(), *descends)).collect();
+            page(&world.segments, &version, Ask { offset, limit, sort, filters, search }).await.unwrap()
+        });
+        prop_assert_eq!(ids(&page), expected);
+        prop_assert_eq!(page.total_matching, Some(total));
+    }
+}
