@@ -14,7 +14,7 @@ use arrow::util::display::ArrayFormatter;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::{self, ColumnInfo};
-use super::export::csv::{format_options, printable};
+use super::export::text::{format_options, printable};
 use super::segments::{OpenSegment, Segments};
 use super::versions::Version;
 use crate::connectors::report::ColumnKind;

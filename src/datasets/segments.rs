@@ -180,11 +180,14 @@ pub struct Writer {
     run: RunId,
     staged: i64,
     open: Option<Open>,
-    task: Option<(mpsc::Sender<Command>, JoinHandle<Result<Vec<Written>>>)>,
+    task: Option<(mpsc::Sender<Command>, Blocking)>,
     /// Rows may be missing, so nothing of it may be finished.
     failed: bool,
     segment_bytes: u64,
 }
+
+/// The blocking half, and what it finished.
+type Blocking = JoinHandle<Result<Vec<Written>>>;
 
 /// The segment that is being written, seen from the async side.
 struct Open {

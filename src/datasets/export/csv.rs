@@ -7,11 +7,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::array::{Array, AsArray, RecordBatch, StringBuilder};
 use arrow::csv::WriterBuilder;
 use arrow::csv::writer::Terminator;
-use arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMillisecondType};
-use arrow::util::display::FormatOptions;
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::runtime::Handle;
@@ -20,6 +19,7 @@ use tokio::sync::mpsc;
 use super::super::columns::{self, ColumnInfo};
 use super::super::segments::Segments;
 use super::super::versions::Pin;
+use super::text::{printable, with_columns};
 use crate::error::{Error, Result};
 
 /// A chunk is sent when it has grown beyond this.
@@ -120,36 +120,6 @@ fn write_rows(segments: &Segments, version: &Pin, columns: &[ColumnInfo], option
         }
     }
     if rows == version.rows { Ok(()) } else { Err(Error::internal(format!("{rows} rows were read of {}", version.rows))) }
-}
-
-/// How a value is written as text; the same for a download and for a cell on a page.
-pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
-    FormatOptions::default().with_null("")
-}
-
-/// The batch with its moments marked by an offset instead of a zone's name: writing names needs a table of zones.
-pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
-    with_columns(batch, |array| match array.data_type() {
-        DataType::Timestamp(TimeUnit::Millisecond, Some(_)) => Some(Arc::new(array.as_primitive::<TimestampMillisecondType>().clone().with_timezone("+00:00"))),
-        _ => None,
-    })
-}
-
-/// The batch with some columns replaced.
-fn with_columns(batch: &RecordBatch, change: impl Fn(&ArrayRef) -> Option<ArrayRef>) -> Result<RecordBatch> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut arrays = Vec::with_capacity(batch.num_columns());
-    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        let array = change(array).unwrap_or_else(|| array.clone());
-        fields.push(if field.data_type() == array.data_type() {
-            field.clone()
-        } else {
-            Arc::new(field.as_ref().clone().with_data_type(array.data_type().clone()))
-        });
-        arrays.push(array);
-    }
-    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows).map_err(Error::internal)
 }
 
 fn guarded(batch: &RecordBatch) -> Result<RecordBatch> {

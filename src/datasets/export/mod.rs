@@ -1,6 +1,9 @@
 //! A version as a file to download: one row source, a writer for each format. Start at `csv`.
 
+/// CSV, exact or safe for spreadsheets.
 pub mod csv;
+/// How a value is written.
+pub(super) mod text;
 
 use std::fmt::Write;
 

@@ -13,7 +13,7 @@ use arrow::util::display::ArrayFormatter;
 use serde::{Deserialize, Serialize};
 
 use super::super::columns::ColumnInfo;
-use super::super::export::csv::{format_options, printable};
+use super::super::export::text::{format_options, printable};
 use crate::connectors::report::ColumnKind;
 use crate::error::{Error, Result};
 
