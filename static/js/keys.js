@@ -2,7 +2,7 @@
 (() => {
   const rows = () => [...document.querySelectorAll("table[data-keys] tr[data-row]")];
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, dialog, [contenteditable]")) return;
     if (event.key === "/") {
       document.querySelector("[data-search]")?.focus();
       event.preventDefault();

@@ -21,18 +21,25 @@ class RunProgress extends HTMLElement {
   async poll() {
     try {
       const answer = await fetch(this.dataset.poll, { headers: { Accept: "application/json" } });
-      if (answer.status === 401 || answer.status === 404 || answer.redirected) { location.reload(); return; }
+      if (answer.status === 401 || answer.status === 404 || answer.redirected) { this.again(3000); return; }
       if (answer.ok) { this.tries = 0; this.show(await answer.json()); }
     } catch { this.tries += 1; }
     if (this.isConnected && !this.done) this.timer = setTimeout(() => this.poll(), Math.min(2000 * 2 ** Math.min(this.tries, 4), 30000));
   }
 
+  // Loads the page anew, unless somebody is typing into it or answering a question.
+  again(wait) {
+    this.done = true;
+    this.timer = setTimeout(() => {
+      if (document.querySelector("dialog[open]") || document.activeElement?.matches("input, textarea, select")) return;
+      location.reload();
+    }, wait);
+  }
+
   show(news) {
     if (news.final) {
-      this.done = true;
       this.end();
-      // A form being typed into is not thrown away for fresh figures.
-      if (!document.querySelector("dialog[open]") && !document.activeElement?.matches("input, textarea, select")) location.reload();
+      this.again(300);
     }
     for (const part of this.querySelectorAll("[data-part]")) {
       const text = news[part.dataset.part];
