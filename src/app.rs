@@ -134,7 +134,7 @@ impl App {
     }
 
     /// Everything under `/`, as a service.
-    pub fn router(&self) -> axum::Router {
+    pub fn router(&self) -> Result<axum::Router> {
         let api = Api {
             db: self.db.clone(),
             clock: self.clock.clone(),
@@ -175,7 +175,7 @@ impl App {
         let handle = axum_server::Handle::new();
         let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();
         server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
-        let service = self.router().into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let service = self.router()?.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let serving = tokio::spawn(server.serve(service));
         tracing::info!(%address, url = %self.config.public_url, data = %self.config.data.display(), "serving");
         ask.cancelled().await;

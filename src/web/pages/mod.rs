@@ -1,0 +1,1 @@
+//! One page, one file; the template has the same name.
