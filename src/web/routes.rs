@@ -8,14 +8,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
 use super::security::{self, Door};
-use super::{Web, assets, error_page, ops};
+use super::{Web, assets, error_page, ops, pages};
 use crate::error::Result;
 
 /// The head of an answer must be ready within this; Load Preview waits for a vendor.
@@ -37,6 +37,21 @@ fn panes() -> Router<Web> {
 /// DataSets, their rows, runs and history.
 fn datasets() -> Router<Web> {
     Router::new()
+        .route("/datasets", get(pages::datasets::list))
+        .route("/datasets/{id}", get(pages::dataset_overview::show_overview))
+        .route("/datasets/{id}/data", get(pages::dataset_data::show_data))
+        .route("/datasets/{id}/data/schema", get(pages::dataset_schema::show_schema))
+        .route("/datasets/{id}/history", get(pages::dataset_history::show_history))
+        .route("/datasets/{id}/download", get(pages::download::csv))
+        .route("/datasets/{id}/rename", get(pages::dataset_rename::ask).post(pages::dataset_rename::rename))
+        .route("/datasets/{id}/delete", get(pages::dataset_delete::ask).post(pages::dataset_delete::delete))
+        .route("/datasets/{id}/run", post(pages::dataset_acts::run))
+        .route("/datasets/{id}/sharing", post(pages::dataset_acts::share))
+        .route("/runs/{id}", get(pages::run::show_run))
+        .route("/runs/{id}/events", get(pages::run::events))
+        .route("/runs/{id}/progress", get(pages::run::progress))
+        .route("/runs/{id}/stop", post(pages::run::stop))
+        .route("/activity", get(pages::activity::show_activity))
 }
 
 /// Everything under `/`; `api` is put under `/api/v1`.
