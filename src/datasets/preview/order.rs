@@ -62,8 +62,8 @@ impl Order {
     pub fn may_improve(&self, open: &OpenSegment, group: usize) -> Result<bool> {
         let (Some(worst), Some(column)) = (&self.worst, self.columns.first()) else { return Ok(true) };
         let footer = open.footer();
-        let schema = super::super::columns::to_schema(std::slice::from_ref(column));
-        let Ok(statistics) = StatisticsConverter::try_new(&column.name, &schema, footer.file_metadata().schema_descr()) else { return Ok(true) };
+        // The converter finds the file's column by its place, so this must be the file's own schema.
+        let Ok(statistics) = StatisticsConverter::try_new(&column.name, open.schema(), footer.file_metadata().schema_descr()) else { return Ok(true) };
         let groups = [footer.row_group(group)];
         let edge = if self.descends { statistics.row_group_maxes(groups) } else { statistics.row_group_mins(groups) };
         let edge = edge.map_err(Error::internal)?;
