@@ -51,7 +51,7 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
             start(puller, &id, now).await?;
         }
     }
-    Ok(sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL").fetch_one(puller.db.read()).await?)
+    puller.datasets.next_scheduled().await
 }
 
 /// One run for what is due, however many times were missed, and the next time.
