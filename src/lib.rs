@@ -15,5 +15,7 @@ pub mod db;
 pub mod error;
 /// One type per kind of id.
 pub mod ids;
+/// Our stand-in for the vendors.
+pub mod sandbox;
 /// The one type that holds a plaintext secret.
 pub mod secret;

@@ -1,5 +1,8 @@
 //! The Report type and its closed sets. A report is data: what does not fit is a new variant here, with its own test.
 
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 /// A report's name for programs: its title in lower snake case. Stable for ever; it is in addresses, the catalogue and exports.
@@ -50,8 +53,9 @@ pub enum Shape {
 pub enum ArchiveRows {
     /// One row a record.
     Records,
-    /// One row an item of the record's list `list`, with the record's id, the item's position and the record's start.
-    Items { list: &'static str },
+    /// One row an item of the record's list `list`, with the record's id, the item's position and the record's start, an epoch in
+    /// seconds under `start`.
+    Items { list: &'static str, start: &'static str },
 }
 
 /// A menu of the Details pane.
@@ -144,6 +148,24 @@ impl ColumnKind {
             ColumnKind::Json => "json",
         }
     }
+
+    /// How its values are held in memory and on disk.
+    pub fn arrow(self) -> DataType {
+        match self {
+            ColumnKind::Text | ColumnKind::Json => DataType::Utf8,
+            ColumnKind::Integer => DataType::Int64,
+            ColumnKind::Number => DataType::Float64,
+            ColumnKind::Boolean => DataType::Boolean,
+            ColumnKind::Date => DataType::Date32,
+            ColumnKind::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        }
+    }
+}
+
+/// A column as every batch carries it: the kind and whether the report declares it ride along as metadata.
+pub fn arrow_field(name: &str, kind: ColumnKind, declared: bool) -> Field {
+    let metadata = HashMap::from([("kind".to_owned(), kind.word().to_owned()), ("declared".to_owned(), declared.to_string())]);
+    Field::new(name, kind.arrow(), true).with_metadata(metadata)
 }
 
 /// Where a column's value comes from.

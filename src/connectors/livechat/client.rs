@@ -1,0 +1,116 @@
+//! Requests to LiveChat: version header, Basic authentication, and the counts of one pull.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+use tokio_util::sync::CancellationToken;
+
+use crate::connectors::upstream::{Ask, Auth, Upstream};
+use crate::connectors::{Menus, PullError, Source, Window};
+use crate::secret::Secret;
+
+/// Asks one LiveChat account. Cheap to clone; clones count together.
+#[derive(Clone)]
+pub(super) struct Client(Arc<Inner>);
+
+struct Inner {
+    upstream: Upstream,
+    username: String,
+    api_key: Secret,
+    cancel: CancellationToken,
+    calls: AtomicU64,
+    waited_ms: AtomicU64,
+    /// The day on which the API ends, until somebody takes it.
+    sunset: Mutex<Option<String>>,
+}
+
+/// What goes after the question mark.
+pub(super) type Query = Vec<(&'static str, String)>;
+
+impl Client {
+    pub fn new(source: &Source, cancel: CancellationToken) -> Self {
+        Self(Arc::new(Inner {
+            upstream: source.upstream.clone(),
+            username: source.fields.get("username").cloned().unwrap_or_default(),
+            api_key: source.secrets.get("api_key").cloned().unwrap_or_else(|| Secret::new("")),
+            cancel,
+            calls: AtomicU64::new(0),
+            waited_ms: AtomicU64::new(0),
+            sunset: Mutex::new(None),
+        }))
+    }
+
+    /// Asks for `path`; `read` turns the body into what it should hold. `page` is for the words of an error: 0 where there are none.
+    pub async fn get<T>(&self, path: &str, page: u64, query: &Query, read: impl Fn(&Bytes) -> Result<T, String>) -> Result<T, PullError> {
+        let inner = &*self.0;
+        let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
+        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")] };
+        let asked = inner.upstream.get_checked(ask, &inner.cancel, read).await;
+        let (answer, value) = asked.map_err(|error| match error {
+            PullError::Malformed { mut at, why } => {
+                at.page = page;
+                PullError::Malformed { at, why }
+            }
+            other => other,
+        })?;
+        inner.calls.fetch_add(u64::from(answer.calls), Ordering::Relaxed);
+        inner.waited_ms.fetch_add(answer.waited_ms, Ordering::Relaxed);
+        if answer.sunset.is_some() {
+            *inner.sunset.lock().unwrap_or_else(PoisonError::into_inner) = answer.sunset;
+        }
+        Ok(value)
+    }
+
+    /// Requests that were answered, tries included.
+    pub fn calls(&self) -> u64 {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+
+    pub fn waited_ms(&self) -> u64 {
+        self.0.waited_ms.load(Ordering::Relaxed)
+    }
+
+    /// The day on which the vendor ends this API, if an answer told it since the last time.
+    pub fn take_sunset(&self) -> Option<String> {
+        self.0.sunset.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn cancel(&self) -> &CancellationToken {
+        &self.0.cancel
+    }
+}
+
+/// The body as text. A byte order mark goes, and a byte that is no UTF-8 becomes U+FFFD rather than the end of the page.
+pub(super) fn as_text(body: &Bytes) -> Bytes {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").map_or_else(|| body.clone(), |rest| body.slice_ref(rest));
+    match std::str::from_utf8(&body) {
+        Ok(_) => body,
+        Err(_) => Bytes::from(String::from_utf8_lossy(&body).into_owned()),
+    }
+}
+
+/// Why a body is not the JSON it should be: where, and never what it holds.
+pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
+    match body.iter().find(|b| !b.is_ascii_whitespace()) {
+        None => "it is empty".to_owned(),
+        Some(b'<') => "it is a web page, not JSON".to_owned(),
+        Some(_) if error.is_eof() => "its JSON ends too early".to_owned(),
+        Some(_) if error.is_data() => "its JSON is not of the expected shape".to_owned(),
+        Some(_) => format!("its JSON is broken at line {}, column {}", error.line(), error.column()),
+    }
+}
+
+/// The menus as LiveChat takes them.
+pub(super) fn query(menus: &Menus, window: Option<Window>, zone: &TimeZone) -> Query {
+    let mut query = Query::new();
+    if let Some(window) = window {
+        query.push(("date_from", window.from.to_string()));
+        query.push(("date_to", window.to.to_string()));
+        query.push(("timezone", zone.iana_name().unwrap_or("UTC").to_owned()));
+    }
+    query.extend(menus.group.iter().map(|group| ("group", group.clone())));
+    query.extend(menus.login.iter().map(|login| ("agent", login.clone())));
+    query
+}

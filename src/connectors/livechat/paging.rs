@@ -1,0 +1,269 @@
+//! Pages of an archive: read several at once, handed on in order, duplicates dropped, and the count compared with the vendor's total.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::client::{Client, Query, as_text, not_json};
+use super::walk::id_of;
+use crate::connectors::PullError;
+
+/// Pages read at once.
+const AT_ONCE: usize = 8;
+/// Only the newest so many records of a query can be read, on so many pages: the vendor's limit.
+const MOST_RECORDS: u64 = 25_000;
+const MOST_PAGES: u64 = 1_000;
+/// A window that came short is read so many times again.
+const ROUNDS: u32 = 3;
+
+/// One page: where its records are in the text, and what the vendor says the whole query holds.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    text: Bytes,
+    records: Vec<Range<usize>>,
+    pub total: u64,
+    pub pages: u64,
+}
+
+impl Page {
+    /// Scans `{"<list>": [...], "total": n, "pages": n}` once, without looking into the records.
+    pub fn read(body: &Bytes, list: &'static str) -> Result<Self, String> {
+        let text = as_text(body);
+        let mut from = serde_json::Deserializer::from_slice(&text);
+        let raw = from.deserialize_map(Scan(list)).map_err(|error| not_json(&text, &error))?;
+        from.end().map_err(|error| not_json(&text, &error))?;
+        let begin = text.as_ptr() as usize;
+        let places = raw.records.iter().map(|record| {
+            let at = record.get().as_ptr() as usize - begin;
+            at..at + record.get().len()
+        });
+        let (records, total, pages) = (places.collect(), raw.total, raw.pages);
+        Ok(Self { text, records, total, pages })
+    }
+
+    /// The records, as they came.
+    pub fn records(&self) -> impl Iterator<Item = &str> {
+        // The text was checked as a whole, and records begin and end at its braces.
+        self.records.iter().map(|at| std::str::from_utf8(&self.text[at.clone()]).unwrap_or_default())
+    }
+
+    /// Whether the vendor holds back the older part of the query.
+    pub fn too_many(&self) -> bool {
+        self.total > MOST_RECORDS || self.pages >= MOST_PAGES
+    }
+
+    /// How many pages there must be: what the vendor says, or what its total makes of the size of a full first page.
+    fn needed(&self, per_page: u64) -> u64 {
+        self.pages.max(if per_page == 0 { 0 } else { self.total.div_ceil(per_page) }).min(MOST_PAGES)
+    }
+}
+
+struct Raw<'a> {
+    records: Vec<&'a RawValue>,
+    total: u64,
+    pages: u64,
+}
+
+struct Scan(&'static str);
+
+impl<'de> Visitor<'de> for Scan {
+    type Value = Raw<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object with {}, total and pages", self.0)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
+        let (mut records, mut total, mut pages) = (None, None, None);
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let twice = match key.as_ref() {
+                "total" => total.replace(map.next_value()?).is_some(),
+                "pages" => pages.replace(map.next_value()?).is_some(),
+                name if name == self.0 => records.replace(map.next_value()?).is_some(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    false
+                }
+            };
+            if twice {
+                return Err(de::Error::custom("the same field twice"));
+            }
+        }
+        let missing = || de::Error::custom("a field is missing");
+        Ok(Raw { records: records.ok_or_else(missing)?, total: total.ok_or_else(missing)?, pages: pages.ok_or_else(missing)? })
+    }
+}
+
+/// Which records were met, and in which round last. One per window, so that a record is kept once however often it comes.
+#[derive(Default)]
+pub(super) struct Seen {
+    last: HashMap<Box<str>, u32>,
+    round: u32,
+}
+
+/// What a record is to the round that met it.
+struct Met {
+    /// Never met before: a row.
+    new: bool,
+    /// First time in this round.
+    in_round: bool,
+    /// First time since the round `part` began.
+    in_part: bool,
+}
+
+impl Seen {
+    pub fn len(&self) -> u64 {
+        self.last.len() as u64
+    }
+
+    fn meet(&mut self, id: &str, part: u32) -> Met {
+        match self.last.entry(id.into()) {
+            Entry::Vacant(place) => {
+                place.insert(self.round);
+                Met { new: true, in_round: true, in_part: true }
+            }
+            Entry::Occupied(mut place) => {
+                let before = place.insert(self.round);
+                Met { new: false, in_round: before != self.round, in_part: before < part }
+            }
+        }
+    }
+}
+
+/// What reading a query to its end came to.
+pub(super) struct Part {
+    pub total: u64,
+    pub pages: u64,
+    pub read: u64,
+    pub kept: u64,
+}
+
+/// The end of a query that could not be read whole.
+pub(super) enum Short {
+    Error(PullError),
+    /// So many of so many.
+    Short {
+        have: u64,
+        of: u64,
+    },
+}
+
+impl From<PullError> for Short {
+    fn from(error: PullError) -> Self {
+        Short::Error(error)
+    }
+}
+
+/// Takes what comes out of pages: new records, and where we are after each page.
+pub(super) trait Sink {
+    async fn records(&mut self, records: Vec<&str>) -> Result<(), PullError>;
+    async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError>;
+}
+
+/// An archive to page through.
+#[derive(Clone)]
+pub(super) struct Archive {
+    pub client: Client,
+    pub path: &'static str,
+    pub list: &'static str,
+}
+
+impl Archive {
+    pub async fn page(&self, query: &Query, page: u64) -> Result<Page, PullError> {
+        let mut query = query.clone();
+        query.push(("page", page.to_string()));
+        let list = self.list;
+        self.client.get(self.path, page, &query, |body| Page::read(body, list)).await
+    }
+
+    /// Reads a query that is below the vendor's limit, of which `first` is page 1, until what was read agrees with the vendor's
+    /// total: when the total stood still, with what one round met; when it only grew, with all that was met.
+    pub async fn read(&self, query: &Query, first: Page, seen: &mut Seen, sink: &mut impl Sink) -> Result<Part, Short> {
+        let part = seen.round + 1;
+        let mut end = Part { total: first.total, pages: 0, read: 0, kept: 0 };
+        let (mut have, mut grew_only) = (0, true);
+        let mut first = Some(first);
+        for _ in 0..=ROUNDS {
+            let page = match first.take() {
+                Some(page) => page,
+                None => self.page(query, 1).await?,
+            };
+            seen.round += 1;
+            let before = end.total;
+            let round = self.round(query, page, seen, part, &mut end, sink).await?;
+            grew_only &= round.grew_only && before <= round.first_total;
+            have += round.in_part;
+            let still = round.first_total == round.last_total && round.grew_only;
+            if (still && round.in_round == round.last_total) || (grew_only && have == round.last_total) {
+                return Ok(end);
+            }
+        }
+        Err(Short::Short { have, of: end.total })
+    }
+
+    async fn round(&self, query: &Query, first: Page, seen: &mut Seen, part: u32, end: &mut Part, sink: &mut impl Sink) -> Result<Round, PullError> {
+        let mut round = Round { first_total: first.total, last_total: first.total, grew_only: true, in_round: 0, in_part: 0 };
+        let per_page = first.records.len() as u64;
+        let mut pages = first.needed(per_page);
+        let (mut next, mut at) = (2, 1);
+        let mut coming: VecDeque<AbortOnDropHandle<Result<Page, PullError>>> = VecDeque::new();
+        let mut page = first;
+        loop {
+            while coming.len() < AT_ONCE && next <= pages {
+                let (archive, query, number) = (self.clone(), query.clone(), next);
+                coming.push_back(AbortOnDropHandle::new(tokio::spawn(async move { archive.page(&query, number).await })));
+                next += 1;
+            }
+            round.grew_only &= page.total >= round.last_total;
+            round.last_total = page.total;
+            end.total = page.total;
+            end.pages += 1;
+            end.read += page.records.len() as u64;
+            let mut new = Vec::new();
+            for record in page.records() {
+                let met = match id_of(record, "id") {
+                    Some(id) => seen.meet(id, part),
+                    // Without an id it is told from others by its text, and two of one round are two.
+                    None => nameless(seen, record, part, round.in_round),
+                };
+                round.in_round += u64::from(met.in_round);
+                round.in_part += u64::from(met.in_part);
+                if met.new {
+                    new.push(record);
+                }
+            }
+            end.kept += new.len() as u64;
+            sink.records(new).await?;
+            sink.page(at, pages).await?;
+            let Some(handle) = coming.pop_front() else { return Ok(round) };
+            page = handle.await.map_err(|_| PullError::Cancelled)??;
+            at += 1;
+            // The vendor's list grows at its head while we read: what is pushed off the last page is on a new one.
+            pages = pages.max(page.needed(per_page));
+        }
+    }
+}
+
+struct Round {
+    first_total: u64,
+    last_total: u64,
+    /// The total never went down from page to page.
+    grew_only: bool,
+    in_round: u64,
+    in_part: u64,
+}
+
+fn nameless(seen: &mut Seen, record: &str, part: u32, nth: u64) -> Met {
+    let mut hash = DefaultHasher::new();
+    record.hash(&mut hash);
+    let name = format!("without id {:x}", hash.finish());
+    let met = seen.meet(&name, part);
+    if met.in_round { met } else { seen.meet(&format!("{name} {nth}"), part) }
+}

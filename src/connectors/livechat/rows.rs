@@ -1,0 +1,466 @@
+//! Rows of one report into Arrow batches. Declared columns come first and never change; what else comes is kept at the end.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+};
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use serde_json::value::RawValue;
+
+use super::values::{Cell, Take};
+use super::walk::{Head, Node, Row};
+use crate::clock::Millis;
+use crate::connectors::report::{ArchiveRows, Column, ColumnKind, From, Report, Shape, arrow_field};
+
+/// A batch holds at most this many rows,
+pub(super) const MOST_ROWS: usize = 8_192;
+/// or about this many bytes.
+const MOST_BYTES: usize = 2 << 20;
+/// Columns for fields that are not declared; further ones share `_more`.
+const MOST_EXTRAS: usize = 200;
+/// A longer name is no column's name.
+const LONGEST_NAME: usize = 120;
+
+/// Builds the rows of one report.
+pub(super) struct Rows {
+    report: &'static Report,
+    node: Node,
+    declared: Vec<Builder>,
+    extras: Vec<(String, StringBuilder)>,
+    extra_at: HashMap<String, usize>,
+    /// JSON objects: fields beyond the extra columns, and values that fit no cell. Columns from when they are first needed.
+    more: Option<StringBuilder>,
+    misfit: Option<StringBuilder>,
+    rows: usize,
+    bytes: usize,
+    ready: Vec<RecordBatch>,
+    /// Values that did not fit, since the start.
+    pub misfits: u64,
+}
+
+impl Rows {
+    pub fn new(report: &'static Report) -> Self {
+        Self {
+            report,
+            node: Node::new(report.columns),
+            declared: report.columns.iter().map(|column| Builder::new(column.kind)).collect(),
+            extras: Vec::new(),
+            extra_at: HashMap::new(),
+            more: None,
+            misfit: None,
+            rows: 0,
+            bytes: 0,
+            ready: Vec::new(),
+            misfits: 0,
+        }
+    }
+
+    /// An empty row to walk records of one page into.
+    pub fn scratch<'a>(&self) -> Row<'a> {
+        Row::new(self.report.columns.len())
+    }
+
+    /// One record of a list or an archive: one row, or one for each of its items.
+    pub fn record<'a>(&mut self, json: &'a str, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        match self.report.shape {
+            Shape::Archive { rows: ArchiveRows::Items { list, start }, .. } => self.items(json, list, start, row),
+            _ => {
+                row.clear();
+                self.node.walk(json, row);
+                self.write(row)
+            }
+        }
+    }
+
+    fn items<'a>(&mut self, json: &'a str, list: &'static str, start: &'static str, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        row.clear();
+        let Some(head) = Head::read(json, "id", start, list) else {
+            row.misfits.push((Cow::Borrowed("_record"), json));
+            return self.write(row);
+        };
+        let Some(items) = head.list else { return Ok(()) };
+        let Ok(items) = serde_json::from_str::<Vec<&'a RawValue>>(items) else {
+            self.parent(&head, 1, row);
+            row.misfits.push((Cow::Borrowed(list), items));
+            return self.write(row);
+        };
+        for (at, item) in items.into_iter().enumerate() {
+            row.clear();
+            self.node.walk(item.get(), row);
+            self.parent(&head, at + 1, row);
+            self.write(row)?;
+        }
+        Ok(())
+    }
+
+    /// Fills the columns that come from the item's record.
+    fn parent<'a>(&self, head: &Head<'a>, position: usize, row: &mut Row<'a>) {
+        for (at, column) in self.report.columns.iter().enumerate() {
+            let (json, take) = match column.from {
+                From::ParentId => (head.id, Take::As(column.kind)),
+                From::ParentStart => (head.start, Take::Epoch),
+                From::Position => {
+                    row.cells[at] = Cell::Integer(i64::try_from(position).unwrap_or(i64::MAX));
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(json) = json else { continue };
+            match read(take, json) {
+                Some(cell) => row.cells[at] = cell,
+                None => row.misfits.push((Cow::Borrowed(column.name), json)),
+            }
+        }
+    }
+
+    /// One period of a period report: its name as it came, when it starts, and its value.
+    pub fn period<'a>(&mut self, period: &'a str, start: Option<Millis>, json: &'a str, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        row.clear();
+        self.node.walk(json, row);
+        for (at, column) in self.report.columns.iter().enumerate() {
+            match column.from {
+                From::Period => row.cells[at] = Cell::Text(Cow::Borrowed(period)),
+                From::PeriodStart => row.cells[at] = start.map_or(Cell::Null, Cell::Timestamp),
+                _ => {}
+            }
+        }
+        self.write(row)
+    }
+
+    /// Writes the row to all columns. A column that was never met before is null in the rows before.
+    fn write(&mut self, row: &Row<'_>) -> Result<(), ArrowError> {
+        for (builder, cell) in self.declared.iter_mut().zip(&row.cells) {
+            self.bytes += builder.push(cell);
+        }
+        let mut more = Vec::new();
+        for (name, json) in &row.extras {
+            if !self.extra(name, json) {
+                more.push((name.clone(), *json));
+            }
+        }
+        self.misfits += row.misfits.len() as u64;
+        for (column, values) in [(&mut self.more, &more), (&mut self.misfit, &row.misfits)] {
+            if values.is_empty() {
+                continue;
+            }
+            let text = object(values);
+            self.bytes += text.len();
+            column.get_or_insert_with(|| nulls(self.rows)).append_value(text);
+        }
+        self.rows += 1;
+        let rest = self.extras.iter_mut().map(|(_, builder)| builder).chain(&mut self.more).chain(&mut self.misfit);
+        for builder in rest.filter(|builder| builder.len() < self.rows) {
+            builder.append_null();
+        }
+        if self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Keeps an undeclared field in a column of its own; `false` when there is no room for one.
+    fn extra(&mut self, name: &str, json: &str) -> bool {
+        let at = match self.extra_at.get(name) {
+            Some(at) => *at,
+            None => {
+                let fits = !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('_') && self.report.column(name).is_none();
+                if !fits || self.extras.len() >= MOST_EXTRAS || name.chars().any(char::is_control) {
+                    return false;
+                }
+                self.extra_at.insert(name.to_owned(), self.extras.len());
+                self.extras.push((name.to_owned(), nulls(self.rows)));
+                self.extras.len() - 1
+            }
+        };
+        let builder = &mut self.extras[at].1;
+        if builder.len() > self.rows {
+            return false;
+        }
+        if json == "null" {
+            builder.append_null();
+            return true;
+        }
+        let text = if json.starts_with('"') { serde_json::from_str::<String>(json).map_or(Cow::Borrowed(json), Cow::Owned) } else { Cow::Borrowed(json) };
+        self.bytes += text.len();
+        builder.append_value(text);
+        true
+    }
+
+    /// Ends the batch, so that everything that was given comes out of `take`.
+    pub fn flush(&mut self) -> Result<(), ArrowError> {
+        if self.rows > 0 {
+            let batch = self.batch()?;
+            self.ready.push(batch);
+        }
+        Ok(())
+    }
+
+    /// The batch as it stands, with all columns; also without rows.
+    pub fn batch(&mut self) -> Result<RecordBatch, ArrowError> {
+        let mut fields = Vec::new();
+        let mut arrays: Vec<ArrayRef> = Vec::new();
+        for (Column { name, kind, .. }, builder) in self.report.columns.iter().zip(&mut self.declared) {
+            fields.push(arrow_field(name, *kind, true));
+            arrays.push(builder.finish());
+        }
+        for (name, builder) in &mut self.extras {
+            fields.push(arrow_field(name, ColumnKind::Text, false));
+            arrays.push(Arc::new(builder.finish()));
+        }
+        for (name, builder) in [("_more", &mut self.more), ("_misfit", &mut self.misfit)] {
+            if let Some(builder) = builder {
+                fields.push(arrow_field(name, ColumnKind::Json, false));
+                arrays.push(Arc::new(builder.finish()));
+            }
+        }
+        (self.rows, self.bytes) = (0, 0);
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+    }
+
+    /// The batches that are full.
+    pub fn take(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.ready)
+    }
+}
+
+fn read(take: Take, json: &str) -> Option<Cell<'_>> {
+    use serde::de::DeserializeSeed;
+    take.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
+}
+
+fn nulls(rows: usize) -> StringBuilder {
+    let mut builder = StringBuilder::new();
+    for _ in 0..rows {
+        builder.append_null();
+    }
+    builder
+}
+
+/// A JSON object of values that stay as they came.
+fn object(values: &[(Cow<'_, str>, &str)]) -> String {
+    let mut text = String::from("{");
+    for (at, (name, json)) in values.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::Value::from(name.as_ref()).to_string());
+        text.push(':');
+        text.push_str(json);
+    }
+    text.push('}');
+    text
+}
+
+/// The builder of one declared column.
+enum Builder {
+    Text(StringBuilder),
+    Integer(Int64Builder),
+    Number(Float64Builder),
+    Boolean(BooleanBuilder),
+    Date(Date32Builder),
+    Timestamp(TimestampMillisecondBuilder),
+}
+
+impl Builder {
+    fn new(kind: ColumnKind) -> Self {
+        match kind {
+            ColumnKind::Text | ColumnKind::Json => Builder::Text(StringBuilder::new()),
+            ColumnKind::Integer => Builder::Integer(Int64Builder::new()),
+            ColumnKind::Number => Builder::Number(Float64Builder::new()),
+            ColumnKind::Boolean => Builder::Boolean(BooleanBuilder::new()),
+            ColumnKind::Date => Builder::Date(Date32Builder::new()),
+            ColumnKind::Timestamp => Builder::Timestamp(TimestampMillisecondBuilder::new().with_data_type(kind.arrow())),
+        }
+    }
+
+    /// Appends the cell, null unless it is of this column's type; says about how many bytes it took.
+    fn push(&mut self, cell: &Cell<'_>) -> usize {
+        match (self, cell) {
+            (Builder::Text(builder), Cell::Text(text)) => {
+                builder.append_value(text);
+                return text.len() + 4;
+            }
+            (Builder::Integer(builder), Cell::Integer(value)) => builder.append_value(*value),
+            (Builder::Number(builder), Cell::Number(value)) => builder.append_value(*value),
+            (Builder::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
+            (Builder::Date(builder), Cell::Date(value)) => builder.append_value(*value),
+            (Builder::Timestamp(builder), Cell::Timestamp(value)) => builder.append_value(*value),
+            (Builder::Text(builder), _) => builder.append_null(),
+            (Builder::Integer(builder), _) => builder.append_null(),
+            (Builder::Number(builder), _) => builder.append_null(),
+            (Builder::Boolean(builder), _) => builder.append_null(),
+            (Builder::Date(builder), _) => builder.append_null(),
+            (Builder::Timestamp(builder), _) => builder.append_null(),
+        }
+        8
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Builder::Text(builder) => Arc::new(builder.finish()),
+            Builder::Integer(builder) => Arc::new(builder.finish()),
+            Builder::Number(builder) => Arc::new(builder.finish()),
+            Builder::Boolean(builder) => Arc::new(builder.finish()),
+            Builder::Date(builder) => Arc::new(builder.finish()),
+            Builder::Timestamp(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::connectors::Connector;
+
+    fn rows(report: &str, records: &[&str]) -> Rows {
+        let mut rows = Rows::new(Connector::LiveChat.report(report).unwrap());
+        let mut row = rows.scratch();
+        for record in records {
+            rows.record(record, &mut row).unwrap();
+        }
+        rows
+    }
+
+    fn text(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
+        let Some(array) = batch.column_by_name(name) else { return vec![None; batch.num_rows()] };
+        array.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect()
+    }
+
+    fn some(values: &[Option<&str>]) -> Vec<Option<String>> {
+        values.iter().map(|value| value.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn a_visitor_in_either_shape_fills_the_same_columns() {
+        let mut rows = rows(
+            "chat",
+            &[
+                r#"{"id":"A","visitor":{"name":"Ann","country_code":"NO","phone":"47"},"queue":{"duration":9}}"#,
+                r#"{"id":"B","visitor_name":"Bob","visitor":null,"queue":null}"#,
+                r#"{"visitor_name":"Cyd","visitor":{"name":"Cyd"},"id":"C"}"#,
+                r#"{"id":"D","visitor":"a text","queue":[]}"#,
+            ],
+        );
+        let batch = rows.batch().unwrap();
+        assert_eq!(text(&batch, "visitor_name"), some(&[Some("Ann"), Some("Bob"), Some("Cyd"), None]));
+        assert_eq!(text(&batch, "visitor_country_code"), some(&[Some("NO"), None, None, None]));
+        assert_eq!(text(&batch, "visitor_phone"), some(&[Some("47"), None, None, None]));
+        assert_eq!(text(&batch, "visitor"), some(&[None, None, None, Some("a text")]));
+        assert_eq!(text(&batch, "queue"), some(&[None, None, None, Some("[]")]));
+        assert_eq!(batch.column_by_name("queue_duration").unwrap().as_primitive::<Int64Type>().value(0), 9);
+        assert_eq!(rows.misfits, 0);
+        assert!(batch.column_by_name("_misfit").is_none());
+    }
+
+    #[test]
+    fn lists_are_kept_counted_and_joined() {
+        let mut rows = rows(
+            "chat",
+            &[
+                r#"{"id":"A","agents":[{"display_name":"Ann, B.","email":"a@x"},{"display_name":"Cyd"}],"messages":[{},1,null],"events":[]}"#,
+                r#"{"id":"B","agents":"odd","messages":"odd","group":[1e999],"tags":null}"#,
+            ],
+        );
+        let batch = rows.batch().unwrap();
+        assert_eq!(text(&batch, "agent_names"), some(&[Some("Ann, B., Cyd"), None]));
+        assert_eq!(text(&batch, "agent_emails"), some(&[Some("a@x"), None]));
+        assert_eq!(text(&batch, "agents")[1].as_deref(), Some("\"odd\""));
+        assert_eq!(text(&batch, "group")[1].as_deref(), Some("[1e999]"));
+        let counts = batch.column_by_name("messages_count").unwrap().as_primitive::<Int64Type>();
+        assert!(counts.value(0) == 3 && counts.is_null(1));
+        assert_eq!(text(&batch, "_misfit"), some(&[None, Some(r#"{"messages_count":"odd"}"#)]));
+        assert_eq!(rows.misfits, 1);
+    }
+
+    #[test]
+    fn what_nobody_declared_is_kept_and_columns_only_grow() {
+        let mut rows = rows("groups", &[r#"{"id":1,"name":"A"}"#, r#"{"id":2,"new":{"a":1e999},"plain":"x\ny","none":null}"#]);
+        let first = rows.batch().unwrap();
+        assert_eq!(text(&first, "new"), some(&[None, Some(r#"{"a":1e999}"#)]));
+        assert_eq!(text(&first, "plain"), some(&[None, Some("x\ny")]));
+        assert_eq!(text(&first, "none"), some(&[None, None]));
+        let mut row = rows.scratch();
+        rows.record(r#"{"id":3,"later":true,"_batch_id":"spoof","messages_count":1}"#, &mut row).unwrap();
+        let second = rows.batch().unwrap();
+        let names: Vec<String> = second.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["id", "name", "language", "agents", "status", "new", "plain", "none", "later", "messages_count", "_more"]);
+        assert_eq!(text(&second, "_more"), some(&[Some(r#"{"_batch_id":"spoof"}"#)]));
+        let field = second.schema().field_with_name("later").unwrap().clone();
+        assert_eq!((field.metadata()["kind"].as_str(), field.metadata()["declared"].as_str()), ("text", "false"));
+    }
+
+    #[test]
+    fn at_most_200_columns_are_added_and_the_rest_is_not_lost() {
+        let fields: Vec<String> = (0..500).map(|n| format!("\"f{n}\":{n}")).collect();
+        let record = format!("{{\"id\":1,{},\"{}\":7,\"\":8}}", fields.join(","), "n".repeat(500));
+        let batch = rows("groups", &[&record]).batch().unwrap();
+        assert_eq!(batch.num_columns(), 5 + 200 + 1);
+        let more: serde_json::Value = serde_json::from_str(text(&batch, "_more")[0].as_deref().unwrap()).unwrap();
+        assert_eq!((more.as_object().unwrap().len(), &more["f499"], &more[""]), (302, &499.into(), &8.into()));
+    }
+
+    #[test]
+    fn a_record_that_is_no_object_is_a_row_that_says_so() {
+        for report in ["groups", "chat", "chat_messages"] {
+            for odd in ["null", "7", "\"x\"", "[]", r#"{"\ud800":1}"#] {
+                let mut rows = rows(report, &[odd]);
+                let batch = rows.batch().unwrap();
+                assert_eq!((batch.num_rows(), rows.misfits), (1, 1), "{report} {odd}");
+                assert_eq!(text(&batch, "_misfit"), some(&[Some(&format!("{{\"_record\":{odd}}}"))]));
+            }
+        }
+    }
+
+    #[test]
+    fn items_carry_their_record_whatever_comes_first() {
+        let mut rows = rows(
+            "chat_messages",
+            &[
+                r#"{"messages":[{"text":"a"},{"text":{"b":1}},null],"started_timestamp":1358937653,"id":"A"}"#,
+                r#"{"id":"B","messages":[]}"#,
+                r#"{"id":"C"}"#,
+                r#"{"id":"D","messages":{"0":{}},"started_timestamp":"soon"}"#,
+            ],
+        );
+        let batch = rows.batch().unwrap();
+        assert_eq!(text(&batch, "chat_id"), some(&[Some("A"), Some("A"), Some("A"), Some("D")]));
+        assert_eq!(text(&batch, "text"), some(&[Some("a"), None, None, None]));
+        let position = batch.column_by_name("position").unwrap().as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(position, [1, 2, 3, 1]);
+        assert_eq!(text(&batch, "_misfit")[1].as_deref(), Some(r#"{"text":{"b":1}}"#));
+        assert_eq!(text(&batch, "_misfit")[3].as_deref(), Some(r#"{"chat_started_timestamp":"soon","messages":{"0":{}}}"#));
+    }
+
+    #[test]
+    fn batches_are_small_in_rows_and_in_bytes() {
+        let mut many = Rows::new(Connector::LiveChat.report("groups").unwrap());
+        let mut row = many.scratch();
+        for _ in 0..20_000 {
+            many.record(r#"{"id":1}"#, &mut row).unwrap();
+        }
+        many.flush().unwrap();
+        let sizes: Vec<usize> = many.take().iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(sizes, [8_192, 8_192, 3_616]);
+        let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(300_000));
+        let mut wide = rows("groups", &[long.as_str(); 20]);
+        wide.flush().unwrap();
+        let sizes: Vec<usize> = wide.take().iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(sizes, [7, 7, 6]);
+    }
+
+    #[test]
+    fn the_catalogue_is_sound() {
+        for report in Connector::LiveChat.reports() {
+            assert_eq!(report.id, report.title.to_lowercase().replace(' ', "_"));
+            assert!(report.about.ends_with('.') && report.columns.iter().all(|column| !column.meaning.is_empty()), "{}", report.id);
+            let names: std::collections::HashSet<_> = report.columns.iter().map(|column| column.name).collect();
+            assert_eq!(names.len(), report.columns.len(), "{}", report.id);
+            assert!(report.key.iter().chain(&report.day).all(|name| names.contains(name)), "{}", report.id);
+            assert!(report.columns.iter().all(|column| !column.name.starts_with('_')), "{}", report.id);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! One window of an archive, whole or not at all: read as it is when the vendor lets us, else by halves of days, else a single day by
+//! groups and those by agents.
+
+use jiff::Span;
+
+use super::client::Query;
+use super::paging::{Archive, Page, Part, Seen, Short, Sink};
+use super::{group_ids, logins};
+use crate::connectors::{PullError, Tally, Window};
+
+/// Reads every record of the window into `sink`. `query` makes the question for a window.
+pub(super) async fn read(archive: &Archive, window: Window, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
+    let mut tally = Tally { total: Some(0), ..Tally::default() };
+    let mut left = vec![window];
+    while let Some(part) = left.pop() {
+        let asked = query(part);
+        let first = archive.page(&asked, 1).await?;
+        if !first.too_many() {
+            let mut seen = Seen::default();
+            let end = archive.read(&asked, first, &mut seen, sink).await;
+            add(&mut tally, &whole(end, part)?);
+        } else if part.from < part.to {
+            let middle = part.from.saturating_add(Span::new().days(i64::from((part.to - part.from).get_days() / 2)));
+            left.push(Window { from: part.from, to: middle });
+            left.push(Window { from: middle.tomorrow().unwrap_or(part.to), to: part.to });
+        } else {
+            day(archive, part, &asked, &first, &mut tally, sink).await?;
+        }
+    }
+    Ok(tally)
+}
+
+/// A single day above the limit: every group alone, 0 included, and a group that is as large as the day or above the limit itself by
+/// agent. What all of them hold together must be the day.
+async fn day(archive: &Archive, day: Window, asked: &Query, first: &Page, tally: &mut Tally, sink: &mut impl Sink) -> Result<(), PullError> {
+    let total = first.total;
+    let mut seen = Seen::default();
+    let mut sums = Tally::default();
+    let has = |name: &str| asked.iter().any(|(key, _)| *key == name);
+    let with = |query: &Query, name: &'static str, value: String| query.iter().cloned().chain([(name, value)]).collect::<Query>();
+    let groups = if has("group") { vec![asked.clone()] } else { group_ids(&archive.client).await?.into_iter().map(|id| with(asked, "group", id)).collect() };
+    for group in groups {
+        let page = archive.page(&group, 1).await?;
+        if !page.too_many() && page.total < total {
+            let end = archive.read(&group, page, &mut seen, sink).await;
+            add(&mut sums, &whole(end, day)?);
+            continue;
+        }
+        if has("agent") {
+            return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
+        }
+        for login in logins(&archive.client).await? {
+            let agent = with(&group, "agent", login);
+            let page = archive.page(&agent, 1).await?;
+            if page.too_many() {
+                return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
+            }
+            let end = archive.read(&agent, page, &mut seen, sink).await;
+            add(&mut sums, &whole(end, day)?);
+        }
+    }
+    let newest = archive.page(asked, 1).await?.total;
+    if seen.len() < newest {
+        return Err(PullError::Incomplete { window: day, have: seen.len(), of: newest });
+    }
+    sums.total = Some(newest);
+    tally.pages += sums.pages;
+    tally.read += sums.read;
+    tally.kept += sums.kept;
+    tally.total = Some(tally.total.unwrap_or(0) + newest);
+    Ok(())
+}
+
+fn whole(end: Result<Part, Short>, window: Window) -> Result<Part, PullError> {
+    end.map_err(|short| match short {
+        Short::Error(error) => error,
+        Short::Short { have, of } => PullError::Incomplete { window, have, of },
+    })
+}
+
+fn add(tally: &mut Tally, part: &Part) {
+    tally.pages += part.pages;
+    tally.read += part.read;
+    tally.kept += part.kept;
+    tally.total = Some(tally.total.unwrap_or(0) + part.total);
+}

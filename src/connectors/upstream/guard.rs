@@ -1,0 +1,160 @@
+//! Which addresses may be asked. An account's address is checked when it is saved and whenever it is used; a name's addresses are
+//! checked by the resolver that the dialler itself asks, so the address that was checked is the address that is dialled.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use crate::config::AllowUpstream;
+use crate::connectors::Connector;
+
+/// Whether an account may name this address: https on port 443 of a public host, unless `allow` names the host. The vendor's own
+/// address always passes. `Err` is a sentence for the person who typed it.
+pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream]) -> Result<Url, String> {
+    let example = connector.api_url();
+    if api_url.trim() != api_url || api_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(format!("The API address must not hold spaces. Write it like {example}."));
+    }
+    let url = Url::parse(api_url).map_err(|_| format!("This is not an address. Write it like {example}."))?;
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err("The API address must begin with https://.".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || api_url.contains('@') {
+        return Err("The API address must not hold a user name or a password; they have fields of their own.".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("The API address must end before any ? or #. Write it like {example}."));
+    }
+    let named = match url.host() {
+        None => return Err(format!("The API address names no host. Write it like {example}.")),
+        Some(Host::Ipv4(ip)) => literal(IpAddr::V4(ip), allow)?,
+        Some(Host::Ipv6(ip)) => literal(IpAddr::V6(ip), allow)?,
+        Some(Host::Domain(name)) => names_host(name, allow),
+    };
+    if named {
+        return Ok(url);
+    }
+    let host = url.host_str().unwrap_or_default();
+    if url.scheme() != "https" {
+        return Err(format!("The API address must begin with https://. Plain http is for hosts that the server was started with: --allow-upstream {host}."));
+    }
+    if url.port().is_some() {
+        return Err(format!("The API address must not name a port, unless the server was started with --allow-upstream {host}."));
+    }
+    let bare = host.trim_end_matches('.');
+    if matches!(url.host(), Some(Host::Domain(_))) && (!bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end))) {
+        return Err(format!("{host} is a name of this machine or network. It may be used if the server was started with --allow-upstream {host}."));
+    }
+    Ok(url)
+}
+
+/// `Ok(true)`: the literal is on the list. `Ok(false)`: it is public.
+fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, String> {
+    if names_address(ip, allow) {
+        Ok(true)
+    } else if is_public(ip) {
+        Ok(false)
+    } else {
+        Err(format!("{ip} is not a public address. It may be used if the server was started with --allow-upstream {ip}."))
+    }
+}
+
+fn names_host(name: &str, allow: &[AllowUpstream]) -> bool {
+    let name = name.trim_end_matches('.');
+    allow.iter().any(|entry| matches!(entry, AllowUpstream::Host(host) if host.trim_end_matches('.').eq_ignore_ascii_case(name)))
+}
+
+fn names_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
+    allow.iter().any(|entry| matches!(entry, AllowUpstream::Net(net) if net.contains(&ip)))
+}
+
+/// Whether the address belongs to the public internet: not this machine, a private network, a reserved range, or one of the IPv6
+/// ranges that stand for IPv4 addresses and could name any of those.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let blocked = matches!(
+        (a, b, c),
+        (0 | 10 | 127, _, _)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 168, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+            | (224..=255, _, _)
+    );
+    !blocked
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let [a, b, ..] = ip.segments();
+    // Only 2000::/3 is handed out; of that, 2001::/23 is for protocols (Teredo among them), 2002::/16 is 6to4, and 2001:db8::/32 and
+    // 3fff::/20 are for documentation.
+    let global = a & 0xe000 == 0x2000;
+    let special = (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
+    global && !special
+}
+
+/// A name led only to addresses that may not be dialled.
+#[derive(Debug)]
+pub(super) struct Blocked;
+
+impl std::fmt::Display for Blocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the name leads to an address that may not be dialled")
+    }
+}
+
+impl std::error::Error for Blocked {}
+
+/// The addresses of a name. The system's resolver, unless a test says otherwise.
+pub trait Names: Send + Sync + 'static {
+    fn addresses(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
+}
+
+/// The system's resolver.
+#[derive(Debug)]
+pub struct SystemNames;
+
+impl Names for SystemNames {
+    fn addresses(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+    }
+}
+
+/// What the dialler asks for addresses: only those that may be dialled come back.
+pub(super) struct Resolver {
+    pub names: Arc<dyn Names>,
+    pub allow: Arc<[AllowUpstream]>,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let name = name.as_str().to_owned();
+        let allow = self.allow.clone();
+        let found = self.names.addresses(name.clone());
+        Box::pin(async move {
+            let found = found.await?;
+            let listed = names_host(&name, &allow);
+            let good: Vec<SocketAddr> =
+                found.iter().filter(|ip| listed || is_public(**ip) || names_address(**ip, &allow)).map(|ip| SocketAddr::new(*ip, 0)).collect();
+            if good.is_empty() && !found.is_empty() {
+                return Err(Blocked.into());
+            }
+            Ok(Box::new(good.into_iter()) as Addrs)
+        })
+    }
+}

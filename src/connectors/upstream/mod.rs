@@ -1,0 +1,262 @@
+//! The only HTTP client. Everything that asks a vendor goes through here: the address guard (`guard`), the account's pace (`pace`),
+//! timeouts and size caps (`call`), tries (`retry`), and errors without addresses and secrets (`mask`).
+
+mod call;
+mod guard;
+mod mask;
+mod pace;
+mod retry;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{Method, Request};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{Connector, PullError};
+use crate::clock::Clock;
+use crate::config::AllowUpstream;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+pub use guard::{Names, SystemNames, check_address, is_public};
+
+/// How long and how much. The defaults are for real vendors; tests pass shorter ones.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Name, connection and TLS together.
+    pub connect: Duration,
+    /// From sending to the head of the answer.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer.
+    pub no_progress: Duration,
+    /// One try, from sending to the last byte.
+    pub whole: Duration,
+    /// Of one answer, after decoding.
+    pub most_bytes: usize,
+    /// Tries of one request.
+    pub tries: u32,
+    /// No new try begins after this; waits that the vendor asked for are not counted.
+    pub try_within: Duration,
+    /// The first pause between tries is a random part of this; it triples each time.
+    pub first_delay: Duration,
+    /// Tries of a page that comes whole and cannot be read.
+    pub malformed_tries: u32,
+    /// A wait the vendor asks for is waited out up to this; a longer one is the run's affair.
+    pub patience: Duration,
+    /// Of all such waits of one request together.
+    pub patience_in_all: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(60),
+            no_progress: Duration::from_secs(60),
+            whole: Duration::from_secs(600),
+            most_bytes: 64 << 20,
+            tries: 5,
+            try_within: Duration::from_secs(120),
+            first_delay: Duration::from_millis(500),
+            malformed_tries: 3,
+            patience: Duration::from_secs(60),
+            patience_in_all: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The way out to all vendors: one client, and one pace per account. Cheap to clone.
+#[derive(Clone)]
+pub struct Upstreams(Arc<Inner>);
+
+struct Inner {
+    client: reqwest::Client,
+    allow: Arc<[AllowUpstream]>,
+    clock: Clock,
+    limits: Limits,
+    paces: Mutex<HashMap<String, Arc<pace::Pace>>>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    calls: AtomicU64,
+    retries: AtomicU64,
+    limited: AtomicU64,
+    waited_ms: AtomicU64,
+}
+
+/// What was counted since the start, over all accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests that were sent.
+    pub calls: u64,
+    /// Of these, repetitions.
+    pub retries: u64,
+    /// Answers that asked to wait.
+    pub limited: u64,
+    /// Spent waiting for a pace, or because a vendor asked, in milliseconds.
+    pub waited_ms: u64,
+}
+
+impl Upstreams {
+    /// `allow`: the private or plain-http hosts that accounts may name. Fails when the machine has no certificates to verify with.
+    pub fn new(allow: Vec<AllowUpstream>, clock: Clock) -> Result<Self> {
+        Self::with(allow, clock, Limits::default(), Arc::new(SystemNames))
+    }
+
+    /// As `new`, with other limits and another resolver.
+    pub fn with(allow: Vec<AllowUpstream>, clock: Clock, limits: Limits, names: Arc<dyn Names>) -> Result<Self> {
+        let allow: Arc<[AllowUpstream]> = allow.into();
+        #[expect(clippy::disallowed_methods, reason = "this is the one HTTP client")]
+        let client = reqwest::Client::builder()
+            .dns_resolver(guard::Resolver { names, allow: allow.clone() })
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .gzip(false)
+            .http1_only()
+            .connect_timeout(limits.connect)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|why| Error::internal(why.without_url()))?;
+        Ok(Self(Arc::new(Inner { client, allow, clock, limits, paces: Mutex::default(), counters: Counters::default() })))
+    }
+
+    /// The way to one account's vendor. `key` is the account's id: all that share it share one pace; with an empty key (credentials
+    /// that are not saved yet) the pace is this `Upstream`'s own. `api_url` none is the vendor's own. `requests_per_minute` 0 is no
+    /// pace at all, which only measurements use; another number than before takes over at once.
+    pub fn for_account(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
+        let base = check_address(connector, api_url.unwrap_or(connector.api_url()), &self.0.allow).map_err(|why| PullError::Forbidden { why })?;
+        let new = || Arc::new(pace::Pace::new(requests_per_minute));
+        let pace = if key.is_empty() {
+            new()
+        } else {
+            let mut paces = self.0.paces.lock().unwrap_or_else(PoisonError::into_inner);
+            let pace = paces.entry(key.to_owned()).or_insert_with(new).clone();
+            pace.set(requests_per_minute);
+            pace
+        };
+        Ok(Upstream { all: self.clone(), base, pace })
+    }
+
+    /// Forgets the pace of an account that was deleted.
+    pub fn forget(&self, key: &str) {
+        self.0.paces.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// The private or plain-http hosts that accounts may name.
+    pub fn allowed(&self) -> &[AllowUpstream] {
+        &self.0.allow
+    }
+
+    pub fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters { calls, retries, limited, waited_ms } = &self.0.counters;
+        Stats { calls: read(calls), retries: read(retries), limited: read(limited), waited_ms: read(waited_ms) }
+    }
+}
+
+impl std::fmt::Debug for Upstreams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstreams").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// The way to one account's vendor. Cheap to clone.
+#[derive(Clone)]
+pub struct Upstream {
+    all: Upstreams,
+    base: Url,
+    pace: Arc<pace::Pace>,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("host", &self.base.host_str().unwrap_or_default()).finish_non_exhaustive()
+    }
+}
+
+/// How a request proves who asks.
+#[derive(Clone, Copy, Debug)]
+pub enum Auth<'a> {
+    None,
+    Basic { user: &'a str, secret: &'a Secret },
+}
+
+/// A request below the account's root. Everything in it but `auth` may be logged, save the query.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// With a leading slash; parts that come from data must be percent-encoded.
+    pub path: &'a str,
+    pub query: &'a [(&'a str, String)],
+    pub auth: Auth<'a>,
+    pub headers: &'a [(&'static str, &'static str)],
+}
+
+/// A good answer (status 200), whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub body: Bytes,
+    /// The day on which the vendor ends this API, as its `Legacy` or `Deprecation` header tells.
+    pub sunset: Option<String>,
+    /// Requests sent for it, tries included.
+    pub calls: u32,
+    /// Spent waiting for the pace or because the vendor asked.
+    pub waited_ms: u64,
+}
+
+impl Upstream {
+    /// Asks until there is an answer, within the account's pace and the limits.
+    pub async fn get(&self, ask: Ask<'_>, cancel: &CancellationToken) -> Result<Answer, PullError> {
+        self.get_checked(ask, cancel, |_| Ok(())).await.map(|(answer, ())| answer)
+    }
+
+    /// As `get`, and `read` says whether the body is what it should be. `Err` is why not: the page is then asked for again, up to
+    /// three times in all, before it is `Malformed`.
+    pub async fn get_checked<T>(&self, ask: Ask<'_>, cancel: &CancellationToken, read: impl Fn(&Bytes) -> Result<T, String>) -> Result<(Answer, T), PullError> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(PullError::Cancelled),
+            done = retry::run(self, ask, read) => done,
+        }
+    }
+
+    fn request(&self, ask: &Ask<'_>) -> Option<Request> {
+        let mut url = self.base.clone();
+        let path = format!("{}{}", self.base.path().trim_end_matches('/'), ask.path);
+        url.set_path(&path);
+        if !ask.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(ask.query);
+        }
+        let mut request = Request::new(Method::GET, url);
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        for (name, value) in ask.headers {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        if let Auth::Basic { user, secret } = ask.auth {
+            let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));
+            let text = Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())));
+            let mut value = HeaderValue::from_str(&text).ok()?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        Some(request)
+    }
+}
+
+/// One part of a path that comes from data.
+pub fn encoded(part: &str) -> String {
+    url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20")
+}

@@ -1,0 +1,205 @@
+//! One pace per account, shared by everything that asks for it: never more than so many requests in any 60 seconds, eight at once,
+//! and one pause for all when the vendor asks for one.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// Requests to one account at a time.
+const IN_FLIGHT: usize = 8;
+/// Requests that may leave at once after a quiet time.
+const BURST: u32 = 4;
+/// The first wait after a 429 that does not say how long; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// No single wait is believed beyond this, whatever a vendor says.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// The pace of one account.
+pub(super) struct Pace {
+    /// `None`: as fast as it goes.
+    bucket: Mutex<(u32, Option<Arc<DefaultDirectRateLimiter>>)>,
+    permits: Arc<Semaphore>,
+    /// One waits for the bucket at a time, in order of arrival, so that nobody starves and no two wake for one token.
+    turn: tokio::sync::Mutex<()>,
+    pause: Mutex<Pause>,
+}
+
+#[derive(Default)]
+struct Pause {
+    until: Option<Instant>,
+    /// 429 answers since the last good one.
+    strikes: u32,
+}
+
+/// Why a request may not leave now.
+pub(super) struct Paused {
+    pub wait: Duration,
+}
+
+impl Pace {
+    pub fn new(requests_per_minute: u32) -> Self {
+        Self {
+            bucket: Mutex::new((requests_per_minute, bucket(requests_per_minute))),
+            permits: Arc::new(Semaphore::new(IN_FLIGHT)),
+            turn: tokio::sync::Mutex::new(()),
+            pause: Mutex::new(Pause::default()),
+        }
+    }
+
+    /// Takes over another number of requests a minute; nothing happens when it is the same.
+    pub fn set(&self, requests_per_minute: u32) {
+        let mut held = lock(&self.bucket);
+        if held.0 != requests_per_minute {
+            *held = (requests_per_minute, bucket(requests_per_minute));
+        }
+    }
+
+    /// Waits until a request may leave and holds its place until the permit is dropped. A pause longer than `patience` is not
+    /// waited for.
+    pub async fn leave(&self, patience: Duration) -> Result<OwnedSemaphorePermit, Paused> {
+        self.paused(patience)?;
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Paused { wait: Duration::ZERO })?;
+        loop {
+            let turn = self.turn.lock().await;
+            let wait = match self.paused(patience)? {
+                Some(wait) => wait,
+                None => match self.token() {
+                    None => return Ok(permit),
+                    Some(wait) => wait,
+                },
+            };
+            tokio::time::sleep(wait).await;
+            drop(turn);
+        }
+    }
+
+    /// Takes a token, or says how long until there is one.
+    fn token(&self) -> Option<Duration> {
+        let bucket = lock(&self.bucket).1.clone()?;
+        bucket.check().err().map(|not| not.wait_time_from(bucket.clock().now()))
+    }
+
+    fn paused(&self, patience: Duration) -> Result<Option<Duration>, Paused> {
+        let Some(until) = lock(&self.pause).until else { return Ok(None) };
+        let wait = until.saturating_duration_since(Instant::now());
+        if wait > patience { Err(Paused { wait }) } else { Ok((!wait.is_zero()).then_some(wait)) }
+    }
+
+    /// The vendor asked for a pause: nobody asks this account before it is over. `told` is what it said; without it the wait grows
+    /// with every time. Returns the wait.
+    pub fn pause(&self, told: Option<Duration>) -> Duration {
+        let mut pause = lock(&self.pause);
+        pause.strikes = pause.strikes.saturating_add(1);
+        let wait = match told {
+            Some(wait) => wait.clamp(Duration::from_millis(100), LONGEST_WAIT),
+            None => FIRST_WAIT.saturating_mul(1 << (pause.strikes - 1).min(8)),
+        };
+        let until = Instant::now() + wait;
+        pause.until = Some(pause.until.map_or(until, |before| before.max(until)));
+        wait
+    }
+
+    /// An answer came: waits begin small again.
+    pub fn went_well(&self) {
+        lock(&self.pause).strikes = 0;
+    }
+}
+
+fn bucket(n: u32) -> Option<Arc<DefaultDirectRateLimiter>> {
+    Some(Arc::new(RateLimiter::direct(quota(n)?)))
+}
+
+/// At most n in any 60 seconds: a burst and n - burst spread over the minute. So few that a burst would be most of them go one by one.
+fn quota(n: u32) -> Option<Quota> {
+    let (burst, every) = match n {
+        0 => return None,
+        1..=8 => (1, Duration::from_secs(61) / n),
+        _ => (BURST, Duration::from_secs(60) / (n - BURST)),
+    };
+    Some(Quota::with_period(every)?.allow_burst(NonZeroU32::new(burst)?))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long `Retry-After` asks to wait: seconds, or a moment as an HTTP date. `None` for what is neither (negative numbers among it).
+pub(super) fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+        // More digits than a number holds is a long time, not no time.
+        return Some(text.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT));
+    }
+    let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now.as_millisecond()).ok()?);
+    Some(at.saturating_sub(now).min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest number of moments within any 60 seconds.
+    fn most_in_a_minute(moments: &[Duration]) -> usize {
+        (0..moments.len()).map(|i| moments[i..].iter().take_while(|m| **m < moments[i] + Duration::from_secs(60)).count()).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn never_more_than_the_number_in_any_minute_and_nearly_as_many() {
+        for n in [1, 2, 7, 8, 9, 60, 180, 600] {
+            let clock = governor::clock::FakeRelativeClock::default();
+            let bucket = RateLimiter::direct_with_clock(quota(n).unwrap(), clock.clone());
+            // As fast as it goes for three minutes, from a full burst.
+            let (mut now, mut moments) = (Duration::ZERO, Vec::new());
+            while now < Duration::from_secs(180) {
+                match bucket.check() {
+                    Ok(()) => moments.push(now),
+                    Err(not) => {
+                        let wait = not.wait_time_from(clock.now());
+                        clock.advance(wait);
+                        now += wait;
+                    }
+                }
+            }
+            let n = n as usize;
+            assert!(most_in_a_minute(&moments) <= n, "{n} a minute: {}", most_in_a_minute(&moments));
+            assert!(n == 9 || moments.len() >= (3 * n * 17 / 20).saturating_sub(3), "{n} a minute: only {} in three", moments.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pause_holds_everybody_and_grows_when_the_vendor_does_not_say() {
+        let pace = Pace::new(0);
+        let start = Instant::now();
+        pace.pause(Some(Duration::from_millis(120)));
+        assert!(pace.leave(Duration::from_millis(1)).await.is_err());
+        assert!(pace.leave(Duration::from_secs(60)).await.is_ok());
+        assert!(start.elapsed() >= Duration::from_millis(120));
+        pace.went_well();
+        assert_eq!(pace.pause(None), Duration::from_secs(5));
+        assert_eq!(pace.pause(None), Duration::from_secs(10));
+        pace.went_well();
+        assert_eq!(pace.pause(None), Duration::from_secs(5));
+        assert!(pace.leave(Duration::from_secs(1)).await.is_err());
+    }
+
+    #[test]
+    fn retry_after_as_seconds_as_a_date_and_as_nonsense() {
+        let now = jiff::Timestamp::from_second(1_000_000_000).unwrap();
+        let read = |text: &str| retry_after(text, now).map(|d| d.as_secs());
+        assert_eq!(read("7"), Some(7));
+        assert_eq!(read(" 0 "), Some(0));
+        assert_eq!(read("315360000"), Some(86_400));
+        assert_eq!(read("99999999999999999999999999"), Some(86_400));
+        assert_eq!(read("-5"), None);
+        assert_eq!(read("soon"), None);
+        assert_eq!(read(""), None);
+        assert_eq!(read("Sun, 09 Sep 2001 01:47:10 GMT"), Some(30));
+        assert_eq!(read("Sun, 09 Sep 2001 01:40:00 GMT"), Some(0));
+    }
+}

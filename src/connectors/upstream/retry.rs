@@ -1,0 +1,136 @@
+//! Tries: what is asked again, how often and when. Waits that the vendor asks for are not tries.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+use rand::RngExt;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use tokio::time::Instant;
+
+use super::call::{Broke, Got, call};
+use super::pace::retry_after;
+use super::{Answer, Ask, Upstream, mask};
+use crate::connectors::PullError;
+use crate::connectors::pull_error::{Cause, Place};
+
+/// What an answer means for the next step.
+enum Next<T> {
+    Done(T),
+    /// Again, as a try; the error if there is none left.
+    Again(Again),
+    /// Again after a wait that is no try.
+    Wait(Option<Duration>),
+    Stop(PullError),
+}
+
+enum Again {
+    Broken(Cause),
+    Malformed(String),
+}
+
+pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Bytes) -> Result<T, String>) -> Result<(Answer, T), PullError> {
+    let inner = &upstream.all.0;
+    let (limits, counters) = (&inner.limits, &inner.counters);
+    let mut delays = ExponentialBuilder::default()
+        .with_min_delay(limits.first_delay)
+        .with_factor(3.0)
+        .with_max_delay(Duration::from_secs(30))
+        .with_max_times(limits.tries as usize)
+        .build();
+    let began = Instant::now();
+    let (mut calls, mut tries, mut malformed) = (0_u32, 0_u32, 0_u32);
+    // `held`: waiting that is not counted against `try_within`. `asked`: of that, what the vendor asked for.
+    let (mut held, mut asked) = (Duration::ZERO, Duration::ZERO);
+    loop {
+        let arrived = Instant::now();
+        let permit = upstream.pace.leave(limits.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
+        let waited = arrived.elapsed();
+        held += waited;
+        counters.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
+        let Some(request) = upstream.request(&ask) else {
+            return Err(PullError::Refused { status: 0, said: "the user name or the key holds a character that cannot be sent".to_owned() });
+        };
+        calls += 1;
+        counters.calls.fetch_add(1, Ordering::Relaxed);
+        counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
+        let got = call(&inner.client, request, limits).await;
+        drop(permit);
+        let sunset = got.as_ref().ok().and_then(|got| sunset(&got.headers));
+        match next(upstream, &ask, got, &read) {
+            Next::Done((body, value)) => {
+                upstream.pace.went_well();
+                return Ok((Answer { body, sunset, calls, waited_ms: millis(held) }, value));
+            }
+            Next::Stop(error) => return Err(error),
+            Next::Wait(told) => {
+                counters.limited.fetch_add(1, Ordering::Relaxed);
+                let wait = upstream.pace.pause(told);
+                asked += wait;
+                tracing::debug!(path = ask.path, wait_ms = millis(wait), "the vendor asks to wait");
+                if wait > limits.patience || asked > limits.patience_in_all {
+                    return Err(PullError::RateLimited { wait: Some(wait) });
+                }
+            }
+            Next::Again(again) => {
+                tries += 1;
+                malformed += u32::from(matches!(again, Again::Malformed(_)));
+                let delay = delays.next().unwrap_or(limits.first_delay);
+                let delay = delay.mul_f64(rand::rng().random_range(0.0..1.0));
+                let late = began.elapsed().saturating_sub(held) + delay > limits.try_within;
+                if tries >= limits.tries || malformed >= limits.malformed_tries || late {
+                    return Err(match again {
+                        Again::Broken(cause) => PullError::Unavailable(cause),
+                        Again::Malformed(why) => PullError::Malformed { at: Place { path: ask.path.to_owned(), page: 0 }, why },
+                    });
+                }
+                tracing::debug!(path = ask.path, tries, "asking again");
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+}
+
+fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got, Broke>, read: &impl Fn(&Bytes) -> Result<T, String>) -> Next<(Bytes, T)> {
+    let got = match got {
+        Ok(got) => got,
+        // A certificate does not get better within two minutes.
+        Err(Broke::Cause(Cause::Certificate)) => return Next::Stop(PullError::Unavailable(Cause::Certificate)),
+        Err(Broke::Cause(cause)) => return Next::Again(Again::Broken(cause)),
+        Err(Broke::Blocked) => {
+            let host = upstream.base.host_str().unwrap_or_default();
+            return Next::Stop(PullError::Forbidden {
+                why: format!("{host} leads to an address that is not public. It may be used if the server was started with --allow-upstream {host}."),
+            });
+        }
+        Err(Broke::Unreadable(why)) => return Next::Stop(PullError::Malformed { at: Place { path: ask.path.to_owned(), page: 0 }, why }),
+    };
+    let told = || got.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, upstream.all.0.clock.timestamp()));
+    match got.status {
+        200 => match read(&got.body) {
+            Ok(value) => Next::Done((got.body, value)),
+            Err(why) => Next::Again(Again::Malformed(why)),
+        },
+        // 403: the credentials are good and do not reach this; only others would help.
+        401 | 403 => Next::Stop(PullError::Unauthorized),
+        429 => Next::Wait(told()),
+        503 if told().is_some() => Next::Wait(told()),
+        408 | 425 | 500..=599 => Next::Again(Again::Broken(Cause::Status(got.status))),
+        300..=399 => Next::Stop(PullError::Refused { status: got.status, said: "unexpected redirect".to_owned() }),
+        status => Next::Stop(PullError::Refused { status, said: mask::said(&got.body, &ask.auth) }),
+    }
+}
+
+/// The day in `Legacy` or `Deprecation`; whatever else stands there is dropped.
+fn sunset(headers: &HeaderMap) -> Option<String> {
+    ["legacy", "deprecation"].iter().find_map(|name| {
+        let text = headers.get(*name)?.to_str().ok()?.trim();
+        let day: jiff::civil::Date = text.get(..10)?.parse().ok()?;
+        Some(day.to_string())
+    })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,100 @@
+//! What was asked of the sandbox, so that a test can prove how often, or that nothing was sent at all. No header is kept.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::extract::Request;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::faults::HangUp;
+use crate::clock::Millis;
+
+const MOST: usize = 10_000;
+
+/// One call to a vendor's route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Call {
+    pub at: Millis,
+    pub method: String,
+    pub path: String,
+    /// As it was sent; empty without one.
+    pub query: String,
+    /// 0 when it was not answered: the connection was dropped, or the client left before.
+    pub status: u16,
+}
+
+impl Call {
+    pub(super) fn of(request: &Request, at: Millis) -> Self {
+        let uri = request.uri();
+        Self { at, method: request.method().to_string(), path: uri.path().to_owned(), query: uri.query().unwrap_or_default().to_owned(), status: 0 }
+    }
+
+    /// The page that was asked for; 1 when none was.
+    pub fn page(&self) -> u64 {
+        self.argument("page").and_then(|page| page.parse().ok()).unwrap_or(1)
+    }
+
+    /// The first argument of that name.
+    pub fn argument(&self, name: &str) -> Option<String> {
+        url::form_urlencoded::parse(self.query.as_bytes()).find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
+    }
+}
+
+/// A call on its way. It is recorded when this goes, so a call that the client gave up on is not forgotten.
+pub struct Open<'a> {
+    calls: &'a Calls,
+    call: Call,
+}
+
+impl Open<'_> {
+    pub fn answered(mut self, answer: &Response) {
+        self.call.status = if answer.extensions().get::<HangUp>().is_some() { 0 } else { answer.status().as_u16() };
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.calls.record(self.call.clone());
+    }
+}
+
+#[derive(Default)]
+pub struct Calls(Mutex<Log>);
+
+#[derive(Default)]
+struct Log {
+    newest: VecDeque<Call>,
+    total: u64,
+}
+
+impl Calls {
+    pub fn open(&self, call: Call) -> Open<'_> {
+        Open { calls: self, call }
+    }
+
+    fn record(&self, call: Call) {
+        let mut log = self.lock();
+        if log.newest.len() == MOST {
+            log.newest.pop_front();
+        }
+        log.newest.push_back(call);
+        log.total += 1;
+    }
+
+    pub fn list(&self) -> Vec<Call> {
+        self.lock().newest.iter().cloned().collect()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.lock().total
+    }
+
+    pub fn forget(&self) {
+        *self.lock() = Log::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

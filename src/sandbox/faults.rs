@@ -1,0 +1,353 @@
+//! Faults on demand: what a vendor, or the network on the way to it, has been seen to do. Tests set them in process
+//! (`sandbox.faults().add(Fault::new(Kind::Html).on("/chats").page(3).times(1))`) or over HTTP (`PUT /__faults`, see `mod.rs`):
+//!
+//! ```json
+//! [{"fault": "too_many_requests", "retry_after": {"seconds": 2}, "path": "/chats", "page": 3, "times": 1},
+//!  {"fault": "cut", "after": 900, "how": "length"}]
+//! ```
+//!
+//! Every fault that matches a request strikes. The first that answers in place of the endpoint does so; the others change what the
+//! endpoint finds, or its answer, in the order in which they were set. How bodies are broken is in `fault_bodies`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::fault_bodies as bodies;
+use crate::clock::Millis;
+
+/// One fault, and what it strikes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// Only requests whose path begins so.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Only this page; a request without a page asks for page 1.
+    #[serde(default)]
+    pub page: Option<u64>,
+    /// Let this many matching requests pass first.
+    #[serde(default)]
+    pub skip: u64,
+    /// Strike this many matching requests, then be gone; absent: all of them.
+    #[serde(default)]
+    pub times: Option<u64>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum Kind {
+    // Answers in place of the endpoint.
+    /// 429.
+    TooManyRequests { retry_after: RetryAfter },
+    /// Any other status, with a JSON error: 403, 500, 502, 503 ...
+    Status { status: u16 },
+    /// 421 that names the region where the account lives.
+    Misdirected { region: String },
+    /// A sign-in page with status 200.
+    Html,
+    /// Status 200 and no body.
+    Empty,
+    /// Status 200 and this JSON, for example `[]` where an object belongs.
+    Shape { body: String },
+    /// A JSON body that never ends, at full speed, in chunks.
+    Endless,
+    /// A few bytes a chunk under `Content-Encoding: gzip`, each worth a mebibyte; never ends.
+    GzipBomb,
+    /// 301, 302, 307 ... to this address.
+    Redirect { status: u16, to: String },
+    /// The connection is dropped before any answer.
+    HangUp,
+
+    // Changes to the endpoint's own answer.
+    /// Not a byte of any answer comes for so long.
+    Late { ms: u64 },
+    /// The body comes in pieces of so many bytes, so far apart.
+    Drip { bytes: usize, every_ms: u64 },
+    /// Nothing more comes after so many bytes; the connection stays.
+    Stall { after: usize },
+    /// The body ends early.
+    Cut { after: usize, how: Cut },
+    /// One value of the first record is odd.
+    OddRecord { odd: Odd },
+    /// The days on which this stage of the API ends, as `YYYY-MM-DD`.
+    Sunset { legacy: Option<String>, deprecation: Option<String> },
+
+    // Changes to what the endpoint finds.
+    /// So many more chats than there are (or fewer) are told.
+    LyingTotal { by: i64 },
+    /// So many chats end right after each answered page, so that the next page begins with some that were read before.
+    Shift { chats: u64 },
+    /// The page before comes again in place of this one.
+    RepeatPage,
+}
+
+/// The header that says how long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAfter {
+    Absent,
+    /// As a number, absurd and negative ones too.
+    Seconds(i64),
+    /// As an HTTP date so many seconds from now.
+    Date(i64),
+}
+
+/// How a body ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    /// `Content-Length` promised more; the connection drops.
+    Length,
+    /// The last chunk never came; the connection drops.
+    Chunked,
+    /// All is well with the connection: the JSON just stops.
+    Clean,
+}
+
+/// What is odd about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Odd {
+    /// `"duration":1e999`
+    HugeFloat,
+    /// `"duration":9007199254740993`, one more than a double can tell.
+    HugeInteger,
+    /// `"duration":"forty"`
+    WrongType,
+    /// `"duration":40,"duration":41`
+    DuplicateKey,
+    /// A text with `\ud800` alone in it.
+    LoneSurrogate,
+    /// A chat without an id.
+    NoId,
+}
+
+impl Fault {
+    /// Strikes every request of the vendor's part until it is cleared.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, path: None, page: None, skip: 0, times: None }
+    }
+
+    #[must_use]
+    pub fn on(mut self, path: &str) -> Self {
+        self.path = Some(path.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn page(mut self, page: u64) -> Self {
+        self.page = Some(page);
+        self
+    }
+
+    #[must_use]
+    pub fn skip(mut self, requests: u64) -> Self {
+        self.skip = requests;
+        self
+    }
+
+    #[must_use]
+    pub fn times(mut self, requests: u64) -> Self {
+        self.times = Some(requests);
+        self
+    }
+}
+
+/// The faults that are set. Cheap to clone; all clones are the same set.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+impl Faults {
+    pub fn add(&self, fault: Fault) {
+        self.lock().push(fault);
+    }
+
+    pub fn set(&self, faults: Vec<Fault>) {
+        *self.lock() = faults;
+    }
+
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// What is still to come.
+    pub fn list(&self) -> Vec<Fault> {
+        self.lock().clone()
+    }
+
+    /// The faults that strike this request; counts them.
+    pub(super) fn strike(&self, path: &str, page: u64) -> Vec<Kind> {
+        let mut faults = self.lock();
+        let mut struck = Vec::new();
+        for fault in faults.iter_mut() {
+            let matches = fault.path.as_ref().is_none_or(|prefix| path.starts_with(prefix.as_str())) && fault.page.is_none_or(|only| only == page);
+            if !matches {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+                continue;
+            }
+            match &mut fault.times {
+                Some(0) => continue,
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            struck.push(fault.kind.clone());
+        }
+        faults.retain(|fault| fault.times != Some(0));
+        struck
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an endpoint has to get wrong; a request carries it among its extensions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Twist {
+    pub total_by: i64,
+    pub repeat_page: bool,
+}
+
+impl Twist {
+    pub fn of(struck: &[Kind]) -> Self {
+        let mut twist = Self::default();
+        for kind in struck {
+            match kind {
+                Kind::LyingTotal { by } => twist.total_by += by,
+                Kind::RepeatPage => twist.repeat_page = true,
+                _ => {}
+            }
+        }
+        twist
+    }
+}
+
+/// How much later than it could the answer comes.
+pub fn lateness(struck: &[Kind]) -> Duration {
+    struck.iter().map(|kind| if let Kind::Late { ms } = kind { Duration::from_millis(*ms) } else { Duration::ZERO }).sum()
+}
+
+/// How many chats end after this answer.
+pub fn shift(struck: &[Kind]) -> u64 {
+    struck.iter().map(|kind| if let Kind::Shift { chats } = kind { *chats } else { 0 }).sum()
+}
+
+/// Marks an answer that must not be given: `Sandbox::serve` drops the connection when it sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct HangUp;
+
+impl Kind {
+    /// The answer in place of the endpoint's, for the faults that have one.
+    pub fn instead(&self, now: Millis) -> Option<Response> {
+        Some(match self {
+            Kind::TooManyRequests { retry_after } => {
+                let mut answer = error(429, "Too many requests");
+                set(&mut answer, header::RETRY_AFTER, retry_after.text(now).as_deref());
+                answer
+            }
+            Kind::Status { status } => error(*status, "Something went wrong"),
+            Kind::Misdirected { region } => {
+                let body = json!({"error": {"type": "misdirected_request", "message": "Wrong region", "data": {"region": region}}});
+                (StatusCode::MISDIRECTED_REQUEST, Json(body)).into_response()
+            }
+            Kind::Html => {
+                let page = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>\n";
+                axum::response::Html(page).into_response()
+            }
+            Kind::Empty => json_type(Body::empty()),
+            Kind::Shape { body } => json_type(Body::from(body.clone())),
+            Kind::Endless => json_type(bodies::endless()),
+            Kind::GzipBomb => {
+                let mut answer = json_type(bodies::gzip_bomb());
+                set(&mut answer, header::CONTENT_ENCODING, Some("gzip"));
+                answer
+            }
+            Kind::Redirect { status, to } => {
+                let mut answer = error(*status, "Moved");
+                set(&mut answer, header::LOCATION, Some(to));
+                answer
+            }
+            Kind::HangUp => {
+                let mut answer = json_type(bodies::broken());
+                answer.extensions_mut().insert(HangUp);
+                answer
+            }
+            _ => return None,
+        })
+    }
+
+    /// The endpoint's answer, changed; as it was for faults that change something else.
+    pub async fn change(&self, mut answer: Response) -> Response {
+        match self {
+            Kind::Drip { bytes, every_ms } => bodies::rebuild(answer, |whole| bodies::drip(whole, *bytes, Duration::from_millis(*every_ms)), true).await,
+            Kind::Stall { after } => bodies::rebuild(answer, |whole| bodies::stall(whole, *after), true).await,
+            Kind::Cut { after, how: Cut::Length } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), true).await,
+            Kind::Cut { after, how: Cut::Chunked } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), false).await,
+            Kind::Cut { after, how: Cut::Clean } => bodies::rebuild(answer, |whole| Body::from(whole.slice(..whole.len().min(*after))), false).await,
+            Kind::OddRecord { odd } => bodies::rebuild(answer, |whole| Body::from(odd.put_into(&whole)), false).await,
+            Kind::Sunset { legacy, deprecation } => {
+                set(&mut answer, HeaderName::from_static("legacy"), legacy.as_deref());
+                set(&mut answer, HeaderName::from_static("deprecation"), deprecation.as_deref());
+                answer
+            }
+            _ => answer,
+        }
+    }
+}
+
+impl RetryAfter {
+    fn text(self, now: Millis) -> Option<String> {
+        match self {
+            Self::Absent => None,
+            Self::Seconds(seconds) => Some(seconds.to_string()),
+            Self::Date(seconds) => {
+                let at = (now / 1_000).saturating_add(seconds).max(0);
+                Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at.unsigned_abs())))
+            }
+        }
+    }
+}
+
+impl Odd {
+    /// Puts the odd value into the first record that has a place for it.
+    fn put_into(self, json: &[u8]) -> Vec<u8> {
+        let duration = match self {
+            Self::HugeFloat => r#""duration":1e999"#,
+            Self::HugeInteger => r#""duration":9007199254740993"#,
+            Self::WrongType => r#""duration":"forty""#,
+            Self::DuplicateKey => r#""duration":40,"duration":41"#,
+            Self::LoneSurrogate => return bodies::replace_first(json, br#""text":""#, 0, br#""text":"\ud800 "#),
+            // Eight more letters of the id, a quote and a comma.
+            Self::NoId => return bodies::replace_first(json, br#""id":"SB"#, 10, b""),
+        };
+        let digits = bodies::digits_after(json, br#""duration":"#);
+        bodies::replace_first(json, br#""duration":"#, digits, duration.as_bytes())
+    }
+}
+
+fn error(status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(json!({"error": message, "errors": [message]}))).into_response()
+}
+
+fn json_type(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn set(answer: &mut Response, name: HeaderName, value: Option<&str>) {
+    if let Some(value) = value.and_then(|text| HeaderValue::from_str(text).ok()) {
+        answer.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,219 @@
+//! The sandbox: our stand-in for the vendors, shipped in the binary. It answers from a seeded world (`world`, `chat`, `people`) whose
+//! chats are made when asked for, so a million of them cost no memory, and it goes wrong on demand (`faults`). Start reading here:
+//!
+//! | route | answers | file |
+//! | --- | --- | --- |
+//! | `GET /agents` (`status`) | array of agents | `livechat` |
+//! | `GET /agents/{login}` | one agent in detail | `livechat` |
+//! | `GET /groups` | array of groups | `livechat` |
+//! | `GET /chats` (`date_from`, `date_to`, `timezone`, `page`, `group`, `agent`, `include_pending`) | a page of the archive | `livechat`, `livechat_chat` |
+//! | `GET /reports/chats/total_chats` (`date_from`, `date_to`, `timezone`, `group`, `agent`, `group_by`) | chats by period | `livechat` |
+//! | `GET /__truth` (see `truth::Question`) | what there is, counted without the code above | `truth` |
+//! | `GET, PUT, DELETE /__faults` (a fault or an array of them) | what goes wrong, see `faults` | `faults` |
+//! | `GET, DELETE /__calls` | `{"total", "calls": [{"at", "method", "path", "query", "status"}]}`, the newest 10,000 | `calls` |
+//! | `POST /__end?chats=N` | `{"ended": N}`: so many chats end just now | `world` |
+//!
+//! Credentials: `agent@sandbox.test` with `sandbox-key` or the Personal Access Token `dal:sandbox-token`. Routes that begin with two
+//! underscores are the sandbox's own: they need no credentials, are not counted as calls and meet no faults.
+
+mod calls;
+mod chat;
+mod fault_bodies;
+pub mod faults;
+pub mod livechat;
+mod livechat_chat;
+mod people;
+mod serve;
+#[cfg(test)]
+mod tests;
+pub mod truth;
+mod world;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use calls::Call;
+use calls::Calls;
+use faults::{Fault, Faults, Twist};
+use world::World;
+
+use crate::clock::Clock;
+
+/// What the sandbox's world is like. Equal options and an equal day make equal worlds.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Chats in the archive; pending ones and those that end later come on top.
+    pub chats: u64,
+    /// How far back they reach, from today; at least 1.
+    pub days: u32,
+    pub seed: u64,
+    /// How long each call takes, at least.
+    pub delay: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { chats: 2_000, days: 60, seed: 1, delay: Duration::ZERO }
+    }
+}
+
+/// A running stand-in. Cheap to clone; all clones are the same one.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    world: Arc<World>,
+    faults: Faults,
+    calls: Calls,
+    delay: Duration,
+}
+
+impl Sandbox {
+    /// The world is laid out from the clock's present day; `clock` goes on to say what "today" is.
+    pub fn new(options: Options, clock: Clock) -> Self {
+        let delay = options.delay;
+        Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: Calls::default(), delay }))
+    }
+
+    /// What goes wrong; set it at any time.
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    /// The newest calls to the vendors' routes, oldest first, at most 10,000.
+    pub fn calls(&self) -> Vec<Call> {
+        self.0.calls.list()
+    }
+
+    /// How many calls there were since the start or `forget_calls`.
+    pub fn calls_total(&self) -> u64 {
+        self.0.calls.total()
+    }
+
+    pub fn forget_calls(&self) {
+        self.0.calls.forget();
+    }
+
+    /// Lets `count` more chats end just now: they are the newest of the archive.
+    pub fn end_chats(&self, count: u64) {
+        self.0.world.end_chats(count);
+    }
+
+    /// What there is; the sentence says what is wrong with the question.
+    pub fn truth(&self, question: &truth::Question) -> Result<Value, String> {
+        truth::answer(&self.0.world, question)
+    }
+
+    /// All routes. Served by anything but `serve`, a `HangUp` fault still sends the head of an answer.
+    pub fn router(&self) -> Router {
+        let vendors = livechat::router(self.0.world.clone()).layer(from_fn_with_state(self.clone(), meet));
+        Router::new()
+            .route("/__truth", get(tell_truth))
+            .route("/__faults", get(list_faults).put(set_faults).delete(clear_faults))
+            .route("/__calls", get(list_calls).delete(forget_calls))
+            .route("/__end", post(end_chats))
+            .with_state(self.clone())
+            .fallback_service(vendors)
+    }
+
+    /// Answers until `shutdown`; then open connections get a second to finish.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+        serve::serve(self.router(), listener, shutdown).await
+    }
+}
+
+/// What every call to a vendor's route goes through: the delay, the faults, and the record.
+async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
+    let asked = Call::of(&request, inner.world.clock().now());
+    let (now, struck) = (asked.at, inner.faults.strike(&asked.path, asked.page()));
+    let open = inner.calls.open(asked);
+    let wait = inner.delay + faults::lateness(&struck);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    let answer = match struck.iter().find_map(|kind| kind.instead(now)) {
+        Some(answer) => answer,
+        None => {
+            request.extensions_mut().insert(Twist::of(&struck));
+            let mut answer = next.run(request).await;
+            if answer.status() == StatusCode::OK {
+                inner.world.end_chats(faults::shift(&struck));
+                for kind in &struck {
+                    answer = kind.change(answer).await;
+                }
+            }
+            answer
+        }
+    };
+    open.answered(&answer);
+    answer
+}
+
+// ---- the sandbox's own routes ----
+
+async fn tell_truth(State(sandbox): State<Sandbox>, Query(question): Query<truth::Question>) -> Response {
+    // Counting a million chats takes a while; other calls need not wait for it.
+    let told = tokio::task::spawn_blocking(move || sandbox.truth(&question)).await;
+    match told.unwrap_or_else(|_| Err("The count did not end.".to_owned())) {
+        Ok(truth) => Json(truth).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, Json(json!({"error": why}))).into_response(),
+    }
+}
+
+async fn list_faults(State(sandbox): State<Sandbox>) -> Json<Vec<Fault>> {
+    Json(sandbox.faults().list())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    More(Vec<Fault>),
+    One(Fault),
+}
+
+/// Replaces all faults that are set.
+async fn set_faults(State(sandbox): State<Sandbox>, Json(faults): Json<OneOrMore>) -> StatusCode {
+    sandbox.faults().set(match faults {
+        OneOrMore::More(faults) => faults,
+        OneOrMore::One(fault) => vec![fault],
+    });
+    StatusCode::NO_CONTENT
+}
+
+async fn clear_faults(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.faults().clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn list_calls(State(sandbox): State<Sandbox>) -> Json<Value> {
+    Json(json!({"total": sandbox.calls_total(), "calls": sandbox.calls()}))
+}
+
+async fn forget_calls(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.forget_calls();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct End {
+    chats: u64,
+}
+
+async fn end_chats(State(sandbox): State<Sandbox>, Query(End { chats }): Query<End>) -> Json<Value> {
+    // A slip of the finger must not fill the memory: these few are the only chats that are kept.
+    let chats = chats.min(100_000);
+    sandbox.end_chats(chats);
+    Json(json!({"ended": chats}))
+}

@@ -1,0 +1,115 @@
+//! The sandbox against itself: its endpoints and its truth are two ways of counting, and must agree. Then every fault, over a socket.
+
+mod fault_stories;
+mod world_stories;
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::livechat::{API_KEY, LOGIN};
+use super::*;
+
+/// 2026-11-20T12:30:00Z, a Friday.
+const NOON: i64 = 1_795_177_800_000;
+
+fn sandbox(chats: u64, days: u32) -> Sandbox {
+    Sandbox::new(Options { chats, days, ..Options::default() }, Clock::stopped_at(NOON))
+}
+
+/// A sandbox on a port of its own until it is dropped.
+struct Served {
+    sandbox: Sandbox,
+    address: SocketAddr,
+    http: reqwest::Client,
+    _stop: DropGuard,
+}
+
+impl Served {
+    async fn start(sandbox: Sandbox) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (serving, token) = (sandbox.clone(), stop.clone());
+        tokio::spawn(async move { serving.serve(listener, token).await });
+        Self { sandbox, address, http: client(), _stop: stop.drop_guard() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn request(&self, path: &str) -> reqwest::RequestBuilder {
+        self.http.get(self.url(path)).basic_auth(LOGIN, Some(API_KEY)).header("X-API-Version", "2")
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Result<reqwest::Response> {
+        self.request(path).send().await
+    }
+
+    /// The JSON of an answer that must be 200.
+    async fn json(&self, path: &str) -> Value {
+        let answer = self.get(path).await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        self.get(path).await.unwrap().status().as_u16()
+    }
+
+    /// The ids on all pages of a query, in order, and the total of the last page.
+    async fn all_ids(&self, query: &str) -> (Vec<String>, u64) {
+        let (mut ids, mut page) = (Vec::new(), 1);
+        loop {
+            let answer = self.json(&format!("/chats?page={page}&{query}")).await;
+            ids.extend(ids_of(&answer));
+            if page >= answer["pages"].as_u64().unwrap() {
+                return (ids, answer["total"].as_u64().unwrap());
+            }
+            page += 1;
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a plain client, to see what any client would")]
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+fn ids_of(page: &Value) -> Vec<String> {
+    page["chats"].as_array().unwrap().iter().map(|chat| chat["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn question(query: &str) -> truth::Question {
+    Query::try_from_uri(&format!("/?{query}").parse().unwrap()).unwrap().0
+}
+
+/// The ids of the truth, newest first.
+fn true_ids(sandbox: &Sandbox, query: &str) -> Vec<String> {
+    let truth = sandbox.truth(&question(&format!("report=chat&ids=1&{query}"))).unwrap();
+    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_fault_and_every_route_has_its_place() {
+    let stories = concat!(include_str!("fault_stories.rs"), include_str!("world_stories.rs"));
+    let kinds = include_str!("../faults.rs").split_once("pub enum Kind {").unwrap().1.split_once("\n}").unwrap().0;
+    let kinds: Vec<_> =
+        kinds.lines().filter(|line| !line.contains("//")).map(|line| line.trim().split([' ', ',']).next().unwrap()).filter(|name| !name.is_empty()).collect();
+    assert!(kinds.len() > 15, "{kinds:?}");
+    for kind in kinds {
+        assert!(stories.contains(&format!("Kind::{kind}")), "no story meets the fault {kind}");
+    }
+    let source = include_str!("../mod.rs");
+    let table = source.split_once("mod calls;").unwrap().0;
+    let routes = [source, include_str!("../livechat.rs")].into_iter().flat_map(|file| file.split(".route(\"").skip(1));
+    for route in routes.filter_map(|rest| rest.split_once('"')).map(|(route, _)| route).filter(|route| route.starts_with('/')) {
+        assert!(table.contains(&format!(" {route}`")) || table.contains(&format!(" {route}?")), "{route} is not in the table");
+    }
+}

@@ -1,0 +1,665 @@
+//! The LiveChat connector against the sandbox: what it pulls is what there is, and what goes wrong is told for what it is.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, RecordBatch, TimestampMillisecondArray};
+use arrow::util::display::array_value_to_string;
+use axum::extract::Query;
+use chatlake::clock::{self, Clock};
+use chatlake::config::AllowUpstream;
+use chatlake::connectors::pull_error::Cause;
+use chatlake::connectors::report::Menu;
+use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
+use chatlake::connectors::{self, Connector, Menus, PullError, PullRequest, Pulled, Source, Tally, Window};
+use chatlake::sandbox::faults::{Cut, Fault, Kind, Odd, RetryAfter};
+use chatlake::sandbox::truth::Question;
+use chatlake::sandbox::{Options, Sandbox};
+use chatlake::secret::Secret;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// 2026-11-20 12:00 UTC.
+const NOW: i64 = 1_795_176_000_000;
+const CANARY: &str = "dal:canary-4711+/=";
+const ZONE: &str = "Europe/Oslo";
+
+/// Limits that make a test of patience short.
+fn limits() -> Limits {
+    Limits {
+        connect: Duration::from_millis(500),
+        first_byte: Duration::from_millis(250),
+        no_progress: Duration::from_millis(200),
+        whole: Duration::from_secs(5),
+        first_delay: Duration::from_millis(1),
+        patience: Duration::from_secs(3),
+        ..Limits::default()
+    }
+}
+
+struct Vendor {
+    sandbox: Sandbox,
+    address: String,
+    clock: Clock,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Vendor {
+    async fn new(chats: u64, days: u32) -> Self {
+        let clock = Clock::stopped_at(NOW);
+        let sandbox = Sandbox::new(Options { chats, days, ..Options::default() }, clock.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let (served, token) = (sandbox.clone(), stop.clone());
+        tokio::spawn(async move { served.serve(listener, token).await });
+        Self { sandbox, address, clock, _stop: stop.drop_guard() }
+    }
+
+    fn upstreams(&self) -> Upstreams {
+        Upstreams::with(vec![allow("127.0.0.1")], self.clock.clone(), limits(), Arc::new(SystemNames)).unwrap()
+    }
+
+    fn source(&self) -> Source {
+        self.source_with("sandbox-key")
+    }
+
+    fn source_with(&self, key: &str) -> Source {
+        source(&self.upstreams(), &self.address, key)
+    }
+
+    fn truth(&self, report: &str, window: Window) -> Value {
+        self.sandbox
+            .truth(&Question {
+                report: report.to_owned(),
+                date_from: Some(window.from),
+                date_to: Some(window.to),
+                timezone: Some(ZONE.to_owned()),
+                ids: 1,
+                ..Question::default()
+            })
+            .unwrap()
+    }
+
+    fn fault(&self, kind: Kind) {
+        self.sandbox.faults().set(vec![Fault::new(kind)]);
+    }
+}
+
+fn allow(text: &str) -> AllowUpstream {
+    text.parse().unwrap()
+}
+
+fn source(upstreams: &Upstreams, address: &str, key: &str) -> Source {
+    Source {
+        connector: Connector::LiveChat,
+        fields: BTreeMap::from([("username".to_owned(), "agent@sandbox.test".to_owned())]),
+        secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
+        upstream: upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap(),
+    }
+}
+
+fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
+    PullRequest {
+        reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
+        menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
+        zone: TimeZone::get(ZONE).unwrap(),
+        windows: windows.to_vec(),
+        cancel: CancellationToken::new(),
+    }
+}
+
+const WEEK: Window = Window { from: date(2026, 11, 8), to: date(2026, 11, 14) };
+const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 20) };
+
+/// What a pull gave.
+#[derive(Debug, Default)]
+struct Got {
+    batches: Vec<Vec<RecordBatch>>,
+    tallies: Vec<Tally>,
+    sunset: Option<String>,
+    progress: usize,
+}
+
+impl Got {
+    fn rows(&self, report: usize) -> usize {
+        self.batches[report].iter().map(RecordBatch::num_rows).sum()
+    }
+
+    fn column(&self, report: usize, name: &str) -> Vec<Option<String>> {
+        let cells = self.batches[report].iter().flat_map(|batch| match batch.column_by_name(name) {
+            None => vec![None; batch.num_rows()],
+            Some(array) => (0..array.len()).map(|row| (!array.is_null(row)).then(|| shown(array, row))).collect(),
+        });
+        cells.collect()
+    }
+
+    fn set(&self, report: usize, name: &str) -> HashSet<String> {
+        self.column(report, name).into_iter().flatten().collect()
+    }
+}
+
+fn shown(array: &dyn Array, row: usize) -> String {
+    match array.as_any().downcast_ref::<TimestampMillisecondArray>() {
+        Some(moments) => clock::iso(moments.value(row)),
+        None => array_value_to_string(array, row).unwrap(),
+    }
+}
+
+async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), PullError>) {
+    let (out, mut pulled) = mpsc::channel(4);
+    let mut got = Got { batches: vec![Vec::new(); request.reports.len()], ..Got::default() };
+    let reading = async {
+        let done = connectors::pull(source, request, &out).await;
+        drop(out);
+        done
+    };
+    let keeping = async {
+        while let Some(pulled) = pulled.recv().await {
+            match pulled {
+                Pulled::Rows { report, batch } => got.batches[report].push(batch),
+                Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
+                Pulled::Sunset { day } => got.sunset = Some(day),
+                Pulled::Progress { .. } => got.progress += 1,
+            }
+        }
+    };
+    let (done, ()) = tokio::join!(reading, keeping);
+    (got, done)
+}
+
+fn ids(truth: &Value) -> HashSet<String> {
+    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn every_report_is_what_the_vendor_holds() {
+    let vendor = Vendor::new(3_000, 30).await;
+    let source = vendor.source();
+    let (got, done) = pull(&source, &request(&["agents"], &[])).await;
+    done.unwrap();
+    assert_eq!(got.rows(0) as u64, vendor.truth("agents", WEEK)["count"].as_u64().unwrap());
+    assert_eq!(got.set(0, "login"), ids(&vendor.truth("agents", WEEK)));
+    let (got, done) = pull(&source, &request(&["groups"], &[])).await;
+    done.unwrap();
+    assert_eq!(got.rows(0) as u64, vendor.truth("groups", WEEK)["count"].as_u64().unwrap());
+    assert!(got.set(0, "id").contains("0"));
+
+    let windows = connectors::windows(Connector::LiveChat.report("chat").unwrap(), Some(WEEK));
+    assert_eq!(windows.len(), 7);
+    let (got, done) = pull(&source, &request(&["chat", "chat_messages"], &windows)).await;
+    done.unwrap();
+    let truth = vendor.truth("chat", WEEK);
+    assert!(got.rows(0) > 400, "{}", got.rows(0));
+    assert_eq!(got.rows(0) as u64, truth["count"].as_u64().unwrap());
+    assert_eq!(got.set(0, "id"), ids(&truth));
+    assert_eq!(got.rows(1) as u64, vendor.truth("chat_messages", WEEK)["count"].as_u64().unwrap());
+    assert_eq!(got.tallies.len(), 7);
+    for tally in &got.tallies {
+        assert_eq!(tally.read, tally.kept + tally.duplicates + tally.left_out + tally.rejected);
+        assert_eq!((tally.verified(), tally.misfits), (Some(true), 0), "{tally:?}");
+    }
+    // Both shapes of a visitor fill the same columns; what nobody declared is there as it came.
+    assert!(got.column(0, "visitor_name").iter().all(Option::is_some));
+    assert!(got.column(0, "visitor_ip").iter().all(Option::is_some));
+    assert!(got.column(0, "sentiment").iter().flatten().all(|json| json.starts_with("{\"score\":0.73")));
+    let counts: u64 = got.column(0, "messages_count").iter().flatten().map(|n| n.parse::<u64>().unwrap()).sum();
+    assert_eq!(counts as usize, got.rows(1));
+    assert!(got.column(1, "chat_started_timestamp").iter().all(Option::is_some));
+
+    let (got, done) = pull(&source, &request(&["chat_report"], &[WEEK])).await;
+    done.unwrap();
+    let truth = vendor.truth("chat_report", WEEK);
+    let pulled: BTreeMap<String, u64> =
+        got.column(0, "period").into_iter().flatten().zip(got.column(0, "chats").into_iter().flatten().map(|n| n.parse().unwrap())).collect();
+    assert_eq!(serde_json::to_value(pulled).unwrap(), truth["periods"]);
+    let day = Window { from: WEEK.from, to: WEEK.from };
+    let (got, done) = pull(&source, &request(&["chat_report"], &[day])).await;
+    done.unwrap();
+    assert_eq!(got.rows(0), 24);
+    assert_eq!(got.column(0, "period_start")[0].as_deref(), Some("2026-11-07T23:00:00Z"));
+}
+
+#[tokio::test]
+async fn menus_narrow_what_is_asked() {
+    let vendor = Vendor::new(2_000, 30).await;
+    let mut asked = request(&["chat"], &[WEEK]);
+    asked.menus.group = Some("1".to_owned());
+    let (got, done) = pull(&vendor.source(), &asked).await;
+    done.unwrap();
+    let question = Question {
+        report: "chat".to_owned(),
+        date_from: Some(WEEK.from),
+        date_to: Some(WEEK.to),
+        timezone: Some(ZONE.to_owned()),
+        group: Some(1),
+        ids: 1,
+        ..Question::default()
+    };
+    assert_eq!(got.set(0, "id"), ids(&vendor.sandbox.truth(&question).unwrap()));
+}
+
+#[tokio::test]
+async fn two_reports_of_one_source_cost_the_calls_of_one() {
+    let vendor = Vendor::new(2_000, 30).await;
+    let source = vendor.source();
+    pull(&source, &request(&["chat"], &[WEEK])).await.1.unwrap();
+    let one = vendor.sandbox.calls_total();
+    vendor.sandbox.forget_calls();
+    let (got, done) = pull(&source, &request(&["chat", "chat_messages"], &[WEEK])).await;
+    done.unwrap();
+    assert_eq!(vendor.sandbox.calls_total(), one);
+    assert_eq!(got.tallies[0].calls, one);
+    assert_eq!(got.progress as u64, one);
+}
+
+#[tokio::test]
+async fn check_choices_and_sample_take_a_call_each() {
+    let vendor = Vendor::new(2_000, 30).await;
+    let source = vendor.source();
+    let agents = vendor.truth("agents", WEEK)["count"].as_u64().unwrap();
+    assert_eq!(connectors::check(&source).await.unwrap(), format!("{agents} agents visible"));
+    let groups = connectors::choices(&source, Menu::Group).await.unwrap();
+    assert!(groups.iter().any(|choice| choice.value == "0"));
+    let logins = connectors::choices(&source, Menu::Login).await.unwrap();
+    assert!(logins.iter().all(|choice| choice.label.ends_with(&format!("({})", choice.value))), "{logins:?}");
+    assert_eq!(vendor.sandbox.calls_total(), 3);
+    let zone = TimeZone::get(ZONE).unwrap();
+    for (id, least) in [("agents", 2), ("groups", 2), ("chat", 10), ("chat_messages", 10), ("chat_report", 7)] {
+        vendor.sandbox.forget_calls();
+        let report = Connector::LiveChat.report(id).unwrap();
+        let sample = connectors::sample(&source, report, &Menus::default(), &zone, (id != "agents" && id != "groups").then_some(WEEK), 10).await.unwrap();
+        assert!(sample.batch.num_rows() >= least && sample.batch.num_rows() <= 10, "{id}: {}", sample.batch.num_rows());
+        assert_eq!((vendor.sandbox.calls_total(), sample.calls), (1, 1), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_waited_out_and_nothing_is_lost() {
+    let vendor = Vendor::new(2_000, 30).await;
+    let truth = ids(&vendor.truth("chat", WEEK));
+    let passing = [
+        Kind::TooManyRequests { retry_after: RetryAfter::Seconds(0) },
+        Kind::TooManyRequests { retry_after: RetryAfter::Date(1) },
+        Kind::TooManyRequests { retry_after: RetryAfter::Date(-100) },
+        Kind::Status { status: 500 },
+        Kind::Status { status: 503 },
+        Kind::HangUp,
+        Kind::Late { ms: 800 },
+        Kind::Stall { after: 900 },
+        Kind::Html,
+        Kind::Empty,
+        Kind::Shape { body: "[]".to_owned() },
+        Kind::Shape { body: "{}".to_owned() },
+        Kind::Shape { body: r#"{"error":"no"}"#.to_owned() },
+        Kind::Cut { after: 900, how: Cut::Length },
+        Kind::Cut { after: 900, how: Cut::Chunked },
+        Kind::Cut { after: 900, how: Cut::Clean },
+        Kind::Drip { bytes: 4_000, every_ms: 5 },
+    ];
+    for kind in passing {
+        vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats").page(3).times(2)]);
+        let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
+        assert_eq!(done, Ok(()), "{kind:?}");
+        assert_eq!((got.rows(0), got.set(0, "id")), (truth.len(), truth.clone()), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_stays_is_told_for_what_it_is() {
+    let vendor = Vendor::new(1_000, 30).await;
+    let sorted = |kind: Kind, wanted: fn(&PullError) -> bool, calls: u64| (kind, wanted, calls);
+    let lasting = [
+        sorted(Kind::Status { status: 401 }, |e| *e == PullError::Unauthorized, 1),
+        sorted(Kind::Status { status: 403 }, |e| *e == PullError::Unauthorized, 1),
+        sorted(Kind::Status { status: 400 }, |e| matches!(e, PullError::Refused { status: 400, said } if said == "Something went wrong"), 1),
+        sorted(Kind::Status { status: 404 }, |e| matches!(e, PullError::Refused { status: 404, .. }), 1),
+        sorted(Kind::Status { status: 500 }, |e| *e == PullError::Unavailable(Cause::Status(500)), 5),
+        sorted(Kind::HangUp, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
+        sorted(Kind::Late { ms: 800 }, |e| *e == PullError::Unavailable(Cause::FirstByteTimeout), 5),
+        sorted(Kind::Stall { after: 100 }, |e| *e == PullError::Unavailable(Cause::NoProgress), 5),
+        sorted(Kind::Cut { after: 100, how: Cut::Length }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
+        sorted(Kind::Cut { after: 100, how: Cut::Chunked }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
+        sorted(Kind::Cut { after: 100, how: Cut::Clean }, |e| matches!(e, PullError::Malformed { at, .. } if at.page == 1 && at.path == "/chats"), 3),
+        sorted(Kind::Html, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("web page")), 3),
+        sorted(Kind::Empty, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("empty")), 3),
+        sorted(Kind::Shape { body: "[]".to_owned() }, |e| matches!(e, PullError::Malformed { .. }), 3),
+        sorted(Kind::Shape { body: "[".repeat(1_000_000) }, |e| matches!(e, PullError::Malformed { .. }), 3),
+        sorted(Kind::GzipBomb, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("larger")), 1),
+        sorted(
+            Kind::Redirect { status: 302, to: "http://127.0.0.1:1/x".to_owned() },
+            |e| matches!(e, PullError::Refused { status: 302, said } if said == "unexpected redirect"),
+            1,
+        ),
+        sorted(
+            Kind::TooManyRequests { retry_after: RetryAfter::Seconds(3_600) },
+            |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 3_600),
+            1,
+        ),
+        sorted(
+            Kind::TooManyRequests { retry_after: RetryAfter::Seconds(315_360_000) },
+            |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 86_400),
+            1,
+        ),
+        sorted(
+            Kind::TooManyRequests { retry_after: RetryAfter::Seconds(-5) },
+            |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 5),
+            1,
+        ),
+        sorted(Kind::TooManyRequests { retry_after: RetryAfter::Absent }, |e| matches!(e, PullError::RateLimited { .. }), 1),
+    ];
+    for (kind, wanted, calls) in lasting {
+        vendor.fault(kind.clone());
+        let upstreams = vendor.upstreams();
+        let (got, done) = pull(&source(&upstreams, &vendor.address, "sandbox-key"), &request(&["chat"], &[WEEK])).await;
+        let error = done.unwrap_err();
+        let shown = format!("{:.60}", format!("{kind:?}"));
+        assert!(wanted(&error), "{shown}: {error:?}");
+        assert_eq!(upstreams.stats().calls, calls, "{shown}");
+        assert!(got.tallies.is_empty(), "{shown}: no window is complete");
+    }
+    // Endless at full speed ends at the cap.
+    vendor.fault(Kind::Endless);
+    let small = Limits { most_bytes: 4 << 20, ..limits() };
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], vendor.clock.clone(), small, Arc::new(SystemNames)).unwrap();
+    let (_, done) = pull(&source(&upstreams, &vendor.address, "sandbox-key"), &request(&["chat"], &[WEEK])).await;
+    assert!(matches!(done, Err(PullError::Malformed { ref why, .. }) if why.contains("4 MiB")), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_never_taken_for_the_last() {
+    let vendor = Vendor::new(2_000, 30).await;
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 404 }).on("/chats").page(4)]);
+    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
+    assert!(matches!(done, Err(PullError::Refused { status: 404, .. })), "{done:?}");
+    assert!(got.tallies.is_empty());
+}
+
+#[tokio::test]
+async fn chats_that_end_while_we_page_are_there_once() {
+    let vendor = Vendor::new(3_000, 30).await;
+    let window = Window { from: date(2026, 11, 6), to: TODAY.to };
+    for shift in [Kind::Shift { chats: 1 }, Kind::Shift { chats: 7 }, Kind::Shift { chats: 40 }] {
+        vendor.sandbox.faults().set(vec![Fault::new(shift.clone()).on("/chats").skip(2).times(3)]);
+        let before = ids(&vendor.truth("chat", window));
+        let (got, done) = pull(&vendor.source(), &request(&["chat"], &[window])).await;
+        assert_eq!(done, Ok(()), "{shift:?}");
+        let pulled = got.set(0, "id");
+        assert_eq!(got.rows(0), pulled.len(), "{shift:?}: a chat came twice");
+        assert!(before.is_subset(&pulled), "{shift:?}");
+        assert_eq!(pulled, ids(&vendor.truth("chat", window)), "{shift:?}");
+        let tally = got.tallies[0];
+        assert_eq!((tally.verified(), tally.read), (Some(true), tally.kept + tally.duplicates), "{shift:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_total_that_lies_or_a_page_that_repeats_never_ends_well_with_a_part() {
+    let vendor = Vendor::new(2_000, 30).await;
+    let truth = ids(&vendor.truth("chat", WEEK));
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::RepeatPage).on("/chats").page(3).times(1)]);
+    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!((got.rows(0), got.set(0, "id")), (truth.len(), truth.clone()));
+    for kind in [Kind::RepeatPage, Kind::LyingTotal { by: 30 }, Kind::LyingTotal { by: -30 }] {
+        vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats")]);
+        let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
+        assert!(matches!(done, Err(PullError::Incomplete { window, have, of }) if window == WEEK && have != of), "{kind:?}: {done:?}");
+        assert!(got.tallies.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
+    let vendor = Vendor::new(1_000, 30).await;
+    let total = vendor.truth("chat", WEEK)["count"].as_u64().unwrap() as usize;
+    for (odd, misfit) in [
+        (Odd::HugeFloat, Some(r#"{"duration":1e999}"#)),
+        (Odd::HugeInteger, None),
+        (Odd::WrongType, Some(r#"{"duration":"forty"}"#)),
+        (Odd::DuplicateKey, Some(r#"{"duration":41}"#)),
+        (Odd::LoneSurrogate, Some("\\ud800")),
+    ] {
+        vendor.sandbox.faults().set(vec![Fault::new(Kind::OddRecord { odd }).on("/chats").page(1).times(1)]);
+        let (got, done) = pull(&vendor.source(), &request(&["chat", "chat_messages"], &[WEEK])).await;
+        assert_eq!(done, Ok(()), "{odd:?}");
+        assert_eq!(got.rows(0), total, "{odd:?}");
+        assert_eq!(got.column(0, "id").iter().flatten().count(), total, "{odd:?}");
+        let kept: Vec<String> = [0, 1].iter().flat_map(|report| got.column(*report, "_misfit")).flatten().collect();
+        match misfit {
+            Some(text) => assert!(kept.iter().any(|json| json.contains(text)), "{odd:?}: {kept:?}"),
+            None => assert!(kept.is_empty() && got.set(0, "duration").contains("9007199254740993"), "{odd:?}: {kept:?}"),
+        }
+        assert_eq!(got.tallies[0].misfits, kept.len() as u64, "{odd:?}");
+    }
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::OddRecord { odd: Odd::NoId }).on("/chats").page(1).times(1)]);
+    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!((got.rows(0), got.column(0, "id").iter().flatten().count()), (total, total - 1));
+}
+
+/// Chats of the hand-made vendor below: id, day of November 2026, group, agent.
+fn held_back() -> Vec<(String, i8, &'static str, &'static str)> {
+    let quiet = (1..=4).flat_map(|day| (0..3).map(move |n| (format!("Q{day}{n}"), day, "1", "ann@chat.test")));
+    // Too many for one day and for one group; agents are few enough. Group 0 alone holds some.
+    let busy = (0..36).map(|n| match n {
+        0..6 => (format!("Z{n}"), 5, "0", "ann@chat.test"),
+        _ => (format!("B{n}"), 5, "2", ["ann@chat.test", "bob@chat.test", "cyd@chat.test"][n % 3]),
+    });
+    quiet.chain(busy).collect()
+}
+
+/// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the newest ten alone.
+async fn reticent() -> String {
+    let chats = |Query(asked): Query<BTreeMap<String, String>>| {
+        let day = |name: &str| asked[name][8..].parse::<i8>().unwrap();
+        let (from, to) = (day("date_from"), day("date_to"));
+        let is = |name: &str, value: &str| asked.get(name).is_none_or(|wanted| wanted == value);
+        let found: Vec<Value> = held_back()
+            .into_iter()
+            .filter(|(_, day, group, agent)| (from..=to).contains(day) && is("group", group) && is("agent", agent))
+            .map(|(id, ..)| serde_json::json!({"id": id, "started_timestamp": 1_793_500_000, "messages": []}))
+            .collect();
+        let (total, pages) = (found.len(), if found.len() > 10 { 1_000 } else { 1 });
+        let page: Vec<Value> = if asked["page"] == "1" { found.into_iter().take(10).collect() } else { Vec::new() };
+        async move { axum::Json(serde_json::json!({"chats": page, "total": total, "pages": pages})) }
+    };
+    let router = axum::Router::new()
+        .route("/chats", axum::routing::get(chats))
+        .route("/groups", axum::routing::get(async || axum::Json(serde_json::json!([{"id": 1, "name": "Sales"}, {"id": 2, "name": "Help"}]))))
+        .route(
+            "/agents",
+            axum::routing::get(async || axum::Json(serde_json::json!([{"login": "ann@chat.test"}, {"login": "bob@chat.test"}, {"login": "cyd@chat.test"}]))),
+        );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+fn november(from: i8, to: i8) -> Window {
+    Window { from: date(2026, 11, from), to: date(2026, 11, to) }
+}
+
+#[tokio::test]
+async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_groups_and_agents() {
+    let address = reticent().await;
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let source = source(&upstreams, &address, "k");
+    let (got, done) = pull(&source, &request(&["chat"], &[november(1, 4)])).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!((got.rows(0), got.set(0, "id").len(), got.tallies[0].total), (12, 12, Some(12)));
+    // Group 2 of the 5th has 30 chats: ten an agent.
+    let (got, done) = pull(&source, &request(&["chat"], &[november(1, 5)])).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!(got.set(0, "id"), held_back().into_iter().map(|(id, ..)| id).collect());
+    let tally = got.tallies[0];
+    assert_eq!((got.rows(0), tally.verified(), tally.read), (48, Some(true), 48));
+    // With the agent given and still too many there is nothing left to divide by.
+    let mut asked = request(&["chat"], &[november(5, 5)]);
+    asked.menus.login = Some("ann@chat.test".to_owned());
+    let (got, done) = pull(&source, &asked).await;
+    assert_eq!((done, got.rows(0)), (Ok(()), 16), "ann has ten of group 2 and six of group 0");
+    asked.menus = Menus { group: Some("2".to_owned()), ..Menus::default() };
+    assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
+}
+
+/// A vendor whose chats come and go while they are read, newest first, five a page. Same seed, same fate.
+struct Restless {
+    chats: Vec<u64>,
+    /// Never gone since the start.
+    steady: HashSet<u64>,
+    next: u64,
+    state: u64,
+    /// Requests after which nothing changes any more.
+    until: u64,
+    leaving: bool,
+}
+
+impl Restless {
+    fn random(&mut self, below: u64) -> u64 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33) % below
+    }
+
+    fn page(&mut self, page: usize) -> Value {
+        let found: Vec<Value> = self.chats.iter().skip((page - 1) * 5).take(5).map(|id| serde_json::json!({"id": id.to_string()})).collect();
+        let told = serde_json::json!({"chats": found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(5)});
+        if self.until > 0 {
+            self.until -= 1;
+            for _ in 0..self.random(3) {
+                self.chats.insert(0, self.next);
+                self.next += 1;
+            }
+            if self.leaving && self.random(3) == 0 && !self.chats.is_empty() {
+                let at = self.random(self.chats.len() as u64) as usize;
+                let gone = self.chats.remove(at);
+                self.steady.remove(&gone);
+            }
+        }
+        told
+    }
+}
+
+#[tokio::test]
+async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
+    let world = Arc::new(std::sync::Mutex::new(Restless { chats: Vec::new(), steady: HashSet::new(), next: 0, state: 0, until: 0, leaving: false }));
+    let served = world.clone();
+    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
+        let told = served.lock().unwrap().page(asked["page"].parse().unwrap());
+        async move { axum::Json(told) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/chats", axum::routing::get(chats))).await });
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let source = source(&upstreams, &address, "k");
+    let mut whole = 0;
+    for seed in 0..300 {
+        {
+            let mut world = world.lock().unwrap();
+            let count = seed % 60;
+            *world = Restless {
+                chats: (0..count).rev().collect(),
+                steady: (0..count).collect(),
+                next: count,
+                state: seed,
+                until: seed % 19,
+                leaving: seed % 2 == 1,
+            };
+        }
+        let (got, done) = pull(&source, &request(&["chat"], &[TODAY])).await;
+        let pulled = got.column(0, "id");
+        let pulled: Vec<u64> = pulled.into_iter().flatten().map(|id| id.parse().unwrap()).collect();
+        let distinct: HashSet<u64> = pulled.iter().copied().collect();
+        assert_eq!(pulled.len(), distinct.len(), "seed {seed}: a chat came twice");
+        match done {
+            Ok(()) => {
+                whole += 1;
+                assert!(world.lock().unwrap().steady.is_subset(&distinct), "seed {seed}: a chat is missing");
+            }
+            Err(PullError::Incomplete { .. }) => {}
+            Err(other) => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!(whole > 270, "only {whole} of 300 came whole");
+}
+
+#[tokio::test]
+async fn it_stops_when_told_to_and_when_nobody_listens() {
+    let vendor = Vendor::new(2_000, 30).await;
+    vendor.fault(Kind::Late { ms: 300 });
+    let asked = request(&["chat"], &[WEEK]);
+    let source = vendor.source();
+    let stop = asked.cancel.clone();
+    let (pulled, ()) = tokio::join!(pull(&source, &asked), async move {
+        tokio::task::yield_now().await;
+        stop.cancel();
+    });
+    assert_eq!(pulled.1, Err(PullError::Cancelled));
+    vendor.sandbox.faults().clear();
+    let (out, pulled) = mpsc::channel(1);
+    drop(pulled);
+    assert_eq!(connectors::pull(&source, &request(&["chat"], &[WEEK]), &out).await, Err(PullError::Cancelled));
+}
+
+#[tokio::test]
+async fn the_end_of_the_api_is_told() {
+    let vendor = Vendor::new(500, 30).await;
+    vendor.fault(Kind::Sunset { legacy: Some("2027-03-01".to_owned()), deprecation: None });
+    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
+    assert_eq!((done, got.sunset.as_deref()), (Ok(()), Some("2027-03-01")));
+}
+
+#[tokio::test]
+async fn one_pause_holds_the_whole_account_and_no_other() {
+    let vendor = Vendor::new(500, 30).await;
+    let upstreams = vendor.upstreams();
+    let of = |key: &str| Source { upstream: upstreams.for_account(key, Connector::LiveChat, Some(&vendor.address), 0).unwrap(), ..vendor.source() };
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(600) }).times(1)]);
+    assert!(matches!(connectors::check(&of("a")).await, Err(PullError::RateLimited { .. })));
+    let calls = vendor.sandbox.calls_total();
+    assert!(matches!(connectors::check(&of("a")).await, Err(PullError::RateLimited { wait: Some(w) }) if w.as_secs() > 590));
+    assert_eq!(vendor.sandbox.calls_total(), calls, "nothing was asked during the pause");
+    connectors::check(&of("b")).await.unwrap();
+    let stats = upstreams.stats();
+    assert_eq!((stats.calls, stats.limited), (2, 1));
+}
+
+#[tokio::test]
+async fn the_credential_is_in_no_error() {
+    let vendor = Vendor::new(100, 30).await;
+    let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("agent@sandbox.test:{CANARY}"));
+    let mut shown = Vec::new();
+    for kind in [
+        Kind::Status { status: 401 },
+        Kind::Status { status: 404 },
+        Kind::Status { status: 500 },
+        Kind::Html,
+        Kind::HangUp,
+        Kind::Late { ms: 800 },
+        Kind::Redirect { status: 307, to: format!("http://127.0.0.1:1/{CANARY}") },
+        Kind::Shape { body: format!("\"Basic {pair}\"") },
+    ] {
+        vendor.fault(kind);
+        let error = connectors::check(&vendor.source_with(CANARY)).await.unwrap_err();
+        shown.push(format!("{error} {error:?}"));
+    }
+    let upstreams = vendor.upstreams();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for address in [format!("http://{closed}/{CANARY}").replace("+/=", ""), format!("https://{}", vendor.address.trim_start_matches("http://"))] {
+        let error = connectors::check(&source(&upstreams, &address, CANARY)).await.unwrap_err();
+        shown.push(format!("{error} {error:?}"));
+    }
+    shown.push(format!("{:?}", vendor.source_with(CANARY)));
+    for text in shown {
+        for bad in ["4711", "canary", &pair, "http://", "https://"] {
+            assert!(!text.contains(bad), "{bad} in {text}");
+        }
+    }
+}

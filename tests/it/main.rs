@@ -1,0 +1,6 @@
+//! The one integration binary: stories over real sockets on the loopback address, never further.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod connectors;
+mod upstream;
