@@ -509,6 +509,87 @@ async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_group
     assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
 }
 
+/// A vendor whose chats come and go while they are read, newest first, five a page. Same seed, same fate.
+struct Restless {
+    chats: Vec<u64>,
+    /// Never gone since the start.
+    steady: HashSet<u64>,
+    next: u64,
+    state: u64,
+    /// Requests after which nothing changes any more.
+    until: u64,
+    leaving: bool,
+}
+
+impl Restless {
+    fn random(&mut self, below: u64) -> u64 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33) % below
+    }
+
+    fn page(&mut self, page: usize) -> Value {
+        let found: Vec<Value> = self.chats.iter().skip((page - 1) * 5).take(5).map(|id| serde_json::json!({"id": id.to_string()})).collect();
+        let told = serde_json::json!({"chats": found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(5)});
+        if self.until > 0 {
+            self.until -= 1;
+            for _ in 0..self.random(3) {
+                self.chats.insert(0, self.next);
+                self.next += 1;
+            }
+            if self.leaving && self.random(3) == 0 && !self.chats.is_empty() {
+                let at = self.random(self.chats.len() as u64) as usize;
+                let gone = self.chats.remove(at);
+                self.steady.remove(&gone);
+            }
+        }
+        told
+    }
+}
+
+#[tokio::test]
+async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
+    let world = Arc::new(std::sync::Mutex::new(Restless { chats: Vec::new(), steady: HashSet::new(), next: 0, state: 0, until: 0, leaving: false }));
+    let served = world.clone();
+    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
+        let told = served.lock().unwrap().page(asked["page"].parse().unwrap());
+        async move { axum::Json(told) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/chats", axum::routing::get(chats))).await });
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let source = source(&upstreams, &address, "k");
+    let mut whole = 0;
+    for seed in 0..300 {
+        {
+            let mut world = world.lock().unwrap();
+            let count = seed % 60;
+            *world = Restless {
+                chats: (0..count).rev().collect(),
+                steady: (0..count).collect(),
+                next: count,
+                state: seed,
+                until: seed % 19,
+                leaving: seed % 2 == 1,
+            };
+        }
+        let (got, done) = pull(&source, &request(&["chat"], &[TODAY])).await;
+        let pulled = got.column(0, "id");
+        let pulled: Vec<u64> = pulled.into_iter().flatten().map(|id| id.parse().unwrap()).collect();
+        let distinct: HashSet<u64> = pulled.iter().copied().collect();
+        assert_eq!(pulled.len(), distinct.len(), "seed {seed}: a chat came twice");
+        match done {
+            Ok(()) => {
+                whole += 1;
+                assert!(world.lock().unwrap().steady.is_subset(&distinct), "seed {seed}: a chat is missing");
+            }
+            Err(PullError::Incomplete { .. }) => {}
+            Err(other) => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!(whole > 270, "only {whole} of 300 came whole");
+}
+
 #[tokio::test]
 async fn it_stops_when_told_to_and_when_nobody_listens() {
     let vendor = Vendor::new(2_000, 30).await;
