@@ -104,7 +104,7 @@ const WANTED: [Wanted; 6] = [
 ];
 
 pub async fn run(given: &Given, arguments: &Arguments) -> Done {
-    super::log::start(given.log.as_deref().unwrap_or("warn"), given.log_format.unwrap_or_default())?;
+    super::log::start(given.log.as_deref().unwrap_or("error"), given.log_format.unwrap_or_default())?;
     let (dir, temporary) = match &given.data {
         Some(dir) => (dir.clone(), false),
         None => (temporary_directory()?, true),
