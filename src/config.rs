@@ -180,6 +180,15 @@ impl Config {
         })
     }
 
+    /// The system has chosen the port.
+    pub fn listens_at(&mut self, address: SocketAddr) {
+        if self.listen.port() == 0 && self.public_url.port() == Some(0) {
+            // A url with a host takes a port.
+            let _ = self.public_url.set_port(Some(address.port()));
+        }
+        self.listen = address;
+    }
+
     /// Whether people reach the product over https, so that cookies can be Secure.
     pub fn https(&self) -> bool {
         self.public_url.scheme() == "https"
