@@ -4,5 +4,6 @@
 
 mod archive;
 mod connectors;
+mod datasets;
 mod upstream;
 mod vendor;
