@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -15,6 +15,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
+use super::panes::preview::Turns;
 use super::security::{self, Door};
 use super::{Web, assets, error_page, ops, pages};
 use crate::error::Result;
@@ -33,6 +34,10 @@ fn people() -> Router<Web> {
 /// Connect data: the gallery and the four panes, to make a DataSet and to change one.
 fn panes() -> Router<Web> {
     Router::new()
+        .route("/connect", get(pages::connect::gallery))
+        .route("/connect/{connector}", get(pages::connect::wizard).post(pages::connect::step))
+        .route("/datasets/{id}/settings", get(pages::dataset_settings::get).post(pages::dataset_settings::step))
+        .layer(Extension(Turns::default()))
 }
 
 /// DataSets, their rows, runs and history.

@@ -17,3 +17,5 @@ pub mod run;
 pub mod run_live;
 pub mod run_record;
 pub mod spark;
+pub mod connect;
+pub mod dataset_settings;
