@@ -14,7 +14,7 @@ fn main() -> io::Result<()> {
     fs::write(out.join("app.js"), together(Path::new("static/js"))?)?;
     fs::copy("static/icons/sprite.svg", out.join("icons.svg"))?;
     fs::copy("static/icons/favicon.svg", out.join("favicon.svg"))?;
-    memory_serve::load_directory(&out.display().to_string());
+    memory_serve::load_directory(out.display().to_string());
     Ok(())
 }
 

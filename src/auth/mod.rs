@@ -94,27 +94,3 @@ pub(crate) mod test_house {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_role_and_a_scope_allow_together() {
-        let allowed = |role, scope| {
-            let actor = Actor { user: UserId::new(), name: String::new(), email: String::new(), role, scope, token: None };
-            (actor.may_run(), actor.may_edit(), actor.sees_accounts(), actor.is_admin())
-        };
-        let none = (false, false, false, false);
-        for scope in [None, Some(Scope::Read), Some(Scope::Run), Some(Scope::Manage)] {
-            assert_eq!(allowed(Role::Viewer, scope), none);
-        }
-        assert_eq!(allowed(Role::Editor, None), (true, true, true, false));
-        assert_eq!(allowed(Role::Editor, Some(Scope::Read)), none);
-        assert_eq!(allowed(Role::Editor, Some(Scope::Run)), (true, false, false, false));
-        assert_eq!(allowed(Role::Editor, Some(Scope::Manage)), (true, true, true, false));
-        assert_eq!(allowed(Role::Admin, Some(Scope::Run)), (true, false, false, false));
-        assert_eq!(allowed(Role::Admin, Some(Scope::Manage)), (true, true, true, true));
-        assert_eq!(allowed(Role::Admin, None), (true, true, true, true));
-    }
-}

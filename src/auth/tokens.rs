@@ -138,7 +138,7 @@ pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<Token>> {
 /// Ends a token at once. `by`: its owner or an admin; none on the command line.
 pub async fn revoke(db: &Db, clock: &Clock, id: &TokenId, by: Option<&Actor>) -> Result<()> {
     let owner: Option<UserId> = sqlx::query_scalar("SELECT user_id FROM tokens WHERE id = $1").bind(id).fetch_optional(db.read()).await?;
-    let allowed = |owner: &UserId| by.is_none_or(|actor| actor.is_admin() || (actor.user == *owner && actor.scope.is_none()));
+    let allowed = |owner: &UserId| by.is_none_or(|actor| actor.scope.is_none() && (actor.is_admin() || actor.user == *owner));
     if !owner.as_ref().is_some_and(allowed) {
         return Err(Error::not_found("token"));
     }

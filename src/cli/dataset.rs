@@ -144,7 +144,6 @@ fn parse(id: &str) -> Result<DatasetId, Failed> {
     DatasetId::parse(id).ok_or_else(|| Error::not_found("DataSet").into())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one for each flag")]
 async fn settings(
     app: &App,
     actor: &Actor,

@@ -428,6 +428,11 @@ impl OpenSegment {
         self.footer.metadata()
     }
 
+    /// The schema of the file.
+    pub fn schema(&self) -> &SchemaRef {
+        self.footer.schema()
+    }
+
     /// Reads `ranges` of rows (ascending, apart; none is all rows) as batches of `schema`, columns found by name. Only the pages that
     /// hold these rows of these columns are decoded.
     pub fn read(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> Result<Batches> {

@@ -1,6 +1,7 @@
 //! The whole address table, and what stands around it, from outside in: request id, log and metrics, the door (host, methods, sizes,
 //! headers), a cap on time, a net for panics; then for pages the form guard, the session and the error page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -41,7 +42,7 @@ fn datasets() -> Router<Web> {
 
 /// Everything under `/`; `api` is put under `/api/v1`.
 pub fn router(web: Web, api: Router) -> Result<Router> {
-    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), security::plain_refusal());
+    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), Arc::new(error_page::at_the_door));
     let pages = people()
         .merge(panes())
         .merge(datasets())

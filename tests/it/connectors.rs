@@ -1,180 +1,22 @@
 //! The LiveChat connector against the sandbox: what it pulls is what there is, and what goes wrong is told for what it is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::{Array, RecordBatch, TimestampMillisecondArray};
-use arrow::util::display::array_value_to_string;
-use chatlake::clock::{self, Clock};
-use chatlake::config::AllowUpstream;
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::report::Menu;
 use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
-use chatlake::connectors::{self, Connector, Menus, PullError, PullRequest, Pulled, Source, Tally, Window};
+use chatlake::connectors::{self, Connector, Menus, PullError, Source, Window};
 use chatlake::sandbox::faults::{Cut, Fault, Kind, Odd, RetryAfter};
 use chatlake::sandbox::truth::Question;
-use chatlake::sandbox::{Options, Sandbox};
-use chatlake::secret::Secret;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-/// 2026-11-20 12:00 UTC.
-const NOW: i64 = 1_795_176_000_000;
+use crate::vendor::*;
+
 const CANARY: &str = "dal:canary-4711+/=";
-const ZONE: &str = "Europe/Oslo";
-
-/// Limits that make a test of patience short.
-fn limits() -> Limits {
-    Limits {
-        connect: Duration::from_millis(500),
-        first_byte: Duration::from_millis(400),
-        no_progress: Duration::from_millis(300),
-        whole: Duration::from_secs(5),
-        first_delay: Duration::from_millis(1),
-        patience: Duration::from_secs(3),
-        ..Limits::default()
-    }
-}
-
-struct Vendor {
-    sandbox: Sandbox,
-    address: String,
-    clock: Clock,
-    _stop: tokio_util::sync::DropGuard,
-}
-
-impl Vendor {
-    async fn new(chats: u64, days: u32) -> Self {
-        let clock = Clock::stopped_at(NOW);
-        let sandbox = Sandbox::new(Options { chats, days, ..Options::default() }, clock.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        let (served, token) = (sandbox.clone(), stop.clone());
-        tokio::spawn(async move { served.serve(listener, token).await });
-        Self { sandbox, address, clock, _stop: stop.drop_guard() }
-    }
-
-    fn upstreams(&self) -> Upstreams {
-        Upstreams::with(vec![allow("127.0.0.1")], self.clock.clone(), limits(), Arc::new(SystemNames)).unwrap()
-    }
-
-    fn source(&self) -> Source {
-        self.source_with("sandbox-key")
-    }
-
-    fn source_with(&self, key: &str) -> Source {
-        source(&self.upstreams(), &self.address, key)
-    }
-
-    fn truth(&self, report: &str, window: Window) -> Value {
-        self.sandbox
-            .truth(&Question {
-                report: report.to_owned(),
-                date_from: Some(window.from),
-                date_to: Some(window.to),
-                timezone: Some(ZONE.to_owned()),
-                ids: 1,
-                ..Question::default()
-            })
-            .unwrap()
-    }
-
-    fn fault(&self, kind: Kind) {
-        self.sandbox.faults().set(vec![Fault::new(kind)]);
-    }
-}
-
-fn allow(text: &str) -> AllowUpstream {
-    text.parse().unwrap()
-}
-
-fn source(upstreams: &Upstreams, address: &str, key: &str) -> Source {
-    Source {
-        connector: Connector::LiveChat,
-        fields: BTreeMap::from([("username".to_owned(), "agent@sandbox.test".to_owned())]),
-        secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
-        upstream: upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap(),
-    }
-}
-
-fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
-    PullRequest {
-        reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
-        menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
-        zone: TimeZone::get(ZONE).unwrap(),
-        windows: windows.to_vec(),
-        cancel: CancellationToken::new(),
-    }
-}
-
-const WEEK: Window = Window { from: date(2026, 11, 8), to: date(2026, 11, 14) };
-const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 20) };
-
-/// What a pull gave.
-#[derive(Debug, Default)]
-struct Got {
-    batches: Vec<Vec<RecordBatch>>,
-    tallies: Vec<Tally>,
-    sunset: Option<String>,
-    progress: usize,
-}
-
-impl Got {
-    fn rows(&self, report: usize) -> usize {
-        self.batches[report].iter().map(RecordBatch::num_rows).sum()
-    }
-
-    fn column(&self, report: usize, name: &str) -> Vec<Option<String>> {
-        let cells = self.batches[report].iter().flat_map(|batch| match batch.column_by_name(name) {
-            None => vec![None; batch.num_rows()],
-            Some(array) => (0..array.len()).map(|row| (!array.is_null(row)).then(|| shown(array, row))).collect(),
-        });
-        cells.collect()
-    }
-
-    fn set(&self, report: usize, name: &str) -> HashSet<String> {
-        self.column(report, name).into_iter().flatten().collect()
-    }
-}
-
-fn shown(array: &dyn Array, row: usize) -> String {
-    match array.as_any().downcast_ref::<TimestampMillisecondArray>() {
-        Some(moments) => clock::iso(moments.value(row)),
-        None => array_value_to_string(array, row).unwrap(),
-    }
-}
-
-async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), PullError>) {
-    let (out, mut pulled) = mpsc::channel(4);
-    let mut got = Got { batches: vec![Vec::new(); request.reports.len()], ..Got::default() };
-    let reading = async {
-        let done = connectors::pull(source, request, &out).await;
-        drop(out);
-        done
-    };
-    let keeping = async {
-        while let Some(pulled) = pulled.recv().await {
-            match pulled {
-                Pulled::Rows { report, batch } => got.batches[report].push(batch),
-                Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
-                Pulled::Sunset { day } => got.sunset = Some(day),
-                Pulled::Progress { .. } => got.progress += 1,
-            }
-        }
-    };
-    let (done, ()) = tokio::join!(reading, keeping);
-    (got, done)
-}
-
-fn ids(truth: &Value) -> HashSet<String> {
-    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
-}
 
 #[tokio::test]
 async fn every_report_is_what_the_vendor_holds() {
@@ -289,7 +131,7 @@ async fn what_passes_is_waited_out_and_nothing_is_lost() {
         Kind::Status { status: 500 },
         Kind::Status { status: 503 },
         Kind::HangUp,
-        Kind::Late { ms: 2_000 },
+        Kind::Late { ms: 800 },
         Kind::Stall { after: 900 },
         Kind::Html,
         Kind::Empty,
@@ -320,7 +162,7 @@ async fn what_stays_is_told_for_what_it_is() {
         sorted(Kind::Status { status: 404 }, |e| matches!(e, PullError::Refused { status: 404, .. }), 1),
         sorted(Kind::Status { status: 500 }, |e| *e == PullError::Unavailable(Cause::Status(500)), 5),
         sorted(Kind::HangUp, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
-        sorted(Kind::Late { ms: 3_000 }, |e| *e == PullError::Unavailable(Cause::FirstByteTimeout), 5),
+        sorted(Kind::Late { ms: 800 }, |e| *e == PullError::Unavailable(Cause::FirstByteTimeout), 5),
         sorted(Kind::Stall { after: 100 }, |e| *e == PullError::Unavailable(Cause::NoProgress), 5),
         sorted(Kind::Cut { after: 100, how: Cut::Length }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
         sorted(Kind::Cut { after: 100, how: Cut::Chunked }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
@@ -443,24 +285,6 @@ async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
 }
 
 #[tokio::test]
-async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_groups() {
-    let vendor = Vendor::new(60_000, 2).await;
-    let both = Window { from: date(2026, 11, 19), to: date(2026, 11, 20) };
-    let truth = vendor.truth("chat", both);
-    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[both])).await;
-    match done {
-        Ok(()) => {
-            assert_eq!(got.rows(0) as u64, truth["count"].as_u64().unwrap());
-            assert_eq!(got.set(0, "id"), ids(&truth));
-            assert_eq!(got.tallies[0].verified(), Some(true));
-        }
-        // A day whose parts are still above is told, with both numbers.
-        Err(PullError::Incomplete { window, of, .. }) => assert!(window.from == window.to && of > 25_000),
-        Err(other) => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test]
 async fn it_stops_when_told_to_and_when_nobody_listens() {
     let vendor = Vendor::new(2_000, 30).await;
     vendor.fault(Kind::Late { ms: 300 });
@@ -512,7 +336,7 @@ async fn the_credential_is_in_no_error() {
         Kind::Status { status: 500 },
         Kind::Html,
         Kind::HangUp,
-        Kind::Late { ms: 2_000 },
+        Kind::Late { ms: 800 },
         Kind::Redirect { status: 307, to: format!("http://127.0.0.1:1/{CANARY}") },
         Kind::Shape { body: format!("\"Basic {pair}\"") },
     ] {

@@ -266,3 +266,24 @@ proptest! {
         prop_assert_eq!(page.total_matching, Some(total));
     }
 }
+
+#[tokio::test]
+async fn a_better_value_in_a_later_segment_wins() {
+    let world = World::new().await;
+    for before in [None, Some(0)] {
+        for rows in 1..30 {
+            let first = batch(vec![
+                ("id", ColumnKind::Integer, integer((0..rows).map(Some).collect())),
+                ("at", ColumnKind::Timestamp, timestamp(vec![before; rows as usize])),
+            ]);
+            let one = batch(vec![
+                ("id", ColumnKind::Integer, integer(vec![Some(rows)])),
+                ("at", ColumnKind::Timestamp, timestamp(vec![Some(-1)])),
+                ("x_a", ColumnKind::Json, text(vec![None])),
+            ]);
+            let version = world.pull(&[first, one]).await;
+            let page = page(&world.segments, &version, Ask { sort: vec![("at".to_owned(), false)], ..asks(0, 1) }).await.unwrap();
+            assert_eq!(ids(&page), [rows]);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The way out: which addresses are refused however they are spelled, and that the address checked is the address dialled.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chatlake::clock::Clock;
+use chatlake::config::AllowUpstream;
+use chatlake::connectors::pull_error::Cause;
+use chatlake::connectors::upstream::{Ask, Auth, Limits, Names, SystemNames, Upstreams, check_address, is_public};
+use chatlake::connectors::{Connector, PullError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const ASK: Ask<'static> = Ask { path: "/agents", query: &[], auth: Auth::None, headers: &[] };
+
+fn limits() -> Limits {
+    Limits { connect: Duration::from_millis(500), first_byte: Duration::from_millis(500), first_delay: Duration::from_millis(1), ..Limits::default() }
+}
+
+fn upstreams(allow: &[&str], names: Arc<dyn Names>) -> Upstreams {
+    Upstreams::with(allow.iter().map(|text| text.parse().unwrap()).collect(), Clock::system(), limits(), names).unwrap()
+}
+
+/// Hosts of this machine, of private networks, and of ranges that stand for them, in every spelling.
+const HOSTS: [&str; 64] = [
+    "127.0.0.1",
+    "127.0.0.1.",
+    "127.1",
+    "127.0.1",
+    "127.255.255.254",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0x7F.0x0.0x0.0x1",
+    "017700000001",
+    "0177.0.0.1",
+    "0177.0.0.01",
+    "1.1.1.1.127.0.0.1.localhost",
+    "localhost",
+    "LOCALHOST",
+    "localhost.",
+    "a.localhost",
+    "printer.local",
+    "metadata.google.internal",
+    "intranet",
+    "0",
+    "0.0.0.0",
+    "0.1.2.3",
+    "00000000",
+    "10.0.0.1",
+    "10.255.255.255",
+    "167772161",
+    "0xa.0.0.1",
+    "012.0.0.1",
+    "100.64.0.1",
+    "100.127.255.255",
+    "169.254.169.254",
+    "0xA9FEA9FE",
+    "2852039166",
+    "169.254.43518",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "3232235521",
+    "198.18.0.1",
+    "198.19.255.255",
+    "198.51.100.7",
+    "203.0.113.7",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "１２７.０.０.１",
+    "①②⑦.⓪.⓪.①",
+    "127。0。0。1",
+    "[::]",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::ffff:8.8.8.8]",
+    "[::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2001::1]",
+    "[fd00::1]",
+    "[fe80::1]",
+];
+
+#[test]
+fn no_spelling_of_an_inside_address_passes() {
+    for host in HOSTS {
+        for address in [format!("https://{host}"), format!("https://{host}/v2/"), format!("http://{host}:8080")] {
+            let said = check_address(Connector::LiveChat, &address, &[]).unwrap_err();
+            assert!(said.ends_with('.') && !said.to_lowercase().contains("invalid"), "{address}: {said}");
+            let made = upstreams(&[], Arc::new(SystemNames)).for_account("", Connector::LiveChat, Some(&address), 60);
+            assert!(matches!(made, Err(PullError::Forbidden { .. })), "{address}");
+        }
+    }
+    for address in [
+        "https://[fe80::1%25eth0]",
+        "http://api.livechatinc.com",
+        "ftp://api.livechatinc.com",
+        "file:///etc/passwd",
+        "gopher://api.livechatinc.com",
+        "javascript:alert(1)",
+        "//api.livechatinc.com",
+        "api.livechatinc.com",
+        "",
+        "https://",
+        "https://u@api.livechatinc.com",
+        "https://u:p@api.livechatinc.com",
+        "https://api.livechatinc.com@127.0.0.1",
+        "https://api.livechatinc.com:8443",
+        "https://api.livechatinc.com/?a=b",
+        "https://api.livechatinc.com/#a",
+        " https://api.livechatinc.com",
+        "https://api.livechatinc.com\n",
+        "https://api.live\tchatinc.com",
+    ] {
+        assert!(check_address(Connector::LiveChat, address, &[]).is_err(), "{address:?}");
+    }
+    for address in [
+        "https://api.livechatinc.com",
+        "https://api.livechatinc.com/",
+        "https://api.livechatinc.com:443",
+        "https://eu.example.com/proxy/livechat",
+        "https://8.8.8.8",
+    ] {
+        assert!(check_address(Connector::LiveChat, address, &[]).is_ok(), "{address:?}");
+    }
+}
+
+#[test]
+fn only_what_is_named_is_allowed() {
+    let allow: Vec<AllowUpstream> = ["127.0.0.1", "10.1.0.0/16", "vendor.lan", "::1"].iter().map(|text| text.parse().unwrap()).collect();
+    for (address, good) in [
+        ("http://127.0.0.1:9999", true),
+        ("https://127.0.0.1", true),
+        ("http://2130706433:9999", true),
+        ("http://127.0.0.2:9999", false),
+        ("http://10.1.2.3", true),
+        ("http://10.2.2.3", false),
+        ("http://VENDOR.lan:81/api", true),
+        ("http://other.lan", false),
+        ("http://[::1]:81", true),
+        ("http://[::ffff:127.0.0.1]:81", false),
+        ("http://localhost:81", false),
+        ("https://api.livechatinc.com", true),
+        ("http://api.livechatinc.com", false),
+    ] {
+        assert_eq!(check_address(Connector::LiveChat, address, &allow).is_ok(), good, "{address}");
+    }
+}
+
+#[test]
+fn public_is_what_the_internet_hands_out() {
+    for (ip, public) in [
+        ("8.8.8.8", true),
+        ("172.32.0.1", true),
+        ("100.128.0.1", true),
+        ("192.0.1.1", true),
+        ("2a00:1450::1", true),
+        ("2001:db8::1", false),
+        ("3fff::1", false),
+        ("ff02::1", false),
+    ] {
+        assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
+    }
+}
+
+/// Answers each time with the next list; the last one stays.
+struct Changing(Mutex<Vec<Vec<IpAddr>>>, AtomicUsize);
+
+impl Changing {
+    fn new(answers: &[&[&str]]) -> Arc<Self> {
+        let answers = answers.iter().rev().map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
+        Arc::new(Self(Mutex::new(answers), AtomicUsize::new(0)))
+    }
+}
+
+impl Names for Changing {
+    fn addresses(&self, _: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let mut answers = self.0.lock().unwrap();
+        let now = if answers.len() > 1 { answers.pop().unwrap() } else { answers[0].clone() };
+        Box::pin(async move { if now.is_empty() { Err(std::io::Error::other("no such name: canary")) } else { Ok(now) } })
+    }
+}
+
+async fn ask(upstreams: &Upstreams, address: Option<&str>) -> PullError {
+    let upstream = upstreams.for_account("", Connector::LiveChat, address, 0).unwrap();
+    upstream.get(ASK, &CancellationToken::new()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_name_is_judged_by_the_addresses_it_leads_to() {
+    for inside in [&["127.0.0.1"][..], &["10.0.0.1", "::1"], &["::ffff:127.0.0.1"], &["169.254.169.254"], &["64:ff9b::7f00:1"]] {
+        let error = ask(&upstreams(&[], Changing::new(&[inside])), None).await;
+        assert!(matches!(error, PullError::Forbidden { ref why } if why.contains("not public")), "{inside:?}: {error:?}");
+    }
+    assert_eq!(ask(&upstreams(&[], Changing::new(&[&[]])), None).await, PullError::Unavailable(Cause::NameNotFound));
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_mind_is_judged_anew_at_every_dial() {
+    // 127.0.0.2 is allowed and refuses the connection; the next try is led elsewhere.
+    let names = Changing::new(&[&["127.0.0.2"], &["127.0.0.3"]]);
+    let error = ask(&upstreams(&["127.0.0.2"], names.clone()), Some("https://vendor.example.com")).await;
+    assert!(matches!(error, PullError::Forbidden { .. }), "{error:?}");
+    assert_eq!(names.1.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_error_and_the_other_host_sees_nothing() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("http://{}/stolen", other.local_addr().unwrap());
+    let counted = seen.clone();
+    tokio::spawn(async move {
+        while other.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    for status in [301_u16, 302, 303, 307, 308] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let to = target.clone();
+        let router = axum::Router::new().fallback(move || {
+            let to = to.clone();
+            async move { (axum::http::StatusCode::from_u16(status).unwrap(), [("location", to)]) }
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemNames)), Some(&address)).await;
+        assert_eq!(error, PullError::Refused { status, said: "unexpected redirect".to_owned() });
+    }
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_port_without_a_listener_and_one_that_speaks_no_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemNames)), Some(&format!("http://{closed}"))).await;
+    assert_eq!(error, PullError::Unavailable(Cause::ConnectionRefused));
+}
