@@ -135,7 +135,7 @@ impl Accounts {
     /// Asks the vendor about the credentials as they would be after this change, and says what it saw; none when the change leaves
     /// them alone. A stored secret goes only where it was entered for: another address needs every secret again.
     pub async fn try_change(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Option<String>> {
-        self.editable(actor, id).await?;
+        self.get_to_change(actor, id).await?;
         let row = sqlx::query(super::SELECT).bind(id).fetch_optional(self.db.read()).await?.ok_or_else(|| Error::not_found("account"))?;
         let (before, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
         let mut after = before.clone();

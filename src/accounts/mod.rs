@@ -189,7 +189,7 @@ impl Accounts {
     /// Changes an account of one's own, or anybody's for an admin. Another API address needs an admin and every secret again: a
     /// stored secret never goes to a host it was not entered for.
     pub async fn update(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Account> {
-        self.editable(actor, id).await?;
+        self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let row = sqlx::query(SELECT).bind(id).fetch_optional(&mut *tx).await?.ok_or_else(|| Error::not_found("account"))?;
         let (mut account, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
@@ -231,7 +231,7 @@ impl Accounts {
 
     /// Deletes an account with its credentials and tells the names of the DataSets that stop updating; their rows stay.
     pub async fn delete(&self, actor: &Actor, id: &AccountId) -> Result<Vec<String>> {
-        self.editable(actor, id).await?;
+        self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let stopped = datasets_of(&mut tx, actor, id).await?;
         sqlx::query("UPDATE datasets SET account_id = NULL, next_run_at = NULL, updated_at = $2 WHERE account_id = $1")
@@ -258,7 +258,8 @@ impl Accounts {
         sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account).transpose()
     }
 
-    async fn editable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
+    /// One account that this person may change.
+    pub async fn get_to_change(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
         let account = self.get(actor, id).await?;
         if account.is_changed_by(actor) {
             return Ok(account);
