@@ -4,5 +4,6 @@
 
 mod archive;
 mod connectors;
+mod docs;
 mod upstream;
 mod vendor;
