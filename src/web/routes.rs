@@ -4,21 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
-use super::panes::preview::Turns;
 use super::pages::{account_delete, account_edit, accounts, components, help, invite, me, person_new, set_up, settings, sign_in};
+use super::panes::preview::Turns;
 use super::security::{self, Door};
-use super::{Web, assets, error_page, ops, pages, panes};
+use super::{Web, assets, error_page, ops, pages};
 use crate::error::Result;
 
 /// The head of an answer must be ready within this; Load Preview waits for a vendor.

@@ -5,5 +5,6 @@
 mod archive;
 mod connectors;
 mod datasets;
+mod docs;
 mod upstream;
 mod vendor;
