@@ -125,11 +125,13 @@ impl App {
         Ok(code.map(|code| format!("{}set-up/{}", self.config.public_url, code.reveal())))
     }
 
-    pub async fn listen(&self) -> Result<std::net::TcpListener> {
+    /// Takes the address that the settings name. A port left open (`:0`) is known from then on, in `config` too.
+    pub async fn listen(&mut self) -> Result<std::net::TcpListener> {
         let listener = tokio::net::TcpListener::bind(self.config.listen).await.map_err(|why| {
             Error::conflict("listen", format!("Cannot listen on {}: {why}.", self.config.listen))
                 .action("Is another server there? Name another address with --listen.")
         })?;
+        self.config = Arc::new(self.config.as_ref().clone().listening_on(listener.local_addr()?)?);
         Ok(listener.into_std()?)
     }
 

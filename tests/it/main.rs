@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod archive;
+mod binary;
 mod connectors;
+mod process;
 mod upstream;
 mod vendor;
