@@ -14,7 +14,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
-use super::security::{self, Door};
+use super::security::{self, Door, Refuse};
 use super::{Web, assets, error_page, ops};
 use crate::error::Result;
 
@@ -39,9 +39,9 @@ fn datasets() -> Router<Web> {
     Router::new()
 }
 
-/// Everything under `/`; `api` is put under `/api/v1`.
-pub fn router(web: Web, api: Router) -> Result<Router> {
-    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), security::plain_refusal());
+/// Everything under `/`; `api` is put under `/api/v1`. `refuse` answers what is turned away at the door.
+pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
+    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), refuse);
     let pages = people()
         .merge(panes())
         .merge(datasets())
