@@ -407,7 +407,9 @@ async fn every_command_works_beside_a_server_and_without_one() {
             assert_eq!(server.get("/datasets", &token).await.0, 401);
             server.stop().await;
         }
-        for unknown in [&["account", "check", "acc_1"][..], &["dataset", "run", "ds_1"], &["token", "revoke", "x"], &["user", "disable", "--email", "no@body.test"]] {
+        for unknown in
+            [&["account", "check", "acc_1"][..], &["dataset", "run", "ds_1"], &["token", "revoke", "x"], &["user", "disable", "--email", "no@body.test"]]
+        {
             let refused = home.run(unknown).await;
             assert_eq!(refused.code, 1, "{unknown:?}");
             one_line(&refused.err);
@@ -501,7 +503,8 @@ fn sweep(secret: &str, text: &str, place: &str) {
     let basic = format!("agent@sandbox.test:{secret}");
     let json = serde_json::to_string(secret).unwrap().trim_matches('"').to_owned();
     let debug = format!("{secret:?}").trim_matches('"').to_owned();
-    let shapes = [secret.to_owned(), form, percent.clone(), percent.to_lowercase(), path.unwrap(), json, debug, STANDARD.encode(&basic), STANDARD_NO_PAD.encode(secret)];
+    let shapes =
+        [secret.to_owned(), form, percent.clone(), percent.to_lowercase(), path.unwrap(), json, debug, STANDARD.encode(&basic), STANDARD_NO_PAD.encode(secret)];
     for shape in shapes.into_iter().chain([URL_SAFE_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(&basic), secret[..16].to_owned()]) {
         assert!(!text.contains(&shape), "{place} holds the secret as {shape}");
     }
@@ -518,7 +521,8 @@ async fn echo() -> String {
                 let length = stream.read(&mut heard).await.unwrap_or(0);
                 let (_, secret) = plain_of(&heard[..length]);
                 let body = format!("{}\n{secret}\n", String::from_utf8_lossy(&heard[..length]));
-                let answer = format!("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+                let answer =
+                    format!("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
                 let _ = stream.write_all(answer.as_bytes()).await;
             });
         }

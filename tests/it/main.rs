@@ -5,6 +5,7 @@
 mod archive;
 mod binary;
 mod connectors;
+mod crash;
 mod process;
 mod upstream;
 mod vendor;
