@@ -1,7 +1,6 @@
 //! The whole address table, and what stands around it, from outside in: request id, log and metrics, the door (host, methods, sizes,
 //! headers), a cap on time, a net for panics; then for pages the form guard, the session and the error page.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -17,7 +16,7 @@ use tracing::Instrument;
 
 use super::pages::{account_delete, account_edit, accounts, components, help, invite, me, person_new, set_up, settings, sign_in};
 use super::panes::preview::Turns;
-use super::security::{self, Door};
+use super::security::{self, Door, Refuse};
 use super::{Web, assets, error_page, ops, pages};
 use crate::error::Result;
 
@@ -86,9 +85,9 @@ fn datasets() -> Router<Web> {
         .route("/activity", get(pages::activity::show_activity))
 }
 
-/// Everything under `/`; `api` is put under `/api/v1`.
-pub fn router(web: Web, api: Router) -> Result<Router> {
-    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), Arc::new(error_page::at_the_door));
+/// Everything under `/`; `api` is put under `/api/v1`. `refuse` answers what is turned away at the door.
+pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
+    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), refuse);
     let pages = people()
         .merge(panes())
         .merge(datasets())

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod archive;
+mod binary;
 mod connectors;
+mod crash;
 mod datasets;
 mod docs;
+mod process;
 mod upstream;
 mod vendor;
