@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::IntoResponse;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -173,7 +172,7 @@ impl App {
             if uri.path().starts_with("/api/") {
                 crate::api::refuse(refusal.status, refusal.code, refusal.message, id)
             } else {
-                (refusal.status, refusal.message).into_response()
+                web::error_page::at_the_door(id, refusal)
             }
         });
         web::routes::router(web, crate::api::router(api), refuse)
