@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::dataset::{DatasetHead, Opened, open};
 use super::run_live::{self, Live, started_by};
 use super::run_record::{Question, RunRecord, sums};
-use crate::connectors::Window;
+use crate::clock::timestamp;
 use crate::ids::DatasetId;
 use crate::puller::queue;
 use crate::puller::run::{Run, State as RunState};
@@ -97,12 +97,12 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
 }
 
 fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool) -> RunRow {
-    let asked = span_of(&lines);
+    let asked = span_of(&lines, opened);
     if lines.len() > MOST_WINDOWS {
         lines.clear();
     }
     let (rows, rows_line) = match run.state {
-        RunState::Succeeded => (grouped(run.rows), format!("of {} read", grouped(run.records_read))),
+        RunState::Succeeded => (grouped(run.rows), format!("from {}", words::counted(run.records_read, "record", "records"))),
         state if state.is_final() => ("0".to_owned(), "nothing kept".to_owned()),
         _ => ("–".to_owned(), String::new()),
     };
@@ -120,11 +120,11 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool) -> RunRow {
 }
 
 /// The days from the first window to the last.
-fn span_of(lines: &[Line]) -> String {
+fn span_of(lines: &[Line], opened: &Opened) -> String {
     let windows = || lines.iter().filter_map(|line| line.window);
     let whole = windows().map(|w| w.from).min().zip(windows().map(|w| w.to).max());
     match whole {
-        Some((from, to)) => run_live::days_of(Some(Window { from, to })),
+        Some((from, to)) => words::days_brief(from, to, timestamp(opened.now).to_zoned(opened.zone.clone()).year()),
         None if lines.is_empty() => "–".to_owned(),
         None => "everything".to_owned(),
     }

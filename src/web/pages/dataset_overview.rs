@@ -99,7 +99,7 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
 fn tiles(opened: &Opened, account: Option<&Account>) -> Vec<Tile> {
     let Opened { dataset, runs, now, zone, .. } = opened;
     let due = dataset.next_run_at.map_or_else(|| "not scheduled".to_owned(), |at| format!("due again {}", words::coming(at, *now, zone)));
-    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative(c.created_at, *now));
+    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.created_at, *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
     let change = opened.glance.change.map_or_else(|| "no run before".to_owned(), |change| format!("{} in the last run", change_in_words(change)));
     vec![
@@ -163,6 +163,6 @@ fn account_tile(opened: &Opened, account: Option<&Account>) -> Tile {
         Health::Failing => Fact::new("bad", "failing"),
         Health::Unknown => Fact::new("", "not checked"),
     };
-    let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", words::relative(at, opened.now)));
+    let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", words::relative_brief(at, opened.now)));
     Tile { tone, href: format!("/accounts/{}", account.id), ..Tile::new("Account", name, format!("{word}{checked}")) }
 }

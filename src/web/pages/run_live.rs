@@ -142,7 +142,9 @@ pub fn days_of(window: Option<Window>) -> String {
 
 fn line(p: &Progress, now: Millis) -> String {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let mut parts = vec![format!("{} so far", counted(signed(p.rows), "row", "rows"))];
+    // Rows come window by window; until the first ones there are records.
+    let came = if p.rows == 0 { counted(signed(p.read), "record", "records") } else { counted(signed(p.rows), "row", "rows") };
+    let mut parts = vec![format!("{came} so far")];
     if p.page > 0 {
         let of = if p.pages > 0 { format!(" of {}", words::grouped(signed(p.pages))) } else { String::new() };
         parts.push(format!("page {}{of}", words::grouped(signed(p.page))));

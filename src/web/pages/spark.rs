@@ -79,7 +79,7 @@ pub fn chart(runs: &[Run], now: Millis, zone: &TimeZone) -> Chart {
             GridLine { y: format!("{y:.1}"), label: short_number(line * step), label_y: format!("{:.1}", y + 4.0) }
         })
         .collect();
-    // A lone run gets no bar as wide as the picture.
+    // Few runs get no wide bars, and stand at the right, where the newest one always is.
     let slot = (RIGHT - LEFT) / runs.len().max(10) as f64;
     let width = (slot * 0.7).min(40.0);
     let every = runs.len().div_ceil(10);
@@ -87,7 +87,7 @@ pub fn chart(runs: &[Run], now: Millis, zone: &TimeZone) -> Chart {
         .iter()
         .enumerate()
         .map(|(index, run)| {
-            let middle = LEFT + slot * (index as f64 + 0.5);
+            let middle = RIGHT - slot * ((runs.len() - index) as f64 - 0.5);
             let bad = run.state != State::Succeeded;
             // A failed run wrote nothing; a low mark says that it was there.
             let tall = if bad { 6.0 } else { height(run.rows.unsigned_abs()).max(1.0) };
