@@ -1,11 +1,285 @@
-//! `chatlake demo`
+//! `chatlake demo`: the product on invented data. The sandbox runs inside; a week is lived through on a clock of its own, so that
+//! every run in the history was really pulled; then the server starts on today's clock.
 
-use super::Done;
-use crate::config::Given;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, Failed};
+use crate::accounts::{ChangeAccount, NewAccount};
+use crate::actor::{Actor, Role};
+use crate::app::{App, signalled};
+use crate::auth::passwords::Hasher;
+use crate::auth::users::{self, NewUser};
+use crate::clock::{Clock, Millis};
+use crate::config::{AllowUpstream, Config, Given, GivenToServe};
+use crate::connectors::{Connector, Menus};
+use crate::datasets::{Description, Name, Settings};
+use crate::error::{Error, Result};
+use crate::ids::AccountId;
+use crate::puller::queue;
+use crate::puller::schedules::Schedule;
+use crate::sandbox::livechat::{API_KEY, LOGIN};
+use crate::sandbox::{Options, Sandbox};
+use crate::secret::Secret;
+
+const DAY: Millis = 24 * 60 * 60 * 1_000;
+const ZONE: &str = "Europe/Oslo";
+/// Everyone here has this host in the email.
+const HOST: &str = "demo.test";
+/// One day of the demo's week must be pulled within this much real time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    #[command(flatten)]
+    serve: GivenToServe,
+    /// How many chats the invented vendor has
+    #[arg(long, default_value_t = 6_000, value_name = "N")]
+    chats: u64,
+}
 
-pub async fn run(_given: &Given, _arguments: &Arguments) -> Done {
+/// A DataSet of the demo.
+struct Wanted {
+    name: &'static str,
+    description: &'static str,
+    report: &'static str,
+    days: Option<(u32, u32)>,
+    cron: &'static str,
+    shared: bool,
+    broken: bool,
+}
+
+const WANTED: [Wanted; 6] = [
+    Wanted {
+        name: "Chats, last 14 days",
+        description: "Every ended chat of the last two weeks, one row a chat.",
+        report: "chat",
+        days: Some((14, 1)),
+        cron: "30 6 * * *",
+        shared: true,
+        broken: false,
+    },
+    Wanted {
+        name: "Chat messages, last week",
+        description: "What was said, one row a message.",
+        report: "chat_messages",
+        days: Some((7, 1)),
+        cron: "45 6 * * *",
+        shared: false,
+        broken: false,
+    },
+    Wanted {
+        name: "Chats per day",
+        description: "How many chats there were on each of the last 30 days.",
+        report: "chat_report",
+        days: Some((30, 1)),
+        cron: "0 7 * * *",
+        shared: true,
+        broken: false,
+    },
+    Wanted {
+        name: "Agents",
+        description: "Who answers, and whether they accept chats just now.",
+        report: "agents",
+        days: None,
+        cron: "15 7 * * *",
+        shared: false,
+        broken: false,
+    },
+    Wanted { name: "Groups", description: "The groups, and who is in them.", report: "groups", days: None, cron: "20 7 * * 1-5", shared: false, broken: false },
+    Wanted {
+        name: "Webshop chats",
+        description: "From the account of a colleague who has left.",
+        report: "chat",
+        days: Some((3, 1)),
+        cron: "0 6 * * *",
+        shared: false,
+        broken: true,
+    },
+];
+
+pub async fn run(given: &Given, arguments: &Arguments) -> Done {
+    super::log::start(given.log.as_deref().unwrap_or("error"), given.log_format.unwrap_or_default())?;
+    let (dir, temporary) = match &given.data {
+        Some(dir) => (dir.clone(), false),
+        None => (temporary_directory()?, true),
+    };
+    let done = demonstrate(given, arguments, dir.clone()).await;
+    if temporary {
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+    done
+}
+
+async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done {
+    let mut given = Given { data: Some(dir), ..given.clone() };
+    given.allow_upstream.push(AllowUpstream::Host("localhost".to_owned()));
+    given.allow_upstream.push(AllowUpstream::Net(std::net::IpAddr::from([127, 0, 0, 1]).into()));
+    let config = Config::resolve(&given, &arguments.serve)?;
+    let stop = signalled();
+
+    let vendor = start_sandbox(arguments.chats, stop.clone()).await?;
+    println!("Making a week of history on an invented vendor (it listens at {vendor}) ...");
+    let passphrase = live_a_week(config.clone(), &vendor).await?;
+
+    let app = App::open(config, Clock::system()).await?;
+    let listener = app.listen().await?;
+    let address = listener.local_addr()?;
+    let url = if arguments.serve.public_url.is_some() { app.config.public_url.to_string() } else { format!("http://{address}/") };
+    println!();
+    println!("Chatlake is ready at {url}");
+    match passphrase {
+        Some(passphrase) => println!("Sign in as maren@{HOST} with the password {}", passphrase.reveal()),
+        None => println!("This directory holds an earlier demo: sign in with the password it told then."),
+    }
+    println!("To connect the invented vendor as a new account: Username {LOGIN}, API Key {API_KEY}, API address {vendor}");
+    println!("Press Ctrl+C to end.");
+    app.serve(listener, stop).await?;
     Ok(())
+}
+
+async fn start_sandbox(chats: u64, stop: CancellationToken) -> Result<String, Failed> {
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let vendor = format!("http://{}", listener.local_addr()?);
+    let options = Options { chats, days: 60, seed: 7, delay: Duration::from_millis(2) };
+    let sandbox = Sandbox::new(options, Clock::system());
+    tokio::spawn(async move { sandbox.serve(listener, stop).await });
+    Ok(vendor)
+}
+
+/// Makes people, accounts and DataSets as of a week ago and lets the schedules run until now. The password of all people; none when the
+/// directory holds a demo already, whose accounts are then led to the vendor's new address.
+async fn live_a_week(config: Config, vendor: &str) -> Result<Option<Secret>, Failed> {
+    let now = Clock::system().now();
+    let clock = Clock::stopped_at(now - 7 * DAY);
+    let app = App::open(config.clone(), clock.clone()).await?;
+    if users::count(&app.db).await? > 0 {
+        lead_to(&app, vendor).await?;
+        app.stop().await;
+        return Ok(None);
+    }
+    let passphrase = passphrase();
+    let owner = people(&app, &passphrase).await?;
+    let good = account(&app, &owner, "Support Oslo", API_KEY, vendor).await?;
+    let broken = account(&app, &owner, "Webshop operators", "a key that was withdrawn", vendor).await?;
+    for wanted in &WANTED {
+        dataset(&app, &owner, wanted, if wanted.broken { &broken } else { &good }).await?;
+    }
+    app.start_pulling().await?;
+    // The last minutes are left for the workers, who wait by this clock.
+    let until = now - DAY / 96;
+    while clock.now() < until {
+        clock.advance((until - clock.now()).min(DAY));
+        app.puller.rescheduled.notify_one();
+        settle(&app, &clock, now).await?;
+    }
+    app.accounts.check(&owner, &good).await?;
+    app.stop().await;
+    Ok(Some(passphrase))
+}
+
+/// Waits until every run that is due has ended, moving the clock on a little where a worker waits for it.
+async fn settle(app: &App, clock: &Clock, latest: Millis) -> Result<()> {
+    let began = tokio::time::Instant::now();
+    let mut quiet = 0;
+    while quiet < 3 {
+        if began.elapsed() > PATIENCE {
+            return Err(Error::internal("the demo's week was not pulled in time"));
+        }
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        let waiting = app.datasets.next_scheduled().await?.is_some_and(|next| next <= clock.now());
+        quiet = if waiting || queue::alive(&app.db).await? > 0 { 0 } else { quiet + 1 };
+        if clock.now() < latest {
+            clock.advance((latest - clock.now()).min(400));
+        }
+    }
+    Ok(())
+}
+
+async fn people(app: &App, passphrase: &Secret) -> Result<Actor> {
+    let hasher = Hasher::new(2);
+    let mut owner = None;
+    for (name, email, role) in [("Maren Aasen", "maren", Role::Admin), ("Kacper Nowak", "kacper", Role::Editor), ("Noor Haddad", "noor", Role::Viewer)] {
+        let new = NewUser { email: format!("{email}@{HOST}"), name: name.to_owned(), role, password: Some(passphrase.clone()) };
+        let user = users::create(&app.db, &app.clock, &hasher, &new, None).await?;
+        owner.get_or_insert(user.actor());
+    }
+    owner.ok_or_else(|| Error::internal("a demo without people"))
+}
+
+async fn account(app: &App, owner: &Actor, name: &str, key: &str, vendor: &str) -> Result<AccountId> {
+    let credentials = BTreeMap::from([("username".to_owned(), Secret::new(LOGIN)), ("api_key".to_owned(), Secret::new(key))]);
+    let new = NewAccount {
+        connector: Connector::LiveChat,
+        name: name.to_owned(),
+        credentials,
+        api_url: Some(vendor.to_owned()),
+        requests_per_minute: Some(60_000),
+        time_zone: Some(ZONE.to_owned()),
+    };
+    Ok(app.accounts.create(owner, &new).await?.id)
+}
+
+async fn dataset(app: &App, owner: &Actor, wanted: &Wanted, account: &AccountId) -> Result<()> {
+    let connector = Connector::LiveChat;
+    let report = connector.report(wanted.report).ok_or_else(|| Error::internal("a demo of a report that is not there"))?;
+    let now = app.clock.now();
+    let schedule = Schedule::parse(wanted.cron, ZONE, now)?;
+    let menus = Menus { start_days: wanted.days.map(|(start, _)| start), end_days: wanted.days.map(|(_, end)| end), ..Menus::default() };
+    let settings = Settings {
+        name: Name::parse(wanted.name)?,
+        description: Description::parse(wanted.description)?,
+        account_id: account.clone(),
+        connector,
+        report,
+        menus: menus.check(report).map_err(Error::fields)?,
+        update_mode: report.mode,
+        time_zone: ZONE.to_owned(),
+        schedule: schedule.next_after(now).map(|next| (schedule.text().to_owned(), next)),
+    };
+    let id = app.datasets.create(owner, &settings).await?;
+    if wanted.shared {
+        app.datasets.share(owner, &id, true).await?;
+    }
+    Ok(())
+}
+
+/// An earlier demo's accounts name a port that is gone; they get the new one, with the secret again.
+async fn lead_to(app: &App, vendor: &str) -> Result<()> {
+    let keeper = super::keeper();
+    for account in app.accounts.list(&keeper).await? {
+        if account.api_url.as_deref().is_some_and(|url| url.starts_with("http://127.0.0.1:")) {
+            let key = if account.name == "Webshop operators" { "a key that was withdrawn" } else { API_KEY };
+            let change = ChangeAccount {
+                api_url: Some(Some(vendor.to_owned())),
+                credentials: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
+                ..ChangeAccount::default()
+            };
+            app.accounts.update(&keeper, &account.id, &change).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Four words and a number: about 26 bits, for a server on this machine that holds invented data.
+fn passphrase() -> Secret {
+    const WORDS: [&str; 32] = [
+        "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "juniper", "kettle", "lantern", "meadow", "north", "orchid",
+        "pebble", "quartz", "river", "summit", "timber", "umber", "valley", "willow", "yonder", "zephyr", "anchor", "beacon", "copper", "drift", "echo",
+        "feather", "glacier",
+    ];
+    let mut rng = rand::rng();
+    let words: Vec<&str> = (0..4).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect();
+    Secret::new(format!("{}-{}", words.join("-"), rng.random_range(10..100)))
+}
+
+fn temporary_directory() -> Result<PathBuf, Failed> {
+    let dir = std::env::temp_dir().join(format!("chatlake-demo-{}", uuid::Uuid::now_v7().simple()));
+    std::fs::create_dir(&dir)?;
+    Ok(dir)
 }

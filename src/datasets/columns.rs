@@ -1,14 +1,13 @@
 //! What a column is, how it looks in Arrow, and what happens when columns change. Columns only widen: one that goes away stays,
 //! empty, and rows are read by name.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::connectors::report::{ColumnKind, Report};
+use crate::connectors::report::{ColumnKind, Report, arrow_field};
 use crate::error::{Error, Result};
 
 /// The column of values that did not fit their type, as JSON.
@@ -30,8 +29,7 @@ pub struct ColumnInfo {
 impl ColumnInfo {
     /// The Arrow field of this column: nullable, with `kind` and `declared` in its metadata.
     pub fn field(&self) -> Field {
-        let metadata = HashMap::from([("kind".to_owned(), self.kind.word().to_owned()), ("declared".to_owned(), self.declared.to_string())]);
-        Field::new(&self.name, data_type(self.kind), true).with_metadata(metadata)
+        arrow_field(&self.name, self.kind, self.declared)
     }
 
     fn of(field: &Field) -> Result<Self> {
@@ -53,18 +51,6 @@ impl ColumnInfo {
     /// Whether it stands after all the others.
     fn is_tail(&self) -> bool {
         self.name == MISFIT || self.name == MORE
-    }
-}
-
-/// The Arrow type that holds a kind.
-pub fn data_type(kind: ColumnKind) -> DataType {
-    match kind {
-        ColumnKind::Text | ColumnKind::Json => DataType::Utf8,
-        ColumnKind::Integer => DataType::Int64,
-        ColumnKind::Number => DataType::Float64,
-        ColumnKind::Boolean => DataType::Boolean,
-        ColumnKind::Date => DataType::Date32,
-        ColumnKind::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
     }
 }
 

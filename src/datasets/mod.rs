@@ -363,6 +363,11 @@ impl Datasets {
         Ok(())
     }
 
+    /// When the next schedule fires; none when nothing is scheduled.
+    pub async fn next_scheduled(&self) -> Result<Option<Millis>> {
+        Ok(sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL").fetch_one(self.db.read()).await?)
+    }
+
     /// What would go if it were deleted.
     pub async fn contents(&self, id: &DatasetId) -> Result<Contents> {
         let (rows, versions, bytes): (i64, i64, i64) = sqlx::query_as(

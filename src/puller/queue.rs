@@ -328,6 +328,11 @@ pub async fn next_due(db: &Db) -> Result<Option<Millis>> {
         .await?)
 }
 
+/// How many runs are queued, running or waiting.
+pub async fn alive(db: &Db) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')").fetch_one(db.read()).await?)
+}
+
 /// One run's record.
 pub async fn get(db: &Db, run: &RunId) -> Result<Option<Run>> {
     let row: Option<Row> = sqlx::query_as(select_run!("WHERE r.id = $1")).bind(run).fetch_optional(db.read()).await?;

@@ -37,6 +37,7 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
 
 /// Makes runs of all that is due and answers when the next one will be.
 async fn tick(puller: &Puller) -> Result<Option<Millis>> {
+    puller.metrics.runs_alive.set(queue::alive(&puller.db).await?);
     loop {
         let now = puller.clock.now();
         let due: Vec<(DatasetId,)> =
@@ -51,7 +52,7 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
             start(puller, &id, now).await?;
         }
     }
-    Ok(sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL").fetch_one(puller.db.read()).await?)
+    puller.datasets.next_scheduled().await
 }
 
 /// One run for what is due, however many times were missed, and the next time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use tower_http::request_id::RequestId;
@@ -54,6 +54,11 @@ impl IntoResponse for Trouble {
 
 /// A page that is not there.
 pub async fn not_found() -> Trouble {
+    nothing_here()
+}
+
+/// Why there is no page for an address.
+pub fn nothing_here() -> Trouble {
     Trouble(Error::new(Kind::NotFound, "not_found", "There is no such page, or it is not shared with you."))
 }
 
@@ -87,6 +92,25 @@ struct BarePage {
     request_id: String,
     href: String,
     label: String,
+}
+
+/// An answer to a request that came no further than the door: JSON for programs, a page for people.
+pub fn at_the_door(uri: &Uri, refusal: super::security::Refusal) -> Response {
+    if uri.path().starts_with("/api/") {
+        let body = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message, "request_id": null}});
+        return (refusal.status, axum::Json(body)).into_response();
+    }
+    let page = BarePage {
+        asset_version: super::assets::version().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        title: "That cannot be done".to_owned(),
+        happened: refusal.message.to_owned(),
+        next: String::new(),
+        request_id: String::new(),
+        href: "/datasets".to_owned(),
+        label: "Go to DataSets".to_owned(),
+    };
+    (refusal.status, Html(page.render().unwrap_or_else(|_| refusal.message.to_owned()))).into_response()
 }
 
 fn title(kind: Kind) -> &'static str {

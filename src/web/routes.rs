@@ -1,22 +1,24 @@
 //! The whole address table, and what stands around it, from outside in: request id, log and metrics, the door (host, methods, sizes,
 //! headers), a cap on time, a net for panics; then for pages the form guard, the session and the error page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
+use super::pages::{account_delete, account_edit, accounts, components, connect, dataset_settings, help, invite, me, person_new, set_up, settings, sign_in};
 use super::panes::preview::Turns;
 use super::security::{self, Door};
-use super::{Web, assets, error_page, ops, pages};
+use super::{Web, assets, error_page, ops};
 use crate::error::Result;
 
 /// The head of an answer must be ready within this; Load Preview waits for a vendor.
@@ -28,14 +30,39 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Signing in, people, accounts, help.
 fn people() -> Router<Web> {
     Router::new()
+        .route("/", get(sign_in::root))
+        .route("/sign-in", get(sign_in::form).post(sign_in::enter))
+        .route("/sign-out", post(sign_in::leave))
+        .route("/set-up/{code}", get(set_up::form))
+        .route("/set-up", post(set_up::become_admin))
+        .route("/invite/{code}", get(invite::form))
+        .route("/invite", post(invite::accept))
+        .route("/me", get(me::me))
+        .route("/me/name", post(me::rename))
+        .route("/me/password", post(me::change_password))
+        .route("/me/sign-out-everywhere", post(me::sign_out_everywhere))
+        .route("/settings", get(settings::settings))
+        .route("/settings/people/new", get(person_new::form).post(person_new::add))
+        .route("/settings/people/{id}/disable", post(settings::disable))
+        .route("/settings/people/{id}/enable", post(settings::enable))
+        .route("/settings/people/{id}/role", post(settings::change_role))
+        .route("/settings/people/{id}/link", post(settings::readmit))
+        .route("/settings/invites/{id}/withdraw", post(settings::withdraw))
+        .route("/accounts", get(accounts::accounts))
+        .route("/accounts/new", get(account_edit::add_form).post(account_edit::add))
+        .route("/accounts/{id}/edit", get(account_edit::edit_form).post(account_edit::edit))
+        .route("/accounts/{id}/check", post(accounts::check))
+        .route("/accounts/{id}/delete", get(account_delete::ask).post(account_delete::delete))
+        .route("/help", get(help::help))
+        .route("/help/components", get(components::components))
 }
 
 /// Connect data: the gallery and the four panes, to make a DataSet and to change one.
 fn panes() -> Router<Web> {
     Router::new()
-        .route("/connect", get(pages::connect::gallery))
-        .route("/connect/{connector}", get(pages::connect::wizard).post(pages::connect::step))
-        .route("/datasets/{id}/settings", get(pages::dataset_settings::get).post(pages::dataset_settings::step))
+        .route("/connect", get(connect::gallery))
+        .route("/connect/{connector}", get(connect::wizard).post(connect::step))
+        .route("/datasets/{id}/settings", get(dataset_settings::get).post(dataset_settings::step))
         .layer(Extension(Turns::default()))
 }
 
@@ -46,7 +73,7 @@ fn datasets() -> Router<Web> {
 
 /// Everything under `/`; `api` is put under `/api/v1`.
 pub fn router(web: Web, api: Router) -> Result<Router> {
-    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), security::plain_refusal());
+    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), Arc::new(error_page::at_the_door));
     let pages = people()
         .merge(panes())
         .merge(datasets())

@@ -1,181 +1,22 @@
 //! The LiveChat connector against the sandbox: what it pulls is what there is, and what goes wrong is told for what it is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::{Array, RecordBatch, TimestampMillisecondArray};
-use arrow::util::display::array_value_to_string;
-use axum::extract::Query;
-use chatlake::clock::{self, Clock};
-use chatlake::config::AllowUpstream;
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::report::Menu;
 use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
-use chatlake::connectors::{self, Connector, Menus, PullError, PullRequest, Pulled, Source, Tally, Window};
+use chatlake::connectors::{self, Connector, Menus, PullError, Source, Window};
 use chatlake::sandbox::faults::{Cut, Fault, Kind, Odd, RetryAfter};
 use chatlake::sandbox::truth::Question;
-use chatlake::sandbox::{Options, Sandbox};
-use chatlake::secret::Secret;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-/// 2026-11-20 12:00 UTC.
-const NOW: i64 = 1_795_176_000_000;
+use crate::vendor::*;
+
 const CANARY: &str = "dal:canary-4711+/=";
-const ZONE: &str = "Europe/Oslo";
-
-/// Limits that make a test of patience short.
-fn limits() -> Limits {
-    Limits {
-        connect: Duration::from_millis(500),
-        first_byte: Duration::from_millis(250),
-        no_progress: Duration::from_millis(200),
-        whole: Duration::from_secs(5),
-        first_delay: Duration::from_millis(1),
-        patience: Duration::from_secs(3),
-        ..Limits::default()
-    }
-}
-
-struct Vendor {
-    sandbox: Sandbox,
-    address: String,
-    clock: Clock,
-    _stop: tokio_util::sync::DropGuard,
-}
-
-impl Vendor {
-    async fn new(chats: u64, days: u32) -> Self {
-        let clock = Clock::stopped_at(NOW);
-        let sandbox = Sandbox::new(Options { chats, days, ..Options::default() }, clock.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        let (served, token) = (sandbox.clone(), stop.clone());
-        tokio::spawn(async move { served.serve(listener, token).await });
-        Self { sandbox, address, clock, _stop: stop.drop_guard() }
-    }
-
-    fn upstreams(&self) -> Upstreams {
-        Upstreams::with(vec![allow("127.0.0.1")], self.clock.clone(), limits(), Arc::new(SystemNames)).unwrap()
-    }
-
-    fn source(&self) -> Source {
-        self.source_with("sandbox-key")
-    }
-
-    fn source_with(&self, key: &str) -> Source {
-        source(&self.upstreams(), &self.address, key)
-    }
-
-    fn truth(&self, report: &str, window: Window) -> Value {
-        self.sandbox
-            .truth(&Question {
-                report: report.to_owned(),
-                date_from: Some(window.from),
-                date_to: Some(window.to),
-                timezone: Some(ZONE.to_owned()),
-                ids: 1,
-                ..Question::default()
-            })
-            .unwrap()
-    }
-
-    fn fault(&self, kind: Kind) {
-        self.sandbox.faults().set(vec![Fault::new(kind)]);
-    }
-}
-
-fn allow(text: &str) -> AllowUpstream {
-    text.parse().unwrap()
-}
-
-fn source(upstreams: &Upstreams, address: &str, key: &str) -> Source {
-    Source {
-        connector: Connector::LiveChat,
-        fields: BTreeMap::from([("username".to_owned(), "agent@sandbox.test".to_owned())]),
-        secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
-        upstream: upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap(),
-    }
-}
-
-fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
-    PullRequest {
-        reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
-        menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
-        zone: TimeZone::get(ZONE).unwrap(),
-        windows: windows.to_vec(),
-        cancel: CancellationToken::new(),
-    }
-}
-
-const WEEK: Window = Window { from: date(2026, 11, 8), to: date(2026, 11, 14) };
-const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 20) };
-
-/// What a pull gave.
-#[derive(Debug, Default)]
-struct Got {
-    batches: Vec<Vec<RecordBatch>>,
-    tallies: Vec<Tally>,
-    sunset: Option<String>,
-    progress: usize,
-}
-
-impl Got {
-    fn rows(&self, report: usize) -> usize {
-        self.batches[report].iter().map(RecordBatch::num_rows).sum()
-    }
-
-    fn column(&self, report: usize, name: &str) -> Vec<Option<String>> {
-        let cells = self.batches[report].iter().flat_map(|batch| match batch.column_by_name(name) {
-            None => vec![None; batch.num_rows()],
-            Some(array) => (0..array.len()).map(|row| (!array.is_null(row)).then(|| shown(array, row))).collect(),
-        });
-        cells.collect()
-    }
-
-    fn set(&self, report: usize, name: &str) -> HashSet<String> {
-        self.column(report, name).into_iter().flatten().collect()
-    }
-}
-
-fn shown(array: &dyn Array, row: usize) -> String {
-    match array.as_any().downcast_ref::<TimestampMillisecondArray>() {
-        Some(moments) => clock::iso(moments.value(row)),
-        None => array_value_to_string(array, row).unwrap(),
-    }
-}
-
-async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), PullError>) {
-    let (out, mut pulled) = mpsc::channel(4);
-    let mut got = Got { batches: vec![Vec::new(); request.reports.len()], ..Got::default() };
-    let reading = async {
-        let done = connectors::pull(source, request, &out).await;
-        drop(out);
-        done
-    };
-    let keeping = async {
-        while let Some(pulled) = pulled.recv().await {
-            match pulled {
-                Pulled::Rows { report, batch } => got.batches[report].push(batch),
-                Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
-                Pulled::Sunset { day } => got.sunset = Some(day),
-                Pulled::Progress { .. } => got.progress += 1,
-            }
-        }
-    };
-    let (done, ()) = tokio::join!(reading, keeping);
-    (got, done)
-}
-
-fn ids(truth: &Value) -> HashSet<String> {
-    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
-}
 
 #[tokio::test]
 async fn every_report_is_what_the_vendor_holds() {
@@ -441,72 +282,6 @@ async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Ok(()));
     assert_eq!((got.rows(0), got.column(0, "id").iter().flatten().count()), (total, total - 1));
-}
-
-/// Chats of the hand-made vendor below: id, day of November 2026, group, agent.
-fn held_back() -> Vec<(String, i8, &'static str, &'static str)> {
-    let quiet = (1..=4).flat_map(|day| (0..3).map(move |n| (format!("Q{day}{n}"), day, "1", "ann@chat.test")));
-    // Too many for one day and for one group; agents are few enough. Group 0 alone holds some.
-    let busy = (0..36).map(|n| match n {
-        0..6 => (format!("Z{n}"), 5, "0", "ann@chat.test"),
-        _ => (format!("B{n}"), 5, "2", ["ann@chat.test", "bob@chat.test", "cyd@chat.test"][n % 3]),
-    });
-    quiet.chain(busy).collect()
-}
-
-/// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the newest ten alone.
-async fn reticent() -> String {
-    let chats = |Query(asked): Query<BTreeMap<String, String>>| {
-        let day = |name: &str| asked[name][8..].parse::<i8>().unwrap();
-        let (from, to) = (day("date_from"), day("date_to"));
-        let is = |name: &str, value: &str| asked.get(name).is_none_or(|wanted| wanted == value);
-        let found: Vec<Value> = held_back()
-            .into_iter()
-            .filter(|(_, day, group, agent)| (from..=to).contains(day) && is("group", group) && is("agent", agent))
-            .map(|(id, ..)| serde_json::json!({"id": id, "started_timestamp": 1_793_500_000, "messages": []}))
-            .collect();
-        let (total, pages) = (found.len(), if found.len() > 10 { 1_000 } else { 1 });
-        let page: Vec<Value> = if asked["page"] == "1" { found.into_iter().take(10).collect() } else { Vec::new() };
-        async move { axum::Json(serde_json::json!({"chats": page, "total": total, "pages": pages})) }
-    };
-    let router = axum::Router::new()
-        .route("/chats", axum::routing::get(chats))
-        .route("/groups", axum::routing::get(async || axum::Json(serde_json::json!([{"id": 1, "name": "Sales"}, {"id": 2, "name": "Help"}]))))
-        .route(
-            "/agents",
-            axum::routing::get(async || axum::Json(serde_json::json!([{"login": "ann@chat.test"}, {"login": "bob@chat.test"}, {"login": "cyd@chat.test"}]))),
-        );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}
-
-fn november(from: i8, to: i8) -> Window {
-    Window { from: date(2026, 11, from), to: date(2026, 11, to) }
-}
-
-#[tokio::test]
-async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_groups_and_agents() {
-    let address = reticent().await;
-    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
-    let source = source(&upstreams, &address, "k");
-    let (got, done) = pull(&source, &request(&["chat"], &[november(1, 4)])).await;
-    assert_eq!(done, Ok(()));
-    assert_eq!((got.rows(0), got.set(0, "id").len(), got.tallies[0].total), (12, 12, Some(12)));
-    // Group 2 of the 5th has 30 chats: ten an agent.
-    let (got, done) = pull(&source, &request(&["chat"], &[november(1, 5)])).await;
-    assert_eq!(done, Ok(()));
-    assert_eq!(got.set(0, "id"), held_back().into_iter().map(|(id, ..)| id).collect());
-    let tally = got.tallies[0];
-    assert_eq!((got.rows(0), tally.verified(), tally.read), (48, Some(true), 48));
-    // With the agent given and still too many there is nothing left to divide by.
-    let mut asked = request(&["chat"], &[november(5, 5)]);
-    asked.menus.login = Some("ann@chat.test".to_owned());
-    let (got, done) = pull(&source, &asked).await;
-    assert_eq!((done, got.rows(0)), (Ok(()), 16), "ann has ten of group 2 and six of group 0");
-    asked.menus = Menus { group: Some("2".to_owned()), ..Menus::default() };
-    assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
 }
 
 #[tokio::test]

@@ -293,7 +293,7 @@ async fn an_editor_may_not_send_a_secret_to_an_address_of_their_own() {
     let typed = [("credentials.username", "agent@sandbox.test"), ("credentials.api_key", KEY), ("api_url", house.vendor.as_str())];
     let page = elif.press(&page, "connect", &typed).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(page.wrong("api_url").contains("Only an admin"), "{}", page.body);
+    assert!(page.text(".band.is-bad").contains("Only an admin"), "{}", page.body);
     assert_eq!(house.sandbox.calls_total(), 0);
 }
 

@@ -171,16 +171,13 @@ fn digits(text: &str) -> Option<(bool, String, i64)> {
 
 /// When a period begins: `2013-01-29`, `14:00` (of the window's one day), `2013-01` or `2013-01-29 14:00`, in the DataSet's zone.
 pub(super) fn period_start(period: &str, window: Window, zone: &TimeZone) -> Option<Millis> {
-    let at: DateTime = if let Ok(day) = period.parse::<Date>() {
-        day.to_datetime(Time::midnight())
-    } else if period.len() == 7 {
-        format!("{period}-01").parse::<Date>().ok()?.to_datetime(Time::midnight())
-    } else if period.len() == 5 {
-        window.from.to_datetime(format!("{period}:00").parse().ok()?)
-    } else if period.len() == 16 {
-        period.replacen(' ', "T", 1).parse().ok()?
-    } else {
-        return None;
+    let midnight = |day: Date| day.to_datetime(Time::midnight());
+    let at: DateTime = match period.len() {
+        10 => midnight(period.parse().ok()?),
+        7 => midnight(format!("{period}-01").parse().ok()?),
+        5 => window.from.to_datetime(format!("{period}:00").parse().ok()?),
+        16 => period.replacen(' ', "T", 1).parse().ok()?,
+        _ => return None,
     };
     Some(at.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
 }

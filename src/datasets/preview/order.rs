@@ -10,7 +10,7 @@ use arrow::datatypes::UInt64Type;
 use arrow::row::{RowConverter, SortField};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
-use super::super::columns::{ColumnInfo, data_type};
+use super::super::columns::ColumnInfo;
 use super::super::segments::OpenSegment;
 use super::Place;
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ impl Order {
                 return Err(Error::field("sort", format!("The column {name:?} is named twice.")));
             }
             columns.push(column.clone());
-            fields.push(SortField::new_with_options(data_type(column.kind), SortOptions { descending: *descends, nulls_first: false }));
+            fields.push(SortField::new_with_options(column.kind.arrow(), SortOptions { descending: *descends, nulls_first: false }));
         }
         let Some((_, descends)) = sort.first() else { return Ok(None) };
         let converter = RowConverter::new(fields).map_err(Error::internal)?;
@@ -67,7 +67,7 @@ impl Order {
         let groups = [footer.row_group(group)];
         let edge = if self.descends { statistics.row_group_maxes(groups) } else { statistics.row_group_mins(groups) };
         let edge = edge.map_err(Error::internal)?;
-        if edge.data_type() != &data_type(column.kind) || edge.is_null(0) {
+        if edge.data_type() != &column.kind.arrow() || edge.is_null(0) {
             return Ok(true);
         }
         Ok(self.beats(&edge, worst)?.value(0))

@@ -119,7 +119,8 @@ pub async fn step(
         Done::Preview(preview) => preview_alone(*preview),
         Done::NextRuns(next) => next_runs_alone(next),
         Done::Connected(account, report) => {
-            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account.id.as_str()).append_pair("report", &report).finish();
+            let query =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account.id.as_str()).append_pair("report", &report).finish();
             go(&format!("/connect/{}?{query}", connector.id()))
         }
         Done::Saved { id, name, and_new, not_started } => {

@@ -202,8 +202,7 @@ fn options(all: &str, known: Vec<connectors::Choice>, chosen: &str) -> Vec<Choic
 
 fn choices_words(f: &For<'_>, groups: Option<&(i64, Vec<connectors::Choice>)>, logins: Option<&(i64, Vec<connectors::Choice>)>) -> String {
     let count = |read: &(i64, Vec<connectors::Choice>), one: &str, many: &str| words::counted(i64::try_from(read.1.len()).unwrap_or(i64::MAX), one, many);
-    let said: Vec<String> =
-        groups.map(|read| count(read, "group", "groups")).into_iter().chain(logins.map(|read| count(read, "login", "logins"))).collect();
+    let said: Vec<String> = groups.map(|read| count(read, "group", "groups")).into_iter().chain(logins.map(|read| count(read, "login", "logins"))).collect();
     let Some(oldest) = groups.into_iter().chain(logins).map(|read| read.0).min() else { return "Not read from the account yet.".to_owned() };
     format!("{}, read from the account {}.", said.join(" and "), words::relative(oldest, f.web.clock.now()))
 }

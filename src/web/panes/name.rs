@@ -1,9 +1,9 @@
 //! The last pane: Name & Describe Your DataSet, and what saving starts.
 
+use super::For;
 use super::details::{self, Details};
 use super::typed::Typed;
 use super::view::Wizard;
-use super::For;
 use crate::accounts::Account;
 use crate::datasets::{Description, Name};
 use crate::error::{Error, Result};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use askama::Template;
 use jiff::tz::TimeZone;
 
+use super::For;
 use super::details::{self, Details};
 use super::view::{Cell, Column, Preview};
-use super::For;
 use crate::accounts::{Account, vendor_error};
 use crate::clock::Millis;
 use crate::connectors::report::ColumnKind;
@@ -83,12 +83,10 @@ async fn read(f: &For<'_>, account: &Account, details: &Details, zone: &TimeZone
             }
             Err(vendor_error(f.connector, &why))
         }
-        Err(_) => Err(Error::new(
-            Kind::Unavailable,
-            "vendor_unavailable",
-            format!("{} did not answer within {} seconds.", f.connector.title(), PATIENCE.as_secs()),
-        )
-        .action("Try again in a moment.")),
+        Err(_) => {
+            Err(Error::new(Kind::Unavailable, "vendor_unavailable", format!("{} did not answer within {} seconds.", f.connector.title(), PATIENCE.as_secs()))
+                .action("Try again in a moment."))
+        }
     }
 }
 

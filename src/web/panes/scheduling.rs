@@ -210,10 +210,8 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     w.hours = HOUR_STEPS.iter().map(|n| Choice { value: n.to_string(), label: n.to_string(), selected: typed.hours == n.to_string() }).collect();
     w.minute.clone_from(&typed.minute);
     w.at.clone_from(&typed.at);
-    w.weekdays = WEEKDAYS
-        .iter()
-        .map(|day| Choice { value: day.to_lowercase(), label: (*day).to_owned(), selected: typed.weekday == day.to_lowercase() })
-        .collect();
+    w.weekdays =
+        WEEKDAYS.iter().map(|day| Choice { value: day.to_lowercase(), label: (*day).to_owned(), selected: typed.weekday == day.to_lowercase() }).collect();
 }
 
 fn in_words(f: &For<'_>, cron: &str) -> String {

@@ -1,0 +1,161 @@
+//! Archives that hold back, and archives that change while they are read, by vendors made for it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use axum::extract::Query;
+use chatlake::clock::Clock;
+use chatlake::connectors::upstream::{SystemNames, Upstreams};
+use chatlake::connectors::{Menus, PullError, Window};
+use jiff::civil::date;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::vendor::*;
+
+/// Chats of the hand-made vendor below: id, day of November 2026, group, agent.
+fn held_back() -> Vec<(String, i8, &'static str, &'static str)> {
+    let quiet = (1..=4).flat_map(|day| (0..3).map(move |n| (format!("Q{day}{n}"), day, "1", "ann@chat.test")));
+    // Too many for one day and for one group; agents are few enough. Group 0 alone holds some.
+    let busy = (0..36).map(|n| match n {
+        0..6 => (format!("Z{n}"), 5, "0", "ann@chat.test"),
+        _ => (format!("B{n}"), 5, "2", ["ann@chat.test", "bob@chat.test", "cyd@chat.test"][n % 3]),
+    });
+    quiet.chain(busy).collect()
+}
+
+/// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the newest ten alone.
+async fn reticent() -> String {
+    let chats = |Query(asked): Query<BTreeMap<String, String>>| {
+        let day = |name: &str| asked[name][8..].parse::<i8>().unwrap();
+        let (from, to) = (day("date_from"), day("date_to"));
+        let is = |name: &str, value: &str| asked.get(name).is_none_or(|wanted| wanted == value);
+        let found: Vec<Value> = held_back()
+            .into_iter()
+            .filter(|(_, day, group, agent)| (from..=to).contains(day) && is("group", group) && is("agent", agent))
+            .map(|(id, ..)| serde_json::json!({"id": id, "started_timestamp": 1_793_500_000, "messages": []}))
+            .collect();
+        let (total, pages) = (found.len(), if found.len() > 10 { 1_000 } else { 1 });
+        let page: Vec<Value> = if asked["page"] == "1" { found.into_iter().take(10).collect() } else { Vec::new() };
+        async move { axum::Json(serde_json::json!({"chats": page, "total": total, "pages": pages})) }
+    };
+    let router = axum::Router::new()
+        .route("/chats", axum::routing::get(chats))
+        .route("/groups", axum::routing::get(async || axum::Json(serde_json::json!([{"id": 1, "name": "Sales"}, {"id": 2, "name": "Help"}]))))
+        .route(
+            "/agents",
+            axum::routing::get(async || axum::Json(serde_json::json!([{"login": "ann@chat.test"}, {"login": "bob@chat.test"}, {"login": "cyd@chat.test"}]))),
+        );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+fn november(from: i8, to: i8) -> Window {
+    Window { from: date(2026, 11, from), to: date(2026, 11, to) }
+}
+
+#[tokio::test]
+async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_groups_and_agents() {
+    let address = reticent().await;
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let source = source(&upstreams, &address, "k");
+    let (got, done) = pull(&source, &request(&["chat"], &[november(1, 4)])).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!((got.rows(0), got.set(0, "id").len(), got.tallies[0].total), (12, 12, Some(12)));
+    // Group 2 of the 5th has 30 chats: ten an agent.
+    let (got, done) = pull(&source, &request(&["chat"], &[november(1, 5)])).await;
+    assert_eq!(done, Ok(()));
+    assert_eq!(got.set(0, "id"), held_back().into_iter().map(|(id, ..)| id).collect());
+    let tally = got.tallies[0];
+    assert_eq!((got.rows(0), tally.verified(), tally.read), (48, Some(true), 48));
+    // With the agent given and still too many there is nothing left to divide by.
+    let mut asked = request(&["chat"], &[november(5, 5)]);
+    asked.menus.login = Some("ann@chat.test".to_owned());
+    let (got, done) = pull(&source, &asked).await;
+    assert_eq!((done, got.rows(0)), (Ok(()), 16), "ann has ten of group 2 and six of group 0");
+    asked.menus = Menus { group: Some("2".to_owned()), ..Menus::default() };
+    assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
+}
+
+/// A vendor whose chats come and go while they are read, newest first, five a page. Same seed, same fate.
+struct Restless {
+    chats: Vec<u64>,
+    /// Never gone since the start.
+    steady: HashSet<u64>,
+    next: u64,
+    state: u64,
+    /// Requests after which nothing changes any more.
+    until: u64,
+    leaving: bool,
+}
+
+impl Restless {
+    fn random(&mut self, below: u64) -> u64 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33) % below
+    }
+
+    fn page(&mut self, page: usize) -> Value {
+        let found: Vec<Value> = self.chats.iter().skip((page - 1) * 5).take(5).map(|id| serde_json::json!({"id": id.to_string()})).collect();
+        let told = serde_json::json!({"chats": found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(5)});
+        if self.until > 0 {
+            self.until -= 1;
+            for _ in 0..self.random(3) {
+                self.chats.insert(0, self.next);
+                self.next += 1;
+            }
+            if self.leaving && self.random(3) == 0 && !self.chats.is_empty() {
+                let at = self.random(self.chats.len() as u64) as usize;
+                let gone = self.chats.remove(at);
+                self.steady.remove(&gone);
+            }
+        }
+        told
+    }
+}
+
+#[tokio::test]
+async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
+    let world = Arc::new(std::sync::Mutex::new(Restless { chats: Vec::new(), steady: HashSet::new(), next: 0, state: 0, until: 0, leaving: false }));
+    let served = world.clone();
+    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
+        let told = served.lock().unwrap().page(asked["page"].parse().unwrap());
+        async move { axum::Json(told) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/chats", axum::routing::get(chats))).await });
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let source = source(&upstreams, &address, "k");
+    let mut whole = 0;
+    for seed in 0..300 {
+        {
+            let mut world = world.lock().unwrap();
+            let count = seed % 60;
+            *world = Restless {
+                chats: (0..count).rev().collect(),
+                steady: (0..count).collect(),
+                next: count,
+                state: seed,
+                until: seed % 19,
+                leaving: seed % 2 == 1,
+            };
+        }
+        let (got, done) = pull(&source, &request(&["chat"], &[TODAY])).await;
+        let pulled = got.column(0, "id");
+        let pulled: Vec<u64> = pulled.into_iter().flatten().map(|id| id.parse().unwrap()).collect();
+        let distinct: HashSet<u64> = pulled.iter().copied().collect();
+        assert_eq!(pulled.len(), distinct.len(), "seed {seed}: a chat came twice");
+        match done {
+            Ok(()) => {
+                whole += 1;
+                assert!(world.lock().unwrap().steady.is_subset(&distinct), "seed {seed}: a chat is missing");
+            }
+            Err(PullError::Incomplete { .. }) => {}
+            Err(other) => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!(whole > 270, "only {whole} of 300 came whole");
+}
