@@ -59,9 +59,9 @@ fn people() -> Router<Web> {
 /// Connect data: the gallery and the four panes, to make a DataSet and to change one.
 fn panes() -> Router<Web> {
     Router::new()
-        .route("/connect", get(pages::connect::gallery))
-        .route("/connect/{connector}", get(pages::connect::wizard).post(pages::connect::step))
-        .route("/datasets/{id}/settings", get(pages::dataset_settings::get).post(pages::dataset_settings::step))
+        .route("/connect", get(connect::gallery))
+        .route("/connect/{connector}", get(connect::wizard).post(connect::step))
+        .route("/datasets/{id}/settings", get(dataset_settings::get).post(dataset_settings::step))
         .layer(Extension(Turns::default()))
 }
 

@@ -9,5 +9,6 @@ mod crash;
 mod datasets;
 mod docs;
 mod process;
+mod panes;
 mod upstream;
 mod vendor;

@@ -2,15 +2,15 @@
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 
 use super::connect::{FRAGMENT, next_runs_alone, preview_alone};
 use crate::datasets::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::DatasetId;
 use crate::puller::schedules;
-use crate::web::forms::Form;
+use crate::web::forms::{Form, Id};
 use crate::web::page::{Answer, go, show_with};
 use crate::web::panes::preview::Turns;
 use crate::web::panes::typed::Typed;
@@ -51,8 +51,8 @@ struct DatasetHead {
 }
 
 /// `GET /datasets/{id}/settings`
-pub async fn get(State(web): State<Web>, person: Person, Path(id): Path<String>) -> Answer {
-    let dataset = find(&web, &person, &id).await?;
+pub async fn get(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let f = For { web: &web, actor: &person.actor, connector: dataset.connector, dataset: Some(&dataset) };
     let w = panes::settings(&f, &dataset).await?;
     page(&web, &person, &dataset, w, StatusCode::OK).await
@@ -62,12 +62,12 @@ pub async fn get(State(web): State<Web>, person: Person, Path(id): Path<String>)
 pub async fn step(
     State(web): State<Web>,
     person: Person,
-    Path(id): Path<String>,
+    Id(id): Id<DatasetId>,
     Extension(turns): Extension<Turns>,
     headers: HeaderMap,
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Answer {
-    let dataset = find(&web, &person, &id).await?;
+    let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let f = For { web: &web, actor: &person.actor, connector: dataset.connector, dataset: Some(&dataset) };
     match panes::take(&f, &turns, Typed::read(dataset.connector, fields), headers.contains_key(FRAGMENT)).await? {
         Done::Show(w, status) => page(&web, &person, &dataset, *w, status).await,
@@ -79,11 +79,6 @@ pub async fn step(
             go(&format!("/datasets/{}/settings", dataset.id))
         }
     }
-}
-
-async fn find(web: &Web, person: &Person, id: &str) -> Result<Dataset> {
-    let id = DatasetId::parse(id).ok_or_else(|| Error::not_found("DataSet"))?;
-    web.datasets.get_to_change(&person.actor, &id).await
 }
 
 async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, status: StatusCode) -> Answer {

@@ -52,8 +52,7 @@ pub async fn add(f: &For<'_>, typed: &mut Typed) -> Result<Account> {
         name: typed.account_name.clone(),
         credentials,
         api_url: Some(typed.api_url.trim().to_owned()).filter(|url| !url.is_empty()),
-        // Zero is out of range, so that text that is no number is refused with the same sentence.
-        requests_per_minute: Some(typed.requests_per_minute.trim().parse().unwrap_or(0)),
+        requests_per_minute: per_minute(&typed.requests_per_minute),
         time_zone: Some(typed.account_zone.trim().to_owned()).filter(|zone| !zone.is_empty()),
     };
     let seen = f.web.accounts.try_credentials(f.actor, &new).await.map_err(in_this_form)?;
@@ -64,10 +63,16 @@ pub async fn add(f: &For<'_>, typed: &mut Typed) -> Result<Account> {
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
-/// The names that the fields have here.
+/// None is the usual number. What is no number becomes one that is out of range, and is refused with the same sentence.
+fn per_minute(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if text.is_empty() { None } else { Some(text.parse().unwrap_or(0)) }
+}
+
+/// The names that the fields have here. The address is a field that only admins see, so others read of it above the panes.
 fn in_this_form(error: Error) -> Error {
     if error.kind() == Kind::Forbidden {
-        return Error::field("api_url", error.message());
+        return Error::conflict("api_url", error.message()).action(error.next_step().unwrap_or("Nothing was saved."));
     }
     if error.field_errors().is_empty() {
         return error;

@@ -8,7 +8,7 @@ use super::typed::Typed;
 use super::view::{Day, ReportChoice, Wizard};
 use crate::accounts::Account;
 use crate::connectors::report::{Menu, Report};
-use crate::connectors::{self, Connector, Menus, Window};
+use crate::connectors::{self, Connector, MOST_DAYS, Menus, Window};
 use crate::error::{Error, Kind, Result};
 use crate::puller::schedules;
 use crate::web::parts::{Choice, Errors};
@@ -153,7 +153,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     let (name, zone) = zone(typed);
     let today = today(f, &zone);
     w.today = today.to_string();
-    if let Some(range) = read(f.connector, typed).ok().and_then(|details| details.menus.range(today)) {
+    if let Some(range) = typed_range(typed, today) {
         w.days_range = words::days(range.from, range.to);
         w.days_rest = format!(", {} in {name}.", words::counted(length(range), "whole day", "whole days"));
         w.days = picture(days_back(today, range.from), days_back(today, range.to));
@@ -166,6 +166,16 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     let list = |known: Option<(i64, Vec<connectors::Choice>)>| known.unwrap_or_default().1;
     w.groups = options("All groups", list(groups), &typed.group);
     w.logins = options("All logins", list(logins), &typed.login);
+}
+
+/// The days that the numbers stand for, whatever the report: a script may show them for another one.
+fn typed_range(typed: &Typed, today: Date) -> Option<Window> {
+    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|days| *days <= MOST_DAYS);
+    let (start_days, end_days) = (number(&typed.start_days), number(&typed.end_days));
+    if end_days > start_days {
+        return None;
+    }
+    Menus { start_days, end_days, ..Menus::default() }.range(today)
 }
 
 fn report_choice(report: &Report, chosen: Option<&Report>) -> ReportChoice {
