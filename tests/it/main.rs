@@ -1,7 +1,8 @@
-//! The one integration binary: stories over real sockets on the loopback address, never further.
+//! The one integration binary: stories through the router (`house`) and over sockets on the loopback address, never further.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accounts;
 mod archive;
 mod binary;
 mod connectors;
@@ -10,5 +11,7 @@ mod datasets;
 mod docs;
 mod process;
 mod panes;
+mod house;
+mod people;
 mod upstream;
 mod vendor;
