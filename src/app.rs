@@ -128,11 +128,13 @@ impl App {
         Ok(code.map(|code| format!("{}set-up/{}", self.config.public_url, code.reveal())))
     }
 
-    pub async fn listen(&self) -> Result<std::net::TcpListener> {
+    /// Listens. With port 0 the system chooses one, and the public address then names that one.
+    pub async fn listen(&mut self) -> Result<std::net::TcpListener> {
         let listener = tokio::net::TcpListener::bind(self.config.listen).await.map_err(|why| {
             Error::conflict("listen", format!("Cannot listen on {}: {why}.", self.config.listen))
                 .action("Is another server there? Name another address with --listen.")
         })?;
+        Arc::make_mut(&mut self.config).listens_at(listener.local_addr()?);
         Ok(listener.into_std()?)
     }
 

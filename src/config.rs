@@ -123,6 +123,15 @@ impl FromStr for AllowUpstream {
     }
 }
 
+impl std::fmt::Display for AllowUpstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Net(net) => write!(f, "{net}"),
+            Self::Host(host) => f.write_str(host),
+        }
+    }
+}
+
 impl Config {
     /// The data directory that the flag or the environment names, or the default.
     pub fn data_dir(given: &Given) -> PathBuf {
@@ -178,6 +187,15 @@ impl Config {
             log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         })
+    }
+
+    /// The system has chosen the port.
+    pub fn listens_at(&mut self, address: SocketAddr) {
+        if self.listen.port() == 0 && self.public_url.port() == Some(0) {
+            // A url with a host takes a port.
+            let _ = self.public_url.set_port(Some(address.port()));
+        }
+        self.listen = address;
     }
 
     /// Whether people reach the product over https, so that cookies can be Secure.

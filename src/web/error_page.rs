@@ -54,6 +54,11 @@ impl IntoResponse for Trouble {
 
 /// A page that is not there.
 pub async fn not_found() -> Trouble {
+    nothing_here()
+}
+
+/// Why there is no page for an address.
+pub fn nothing_here() -> Trouble {
     Trouble(Error::new(Kind::NotFound, "not_found", "There is no such page, or it is not shared with you."))
 }
 

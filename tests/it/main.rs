@@ -5,5 +5,6 @@
 mod archive;
 mod connectors;
 mod docs;
+mod datasets;
 mod upstream;
 mod vendor;
