@@ -4,7 +4,7 @@
 
 mod archive;
 mod connectors;
-mod docs;
 mod datasets;
+mod docs;
 mod upstream;
 mod vendor;
