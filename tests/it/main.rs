@@ -13,5 +13,7 @@ mod process;
 mod panes;
 mod house;
 mod people;
+mod datasets;
+mod docs;
 mod upstream;
 mod vendor;
