@@ -1,3 +1,5 @@
+//! Pages, sorts, filters and searches against rows that were counted by hand.
+
 use futures_util::StreamExt;
 use proptest::prelude::*;
 
