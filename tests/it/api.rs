@@ -347,6 +347,9 @@ async fn a_token_is_read_from_its_header_alone() {
 
 // ---- errors ----
 
+/// Method, path, headers, body; status and code of the answer.
+type Bad<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_has_the_one_shape() {
     let site = Site::new(20).await;
@@ -355,7 +358,7 @@ async fn every_error_has_the_one_shape() {
     let (json_type, large) = (("content-type", "application/json"), format!("{{\"name\": \"{}\"}}", "x".repeat(70_000)));
     let unknown_field = r#"{"connector": "livechat", "name": "n", "credentials": {}, "colour": "red"}"#;
     let own = format!("/datasets/{dataset}");
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 21] = [
+    let cases: [Bad<'_>; 21] = [
         ("GET", "/nowhere", &[], "", 404, "not_found"),
         ("GET", "/", &[], "", 404, "not_found"),
         ("GET", "", &[], "", 404, "not_found"),

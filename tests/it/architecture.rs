@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     // `auth` for the record of who did what.
     ("accounts", &["db", "vault", "connectors", "auth"]),
     ("puller", &["db", "accounts", "connectors", "datasets"]),
+    // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.
     ("web", &["db", "auth", "accounts", "connectors", "datasets", "puller"]),
     ("api", &["db", "auth", "accounts", "connectors", "datasets", "puller"]),
     // One of the base may use the others of the base.

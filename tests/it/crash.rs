@@ -98,17 +98,19 @@ enum Moment {
     Windows(u64),
     /// So long after the last page.
     AfterLastPage(u64),
+    /// As soon as anyone was told that it succeeded.
+    Told,
 }
 
-const MOMENTS: [Moment; 22] = [
+const MOMENTS: [Moment; 24] = [
     Moment::Queued,
     Moment::AfterLastPage(0),
     Moment::Calls(1),
-    Moment::AfterLastPage(3),
+    Moment::AfterLastPage(34),
     Moment::Calls(10),
     Moment::AfterLastPage(6),
     Moment::Calls(25),
-    Moment::AfterLastPage(10),
+    Moment::AfterLastPage(39),
     Moment::Calls(40),
     Moment::AfterLastPage(14),
     Moment::Calls(55),
@@ -123,6 +125,8 @@ const MOMENTS: [Moment; 22] = [
     Moment::AfterLastPage(70),
     Moment::Windows(14),
     Moment::AfterLastPage(110),
+    Moment::Calls(100),
+    Moment::Told,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +151,9 @@ async fn a_server_killed_at_any_moment_of_a_pull_comes_back_with_the_old_rows_or
         seen
     });
     assert_eq!(ends.len(), MOMENTS.len());
-    assert!(seen.get("old").is_some_and(|n| *n >= 10), "too few died before the commit: {ends:?}");
+    let before = seen.get("old").copied().unwrap_or(0);
+    assert!(before >= 10 && before < MOMENTS.len(), "they died on one side of the commit only: {ends:?}");
+    assert!(ends.iter().all(|(moment, end)| !matches!(moment, Moment::Told) || *end == "new"), "what was told is kept: {ends:?}");
 }
 
 /// Kills the server at this moment of a pull and starts it again. Which rows there were then, and the new server.
@@ -166,6 +172,9 @@ async fn die_and_return(stage: &Stage, server: Server, moment: Moment) -> (&'sta
         }
         Moment::Windows(wanted) => {
             until("so many windows", async || (server.get(&format!("/runs/{run}"), token).await.1["windows_done"].as_u64()? >= wanted).then_some(())).await;
+        }
+        Moment::Told => {
+            server.over(&run, token).await;
         }
         Moment::AfterLastPage(ms) => {
             until("the last page", async || (vendor.sandbox.calls_total() >= *calls).then_some(())).await;
