@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::IntoResponse;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(20);
 const LAST_GRACE: Duration = Duration::from_secs(5);
 /// A request's head is at most this long.
 const MOST_HEAD: usize = 32 * 1024;
+
+/// How often ended sessions are put away.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// Why the start is refused.
 #[derive(Debug)]
@@ -144,12 +146,14 @@ impl App {
 
     /// Everything under `/`, as a service.
     pub fn router(&self) -> Result<axum::Router> {
+        let throttle = Throttle::new(self.clock.clone());
         let api = Api {
             db: self.db.clone(),
             clock: self.clock.clone(),
             accounts: self.accounts.clone(),
             datasets: self.datasets.clone(),
             puller: self.puller.clone(),
+            throttle: throttle.clone(),
         };
         let web = Web::new(web::Parts {
             config: self.config.clone(),
@@ -160,7 +164,7 @@ impl App {
             puller: self.puller.clone(),
             metrics: self.metrics.clone(),
             hasher: Hasher::new(std::thread::available_parallelism().map_or(2, usize::from)),
-            throttle: Throttle::new(self.clock.clone()),
+            throttle,
             sessions: Sessions::new(self.db.clone(), self.clock.clone()),
             stop: self.stop.clone(),
         });
@@ -168,7 +172,7 @@ impl App {
             if uri.path().starts_with("/api/") {
                 crate::api::refuse(refusal.status, refusal.code, refusal.message, id)
             } else {
-                (refusal.status, refusal.message).into_response()
+                web::error_page::at_the_door(id, refusal)
             }
         });
         web::routes::router(web, crate::api::router(api), refuse)
@@ -187,6 +191,7 @@ impl App {
     /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while.
     pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
+        self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), self.stop.clone()));
         let address = listener.local_addr()?;
         let handle = axum_server::Handle::new();
         let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();
@@ -215,6 +220,19 @@ impl App {
         self.tasks.close();
         self.tasks.wait().await;
         self.db.close().await;
+    }
+}
+
+/// Now and then, what has ended and nobody reads any more goes: sessions, links, browsers that stayed away.
+async fn tidy_until_stopped(db: Db, clock: Clock, stop: CancellationToken) {
+    loop {
+        if let Err(error) = crate::auth::sweep(&db, &clock).await {
+            tracing::error!(cause = ?error.inside(), "ended sessions could not be put away: {error}");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.wait(TIDY_EVERY) => {}
+        }
     }
 }
 

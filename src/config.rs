@@ -123,6 +123,15 @@ impl FromStr for AllowUpstream {
     }
 }
 
+impl std::fmt::Display for AllowUpstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Net(net) => write!(f, "{net}"),
+            Self::Host(host) => f.write_str(host),
+        }
+    }
+}
+
 impl Config {
     /// The data directory that the flag or the environment names, or the default.
     pub fn data_dir(given: &Given) -> PathBuf {

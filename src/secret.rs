@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 /// A plaintext credential. `Debug` and `Display` never show it; `reveal` is called where it is sealed, hashed or sent.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{Account, Accounts, NewAccount, account, credentials, is_visible};
+use super::{Account, Accounts, ChangeAccount, NewAccount, account, credentials, is_visible};
 use crate::auth::Actor;
 use crate::clock::Millis;
 use crate::connectors::report::Menu;
@@ -127,20 +127,28 @@ impl Accounts {
     /// Asks the vendor about credentials that are not saved yet, and says what it saw. All fields are checked first.
     pub async fn try_credentials(&self, actor: &Actor, new: &NewAccount) -> Result<String> {
         let checked = self.checked(actor, new)?;
-        let refused = |why: PullError| match why {
-            PullError::Unauthorized => {
-                let secret = new.connector.fields().iter().rev().find(|field| field.secret);
-                let said = format!("{} did not accept these credentials.", new.connector.title());
-                Error::field(secret.map_or("credentials", |field| field.id), said)
-            }
-            why => vendor_error(new.connector, &why),
-        };
-        let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute).map_err(refused)?;
-        let source = Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, upstream };
-        match within(connectors::check(&source)).await {
-            Ok(asked) => asked.map_err(refused),
-            Err(Slow) => Err(slow(new.connector)),
+        let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute);
+        let upstream = upstream.map_err(|why| refused(new.connector, why))?;
+        try_source(&Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, upstream }).await
+    }
+
+    /// Asks the vendor about the credentials as they would be after this change, and says what it saw; none when the change leaves
+    /// them alone. A stored secret goes only where it was entered for: another address needs every secret again.
+    pub async fn try_change(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Option<String>> {
+        self.get_to_change(actor, id).await?;
+        let row = sqlx::query(super::SELECT).bind(id).fetch_optional(self.db.read()).await?.ok_or_else(|| Error::not_found("account"))?;
+        let (before, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
+        let mut after = before.clone();
+        let given = self.applied(actor, &mut after, change)?;
+        let new_fields = given.fields.iter().any(|(field, value)| before.fields.get(field) != Some(value));
+        if given.secrets.is_empty() && !new_fields {
+            return Ok(None);
         }
+        let secrets = credentials::merge(&self.vault, &before, &sealed, given.secrets)?;
+        after.fields.extend(given.fields);
+        let upstream = self.upstreams.for_account("", after.connector, after.api_url.as_deref(), after.requests_per_minute);
+        let upstream = upstream.map_err(|why| refused(after.connector, why))?;
+        try_source(&Source { connector: after.connector, fields: after.fields, secrets, upstream }).await.map(Some)
     }
 
     /// Keeps what a use of the account told about its credentials. Trouble on the vendor's side says nothing about them: it is
@@ -175,8 +183,32 @@ impl Accounts {
         Ok(tx.commit().await?)
     }
 
-    pub(super) fn forget_menus(&self, id: &AccountId) {
+    /// What `choices` read last of a menu, and when, however long ago. The caller has checked the right to the account.
+    pub fn remembered(&self, id: &AccountId, menu: Menu) -> Option<(Millis, Vec<Choice>)> {
+        self.menus.lock().unwrap_or_else(PoisonError::into_inner).get(&(id.clone(), menu)).cloned()
+    }
+
+    /// The next `choices` asks the vendor again.
+    pub fn forget_menus(&self, id: &AccountId) {
         self.menus.lock().unwrap_or_else(PoisonError::into_inner).retain(|(account, _), _| account != id);
+    }
+}
+
+/// Asks with credentials that somebody has just typed.
+async fn try_source(source: &Source) -> Result<String> {
+    match within(connectors::check(source)).await {
+        Ok(asked) => asked.map_err(|why| refused(source.connector, why)),
+        Err(Slow) => Err(slow(source.connector)),
+    }
+}
+
+fn refused(connector: Connector, why: PullError) -> Error {
+    match why {
+        PullError::Unauthorized => {
+            let secret = connector.fields().iter().rev().find(|field| field.secret);
+            Error::field(secret.map_or("credentials", |field| field.id), format!("{} did not accept these credentials.", connector.title()))
+        }
+        why => vendor_error(connector, &why),
     }
 }
 

@@ -80,6 +80,13 @@ pub struct Account {
     pub updated_at: Millis,
 }
 
+impl Account {
+    /// May change, share and delete it.
+    pub fn is_changed_by(&self, actor: &Actor) -> bool {
+        actor.may_edit() && (self.owner_id == actor.user || actor.is_admin())
+    }
+}
+
 /// An account to be made.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
@@ -182,22 +189,11 @@ impl Accounts {
     /// Changes an account of one's own, or anybody's for an admin. Another API address needs an admin and every secret again: a
     /// stored secret never goes to a host it was not entered for.
     pub async fn update(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Account> {
-        self.editable(actor, id).await?;
+        self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let row = sqlx::query(SELECT).bind(id).fetch_optional(&mut *tx).await?.ok_or_else(|| Error::not_found("account"))?;
         let (mut account, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
-        let mut wrong = Vec::new();
-        let moved = match &change.api_url {
-            Some(given) => self.moved(actor, &mut account, given.as_deref(), &mut wrong)?,
-            None => false,
-        };
-        take(&mut account.name, change.name.as_deref().map(name), "name", &mut wrong);
-        take(&mut account.time_zone, change.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
-        take(&mut account.requests_per_minute, change.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
-        let given = credentials::changed(account.connector, &change.credentials, moved, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(Error::fields(wrong));
-        }
+        let given = self.applied(actor, &mut account, change)?;
         let new_fields = given.fields.iter().any(|(field, value)| account.fields.get(field) != Some(value));
         account.fields.extend(given.fields);
         let now = self.clock.now();
@@ -235,7 +231,7 @@ impl Accounts {
 
     /// Deletes an account with its credentials and tells the names of the DataSets that stop updating; their rows stay.
     pub async fn delete(&self, actor: &Actor, id: &AccountId) -> Result<Vec<String>> {
-        self.editable(actor, id).await?;
+        self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let stopped = datasets_of(&mut tx, actor, id).await?;
         sqlx::query("UPDATE datasets SET account_id = NULL, next_run_at = NULL, updated_at = $2 WHERE account_id = $1")
@@ -262,9 +258,10 @@ impl Accounts {
         sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account).transpose()
     }
 
-    async fn editable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
+    /// One account that this person may change.
+    pub async fn get_to_change(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
         let account = self.get(actor, id).await?;
-        if actor.may_edit() && (account.owner_id == actor.user || actor.is_admin()) {
+        if account.is_changed_by(actor) {
             return Ok(account);
         }
         Err(Error::forbidden(format!("This account belongs to {}; you may use it, not change it.", account.owner_name)))
@@ -284,6 +281,20 @@ impl Accounts {
         take(&mut checked.requests_per_minute, new.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
         take(&mut checked.time_zone, new.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
         if wrong.is_empty() { Ok(checked) } else { Err(Error::fields(wrong)) }
+    }
+
+    /// Puts everything but the credentials of a change into `account`, and gives those back.
+    fn applied(&self, actor: &Actor, account: &mut Account, change: &ChangeAccount) -> Result<credentials::Given> {
+        let mut wrong = Vec::new();
+        let moved = match &change.api_url {
+            Some(given) => self.moved(actor, account, given.as_deref(), &mut wrong)?,
+            None => false,
+        };
+        take(&mut account.name, change.name.as_deref().map(name), "name", &mut wrong);
+        take(&mut account.time_zone, change.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
+        take(&mut account.requests_per_minute, change.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
+        let given = credentials::changed(account.connector, &change.credentials, moved, &mut wrong);
+        if wrong.is_empty() { Ok(given) } else { Err(Error::fields(wrong)) }
     }
 
     /// Takes the given address over; whether it is another one than before.

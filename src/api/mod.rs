@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accounts::Accounts;
+use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::datasets::Datasets;
 use crate::db::Db;
@@ -29,6 +30,7 @@ pub struct Api {
     pub accounts: Accounts,
     pub datasets: Datasets,
     pub puller: Puller,
+    pub throttle: Throttle,
 }
 
 /// Bodies are at most this long.

@@ -1,5 +1,7 @@
 //! Who asks: the person whose token the request shows in `Authorization: Bearer`, and nowhere else.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -42,9 +44,14 @@ impl FromRequestParts<Api> for Bearer {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim());
         let Some(text) = text else { return Err(refused("The Authorization header is not of the form Bearer TOKEN.")) };
+        let address = parts.extensions.get::<IpAddr>().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        api.throttle.tokens_of(address)?;
         match tokens::by_text(&api.db, &api.clock, text).await? {
             Some(actor) => Ok(Self(actor)),
-            None => Err(refused("This token is not known, has expired or was revoked.")),
+            None => {
+                api.throttle.bad_token(address);
+                Err(refused("This token is not known, has expired or was revoked."))
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Actor, Role, hash, random_text};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Kind, Result};
-use crate::ids::InviteId;
+use crate::ids::{InviteId, UserId};
 use crate::secret::Secret;
 
 /// A link is good for this long.
@@ -25,6 +25,8 @@ pub struct Invite {
     pub email: Option<String>,
     pub name: Option<String>,
     pub role: Role,
+    /// None: the set-up link.
+    pub made_by: Option<UserId>,
     pub created_at: Millis,
     pub expires_at: Millis,
 }
@@ -212,6 +214,7 @@ fn invite(row: &SqliteRow) -> Result<Invite> {
         email: row.try_get("email")?,
         name: row.try_get("name")?,
         role: Role::parse(&role).ok_or_else(|| Error::internal("a role that this program does not know"))?,
+        made_by: row.try_get("made_by")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
     })

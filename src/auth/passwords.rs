@@ -14,6 +14,8 @@ use crate::secret::Secret;
 
 pub const SHORTEST: usize = 8;
 pub const LONGEST: usize = 128;
+/// The rules in a sentence, for below the field.
+pub const HELP: &str = "At least 8 characters; 15 or more are better. A few words in a row are good.";
 
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
@@ -177,6 +179,11 @@ mod tests {
         for good in ["correct horse battery", &"ж1".repeat(64), "   spaces   too  ", "emoji🙂are🙂fine"] {
             assert!(accepted(good), "{good}");
         }
+    }
+
+    #[test]
+    fn the_help_says_the_shortest_length() {
+        assert!(HELP.contains(&format!("At least {SHORTEST} characters")));
     }
 
     #[test]

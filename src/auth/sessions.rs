@@ -2,6 +2,8 @@
 //! session ends 60 minutes after its last use, 12 hours after sign-in, at sign-out, when its person is disabled or gets another
 //! password or role, whichever is first; all of it is decided here and by our clock, never by the cookie.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{Row, Sqlite, Transaction};
@@ -70,6 +72,18 @@ impl Sessions {
         rows.iter()
             .map(|row| Ok(Entry { handle: row.try_get("id_hash")?, created_at: row.try_get("created_at")?, expires_at: row.try_get("expires_at")? }))
             .collect()
+    }
+
+    /// When each person was here last, to the minute: by what is left of their sessions and of the browsers they signed in with.
+    pub async fn last_seen(&self) -> Result<HashMap<UserId, Millis>> {
+        let rows: Vec<(UserId, Millis)> = sqlx::query_as(
+            "SELECT user_id, MAX(at) FROM (SELECT user_id, expires_at - $1 AS at FROM sessions WHERE user_id IS NOT NULL \
+             UNION ALL SELECT user_id, last_used_at AS at FROM devices) AS seen GROUP BY user_id",
+        )
+        .bind(IDLE)
+        .fetch_all(self.db.read())
+        .await?;
+        Ok(rows.into_iter().collect())
     }
 
     /// Ends one session of this person.
@@ -192,6 +206,11 @@ pub async fn begin(session: &Session, user: &User) -> Result<()> {
     session.clear().await;
     session.cycle_id().await.map_err(Error::internal)?;
     session.insert(USER, user.id.as_str()).await.map_err(Error::internal)
+}
+
+/// Gives the session another id, for when what it may do has changed: whoever holds the old one is nobody.
+pub async fn renew(session: &Session) -> Result<()> {
+    session.cycle_id().await.map_err(Error::internal)
 }
 
 /// Signs the browser out: the row is gone and the cookie with it.

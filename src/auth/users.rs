@@ -133,6 +133,19 @@ pub async fn actor(db: &Db, id: &UserId) -> Result<Option<Actor>> {
     Ok(row.as_ref().map(user).transpose()?.map(|user| user.actor()))
 }
 
+/// A person changes the own name.
+pub async fn rename(db: &Db, clock: &Clock, actor: &Actor, name: &str) -> Result<()> {
+    if actor.scope.is_some() {
+        return Err(Error::forbidden("A token cannot change a name."));
+    }
+    let (_, name) = identity(&actor.email, name).map_err(Error::fields)?;
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE users SET name = $2, updated_at = $3 WHERE id = $1").bind(&actor.user).bind(name).bind(clock.now()).execute(&mut *tx).await?;
+    let deed = Deed { actor: Some(&actor.user), address: None, action: "user.rename", object: Some(actor.user.as_str()), result: "done" };
+    audit::record(&mut tx, clock, deed).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Gives a person a new password from the command line. Ends all their sessions and forgets their browsers.
 pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, password: &Secret) -> Result<()> {
     let user = get(db, id).await?;

@@ -37,6 +37,7 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
 
 /// Makes runs of all that is due and answers when the next one will be.
 async fn tick(puller: &Puller) -> Result<Option<Millis>> {
+    puller.metrics.runs_alive.set(queue::alive(&puller.db).await?);
     loop {
         let now = puller.clock.now();
         let due: Vec<(DatasetId,)> =

@@ -315,6 +315,7 @@ async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, writer: Write
 
 async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64) {
     puller.metrics.run_ended("succeeded");
+    puller.metrics.last_success.set(puller.clock.now() / 1_000);
     tracing::info!(rows, report = dataset.report.id, "the run succeeded");
     if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
         tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");

@@ -55,6 +55,11 @@ impl IntoResponse for Trouble {
 
 /// A page that is not there.
 pub async fn not_found() -> Trouble {
+    nothing_here()
+}
+
+/// Why there is no page for an address.
+pub fn nothing_here() -> Trouble {
     Trouble(Error::new(Kind::NotFound, "not_found", "There is no such page, or it is not shared with you."))
 }
 
@@ -88,6 +93,21 @@ struct BarePage {
     request_id: String,
     href: String,
     label: String,
+}
+
+/// The page for a request that came no further than the door.
+pub fn at_the_door(request_id: Option<&str>, refusal: super::security::Refusal) -> Response {
+    let page = BarePage {
+        asset_version: super::assets::version().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        title: "That cannot be done".to_owned(),
+        happened: refusal.message.to_owned(),
+        next: String::new(),
+        request_id: request_id.unwrap_or_default().to_owned(),
+        href: "/datasets".to_owned(),
+        label: "Go to DataSets".to_owned(),
+    };
+    (refusal.status, Html(page.render().unwrap_or_else(|_| refusal.message.to_owned()))).into_response()
 }
 
 fn title(kind: Kind) -> &'static str {

@@ -1,9 +1,12 @@
 //! Forms arrive as text and become checked values; whatever was typed stays for the page that asks again.
 
-use axum::extract::{FromRequest, Request};
+use std::str::FromStr;
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::error_page::Trouble;
+use super::error_page::{self, Trouble};
 use crate::error::{Error, Kind};
 
 /// A form's fields. `T` should hold text with defaults, so that no field can make the form unreadable.
@@ -19,5 +22,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
                 .action("Open the page again.")
                 .into()),
         }
+    }
+}
+
+/// The first parameter of the path as an id. Text that is no id of that kind is a page that is not there.
+pub struct Id<T>(pub T);
+
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Trouble> {
+        let params = RawPathParams::from_request_parts(parts, state).await.ok();
+        let id = params.as_ref().and_then(|params| params.iter().next()).and_then(|(_, text)| text.parse().ok());
+        id.map(Self).ok_or_else(error_page::nothing_here)
     }
 }

@@ -30,6 +30,37 @@ impl FromRequestParts<Web> for Person {
     }
 }
 
+/// Somebody who looks after people. Everybody else gets the page that says so, whatever else is wrong with the request.
+pub struct Admin(pub Person);
+
+impl FromRequestParts<Web> for Admin {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Response> {
+        let person = <Person as FromRequestParts<Web>>::from_request_parts(parts, web).await?;
+        if person.actor.manages_people() {
+            return Ok(Self(person));
+        }
+        Err(Trouble(Error::forbidden("This is for admins.").action("Ask an admin to do it, or to make you one.")).into_response())
+    }
+}
+
+/// Somebody who may see accounts.
+pub struct Keeper(pub Person);
+
+impl FromRequestParts<Web> for Keeper {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Response> {
+        let person = <Person as FromRequestParts<Web>>::from_request_parts(parts, web).await?;
+        if person.actor.sees_accounts() {
+            return Ok(Self(person));
+        }
+        let refused = Error::forbidden("Accounts are for editors and admins; you are a viewer.").action("An admin can change what you may do.");
+        Err(Trouble(refused).into_response())
+    }
+}
+
 impl OptionalFromRequestParts<Web> for Person {
     type Rejection = Response;
 

@@ -121,6 +121,8 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     }
     let address = client_address::find(request.extensions(), request.headers(), &door.0.proxies);
     request.extensions_mut().insert(address);
+    // For the API, which knows nothing of the pages' types.
+    request.extensions_mut().insert(address.0);
     next.run(request).await
 }
 

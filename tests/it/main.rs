@@ -8,6 +8,8 @@ mod archive;
 mod binary;
 mod connectors;
 mod crash;
+mod datasets;
+mod docs;
 mod process;
 mod upstream;
 mod vendor;

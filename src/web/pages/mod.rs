@@ -1,1 +1,32 @@
 //! One page, one file; the template has the same name.
+
+pub mod account_delete;
+pub mod account_edit;
+pub mod accounts;
+pub mod activity;
+pub mod components;
+pub mod connect;
+pub mod dataset;
+pub mod dataset_acts;
+pub mod dataset_data;
+pub mod dataset_delete;
+pub mod dataset_history;
+pub mod dataset_overview;
+pub mod dataset_rename;
+pub mod dataset_schema;
+pub mod dataset_settings;
+pub mod dataset_status;
+pub mod datasets;
+mod datasets_attention;
+pub mod download;
+pub mod help;
+pub mod invite;
+pub mod me;
+pub mod person_new;
+pub mod run;
+pub mod run_live;
+pub mod run_record;
+pub mod set_up;
+pub mod settings;
+pub mod sign_in;
+pub mod spark;

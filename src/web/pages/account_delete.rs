@@ -1,0 +1,95 @@
+//! Asks before an account is deleted, naming the DataSets that stop.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::extract::State;
+use jiff::tz::TimeZone;
+
+use crate::accounts::Account;
+use crate::actor::Actor;
+use crate::clock::Millis;
+use crate::datasets::Dataset;
+use crate::error::Result;
+use crate::ids::{AccountId, DatasetId};
+use crate::puller::schedules;
+use crate::web::forms::Id;
+use crate::web::page::{Answer, go, show};
+use crate::web::parts::Chrome;
+use crate::web::person::{Keeper, Person};
+use crate::web::{Web, words};
+
+#[derive(Template)]
+#[template(path = "pages/account_delete.html")]
+struct Page {
+    chrome: Chrome,
+    id: AccountId,
+    name: String,
+    stops: Vec<Stop>,
+    words: String,
+    button: String,
+}
+
+struct Stop {
+    monogram: &'static str,
+    name: String,
+    next: String,
+}
+
+/// `GET /accounts/{id}/delete`
+pub async fn ask(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+    let account = web.accounts.get_to_change(&actor, &id).await?;
+    let (stops, words) = stops(&web, &actor, &account).await?;
+    let button = match stops.len() {
+        0 => "Delete account".to_owned(),
+        many => format!("Delete account and stop {}", words::counted(count(many), "DataSet", "DataSets")),
+    };
+    let chrome = web.chrome(&actor, &session, "accounts").await;
+    show(&Page { chrome, id, name: account.name, stops, words, button })
+}
+
+/// `POST /accounts/{id}/delete`
+pub async fn delete(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+    let account = web.accounts.get_to_change(&actor, &id).await?;
+    let stopped = web.accounts.delete(&actor, &id).await?;
+    let sentence = match stopped.len() {
+        0 => format!("{} is deleted.", account.name),
+        many => format!("{} is deleted; {} no longer updated.", account.name, words::counted(count(many), "DataSet is", "DataSets are")),
+    };
+    web.say_next(&session, sentence).await;
+    go("/accounts")
+}
+
+/// The DataSets that stop, the first to be hit first, and what that means in words.
+async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<Stop>, String)> {
+    let now = web.clock.now();
+    let known: HashMap<DatasetId, Dataset> = web.datasets.list(actor).await?.into_iter().map(|dataset| (dataset.id.clone(), dataset)).collect();
+    let mut named = web.accounts.datasets_of(actor, &account.id).await?;
+    let next_of = |id: &DatasetId| known.get(id).and_then(|dataset| dataset.next_run_at);
+    named.sort_by_key(|(id, _)| next_of(id).unwrap_or(Millis::MAX));
+    let rows: i64 = named.iter().filter_map(|(id, _)| known.get(id)?.current.as_ref()).map(|current| current.rows).sum();
+    let when = |id: &DatasetId| {
+        let dataset = known.get(id)?;
+        let zone = schedules::zone(&dataset.time_zone).unwrap_or(TimeZone::UTC);
+        Some(words::coming(dataset.next_run_at?, now, &zone))
+    };
+    let first = named.first().and_then(|(id, _)| when(id)).map(|when| format!(", the first {when}")).unwrap_or_default();
+    let these = match named.len() {
+        0 => return Ok((Vec::new(), "No DataSet uses it.".to_owned())),
+        1 => format!("This DataSet stops updating{}. Its", first.replace("the first ", "")),
+        many => format!("These {many} DataSets stop updating{first}. Their"),
+    };
+    let kept = if rows > 0 { format!("{}, ", words::counted(rows, "row", "rows")) } else { String::new() };
+    let its = these.rsplit(' ').next().unwrap_or_default().to_lowercase();
+    let told = format!("{these} {kept}{}history and {its} links stay.", if kept.is_empty() { String::new() } else { format!("{its} ") });
+    let stops = named.into_iter().map(|(id, name)| Stop {
+        monogram: account.connector.monogram(),
+        next: when(&id).map(|when| format!("would run {when}")).unwrap_or_default(),
+        name,
+    });
+    Ok((stops.collect(), told))
+}
+
+fn count(many: usize) -> i64 {
+    i64::try_from(many).unwrap_or(i64::MAX)
+}

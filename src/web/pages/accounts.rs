@@ -1,0 +1,134 @@
+//! The accounts that somebody may use, with their health; trying one.
+
+use askama::Template;
+use axum::extract::State;
+use jiff::tz::TimeZone;
+
+use crate::accounts::{Account, Health};
+use crate::actor::Actor;
+use crate::clock::Millis;
+use crate::connectors::Connector;
+use crate::datasets::Dataset;
+use crate::datasets::list::Lately;
+use crate::error::Result;
+use crate::ids::{AccountId, DatasetId};
+use crate::web::forms::Id;
+use crate::web::page::{Answer, go, show};
+use crate::web::parts::{Chrome, Status, When};
+use crate::web::person::{Keeper, Person};
+use crate::web::{Web, words};
+
+#[derive(Template)]
+#[template(path = "pages/accounts.html")]
+struct Page {
+    chrome: Chrome,
+    failing: usize,
+    rows: Vec<Row>,
+    add: Vec<Add>,
+}
+
+/// A connector to add an account of.
+struct Add {
+    href: String,
+    label: String,
+}
+
+struct Row {
+    id: AccountId,
+    monogram: &'static str,
+    connector: &'static str,
+    name: String,
+    login: String,
+    owner: String,
+    owner_initials: String,
+    used: String,
+    used_names: Vec<Used>,
+    updated: When,
+    status: Status,
+    checked: When,
+    mine: bool,
+    heal: String,
+}
+
+struct Used {
+    id: DatasetId,
+    name: String,
+    status: Status,
+}
+
+/// `GET /accounts`
+pub async fn accounts(State(web): State<Web>, Keeper(Person { actor, session }): Keeper) -> Answer {
+    let rows = rows(&web, &actor).await?;
+    let add =
+        Connector::ALL.map(|connector| Add { href: format!("/accounts/new?connector={}", connector.id()), label: format!("{} account", connector.title()) });
+    show(&Page {
+        chrome: web.chrome(&actor, &session, "accounts").await,
+        failing: rows.iter().filter(|row| row.status.tone == "bad").count(),
+        rows,
+        add: add.into(),
+    })
+}
+
+/// Failing ones first.
+async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
+    let now = web.clock.now();
+    let mut accounts = web.accounts.list(actor).await?;
+    accounts.sort_by_key(|account| account.health != Health::Failing);
+    let (datasets, lately) = (web.datasets.list(actor).await?, web.datasets.lately(actor).await?);
+    let rows = accounts.into_iter().map(|account| {
+        let mut row = row(&account, actor, now);
+        let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
+        row.used_names = used.map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
+        row
+    });
+    Ok(rows.collect())
+}
+
+fn row(account: &Account, actor: &Actor, now: Millis) -> Row {
+    let connector = account.connector;
+    let secret = connector.fields().iter().rev().find(|field| field.secret).map_or("credentials", |field| field.label);
+    Row {
+        id: account.id.clone(),
+        monogram: connector.monogram(),
+        connector: connector.title(),
+        name: account.name.clone(),
+        login: account.fields.values().next().cloned().unwrap_or_default(),
+        owner: account.owner_name.clone(),
+        owner_initials: words::initials(&account.owner_name),
+        used: if account.dataset_count == 0 { "none".to_owned() } else { words::counted(account.dataset_count, "DataSet", "DataSets") },
+        used_names: Vec::new(),
+        updated: When::ago(account.updated_at, now, &TimeZone::UTC),
+        status: health(account),
+        checked: When::maybe(account.checked_at, now, &TimeZone::UTC),
+        mine: account.is_changed_by(actor),
+        heal: if account.health == Health::Failing { format!("Update {secret}") } else { String::new() },
+    }
+}
+
+fn health(account: &Account) -> Status {
+    let said = if account.checked_at.is_some() { account.health_message.as_str() } else { "" };
+    match account.health {
+        Health::Valid => Status::new("good", false, "Valid", said),
+        Health::Failing => Status::new("bad", false, "Failing", said),
+        Health::Unknown => Status::new("", true, "Unknown", said),
+    }
+}
+
+fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
+    let newest = lately.and_then(|lately| lately.newest.as_ref()).map(|(_, state, _)| state.as_str());
+    match newest {
+        Some("queued" | "running" | "waiting") => Status::new("info", true, "Running", ""),
+        _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
+        _ if dataset.current.is_none() => Status::new("", true, "Never run", ""),
+        _ => Status::new("good", false, "Up to date", ""),
+    }
+}
+
+/// `POST /accounts/{id}/check`
+pub async fn check(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+    let account = web.accounts.get(&actor, &id).await?;
+    let checked = web.accounts.check(&actor, &id).await?;
+    let sentence = if checked.ok { format!("{} works: {}.", account.name, checked.message) } else { format!("{}: {}", account.name, checked.message) };
+    web.say_next(&session, sentence).await;
+    go("/accounts")
+}

@@ -1,0 +1,73 @@
+//! Every part once, to look at in both themes.
+
+use askama::Template;
+use axum::extract::State;
+use jiff::tz::TimeZone;
+
+use crate::web::Web;
+use crate::web::page::{Answer, show};
+use crate::web::parts::{Action, Band, Choice, Chrome, Pager, Spark, Status, When};
+use crate::web::person::{Admin, Person};
+
+#[derive(Template)]
+#[template(path = "pages/components.html")]
+struct Page {
+    chrome: Chrome,
+    statuses: Vec<Status>,
+    bands: Vec<Band>,
+    spark: Spark,
+    choices: Vec<Choice>,
+    pager: Pager,
+    when: When,
+}
+
+/// `GET /help/components`
+pub async fn components(State(web): State<Web>, Admin(Person { actor, session }): Admin) -> Answer {
+    let now = web.clock.now();
+    let statuses = [
+        ("good", false, "Up to date"),
+        ("bad", false, "Failing"),
+        ("warn", false, "Late"),
+        ("info", true, "Running"),
+        ("info", true, "Queued"),
+        ("", true, "Never run"),
+    ];
+    let band = |tone: &str, title: &str, text: &str, action: &str| Band {
+        tone: tone.to_owned(),
+        title: title.to_owned(),
+        text: text.to_owned(),
+        actions: if action.is_empty() { Vec::new() } else { vec![Action { label: action.to_owned(), href: "#".to_owned(), primary: false, post: false }] },
+    };
+    let spark = Spark {
+        points: "1,20 12,16 23,18 34,9 45,12 56,6 70,4".to_owned(),
+        end_x: "70".to_owned(),
+        end_y: "4".to_owned(),
+        tone: String::new(),
+        words: "Rows of the last seven runs, rising".to_owned(),
+    };
+    let pager = Pager {
+        first: "101".to_owned(),
+        last: "200".to_owned(),
+        of: "of 12,480 rows".to_owned(),
+        page: 2,
+        pages: 125,
+        previous: "#".to_owned(),
+        next: "#".to_owned(),
+        jump: String::new(),
+    };
+    let choices = ["All groups", "Sales", "Support"];
+    show(&Page {
+        chrome: web.chrome(&actor, &session, "").await,
+        statuses: statuses.into_iter().map(|(tone, ring, word)| Status::new(tone, ring, word, "")).collect(),
+        bands: vec![
+            band("bad", "LiveChat did not accept the credentials.", "The owner of the account enters them again; the rows of before stay.", "Update API Key"),
+            band("warn", "Late since 06:30.", "The run waits for LiveChat until 06:45.", ""),
+            band("info", "The first run is under way.", "Rows appear here when it is complete.", ""),
+            band("good", "Connected.", "12 agents visible.", ""),
+        ],
+        spark,
+        choices: choices.into_iter().map(|label| Choice { value: label.to_owned(), label: label.to_owned(), selected: label == "Sales" }).collect(),
+        pager,
+        when: When::ago(now - 2 * 60 * 60 * 1_000, now, &TimeZone::UTC),
+    })
+}

@@ -1,0 +1,87 @@
+//! Whoever was given a one-time link chooses a password: a new person, or one who is here already and forgot the old one.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tower_sessions::Session;
+
+use crate::auth::invites::{self, Invite};
+use crate::auth::{sessions, users};
+use crate::error::{Error, Kind};
+use crate::secret::Secret;
+use crate::web::forms::{Form, Id};
+use crate::web::page::{Answer, go, show, show_with};
+use crate::web::parts::Errors;
+use crate::web::{Web, assets};
+
+#[derive(Template)]
+#[template(path = "pages/invite.html")]
+struct Page {
+    asset_version: &'static str,
+    version: &'static str,
+    code: String,
+    title: String,
+    words: String,
+    email: String,
+    errors: Errors,
+}
+
+/// The fields of the form.
+#[derive(Deserialize)]
+pub struct Fields {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    password: Secret,
+}
+
+/// `GET /invite/{code}`
+pub async fn form(State(web): State<Web>, Id(code): Id<String>) -> Answer {
+    let invite = find(&web, &code).await?;
+    show(&page(&web, code, &invite).await?)
+}
+
+/// `POST /invite`
+pub async fn accept(State(web): State<Web>, session: Session, Form(fields): Form<Fields>) -> Answer {
+    let invite = find(&web, &fields.code).await?;
+    let accept = invites::Accept { email: String::new(), name: invite.name.clone().unwrap_or_default(), password: fields.password };
+    match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
+        Ok(user) => {
+            sessions::begin(&session, &user).await?;
+            web.say_next(&session, format!("Welcome, {}. Your password is saved.", user.name)).await;
+            go("/datasets")
+        }
+        Err(error) => {
+            let mut page = page(&web, fields.code, &invite).await?;
+            match page.errors.take(error) {
+                None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page),
+                Some(error) => Err(error.into()),
+            }
+        }
+    }
+}
+
+async fn find(web: &Web, code: &str) -> Result<Invite, Error> {
+    let gone = || Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Ask an admin for a new one.");
+    invites::look(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(gone)
+}
+
+async fn page(web: &Web, code: String, invite: &Invite) -> Result<Page, Error> {
+    let email = invite.email.clone().unwrap_or_default();
+    let by = match &invite.made_by {
+        Some(id) => users::get(&web.db, id).await?.name,
+        None => "An admin".to_owned(),
+    };
+    let (title, words) = match users::by_email(&web.db, &email).await? {
+        Some(user) => (
+            format!("Welcome back, {}", user.name),
+            format!("{by} made this link for you. Choose a new password; you are then signed out everywhere else, and the link stops working."),
+        ),
+        None => (
+            format!("Welcome, {}", invite.name.as_deref().unwrap_or_default()),
+            format!("{by} added you as {}. Choose a password; the link then stops working.", invite.role.word()),
+        ),
+    };
+    Ok(Page { asset_version: assets::version(), version: env!("CARGO_PKG_VERSION"), code, title, words, email, errors: Errors::default() })
+}

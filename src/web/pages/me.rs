@@ -1,0 +1,137 @@
+//! One's own name, password, sessions and tokens.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use crate::auth::{sessions, tokens, users};
+use crate::clock::Millis;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::web::client_address::ClientAddress;
+use crate::web::forms::Form;
+use crate::web::page::{Answer, go, show, show_with};
+use crate::web::parts::{Chrome, Errors, When};
+use crate::web::person::Person;
+use crate::web::{Web, security, words};
+
+#[derive(Template)]
+#[template(path = "pages/me.html")]
+struct Page {
+    chrome: Chrome,
+    name: String,
+    email: String,
+    role: &'static str,
+    sessions: usize,
+    tokens: Vec<Token>,
+    errors: Errors,
+}
+
+struct Token {
+    name: String,
+    scope: &'static str,
+    made: When,
+    last_used: When,
+    until: String,
+}
+
+impl Token {
+    fn new(token: tokens::Token, now: Millis) -> Self {
+        let zone = &TimeZone::UTC;
+        let until = match token.revoked_at {
+            Some(_) => "revoked".to_owned(),
+            None if token.expires_at <= now => "ended".to_owned(),
+            None => words::short(token.expires_at, now, zone),
+        };
+        let (made, last_used) = (When::ago(token.created_at, now, zone), When::maybe(token.last_used_at, now, zone));
+        Self { name: token.name, scope: token.scope.word(), made, last_used, until }
+    }
+}
+
+/// `POST /me/name`
+#[derive(Deserialize)]
+pub struct NameFields {
+    #[serde(default)]
+    name: String,
+}
+
+/// `POST /me/password`
+#[derive(Deserialize)]
+pub struct PasswordFields {
+    #[serde(default)]
+    current_password: Secret,
+    #[serde(default)]
+    password: Secret,
+    /// Any text: end the API tokens too.
+    revoke_tokens: Option<String>,
+}
+
+/// `GET /me`
+pub async fn me(State(web): State<Web>, person: Person) -> Answer {
+    show(&page(&web, &person, Errors::default()).await?)
+}
+
+async fn page(web: &Web, Person { actor, session }: &Person, errors: Errors) -> Result<Page, Error> {
+    let now = web.clock.now();
+    Ok(Page {
+        chrome: web.chrome(actor, session, "").await,
+        name: actor.name.clone(),
+        email: actor.email.clone(),
+        role: actor.role.word(),
+        sessions: web.sessions.list_for(&actor.user).await?.len(),
+        tokens: tokens::list(&web.db, Some(&actor.user)).await?.into_iter().map(|token| Token::new(token, now)).collect(),
+        errors,
+    })
+}
+
+async fn again(web: &Web, person: &Person, error: Error, name: Option<String>) -> Answer {
+    let mut errors = Errors::default();
+    if let Some(error) = errors.take(error) {
+        return Err(error.into());
+    }
+    let mut page = page(web, person, errors).await?;
+    page.name = name.unwrap_or(page.name);
+    show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
+}
+
+/// `POST /me/name`
+pub async fn rename(State(web): State<Web>, person: Person, Form(fields): Form<NameFields>) -> Answer {
+    if let Err(error) = users::rename(&web.db, &web.clock, &person.actor, &fields.name).await {
+        return again(&web, &person, error, Some(fields.name)).await;
+    }
+    web.say_next(&person.session, "Name saved.").await;
+    go("/me")
+}
+
+/// `POST /me/password`
+pub async fn change_password(State(web): State<Web>, ClientAddress(address): ClientAddress, person: Person, Form(fields): Form<PasswordFields>) -> Answer {
+    // Whoever holds a stolen session must not guess the password with it; counted apart from signing in, so that the owner still can.
+    let attempt = web.throttle.admit(&format!("{} changes the password", person.actor.user), None, address)?;
+    let keep = sessions::handle(&person.session);
+    let change = users::ChangePassword {
+        current: &fields.current_password,
+        new: &fields.password,
+        keep: keep.as_deref(),
+        revoke_tokens: fields.revoke_tokens.is_some(),
+    };
+    if let Err(error) = users::change_password(&web.db, &web.clock, &web.hasher, &person.actor, &change).await {
+        if !error.field_errors().iter().any(|(field, _)| field == "current_password") {
+            web.throttle.not_looked_at(&attempt);
+        }
+        return again(&web, &person, error, None).await;
+    }
+    web.throttle.succeeded(&attempt);
+    web.say_next(&person.session, "Password changed. Every other device is signed out.").await;
+    sessions::renew(&person.session).await?;
+    go("/me")
+}
+
+/// `POST /me/sign-out-everywhere`
+pub async fn sign_out_everywhere(State(web): State<Web>, Person { actor, session }: Person) -> Answer {
+    web.sessions.ends_for_user(&actor.user, None).await?;
+    sessions::finish(&session).await?;
+    Ok(([security::CLEAR_SITE_DATA], Redirect::to("/sign-in")).into_response())
+}

@@ -1,0 +1,62 @@
+//! An admin adds a person: the answer is a one-time link to hand over.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::settings;
+use crate::auth::{Role, invites};
+use crate::web::Web;
+use crate::web::forms::Form;
+use crate::web::page::{Answer, show, show_with};
+use crate::web::parts::{Chrome, Errors};
+use crate::web::person::{Admin, Person};
+
+#[derive(Template)]
+#[template(path = "pages/person_new.html")]
+struct Page {
+    chrome: Chrome,
+    name: String,
+    email: String,
+    role: String,
+    errors: Errors,
+}
+
+/// The fields of the form.
+#[derive(Default, Deserialize)]
+pub struct Fields {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    role: String,
+}
+
+/// `GET /settings/people/new`
+pub async fn form(State(web): State<Web>, Admin(person): Admin) -> Answer {
+    let fields = Fields { role: Role::Viewer.word().to_owned(), ..Fields::default() };
+    show(&page(&web, &person, fields, Errors::default()).await)
+}
+
+/// `POST /settings/people/new`
+pub async fn add(State(web): State<Web>, Admin(person): Admin, Form(fields): Form<Fields>) -> Answer {
+    let mut errors = Errors::default();
+    let Some(role) = Role::parse(&fields.role) else {
+        errors.add("role", "Choose viewer, editor or admin.");
+        return show_with(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await);
+    };
+    match invites::make(&web.db, &web.clock, &person.actor, &fields.email, &fields.name, role).await {
+        Ok((invite, code)) => settings::with_link(&web, &person, &invite, &code).await,
+        Err(error) => match errors.take(error) {
+            None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await),
+            Some(error) => Err(error.into()),
+        },
+    }
+}
+
+async fn page(web: &Web, person: &Person, fields: Fields, errors: Errors) -> Page {
+    let chrome = web.chrome(&person.actor, &person.session, "settings").await;
+    Page { chrome, name: fields.name, email: fields.email, role: fields.role, errors }
+}

@@ -1,0 +1,84 @@
+//! The first admin, by the link that the console showed.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tower_sessions::Session;
+
+use crate::auth::{invites, sessions};
+use crate::error::{Error, Kind};
+use crate::secret::Secret;
+use crate::web::forms::{Form, Id};
+use crate::web::page::{Answer, go, show, show_with};
+use crate::web::parts::Errors;
+use crate::web::{Web, assets};
+
+#[derive(Template)]
+#[template(path = "pages/set_up.html")]
+struct Page {
+    asset_version: &'static str,
+    version: &'static str,
+    code: String,
+    name: String,
+    email: String,
+    errors: Errors,
+}
+
+impl Page {
+    fn new(code: String) -> Self {
+        Self {
+            asset_version: assets::version(),
+            version: env!("CARGO_PKG_VERSION"),
+            code,
+            name: String::new(),
+            email: String::new(),
+            errors: Errors::default(),
+        }
+    }
+}
+
+/// The fields of the form.
+#[derive(Deserialize)]
+pub struct Fields {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    password: Secret,
+}
+
+/// `GET /set-up/{code}`
+pub async fn form(State(web): State<Web>, Id(code): Id<String>) -> Answer {
+    is_open(&web, &code).await?;
+    show(&Page::new(code))
+}
+
+/// `POST /set-up`
+pub async fn become_admin(State(web): State<Web>, session: Session, Form(fields): Form<Fields>) -> Answer {
+    is_open(&web, &fields.code).await?;
+    let accept = invites::Accept { email: fields.email, name: fields.name, password: fields.password };
+    match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
+        Ok(user) => {
+            sessions::begin(&session, &user).await?;
+            web.say_next(&session, format!("Welcome, {}. You are the admin here.", user.name)).await;
+            go("/datasets")
+        }
+        Err(error) => {
+            let mut page = Page { name: accept.name, email: accept.email, ..Page::new(fields.code) };
+            match page.errors.take(error) {
+                None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page),
+                Some(error) => Err(error.into()),
+            }
+        }
+    }
+}
+
+async fn is_open(web: &Web, code: &str) -> Result<(), Error> {
+    let gone =
+        || Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Sign in, or ask an admin for a link of your own.");
+    invites::look(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(gone)
+}

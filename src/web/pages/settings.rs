@@ -1,0 +1,191 @@
+//! People, for admins, and what this installation is.
+
+use askama::Template;
+use axum::extract::State;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use crate::auth::invites::{self, Invite};
+use crate::auth::users::{self, User};
+use crate::auth::{Actor, Role};
+use crate::clock::Millis;
+use crate::error::{Error, Result};
+use crate::ids::{InviteId, UserId};
+use crate::secret::Secret;
+use crate::web::forms::{Form, Id};
+use crate::web::page::{Answer, go, show};
+use crate::web::parts::{Chrome, Fact, Status, When};
+use crate::web::person::{Admin, Person as Visitor};
+use crate::web::{Web, words};
+
+#[derive(Template)]
+#[template(path = "pages/settings.html")]
+struct Page {
+    chrome: Chrome,
+    admin: bool,
+    people: Vec<Person>,
+    invited: Vec<Invited>,
+    link: Option<NewLink>,
+    about: Vec<Fact>,
+}
+
+struct Person {
+    id: UserId,
+    name: String,
+    email: String,
+    initials: String,
+    role: Role,
+    state: Status,
+    last_seen: When,
+    you: bool,
+    disabled: bool,
+}
+
+/// A link that nobody has used yet.
+struct Invited {
+    id: InviteId,
+    name: String,
+    email: String,
+    initials: String,
+    role: Role,
+    state: Status,
+}
+
+/// Shown once, right after it was made.
+struct NewLink {
+    name: String,
+    href: String,
+    until: String,
+}
+
+/// The field of the form that changes what somebody may do.
+#[derive(Deserialize)]
+pub struct RoleField {
+    #[serde(default)]
+    role: String,
+}
+
+/// `GET /settings`
+pub async fn settings(State(web): State<Web>, visitor: Visitor) -> Answer {
+    show(&page(&web, &visitor, None).await?)
+}
+
+/// The page with the one-time link on it. It answers the form itself and is not gone to: the link is kept nowhere.
+pub async fn with_link(web: &Web, visitor: &Visitor, invite: &Invite, code: &Secret) -> Answer {
+    let link = NewLink {
+        name: invite.name.clone().unwrap_or_default(),
+        href: format!("{}invite/{}", web.config.public_url, code.reveal()),
+        until: words::exact(invite.expires_at, &TimeZone::UTC),
+    };
+    show(&page(web, visitor, Some(link)).await?)
+}
+
+async fn page(web: &Web, Visitor { actor, session }: &Visitor, link: Option<NewLink>) -> Result<Page> {
+    let admin = actor.manages_people();
+    let (people, invited) = if admin { people(web, actor).await? } else { (Vec::new(), Vec::new()) };
+    Ok(Page { chrome: web.chrome(actor, session, "settings").await, admin, people, invited, link, about: about(web, admin) })
+}
+
+async fn people(web: &Web, actor: &Actor) -> Result<(Vec<Person>, Vec<Invited>)> {
+    let now = web.clock.now();
+    let users = users::list(&web.db).await?;
+    let open = invites::list(&web.db, &web.clock).await?;
+    let seen = web.sessions.last_seen().await?;
+    let link_of = |email: &str| open.iter().find(|invite| invite.email.as_deref() == Some(email));
+    let people = users.iter().map(|user| Person {
+        state: state(user, link_of(&user.email), now),
+        last_seen: When::maybe(seen.get(&user.id).copied(), now, &TimeZone::UTC),
+        id: user.id.clone(),
+        name: user.name.clone(),
+        email: user.email.clone(),
+        initials: words::initials(&user.name),
+        role: user.role,
+        you: user.id == actor.user,
+        disabled: user.disabled_at.is_some(),
+    });
+    let people = people.collect();
+    let new = open.iter().filter(|invite| !users.iter().any(|user| Some(user.email.as_str()) == invite.email.as_deref()));
+    let invited = new.map(|invite| Invited {
+        id: invite.id.clone(),
+        initials: words::initials(invite.name.as_deref().unwrap_or_default()),
+        name: invite.name.clone().unwrap_or_default(),
+        email: invite.email.clone().unwrap_or_default(),
+        role: invite.role,
+        state: Status::new("info", true, "Invited", link_words(invite, now)),
+    });
+    Ok((people, invited.collect()))
+}
+
+fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
+    let line = link.map(|invite| link_words(invite, now)).unwrap_or_default();
+    match user.disabled_at {
+        Some(_) => Status::new("", true, "Shut out", ""),
+        None if !user.has_password => Status::new("", true, "No password yet", line),
+        None => Status::new("good", false, "Active", line),
+    }
+}
+
+fn link_words(invite: &Invite, now: Millis) -> String {
+    format!("link not used, ends {}", words::relative(invite.expires_at, now))
+}
+
+fn about(web: &Web, admin: bool) -> Vec<Fact> {
+    let config = &web.config;
+    let mut about = vec![Fact::new("Version", env!("CARGO_PKG_VERSION")), Fact::new("Address", config.public_url.as_str().trim_end_matches('/'))];
+    if admin {
+        let kept = format!("{} of a DataSet, for {}", config.keep_versions, words::counted(i64::from(config.keep_days), "day", "days"));
+        let private: Vec<String> = config.allow_upstream.iter().map(ToString::to_string).collect();
+        about.push(Fact::new("Runs at once", config.workers.to_string()));
+        about.push(Fact::new("Versions kept", kept));
+        about.push(Fact::new("Private vendor hosts", if private.is_empty() { "none".to_owned() } else { private.join(", ") }));
+    }
+    about
+}
+
+/// `POST /settings/people/{id}/disable`
+pub async fn disable(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+    let user = users::get(&web.db, &id).await?;
+    users::disable(&web.db, &web.clock, &user.id, Some(&visitor.actor)).await?;
+    done(&web, &visitor, format!("{} is shut out, on every device and with every token.", user.name)).await
+}
+
+/// `POST /settings/people/{id}/enable`
+pub async fn enable(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+    let user = users::get(&web.db, &id).await?;
+    users::enable(&web.db, &web.clock, &user.id, Some(&visitor.actor)).await?;
+    done(&web, &visitor, format!("{} may sign in again.", user.name)).await
+}
+
+/// `POST /settings/people/{id}/role`
+pub async fn change_role(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>, Form(field): Form<RoleField>) -> Answer {
+    let role = Role::parse(&field.role).ok_or_else(|| Error::field("role", "Choose viewer, editor or admin."))?;
+    let user = users::get(&web.db, &id).await?;
+    users::set_role(&web.db, &web.clock, &user.id, role, Some(&visitor.actor)).await?;
+    done(&web, &visitor, format!("{} is now {}.", user.name, with_article(role))).await
+}
+
+/// `POST /settings/people/{id}/link`: a link with which somebody who is here already chooses a new password.
+pub async fn readmit(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+    let user = users::get(&web.db, &id).await?;
+    let (invite, code) = invites::readmit(&web.db, &web.clock, &visitor.actor, &user).await?;
+    with_link(&web, &visitor, &invite, &code).await
+}
+
+/// `POST /settings/invites/{id}/withdraw`
+pub async fn withdraw(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<InviteId>) -> Answer {
+    invites::withdraw(&web.db, &web.clock, &visitor.actor, &id).await?;
+    done(&web, &visitor, "The link no longer works.".to_owned()).await
+}
+
+async fn done(web: &Web, visitor: &Visitor, sentence: String) -> Answer {
+    web.say_next(&visitor.session, sentence).await;
+    go("/settings")
+}
+
+pub fn with_article(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "a viewer",
+        Role::Editor => "an editor",
+        Role::Admin => "an admin",
+    }
+}
