@@ -85,7 +85,7 @@ fn datasets() -> Router<Web> {
         .route("/activity", get(pages::activity::show_activity))
 }
 
-/// Everything under `/`; `api` is put under `/api/v1`. `refuse` answers what is turned away at the door.
+/// Everything under `/`; `api` brings all that begins with `/api`. `refuse` answers what is turned away at the door.
 pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
     let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), refuse);
     let pages = people()
@@ -102,7 +102,7 @@ pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
         .merge(security::forms(pages, &door)?)
         .nest("/static", assets::router())
         .with_state(web.clone())
-        .nest("/api/v1", api)
+        .merge(api)
         .layer(CatchPanicLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, HEAD_WITHIN))
         .layer(RequestBodyDeadlineLayer::new(BODY_WITHIN));

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accounts;
+mod api;
+mod architecture;
 mod archive;
 mod binary;
 mod connectors;
