@@ -14,7 +14,6 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
-use super::pages::{account_delete, account_edit, accounts, components, help, invite, me, person_new, set_up, settings, sign_in};
 use super::panes::preview::Turns;
 use super::security::{self, Door, Refuse};
 use super::{Web, assets, error_page, ops, pages};
@@ -29,39 +28,39 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Signing in, people, accounts, help.
 fn people() -> Router<Web> {
     Router::new()
-        .route("/", get(sign_in::root))
-        .route("/sign-in", get(sign_in::form).post(sign_in::enter))
-        .route("/sign-out", post(sign_in::leave))
-        .route("/set-up/{code}", get(set_up::form))
-        .route("/set-up", post(set_up::become_admin))
-        .route("/invite/{code}", get(invite::form))
-        .route("/invite", post(invite::accept))
-        .route("/me", get(me::me))
-        .route("/me/name", post(me::rename))
-        .route("/me/password", post(me::change_password))
-        .route("/me/sign-out-everywhere", post(me::sign_out_everywhere))
-        .route("/settings", get(settings::settings))
-        .route("/settings/people/new", get(person_new::form).post(person_new::add))
-        .route("/settings/people/{id}/disable", post(settings::disable))
-        .route("/settings/people/{id}/enable", post(settings::enable))
-        .route("/settings/people/{id}/role", post(settings::change_role))
-        .route("/settings/people/{id}/link", post(settings::readmit))
-        .route("/settings/invites/{id}/withdraw", post(settings::withdraw))
-        .route("/accounts", get(accounts::accounts))
-        .route("/accounts/new", get(account_edit::add_form).post(account_edit::add))
-        .route("/accounts/{id}/edit", get(account_edit::edit_form).post(account_edit::edit))
-        .route("/accounts/{id}/check", post(accounts::check))
-        .route("/accounts/{id}/delete", get(account_delete::ask).post(account_delete::delete))
-        .route("/help", get(help::help))
-        .route("/help/components", get(components::components))
+        .route("/", get(pages::sign_in::root))
+        .route("/sign-in", get(pages::sign_in::form).post(pages::sign_in::enter))
+        .route("/sign-out", post(pages::sign_in::leave))
+        .route("/set-up/{code}", get(pages::set_up::form))
+        .route("/set-up", post(pages::set_up::become_admin))
+        .route("/invite/{code}", get(pages::invite::form))
+        .route("/invite", post(pages::invite::accept))
+        .route("/me", get(pages::me::me))
+        .route("/me/name", post(pages::me::rename))
+        .route("/me/password", post(pages::me::change_password))
+        .route("/me/sign-out-everywhere", post(pages::me::sign_out_everywhere))
+        .route("/settings", get(pages::settings::settings))
+        .route("/settings/people/new", get(pages::person_new::form).post(pages::person_new::add))
+        .route("/settings/people/{id}/disable", post(pages::settings::disable))
+        .route("/settings/people/{id}/enable", post(pages::settings::enable))
+        .route("/settings/people/{id}/role", post(pages::settings::change_role))
+        .route("/settings/people/{id}/link", post(pages::settings::readmit))
+        .route("/settings/invites/{id}/withdraw", post(pages::settings::withdraw))
+        .route("/accounts", get(pages::accounts::accounts))
+        .route("/accounts/new", get(pages::account_edit::add_form).post(pages::account_edit::add))
+        .route("/accounts/{id}/edit", get(pages::account_edit::edit_form).post(pages::account_edit::edit))
+        .route("/accounts/{id}/check", post(pages::accounts::check))
+        .route("/accounts/{id}/delete", get(pages::account_delete::ask).post(pages::account_delete::delete))
+        .route("/help", get(pages::help::help))
+        .route("/help/components", get(pages::components::components))
 }
 
 /// Connect data: the gallery and the four panes, to make a DataSet and to change one.
 fn panes() -> Router<Web> {
     Router::new()
-        .route("/connect", get(connect::gallery))
-        .route("/connect/{connector}", get(connect::wizard).post(connect::step))
-        .route("/datasets/{id}/settings", get(dataset_settings::get).post(dataset_settings::step))
+        .route("/connect", get(pages::connect::gallery))
+        .route("/connect/{connector}", get(pages::connect::wizard).post(pages::connect::step))
+        .route("/datasets/{id}/settings", get(pages::dataset_settings::get).post(pages::dataset_settings::step))
         .layer(Extension(Turns::default()))
 }
 

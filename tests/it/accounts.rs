@@ -38,7 +38,18 @@ async fn an_account_is_tried_before_it_is_kept_and_says_what_was_seen() {
     assert_eq!(form.attribute("[name='credentials.api_key']", "autocomplete").as_deref(), Some("new-password"));
     assert_eq!(form.attribute("#requests_per_minute", "value").as_deref(), Some("180"));
 
-    let refused = olga.post(NEW, &[("name", ""), ("credentials.username", "agent@sandbox.test"), ("credentials.api_key", CANARY), ("requests_per_minute", "many"), ("account_zone", "Mars")]).await;
+    let refused = olga
+        .post(
+            NEW,
+            &[
+                ("name", ""),
+                ("credentials.username", "agent@sandbox.test"),
+                ("credentials.api_key", CANARY),
+                ("requests_per_minute", "many"),
+                ("account_zone", "Mars"),
+            ],
+        )
+        .await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     for field in ["name", "requests_per_minute", "account_zone"] {
         assert!(!refused.wrong(field).is_empty(), "{field}: {}", refused.text);
@@ -101,7 +112,14 @@ async fn an_empty_secret_keeps_the_one_that_is_there() {
     house.sandbox.forget_calls();
     let edit = format!("/accounts/{}/edit", before.id);
     let mut fields = filled(&house, "Support Bergen", "");
-    fields.extend([("requests_per_minute", "600"), ("account_zone", "Europe/Oslo"), ("shared", "true"), ("owner_id", "usr_1"), ("id", "acc_1"), ("sealed_at", "1")]);
+    fields.extend([
+        ("requests_per_minute", "600"),
+        ("account_zone", "Europe/Oslo"),
+        ("shared", "true"),
+        ("owner_id", "usr_1"),
+        ("id", "acc_1"),
+        ("sealed_at", "1"),
+    ]);
     let done = olga.submit(&edit, &fields).await;
     assert_eq!(done.toast(), "Support Bergen is saved.");
     assert_eq!(house.sandbox.calls_total(), 0, "the vendor is not asked when the credentials stay");
