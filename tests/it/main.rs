@@ -10,8 +10,6 @@ mod binary;
 mod connectors;
 mod crash;
 mod datasets;
-mod datasets;
-mod docs;
 mod docs;
 mod house;
 mod panes;
