@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use chatlake::actor::{Actor, Role};
+use chatlake::puller::run::State;
 use chatlake::sandbox::faults::{Fault, Kind};
 use chatlake::secret::Secret;
 
@@ -38,7 +39,18 @@ async fn an_account_is_tried_before_it_is_kept_and_says_what_was_seen() {
     assert_eq!(form.attribute("[name='credentials.api_key']", "autocomplete").as_deref(), Some("new-password"));
     assert_eq!(form.attribute("#requests_per_minute", "value").as_deref(), Some("180"));
 
-    let refused = olga.post(NEW, &[("name", ""), ("credentials.username", "agent@sandbox.test"), ("credentials.api_key", CANARY), ("requests_per_minute", "many"), ("account_zone", "Mars")]).await;
+    let refused = olga
+        .post(
+            NEW,
+            &[
+                ("name", ""),
+                ("credentials.username", "agent@sandbox.test"),
+                ("credentials.api_key", CANARY),
+                ("requests_per_minute", "many"),
+                ("account_zone", "Mars"),
+            ],
+        )
+        .await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     for field in ["name", "requests_per_minute", "account_zone"] {
         assert!(!refused.wrong(field).is_empty(), "{field}: {}", refused.text);
@@ -101,7 +113,14 @@ async fn an_empty_secret_keeps_the_one_that_is_there() {
     house.sandbox.forget_calls();
     let edit = format!("/accounts/{}/edit", before.id);
     let mut fields = filled(&house, "Support Bergen", "");
-    fields.extend([("requests_per_minute", "600"), ("account_zone", "Europe/Oslo"), ("shared", "true"), ("owner_id", "usr_1"), ("id", "acc_1"), ("sealed_at", "1")]);
+    fields.extend([
+        ("requests_per_minute", "600"),
+        ("account_zone", "Europe/Oslo"),
+        ("shared", "true"),
+        ("owner_id", "usr_1"),
+        ("id", "acc_1"),
+        ("sealed_at", "1"),
+    ]);
     let done = olga.submit(&edit, &fields).await;
     assert_eq!(done.toast(), "Support Bergen is saved.");
     assert_eq!(house.sandbox.calls_total(), 0, "the vendor is not asked when the credentials stay");
@@ -179,6 +198,22 @@ async fn deleting_names_the_datasets_that_stop() {
     assert!(done.toast().contains("Support Oslo is deleted; 2 DataSets are no longer updated"), "{}", done.toast());
     assert!(house.app.datasets.get(&carl, &agents).await.unwrap().account_id.is_none());
     assert_eq!(his.get(&ask).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn rows_stay_when_their_account_goes() {
+    let house = House::live().await;
+    let (carl, mut his) = house.at_browser("carl", Role::Editor).await;
+    let account = house.account(&carl, "Support Oslo").await;
+    let agents = house.dataset(&carl, &account.id, "agents", "Agents").await;
+    let run = house.run(&carl, &agents).await;
+    assert_eq!((run.state, run.rows > 0), (State::Succeeded, true), "{:?}", run.failure);
+    assert!(row(&his.get("/accounts").await, "Support Oslo").contains("Up to date"));
+    let ask = format!("/accounts/{}/delete", account.id);
+    let question = his.get(&ask).await;
+    assert!(question.text.contains(&format!("This DataSet stops updating. Its {} rows, its history and its links stay.", run.rows)), "{}", question.text);
+    his.submit(&ask, &[]).await;
+    assert_eq!(house.app.datasets.get(&carl, &agents).await.unwrap().current.unwrap().rows, run.rows);
 }
 
 #[tokio::test]

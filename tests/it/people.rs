@@ -172,7 +172,9 @@ async fn a_form_from_elsewhere_signs_nobody_in_or_out() {
     let house = House::new().await;
     let (_, mut olga) = house.at_browser("olga", Role::Admin).await;
     let body = format!("email=olga%40house.test&password={}", PASSWORD.replace(' ', "+"));
-    for headers in [&[("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:8080")][..], &[("origin", "https://evil.test")], &[("origin", "null")], &[]] {
+    for headers in
+        [&[("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:8080")][..], &[("origin", "https://evil.test")], &[("origin", "null")], &[]]
+    {
         let mut stan = house.browser();
         let answer = stan.send(Method::POST, "/sign-in", Some(body.clone()), headers).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
@@ -371,7 +373,9 @@ async fn strangers_see_nothing_but_the_way_in() {
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}");
         assert!(answer.leads_to().starts_with("/sign-in?next=%2F"), "{path}");
     }
-    for path in ["/me/name", "/me/password", "/me/sign-out-everywhere", "/settings/people/new", "/settings/people/:id/disable", "/accounts/new", "/accounts/x/delete"] {
+    for path in
+        ["/me/name", "/me/password", "/me/sign-out-everywhere", "/settings/people/new", "/settings/people/:id/disable", "/accounts/new", "/accounts/x/delete"]
+    {
         assert_eq!(stan.post(path, &[("name", "x")]).await.leads_to(), "/sign-in", "{path}");
     }
     let secret = Secret::new(PASSWORD);
@@ -390,6 +394,17 @@ async fn odd_ids_are_pages_that_are_not_there() {
         for path in [format!("/accounts/{id}/edit"), format!("/accounts/{id}/delete"), format!("/invite/{id}"), format!("/set-up/{id}")] {
             assert_eq!(olga.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_a_page_without_its_body() {
+    let house = House::new().await;
+    let (_, mut olga) = house.at_browser("olga", Role::Admin).await;
+    for path in ["/accounts", "/settings", "/me", "/help", "/nothing"] {
+        let (page, head) = (olga.get(path).await, olga.send(Method::HEAD, path, None, &[]).await);
+        assert_eq!((page.status, page.headers.get("content-type")), (head.status, head.headers.get("content-type")), "{path}");
+        assert!(head.bytes.is_empty() && !page.bytes.is_empty(), "{path}");
     }
 }
 
