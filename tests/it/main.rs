@@ -3,9 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accounts;
+mod api;
+mod architecture;
 mod archive;
+mod binary;
 mod connectors;
+mod crash;
+mod datasets;
+mod datasets;
+mod docs;
+mod docs;
 mod house;
+mod panes;
 mod people;
+mod process;
 mod upstream;
 mod vendor;
