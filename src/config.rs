@@ -126,6 +126,7 @@ impl FromStr for AllowUpstream {
 impl std::fmt::Display for AllowUpstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
             Self::Net(net) => write!(f, "{net}"),
             Self::Host(host) => f.write_str(host),
         }

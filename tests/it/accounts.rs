@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use chatlake::actor::{Actor, Role};
+use chatlake::puller::run::State;
 use chatlake::sandbox::faults::{Fault, Kind};
 use chatlake::secret::Secret;
 
@@ -197,6 +198,22 @@ async fn deleting_names_the_datasets_that_stop() {
     assert!(done.toast().contains("Support Oslo is deleted; 2 DataSets are no longer updated"), "{}", done.toast());
     assert!(house.app.datasets.get(&carl, &agents).await.unwrap().account_id.is_none());
     assert_eq!(his.get(&ask).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn rows_stay_when_their_account_goes() {
+    let house = House::live().await;
+    let (carl, mut his) = house.at_browser("carl", Role::Editor).await;
+    let account = house.account(&carl, "Support Oslo").await;
+    let agents = house.dataset(&carl, &account.id, "agents", "Agents").await;
+    let run = house.run(&carl, &agents).await;
+    assert_eq!((run.state, run.rows > 0), (State::Succeeded, true), "{:?}", run.failure);
+    assert!(row(&his.get("/accounts").await, "Support Oslo").contains("Up to date"));
+    let ask = format!("/accounts/{}/delete", account.id);
+    let question = his.get(&ask).await;
+    assert!(question.text.contains(&format!("This DataSet stops updating. Its {} rows, its history and its links stay.", run.rows)), "{}", question.text);
+    his.submit(&ask, &[]).await;
+    assert_eq!(house.app.datasets.get(&carl, &agents).await.unwrap().current.unwrap().rows, run.rows);
 }
 
 #[tokio::test]

@@ -398,6 +398,17 @@ async fn odd_ids_are_pages_that_are_not_there() {
 }
 
 #[tokio::test]
+async fn a_head_is_a_page_without_its_body() {
+    let house = House::new().await;
+    let (_, mut olga) = house.at_browser("olga", Role::Admin).await;
+    for path in ["/accounts", "/settings", "/me", "/help", "/nothing"] {
+        let (page, head) = (olga.get(path).await, olga.send(Method::HEAD, path, None, &[]).await);
+        assert_eq!((page.status, page.headers.get("content-type")), (head.status, head.headers.get("content-type")), "{path}");
+        assert!(head.bytes.is_empty() && !page.bytes.is_empty(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_help_pages_are_there() {
     let house = House::new().await;
     let (_, mut olga) = house.at_browser("olga", Role::Admin).await;

@@ -30,7 +30,6 @@ struct Page {
     connector_name: &'static str,
     monogram: &'static str,
     name: String,
-    sealed: String,
     used: String,
     shared: bool,
     may_share: bool,
@@ -122,7 +121,6 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
         connector_name: connector.title(),
         monogram: connector.monogram(),
         name: typed.text("name"),
-        sealed: String::new(),
         used: String::new(),
         shared: false,
         may_share: false,
@@ -134,12 +132,13 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
 /// The form for an account as it is kept.
 async fn editing(web: &Web, Person { actor, session }: &Person, account: &Account) -> Page {
     let set_on = timestamp(account.sealed_at).to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
+    let kept = format!("Set on {set_on}. An empty field keeps it; nobody can read it back.");
     let fields = account.connector.fields().iter().map(|field| CredentialField {
         id: field.id.to_owned(),
         label: field.label.to_owned(),
-        help: field.help.to_owned(),
+        help: if field.secret { format!("{kept} {}", field.help) } else { field.help.to_owned() },
         secret: field.secret,
-        value: if field.secret { "Stored; leave it empty to keep it".to_owned() } else { account.fields.get(field.id).cloned().unwrap_or_default() },
+        value: if field.secret { "Stored".to_owned() } else { account.fields.get(field.id).cloned().unwrap_or_default() },
     });
     let w = AccountForm {
         credential_fields: fields.collect(),
@@ -159,7 +158,6 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         connector_name: account.connector.title(),
         monogram: account.connector.monogram(),
         name: account.name.clone(),
-        sealed: format!("Set on {set_on}"),
         used: if account.dataset_count == 0 { String::new() } else { format!("{used}: a change applies to all of them.") },
         shared: account.shared,
         may_share: true,
