@@ -189,6 +189,15 @@ impl Config {
         })
     }
 
+    /// The settings once the server listens on `address`: where they left the port open (`:0`), with the one that was given.
+    pub fn listening_on(mut self, address: SocketAddr) -> Result<Self> {
+        if self.public_url.port() == Some(0) {
+            self.public_url.set_port(Some(address.port())).map_err(|()| Error::internal("a public address that takes no port"))?;
+        }
+        self.listen = address;
+        Ok(self)
+    }
+
     /// Whether people reach the product over https, so that cookies can be Secure.
     pub fn https(&self) -> bool {
         self.public_url.scheme() == "https"

@@ -9,7 +9,9 @@ pub mod v1;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{any, get};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,17 +57,27 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(data::schema))
 }
 
-/// The API's routes, below `/api/v1`.
+/// The API's routes, below `/api/v1`; whatever else begins with `/api` is an address that is not there, in the same shape.
 pub fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
-    routes
+    let routes = routes
         .route("/openapi.json", get(move || openapi::serve(document.clone())))
         .fallback(error::no_such_address)
-        .method_not_allowed_fallback(error::no_such_method)
+        .method_not_allowed_fallback(error::no_such_method);
+    Router::new()
+        .nest("/api/v1", routes)
+        .route("/api", any(error::no_such_address))
+        .route("/api/", any(error::no_such_address))
+        .route("/api/{*rest}", any(error::no_such_address))
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(axum::middleware::from_fn_with_state(api.clock.clone(), error::render))
         .with_state(api)
+}
+
+/// The shape of an error around what was turned away before it came to the API.
+pub fn refuse(status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Response {
+    error::refuse(status, code, message, request_id)
 }
 
 /// Every address and method of the API, as in its document: for the test that asks who may do what.

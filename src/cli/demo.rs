@@ -127,12 +127,10 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
     println!("Making a week of history on an invented vendor (it listens at {vendor}) ...");
     let passphrase = live_a_week(config.clone(), &vendor).await?;
 
-    let app = App::open(config, Clock::system()).await?;
+    let mut app = App::open(config, Clock::system()).await?;
     let listener = app.listen().await?;
-    let address = listener.local_addr()?;
-    let url = if arguments.serve.public_url.is_some() { app.config.public_url.to_string() } else { format!("http://{address}/") };
     println!();
-    println!("Chatlake is ready at {url}");
+    println!("Chatlake is ready at {}", app.config.public_url);
     match passphrase {
         Some(passphrase) => println!("Sign in as maren@{HOST} with the password {}", passphrase.reveal()),
         None => println!("This directory holds an earlier demo: sign in with the password it told then."),

@@ -14,11 +14,12 @@ pub struct Arguments {
 pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     let config = Config::resolve(given, &arguments.serve)?;
     super::log::start(&config.log, config.log_format)?;
-    let app = App::open(config, Clock::system()).await?;
+    let mut app = App::open(config, Clock::system()).await?;
     let listener = app.listen().await?;
     if let Some(link) = app.set_up_link().await? {
         println!("No one can sign in yet. Open this link once to make the first admin:\n\n    {link}\n\nIt works until it is used or the server stops.");
     }
+    println!("Chatlake is ready at {}", app.config.public_url);
     app.serve_until_signalled(listener).await?;
     Ok(())
 }

@@ -21,6 +21,11 @@ pub fn tag(version: &VersionId, options: &Options) -> String {
     format!("\"{hex}\"")
 }
 
+/// Whether an `If-None-Match` header names this tag. Proxies that compress mark tags as weak; the rows are the same.
+pub fn is_known(header: &str, tag: &str) -> bool {
+    header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
 /// How often a running download is asked about.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 

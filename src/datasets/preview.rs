@@ -70,7 +70,8 @@ pub async fn page(segments: &Segments, version: &Version, ask: Ask) -> Result<Pa
 }
 
 async fn page_within(segments: &Segments, version: &Version, ask: Ask, time: Duration) -> Result<Page> {
-    if ask.limit == 0 || ask.limit > MOST_ROWS {
+    // One more than that, by which a caller sees whether there is a next page.
+    if ask.limit == 0 || ask.limit > MOST_ROWS + 1 {
         return Err(Error::field("limit", format!("A page has between 1 and {MOST_ROWS} rows.")));
     }
     let search = ask.search.as_deref().filter(|text| !text.is_empty());

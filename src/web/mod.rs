@@ -1,7 +1,9 @@
 //! The pages. `routes.rs` is the whole address table; a handler in `pages/` or `panes/` reads what it needs, calls one function of the
 //! noun and answers a page struct that askama renders. Start at `routes.rs`.
 
+pub mod asked;
 pub mod assets;
+pub mod cells;
 pub mod client_address;
 pub mod error_page;
 pub mod forms;

@@ -125,7 +125,7 @@ pub struct Pager {
     /// Addresses, or empty.
     pub previous: String,
     pub next: String,
-    /// An address that takes the field `page`, or empty.
+    /// An address to which `page=N` is added, for First and Last; or empty.
     pub jump: String,
 }
 

@@ -48,6 +48,11 @@ pub fn exact(at: Millis, zone: &TimeZone) -> String {
     format!("{} {}", local.strftime("%a %-d %b %Y, %H:%M:%S"), zone.iana_name().unwrap_or("UTC"))
 }
 
+/// "16 min ago", "2 h ago", "3 days ago": for where there is little room.
+pub fn relative_brief(at: Millis, now: Millis) -> String {
+    relative(at, now).replace(" minutes", " min").replace(" minute", " min").replace(" hours", " h").replace(" hour", " h")
+}
+
 /// "24 Mar 10:42", with the year when it is not this one.
 pub fn short(at: Millis, now: Millis, zone: &TimeZone) -> String {
     let local = timestamp(at).to_zoned(zone.clone());
@@ -82,6 +87,21 @@ pub fn days(from: Date, to: Date) -> String {
     format!("{first} to {}", day(to))
 }
 
+/// "11 to 24 Mar", "28 Feb to 3 Mar", "24 Mar", the year only when it is not `this_year`'s.
+pub fn days_brief(from: Date, to: Date, this_year: i16) -> String {
+    let year = if to.year() == this_year { String::new() } else { format!(" {}", to.year()) };
+    let last = format!("{}{year}", to.strftime("%-d %b"));
+    if from == to {
+        return last;
+    }
+    let first = match (from.year() == to.year(), from.month() == to.month()) {
+        (true, true) => from.strftime("%-d").to_string(),
+        (true, false) => from.strftime("%-d %b").to_string(),
+        (false, _) => from.strftime("%-d %b %Y").to_string(),
+    };
+    format!("{first} to {last}")
+}
+
 /// "1 min 9 s", "42 s", "under 1 s", "2 h 5 min"
 pub fn span(millis: Millis) -> String {
     let seconds = millis / 1_000;
@@ -103,6 +123,15 @@ pub fn size(bytes: i64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// "A", "A and B", "A, B and C"
+pub fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 /// "Like this", for text that begins with a small letter.
@@ -155,6 +184,20 @@ mod tests {
         let now = 1_800_000_000_000;
         for (seconds, words) in [(0, "just now"), (60, "1 minute ago"), (7_200, "2 hours ago"), (3 * 86_400, "3 days ago"), (-300, "in 5 minutes")] {
             assert_eq!(relative(now - seconds * 1_000, now), words);
+        }
+    }
+
+    #[test]
+    fn days_are_told_in_little_room() {
+        let day = |text: &str| text.parse::<Date>().unwrap();
+        for (from, to, words) in [
+            ("2026-03-11", "2026-03-24", "11 to 24 Mar"),
+            ("2026-02-28", "2026-03-03", "28 Feb to 3 Mar"),
+            ("2026-03-24", "2026-03-24", "24 Mar"),
+            ("2025-12-30", "2026-01-02", "30 Dec 2025 to 2 Jan"),
+            ("2025-11-03", "2025-11-04", "3 to 4 Nov 2025"),
+        ] {
+            assert_eq!(days_brief(day(from), day(to), 2026), words);
         }
     }
 

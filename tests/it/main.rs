@@ -1,9 +1,21 @@
-//! The one integration binary: stories over real sockets on the loopback address, never further.
+//! The one integration binary: stories through the router (`house`) and over sockets on the loopback address, never further.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accounts;
+mod api;
+mod architecture;
 mod archive;
+mod binary;
 mod connectors;
+mod crash;
+mod datasets;
+mod datasets;
+mod docs;
+mod docs;
+mod house;
 mod panes;
+mod people;
+mod process;
 mod upstream;
 mod vendor;

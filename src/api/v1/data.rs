@@ -167,7 +167,7 @@ pub async fn download(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
     let options = Options { columns, bom, guard };
     let tag = download::tag(&pin.id, &options);
     let etag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
-    if headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| known.split(',').any(|one| one.trim() == tag)) {
+    if headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| download::is_known(known, &tag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
     let (rows, version) = (pin.rows, pin.id.to_string());

@@ -213,6 +213,9 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 
 /// Checks every value, and the right to the account at this moment.
 async fn settings(api: &Api, actor: &Actor, new: CreateDataset) -> Result<Settings, Refusal> {
+    if !actor.may_edit() {
+        return Err(Error::forbidden("Viewers may not make or change DataSets. An admin can change what you may do.").into());
+    }
     let account = api.accounts.usable(actor, &new.account_id).await?;
     let report = account.connector.report(&new.report).ok_or_else(|| {
         Error::field("report", format!("{} has no such report. See /api/v1/connectors/{}.", account.connector.title(), account.connector.id()))

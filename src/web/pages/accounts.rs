@@ -59,7 +59,8 @@ struct Used {
 /// `GET /accounts`
 pub async fn accounts(State(web): State<Web>, Keeper(Person { actor, session }): Keeper) -> Answer {
     let rows = rows(&web, &actor).await?;
-    let add = Connector::ALL.map(|connector| Add { href: format!("/accounts/new?connector={}", connector.id()), label: format!("{} account", connector.title()) });
+    let add =
+        Connector::ALL.map(|connector| Add { href: format!("/accounts/new?connector={}", connector.id()), label: format!("{} account", connector.title()) });
     show(&Page {
         chrome: web.chrome(&actor, &session, "accounts").await,
         failing: rows.iter().filter(|row| row.status.tone == "bad").count(),

@@ -36,11 +36,7 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
         tone: tone.to_owned(),
         title: title.to_owned(),
         text: text.to_owned(),
-        actions: if action.is_empty() {
-            Vec::new()
-        } else {
-            vec![Action { label: action.to_owned(), href: "#".to_owned(), primary: false, post: false }]
-        },
+        actions: if action.is_empty() { Vec::new() } else { vec![Action { label: action.to_owned(), href: "#".to_owned(), primary: false, post: false }] },
     };
     let spark = Spark {
         points: "1,20 12,16 23,18 34,9 45,12 56,6 70,4".to_owned(),

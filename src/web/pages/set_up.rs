@@ -78,6 +78,7 @@ pub async fn become_admin(State(web): State<Web>, session: Session, Form(fields)
 }
 
 async fn is_open(web: &Web, code: &str) -> Result<(), Error> {
-    let gone = || Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Sign in, or ask an admin for a link of your own.");
+    let gone =
+        || Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Sign in, or ask an admin for a link of your own.");
     invites::look(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(gone)
 }

@@ -76,13 +76,7 @@ pub async fn form(State(web): State<Web>, person: Option<Person>, uri: Uri) -> A
 }
 
 /// `POST /sign-in`
-pub async fn enter(
-    State(web): State<Web>,
-    ClientAddress(address): ClientAddress,
-    session: Session,
-    cookies: CookieJar,
-    Form(fields): Form<Fields>,
-) -> Answer {
+pub async fn enter(State(web): State<Web>, ClientAddress(address): ClientAddress, session: Session, cookies: CookieJar, Form(fields): Form<Fields>) -> Answer {
     let next = security::safe_next(&fields.next);
     let device = cookies.get(sign_in::device_cookie(web.config.https())).map(|cookie| cookie.value().to_owned());
     let given = sign_in::Given { email: &fields.email, password: &fields.password, address, device: device.as_deref() };

@@ -1,0 +1,136 @@
+//! A cell on its way to a page: what is shown, and beside it in `data-value` exactly what the CSV has.
+
+use askama::filters::HtmlSafe;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::connectors::report::ColumnKind;
+use crate::datasets::preview;
+
+/// More characters than about two lines hold.
+const LONG: usize = 110;
+/// Of a longer text the rest is left to the download, so that a page stays a page.
+const MOST_SHOWN: usize = 8_000;
+
+/// See `templates/panes/preview.html`.
+pub struct Cell {
+    pub kind: String,
+    pub csv: Exact,
+    pub null: bool,
+    /// What is shown, split at line breaks.
+    pub lines: Vec<String>,
+    pub long: bool,
+}
+
+/// Text for an attribute that comes back to the byte. A browser's parser turns raw carriage returns into line feeds, so all control
+/// characters are written by number.
+pub struct Exact(pub String);
+
+impl std::fmt::Display for Exact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut plain = 0;
+        for (at, c) in self.0.char_indices() {
+            let special = matches!(c, '&' | '<' | '>' | '"' | '\'') || (c.is_ascii_control() && c != '\0');
+            if special {
+                write!(f, "{}&#{};", &self.0[plain..at], u32::from(c))?;
+                plain = at + c.len_utf8();
+            }
+        }
+        f.write_str(&self.0[plain..])
+    }
+}
+
+impl askama::FastWritable for Exact {
+    fn write_into(&self, dest: &mut dyn core::fmt::Write, _: &dyn askama::Values) -> askama::Result<()> {
+        Ok(write!(dest, "{self}")?)
+    }
+}
+
+impl HtmlSafe for Exact {}
+
+impl Cell {
+    /// `zone`: in which moments are told.
+    pub fn new(cell: preview::Cell, zone: &TimeZone) -> Self {
+        let kind = cell.kind.word().to_owned();
+        let Some(csv) = cell.csv else { return Self { kind, csv: Exact(String::new()), null: true, lines: Vec::new(), long: false } };
+        let shown = shown(&csv, cell.kind, zone);
+        let lines: Vec<String> = shown.replace("\r\n", "\n").split(['\n', '\r']).map(str::to_owned).collect();
+        let long = lines.len() > 2 || shown.chars().count() > LONG;
+        Self { kind, csv: Exact(csv), null: false, lines, long }
+    }
+}
+
+fn shown(csv: &str, kind: ColumnKind, zone: &TimeZone) -> String {
+    match kind {
+        ColumnKind::Integer | ColumnKind::Number => grouped(csv),
+        ColumnKind::Timestamp => {
+            csv.parse::<jiff::Timestamp>().map_or_else(|_| csv.to_owned(), |at| at.to_zoned(zone.clone()).strftime("%-d %b %Y %H:%M:%S").to_string())
+        }
+        ColumnKind::Date => csv.parse::<Date>().map_or_else(|_| csv.to_owned(), |day| day.strftime("%-d %b %Y").to_string()),
+        ColumnKind::Boolean => csv.to_owned(),
+        ColumnKind::Text | ColumnKind::Json => {
+            let Some((end, _)) = csv.char_indices().nth(MOST_SHOWN) else { return csv.to_owned() };
+            format!("{}… and {} more characters; the download has them all", &csv[..end], csv[end..].chars().count())
+        }
+    }
+}
+
+/// 1234567.25 as 1,234,567.25; what is not plain digits stays as it is.
+fn grouped(number: &str) -> String {
+    let (sign, rest) = number.strip_prefix('-').map_or(("", number), |rest| ("−", rest));
+    let (whole, part) = rest.split_once('.').map_or((rest, None), |(whole, part)| (whole, Some(part)));
+    if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) || part.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit())) {
+        return number.to_owned();
+    }
+    let mut text = String::from(sign);
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if let Some(part) = part {
+        text.push('.');
+        text.push_str(part);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(csv: Option<&str>, kind: ColumnKind) -> Cell {
+        Cell::new(preview::Cell { csv: csv.map(str::to_owned), kind }, &TimeZone::get("Europe/Oslo").unwrap())
+    }
+
+    #[test]
+    fn values_are_shown_for_people_and_kept_exact_beside() {
+        for (csv, kind, shown) in [
+            ("1234567", ColumnKind::Integer, "1,234,567"),
+            ("-1234.50", ColumnKind::Number, "−1,234.50"),
+            ("1e300", ColumnKind::Number, "1e300"),
+            ("2026-11-20T08:15:30Z", ColumnKind::Timestamp, "20 Nov 2026 09:15:30"),
+            ("2026-11-20", ColumnKind::Date, "20 Nov 2026"),
+            ("true", ColumnKind::Boolean, "true"),
+        ] {
+            let cell = cell(Some(csv), kind);
+            assert_eq!((cell.csv.0.as_str(), cell.lines.join("\n").as_str()), (csv, shown));
+        }
+    }
+
+    #[test]
+    fn null_and_empty_text_are_two_things() {
+        assert!(cell(None, ColumnKind::Text).null);
+        let empty = cell(Some(""), ColumnKind::Text);
+        assert!(!empty.null && empty.lines == [""]);
+    }
+
+    #[test]
+    fn every_kind_of_line_break_is_one() {
+        let cell = cell(Some("a\r\nb\rc\nd"), ColumnKind::Text);
+        assert_eq!(cell.lines, ["a", "b", "c", "d"]);
+        assert_eq!(cell.csv.to_string(), "a&#13;&#10;b&#13;c&#10;d");
+        assert_eq!(Exact("<a href=\"x\">'&'".to_owned()).to_string(), "&#60;a href=&#34;x&#34;&#62;&#39;&#38;&#39;");
+    }
+}

@@ -1,0 +1,106 @@
+//! The frame of a DataSet's tabs: name, status, facts, Run Now, downloads.
+
+use jiff::tz::TimeZone;
+
+use super::dataset_status::Glance;
+use super::run_live::Live;
+use crate::actor::Actor;
+use crate::clock::Millis;
+use crate::datasets::Dataset;
+use crate::error::Result;
+use crate::ids::DatasetId;
+use crate::puller::run::Run;
+use crate::puller::{queue, schedules};
+use crate::web::Web;
+use crate::web::parts::{Status, When};
+use crate::web::words;
+
+/// So many of the newest runs are looked at.
+pub const LATEST: i64 = 30;
+
+/// See `templates/pages/dataset.html`.
+pub struct DatasetHead {
+    pub id: String,
+    pub name: String,
+    pub monogram: String,
+    pub description: String,
+    pub status: Status,
+    pub updated: When,
+    pub size: String,
+    pub next: String,
+    pub owner: String,
+    pub owner_initials: String,
+    pub tab: String,
+    pub can_run: bool,
+    pub mine: bool,
+    pub running: bool,
+    pub csv_href: String,
+    pub excel_href: String,
+}
+
+/// A DataSet on its way to a tab.
+pub struct Opened {
+    pub dataset: Dataset,
+    pub head: DatasetHead,
+    /// The newest runs, newest first, at most `LATEST`.
+    pub runs: Vec<Run>,
+    pub glance: Glance,
+    pub live: Option<Live>,
+    pub zone: TimeZone,
+    pub now: Millis,
+}
+
+/// Opens a DataSet for a tab (overview, data, history, settings), if this person may see it.
+pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result<Opened> {
+    let dataset = web.datasets.get(actor, id).await?;
+    let runs = queue::of_dataset(&web.db, id, 0, LATEST).await?;
+    let (zone, now) = (zone_of(&dataset), web.clock.now());
+    let glance = Glance::of_runs(&runs);
+    let live = runs.first().filter(|run| !run.state.is_final()).map(|run| {
+        let progress = web.puller.live.now(&run.id);
+        Live::new(run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(actor))
+    });
+    let head = head(&dataset, &glance, tab, actor, now, &zone);
+    Ok(Opened { dataset, head, runs, glance, live, zone, now })
+}
+
+fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Millis, zone: &TimeZone) -> DatasetHead {
+    let size = dataset.current.as_ref().map_or_else(
+        || "no rows yet".to_owned(),
+        |c| format!("{}, {}", words::counted(c.rows, "row", "rows"), words::counted(i64::try_from(c.columns).unwrap_or(0), "column", "columns")),
+    );
+    let (csv_href, excel_href) = downloads(dataset);
+    DatasetHead {
+        id: dataset.id.to_string(),
+        name: dataset.name.clone(),
+        monogram: dataset.connector.monogram().to_owned(),
+        description: dataset.description.clone(),
+        status: glance.status(dataset, None, now, zone),
+        updated: When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone),
+        size,
+        next: dataset.next_run_at.map_or_else(|| "Not scheduled".to_owned(), |at| format!("Next {}", words::coming(at, now, zone))),
+        owner: dataset.owner_name.clone(),
+        owner_initials: words::initials(&dataset.owner_name),
+        tab: tab.to_owned(),
+        can_run: dataset.is_run_by(actor) && dataset.account_id.is_some(),
+        mine: dataset.is_changed_by(actor),
+        running: glance.alive().is_some(),
+        csv_href,
+        excel_href,
+    }
+}
+
+/// The addresses of the two downloads; empty before the first version.
+pub fn downloads(dataset: &Dataset) -> (String, String) {
+    if dataset.current.is_none() {
+        return (String::new(), String::new());
+    }
+    let csv = format!("/datasets/{}/download", dataset.id);
+    let excel = format!("{csv}?bom=1&formulas=guard");
+    (csv, excel)
+}
+
+/// The zone in which a DataSet's days begin.
+pub fn zone_of(dataset: &Dataset) -> TimeZone {
+    schedules::zone(&dataset.time_zone).unwrap_or(TimeZone::UTC)
+}

@@ -1,0 +1,40 @@
+//! What is done to a DataSet by one press: run it, share it.
+
+use axum::extract::State;
+use serde::Deserialize;
+
+use crate::ids::DatasetId;
+use crate::puller::queue;
+use crate::puller::run::Trigger;
+use crate::web::Web;
+use crate::web::asked::Id;
+use crate::web::forms::Form;
+use crate::web::page::{Answer, go};
+use crate::web::person::Person;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Sharing {
+    shared: String,
+}
+
+/// `POST /datasets/{id}/run`: starts a run, or shows the one that is alive.
+pub async fn run(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    web.datasets.get_to_run(&person.actor, &id).await?;
+    let before = queue::of_dataset(&web.db, &id, 0, 1).await?;
+    let run = web.puller.run_now(&person.actor, &id, Trigger::Manual).await?;
+    let alive_before = before.first().is_some_and(|newest| newest.id == run.id);
+    let sentence =
+        if alive_before { "A run is under way already." } else { "The run has begun. People keep reading the rows from before until it is complete." };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{id}"))
+}
+
+/// `POST /datasets/{id}/sharing`
+pub async fn share(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<Sharing>) -> Answer {
+    let shared = fields.shared == "true";
+    web.datasets.share(&person.actor, &id, shared).await?;
+    let sentence = if shared { "Everyone signed in may read it now." } else { "Only its owner and admins may read it now." };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{id}/settings"))
+}

@@ -1,0 +1,213 @@
+//! Data: a page of the rows that people read just now, sorted and searched.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::dataset::{DatasetHead, open};
+use super::dataset_schema::meaning;
+use super::run_live::Live;
+use crate::connectors::report::{ColumnKind, Report};
+use crate::datasets::columns::ColumnInfo;
+use crate::datasets::preview::{self, Ask, SORTED_DEPTH};
+use crate::datasets::versions::Version;
+use crate::error::{Error, Kind};
+use crate::ids::DatasetId;
+use crate::web::Web;
+use crate::web::asked::{Asked, Id, address};
+use crate::web::cells::Cell;
+use crate::web::error_page;
+use crate::web::page::{Answer, show_with};
+use crate::web::parts::{Band, Chrome, Pager};
+use crate::web::person::Person;
+use crate::web::words::{self, counted, grouped};
+
+const PER_PAGE: u64 = 100;
+/// A longer search is cut; nobody types one.
+const LONGEST_SEARCH: usize = 200;
+
+#[derive(Template)]
+#[template(path = "pages/dataset_data.html")]
+struct Page {
+    chrome: Chrome,
+    head: DatasetHead,
+    live: Option<Live>,
+    has_data: bool,
+    q: String,
+    sort: String,
+    sorted_words: String,
+    clear_sort_href: String,
+    zone: String,
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    pager: Pager,
+    version_words: String,
+    problem: Option<Band>,
+}
+
+struct Column {
+    name: String,
+    kind: &'static str,
+    meaning: String,
+    sorted: &'static str,
+    sort_href: String,
+}
+
+/// What a person asked to see.
+struct View {
+    path: String,
+    q: String,
+    /// A column, with a minus in front when it descends; or empty.
+    sort: String,
+    page: u64,
+}
+
+impl View {
+    fn at(&self, page: u64) -> String {
+        let page = if page > 1 { page.to_string() } else { String::new() };
+        address(&self.path, &[("q", &self.q), ("sort", &self.sort), ("page", &page)])
+    }
+
+    /// An address to which `page=N` is added.
+    fn any_page(&self) -> String {
+        let address = self.at(1);
+        format!("{address}{}", if address.contains('?') { '&' } else { '?' })
+    }
+
+    fn sorted(&self) -> Option<(&str, bool)> {
+        let descends = self.sort.strip_prefix('-');
+        (!self.sort.is_empty()).then(|| descends.map_or((self.sort.as_str(), false), |column| (column, true)))
+    }
+
+    fn ask(&self, page: u64) -> Ask {
+        Ask {
+            offset: (page - 1).saturating_mul(PER_PAGE),
+            limit: PER_PAGE as usize,
+            sort: self.sorted().map(|(column, descends)| (column.to_owned(), descends)).into_iter().collect(),
+            filters: Vec::new(),
+            search: Some(self.q.clone()).filter(|q| !q.is_empty()),
+        }
+    }
+}
+
+/// `GET /datasets/{id}/data`
+pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, asked: Asked) -> Answer {
+    let opened = open(&web, &person.actor, &id, "data").await?;
+    let view = View {
+        path: format!("/datasets/{id}/data"),
+        q: asked.get("q").chars().take(LONGEST_SEARCH).collect(),
+        sort: asked.get("sort").to_owned(),
+        page: asked.page(),
+    };
+    let mut page = Page {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        head: opened.head,
+        live: opened.live,
+        has_data: false,
+        q: view.q.clone(),
+        sort: view.sort.clone(),
+        sorted_words: String::new(),
+        clear_sort_href: address(&view.path, &[("q", &view.q)]),
+        zone: opened.dataset.time_zone.clone(),
+        columns: Vec::new(),
+        rows: Vec::new(),
+        pager: Pager::default(),
+        version_words: String::new(),
+        problem: None,
+    };
+    let Some(version) = web.datasets.versions.current(&id).await? else { return show_with(StatusCode::OK, &page) };
+    let version = web.datasets.versions.pin(&version);
+    page.has_data = true;
+    page.version_words = format!("Version {}, {}", version.number, words::short(version.created_at, opened.now, &opened.zone));
+    page.sorted_words = sorted_words(&version.columns, &view);
+    page.columns = version.columns.iter().map(|column| head_of(column, opened.dataset.report, &view)).collect();
+    match read(&web, &version, &view).await {
+        Ok((number, rows)) => {
+            page.pager = pager(&rows, number, &version, &view);
+            page.rows = rows.rows.into_iter().map(|row| row.into_iter().map(|cell| Cell::new(cell, &opened.zone)).collect()).collect();
+            show_with(StatusCode::OK, &page)
+        }
+        Err(error) if matches!(error.kind(), Kind::Unprocessable | Kind::Unavailable) => {
+            let text = error.next_step().unwrap_or_default().to_owned();
+            page.problem = Some(Band { tone: "warn".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
+            show_with(error_page::status(error.kind()), &page)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The page asked for, or the last one there is; and its number.
+async fn read(web: &Web, version: &Version, view: &View) -> Result<(u64, preview::Page), Error> {
+    let known = if view.q.is_empty() { last_page(version.rows, view) } else { u64::MAX };
+    let deepest = if view.sorted().is_some() { SORTED_DEPTH / PER_PAGE } else { u64::MAX / PER_PAGE };
+    let number = view.page.min(known).min(deepest).max(1);
+    let page = preview::page(&web.datasets.segments, version, view.ask(number)).await?;
+    match page.total_matching {
+        Some(total) if page.rows.is_empty() && total > 0 => {
+            let last = last_page(total, view);
+            Ok((last, preview::page(&web.datasets.segments, version, view.ask(last)).await?))
+        }
+        _ => Ok((number, page)),
+    }
+}
+
+fn last_page(rows: u64, view: &View) -> u64 {
+    let reachable = if view.sorted().is_some() { rows.min(SORTED_DEPTH) } else { rows };
+    reachable.div_ceil(PER_PAGE).max(1)
+}
+
+fn pager(page: &preview::Page, number: u64, version: &Version, view: &View) -> Pager {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let in_all = counted(signed(version.rows), "row", "rows");
+    let of = match page.total_matching {
+        _ if view.q.is_empty() => format!("of {in_all}"),
+        Some(total) => format!("of {} that match, {} in all", counted(signed(total), "row", "rows"), grouped(signed(version.rows))),
+        None => format!("of the rows that match, {} in all", grouped(signed(version.rows))),
+    };
+    // Not counted to the end: then there is at least one more page when this one is full.
+    let full = page.rows.len() as u64 == PER_PAGE;
+    let pages = page.total_matching.map_or(number + u64::from(full), |total| last_page(total, view)).max(number);
+    Pager {
+        first: grouped(signed(page.offset + 1)),
+        last: grouped(signed(page.offset + page.rows.len() as u64)),
+        of,
+        page: number,
+        pages,
+        previous: if number > 1 { view.at(number - 1) } else { String::new() },
+        next: if number < pages { view.at(number + 1) } else { String::new() },
+        jump: if pages > 2 { view.any_page() } else { String::new() },
+    }
+}
+
+fn head_of(column: &ColumnInfo, report: &Report, view: &View) -> Column {
+    let sorted = match view.sorted() {
+        Some((name, false)) if name == column.name => "asc",
+        Some((name, true)) if name == column.name => "desc",
+        _ => "",
+    };
+    let sort = if sorted == "asc" { format!("-{}", column.name) } else { column.name.clone() };
+    Column {
+        kind: column.kind.word(),
+        meaning: meaning(report, &column.name),
+        sorted,
+        sort_href: address(&view.path, &[("q", &view.q), ("sort", &sort)]),
+        name: column.name.clone(),
+    }
+}
+
+/// "started, newest first"
+fn sorted_words(columns: &[ColumnInfo], view: &View) -> String {
+    let Some((name, descends)) = view.sorted() else { return String::new() };
+    let Some(column) = columns.iter().find(|column| column.name == name) else { return String::new() };
+    let how = match (column.kind, descends) {
+        (ColumnKind::Date | ColumnKind::Timestamp, false) => "oldest first",
+        (ColumnKind::Date | ColumnKind::Timestamp, true) => "newest first",
+        (ColumnKind::Integer | ColumnKind::Number, false) => "smallest first",
+        (ColumnKind::Integer | ColumnKind::Number, true) => "largest first",
+        (ColumnKind::Boolean, false) => "false first",
+        (ColumnKind::Boolean, true) => "true first",
+        (ColumnKind::Text | ColumnKind::Json, false) => "A to Z",
+        (ColumnKind::Text | ColumnKind::Json, true) => "Z to A",
+    };
+    format!("{name}, {how}")
+}

@@ -1,0 +1,160 @@
+//! History: every run with its record, and the versions that are kept.
+
+use askama::Template;
+use axum::extract::State;
+
+use super::dataset::{DatasetHead, Opened, open};
+use super::run_live::{self, Live, started_by};
+use super::run_record::{Question, RunRecord, sums};
+use crate::clock::timestamp;
+use crate::ids::DatasetId;
+use crate::puller::queue;
+use crate::puller::run::{Run, State as RunState};
+use crate::puller::windows::{self, Line};
+use crate::web::Web;
+use crate::web::asked::{Asked, Id};
+use crate::web::page::{Answer, show};
+use crate::web::parts::{Chrome, Fact, Pager, Status, When};
+use crate::web::person::Person;
+use crate::web::words::{self, grouped};
+
+const PER_PAGE: i64 = 25;
+/// A run with more windows shows them on its own page only.
+const MOST_WINDOWS: usize = 62;
+
+#[derive(Template)]
+#[template(path = "pages/dataset_history.html")]
+struct Page {
+    chrome: Chrome,
+    head: DatasetHead,
+    live: Option<Live>,
+    sums: Vec<Fact>,
+    zone: String,
+    runs: Vec<RunRow>,
+    pager: Pager,
+    versions: Vec<VersionRow>,
+    keep_words: String,
+}
+
+struct RunRow {
+    started: When,
+    duration: String,
+    by: String,
+    asked: String,
+    rows: String,
+    rows_line: String,
+    status: Status,
+    open: bool,
+    run: RunRecord,
+}
+
+struct VersionRow {
+    number: u64,
+    made: When,
+    rows: String,
+    columns: usize,
+    size: String,
+    current: bool,
+    csv_href: String,
+}
+
+/// `GET /datasets/{id}/history`
+pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, asked: Asked) -> Answer {
+    let opened = open(&web, &person.actor, &id, "history").await?;
+    let count = queue::count(&web.db, &id).await?;
+    let pages = count.max(1).unsigned_abs().div_ceil(PER_PAGE.unsigned_abs());
+    let page = asked.page().min(pages);
+    let offset = i64::try_from(page - 1).unwrap_or(0) * PER_PAGE;
+    let mut runs = Vec::new();
+    for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
+        let lines = windows::of_run(&web.db, &run.id).await?;
+        let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
+        runs.push(row(&run, lines, &opened, open));
+    }
+    let to = |page: u64| format!("/datasets/{id}/history?page={page}");
+    let pager = Pager {
+        first: grouped(offset + i64::from(count > 0)),
+        last: grouped((offset + PER_PAGE).min(count)),
+        of: format!("of {}", words::counted(count, "run", "runs")),
+        page,
+        pages,
+        previous: if page > 1 { to(page - 1) } else { String::new() },
+        next: if page < pages { to(page + 1) } else { String::new() },
+        jump: String::new(),
+    };
+    let keep = &web.config;
+    show(&Page {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        sums: summary(&opened),
+        zone: opened.dataset.time_zone.clone(),
+        versions: versions(&web, &opened).await?,
+        keep_words: format!("At most {} versions and none older than {} days are kept, always the one people read.", keep.keep_versions, keep.keep_days),
+        head: opened.head,
+        live: opened.live,
+        runs,
+        pager,
+    })
+}
+
+fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool) -> RunRow {
+    let asked = span_of(&lines, opened);
+    if lines.len() > MOST_WINDOWS {
+        lines.clear();
+    }
+    let (rows, rows_line) = match run.state {
+        RunState::Succeeded => (grouped(run.rows), format!("from {}", words::counted(run.records_read, "record", "records"))),
+        state if state.is_final() => ("0".to_owned(), "nothing kept".to_owned()),
+        _ => ("–".to_owned(), String::new()),
+    };
+    RunRow {
+        started: When::clock(run.started_at.unwrap_or(run.queued_at), &opened.zone),
+        duration: run.duration(opened.now).map_or_else(|| "–".to_owned(), words::span),
+        by: started_by(run),
+        asked,
+        rows,
+        rows_line,
+        status: run_live::status(run),
+        open,
+        run: RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false }),
+    }
+}
+
+/// The days from the first window to the last.
+fn span_of(lines: &[Line], opened: &Opened) -> String {
+    let windows = || lines.iter().filter_map(|line| line.window);
+    let whole = windows().map(|w| w.from).min().zip(windows().map(|w| w.to).max());
+    match whole {
+        Some((from, to)) => words::days_brief(from, to, timestamp(opened.now).to_zoned(opened.zone.clone()).year()),
+        None if lines.is_empty() => "–".to_owned(),
+        None => "everything".to_owned(),
+    }
+}
+
+fn summary(opened: &Opened) -> Vec<Fact> {
+    let over: Vec<&Run> = opened.runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled).collect();
+    let good: Vec<&&Run> = over.iter().filter(|run| run.state == RunState::Succeeded).collect();
+    let Some(last) = good.first() else { return vec![Fact::new("Last success", "none yet"), Fact::new("Success rate", format!("0 of {} runs", over.len()))] };
+    let took: Vec<i64> = good.iter().filter_map(|run| run.duration(opened.now)).collect();
+    let average = took.iter().sum::<i64>() / i64::try_from(took.len().max(1)).unwrap_or(1);
+    vec![
+        Fact::new("Last success", words::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
+        Fact::new("Average duration", words::span(average)),
+        Fact::new("Success rate", format!("{} of {} runs", good.len(), over.len())),
+        Fact::new("Rows accounted for", sums(last)),
+    ]
+}
+
+async fn versions(web: &Web, opened: &Opened) -> crate::error::Result<Vec<VersionRow>> {
+    let current = opened.dataset.current.as_ref().map(|c| &c.version);
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let rows = web.datasets.versions.list(&opened.dataset.id).await?.into_iter().map(|version| VersionRow {
+        number: version.number,
+        made: When::ago(version.created_at, opened.now, &opened.zone),
+        rows: grouped(signed(version.rows)),
+        columns: version.columns.len(),
+        size: words::size(signed(version.bytes)),
+        current: current == Some(&version.id),
+        csv_href: format!("/datasets/{}/download?version={}", opened.dataset.id, version.id),
+    });
+    Ok(rows.collect())
+}

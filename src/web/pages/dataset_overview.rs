@@ -1,0 +1,168 @@
+//! Overview: how a DataSet is doing, in one look.
+
+use askama::Template;
+use axum::extract::State;
+
+use super::dataset::{DatasetHead, LATEST, Opened, open};
+use super::dataset_status::change_in_words;
+use super::datasets_attention::reason;
+use super::run_live::Live;
+use super::run_record::{Question, RunRecord};
+use super::spark::{Chart, chart};
+use crate::accounts::{Account, Health};
+use crate::ids::DatasetId;
+use crate::puller::run::{Run, State as RunState};
+use crate::puller::schedules::{Basic, weekday_name};
+use crate::puller::windows;
+use crate::web::Web;
+use crate::web::asked::Id;
+use crate::web::page::{Answer, show};
+use crate::web::parts::{Band, Chrome, Fact};
+use crate::web::person::Person;
+use crate::web::words::{self, grouped};
+
+#[derive(Template)]
+#[template(path = "pages/dataset_overview.html")]
+struct Page {
+    chrome: Chrome,
+    head: DatasetHead,
+    live: Option<Live>,
+    bands: Vec<Band>,
+    tiles: Vec<Tile>,
+    chart: Chart,
+    last: Option<RunRecord>,
+    last_title: String,
+}
+
+/// A label, a value and a line below it; `tone` makes a status of the line.
+struct Tile {
+    label: &'static str,
+    value: String,
+    line: String,
+    tone: String,
+    href: String,
+}
+
+impl Tile {
+    fn new(label: &'static str, value: impl Into<String>, line: impl Into<String>) -> Self {
+        Self { label, value: value.into(), line: line.into(), tone: String::new(), href: String::new() }
+    }
+}
+
+/// `GET /datasets/{id}`
+pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    let opened = open(&web, &person.actor, &id, "overview").await?;
+    let account = match &opened.dataset.account_id {
+        Some(account) if person.actor.sees_accounts() => web.accounts.get(&person.actor, account).await.ok(),
+        _ => None,
+    };
+    let newest_final = opened.runs.iter().find(|run| run.state.is_final());
+    let last = match newest_final {
+        Some(run) => {
+            let lines = windows::of_run(&web.db, &run.id).await?;
+            Some(RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false }))
+        }
+        None => None,
+    };
+    let last_title =
+        newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
+    show(&Page {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        bands: bands(&opened, account.as_ref()),
+        tiles: tiles(&opened, account.as_ref()),
+        chart: chart(&opened.runs, opened.now, &opened.zone),
+        live: opened.live,
+        head: opened.head,
+        last,
+        last_title,
+    })
+}
+
+fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
+    let Opened { dataset, glance, .. } = opened;
+    if glance.failed_in_a_row > 0 {
+        let can_run = opened.head.can_run && glance.alive().is_none();
+        return vec![reason(dataset, glance, account, can_run, opened.now, &opened.zone)];
+    }
+    if dataset.account_id.is_none() {
+        let text = "The owner can choose another one under Settings. Until then nothing is pulled; the rows stay readable.";
+        return vec![Band {
+            tone: "warn".to_owned(),
+            title: "The account of this DataSet was deleted.".to_owned(),
+            text: text.to_owned(),
+            actions: Vec::new(),
+        }];
+    }
+    Vec::new()
+}
+
+fn tiles(opened: &Opened, account: Option<&Account>) -> Vec<Tile> {
+    let Opened { dataset, runs, now, zone, .. } = opened;
+    let due = dataset.next_run_at.map_or_else(|| "not scheduled".to_owned(), |at| format!("due again {}", words::coming(at, *now, zone)));
+    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.created_at, *now));
+    let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
+    let change = opened.glance.change.map_or_else(|| "no run before".to_owned(), |change| format!("{} in the last run", change_in_words(change)));
+    vec![
+        Tile::new("Freshness", fresh, due),
+        Tile::new("Rows", rows, if dataset.current.is_some() { change } else { String::new() }),
+        success(runs, opened),
+        duration(runs, opened),
+        schedule(opened),
+        account_tile(opened, account),
+    ]
+}
+
+fn success(runs: &[Run], opened: &Opened) -> Tile {
+    let over: Vec<&Run> = runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled).collect();
+    let good = over.iter().filter(|run| run.state == RunState::Succeeded).count();
+    let label = if runs.len() < LATEST as usize { "Runs" } else { "Last 30 runs" };
+    let line = match over.iter().find(|run| run.state != RunState::Succeeded) {
+        None if over.is_empty() => String::new(),
+        None => "none failed".to_owned(),
+        Some(run) => {
+            let at = run.finished_at.unwrap_or(run.queued_at);
+            let failed = over.len() - good;
+            let last = if failed > 1 { ", last " } else { " " };
+            format!("{failed} failed{last}{}", words::short(at, opened.now, &opened.zone))
+        }
+    };
+    Tile::new(label, if over.is_empty() { "–".to_owned() } else { format!("{good} good") }, line)
+}
+
+fn duration(runs: &[Run], opened: &Opened) -> Tile {
+    let last = runs.iter().find(|run| run.state.is_final() && run.started_at.is_some());
+    last.map_or_else(
+        || Tile::new("Last run", "–", ""),
+        |run| {
+            let took = run.duration(opened.now).map_or_else(|| "–".to_owned(), words::span);
+            let line = format!("{}, {}", words::counted(run.pages, "page", "pages"), words::counted(run.calls, "call", "calls"));
+            Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", took, line) }
+        },
+    )
+}
+
+fn schedule(opened: &Opened) -> Tile {
+    let zone = &opened.dataset.time_zone;
+    let (value, line) = match Basic::of(opened.dataset.schedule.as_deref()) {
+        Basic::Manually => ("Manual".to_owned(), "Run Now starts it".to_owned()),
+        Basic::Hours { every: 1, minute } => ("Every hour".to_owned(), format!("at {minute} past")),
+        Basic::Hours { every, minute } => (format!("Every {every} hours"), format!("at {minute} past, {zone}")),
+        Basic::Daily { hour, minute } => ("Every day".to_owned(), format!("{hour:02}:{minute:02} {zone}")),
+        Basic::Weekdays { hour, minute } => ("Weekdays".to_owned(), format!("{hour:02}:{minute:02} {zone}")),
+        Basic::Weekly { day, hour, minute } => (format!("Every {}", weekday_name(day)), format!("{hour:02}:{minute:02} {zone}")),
+        Basic::Other(cron) => ("Own schedule".to_owned(), format!("{cron} {zone}")),
+    };
+    Tile::new("Schedule", value, line)
+}
+
+fn account_tile(opened: &Opened, account: Option<&Account>) -> Tile {
+    let name = opened.dataset.account_name.clone().unwrap_or_else(|| "Deleted".to_owned());
+    let Some(account) = account else { return Tile::new("Account", name, opened.dataset.connector.title()) };
+    let Fact { label: tone, value: word } = match account.health {
+        Health::Valid => Fact::new("good", "valid"),
+        Health::Failing => Fact::new("bad", "failing"),
+        Health::Unknown => Fact::new("", "not checked"),
+    };
+    let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", words::relative_brief(at, opened.now)));
+    Tile { tone, href: format!("/accounts/{}", account.id), ..Tile::new("Account", name, format!("{word}{checked}")) }
+}

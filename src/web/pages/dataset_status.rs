@@ -1,0 +1,144 @@
+//! How a DataSet is doing, from its newest runs: the dot and the word that every page shows beside it.
+
+use jiff::tz::TimeZone;
+
+use crate::clock::Millis;
+use crate::datasets::Dataset;
+use crate::datasets::list::Lately;
+use crate::ids::RunId;
+use crate::puller::live::Progress;
+use crate::puller::run::{Run, State};
+use crate::web::parts::Status;
+use crate::web::words;
+
+/// A run that is due for longer than this is late.
+const LATE: Millis = 10 * 60 * 1_000;
+
+/// A glance at the newest runs of a DataSet.
+#[derive(Clone, Debug, Default)]
+pub struct Glance {
+    /// The newest run, its state, and when it ended or was queued.
+    pub newest: Option<(RunId, State, Millis)>,
+    /// What happened, who must act, what is next; while it is failing.
+    pub trouble: Option<(String, String, String)>,
+    pub failed_in_a_row: usize,
+    pub failing_since: Option<Millis>,
+    /// How many rows more than the run before the newest one brought.
+    pub change: Option<i64>,
+}
+
+/// In which order DataSets want attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    Failing,
+    Look,
+    Planned,
+}
+
+impl Glance {
+    pub fn of_lately(lately: &Lately) -> Self {
+        let rows = &lately.rows_per_run;
+        Self {
+            newest: lately.newest.clone().map(|(run, state, at)| (run, State::parse(&state).unwrap_or(State::Failed), at)),
+            trouble: lately.trouble.clone(),
+            failed_in_a_row: lately.failed_in_a_row,
+            failing_since: lately.failing_since,
+            change: rows.len().checked_sub(2).map(|before| rows[before + 1] - rows[before]),
+        }
+    }
+
+    /// `runs`: newest first.
+    pub fn of_runs(runs: &[Run]) -> Self {
+        let failed: Vec<&Run> =
+            runs.iter().take_while(|run| run.state != State::Succeeded).filter(|run| matches!(run.state, State::Failed | State::Parked)).collect();
+        let mut rows = runs.iter().filter(|run| run.state == State::Succeeded).map(|run| run.rows);
+        Self {
+            newest: runs.first().map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
+            trouble: failed.first().and_then(|run| run.failure.clone()).map(|f| (f.message, f.who, f.action)),
+            failed_in_a_row: failed.len(),
+            failing_since: failed.last().and_then(|run| run.finished_at),
+            change: rows.next().zip(rows.next()).map(|(newest, before)| newest - before),
+        }
+    }
+
+    /// The run that is queued, waiting or running.
+    pub fn alive(&self) -> Option<&RunId> {
+        self.newest.as_ref().filter(|(_, state, _)| !state.is_final()).map(|(run, _, _)| run)
+    }
+
+    pub fn rank(&self, dataset: &Dataset, now: Millis) -> Rank {
+        if self.failed_in_a_row > 0 {
+            return Rank::Failing;
+        }
+        let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
+        if dataset.account_id.is_none() || empty || self.late_since(dataset, now).is_some() { Rank::Look } else { Rank::Planned }
+    }
+
+    fn late_since(&self, dataset: &Dataset, now: Millis) -> Option<Millis> {
+        dataset.next_run_at.filter(|due| self.alive().is_none() && due + LATE < now)
+    }
+
+    /// The dot, the word and the line below. `progress`: of its run, when that is under way here.
+    pub fn status(&self, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> Status {
+        let state = self.newest.as_ref().map(|(_, state, _)| *state);
+        match state {
+            Some(State::Running) => return Status::new("info", true, "Running", progress.map_or("starting".to_owned(), where_it_is)),
+            Some(State::Queued) => return Status::new("info", true, "Queued", "waiting for its turn"),
+            Some(State::Waiting) => return Status::new("warn", true, "Waiting", format!("as {} asked", dataset.connector.title())),
+            _ => {}
+        }
+        if self.failed_in_a_row > 0 {
+            let line = if self.failed_in_a_row == 1 { "the last run".to_owned() } else { format!("{} runs in a row", self.failed_in_a_row) };
+            return Status::new("bad", false, "Failing", line);
+        }
+        if dataset.account_id.is_none() {
+            return Status::new("warn", false, "Stopped", "its account was deleted");
+        }
+        if let Some(due) = self.late_since(dataset, now) {
+            return Status::new("warn", false, "Late", format!("due {}", words::coming(due, now, zone)));
+        }
+        match &dataset.current {
+            None if state == Some(State::Cancelled) => Status::new("", true, "Stopped", "before its first rows"),
+            None => Status::new("", true, "Never run", format!("made {}", words::relative(dataset.created_at, now))),
+            Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "the last run found none"),
+            Some(_) if state == Some(State::Cancelled) => Status::new("good", false, "Up to date", "the last run was stopped"),
+            Some(_) => Status::new("good", false, "Up to date", self.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
+        }
+    }
+}
+
+fn where_it_is(progress: &Progress) -> String {
+    if progress.windows > 1 && progress.window > 0 {
+        return format!("window {} of {}", progress.window, progress.windows);
+    }
+    if progress.page > 0 && progress.pages > 1 {
+        return format!("page {} of {}", progress.page, progress.pages);
+    }
+    progress.phase.to_lowercase()
+}
+
+/// "+312 rows", "−4 rows", "no change"
+pub fn change_in_words(change: i64) -> String {
+    match change {
+        0 => "no change".to_owned(),
+        1.. => format!("+{}", words::counted(change, "row", "rows")),
+        _ => words::counted(change, "row", "rows").replace("−1 rows", "−1 row"),
+    }
+}
+
+/// How much of a running pull is done, in percent; none while nothing is known.
+pub fn percent(progress: &Progress) -> Option<u64> {
+    if progress.windows == 0 {
+        return None;
+    }
+    let done = (progress.window.saturating_sub(1) as u64) * 100 + within(progress);
+    Some((done / progress.windows as u64).min(100))
+}
+
+/// How much of the present window is done, in percent.
+pub fn within(progress: &Progress) -> u64 {
+    if progress.phase == "Saving" {
+        return 100;
+    }
+    (progress.page * 100).checked_div(progress.pages).map_or(0, |percent| percent.min(100))
+}

@@ -1,0 +1,180 @@
+//! One run: its record, and while it is under way what it is doing.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::HeaderName;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use tokio::sync::watch;
+
+use super::dataset::zone_of;
+use super::run_live::{self, Live, News, started_by};
+use super::run_record::{Question, RunRecord};
+use crate::actor::Actor;
+use crate::auth;
+use crate::datasets::Dataset;
+use crate::error::Result;
+use crate::ids::RunId;
+use crate::puller::live::Progress;
+use crate::puller::run::Run;
+use crate::puller::windows;
+use crate::web::Web;
+use crate::web::asked::Id;
+use crate::web::page::{Answer, go, show};
+use crate::web::parts::{Chrome, Status};
+use crate::web::person::Person;
+use crate::web::words;
+
+/// A page is told at most this often.
+const SHORTEST_STEP: Duration = Duration::from_millis(300);
+/// Where nothing moves, the catalogue is asked this often.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
+/// A person's right to watch is looked up again this often.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+#[derive(Template)]
+#[template(path = "pages/run.html")]
+struct Page {
+    chrome: Chrome,
+    dataset_id: String,
+    dataset_name: String,
+    title: String,
+    status: Status,
+    when: String,
+    live: Option<Live>,
+    run: RunRecord,
+}
+
+/// `GET /runs/{id}`
+pub async fn show_run(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let run = web.puller.get(&person.actor, &id).await?;
+    let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
+    let (zone, now) = (zone_of(&dataset), web.clock.now());
+    let lines = windows::of_run(&web.db, &id).await?;
+    let progress = web.puller.live.now(&id);
+    let live = (!run.state.is_final()).then(|| Live::new(&run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(&person.actor)));
+    let took = run.duration(now).map_or_else(String::new, |took| format!(", {}", words::span(took)));
+    let by = started_by(&run);
+    show(&Page {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        title: format!("Run of {}", words::short(run.started_at.unwrap_or(run.queued_at), now, &zone)),
+        status: run_live::status(&run),
+        when: format!("Started by {}{took}. Times in {}.", if by == "Schedule" { "the schedule".to_owned() } else { by }, dataset.time_zone),
+        live,
+        run: RunRecord::new(&run, &lines, &Question { dataset: &dataset, zone: &zone, now, own_page: true }),
+        dataset_id: dataset.id.to_string(),
+        dataset_name: dataset.name,
+    })
+}
+
+/// `POST /runs/{id}/stop`
+pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let before = web.puller.get(&person.actor, &id).await?;
+    let run = web.puller.cancel(&person.actor, &id).await?;
+    let sentence = if before.state.is_final() {
+        "The run was over already."
+    } else if run.state.is_final() {
+        "The run is stopped. Nothing of it is kept."
+    } else {
+        "The run is being stopped. Nothing of it is kept."
+    };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{}", run.dataset_id))
+}
+
+/// `GET /runs/{id}/progress`: one look, for browsers to which no events come through.
+pub async fn progress(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let run = web.puller.get(&person.actor, &id).await?;
+    let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
+    let progress = web.puller.live.now(&id);
+    Ok(Json(news(&web, &run, &dataset, progress.as_ref())).into_response())
+}
+
+fn news(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress>) -> News {
+    Live::new(run, dataset, progress, web.clock.now(), &zone_of(dataset), false).news(run)
+}
+
+/// `GET /runs/{id}/events`: an event `progress` whenever something moves. The last one is final; when the server stops first, `stopping`
+/// comes instead.
+pub async fn events(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let run = web.puller.get(&person.actor, &id).await?;
+    let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
+    let looked_at = tokio::time::Instant::now();
+    let moves = web.puller.live.follow(&id);
+    let watching = Watching { web, actor: person.actor, run, dataset, moves, looked_at, first: true, over: false };
+    let events = Sse::new(watching.events()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    Ok(([(HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
+}
+
+/// Somebody who watches a run.
+struct Watching {
+    web: Web,
+    actor: Actor,
+    run: Run,
+    dataset: Dataset,
+    /// Fires on progress; none while the run is not under way in this process.
+    moves: Option<watch::Receiver<Progress>>,
+    looked_at: tokio::time::Instant,
+    first: bool,
+    over: bool,
+}
+
+impl Watching {
+    fn events(self) -> impl Stream<Item = std::result::Result<Event, Infallible>> {
+        futures_util::stream::unfold(self, |mut watching| async move { watching.next().await.map(|event| (Ok(event), watching)) })
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        if self.over {
+            return None;
+        }
+        if self.first {
+            self.first = false;
+        } else {
+            let stop = self.web.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => {
+                    self.over = true;
+                    return Some(Event::default().event("stopping").data("{}"));
+                }
+                () = self.wait() => {}
+            }
+        }
+        // Whoever may no longer see the run is told nothing more.
+        self.look().await.ok()?;
+        let progress = self.moves.as_ref().map(|moves| moves.borrow().clone());
+        let news = news(&self.web, &self.run, &self.dataset, progress.as_ref());
+        self.over = news.is_final;
+        Event::default().event("progress").json_data(news).ok()
+    }
+
+    /// Until there is something to tell.
+    async fn wait(&mut self) {
+        let Some(moves) = &mut self.moves else { return tokio::time::sleep(LONGEST_STEP).await };
+        tokio::time::sleep(SHORTEST_STEP).await;
+        if let Ok(Err(_)) = tokio::time::timeout(LONGEST_STEP, moves.changed()).await {
+            self.moves = None;
+        }
+    }
+
+    /// Reads the run again, unless it moves here and was read just now.
+    async fn look(&mut self) -> Result<()> {
+        if self.moves.is_some() && self.looked_at.elapsed() < ASK_AGAIN {
+            return Ok(());
+        }
+        self.looked_at = tokio::time::Instant::now();
+        if !auth::still_good(&self.web.db, &self.web.clock, &self.actor).await {
+            return Err(crate::error::Error::not_found("run"));
+        }
+        self.run = self.web.puller.get(&self.actor, &self.run.id).await?;
+        if self.moves.is_none() {
+            self.moves = self.web.puller.live.follow(&self.run.id);
+        }
+        Ok(())
+    }
+}

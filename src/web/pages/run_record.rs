@@ -1,0 +1,185 @@
+//! A run's record: what it asked for, what came, and what went wrong in the three sentences people ask for.
+
+use jiff::tz::TimeZone;
+
+use super::run_live::{days_of, started_by};
+use crate::clock::Millis;
+use crate::datasets::Dataset;
+use crate::puller::run::{Run, State, Trigger};
+use crate::puller::windows::Line;
+use crate::web::parts::{Fact, Status};
+use crate::web::words::{self, grouped};
+
+/// See `templates/panes/record.html`.
+pub struct RunRecord {
+    pub id: String,
+    pub tone: String,
+    pub happened: String,
+    pub who: String,
+    pub next: String,
+    pub facts: Vec<Fact>,
+    pub sums: String,
+    pub verified: String,
+    pub windows: Vec<WindowRow>,
+    pub technical: Vec<Fact>,
+    /// The run's own page; empty on it.
+    pub href: String,
+}
+
+/// A line of the ledger.
+pub struct WindowRow {
+    pub days: String,
+    pub status: Status,
+    pub rows: String,
+    pub pages: String,
+    pub of: String,
+}
+
+/// What a page wants to know of a run.
+pub struct Question<'a> {
+    pub dataset: &'a Dataset,
+    pub zone: &'a TimeZone,
+    pub now: Millis,
+    /// On the run's own page there is no link to it.
+    pub own_page: bool,
+}
+
+impl RunRecord {
+    pub fn new(run: &Run, lines: &[Line], ask: &Question<'_>) -> Self {
+        let (happened, who, next) = three(run, ask);
+        Self {
+            id: run.id.to_string(),
+            tone: super::run_live::status(run).tone,
+            happened,
+            who,
+            next,
+            facts: facts(run, ask),
+            sums: sums(run),
+            verified: verified(run, ask),
+            windows: lines.iter().map(|line| window(line, run)).collect(),
+            technical: technical(run),
+            href: if ask.own_page { String::new() } else { format!("/runs/{}", run.id) },
+        }
+    }
+}
+
+fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
+    let vendor = ask.dataset.connector.title();
+    let text = |a: &str, b: &str, c: String| (a.to_owned(), b.to_owned(), c);
+    match (run.state, &run.failure) {
+        (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
+        (State::Cancelled, None) => {
+            let kept = if ask.dataset.current.is_some() { "The rows from before are untouched." } else { "There are no rows from before." };
+            text("It was stopped before it was complete.", "Nobody.", format!("Nothing of it was kept. {kept}"))
+        }
+        (State::Waiting, None) => (
+            format!("{vendor} asked for a pause."),
+            "Nobody.".to_owned(),
+            format!("It goes on {}. The rows from before stay readable.", words::coming(run.due_at, ask.now, ask.zone)),
+        ),
+        _ => (String::new(), String::new(), String::new()),
+    }
+}
+
+fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
+    let trigger = match run.trigger {
+        Trigger::Schedule => "Schedule".to_owned(),
+        Trigger::Retry => "Retry".to_owned(),
+        Trigger::First => format!("Saved by {}", started_by(run)),
+        Trigger::Manual => format!("Run Now by {}", started_by(run)),
+    };
+    let clock = |at: Millis| words::short(at, ask.now, ask.zone);
+    let mut facts = vec![Fact::new("Trigger", trigger)];
+    match run.started_at {
+        Some(at) => facts.push(Fact::new("Started", clock(at))),
+        None => facts.push(Fact::new("Queued", clock(run.queued_at))),
+    }
+    if let Some(at) = run.finished_at {
+        facts.push(Fact::new("Ended", clock(at)));
+    }
+    if let Some(took) = run.duration(ask.now) {
+        facts.push(Fact::new("Duration", words::span(took)));
+    }
+    if run.windows_total > 0 {
+        facts.push(Fact::new("Windows", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
+    }
+    facts.push(Fact::new("Pages", grouped(run.pages)));
+    facts.push(Fact::new("Calls", grouped(run.calls)));
+    facts.push(Fact::new("Rows", grouped(run.rows)));
+    facts.push(Fact::new("Duplicates", grouped(run.duplicates)));
+    if run.bytes > 0 {
+        facts.push(Fact::new("Size", words::size(run.bytes)));
+    }
+    if run.attempt > 1 {
+        facts.push(Fact::new("Attempts", grouped(run.attempt)));
+    }
+    if run.waited_ms >= 1_000 {
+        facts.push(Fact::new("Waited", words::span(run.waited_ms)));
+    }
+    if run.misfits > 0 {
+        facts.push(Fact::new("Values kept in _misfit", grouped(run.misfits)));
+    }
+    facts
+}
+
+/// "3,466 read = 3,154 kept + 312 duplicates + 0 left out + 0 rejected"
+pub fn sums(run: &Run) -> String {
+    if run.records_read == 0 && run.state != State::Succeeded {
+        return String::new();
+    }
+    format!(
+        "{} read = {} kept + {} duplicates + {} left out + {} rejected",
+        grouped(run.records_read),
+        grouped(run.records_kept),
+        grouped(run.duplicates),
+        grouped(run.left_out),
+        grouped(run.rejected)
+    )
+}
+
+fn verified(run: &Run, ask: &Question<'_>) -> String {
+    let vendor = ask.dataset.connector.title();
+    match (run.verified, run.vendor_total) {
+        (Some(true), Some(total)) => format!("Verified: {vendor} counts {}, too.", grouped(total)),
+        (Some(true), None) => format!("Verified against {vendor}'s own count."),
+        (Some(false), total) => format!("Not verified: {vendor} counts {}.", total.map_or_else(|| "otherwise".to_owned(), grouped)),
+        (None, _) if run.state == State::Succeeded => format!("Not verified: {vendor} tells no count for this report."),
+        (None, _) => String::new(),
+    }
+}
+
+fn window(line: &Line, run: &Run) -> WindowRow {
+    let status = match (line.done, line.tally.verified()) {
+        (true, Some(false)) => Status::new("warn", false, "Differs", ""),
+        (true, Some(true)) => Status::new("good", false, "Verified", ""),
+        (true, None) => Status::new("good", false, "Complete", ""),
+        (false, _) if run.state.is_final() => Status::new("bad", false, "Not read", ""),
+        (false, _) => Status::new("", true, "To come", ""),
+    };
+    let number = |n: u64| if line.done { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
+    WindowRow {
+        days: days_of(line.window),
+        status,
+        rows: number(line.tally.kept),
+        pages: number(line.tally.pages),
+        of: line.tally.total.map_or_else(|| "–".to_owned(), number),
+    }
+}
+
+fn technical(run: &Run) -> Vec<Fact> {
+    let mut facts = vec![Fact::new("Run", run.id.to_string())];
+    if let Some(version) = &run.version_id {
+        facts.push(Fact::new("Version", version.to_string()));
+    }
+    if let Some(failure) = &run.failure {
+        facts.push(Fact::new("Error", failure.code.clone()));
+    }
+    facts.push(Fact::new("Queued", crate::clock::iso(run.queued_at)));
+    if let Some(at) = run.started_at {
+        facts.push(Fact::new("Started", crate::clock::iso(at)));
+    }
+    if let Some(at) = run.finished_at {
+        facts.push(Fact::new("Ended", crate::clock::iso(at)));
+    }
+    facts
+}

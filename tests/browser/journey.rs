@@ -1,0 +1,120 @@
+//! The main job as a newcomer does it: from the set-up link to a downloaded file that holds what the vendor holds.
+
+use serde_json::Value;
+use thirtyfour::prelude::*;
+
+use crate::machine::{Browser, House, PATIENCE};
+
+const PASSWORD: &str = "seven wet umbrellas in Oslo";
+
+async fn get(client: &reqwest::Client, url: &str, cookie: &str) -> reqwest::Response {
+    client.get(url).header("cookie", cookie).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_set_up_link_to_a_downloaded_csv() {
+    let house = House::start(2_000);
+    let browser = Browser::start(1280, 1000).await;
+
+    // The first admin.
+    browser.driver.goto(&house.set_up).await.unwrap();
+    browser.fill("#name", "Maren Aasen").await;
+    browser.fill("#email", "maren@example.com").await;
+    browser.fill("#password", PASSWORD).await;
+    browser.click("form button.is-primary").await;
+    // Whoever has been made may have to sign in with what was chosen.
+    if browser.driver.current_url().await.unwrap().path().contains("sign-in") {
+        browser.fill("#email", "maren@example.com").await;
+        browser.fill("#password", PASSWORD).await;
+        browser.click("form button.is-primary").await;
+    }
+    browser.read("No DataSets yet").await;
+
+    // Credentials.
+    browser.driver.goto(format!("{}/connect/livechat", house.url)).await.unwrap();
+    browser.fill("[name=account_name]", "Support Oslo").await;
+    browser.fill("[name='credentials.username']", "agent@sandbox.test").await;
+    browser.fill("[name='credentials.api_key']", "a wrong key").await;
+    browser.click("[data-pane=credentials] details summary").await;
+    browser.fill("[name=api_url]", &house.vendor).await;
+    browser.fill("[name=requests_per_minute]", "60000").await;
+    browser.click("[data-pane=credentials] .pane-foot button").await;
+    browser.see("[data-pane=credentials] .wrong").await;
+    browser.fill("[name='credentials.api_key']", "sandbox-key").await;
+    browser.click("[data-pane=credentials] .pane-foot button").await;
+
+    // Details.
+    let report = browser.see("[data-pane=details] [name=start_days]").await;
+    assert!(report.is_displayed().await.unwrap());
+    browser
+        .driver
+        .execute(
+            "document.getElementById('report').value = 'chat'; document.getElementById('report').dispatchEvent(new Event('change', {bubbles: true}));",
+            vec![],
+        )
+        .await
+        .unwrap();
+    browser.fill("[name=start_days]", "1").await;
+    browser.fill("[name=end_days]", "14").await;
+    browser.click("[data-pane=details] .pane-foot button").await;
+    browser.read("End Days must not be larger than Start Days (1).").await;
+    browser.fill("[name=start_days]", "14").await;
+    browser.fill("[name=end_days]", "1").await;
+    browser.click("#preview button[value=preview]").await;
+    browser.see("#preview table.data td[data-value]").await;
+    browser.click("[data-pane=details] .pane-foot button").await;
+
+    // Scheduling.
+    browser.see("[data-pane=scheduling] .pane-foot button").await;
+    browser.driver.execute("const zone = document.querySelector('select[name=time_zone]'); zone.value = 'Europe/Oslo'; zone.dispatchEvent(new Event('change', {bubbles: true}));", vec![]).await.unwrap();
+    browser.click("[data-pane=scheduling] .pane-foot button").await;
+
+    // Name & Describe Your DataSet.
+    browser.fill("[name=name]", "Chats, last 14 days").await;
+    browser.click("[data-pane=name] .pane-foot button.is-primary").await;
+
+    // The first run, watched to its end.
+    browser.read("Chats, last 14 days").await;
+    browser.read("Up to date").await;
+    let dataset = browser.driver.current_url().await.unwrap();
+    let dataset = format!("{}{}", house.url, dataset.path());
+
+    // The rows on the page are those of the file, and the file holds what the vendor says it holds.
+    browser.driver.goto(format!("{dataset}/data")).await.unwrap();
+    browser.see("table.data td[data-value]").await;
+    let mut cells = Vec::new();
+    for cell in browser.driver.find_all(By::Css("table.data tbody td[data-value]")).await.unwrap() {
+        cells.push(cell.attr("data-value").await.unwrap().unwrap_or_default());
+    }
+    let cookies = browser.driver.get_all_cookies().await.unwrap();
+    let cookie = cookies.iter().map(|c| format!("{}={}", c.name, c.value)).collect::<Vec<_>>().join("; ");
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    let link = browser.driver.find(By::Css("a[href*='/download']")).await.unwrap().attr("href").await.unwrap().unwrap();
+    let file = get(&client, &format!("{}{link}", house.url), &cookie).await;
+    let told: usize = file.headers()["x-chatlake-rows"].to_str().unwrap().parse().unwrap();
+    let body = file.text().await.unwrap();
+    let mut reader = csv::Reader::from_reader(body.as_bytes());
+    let columns = reader.headers().unwrap().len();
+    let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(records.len(), told);
+    let first: Vec<&str> = records.iter().take(100).flatten().collect();
+    assert_eq!(cells.len(), first.len(), "the page shows the first hundred rows with all {columns} columns");
+    assert_eq!(cells, first);
+
+    let today: jiff::Zoned = chatlake::clock::Clock::system().timestamp().in_tz("Europe/Oslo").unwrap();
+    let day = |back: i64| today.date().saturating_sub(jiff::Span::new().days(back));
+    let truth = format!("{}/__truth?report=chat&date_from={}&date_to={}&timezone=Europe/Oslo&ids=1", house.vendor, day(14), day(1));
+    let truth: Value = serde_json::from_str(&get(&client, &truth, "").await.text().await.unwrap()).unwrap();
+    let mut held: Vec<String> = truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    let mut pulled: Vec<String> = records.iter().map(|record| record[0].to_owned()).collect();
+    held.sort();
+    pulled.sort();
+    assert_eq!(pulled, held);
+
+    // Nothing on the way was refused by the content policy or broke a script.
+    let complaints = browser.complaints().await;
+    // The one form that was answered 422 on purpose shows up as a failed load.
+    let complaints: Vec<&String> = complaints.iter().filter(|line| !line.contains("422")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    browser.driver.clone().quit().await.unwrap();
+}

@@ -1,0 +1,163 @@
+//! What a journey needs: the product and the sandbox as processes of their own, and a browser. All of it ends with the journey.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use thirtyfour::prelude::*;
+
+/// Nothing on a page may take longer than this to appear.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that ends with this value.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut child =
+            Command::new(program).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap_or_else(|why| panic!("{program}: {why}"));
+        let (to, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+        Self { child, lines }
+    }
+
+    /// What `find` makes of the first line of output that it knows.
+    pub fn told<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("the process told nothing of the kind");
+            if let Some(found) = find(&line) {
+                return found;
+            }
+        }
+    }
+}
+
+/// The word of `line` that begins with `start`.
+pub fn word(line: &str, start: &str) -> Option<String> {
+    line.split_whitespace().find(|word| word.starts_with(start)).map(|word| word.trim_end_matches('/').to_owned())
+}
+
+/// The product, fresh, with the sandbox as vendor.
+pub struct House {
+    pub vendor: String,
+    pub url: String,
+    /// The link that makes the first admin.
+    pub set_up: String,
+    _server: Running,
+    _sandbox: Running,
+    _data: tempfile::TempDir,
+}
+
+impl House {
+    pub fn start(chats: u64) -> Self {
+        let binary = env!("CARGO_BIN_EXE_chatlake");
+        let sandbox = Running::start(binary, &["sandbox", "--listen", "127.0.0.1:0", "--chats", &chats.to_string()]);
+        let vendor = sandbox.told(|line| word(line, "http://127.0.0.1:"));
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().display().to_string();
+        let server = Running::start(binary, &["serve", "--data", &path, "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.1", "--log", "error"]);
+        let set_up = server.told(|line| word(line, "http://127.0.0.1:").filter(|link| link.contains("/set-up/")));
+        let url = set_up.split("/set-up/").next().unwrap().to_owned();
+        Self { vendor, url, set_up, _server: server, _sandbox: sandbox, _data: data }
+    }
+}
+
+/// A browser with an empty profile.
+pub struct Browser {
+    pub driver: WebDriver,
+    /// Where chromedriver listens.
+    log: String,
+    _chromedriver: Running,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    pub async fn start(width: u32, height: u32) -> Self {
+        // Left to choose, chromedriver takes a port of one address family that may be taken in the other.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let chromedriver = Running::start("chromedriver", &[&format!("--port={free}")]);
+        let port = chromedriver.told(|line| {
+            line.split("successfully on port ").nth(1).map(|rest| rest.trim_end_matches('.').to_owned()).filter(|port| port.parse::<u16>().is_ok())
+        });
+        let profile = tempfile::tempdir().unwrap();
+        let mut capabilities = DesiredCapabilities::chrome();
+        for argument in [
+            "--headless=new".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            "--no-first-run".to_owned(),
+            format!("--user-data-dir={}", profile.path().display()),
+            format!("--window-size={width},{height}"),
+        ] {
+            capabilities.add_arg(&argument).unwrap();
+        }
+        capabilities.set_browser_option("binary", "/usr/bin/chromium").unwrap();
+        capabilities.set("goog:loggingPrefs", serde_json::json!({"browser": "ALL"})).unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.unwrap();
+        Self { driver, log: format!("http://127.0.0.1:{port}"), _chromedriver: chromedriver, _profile: profile }
+    }
+
+    /// The element, as soon as it is there and can be seen.
+    pub async fn see(&self, css: &str) -> WebElement {
+        let found = self.driver.query(By::Css(css)).wait(PATIENCE, Duration::from_millis(50)).and_displayed().first().await;
+        match found {
+            Ok(element) => element,
+            Err(why) => panic!("{css} does not appear on {}: {why}\n{}", self.driver.current_url().await.unwrap(), self.text("body").await),
+        }
+    }
+
+    pub async fn click(&self, css: &str) {
+        let element = self.see(css).await;
+        element.scroll_into_view().await.unwrap();
+        element.click().await.unwrap_or_else(|why| panic!("{css} cannot be clicked: {why}"));
+    }
+
+    /// Types into a field, in place of what is there.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let field = self.see(css).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    pub async fn text(&self, css: &str) -> String {
+        self.driver.find(By::Css(css)).await.unwrap().text().await.unwrap()
+    }
+
+    /// What the browser complained of: refused by the content policy, broken scripts, missing files.
+    pub async fn complaints(&self) -> Vec<String> {
+        let address = format!("{}/session/{}/se/log", self.log, self.driver.session_id());
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.post(address).body(r#"{"type":"browser"}"#).send().await.unwrap().text().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let lines = answer["value"].as_array().expect("a log");
+        lines.iter().filter(|line| line["level"] == "SEVERE").map(|line| line["message"].to_string()).collect()
+    }
+
+    /// Waits until the text of the page holds `words`.
+    pub async fn read(&self, words: &str) {
+        let found = self
+            .driver
+            .query(By::XPath(format!("//body[contains(normalize-space(.), \"{words}\")]")))
+            .wait(PATIENCE, Duration::from_millis(100))
+            .exists()
+            .await
+            .unwrap();
+        assert!(found, "“{words}” is not on {}:\n{}", self.driver.current_url().await.unwrap(), self.text("body").await);
+    }
+}

@@ -1,0 +1,274 @@
+//! The shape of the source: who may use whom, where SQL and the clock are, how long a file may be.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Every room may use these.
+const BASE: [&str; 7] = ["actor", "ids", "clock", "error", "config", "secret", "metrics"];
+
+/// What each room may use besides.
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("vault", &[]),
+    ("db", &[]),
+    ("connectors", &[]),
+    // Never the connectors, or parser and emulator would share their mistakes.
+    ("sandbox", &[]),
+    ("auth", &["db"]),
+    ("datasets", &["db", "connectors"]),
+    // `auth` for the record of who did what.
+    ("accounts", &["db", "vault", "connectors", "auth"]),
+    ("puller", &["db", "accounts", "connectors", "datasets"]),
+    // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.
+    ("web", &["db", "auth", "accounts", "connectors", "datasets", "puller"]),
+    ("api", &["db", "auth", "accounts", "connectors", "datasets", "puller"]),
+    // One of the base may use the others of the base.
+    ("base", &[]),
+];
+
+/// Everything may be used here, and nothing uses these.
+const TOP: [&str; 4] = ["app", "cli", "main", "lib"];
+
+const MAY_HOLD_SQL: [&str; 5] = ["db", "auth", "accounts", "datasets", "puller"];
+
+/// Files that are longer than they should be. Split one, and strike it out; none comes in.
+const LONG: [(&str, usize); 3] = [("datasets/segments.rs", 705), ("datasets/versions.rs", 615), ("connectors/livechat/rows.rs", 466)];
+const LONGEST: usize = 450;
+
+struct File {
+    /// Below `src`.
+    path: String,
+    room: String,
+    lines: usize,
+    text: String,
+    /// Without tests, comments and the insides of texts.
+    code: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn files() -> Vec<File> {
+    let src = root().join("src");
+    let mut paths = Vec::new();
+    rust_files(&src, &mut paths);
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let path = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let first = path.split('/').next().unwrap().trim_end_matches(".rs");
+        let room = if BASE.contains(&first) { "base" } else { first }.to_owned();
+        File { room, lines: text.lines().count(), code: without_texts(&without_tests(&text)), path, text }
+    };
+    let files: Vec<File> = paths.into_iter().map(read).collect();
+    assert!(files.len() > 50, "the source was not found");
+    files
+}
+
+/// A file that is all test: its parent says so.
+fn is_test(file: &File) -> bool {
+    let name = file.path.rsplit('/').next().unwrap();
+    file.path.split('/').any(|part| part == "tests") || matches!(name, "tests.rs" | "testing.rs")
+}
+
+/// Cuts every item that is marked `#[cfg(test)]`: up to its closing brace at the same indent, or to its semicolon.
+fn without_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start().starts_with("#[cfg(test)]") {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let end = format!("{indent}}}");
+            let mut item = lines.next().unwrap_or_default();
+            while item.trim_start().starts_with("#[") {
+                item = lines.next().unwrap_or_default();
+            }
+            if item.trim_end().ends_with('{') {
+                for line in lines.by_ref() {
+                    if line == end {
+                        break;
+                    }
+                }
+            }
+            continue;
+        }
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    kept
+}
+
+/// Empties texts and drops comments, so that a word in them is no code.
+fn without_texts(code: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = code;
+    while let Some(at) = rest.find(['"', '/', '\'']) {
+        kept.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if rest.starts_with("//") {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+        } else if rest.starts_with("'\"'") {
+            rest = &rest[3..];
+        } else if rest.starts_with('"') {
+            let hashes = kept.bytes().rev().take_while(|byte| *byte == b'#').count();
+            let raw = kept[..kept.len() - hashes].ends_with('r');
+            let end = if raw { raw_end(rest, hashes) } else { text_end(rest) };
+            kept.push_str("\"\"");
+            rest = &rest[end..];
+        } else {
+            kept.push_str(&rest[..1]);
+            rest = &rest[1..];
+        }
+    }
+    kept + rest
+}
+
+fn text_end(text: &str) -> usize {
+    let mut bytes = text.bytes().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn raw_end(text: &str, hashes: usize) -> usize {
+    let close = format!("\"{}", "#".repeat(hashes));
+    text[1..].find(&close).map_or(text.len(), |at| at + 1 + close.len())
+}
+
+/// The rooms that a file names as `crate::room`, those in braces too.
+fn used(code: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
+            continue;
+        }
+        let after = &code[at + "crate::".len()..];
+        let names = match after.strip_prefix('{') {
+            None => vec![word(after)],
+            Some(group) => heads(group),
+        };
+        rooms.extend(names.into_iter().filter(|name| !name.is_empty()));
+    }
+    rooms
+}
+
+fn word(text: &str) -> String {
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// First words of a `{a::b, c::{d, e}}` group.
+fn heads(group: &str) -> Vec<String> {
+    let (mut depth, mut names) = (0, vec![word(group)]);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(word(&group[at + 1..])),
+            _ => {}
+        }
+    }
+    names
+}
+
+#[test]
+fn rooms_use_only_the_rooms_below_them() {
+    let mut wrong = Vec::new();
+    let known: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    for file in files().iter().filter(|file| !is_test(file) && !TOP.contains(&file.room.as_str())) {
+        let Some(may) = known.get(file.room.as_str()) else {
+            wrong.push(format!("{}: the room {} is not in the table", file.path, file.room));
+            continue;
+        };
+        for other in used(&file.code) {
+            let same = other == file.room || BASE.contains(&other.as_str());
+            if !same && !may.contains(&other.as_str()) {
+                wrong.push(format!("{} uses {other}", file.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn sql_stands_in_the_rooms_that_keep_things() {
+    let marks = ["sqlx::query", "query_scalar", "query_as", "query!", "raw_sql", "QueryBuilder"];
+    let verbs = ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE FROM", "\"PRAGMA ", "\"CREATE TABLE"];
+    let mut wrong = Vec::new();
+    for file in files().iter().filter(|file| !MAY_HOLD_SQL.contains(&file.room.as_str()) && !is_test(file)) {
+        let has = marks.iter().any(|mark| file.code.contains(mark)) || verbs.iter().any(|verb| without_tests(&file.text).contains(verb));
+        if has {
+            wrong.push(file.path.clone());
+        }
+    }
+    assert!(wrong.is_empty(), "SQL outside of {MAY_HOLD_SQL:?}: {wrong:?}");
+}
+
+#[test]
+fn the_system_clock_is_read_in_one_place() {
+    let mut readers = Vec::new();
+    for file in files() {
+        if ["SystemTime::now", "Timestamp::now", "Zoned::now", "Utc::now", "now_utc"].iter().any(|mark| file.code.contains(mark)) {
+            readers.push(file.path);
+        }
+    }
+    assert_eq!(readers, ["clock.rs"]);
+}
+
+#[test]
+fn no_test_is_skipped() {
+    let mut paths = Vec::new();
+    rust_files(&root().join("src"), &mut paths);
+    rust_files(&root().join("tests"), &mut paths);
+    let mark = ["#[ign", "ore"].concat();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(&mark), "{} skips a test", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let silent: Vec<String> = files().into_iter().filter(|file| !file.text.starts_with("//! ")).map(|file| file.path).collect();
+    assert!(silent.is_empty(), "no //! head: {silent:?}");
+}
+
+#[test]
+fn a_file_fits_in_the_head() {
+    let files = files();
+    let wrong: Vec<String> = files
+        .iter()
+        .filter_map(|file| {
+            let most = LONG.iter().find(|(path, _)| *path == file.path).map_or(LONGEST, |(_, lines)| *lines);
+            (file.lines > most).then(|| format!("{} has {} lines, more than {most}", file.path, file.lines))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (path, _) in LONG {
+        let file = files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path} is gone: strike it out"));
+        assert!(file.lines > LONGEST, "{path} is short enough now: strike it out");
+    }
+}
+
+#[test]
+fn the_reader_of_the_source_reads_it_rightly() {
+    let code = "use crate::{db::Db, web::{a, b}, ids};\nlet x = crate::auth::y(); // crate::cli\n\"crate::app\"; r#\"crate::puller\"#; '\"'; $crate::vault\n#[cfg(test)]\nmod tests {\n    use crate::sandbox;\n}\nuse crate::api;\n";
+    assert_eq!(used(&without_texts(&without_tests(code))), ["db", "web", "ids", "auth", "api"]);
+}

@@ -1,0 +1,114 @@
+//! Rows on pages and in downloads.
+
+use axum::http::StatusCode;
+use chatlake::actor::Role;
+use scraper::{Html, Selector};
+
+use super::house::{Browser, House};
+
+fn cells(page: &Html) -> Vec<Vec<String>> {
+    let (row, cell) = (Selector::parse("table.data tbody tr").unwrap(), Selector::parse("td").unwrap());
+    page.select(&row).map(|row| row.select(&cell).map(|cell| cell.value().attr("data-value").unwrap().to_owned()).collect()).collect()
+}
+
+fn records(csv: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::ReaderBuilder::new().from_reader(csv);
+    let header = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    (header, reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect())
+}
+
+async fn all_pages(who: &Browser, dataset: &str, pages: usize, sort: &str) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for page in 1..=pages {
+        rows.extend(cells(&who.get(&format!("/datasets/{dataset}/data?page={page}&sort={sort}")).await.page()));
+    }
+    rows
+}
+
+#[tokio::test]
+async fn every_cell_of_every_page_is_what_the_csv_holds() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    for report in ["agents", "groups", "chat_report", "chat", "chat_messages"] {
+        let dataset = house.dataset(&owner, &account, report, report).await;
+        let run = house.run(&owner, &dataset).await;
+        assert!(run.failure.is_none(), "{report}: {:?}", run.failure);
+        let download = owner.get(&format!("/datasets/{dataset}/download")).await;
+        let (header, rows) = records(&download.bytes);
+        assert_eq!(rows.len().to_string(), download.header("x-chatlake-rows"));
+        let first = owner.get(&format!("/datasets/{dataset}/data")).await.page();
+        let names = Selector::parse("table.data thead th a").unwrap();
+        let shown: Vec<String> = first.select(&names).map(|a| a.text().collect()).collect();
+        assert_eq!(shown, header, "{report}");
+        let pages = rows.len().div_ceil(100);
+        let on_pages = all_pages(&owner, dataset.as_str(), pages, "").await;
+        assert_eq!(on_pages.len(), rows.len(), "{report}");
+        for (number, (page, csv)) in on_pages.iter().zip(&rows).enumerate() {
+            assert_eq!(page, csv, "{report}, row {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Messages", "chat_messages").await;
+    house.run(&owner, &dataset).await;
+    let (header, mut rows) = records(&owner.get(&format!("/datasets/{dataset}/download")).await.bytes);
+    let data = format!("/datasets/{dataset}/data");
+    let last = owner.get(&format!("{data}?page=999999")).await;
+    assert_eq!(cells(&last.page()).last(), rows.last());
+    assert!(last.texts(".data-foot")[0].contains(&format!("Page {0} of {0}", rows.len().div_ceil(100))));
+    for odd in ["?page=-1", "?page=x", "?page=18446744073709551615", "?page=0", "?page=1&page=2"] {
+        assert_eq!(owner.get(&format!("{data}{odd}")).await.status, StatusCode::OK, "{odd}");
+    }
+    let column = header.iter().position(|name| name == "text").unwrap();
+    let sorted = cells(&owner.get(&format!("{data}?sort=-text")).await.page());
+    rows.sort_by(|a, b| b[column].cmp(&a[column]));
+    assert_eq!(sorted.iter().map(|row| &row[column]).collect::<Vec<_>>(), rows.iter().take(100).map(|row| &row[column]).collect::<Vec<_>>());
+    assert_eq!(owner.get(&format!("{data}?sort=none_such")).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let found = owner.get(&format!("{data}?q=%3CSCRIPT")).await;
+    let page = cells(&found.page());
+    assert!(!page.is_empty() && page.iter().all(|row| row.iter().any(|cell| cell.to_lowercase().contains("<script"))));
+    assert!(!found.text().contains("<script>"), "a script tag must be text");
+    assert!(found.texts(".data-foot")[0].contains("that match"));
+    assert!(owner.get(&format!("{data}?q=zzzzqqq&page=7")).await.texts("h2")[0].contains("No row has “zzzzqqq” in it"));
+}
+
+#[tokio::test]
+async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Übersicht", "chat").await;
+    let path = format!("/datasets/{dataset}/download");
+    assert_eq!(owner.get(&path).await.status, StatusCode::CONFLICT);
+    assert!(!owner.get(&format!("/datasets/{dataset}")).await.text().contains("/download"));
+    let run = house.run(&owner, &dataset).await;
+    let exact = owner.get(&path).await;
+    assert_eq!(exact.header("content-type"), "text/csv; charset=utf-8; header=present");
+    assert_eq!(exact.header("content-disposition"), "attachment; filename=\"_bersicht.csv\"; filename*=UTF-8''%C3%9Cbersicht.csv");
+    assert_eq!(exact.header("x-chatlake-rows"), run.rows.to_string());
+    let version = exact.header("x-chatlake-version").to_owned();
+    assert!(version.starts_with("ver_") && !exact.bytes.starts_with(b"\xef\xbb\xbf"));
+    let again = owner.get_with(&path, "if-none-match", exact.header("etag")).await;
+    assert_eq!((again.status, again.bytes.len()), (StatusCode::NOT_MODIFIED, 0));
+    let excel = owner.get(&format!("{path}?bom=1&formulas=guard")).await;
+    assert!(excel.bytes.starts_with(b"\xef\xbb\xbf") && excel.header("etag") != exact.header("etag"));
+    assert_ne!(&excel.bytes[3..], &exact.bytes[..], "the sandbox has texts that begin like a formula");
+    house.run(&owner, &dataset).await;
+    assert_ne!(owner.get(&path).await.header("etag"), exact.header("etag"));
+    let old = owner.get(&format!("{path}?version={version}")).await;
+    assert_eq!(old.bytes, exact.bytes);
+    let history = owner.get(&format!("/datasets/{dataset}/history")).await.text();
+    assert!(history.contains(&format!("/datasets/{dataset}/download?version={version}")));
+    let other = house.dataset(&owner, &account, "Other", "agents").await;
+    for wrong in
+        [format!("/datasets/{other}/download?version={version}"), format!("{path}?version=x"), format!("{path}?version=ver_00000000000000000000000000000000")]
+    {
+        assert_eq!(owner.get(&wrong).await.status, StatusCode::NOT_FOUND, "{wrong}");
+    }
+}

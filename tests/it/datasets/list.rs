@@ -1,0 +1,127 @@
+//! The list, and what is done to a DataSet from it.
+
+use axum::http::StatusCode;
+use chatlake::actor::Role;
+
+use super::house::House;
+
+#[tokio::test]
+async fn the_list_begins_empty_and_says_what_to_do() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let viewer = house.person("vera", Role::Viewer).await;
+    let page = owner.get("/datasets").await;
+    assert!(page.texts("h2").contains(&"No DataSets yet".to_owned()));
+    assert!(page.text().contains("href=\"/connect\""));
+    assert!(!viewer.get("/datasets").await.text().contains("href=\"/connect\""));
+}
+
+#[tokio::test]
+async fn the_failing_one_comes_first_with_its_reason_and_a_banner() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let (good, bad) = (house.account("sandbox-key").await, house.account("wrong").await);
+    let fine = house.dataset(&owner, &good, "A fine one", "agents").await;
+    let failing = house.dataset(&owner, &bad, "Z the failing one", "agents").await;
+    house.run(&owner, &fine).await;
+    house.run(&owner, &failing).await;
+    house.run(&owner, &failing).await;
+    let page = owner.get("/datasets").await;
+    assert_eq!(page.texts("tr[data-row] a.name"), ["Z the failing one", "A fine one"]);
+    assert_eq!(page.texts("tr[data-row] .status"), ["Failing", "Up to date"]);
+    let reason = page.texts("tr.band-row").remove(0);
+    assert!(reason.contains("LiveChat did not accept the credentials") && reason.contains("must enter new ones"), "{reason}");
+    assert!(reason.contains("Update credentials"), "{reason}");
+    assert!(page.texts(".bands .band").remove(0).contains("1 DataSet is failing. “Z the failing one” since"));
+    assert_eq!(owner.get("/datasets?quick=attention").await.texts("tr[data-row] a.name"), ["Z the failing one"]);
+    assert_eq!(owner.get("/datasets?q=FINE+agents").await.texts("tr[data-row] a.name"), ["A fine one"]);
+    assert!(owner.get("/datasets?q=%3Cscript%3E").await.texts("h2").contains(&"Nothing matches".to_owned()));
+    assert_eq!(owner.get("/datasets?sort=name&page=99").await.texts("tr[data-row] a.name"), ["A fine one", "Z the failing one"]);
+    let overview = owner.get(&format!("/datasets/{failing}")).await.text();
+    assert!(overview.contains("What happened") && overview.contains("The rows from before are untouched."));
+}
+
+#[tokio::test]
+async fn a_colleague_sees_what_is_shared_and_only_reads_it() {
+    let house = House::new().await;
+    let (owner, colleague, admin) =
+        (house.person("olga", Role::Editor).await, house.person("carl", Role::Viewer).await, house.person("ada", Role::Admin).await);
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Agents", "agents").await;
+    let run = house.run(&owner, &dataset).await;
+    let pages = ["", "/data", "/data/schema", "/history", "/download"].map(|part| format!("/datasets/{dataset}{part}"));
+    let run_pages = ["", "/progress", "/events"].map(|part| format!("/runs/{}{part}", run.id));
+    let missing = colleague.get("/datasets/ds_00000000000000000000000000000000").await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    for path in pages.iter().chain(&run_pages) {
+        let answer = colleague.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(admin.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    for path in ["/datasets/missed", "/datasets/missed/data", "/runs/missed", "/datasets/..%2f/history"] {
+        assert_eq!(owner.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert!(colleague.get("/datasets").await.texts("h2").contains(&"No DataSets yet".to_owned()));
+    let answer = owner.post(&format!("/datasets/{dataset}/sharing"), &[("shared", "true")]).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, format!("/datasets/{dataset}/settings").as_str()));
+    for path in pages.iter().chain(&run_pages) {
+        let answer = colleague.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let changes = answer.text().matches("method=\"post\"").count();
+        assert_eq!(changes, usize::from(answer.header("content-type").starts_with("text/html")), "{path}: a reader may do nothing but sign out");
+    }
+    for (path, fields) in [("run", &[][..]), ("sharing", &[]), ("rename", &[("name", "Mine")]), ("delete", &[])] {
+        assert_eq!(colleague.post(&format!("/datasets/{dataset}/{path}"), fields).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    owner.post(&format!("/datasets/{dataset}/sharing"), &[]).await;
+    assert_eq!(colleague.get(&pages[0]).await.status, StatusCode::NOT_FOUND);
+    for path in ["run", "sharing", "rename", "delete"] {
+        assert_eq!(colleague.post(&format!("/datasets/{dataset}/{path}"), &[]).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let name = "\"><script>alert(1)</script> ../../\u{202e}x.exe";
+    let dataset = house.dataset(&owner, &account, name, "agents").await;
+    house.run(&owner, &dataset).await;
+    let paths = ["", "/data", "/data/schema", "/history", "/rename", "/delete"].map(|part| format!("/datasets/{dataset}{part}"));
+    for path in paths.iter().map(String::as_str).chain(["/datasets", "/activity"]) {
+        let answer = owner.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(!answer.text().contains("<script>alert"), "{path}");
+        assert!(answer.text().contains("script&#62;alert"), "{path} does not show the name");
+    }
+    let disposition = owner.get(&format!("/datasets/{dataset}/download")).await;
+    let disposition = disposition.header("content-disposition");
+    assert!(disposition.starts_with("attachment; filename=\"") && !disposition.contains("..%2F") && !disposition.contains('<'), "{disposition}");
+}
+
+#[tokio::test]
+async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Agents", "agents").await;
+    let run = house.run(&owner, &dataset).await;
+    house.run(&owner, &dataset).await;
+    let rename = format!("/datasets/{dataset}/rename");
+    let wrong = owner.post(&rename, &[("name", "  "), ("description", "typed already")]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.text().contains("Give the DataSet a name.") && wrong.text().contains("typed already"));
+    let answer = owner.post(&rename, &[("name", "People"), ("description", "All agents")]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let page = owner.get(answer.header("location")).await;
+    assert_eq!(page.texts("h1"), ["People"]);
+    assert_eq!(page.texts(".toast"), ["Name and description are saved."]);
+    assert!(owner.get(&format!("/datasets/{dataset}")).await.texts(".toast").is_empty());
+    let ask = owner.get(&format!("/datasets/{dataset}/delete")).await.text();
+    assert!(ask.contains(&format!("{} rows", run.rows)) && ask.contains("2 versions") && ask.contains("2 runs"), "{ask}");
+    let answer = owner.post(&format!("/datasets/{dataset}/delete"), &[]).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/datasets"));
+    assert_eq!(owner.get(&format!("/datasets/{dataset}")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(owner.get(&format!("/runs/{}", run.id)).await.status, StatusCode::NOT_FOUND);
+}

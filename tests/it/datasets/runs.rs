@@ -1,0 +1,109 @@
+//! Runs as pages show them: under way, stopped, over.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use chatlake::actor::Role;
+use chatlake::puller::queue;
+use chatlake::puller::run::State;
+use chatlake::sandbox::Options;
+use http_body_util::BodyExt;
+
+use super::house::House;
+
+fn slow() -> Options {
+    Options { chats: 2_000, days: 20, delay: Duration::from_millis(150), ..Options::default() }
+}
+
+#[tokio::test]
+async fn a_run_goes_from_the_button_to_its_record() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    let overview = format!("/datasets/{dataset}");
+    assert!(owner.get(&overview).await.texts("h2").contains(&"Never run".to_owned()));
+    let answer = owner.post(&format!("{overview}/run"), &[]).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, overview.as_str()));
+    let page = owner.get(&overview).await;
+    assert!(page.texts(".toast")[0].contains("The run has begun"));
+    assert!(page.text().contains("<run-progress") && page.text().contains("/stop"));
+    owner.post(&format!("{overview}/run"), &[]).await;
+    assert!(owner.get(&overview).await.texts(".toast")[0].contains("under way already"));
+    let run = queue::of_dataset(&house.app.db, &dataset, 0, 10).await.unwrap();
+    assert_eq!(run.len(), 1, "a DataSet has one run alive");
+    let run = house.ended(&run[0].id).await;
+    let page = owner.get(&overview).await;
+    assert!(!page.text().contains("<run-progress"));
+    let record = page.texts(".run-detail")[0].clone();
+    for part in ["Run Now by olga", "Windows", "Pages", "Duplicates", "Verified: LiveChat counts", "read ="] {
+        assert!(record.contains(part), "{part}: {record}");
+    }
+    assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
+    let own = owner.get(&format!("/runs/{}", run.id)).await;
+    assert!(own.texts(".run-detail table")[0].contains("Verified"));
+    assert_eq!(owner.get("/activity").await.texts("tr[data-row]").len(), 1);
+    let history = owner.get(&format!("{overview}/history")).await;
+    assert_eq!(history.texts("details.fold").len(), 1);
+    assert!(history.texts(".sums")[0].contains("1 of 1 runs"));
+}
+
+#[tokio::test]
+async fn a_run_is_stopped_and_the_rows_from_before_stay() {
+    let house = House::with(slow()).await;
+    let owner = house.person("olga", Role::Editor).await;
+    let stranger = house.person("stan", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
+    let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let stop = format!("/runs/{}/stop", run.id);
+    assert_eq!(stranger.post(&stop, &[]).await.status, StatusCode::NOT_FOUND);
+    let answer = owner.post(&stop, &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(house.ended(&run.id).await.state, State::Cancelled);
+    assert!(owner.get(&format!("/datasets/{dataset}")).await.text().contains("It was stopped before it was complete."));
+    owner.post(&stop, &[]).await;
+    assert_eq!(owner.get("/datasets").await.texts(".toast"), ["The run was over already."]);
+}
+
+#[tokio::test]
+async fn events_tell_of_progress_and_end_with_the_run() {
+    let house = House::with(slow()).await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
+    let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let answer = owner.send(Request::get(format!("/runs/{}/events", run.id)), Body::empty()).await;
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    assert_eq!(answer.headers()["x-accel-buffering"], "no");
+    let text = tokio::time::timeout(Duration::from_secs(60), answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let news: Vec<serde_json::Value> = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert!(news.len() > 3, "{text}");
+    assert!(news.iter().any(|n| n["title"].as_str().unwrap().starts_with("Pulling window") && n["line"].as_str().unwrap().contains("rows so far")), "{text}");
+    let last = news.last().unwrap();
+    assert_eq!((last["final"].as_bool(), last["state"].as_str()), (Some(true), Some("succeeded")));
+    assert!(news.iter().rev().skip(1).all(|n| n["final"] == false));
+    let poll: serde_json::Value = serde_json::from_slice(&owner.get(&format!("/runs/{}/progress", run.id)).await.bytes).unwrap();
+    assert_eq!(&poll, last);
+}
+
+#[tokio::test]
+async fn events_end_when_the_server_stops() {
+    let house = House::with(slow()).await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
+    let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let mut body = owner.send(Request::get(format!("/runs/{}/events", run.id)), Body::empty()).await.into_body();
+    assert!(body.frame().await.is_some());
+    let House { app, .. } = house;
+    let stopping = tokio::spawn(app.stop());
+    let rest = tokio::time::timeout(Duration::from_secs(5), body.collect()).await.expect("the stream must end").unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&rest).contains("event: stopping"));
+    stopping.await.unwrap();
+}
