@@ -35,6 +35,7 @@
     let typed = false;
     form.addEventListener("input", () => { typed = true; });
     form.addEventListener("submit", () => { typed = false; });
+    for (const way of document.querySelectorAll("[data-leave]")) way.addEventListener("click", () => { typed = false; });
     addEventListener("beforeunload", (event) => { if (typed) event.preventDefault(); });
   }
 })();

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::web::parts::Status;
+use crate::web::words;
 
 /// A good answer of the vendor is believed for this long before Connect asks again.
 const FRESH: Millis = 10 * 60 * 1_000;
@@ -86,9 +87,13 @@ fn in_this_form(error: Error) -> Error {
 }
 
 /// "Support Oslo, connected, 12 agents visible"
-pub fn summary(account: &Account) -> String {
+pub fn summary(f: &For<'_>, account: &Account) -> String {
     match account.health {
-        Health::Valid => format!("{}, connected, {}", account.name, account.health_message),
+        Health::Valid if is_proven(f, account) => format!("{}, connected, {}", account.name, account.health_message),
+        Health::Valid => {
+            let when = account.checked_at.map(|at| words::relative(at, f.web.clock.now())).unwrap_or_default();
+            format!("{}, {} {when}", account.name, account.health_message)
+        }
         Health::Unknown => format!("{}, not checked yet", account.name),
         Health::Failing => format!("{}: {}", account.name, account.health_message),
     }
@@ -119,7 +124,10 @@ pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&A
     w.api_url.clone_from(&typed.api_url);
     w.requests_per_minute.clone_from(&typed.requests_per_minute);
     w.account_zone.clone_from(&typed.account_zone);
-    w.advanced_open = ADVANCED.iter().any(|field| !w.errors.of(field).is_empty());
+    let mut usual = Typed::default();
+    usual.fill_account(f.connector);
+    let is_usual = typed.api_url == usual.api_url && typed.requests_per_minute == usual.requests_per_minute && typed.account_zone == usual.account_zone;
+    w.advanced_open = !is_usual || ADVANCED.iter().any(|field| !w.errors.of(field).is_empty());
     Ok(())
 }
 

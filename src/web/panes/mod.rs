@@ -413,7 +413,7 @@ async fn show(f: &For<'_>, mut sheet: Sheet) -> Result<(Wizard, StatusCode)> {
     details::fill(&mut w, f, &sheet.typed, sheet.account.as_ref());
     scheduling::fill(&mut w, f, &sheet.typed);
     name::fill(&mut w, f, &sheet.typed);
-    w.credentials = head(&sheet, At::Credentials, sheet.account.as_ref().map(credentials::summary));
+    w.credentials = head(&sheet, At::Credentials, sheet.account.as_ref().map(|a| credentials::summary(f, a)));
     w.details = head(&sheet, At::Details, details.ok().map(|d| details::summary(f, sheet.account.as_ref(), &d)));
     w.scheduling = head(&sheet, At::Scheduling, scheduling::read(f, &sheet.typed).ok().map(|s| scheduling::summary(&s)));
     w.name_pane = head(&sheet, At::Name, name::read(&sheet.typed).ok().map(|(name, _)| name.as_str().to_owned()));

@@ -143,6 +143,8 @@ fn sentence(scheduling: &Scheduling, schedule: &Schedule, first: &str, now: Mill
     let when = said.strip_suffix(&format!(", {}", scheduling.zone_name)).unwrap_or(&said);
     let mut letters = when.chars();
     let when: String = match (&scheduling.basic, letters.next()) {
+        (Basic::Hours { every: 1, minute }, _) => format!("every hour, {minute} minutes past"),
+        (Basic::Hours { every, minute }, _) => format!("every {every} hours from 00:{minute:02}"),
         (Basic::Weekdays { .. }, _) => format!("from {when}"),
         (_, Some(letter)) => letter.to_lowercase().chain(letters).collect(),
         (_, None) => String::new(),
@@ -187,13 +189,11 @@ fn note(basic: &Basic, at: &Zoned) -> Option<String> {
                 AmbiguousOffset::Unambiguous { .. } => None,
             }
         }
+        // A step that the clocks skip is left out; it is told beside the run that comes after.
         Basic::Hours { every, minute } => {
-            let off = at.minute() != minute.cast_signed() || at.hour() % every.cast_signed() != 0;
-            match found(at.time()) {
-                _ if off => Some(format!("Clocks go forward that night, so this run starts at {actual}.")),
-                AmbiguousOffset::Fold { .. } => Some(format!("Clocks go back: {actual} comes twice that night.")),
-                _ => None,
-            }
+            let before = Time::new(at.hour() - every.cast_signed(), minute.cast_signed(), 0, 0).ok()?;
+            let is_skipped = matches!(found(before), AmbiguousOffset::Gap { .. });
+            is_skipped.then(|| format!("Clocks go forward: {} does not exist that night, so there is no run then.", before.strftime("%H:%M")))
         }
         Basic::Manually | Basic::Other(_) => None,
     }
@@ -268,6 +268,9 @@ mod tests {
         let morning = notes(Basic::Daily { hour: 9, minute: 0 }, "2027-03-26T12:00:00Z");
         assert!(morning.iter().all(|(_, note)| note.is_empty()), "{morning:?}");
         let hours = notes(Basic::Hours { every: 2, minute: 30 }, "2027-03-27T23:00:00Z");
-        eprintln!("{hours:?}");
+        assert_eq!(hours[1], ("04:30".to_owned(), "Clocks go forward: 02:30 does not exist that night, so there is no run then.".to_owned()));
+        assert!(hours.iter().enumerate().all(|(at, (_, note))| at == 1 || note.is_empty()), "{hours:?}");
+        let back = notes(Basic::Hours { every: 1, minute: 0 }, "2026-10-24T23:30:00Z");
+        assert_eq!(back.iter().map(|(time, _)| time.as_str()).collect::<Vec<_>>(), ["02:00", "02:00", "03:00", "04:00", "05:00"], "{back:?}");
     }
 }
