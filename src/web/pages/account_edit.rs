@@ -203,7 +203,9 @@ impl Page {
 /// `GET /accounts/new?connector=`
 pub async fn add_form(State(web): State<Web>, Keeper(person): Keeper, uri: Uri) -> Answer {
     let connector = connector(&uri)?;
-    show(&adding(&web, &person, connector, &Typed(BTreeMap::new())).await)
+    let usual = [("requests_per_minute", DEFAULT_PER_MINUTE.to_string()), ("account_zone", "UTC".to_owned())];
+    let typed = Typed::new(usual.map(|(field, value)| (field.to_owned(), Secret::new(value))).into());
+    show(&adding(&web, &person, connector, &typed).await)
 }
 
 /// `POST /accounts/new?connector=`: asks the vendor, then keeps the account.

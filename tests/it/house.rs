@@ -1,0 +1,306 @@
+//! A whole Chatlake in a temporary directory, with people who use it through its router as a browser would, and a sandbox as the
+//! vendor. Start a story with `House::new()`, give it people with `person`, and let them click in a `Browser`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chatlake::accounts::{Account, NewAccount};
+use chatlake::actor::{Actor, Role, Scope};
+use chatlake::app::App;
+use chatlake::auth::passwords::Hasher;
+use chatlake::auth::users::{self, NewUser};
+use chatlake::auth::{invites, tokens};
+use chatlake::clock::{Clock, Millis};
+use chatlake::config::{Config, LogFormat};
+use chatlake::connectors::{Connector, Menus};
+use chatlake::datasets::{Description, Name, Settings};
+use chatlake::ids::{AccountId, DatasetId};
+use chatlake::puller::run::{Run, Trigger};
+use chatlake::sandbox::{Options, Sandbox};
+use chatlake::secret::Secret;
+use scraper::{Html, Selector};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt;
+
+/// 2026-11-20 12:00 UTC: when a stopped house stands.
+pub const NOON: Millis = 1_795_176_000_000;
+pub const PASSWORD: &str = "correct horse battery";
+const HOST_NAME: &str = "127.0.0.1:8080";
+
+/// Everything, in a directory that goes away with it.
+pub struct House {
+    pub app: App,
+    pub clock: Clock,
+    pub router: Router,
+    pub sandbox: Sandbox,
+    /// The sandbox's root.
+    pub vendor: String,
+    pub dir: tempfile::TempDir,
+    hasher: Hasher,
+    _vendor_stops: DropGuard,
+}
+
+impl House {
+    /// Time stands still at `NOON` until `clock.advance`; runs are not pulled.
+    pub async fn new() -> Self {
+        Self::with(Clock::stopped_at(NOON), |_| {}).await
+    }
+
+    /// Time passes and runs are pulled.
+    pub async fn live() -> Self {
+        let house = Self::with(Clock::system(), |_| {}).await;
+        house.app.start_pulling().await.unwrap();
+        house
+    }
+
+    /// `change` is what differs from the usual settings.
+    pub async fn with(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
+        let sandbox = Sandbox::new(Options { chats: 300, days: 30, ..Options::default() }, clock.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vendor = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let (served, token) = (sandbox.clone(), stop.clone());
+        tokio::spawn(async move { served.serve(listener, token).await });
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            data: dir.path().join("data"),
+            listen: HOST_NAME.parse().unwrap(),
+            public_url: format!("http://{HOST_NAME}").parse().unwrap(),
+            insecure_http: false,
+            allow_upstream: vec!["127.0.0.1".parse().unwrap()],
+            workers: 2,
+            keep_versions: 10,
+            keep_days: 30,
+            trusted_proxy: Vec::new(),
+            log: "warn".to_owned(),
+            log_format: LogFormat::Human,
+        };
+        change(&mut config);
+        let app = App::open(config, clock.clone()).await.unwrap();
+        let router = app.router().unwrap();
+        Self { app, clock, router, sandbox, vendor, dir, hasher: Hasher::new(4), _vendor_stops: stop.drop_guard() }
+    }
+
+    /// The code of the link that makes the first admin.
+    pub async fn set_up_code(&self) -> String {
+        invites::setup_link(&self.app.db, &self.clock).await.unwrap().unwrap().reveal().to_owned()
+    }
+
+    /// Somebody who signs in as `name@house.test` with `PASSWORD`.
+    pub async fn person(&self, name: &str, role: Role) -> Actor {
+        let new = NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: Some(Secret::new(PASSWORD)) };
+        users::create(&self.app.db, &self.clock, &self.hasher, &new, None).await.unwrap().actor()
+    }
+
+    /// A browser in which nobody is signed in, at an address of its own.
+    pub fn browser(&self) -> Browser {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let address = IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number));
+        Browser { router: self.router.clone(), cookies: BTreeMap::new(), address }
+    }
+
+    /// The person at a browser of their own, signed in.
+    pub async fn signed_in(&self, actor: &Actor) -> Browser {
+        let mut browser = self.browser();
+        let page = browser.post("/sign-in", &[("email", &actor.email), ("password", PASSWORD)]).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
+        browser
+    }
+
+    /// A new person, signed in.
+    pub async fn at_browser(&self, name: &str, role: Role) -> (Actor, Browser) {
+        let actor = self.person(name, role).await;
+        let browser = self.signed_in(&actor).await;
+        (actor, browser)
+    }
+
+    /// The text of a new token of this person.
+    pub async fn token(&self, actor: &Actor, scope: Scope) -> String {
+        let new = tokens::NewToken { name: "script".to_owned(), scope, days: 30 };
+        tokens::create(&self.app.db, &self.clock, actor, &new).await.unwrap().1.reveal().to_owned()
+    }
+
+    /// An account of this person at the sandbox. Only admins may name an address, so somebody who is none is one for a moment.
+    pub async fn account(&self, actor: &Actor, name: &str) -> Account {
+        let new = NewAccount {
+            connector: Connector::LiveChat,
+            name: name.to_owned(),
+            credentials: [("username", "agent@sandbox.test"), ("api_key", "sandbox-key")].map(|(id, value)| (id.to_owned(), Secret::new(value))).into(),
+            api_url: Some(self.vendor.clone()),
+            requests_per_minute: Some(60_000),
+            time_zone: None,
+        };
+        let admin = Actor { role: Role::Admin, ..actor.clone() };
+        self.app.accounts.create(&admin, &new).await.unwrap()
+    }
+
+    /// A DataSet of this person that pulls seven days until yesterday, by hand.
+    pub async fn dataset(&self, actor: &Actor, account: &AccountId, report: &str, name: &str) -> DatasetId {
+        let report = Connector::LiveChat.report(report).unwrap();
+        let settings = Settings {
+            name: Name::parse(name).unwrap(),
+            description: Description::default(),
+            account_id: account.clone(),
+            connector: Connector::LiveChat,
+            report,
+            menus: Menus::default().check(report).unwrap(),
+            update_mode: report.mode,
+            time_zone: "UTC".to_owned(),
+            schedule: None,
+        };
+        self.app.datasets.create(actor, &settings).await.unwrap()
+    }
+
+    /// Runs a DataSet to its end. Needs a live house.
+    pub async fn run(&self, actor: &Actor, dataset: &DatasetId) -> Run {
+        let run = self.app.puller.run_now(actor, dataset, Trigger::Manual).await.unwrap();
+        for _ in 0..600 {
+            let now = self.app.puller.get(actor, &run.id).await.unwrap();
+            if now.state.is_final() {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the run did not end within 30 seconds");
+    }
+
+    /// Every byte of the data directory, to look for what must not be there.
+    pub fn on_disk(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for file in std::fs::read_dir(self.dir.path().join("data")).unwrap().map(Result::unwrap) {
+            if file.file_type().unwrap().is_file() && file.file_name() != "vault.key" {
+                all.extend(std::fs::read(file.path()).unwrap());
+            }
+        }
+        all
+    }
+}
+
+/// A browser: keeps cookies and does not follow redirects by itself. A clone is a copy of its cookies.
+#[derive(Clone)]
+pub struct Browser {
+    router: Router,
+    pub cookies: BTreeMap<String, String>,
+    pub address: IpAddr,
+}
+
+impl Browser {
+    pub async fn get(&mut self, path: &str) -> Page {
+        self.send(Method::GET, path, None, &[]).await
+    }
+
+    /// Posts a form as a page of ours would.
+    pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.send(Method::POST, path, Some(body), &[("origin", &format!("http://{HOST_NAME}")), ("sec-fetch-site", "same-origin")]).await
+    }
+
+    /// Posts a form and goes where the answer leads.
+    pub async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
+        let answer = self.post(path, fields).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", answer.text);
+        let to = answer.leads_to();
+        self.get(&to).await
+    }
+
+    /// Any request. `headers` come on top of Host and cookies.
+    pub async fn send(&mut self, method: Method, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Page {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, HOST_NAME);
+        if !self.cookies.is_empty() {
+            let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header(COOKIE, cookies.join("; "));
+        }
+        if body.is_some() && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE.as_str()) {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(self.address, 40_000)));
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        for line in parts.headers.get_all(SET_COOKIE) {
+            self.keep(line.to_str().unwrap());
+        }
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Page { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes }
+    }
+
+    fn keep(&mut self, line: &str) {
+        let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
+        if line.to_ascii_lowercase().contains("max-age=0") || value.is_empty() {
+            self.cookies.remove(name);
+        } else {
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    pub fn session_cookie(&self) -> Option<&str> {
+        self.cookies.get("chatlake_session").map(String::as_str)
+    }
+
+    /// Whether somebody is signed in here.
+    pub async fn is_in(&mut self) -> bool {
+        self.get("/me").await.status == StatusCode::OK
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Page {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Page {
+    pub fn leads_to(&self) -> String {
+        self.headers.get(LOCATION).map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    /// The words of every element that fits, white space made one space.
+    pub fn all(&self, selector: &str) -> Vec<String> {
+        let html = Html::parse_document(&self.text);
+        let selector = Selector::parse(selector).unwrap();
+        html.select(&selector).map(|element| element.text().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    /// The words of the first element that fits; empty when there is none.
+    pub fn words(&self, selector: &str) -> String {
+        self.all(selector).into_iter().next().unwrap_or_default()
+    }
+
+    pub fn has(&self, selector: &str) -> bool {
+        !self.all(selector).is_empty()
+    }
+
+    /// An attribute of the first element that fits.
+    pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
+        let html = Html::parse_document(&self.text);
+        let selector = Selector::parse(selector).unwrap();
+        html.select(&selector).next().and_then(|element| element.value().attr(name)).map(str::to_owned)
+    }
+
+    /// What is wrong with a field, as its own words beside it say.
+    pub fn wrong(&self, field: &str) -> String {
+        self.words(&format!("[id='{field}-wrong']"))
+    }
+
+    pub fn toast(&self) -> String {
+        self.words("[data-toast] > span")
+    }
+
+    pub fn title(&self) -> String {
+        self.words("h1")
+    }
+}
