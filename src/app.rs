@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::puller::live::Live;
 use crate::puller::{Parts, Puller};
 use crate::vault::Vault;
+use crate::web::security::Refuse;
 use crate::web::{self, Web};
 
 /// A request's head must be there within this, on a fresh connection and on a kept one alike.
@@ -90,9 +91,14 @@ impl App {
         let catalogue = config.data.join("chatlake.db");
         create_private(&catalogue)?;
         let db = Db::open(&catalogue).await?;
-        let sealed = keys::anything_sealed(&db).await?;
-        let vault = Vault::open(&config.data, sealed).map_err(|error| StartError::Key(error.to_string()))?;
-        keys::hold_to(&db, &clock, &vault).await.map_err(|error| StartError::Key(error.message().to_owned()))?;
+        let vault = match open_vault(&config.data, &db, &clock).await {
+            Ok(vault) => vault,
+            Err(refused) => {
+                // So that the directory is left as it was, without the catalogue's log files.
+                db.close().await;
+                return Err(refused);
+            }
+        };
         let upstreams = Upstreams::new(config.allow_upstream.clone(), clock.clone())?;
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
@@ -128,13 +134,13 @@ impl App {
         Ok(code.map(|code| format!("{}set-up/{}", self.config.public_url, code.reveal())))
     }
 
-    /// Listens. With port 0 the system chooses one, and the public address then names that one.
+    /// Takes the address that the settings name. A port left open (`:0`) is known from then on, in `config` too.
     pub async fn listen(&mut self) -> Result<std::net::TcpListener> {
         let listener = tokio::net::TcpListener::bind(self.config.listen).await.map_err(|why| {
             Error::conflict("listen", format!("Cannot listen on {}: {why}.", self.config.listen))
                 .action("Is another server there? Name another address with --listen.")
         })?;
-        Arc::make_mut(&mut self.config).listens_at(listener.local_addr()?);
+        self.config = Arc::new(self.config.as_ref().clone().listening_on(listener.local_addr()?)?);
         Ok(listener.into_std()?)
     }
 
@@ -162,7 +168,14 @@ impl App {
             sessions: Sessions::new(self.db.clone(), self.clock.clone()),
             stop: self.stop.clone(),
         });
-        web::routes::router(web, crate::api::router(api))
+        let refuse: Refuse = Arc::new(|uri, id, refusal| {
+            if uri.path().starts_with("/api/") {
+                crate::api::refuse(refusal.status, refusal.code, refusal.message, id)
+            } else {
+                web::error_page::at_the_door(id, refusal)
+            }
+        });
+        web::routes::router(web, crate::api::router(api), refuse)
     }
 
     /// Starts the workers and the scheduler.
@@ -244,6 +257,13 @@ pub fn signalled() -> CancellationToken {
         }
     });
     token
+}
+
+/// The vault, once its key is the one that sealed what is stored here.
+async fn open_vault(dir: &Path, db: &Db, clock: &Clock) -> Result<Vault, StartError> {
+    let vault = Vault::open(dir, keys::anything_sealed(db).await?).map_err(|error| StartError::Key(error.to_string()))?;
+    keys::hold_to(db, clock, &vault).await.map_err(|error| StartError::Key(error.message().to_owned()))?;
+    Ok(vault)
 }
 
 fn prepare_directory(dir: &Path) -> Result<()> {

@@ -189,13 +189,13 @@ impl Config {
         })
     }
 
-    /// The system has chosen the port.
-    pub fn listens_at(&mut self, address: SocketAddr) {
-        if self.listen.port() == 0 && self.public_url.port() == Some(0) {
-            // A url with a host takes a port.
-            let _ = self.public_url.set_port(Some(address.port()));
+    /// The settings once the server listens on `address`: where they left the port open (`:0`), with the one that was given.
+    pub fn listening_on(mut self, address: SocketAddr) -> Result<Self> {
+        if self.public_url.port() == Some(0) {
+            self.public_url.set_port(Some(address.port())).map_err(|()| Error::internal("a public address that takes no port"))?;
         }
         self.listen = address;
+        Ok(self)
     }
 
     /// Whether people reach the product over https, so that cookies can be Secure.

@@ -16,6 +16,8 @@ pub enum Kind {
     NotFound,
     /// The request cannot be read at all.
     BadRequest,
+    /// More was sent than is read.
+    TooLarge,
     /// What was given is understood and wrong.
     Unprocessable,
     /// It does not fit the present state.

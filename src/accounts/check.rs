@@ -183,7 +183,13 @@ impl Accounts {
         Ok(tx.commit().await?)
     }
 
-    pub(super) fn forget_menus(&self, id: &AccountId) {
+    /// What `choices` read last of a menu, and when, however long ago. The caller has checked the right to the account.
+    pub fn remembered(&self, id: &AccountId, menu: Menu) -> Option<(Millis, Vec<Choice>)> {
+        self.menus.lock().unwrap_or_else(PoisonError::into_inner).get(&(id.clone(), menu)).cloned()
+    }
+
+    /// The next `choices` asks the vendor again.
+    pub fn forget_menus(&self, id: &AccountId) {
         self.menus.lock().unwrap_or_else(PoisonError::into_inner).retain(|(account, _), _| account != id);
     }
 }

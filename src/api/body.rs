@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -17,9 +18,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_ascii_lowercase);
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|_| Refusal(Error::new(Kind::BadRequest, "body_too_large", "The body is longer than 64 KiB or did not arrive whole.")))?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|why| {
+            Refusal(match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::TooLarge, "too_large", "The body is longer than 64 KiB."),
+                _ => Error::new(Kind::BadRequest, "body_broken", "The body did not arrive whole."),
+            })
+        })?;
         if bytes.is_empty() {
             return parse(b"{}");
         }

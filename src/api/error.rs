@@ -56,6 +56,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::BadRequest => StatusCode::BAD_REQUEST,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -109,6 +110,12 @@ pub async fn render(State(clock): State<Clock>, request: Request, next: Next) ->
         _ => {}
     }
     (parts.status, parts.headers, Json(body)).into_response()
+}
+
+/// A refusal from before the API, in the one shape.
+pub fn refuse(status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Response {
+    let error = ErrorParts { code, message: message.to_owned(), action: None, field: None, request_id: request_id.map(str::to_owned) };
+    (status, Json(ErrorBody { error })).into_response()
 }
 
 pub async fn no_such_address() -> Refusal {

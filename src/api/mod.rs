@@ -9,6 +9,8 @@ pub mod v1;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -66,6 +68,11 @@ pub fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(axum::middleware::from_fn_with_state(api.clock.clone(), error::render))
         .with_state(api)
+}
+
+/// The shape of an error around what was turned away before it came to the API.
+pub fn refuse(status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Response {
+    error::refuse(status, code, message, request_id)
 }
 
 /// Every address and method of the API, as in its document: for the test that asks who may do what.

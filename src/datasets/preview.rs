@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
 use arrow::util::display::ArrayFormatter;
 use tokio_util::sync::CancellationToken;
 
@@ -201,7 +200,7 @@ impl Reading<'_> {
         for (segment, row) in places {
             of.entry(*segment).or_default().push(*row);
         }
-        let mut cells: HashMap<Place, Vec<Cell>> = HashMap::with_capacity(places.len());
+        let mut found: HashMap<Place, Vec<Cell>> = HashMap::with_capacity(places.len());
         for (segment, mut rows) in of {
             rows.sort_unstable();
             let open = self.segments.open(&self.version.segments[segment])?;
@@ -210,27 +209,28 @@ impl Reading<'_> {
                 if self.is_late() {
                     return Err(Self::late());
                 }
-                for (row, number) in self.cells(&batch?, &schema)?.into_iter().zip(&mut numbers) {
-                    cells.insert((segment, *number), row);
+                for (row, number) in cells(&self.version.columns, &batch?)?.into_iter().zip(&mut numbers) {
+                    found.insert((segment, *number), row);
                 }
             }
         }
-        places.iter().map(|place| cells.remove(place).ok_or_else(|| Error::internal("a segment ended before its rows"))).collect()
+        places.iter().map(|place| found.remove(place).ok_or_else(|| Error::internal("a segment ended before its rows"))).collect()
     }
+}
 
-    fn cells(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<Vec<Cell>>> {
-        let batch = printable(batch)?;
-        let options = format_options();
-        let mut rows = vec![Vec::with_capacity(schema.fields().len()); batch.num_rows()];
-        for (column, array) in self.version.columns.iter().zip(batch.columns()) {
-            let text = ArrayFormatter::try_new(array, &options).map_err(Error::internal)?;
-            for (index, row) in rows.iter_mut().enumerate() {
-                let csv = if array.is_null(index) { None } else { Some(text.value(index).try_to_string().map_err(Error::internal)?) };
-                row.push(Cell { csv, kind: column.kind });
-            }
+/// The rows of a batch as cells, in the order of `columns`, which are the batch's own.
+pub fn cells(columns: &[ColumnInfo], batch: &RecordBatch) -> Result<Vec<Vec<Cell>>> {
+    let batch = printable(batch)?;
+    let options = format_options();
+    let mut rows = vec![Vec::with_capacity(columns.len()); batch.num_rows()];
+    for (column, array) in columns.iter().zip(batch.columns()) {
+        let text = ArrayFormatter::try_new(array, &options).map_err(Error::internal)?;
+        for (index, row) in rows.iter_mut().enumerate() {
+            let csv = if array.is_null(index) { None } else { Some(text.value(index).try_to_string().map_err(Error::internal)?) };
+            row.push(Cell { csv, kind: column.kind });
         }
-        Ok(rows)
     }
+    Ok(rows)
 }
 
 /// The rows of each row group.

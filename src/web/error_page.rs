@@ -6,7 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use tower_http::request_id::RequestId;
@@ -36,6 +36,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::BadRequest => StatusCode::BAD_REQUEST,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -94,19 +95,15 @@ struct BarePage {
     label: String,
 }
 
-/// An answer to a request that came no further than the door: JSON for programs, a page for people.
-pub fn at_the_door(uri: &Uri, refusal: super::security::Refusal) -> Response {
-    if uri.path().starts_with("/api/") {
-        let body = serde_json::json!({"error": {"code": refusal.code, "message": refusal.message, "request_id": null}});
-        return (refusal.status, axum::Json(body)).into_response();
-    }
+/// The page for a request that came no further than the door.
+pub fn at_the_door(request_id: Option<&str>, refusal: super::security::Refusal) -> Response {
     let page = BarePage {
         asset_version: super::assets::version().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         title: "That cannot be done".to_owned(),
         happened: refusal.message.to_owned(),
         next: String::new(),
-        request_id: String::new(),
+        request_id: request_id.unwrap_or_default().to_owned(),
         href: "/datasets".to_owned(),
         label: "Go to DataSets".to_owned(),
     };
@@ -118,7 +115,7 @@ fn title(kind: Kind) -> &'static str {
         Kind::Unauthenticated => "Sign in first",
         Kind::Forbidden => "You may not do that",
         Kind::NotFound => "Nothing here",
-        Kind::BadRequest | Kind::Unprocessable => "That cannot be read",
+        Kind::BadRequest | Kind::TooLarge | Kind::Unprocessable => "That cannot be read",
         Kind::Conflict => "That does not fit just now",
         Kind::TooMany { .. } => "Too many tries",
         Kind::Unavailable => "Not just now",

@@ -1,22 +1,22 @@
 //! The whole address table, and what stands around it, from outside in: request id, log and metrics, the door (host, methods, sizes,
 //! headers), a cap on time, a net for panics; then for pages the form guard, the session and the error page.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
 use tracing::Instrument;
 
 use super::pages::{account_delete, account_edit, accounts, components, help, invite, me, person_new, set_up, settings, sign_in};
-use super::security::{self, Door};
+use super::panes::preview::Turns;
+use super::security::{self, Door, Refuse};
 use super::{Web, assets, error_page, ops, pages};
 use crate::error::Result;
 
@@ -59,6 +59,10 @@ fn people() -> Router<Web> {
 /// Connect data: the gallery and the four panes, to make a DataSet and to change one.
 fn panes() -> Router<Web> {
     Router::new()
+        .route("/connect", get(pages::connect::gallery))
+        .route("/connect/{connector}", get(pages::connect::wizard).post(pages::connect::step))
+        .route("/datasets/{id}/settings", get(pages::dataset_settings::get).post(pages::dataset_settings::step))
+        .layer(Extension(Turns::default()))
 }
 
 /// DataSets, their rows, runs and history.
@@ -81,9 +85,9 @@ fn datasets() -> Router<Web> {
         .route("/activity", get(pages::activity::show_activity))
 }
 
-/// Everything under `/`; `api` is put under `/api/v1`.
-pub fn router(web: Web, api: Router) -> Result<Router> {
-    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), Arc::new(error_page::at_the_door));
+/// Everything under `/`; `api` is put under `/api/v1`. `refuse` answers what is turned away at the door.
+pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
+    let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), refuse);
     let pages = people()
         .merge(panes())
         .merge(datasets())

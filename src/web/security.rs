@@ -8,10 +8,11 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, uri::Authority};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use ipnet::IpNet;
 use tower_http::csrf::CsrfLayer;
+use tower_http::request_id::RequestId;
 use url::{Host, Url};
 
 use super::client_address;
@@ -21,6 +22,9 @@ use crate::secret::Secret;
 
 /// The largest body of a request. Nothing here is uploaded.
 pub const LARGEST_BODY: usize = 64 * 1024;
+/// The longest address, and the largest head. The connection's own buffer stops what is far beyond; it lets a little more through.
+const LONGEST_ADDRESS: usize = 8 * 1024;
+const LARGEST_HEAD: usize = 32 * 1024;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'";
@@ -35,8 +39,8 @@ pub struct Refusal {
     pub message: &'static str,
 }
 
-/// Makes an answer of a refusal: an error page or the JSON shape, by the path.
-pub type Refuse = Arc<dyn Fn(&Uri, Refusal) -> Response + Send + Sync>;
+/// Makes an answer of a refusal: a line or the JSON shape, by the path. The text is the request's id, where one is known.
+pub type Refuse = Arc<dyn Fn(&Uri, Option<&str>, Refusal) -> Response + Send + Sync>;
 
 /// What the door knows: our own address and whom we believe.
 #[derive(Clone)]
@@ -62,18 +66,14 @@ impl Door {
         Self(Arc::new(Inner { origin, host, https: public_url.scheme() == "https", local, proxies, refuse }))
     }
 
-    fn refuse(&self, uri: &Uri, status: StatusCode, code: &'static str, message: &'static str) -> Response {
-        (self.0.refuse)(uri, Refusal { status, code, message })
+    fn refuse(&self, request: &Request, status: StatusCode, code: &'static str, message: &'static str) -> Response {
+        let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+        (self.0.refuse)(request.uri(), id, Refusal { status, code, message })
     }
 
     fn serves(&self, host: &str) -> bool {
         host == self.0.host || (self.0.local && is_local(host))
     }
-}
-
-/// A refusal as one line of plain text, for where there is nothing better.
-pub fn plain_refusal() -> Refuse {
-    Arc::new(|_, refusal| (refusal.status, refusal.message).into_response())
 }
 
 /// Around the whole router, outside of everything but the log: host, methods, body size, client address, headers.
@@ -86,26 +86,38 @@ pub fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, door: &Door) 
 pub fn forms<S: Clone + Send + Sync + 'static>(router: Router<S>, door: &Door) -> Result<Router<S>> {
     let refused = door.clone();
     let csrf = CsrfLayer::new().add_trusted_origin(&door.0.origin).map_err(Error::internal)?;
-    let csrf = csrf.with_rejection_response(move |_| refused.refuse(&Uri::default(), StatusCode::FORBIDDEN, "other_origin", OTHER_ORIGIN));
+    let csrf = csrf.with_rejection_response(move |_| refused.refuse(&Request::default(), StatusCode::FORBIDDEN, "other_origin", OTHER_ORIGIN));
     Ok(router.layer(csrf).layer(from_fn_with_state(door.clone(), own_pages_only)))
 }
 
 const OTHER_ORIGIN: &str = "This request did not come from a page of this server, so nothing was done. Open the page again and repeat it there.";
 
 async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let uri = request.uri();
     if !METHODS.contains(request.method()) {
-        let mut answer = door.refuse(uri, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served.");
+        let mut answer = door.refuse(&request, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served.");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         return answer;
     }
+    let uri = request.uri();
+    if uri.path_and_query().is_some_and(|asked| asked.as_str().len() > LONGEST_ADDRESS) {
+        return door.refuse(&request, StatusCode::URI_TOO_LONG, "address_too_long", "The address is longer than 8 KiB.");
+    }
+    let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head > LARGEST_HEAD {
+        return door.refuse(&request, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "The head of the request is larger than 32 KiB.");
+    }
     let probe = matches!(uri.path(), "/healthz" | "/readyz");
     if !probe && !named_host(uri, request.headers()).is_some_and(|host| door.serves(&host)) {
-        return door.refuse(uri, StatusCode::MISDIRECTED_REQUEST, "other_host", "This server is not known by that name. Use the address it was set up with.");
+        return door.refuse(
+            &request,
+            StatusCode::MISDIRECTED_REQUEST,
+            "other_host",
+            "This server is not known by that name. Use the address it was set up with.",
+        );
     }
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > LARGEST_BODY as u64) {
-        return door.refuse(uri, StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is larger than 64 KiB.");
+        return door.refuse(&request, StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is larger than 64 KiB.");
     }
     let address = client_address::find(request.extensions(), request.headers(), &door.0.proxies);
     request.extensions_mut().insert(address);
@@ -145,7 +157,7 @@ async fn own_pages_only(State(door): State<Door>, request: Request, next: Next) 
     if safe || is_from_own_page(&door, request.headers()) {
         return next.run(request).await;
     }
-    door.refuse(request.uri(), StatusCode::FORBIDDEN, "other_origin", OTHER_ORIGIN)
+    door.refuse(&request, StatusCode::FORBIDDEN, "other_origin", OTHER_ORIGIN)
 }
 
 fn is_from_own_page(door: &Door, headers: &HeaderMap) -> bool {

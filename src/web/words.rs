@@ -134,6 +134,12 @@ pub fn listed(names: &[String]) -> String {
     }
 }
 
+/// "Like this", for text that begins with a small letter.
+pub fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
 /// "MA" for Maren Aasen.
 pub fn initials(name: &str) -> String {
     let mut words = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));

@@ -85,9 +85,11 @@ pub struct Browser {
 
 impl Browser {
     pub async fn start(width: u32, height: u32) -> Self {
-        let chromedriver = Running::start("chromedriver", &["--port=0"]);
+        // Left to choose, chromedriver takes a port of one address family that may be taken in the other.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let chromedriver = Running::start("chromedriver", &[&format!("--port={free}")]);
         let port = chromedriver
-            .told(|line| line.split("on port ").nth(1).map(|rest| rest.trim_end_matches('.').to_owned()).filter(|port| port.parse::<u16>().is_ok()));
+            .told(|line| line.split("successfully on port ").nth(1).map(|rest| rest.trim_end_matches('.').to_owned()).filter(|port| port.parse::<u16>().is_ok()));
         let profile = tempfile::tempdir().unwrap();
         let mut capabilities = DesiredCapabilities::chrome();
         for argument in [

@@ -4,9 +4,13 @@
 
 mod accounts;
 mod archive;
+mod binary;
 mod connectors;
+mod crash;
 mod datasets;
 mod house;
 mod people;
+mod docs;
+mod process;
 mod upstream;
 mod vendor;

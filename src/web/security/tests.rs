@@ -1,6 +1,7 @@
 //! The door, knocked at from all sides.
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use tower::ServiceExt;
 
@@ -9,7 +10,7 @@ use crate::web::client_address::ClientAddress;
 
 fn app(public_url: &str) -> Router {
     let url = Url::parse(public_url).unwrap();
-    let door = Door::new(&url, false, Vec::new(), plain_refusal());
+    let door = Door::new(&url, false, Vec::new(), Arc::new(|_, _, refusal| (refusal.status, refusal.message).into_response()));
     let pages = Router::new()
         .route("/", get(|| async { "page" }))
         .route("/form", post(|_: String| async { "done" }).get(|| async { "form" }))

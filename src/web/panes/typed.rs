@@ -1,0 +1,170 @@
+//! What the form of the four panes carries, exactly as it was typed. Nothing here is checked: each pane reads its own fields.
+
+use std::collections::BTreeMap;
+
+use super::At;
+use crate::connectors::Connector;
+use crate::connectors::report::{Report, Shape};
+use crate::datasets::Dataset;
+use crate::puller::schedules::{Basic, weekday_name};
+use crate::secret::Secret;
+
+/// The value of `account_id` that stands for an account to be added.
+pub const NEW: &str = "new";
+
+/// The fields of all four panes. Closed panes are in the form too, so every request carries the whole.
+#[derive(Clone, Debug, Default)]
+pub struct Typed {
+    pub step: String,
+    /// The furthest pane that was open. Only the look rests on it; saving checks every pane.
+    pub reached: At,
+
+    pub account_id: String,
+    pub account_name: String,
+    /// Fields of the connector's credentials that may be shown again, by id.
+    pub plain: BTreeMap<String, String>,
+    /// The others; never written back.
+    pub secrets: BTreeMap<String, Secret>,
+    pub api_url: String,
+    pub requests_per_minute: String,
+    pub account_zone: String,
+
+    pub report: String,
+    pub start_days: String,
+    pub end_days: String,
+    pub group: String,
+    pub login: String,
+
+    /// manual, hours, day, weekday, week or keep.
+    pub every: String,
+    pub hours: String,
+    pub minute: String,
+    pub weekday: String,
+    pub at: String,
+    /// Empty until a browser or a person chose one.
+    pub time_zone: String,
+    pub update_mode: String,
+
+    pub name: String,
+    /// The name that was proposed: while it is kept, it follows report and account.
+    pub suggested: String,
+    pub description: String,
+}
+
+impl Typed {
+    /// The fields of a request. Unknown ones are passed over.
+    pub fn read(connector: Connector, pairs: Vec<(String, String)>) -> Self {
+        let mut typed = Self::default();
+        for (field, value) in pairs {
+            if let Some(id) = field.strip_prefix("credentials.") {
+                match connector.fields().iter().find(|f| f.id == id) {
+                    Some(f) if f.secret => drop(typed.secrets.insert(id.to_owned(), Secret::new(value))),
+                    Some(_) => drop(typed.plain.insert(id.to_owned(), value)),
+                    None => {}
+                }
+                continue;
+            }
+            let place = match field.as_str() {
+                "reached" => {
+                    typed.reached = At::parse(&value).unwrap_or_default();
+                    continue;
+                }
+                "step" => &mut typed.step,
+                "account_id" => &mut typed.account_id,
+                "account_name" => &mut typed.account_name,
+                "api_url" => &mut typed.api_url,
+                "requests_per_minute" => &mut typed.requests_per_minute,
+                "account_zone" => &mut typed.account_zone,
+                "report" => &mut typed.report,
+                "start_days" => &mut typed.start_days,
+                "end_days" => &mut typed.end_days,
+                "group" => &mut typed.group,
+                "login" => &mut typed.login,
+                "every" => &mut typed.every,
+                "hours" => &mut typed.hours,
+                "minute" => &mut typed.minute,
+                "weekday" => &mut typed.weekday,
+                "at" => &mut typed.at,
+                "time_zone" => &mut typed.time_zone,
+                "update_mode" => &mut typed.update_mode,
+                "name" => &mut typed.name,
+                "suggested" => &mut typed.suggested,
+                "description" => &mut typed.description,
+                _ => continue,
+            };
+            *place = value;
+        }
+        typed
+    }
+
+    /// An empty form: a week until yesterday, every morning.
+    pub fn fresh(connector: Connector, report: Option<&Report>) -> Self {
+        // The archive is what most people come for.
+        let first = || connector.reports().iter().find(|r| matches!(r.shape, Shape::Archive { .. })).or(connector.reports().first());
+        let mut typed = Self { report: report.or_else(first).map(|r| r.id.to_owned()).unwrap_or_default(), ..Self::default() };
+        typed.start_days = "7".to_owned();
+        typed.end_days = "1".to_owned();
+        typed.fill_schedule(&Basic::Daily { hour: 6, minute: 0 });
+        typed.fill_account(connector);
+        typed
+    }
+
+    /// A DataSet as it is.
+    pub fn of(dataset: &Dataset) -> Self {
+        let days = |days: Option<u32>, usual: &str| days.map_or_else(|| usual.to_owned(), |days| days.to_string());
+        let mut typed = Self {
+            reached: At::Name,
+            account_id: dataset.account_id.as_ref().map(|id| id.to_string()).unwrap_or_default(),
+            report: dataset.report.id.to_owned(),
+            start_days: days(dataset.menus.start_days, "7"),
+            end_days: days(dataset.menus.end_days, "1"),
+            group: dataset.menus.group.clone().unwrap_or_default(),
+            login: dataset.menus.login.clone().unwrap_or_default(),
+            time_zone: dataset.time_zone.clone(),
+            update_mode: dataset.update_mode.word().to_owned(),
+            name: dataset.name.clone(),
+            description: dataset.description.clone(),
+            ..Self::default()
+        };
+        typed.fill_schedule(&Basic::of(dataset.schedule.as_deref()));
+        typed.fill_account(dataset.connector);
+        typed
+    }
+
+    /// The fields of an account to be added, as they are before anybody typed.
+    pub fn fill_account(&mut self, connector: Connector) {
+        self.account_name = format!("{} account", connector.title());
+        self.plain.clear();
+        self.secrets.clear();
+        self.api_url.clear();
+        self.requests_per_minute = crate::accounts::DEFAULT_PER_MINUTE.to_string();
+        self.account_zone = "UTC".to_owned();
+    }
+
+    fn fill_schedule(&mut self, basic: &Basic) {
+        (self.hours, self.minute, self.weekday, self.at) = ("6".to_owned(), "0".to_owned(), "monday".to_owned(), "06:00".to_owned());
+        let clock = |hour: u8, minute: u8| format!("{hour:02}:{minute:02}");
+        let every = match *basic {
+            Basic::Manually => "manual",
+            Basic::Hours { every, minute } => {
+                (self.hours, self.minute) = (every.to_string(), minute.to_string());
+                "hours"
+            }
+            Basic::Daily { hour, minute } => {
+                self.at = clock(hour, minute);
+                "day"
+            }
+            Basic::Weekdays { hour, minute } => {
+                self.at = clock(hour, minute);
+                "weekday"
+            }
+            Basic::Weekly { day, hour, minute } => {
+                self.weekday = weekday_name(day).to_lowercase();
+                self.at = clock(hour, minute);
+                "week"
+            }
+            Basic::Other(_) => "keep",
+        };
+        self.every = every.to_owned();
+    }
+}

@@ -1,0 +1,566 @@
+//! The built binary from outside: how it starts, what it refuses, how it stops, and what it never writes down.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chatlake::auth::invites::{self, Accept};
+use chatlake::auth::passwords::Hasher;
+use chatlake::clock::Clock;
+use chatlake::db::Db;
+use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::secret::Secret;
+use serde_json::json;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::process::{Home, PASSWORD, StandIn, until, until_within};
+
+/// A refused start says one line.
+fn one_line(err: &str) -> &str {
+    assert_eq!(err.lines().count(), 1, "one line is enough: {err}");
+    err.trim_end()
+}
+
+async fn connect(address: &str) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
+}
+
+/// Reads until the other side closes; what came.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end, too.
+    let _ = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut bytes)).await.expect("the connection stays open");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+// ---- the data directory ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_umask_the_data_directory_is_for_its_owner_alone() {
+    let (home, vendor) = (Home::new(), StandIn::new(60).await);
+    let server = home.serve().await;
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "chat").await;
+    let run = server.run(&dataset, &token).await;
+    assert_eq!(server.over(&run, &token).await["state"], "succeeded");
+    let files = home.listing();
+    for name in ["chatlake.db", "chatlake.db-wal", "chatlake.db-shm", "vault.key", "segments"] {
+        assert!(files.contains_key(&home.data().join(name)), "{name} in {files:?}");
+    }
+    assert!(files.keys().any(|path| path.extension().is_some_and(|e| e == "parquet")), "{files:?}");
+    for (path, (mode, digest)) in files {
+        let wanted = if digest == "directory" { 0o700 } else { 0o600 };
+        assert_eq!(mode, wanted, "{} has mode {mode:o}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_servers_on_one_directory_one_serves() {
+    let home = Home::new();
+    let first = home.serve().await;
+    let began = Instant::now();
+    let second = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(second.code, 1);
+    assert!(one_line(&second.err).contains("serves from"), "{}", second.err);
+    first.stop().await;
+
+    let racers: Vec<_> = (0..6).map(|_| home.spawn(&[])).collect();
+    until("all but one give up", async || (racers.iter().filter(|server| server.ended().is_some()).count() == 5).then_some(())).await;
+    let winner = racers.iter().find(|server| server.ended().is_none()).unwrap();
+    winner.ready().await;
+    winner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_to_other_machines_is_refused_before_anything_is_made() {
+    let home = Home::new();
+    for arguments in [&["serve", "--listen", "0.0.0.0:0"][..], &["serve", "--listen", "0.0.0.0:0", "--public-url", "http://chat.test"]] {
+        let refused = home.run(arguments).await;
+        assert_eq!(refused.code, 1);
+        assert!(one_line(&refused.err).contains("plain http"), "{}", refused.err);
+    }
+    assert!(!home.data().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_of_a_newer_chatlake_is_refused() {
+    let home = Home::new();
+    home.person("olga", "admin").await;
+    let pool = writable(&home).await;
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) VALUES (9999, 'later', '2030-01-01', 1, X'00', 1)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let refused = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(refused.code, 1);
+    assert!(one_line(&refused.err).contains("newer Chatlake"), "{}", refused.err);
+}
+
+async fn writable(home: &Home) -> sqlx::SqlitePool {
+    SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(home.catalogue())).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_catalogue_is_kept_by_a_sqlite_that_cannot_lose_commits_and_with_its_settings_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(db.read()).await.unwrap();
+    let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+    assert!(parts >= vec![3, 51, 3] && parts[..2] != [3, 52], "{version}");
+    let mut writer = db.write().await.unwrap();
+    for (pragma, wanted) in [("foreign_keys", 1), ("synchronous", 2), ("trusted_schema", 0), ("busy_timeout", 5_000), ("mmap_size", 0)] {
+        let ask = || sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(format!("PRAGMA {pragma}")));
+        assert_eq!(ask().fetch_optional(&mut *writer).await.unwrap().unwrap_or(0), wanted, "{pragma} of the writer");
+        assert_eq!(ask().fetch_optional(db.read()).await.unwrap().unwrap_or(0), wanted, "{pragma} of the readers");
+    }
+    drop(writer);
+    assert!(sqlx::query("DELETE FROM users").execute(db.read()).await.is_err(), "a reader cannot write");
+}
+
+// ---- the vault key ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_key_that_is_not_as_it_must_be_refuses_every_start_and_changes_nothing() {
+    let home = Home::new();
+    let email = home.person("olga", "admin").await;
+    home.account(&email, "http://127.0.0.1:1", "sandbox-key").await;
+    let key = home.data().join("vault.key");
+    let good = std::fs::read(&key).unwrap();
+    let other = {
+        let other = Home::new();
+        other.person("else", "admin").await;
+        std::fs::read(other.data().join("vault.key")).unwrap()
+    };
+    let zeros = format!("0a0b0c0d {}=\n", "A".repeat(43));
+    let id = String::from_utf8_lossy(&good[..8]).into_owned();
+    let same_id = format!("{id}{}", String::from_utf8_lossy(&other[8..]));
+    let cases: [(&str, Option<&[u8]>, u32); 8] = [
+        ("missing", None, 0o600),
+        ("another", Some(&other), 0o600),
+        ("another under the same id", Some(same_id.as_bytes()), 0o600),
+        ("empty", Some(b""), 0o600),
+        ("short", Some(&good[..20]), 0o600),
+        ("all zeros", Some(zeros.as_bytes()), 0o600),
+        ("world-readable", Some(&good), 0o644),
+        ("no text", Some(&[0xff; 60]), 0o600),
+    ];
+    for (name, text, mode) in cases {
+        let _ = std::fs::remove_file(&key);
+        if let Some(text) = text {
+            std::fs::write(&key, text).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let before = home.listing();
+        for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["account", "list"]] {
+            let began = Instant::now();
+            let refused = home.run(arguments).await;
+            assert_eq!(refused.code, 78, "{name}: {refused:?}");
+            assert!(one_line(&refused.err).contains("vault.key"), "{name}: {}", refused.err);
+            assert!(!refused.err.contains(std::str::from_utf8(&good[9..40]).unwrap()), "{name} shows the key");
+            assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
+            assert_eq!(changed(&before, &home.listing()), Vec::<PathBuf>::new(), "{name}: {arguments:?} changed the directory");
+        }
+    }
+    std::fs::write(&key, &good).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(home.run(&["account", "list", "--json"]).await.json().as_array().unwrap().len(), 1);
+}
+
+/// What differs; the lock file holds nothing and may come.
+fn changed(before: &BTreeMap<PathBuf, (u32, String)>, after: &BTreeMap<PathBuf, (u32, String)>) -> Vec<PathBuf> {
+    let all = before.keys().chain(after.keys()).filter(|path| !path.ends_with("chatlake.lock"));
+    all.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_made_while_nothing_is_sealed() {
+    let home = Home::new();
+    home.person("olga", "admin").await;
+    let key = home.data().join("vault.key");
+    let first = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    home.run(&["user", "list"]).await.good();
+    assert_ne!(std::fs::read(&key).unwrap(), first);
+}
+
+// ---- the first admin ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_set_up_link_is_printed_once_and_works_once() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let out = server.out();
+    let links: Vec<&str> = out.lines().filter(|line| line.contains("/set-up/")).collect();
+    let [link] = links[..] else { panic!("{out}") };
+    assert!(link.trim().starts_with(&server.url()), "{link} is no address of {}", server.url());
+    let code = link.rsplit('/').next().unwrap();
+    assert!(!server.err().contains(code), "a log line tells the link");
+    let (clock, hasher) = (Clock::system(), Hasher::new(1));
+    let db = Db::open(&home.catalogue()).await.unwrap();
+    let accept = |email: &str| Accept { email: email.to_owned(), name: "First".to_owned(), password: Secret::new(PASSWORD) };
+    assert!(invites::look(&db, &clock, code).await.unwrap().is_some_and(|invite| invite.is_set_up()));
+    invites::accept(&db, &clock, &hasher, code, &accept("first@house.test")).await.unwrap();
+    assert!(invites::accept(&db, &clock, &hasher, code, &accept("second@house.test")).await.is_err());
+    server.stop().await;
+    let again = home.serve().await;
+    assert!(!again.out().contains("/set-up/"), "{}", again.out());
+    assert_eq!(home.run(&["user", "list", "--json"]).await.json()[0]["role"], "admin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_link_ends_with_its_server() {
+    let home = Home::new();
+    let code_of = |out: String| out.lines().find_map(|line| line.split_once("/set-up/")).map(|(_, code)| code.trim().to_owned()).unwrap();
+    let first = home.serve().await;
+    let old = code_of(first.out());
+    first.stop().await;
+    let second = home.serve().await;
+    let db = Db::open(&home.catalogue()).await.unwrap();
+    assert!(invites::look(&db, &Clock::system(), &old).await.unwrap().is_none());
+    assert!(invites::look(&db, &Clock::system(), &code_of(second.out())).await.unwrap().is_some());
+}
+
+// ---- the end ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_stalled_downloads_idle_connections_and_half_sent_heads_within_thirty_seconds() {
+    let (home, vendor) = (Home::new(), StandIn::new(4_000).await);
+    let server = home.serve().await;
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "chat").await;
+    let run = server.run(&dataset, &token).await;
+    assert_eq!(server.over(&run, &token).await["state"], "succeeded");
+    let whole = server.csv(&dataset, &token).await;
+
+    let address = server.address();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let mut stalled = socket.connect(address.parse().unwrap()).await.unwrap();
+    let request = format!("GET /api/v1/datasets/{dataset}/data HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stalled.write_all(request.as_bytes()).await.unwrap();
+    stalled.read_exact(&mut [0; 1024]).await.unwrap();
+    let mut idle = connect(&address).await;
+    idle.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    idle.read_exact(&mut [0; 12]).await.unwrap();
+    let mut half = connect(&address).await;
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHo").await.unwrap();
+    // And a pull that hangs at the vendor.
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 120_000 })]);
+    let hanging = server.run(&dataset, &token).await;
+    until("it runs", async || (server.run_state(&hanging, &token).await == "running").then_some(())).await;
+
+    let began = Instant::now();
+    server.terminate();
+    assert_eq!(server.exit(Duration::from_secs(30)).await, 0, "{}", server.err());
+    assert!(began.elapsed() < Duration::from_secs(30));
+    let came = rest(&mut stalled).await;
+    assert!(came.len() + 1024 < whole.bytes, "the download was not stalled: {} of {}", came.len(), whole.bytes);
+    assert!(!came.ends_with("0\r\n\r\n"), "a download that was cut must not look whole");
+
+    vendor.sandbox.faults().clear();
+    let again = home.serve().await;
+    assert_eq!(again.over(&hanging, &token).await["state"], "succeeded", "a run that was given back goes on");
+    assert_eq!(again.get(&format!("/runs/{hanging}"), &token).await.1["attempt"], 1, "and has used up no attempt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let (home, vendor) = (Home::new(), StandIn::new(4_000).await);
+    let server = home.serve().await;
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "chat").await;
+    let run = server.run(&dataset, &token).await;
+    server.over(&run, &token).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let mut stalled = socket.connect(server.address().parse().unwrap()).await.unwrap();
+    let request = format!("GET /api/v1/datasets/{dataset}/data HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\r\n", server.address());
+    stalled.write_all(request.as_bytes()).await.unwrap();
+    stalled.read_exact(&mut [0; 1024]).await.unwrap();
+    server.terminate();
+    until("it is stopping", async || server.err().contains("stopping").then_some(())).await;
+    server.terminate();
+    assert_eq!(server.exit(Duration::from_secs(5)).await, 130);
+}
+
+// ---- what comes in ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let began = Instant::now();
+    let mut halves = Vec::new();
+    for _ in 0..50 {
+        let mut half = connect(&server.address()).await;
+        half.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127").await.unwrap();
+        halves.push(half);
+    }
+    assert_eq!(server.send("GET", "/healthz", "", None).await.status(), 200, "the others are served meanwhile");
+    for half in &mut halves {
+        let said = rest(half).await;
+        assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
+    }
+    let took = began.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(13)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let address = server.address();
+    let many: String = (0..150).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let heads = [
+        ("a long head", format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nX-Long: {}\r\n\r\n", "x".repeat(40 * 1024))),
+        ("many heads", format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n{many}\r\n")),
+        ("a long address", format!("GET /{} HTTP/1.1\r\nHost: {address}\r\n\r\n", "x".repeat(40 * 1024))),
+        ("a long body", format!("POST /api/v1/accounts HTTP/1.1\r\nHost: {address}\r\nContent-Length: 70000\r\n\r\n")),
+    ];
+    for (name, request) in heads {
+        let mut stream = connect(&address).await;
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{name}: {answer}");
+    }
+    // Without a length: the cap holds by what comes.
+    let mut stream = connect(&address).await;
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let head = format!(
+        "POST /api/v1/accounts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("4000\r\n{}\r\n", " ".repeat(0x4000));
+    for _ in 0..8 {
+        // It may hang up before all is sent.
+        let _ = stream.write_all(chunk.as_bytes()).await;
+    }
+    let _ = stream.write_all(b"0\r\n\r\n").await;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_tells_a_server_that_is_ready_from_one_that_is_not_there() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let address = server.address();
+    assert_eq!(home.run(&["healthcheck", "--listen", &address]).await.code, 0);
+    server.stop().await;
+    let gone = home.run(&["healthcheck", "--listen", &address]).await;
+    assert_eq!(gone.code, 69);
+    assert!(one_line(&gone.err).contains("does not answer"), "{}", gone.err);
+}
+
+// ---- commands ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_works_beside_a_server_and_without_one() {
+    let vendor = StandIn::new(60).await;
+    for beside in [false, true] {
+        let home = Home::new();
+        let server = if beside { Some(home.serve().await) } else { None };
+        let email = home.person("olga", "admin").await;
+        assert_eq!(home.run_with(&["user", "add", "--email", "a@b.test", "--name", "A", "--role", "viewer"], "short").await.code, 1, "a short password");
+        home.person("kim", "viewer").await;
+        let people = home.run(&["user", "list", "--json"]).await.json();
+        assert_eq!(people.as_array().unwrap().len(), 2, "{people}");
+        assert!(!people.to_string().contains("argon2"), "{people}");
+        home.run_with(&["user", "password", "--email", "kim@house.test"], "another good password 9").await.good();
+        let token = home.token("kim@house.test", "read").await;
+        assert!(token.starts_with("clk_") && !token.contains(char::is_whitespace), "{token}");
+        let tokens = home.run(&["token", "list", "--json"]).await.json();
+        assert!(!tokens.to_string().contains(&token), "a listing tells a token");
+        let account = home.account(&email, &vendor.address, "sandbox-key").await;
+        assert!(home.run(&["account", "check", &account]).await.good().len() > 3);
+        let accounts = home.run(&["account", "list", "--json"]).await.json();
+        assert!(accounts[0]["health"] == "valid" && !accounts.to_string().contains("sandbox-key"), "{accounts}");
+        let dataset = home.dataset(&email, &account, "agents").await;
+        let ran = home.run(&["dataset", "run", &dataset]).await.good();
+        let listed = home.run(&["dataset", "list", "--json"]).await.json();
+        assert_eq!(ran, format!("{} rows", listed[0]["rows"]), "beside a server: {beside}");
+        let file = home.data().join("agents.csv");
+        home.run(&["dataset", "export", &dataset, "--output", file.to_str().unwrap()]).await.good();
+        let exported = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(home.run(&["dataset", "export", &dataset]).await.good(), exported.trim_end(), "to a file and to standard output");
+        if let Some(server) = &server {
+            assert_eq!(server.get("/datasets", &token).await.0, 200);
+        }
+        home.run(&["token", "revoke", tokens[0]["id"].as_str().unwrap()]).await.good();
+        home.run(&["user", "disable", "--email", "kim@house.test"]).await.good();
+        if let Some(server) = &server {
+            assert_eq!(server.get("/datasets", &token).await.0, 401);
+            server.stop().await;
+        }
+        for unknown in
+            [&["account", "check", "acc_1"][..], &["dataset", "run", "ds_1"], &["token", "revoke", "x"], &["user", "disable", "--email", "no@body.test"]]
+        {
+            let refused = home.run(unknown).await;
+            assert_eq!(refused.code, 1, "{unknown:?}");
+            one_line(&refused.err);
+        }
+    }
+}
+
+// ---- what never gets out ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_gets_into_the_log_at_trace_however_a_vendor_fails() {
+    const CANARY: &str = "kanarie+geheim/4711=&%é~";
+    let (home, vendor) = (Home::new(), StandIn::new(40).await);
+    let server = home.serve_with(&["--log", "trace", "--log-format", "json"]).await;
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let echo = echo().await;
+    let (closed, account) = (closed_port().await, home.account(&email, &vendor.address, CANARY).await);
+    // The stand-in does not know the canary: 401. The others fail in their own ways, or repeat what they were sent.
+    let mut pulled = vec![("unauthorized", account)];
+    for (name, address) in [("echo", echo.as_str()), ("closed", closed.as_str()), ("no such host", "http://no-such-host.invalid")] {
+        let id = home.run_with(&account_at(&email, address), CANARY).await;
+        // A host that no setting allows cannot even be saved.
+        if id.code == 0 {
+            pulled.push((name, id.good()));
+        }
+    }
+    let good = home.account(&email, &vendor.address, "sandbox-key").await;
+    let redirect = Kind::Redirect { status: 302, to: format!("{echo}/?next={CANARY}") };
+    let faults = [Kind::Html, redirect, Kind::Status { status: 400 }, Kind::HangUp, Kind::Shape { body: format!("[\"{CANARY}\"") }];
+    let mut failed = 0;
+    for (name, account) in &pulled {
+        let dataset = home.dataset(&email, account, "agents").await;
+        let run = server.run(&dataset, &token).await;
+        let record = until_within(Duration::from_secs(150), name, async || {
+            let run = server.get(&format!("/runs/{run}"), &token).await.1;
+            (run["state"] == "failed").then_some(run)
+        });
+        sweep(CANARY, &record.await.to_string(), name);
+        failed += 1;
+        sweep(CANARY, &server.post(&format!("/accounts/{account}/check"), &token).await.1.to_string(), name);
+        sweep(CANARY, &server.get(&format!("/accounts/{account}"), &token).await.1.to_string(), name);
+    }
+    assert!(failed >= 3, "{pulled:?}");
+    for fault in faults {
+        vendor.sandbox.faults().set(vec![Fault::new(fault.clone())]);
+        let checked = server.post(&format!("/accounts/{good}/check"), &token).await.1;
+        assert_eq!(checked["ok"], false, "{fault:?}: {checked}");
+        sweep(CANARY, &checked.to_string(), "a check");
+    }
+    // Canaries in everything that a caller can send, too.
+    for path in [format!("/api/v1/accounts?{}", "password=kanarie%2Bgeheim%2F4711"), "/set-up/kanarie-geheim-4711".to_owned()] {
+        server.send("GET", &path, CANARY.trim_end_matches("é~"), None).await;
+    }
+    let body = json!({"connector": "livechat", "name": "x", "credentials": {"username": "a", "api_key": CANARY, "more": CANARY}, "api_url": format!("http://{CANARY}")});
+    let refused = server.send("POST", "/api/v1/accounts", &token, Some(body)).await;
+    assert_eq!(refused.status(), 422);
+    sweep(CANARY, &refused.text().await.unwrap(), "an answer to a form");
+    let log = server.err();
+    sweep(CANARY, &log, "the log");
+    for plain in ["kanarie%2Bgeheim", "kanarie-geheim", &token, "sandbox-key"] {
+        assert!(!log.contains(plain), "the log holds {plain}");
+    }
+    assert!(log.lines().count() > 20, "the log is not at trace:\n{log}");
+    for line in log.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON line: {line}");
+    }
+    let metrics = server.send("GET", "/metrics", "", None).await.text().await.unwrap();
+    sweep(CANARY, &metrics, "the metrics");
+    server.stop().await;
+    for path in home.listing().into_keys().filter(|path| path.is_file() && !path.ends_with("vault.key")) {
+        sweep(CANARY, &String::from_utf8_lossy(&std::fs::read(&path).unwrap()), &path.display().to_string());
+    }
+}
+
+fn account_at<'a>(email: &'a str, address: &'a str) -> Vec<&'a str> {
+    let fixed = ["account", "add", "--connector", "livechat", "--name", "Other", "--field", "username=agent@sandbox.test", "--requests-per-minute", "60000"];
+    [&fixed[..], &["--user", email, "--api-url", address]].concat()
+}
+
+/// Looks for the secret as it is and as it travels.
+fn sweep(secret: &str, text: &str, place: &str) {
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+    let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let path = url::Url::parse("http://x.test").map(|mut url| {
+        url.set_path(secret);
+        url.path()[1..].to_owned()
+    });
+    let basic = format!("agent@sandbox.test:{secret}");
+    let json = serde_json::to_string(secret).unwrap().trim_matches('"').to_owned();
+    let debug = format!("{secret:?}").trim_matches('"').to_owned();
+    let shapes =
+        [secret.to_owned(), form, percent.clone(), percent.to_lowercase(), path.unwrap(), json, debug, STANDARD.encode(&basic), STANDARD_NO_PAD.encode(secret)];
+    for shape in shapes.into_iter().chain([URL_SAFE_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(&basic), secret[..16].to_owned()]) {
+        assert!(!text.contains(&shape), "{place} holds the secret as {shape}");
+    }
+}
+
+/// A vendor that answers 400 with everything it was sent, its address in the body.
+async fn echo() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut heard = vec![0; 16 * 1024];
+                let length = stream.read(&mut heard).await.unwrap_or(0);
+                let (_, secret) = plain_of(&heard[..length]);
+                let body = format!("{}\n{secret}\n", String::from_utf8_lossy(&heard[..length]));
+                let answer =
+                    format!("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+/// User and secret of a request's Basic credentials.
+fn plain_of(request: &[u8]) -> (String, String) {
+    use base64::Engine;
+    let text = String::from_utf8_lossy(request).into_owned();
+    let basic = text.lines().find_map(|line| line.to_ascii_lowercase().starts_with("authorization: basic ").then(|| line[21..].trim().to_owned()));
+    let plain = basic.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
+    plain.and_then(|text| text.split_once(':').map(|(user, secret)| (user.to_owned(), secret.to_owned()))).unwrap_or_default()
+}
+
+async fn closed_port() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_can_be_read_by_a_machine_and_name_nobody() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "read").await;
+    server.get("/datasets", &token).await;
+    server.send("GET", "/nobody@house.test?token=x", "", None).await;
+    let text = server.send("GET", "/metrics", "", None).await.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let mut samples = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+        assert!(name.starts_with("chatlake_"), "{line}");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        samples += 1;
+    }
+    assert!(samples > 5 && text.contains("chatlake_answers_total"), "{text}");
+    assert!(!text.contains('@') && !text.contains("token=") && !text.contains(&email), "{text}");
+}

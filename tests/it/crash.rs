@@ -1,0 +1,349 @@
+//! The server dies at any moment of a pull, and comes back: readers see the old rows or the new ones, whole, and the run goes on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chatlake::clock::Clock;
+use chatlake::connectors::report::Report;
+use chatlake::connectors::{Connector, Tally};
+use chatlake::datasets::columns;
+use chatlake::datasets::segments::{Segments, Writer};
+use chatlake::datasets::versions::{Commit, Keep, Versions};
+use chatlake::db::Db;
+use chatlake::ids::{DatasetId, UserId};
+use chatlake::puller::queue::{self, End, Held};
+use chatlake::puller::run::Trigger;
+use chatlake::sandbox::faults::{Fault, Kind};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+use super::process::{Csv, Home, Server, StandIn, until, until_within};
+
+/// A DataSet with a first version, and who may look at it.
+struct Stage {
+    home: Home,
+    vendor: StandIn,
+    dataset: String,
+    token: String,
+}
+
+impl Stage {
+    async fn new(chats: u64) -> (Self, Server) {
+        let (home, vendor) = (Home::new(), StandIn::slow(chats, Duration::from_millis(3)).await);
+        let email = home.person("olga", "admin").await;
+        let token = home.token(&email, "manage").await;
+        let account = home.account(&email, &vendor.address, "sandbox-key").await;
+        let dataset = home.dataset(&email, &account, "chat").await;
+        let server = home.serve().await;
+        let stage = Self { home, vendor, dataset, token };
+        stage.pulled(&server).await;
+        (stage, server)
+    }
+
+    /// Pulls once, without trouble.
+    async fn pulled(&self, server: &Server) -> Csv {
+        let run = server.run(&self.dataset, &self.token).await;
+        assert_eq!(server.over(&run, &self.token).await["state"], "succeeded");
+        server.csv(&self.dataset, &self.token).await
+    }
+
+    /// What the catalogue and the directory must hold whatever happened. `over`: no run is alive.
+    async fn check(&self, over: bool) {
+        let pool = reader(&self.home).await;
+        let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await.unwrap();
+        assert_eq!(whole, "ok");
+        assert!(sqlx::query("PRAGMA foreign_key_check").fetch_all(&pool).await.unwrap().is_empty());
+        assert_eq!(count(&pool, "SELECT COUNT(*) FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE s.state <> 'kept'").await, 0);
+        let unread = "SELECT COUNT(*) FROM versions v WHERE v.rows <> (SELECT COALESCE(SUM(s.rows), 0) FROM version_segments x JOIN segments s ON s.id = x.segment_id WHERE x.version_id = v.id)";
+        assert_eq!(count(&pool, unread).await, 0, "every version has the rows it tells");
+        assert_eq!(count(&pool, "SELECT COUNT(*) FROM (SELECT run_id FROM versions GROUP BY run_id HAVING COUNT(*) > 1)").await, 0, "one commit a run");
+        let succeeded = "SELECT COUNT(*) FROM runs r LEFT JOIN versions v ON v.id = r.version_id AND v.run_id = r.id WHERE r.state = 'succeeded' AND r.id IN (SELECT run_id FROM versions) AND v.id IS NULL";
+        assert_eq!(count(&pool, succeeded).await, 0);
+        if over {
+            assert_eq!(
+                count(&pool, "SELECT COUNT(*) FROM segments s JOIN runs r ON r.id = s.run_id WHERE s.state = 'staged'").await,
+                0,
+                "nothing stays staged"
+            );
+            assert_eq!(count(&pool, "SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')").await, 0);
+        }
+        let kept: Vec<(String, i64)> = sqlx::query_as("SELECT id, bytes FROM segments WHERE state = 'kept'").fetch_all(&pool).await.unwrap();
+        for (id, bytes) in kept {
+            let about = std::fs::metadata(self.home.data().join("segments").join(format!("{id}.parquet"))).unwrap();
+            assert_eq!(i64::try_from(about.len()).unwrap(), bytes, "{id}");
+        }
+        pool.close().await;
+    }
+}
+
+async fn reader(home: &Home) -> SqlitePool {
+    SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(home.catalogue()).read_only(true)).await.unwrap()
+}
+
+async fn count(pool: &SqlitePool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+/// When the server dies.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// As soon as the run is queued.
+    Queued,
+    /// When the vendor has been called so often for this run, in percent of all calls.
+    Calls(u64),
+    /// When so many windows are done.
+    Windows(u64),
+    /// So long after the last page.
+    AfterLastPage(u64),
+}
+
+const MOMENTS: [Moment; 22] = [
+    Moment::Queued,
+    Moment::AfterLastPage(0),
+    Moment::Calls(1),
+    Moment::AfterLastPage(3),
+    Moment::Calls(10),
+    Moment::AfterLastPage(6),
+    Moment::Calls(25),
+    Moment::AfterLastPage(10),
+    Moment::Calls(40),
+    Moment::AfterLastPage(14),
+    Moment::Calls(55),
+    Moment::AfterLastPage(18),
+    Moment::Calls(70),
+    Moment::AfterLastPage(24),
+    Moment::Calls(85),
+    Moment::AfterLastPage(30),
+    Moment::Windows(1),
+    Moment::AfterLastPage(45),
+    Moment::Windows(8),
+    Moment::AfterLastPage(70),
+    Moment::Windows(14),
+    Moment::AfterLastPage(110),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_at_any_moment_of_a_pull_comes_back_with_the_old_rows_or_the_new_ones_whole() {
+    // Four directories at once: most of the time goes by waiting.
+    let lane = |first: usize| async move {
+        let (stage, mut server) = Stage::new(700).await;
+        let mut ends = Vec::new();
+        for moment in MOMENTS.into_iter().skip(first).step_by(4) {
+            let (end, next) = die_and_return(&stage, server, moment).await;
+            ends.push((moment, end));
+            server = next;
+        }
+        server.stop().await;
+        stage.check(true).await;
+        ends
+    };
+    let (a, b, c, d) = tokio::join!(lane(0), lane(1), lane(2), lane(3));
+    let ends: Vec<_> = [a, b, c, d].concat();
+    let seen: BTreeMap<&str, usize> = ends.iter().fold(BTreeMap::new(), |mut seen, (_, end)| {
+        *seen.entry(*end).or_default() += 1;
+        seen
+    });
+    assert_eq!(ends.len(), MOMENTS.len());
+    assert!(seen.get("old").is_some_and(|n| *n >= 10), "too few died before the commit: {ends:?}");
+}
+
+/// Kills the server at this moment of a pull and starts it again. Which rows there were then, and the new server.
+async fn die_and_return(stage: &Stage, server: Server, moment: Moment) -> (&'static str, Server) {
+    let Stage { home, vendor, dataset, token } = stage;
+    let old = server.csv(dataset, token).await;
+    // The new rows are not the old ones.
+    vendor.sandbox.end_chats(3);
+    let all = 3 + u64::try_from(old.rows).unwrap() / 25 + 14;
+    vendor.sandbox.forget_calls();
+    let run = server.run(dataset, token).await;
+    match moment {
+        Moment::Queued => {}
+        Moment::Calls(percent) => {
+            let wanted = (all * percent / 100).max(1);
+            until("so many calls", async || (vendor.sandbox.calls_total() >= wanted).then_some(())).await;
+        }
+        Moment::Windows(wanted) => {
+            until("so many windows", async || (server.get(&format!("/runs/{run}"), token).await.1["windows_done"].as_u64()? >= wanted).then_some(())).await;
+        }
+        Moment::AfterLastPage(ms) => {
+            // The last window is today's, which holds the chats that just ended: its last page is the last call.
+            let today = until("a call for the last window", async || vendor.sandbox.calls().last().and_then(|call| call.argument("date_to"))).await;
+            until("the last window is asked for", async || {
+                let calls = vendor.sandbox.calls();
+                let days: std::collections::BTreeSet<_> = calls.iter().filter_map(|call| call.argument("date_to")).collect();
+                (days.len() >= 15 || days.last().is_some_and(|day| *day != today && days.len() >= 15)).then_some(())
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+    }
+    server.kill();
+    stage.check(false).await;
+
+    let again = home.serve().await;
+    let back = until_within(Duration::from_secs(5), "the run is back", async || {
+        let state = again.run_state(&run, token).await;
+        matches!(state.as_str(), "queued" | "running" | "succeeded").then_some(state)
+    })
+    .await;
+    let now = again.csv(dataset, token).await;
+    let end = if now.version == old.version {
+        assert_eq!(now, old, "{moment:?}: the old version, whole");
+        "old"
+    } else {
+        "new"
+    };
+    let over = again.over(&run, token).await;
+    assert_eq!(over["state"], "succeeded", "{moment:?}, back as {back}: {over}");
+    let new = again.csv(dataset, token).await;
+    assert_eq!((over["version"].as_str(), over["rows"].as_u64()), (Some(new.version.as_str()), Some(new.rows as u64)), "{moment:?}");
+    assert_eq!(new.rows, old.rows + 3, "{moment:?}");
+    assert_ne!(new.digest, old.digest);
+    if end == "new" {
+        assert_eq!(now, new, "{moment:?}: the new version, whole");
+    }
+    assert_eq!(over["read"].as_u64(), Some(new.rows as u64), "{moment:?}: an interrupted attempt is not counted twice: {over}");
+    stage.check(true).await;
+    (end, again)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_kills_the_server_three_times_is_parked_and_the_others_go_on() {
+    let (stage, mut server) = Stage::new(100).await;
+    let Stage { home, vendor, dataset, token } = &stage;
+    let old = server.csv(dataset, token).await;
+    let hang = || vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 300_000 }).on("/chats")]);
+    hang();
+    let run = server.run(dataset, token).await;
+    for attempt in 1..=3 {
+        until("the run is at work", async || {
+            let run = server.get(&format!("/runs/{run}"), token).await.1;
+            (run["state"] == "running" && run["attempt"] == attempt).then_some(())
+        })
+        .await;
+        server.kill();
+        server = home.serve().await;
+    }
+    let parked = server.over(&run, token).await;
+    assert_eq!((parked["state"].as_str(), parked["error"]["code"].as_str()), (Some("parked"), Some("parked")), "{parked}");
+    for part in ["message", "who", "action"] {
+        assert!(parked["error"][part].as_str().is_some_and(|text| !text.is_empty()), "{part} of {parked}");
+    }
+    assert_eq!(server.csv(dataset, token).await, old);
+    // A fourth start leaves it there.
+    server.kill();
+    let server = home.serve().await;
+    assert_eq!(server.run_state(&run, token).await, "parked");
+    vendor.sandbox.faults().clear();
+    let new = stage.pulled(&server).await;
+    assert_eq!(new.rows, old.rows);
+    stage.check(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_stopped_while_it_waits_its_turn_and_while_it_is_at_work() {
+    let (stage, server) = Stage::new(100).await;
+    let Stage { home, vendor, dataset, token } = &stage;
+    let old = server.csv(dataset, token).await;
+    server.stop().await;
+    let account = home.run(&["account", "list", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let other = home.dataset("olga@house.test", &account, "agents").await;
+    let server = home.serve_with(&["--workers", "1"]).await;
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 300_000 }).on("/chats")]);
+    let working = server.run(dataset, token).await;
+    until("it is at work", async || (server.run_state(&working, token).await == "running").then_some(())).await;
+    let queued = server.run(&other, token).await;
+    assert_eq!(server.run(&other, token).await, queued, "pressing again answers the run that is there");
+    assert_eq!(server.run_state(&queued, token).await, "queued");
+    let (status, stopped) = server.post(&format!("/runs/{queued}/cancel"), token).await;
+    assert_eq!((status, stopped["state"].as_str()), (200, Some("cancelled")), "one that waits ends at once");
+    let (status, asked) = server.post(&format!("/runs/{working}/cancel"), token).await;
+    assert_eq!(status, 200, "{asked}");
+    let over = until_within(Duration::from_secs(10), "one at work ends soon", async || {
+        let run = server.get(&format!("/runs/{working}"), token).await.1;
+        (run["state"] == "cancelled").then_some(run)
+    })
+    .await;
+    assert_eq!(over["version"], serde_json::Value::Null);
+    assert_eq!(server.csv(dataset, token).await, old);
+    let (status, still) = server.post(&format!("/runs/{working}/cancel"), token).await;
+    assert_eq!((status, still["state"].as_str()), (200, Some("cancelled")), "one that is over stays as it is");
+    vendor.sandbox.faults().clear();
+    let run = server.run(&other, token).await;
+    assert_eq!(server.over(&run, token).await["state"], "succeeded", "the worker is free again");
+}
+
+// ---- the fence, in the library ----
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    db: Db,
+    clock: Clock,
+    versions: Versions,
+    dataset: DatasetId,
+    report: &'static Report,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        let clock = Clock::stopped_at(1_795_176_000_000);
+        std::fs::create_dir(dir.path().join("segments")).unwrap();
+        let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
+        let versions = Versions::new(db.clone(), segments, clock.clone(), Keep { versions: 10, days: 30 });
+        let (owner, dataset) = (UserId::new(), DatasetId::new());
+        let mut tx = db.write().await.unwrap();
+        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
+            .bind(&owner)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) VALUES ($1, $2, 'livechat', 'agents', 'N', '', '{}', 'replace', 'UTC', 0, 0)")
+            .bind(&dataset)
+            .bind(&owner)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        queue::enqueue_in(&mut tx, clock.now(), &dataset, "key", Trigger::Manual, None).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { _dir: dir, db, clock, versions, dataset, report: Connector::LiveChat.report("agents").unwrap() }
+    }
+}
+
+#[tokio::test]
+async fn whoever_lost_the_lease_can_commit_nothing() {
+    let Bench { _dir, db, clock, versions, dataset, report } = Bench::new().await;
+    let first = queue::claim(&db, &clock, "first").await.unwrap().unwrap();
+    assert!(queue::claim(&db, &clock, "second").await.unwrap().is_none(), "a lease holds");
+    assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Yes);
+    // The first one sleeps through its lease.
+    clock.advance(i64::try_from(queue::LEASE.as_millis()).unwrap() + 1);
+    let second = queue::claim(&db, &clock, "second").await.unwrap().unwrap();
+    assert_eq!((&second.id, second.fence, second.attempt), (&first.id, first.fence + 1, 2));
+    let declared = columns::columns_of(report);
+    let written = Writer::new(versions.segments(), &dataset, &first.id).finish().await.unwrap();
+    let commit = Commit { dataset: &dataset, run: &first.id, declared: &declared, written: &written };
+    assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Lost);
+    assert_eq!(queue::plan(&db, &first, &[]).await.unwrap(), Held::Lost);
+    assert_eq!(queue::window_done(&db, &clock, &first, 0, &Tally::default()).await.unwrap(), Held::Lost);
+    assert_eq!(queue::succeed(&db, &clock, &versions, &first, &commit).await.unwrap().unwrap_err(), Held::Lost);
+    queue::end(&db, &clock, &first, &End::Cancelled).await.unwrap();
+    queue::give_back(&db, &first, None).await.unwrap();
+    assert!(versions.current(&dataset).await.unwrap().is_none());
+    assert_eq!(queue::get(&db, &first.id).await.unwrap().unwrap().state.word(), "running", "still in the second one's hands");
+    queue::succeed(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap();
+    assert_eq!(queue::succeed(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap_err(), Held::Lost, "one commit a run");
+    assert_eq!(versions.list(&dataset).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_was_asked_to_stop_commits_nothing() {
+    let Bench { _dir, db, clock, versions, dataset, report } = Bench::new().await;
+    let run = queue::claim(&db, &clock, "one").await.unwrap().unwrap();
+    assert!(queue::cancel(&db, &clock, &run.id).await.unwrap());
+    let declared = columns::columns_of(report);
+    let commit = Commit { dataset: &dataset, run: &run.id, declared: &declared, written: &[] };
+    assert_eq!(queue::succeed(&db, &clock, &versions, &run, &commit).await.unwrap().unwrap_err(), Held::Cancel);
+    assert!(versions.current(&dataset).await.unwrap().is_none());
+}
