@@ -10,8 +10,6 @@ mod binary;
 mod connectors;
 mod crash;
 mod datasets;
-mod house;
-mod people;
 mod docs;
 mod house;
 mod panes;
