@@ -1,4 +1,4 @@
-//! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
+//! Chatlake pulls chat-support data from LiveChat into typed, versioned DataSets and serves it.
 //! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports.rs` (a report).
 
 /// Vendor accounts: their fields, sealed credentials, checks and health.
@@ -17,7 +17,7 @@ pub mod cli;
 pub mod clock;
 /// Every setting, in one struct.
 pub mod config;
-/// LiveChat and LiveLeader: what they can be asked for, and how.
+/// What each vendor can be asked for, and how.
 pub mod connectors;
 /// DataSets: their columns, segments, versions, previews and exports.
 pub mod datasets;

@@ -1,10 +1,12 @@
 //! `chatlake dataset`: works beside a running server and without one. A run is left to the server when there is one.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 
 use super::{Done, Failed, keeper, print_list};
@@ -210,24 +212,28 @@ fn told(run: &Run) -> Done {
     }
 }
 
-/// Writes to a temporary file beside the target and renames it when it is whole.
+/// Writes the current version as CSV. A file appears under its name only when it is whole.
 async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options: Options) -> Done {
+    app.datasets.for_run(id).await?;
     let version = app.datasets.versions.current(id).await?;
-    let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet."))?;
+    let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first."))?;
     let stream = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
+    let Some(output) = output else { return write_out(stream, std::io::stdout().lock()).await };
+    let mut partial = output.clone().into_os_string();
+    partial.push(".part");
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let written = write_out(stream, file).await;
+    match &written {
+        Ok(()) => std::fs::rename(&partial, &output)?,
+        Err(_) => std::fs::remove_file(&partial)?,
+    }
+    written
+}
+
+async fn write_out(stream: impl Stream<Item = std::io::Result<Bytes>>, mut to: impl Write) -> Done {
     let mut stream = std::pin::pin!(stream);
-    let partial = output.as_ref().map(|path| path.with_extension("part"));
-    let mut to: Box<dyn Write> = match &partial {
-        Some(path) => Box::new(std::fs::File::create(path)?),
-        None => Box::new(std::io::stdout().lock()),
-    };
     while let Some(chunk) = stream.next().await {
         to.write_all(&chunk?)?;
     }
-    to.flush()?;
-    drop(to);
-    if let (Some(partial), Some(output)) = (partial, output) {
-        std::fs::rename(partial, output)?;
-    }
-    Ok(())
+    Ok(to.flush()?)
 }

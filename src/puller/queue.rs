@@ -18,8 +18,8 @@ use crate::ids::{DatasetId, RunId, UserId, VersionId};
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
-/// How often a claim is extended.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often a claim is extended, and a wish to stop is seen.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A run that killed the process this often is parked.
 const MOST_ATTEMPTS: i64 = 3;
 

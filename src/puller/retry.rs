@@ -22,9 +22,9 @@ const UNSAID_WAIT: Duration = Duration::from_secs(60);
 /// No vendor makes a run wait longer than this at a time; then it asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
 
-/// What happens next. `vendor` is the connector's title, `account` the account's name.
-pub fn decide(error: &PullError, vendor: &str, account: &str) -> Decision {
-    let kept = "The rows from before are untouched.";
+/// What happens next. `vendor` is the connector's title, `account` the account's name, `had_rows` whether there are rows from before.
+pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
+    let kept = if had_rows { "The rows from before are untouched." } else { "There are no rows from before." };
     let fail = |code: &str, message: String, who: String, action: String| Decision::Fail(Failure { code: code.to_owned(), message, who, action });
     match error {
         PullError::Cancelled => Decision::Stop,
@@ -100,7 +100,7 @@ mod tests {
             PullError::Refused { status: 400, said: String::new() },
             PullError::Forbidden { why: "x".into() },
         ] {
-            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support") else { panic!("{error:?} must end the run") };
+            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
             assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("untouched"), "{failure:?}");
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_wait_is_neither_nothing_nor_for_ever() {
         for (asked, waits) in [(None, 60), (Some(0), 1), (Some(30), 30), (Some(315_360_000), 21_600)] {
-            let Decision::Wait(wait) = decide(&PullError::RateLimited { wait: asked.map(Duration::from_secs) }, "LiveChat", "Support") else { panic!() };
+            let Decision::Wait(wait) = decide(&PullError::RateLimited { wait: asked.map(Duration::from_secs) }, "LiveChat", "Support", true) else { panic!() };
             assert_eq!(wait.as_secs(), waits);
         }
     }

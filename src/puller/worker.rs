@@ -155,7 +155,7 @@ async fn pull(puller: &Puller, set: &mut [Pulling]) -> Result<Ended> {
     let cancel = request.cancel.clone();
     let _stop_reading = cancel.clone().drop_guard();
     let reading = tokio::spawn(async move { connectors::pull(&source, &request, &out).await }.in_current_span());
-    let mut heartbeat = tokio::time::interval(queue::HEARTBEAT.min(Duration::from_secs(2)));
+    let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
     let mut total = Some(0_u64);
     loop {
         tokio::select! {
@@ -271,7 +271,7 @@ async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended) {
         },
         (None, Ended::OwnFault(error)) => own_fault(error),
         (None, Ended::Stopped(error)) => {
-            match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account")) {
+            match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), dataset.current.is_some()) {
                 Decision::Fail(failure) => End::Failed(failure),
                 Decision::Wait(wait) => {
                     writer.abandon();

@@ -192,8 +192,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
     for document in &all {
         let text = fs::read_to_string(document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            // The pictures are taken from a running server and come by themselves.
-            if link.starts_with("http") || link.ends_with(".png") {
+            if link.starts_with("http") {
                 continue;
             }
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));

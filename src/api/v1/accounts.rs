@@ -44,6 +44,8 @@ pub struct AccountBody {
     health_message: String,
     checked_at: Option<String>,
     datasets: i64,
+    /// Other editors may use it for DataSets of theirs.
+    shared: bool,
     created_at: String,
     updated_at: String,
 }
@@ -57,6 +59,7 @@ impl From<Account> for AccountBody {
             health: account.health.word(),
             checked_at: account.checked_at.map(iso),
             datasets: account.dataset_count,
+            shared: account.shared,
             created_at: iso(account.created_at),
             updated_at: iso(account.updated_at),
             id: account.id,
@@ -102,6 +105,8 @@ pub struct PatchAccount {
     api_url: Option<Option<String>>,
     requests_per_minute: Option<i64>,
     time_zone: Option<String>,
+    /// Other editors may use it for DataSets of theirs.
+    shared: Option<bool>,
 }
 
 /// Tells an absent field from one that is null.
@@ -156,7 +161,7 @@ pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
         api_url: patch.api_url,
         requests_per_minute: patch.requests_per_minute,
         time_zone: patch.time_zone,
-        ..ChangeAccount::default()
+        shared: patch.shared,
     };
     Ok(Json(api.accounts.update(&actor, &id, &change).await?.into()))
 }
