@@ -1,115 +1,70 @@
 //! The four panes through the router, as a browser without scripts uses them: every step sends the form that the page holds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Deref;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use chatlake::actor::{Actor, Role};
-use chatlake::app::App;
-use chatlake::auth::sessions::{self, Sessions};
-use chatlake::auth::users::{self, NewUser};
 use chatlake::clock::Clock;
-use chatlake::config::{Config, Given, GivenToServe};
 use chatlake::datasets::Dataset;
 use chatlake::sandbox::faults::{Fault, Kind};
-use chatlake::sandbox::{Options, Sandbox};
-use chatlake::secret::Secret;
 use scraper::{ElementRef, Html, Selector};
-use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tower::ServiceExt;
-use tower_sessions::Session;
+use tokio::sync::Mutex;
+
+use crate::house::{self, House};
 
 /// 2027-03-24 08:00 UTC, a Wednesday: the clocks in Oslo go forward on Sunday.
 const NOW: i64 = 1_805_875_200_000;
 const KEY: &str = "sandbox-key";
 
-/// A server with a vendor beside it. Nothing is pulled: what is queued stays to be seen.
-struct House {
-    app: App,
-    router: Router,
-    sandbox: Sandbox,
-    vendor: String,
-    _dir: tempfile::TempDir,
-    _stop: DropGuard,
+/// Nothing is pulled: what is queued stays to be seen.
+async fn before_spring() -> House {
+    House::with(Clock::stopped_at(NOW), |_| {}).await
 }
 
-impl House {
-    async fn new() -> Self {
-        let clock = Clock::stopped_at(NOW);
-        let sandbox = Sandbox::new(Options { chats: 400, days: 20, ..Options::default() }, clock.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let vendor = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        let (served, token) = (sandbox.clone(), stop.clone());
-        tokio::spawn(async move { served.serve(listener, token).await });
-        let dir = tempfile::tempdir().unwrap();
-        let given = Given { data: Some(dir.path().join("data")), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..Given::default() };
-        let config = Config::resolve(&given, &GivenToServe::default()).unwrap();
-        let app = match App::open(config, clock).await {
-            Ok(app) => app,
-            Err(why) => panic!("{why:?}"),
-        };
-        let router = app.router().unwrap();
-        Self { app, router, sandbox, vendor, _dir: dir, _stop: stop.drop_guard() }
-    }
-
-    async fn person(&self, name: &str, role: Role) -> Browser<'_> {
-        let hasher = chatlake::auth::passwords::Hasher::new(1);
-        let new = NewUser { email: format!("{name}@havblikk.example"), name: name.to_owned(), role, password: None::<Secret> };
-        let user = users::create(&self.app.db, &self.app.clock, &hasher, &new, None).await.unwrap();
-        let session = Session::new(None, Arc::new(Sessions::new(self.app.db.clone(), self.app.clock.clone())), None);
-        sessions::begin(&session, &user).await.unwrap();
-        session.save().await.unwrap();
-        Browser { house: self, actor: user.actor(), cookie: format!("{}={}", sessions::cookie_name(false), session.id().unwrap()) }
-    }
-
-    async fn only_dataset(&self, of: &Browser<'_>) -> Dataset {
-        let mut all = self.app.datasets.list(&of.actor).await.unwrap();
-        assert_eq!(all.len(), 1);
-        all.remove(0)
-    }
-
-    async fn runs_queued(&self) -> i64 {
-        sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE cause = 'first'").fetch_one(self.app.db.read()).await.unwrap()
-    }
+async fn only_dataset(of: &Seat<'_>) -> Dataset {
+    let mut all = of.house.app.datasets.list(&of.actor).await.unwrap();
+    assert_eq!(all.len(), 1);
+    all.remove(0)
 }
 
-/// A browser of somebody who is signed in, without scripts.
-struct Browser<'a> {
+async fn first_runs(house: &House) -> i64 {
+    sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE cause = 'first'").fetch_one(house.app.db.read()).await.unwrap()
+}
+
+/// Somebody who is signed in, at a browser without scripts.
+struct Seat<'a> {
     house: &'a House,
     actor: Actor,
-    cookie: String,
+    browser: Mutex<house::Browser>,
 }
 
-struct Page {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
+/// A page with the panes.
+struct Page(house::Page);
+
+impl Deref for Page {
+    type Target = house::Page;
+
+    fn deref(&self) -> &house::Page {
+        &self.0
+    }
 }
 
-impl Browser<'_> {
-    async fn send(&self, request: axum::http::request::Builder, body: Body) -> Page {
-        let request = request.header(header::HOST, "127.0.0.1:8080").header(header::COOKIE, &self.cookie).header("sec-fetch-site", "same-origin");
-        let answer = self.house.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
-        let (parts, body) = answer.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Page { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+impl<'a> Seat<'a> {
+    async fn new(house: &'a House, name: &str, role: Role) -> Self {
+        let (actor, browser) = house.at_browser(name, role).await;
+        Self { house, actor, browser: Mutex::new(browser) }
     }
 
     async fn get(&self, path: &str) -> Page {
-        self.send(Request::get(path), Body::empty()).await
+        Page(self.browser.lock().await.get(path).await)
     }
 
     async fn post(&self, path: &str, form: &Form, fragment: Option<&str>) -> Page {
         let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.0).finish();
-        let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        if let Some(fragment) = fragment {
-            request = request.header("x-chatlake-fragment", fragment);
-        }
-        self.send(request, Body::from(body)).await
+        let headers = [("sec-fetch-site", "same-origin"), ("x-chatlake-fragment", fragment.unwrap_or_default())];
+        let headers = &headers[..if fragment.is_some() { 2 } else { 1 }];
+        Page(self.browser.lock().await.send(Method::POST, path, Some(body), headers).await)
     }
 
     /// Presses a button of the panes and follows where it leads.
@@ -118,7 +73,7 @@ impl Browser<'_> {
         form.0.retain(|field, _| field != "step");
         form.0.extend([("step", step)].iter().chain(typed).map(|(field, value)| ((*field).to_owned(), (*value).to_owned())));
         let answer = self.post(&page.action(), &form, None).await;
-        if answer.status == StatusCode::SEE_OTHER { self.get(&answer.location()).await } else { answer }
+        if answer.status == StatusCode::SEE_OTHER { self.get(&answer.leads_to()).await } else { answer }
     }
 
     /// An account of this person's own (an admin's, who alone may name the sandbox).
@@ -133,7 +88,7 @@ impl Browser<'_> {
             ("requests_per_minute", "60000"),
         ];
         let page = self.press(&page, "connect", &typed).await;
-        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
         page
     }
 
@@ -143,7 +98,7 @@ impl Browser<'_> {
         let page = self.press(&page, "details", typed).await;
         let page = self.press(&page, "schedule", typed).await;
         self.press(&page, "save", typed).await;
-        self.house.only_dataset(self).await
+        only_dataset(self).await
     }
 }
 
@@ -152,31 +107,19 @@ impl Browser<'_> {
 struct Form(BTreeMap<String, String>);
 
 impl Page {
-    fn location(&self) -> String {
-        self.headers[header::LOCATION].to_str().unwrap().to_owned()
-    }
-
-    fn all<T>(&self, css: &str, read: impl Fn(ElementRef<'_>) -> T) -> Vec<T> {
-        let html = Html::parse_document(&self.body);
+    fn each<T>(&self, css: &str, read: impl Fn(ElementRef<'_>) -> T) -> Vec<T> {
+        let html = Html::parse_document(&self.text);
         html.select(&Selector::parse(css).unwrap()).map(read).collect()
     }
 
-    fn texts(&self, css: &str) -> Vec<String> {
-        self.all(css, |e| e.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" "))
-    }
-
-    fn text(&self, css: &str) -> String {
-        self.texts(css).into_iter().next().unwrap_or_default()
-    }
-
     fn action(&self) -> String {
-        self.all("form[data-panes]", |e| e.attr("action").unwrap().to_owned()).remove(0)
+        self.each("form[data-panes]", |e| e.attr("action").unwrap().to_owned()).remove(0)
     }
 
     /// What a browser would send of the panes.
     fn form(&self) -> Form {
         let mut form = BTreeMap::new();
-        let fields = self.all("form[data-panes] input, form[data-panes] select, form[data-panes] textarea", |e| {
+        let fields = self.each("form[data-panes] input, form[data-panes] select, form[data-panes] textarea", |e| {
             let name = e.attr("name")?.to_owned();
             let value = match e.value().name() {
                 "select" => {
@@ -195,22 +138,18 @@ impl Page {
     }
 
     fn open_pane(&self) -> Vec<String> {
-        self.all(".pane.is-open", |e| e.attr("data-pane").unwrap().to_owned())
+        self.each(".pane.is-open", |e| e.attr("data-pane").unwrap().to_owned())
     }
 
     fn summary(&self, pane: &str) -> String {
-        self.text(&format!("[data-pane={pane}] .pane-summary"))
-    }
-
-    fn wrong(&self, field: &str) -> String {
-        self.text(&format!("[id='{field}-wrong']"))
+        self.words(&format!("[data-pane={pane}] .pane-summary"))
     }
 }
 
 #[tokio::test]
 async fn each_report_becomes_a_dataset_without_scripts() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let mut page = maren.connect().await;
     assert_eq!(page.open_pane(), ["details"]);
     assert!(page.summary("credentials").starts_with("Support Oslo, connected, "), "{}", page.summary("credentials"));
@@ -218,8 +157,8 @@ async fn each_report_becomes_a_dataset_without_scripts() {
         page = maren.press(&page, "report", &[("report", report)]).await;
         assert_eq!(page.open_pane(), ["details"]);
         let takes_days = !matches!(report, "agents" | "groups");
-        assert_eq!(page.all("[data-menu-field=days]:not([hidden])", |_| ()).len(), usize::from(takes_days), "{report}");
-        assert!(page.body.contains("A run today pulls"));
+        assert_eq!(page.each("[data-menu-field=days]:not([hidden])", |_| ()).len(), usize::from(takes_days), "{report}");
+        assert!(page.text.contains("A run today pulls"));
         page = maren.press(&page, "details", &[("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo")]).await;
         assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["scheduling".to_owned()]));
         page = maren.press(&page, "schedule", &[("every", "day"), ("at", "9:00")]).await;
@@ -228,7 +167,7 @@ async fn each_report_becomes_a_dataset_without_scripts() {
         assert!(page.form().0["name"].ends_with(", Support Oslo"), "{:?}", page.form());
         page = maren.press(&page, "save_new", &[("description", "Line one\r\nLine two")]).await;
         assert_eq!(page.action(), "/connect/livechat");
-        assert!(page.text("[data-toast]").contains("is saved. The first run has started."), "{}", page.text("[data-toast]"));
+        assert!(page.toast().contains("is saved. The first run has started."), "{}", page.toast());
         let all = house.app.datasets.list(&maren.actor).await.unwrap();
         let dataset = all.iter().find(|d| d.report.id == report).unwrap();
         assert_eq!(all.len(), made + 1);
@@ -239,29 +178,29 @@ async fn each_report_becomes_a_dataset_without_scripts() {
         assert_eq!(dataset.next_run_at, Some(NOW + 24 * 3_600_000));
         page = maren.press(&page, "connect", &[]).await;
     }
-    assert_eq!(house.runs_queued().await, 5);
+    assert_eq!(first_runs(&house).await, 5);
     assert_eq!(house.app.accounts.list(&maren.actor).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn the_resolved_days_stand_beside_the_numbers() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "report", &[("report", "chat"), ("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo")]).await;
-    assert_eq!(page.text("[data-days-words]"), "A run today pulls Wed 10 Mar to Wed 17 Mar 2027, 8 whole days in Europe/Oslo. It moves along daily.");
-    assert_eq!((page.texts(".day.is-in").len(), page.texts(".day").len()), (8, 15));
+    assert_eq!(page.words("[data-days-words]"), "A run today pulls Wed 10 Mar to Wed 17 Mar 2027 , 8 whole days in Europe/Oslo. It moves along daily.");
+    assert_eq!((page.all(".day.is-in").len(), page.all(".day").len()), (8, 15));
     // Nothing is known of the browser's zone without a script: UTC, until somebody chooses.
     let fresh = maren.get("/connect/livechat").await;
-    assert!(fresh.text("[data-days-words]").contains("in UTC"));
+    assert!(fresh.words("[data-days-words]").contains("in UTC"));
     assert_eq!(fresh.form().0["time_zone"], "");
-    assert_eq!(fresh.all("select[data-browser-zone]", |_| ()).len(), 1);
+    assert_eq!(fresh.each("select[data-browser-zone]", |_| ()).len(), 1);
 }
 
 #[tokio::test]
 async fn wrong_credentials_stay_beside_their_field_and_the_secret_never_comes_back() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.get("/connect/livechat").await;
     assert_eq!(page.open_pane(), ["credentials"]);
     let typed = [
@@ -273,34 +212,34 @@ async fn wrong_credentials_stay_beside_their_field_and_the_secret_never_comes_ba
     let page = maren.press(&page, "connect", &typed).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["credentials".to_owned()]));
     assert!(page.wrong("api_key").contains("LiveChat did not accept these credentials"), "{}", page.wrong("api_key"));
-    assert!(!page.body.contains("canary-4711"));
+    assert!(!page.text.contains("canary-4711"));
     let form = page.form().0;
     assert_eq!((form["account_name"].as_str(), form["credentials.username"].as_str()), ("Returns desk", "agent@sandbox.test"));
     assert_eq!(form["credentials.api_key"], "");
 
     let page = maren.press(&page, "connect", &[("account_name", " "), ("requests_per_minute", "many"), ("account_zone", "Mars")]).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(["account_name", "api_key", "requests_per_minute", "account_zone"].iter().all(|field| !page.wrong(field).is_empty()), "{}", page.body);
+    assert!(["account_name", "api_key", "requests_per_minute", "account_zone"].iter().all(|field| !page.wrong(field).is_empty()), "{}", page.text);
     assert_eq!(page.form().0["requests_per_minute"], "many");
     assert!(house.app.accounts.list(&maren.actor).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_editor_may_not_send_a_secret_to_an_address_of_their_own() {
-    let house = House::new().await;
-    let elif = house.person("elif", Role::Editor).await;
+    let house = before_spring().await;
+    let elif = Seat::new(&house, "elif", Role::Editor).await;
     let page = elif.get("/connect/livechat").await;
     let typed = [("credentials.username", "agent@sandbox.test"), ("credentials.api_key", KEY), ("api_url", house.vendor.as_str())];
     let page = elif.press(&page, "connect", &typed).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(page.text(".band.is-bad").contains("Only an admin"), "{}", page.body);
+    assert!(page.words(".band.is-bad").contains("Only an admin"), "{}", page.text);
     assert_eq!(house.sandbox.calls_total(), 0);
 }
 
 #[tokio::test]
 async fn days_that_end_before_they_begin_are_refused_beside_the_field() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     for step in ["details", "preview"] {
         house.sandbox.forget_calls();
@@ -320,8 +259,8 @@ async fn days_that_end_before_they_begin_are_refused_beside_the_field() {
 
 #[tokio::test]
 async fn the_last_pane_alone_saves_nothing() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let wrong = [
         ("credentials", ("account_id", "")),
@@ -338,16 +277,16 @@ async fn the_last_pane_alone_saves_nothing() {
     for (pane, value) in wrong {
         let page = maren.press(&page, "save", &[("name", "Chats"), value]).await;
         assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec![pane.to_owned()]), "{value:?}");
-        assert!(page.texts(".wrong").iter().any(|text| !text.is_empty()), "{value:?}");
+        assert!(page.all(".wrong").iter().any(|text| !text.is_empty()), "{value:?}");
     }
     assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
-    assert_eq!(house.runs_queued().await, 0);
+    assert_eq!(first_runs(&house).await, 0);
 }
 
 #[tokio::test]
 async fn a_pane_that_is_edited_keeps_what_the_others_hold() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[("start_days", "5"), ("end_days", "2")]).await;
     let page = maren.press(&page, "schedule", &[("every", "week"), ("weekday", "friday"), ("at", "17:45"), ("time_zone", "Asia/Tokyo")]).await;
@@ -365,8 +304,8 @@ async fn a_pane_that_is_edited_keeps_what_the_others_hold() {
 
 #[tokio::test]
 async fn a_proposed_name_follows_the_report_until_somebody_writes_one() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[("report", "chat")]).await;
     let page = maren.press(&page, "schedule", &[]).await;
@@ -378,19 +317,19 @@ async fn a_proposed_name_follows_the_report_until_somebody_writes_one() {
 
 #[tokio::test]
 async fn a_preview_shows_rows_and_saves_nothing() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let typed = [("report", "chat"), ("start_days", "10"), ("end_days", "0"), ("time_zone", "Europe/Oslo")];
     let shown = maren.press(&page, "preview", &typed).await;
     assert_eq!((shown.status, shown.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
-    let rows = shown.texts("#preview tbody tr").len();
+    let rows = shown.all("#preview tbody tr").len();
     assert!((1..=50).contains(&rows), "{rows}");
-    let words = shown.text("#preview .preview-head p");
+    let words = shown.words("#preview .preview-head p");
     assert!(words.starts_with(&format!("First {rows} rows of ")) && words.ends_with("Nothing was saved."), "{words}");
-    assert!(shown.text("#preview thead").starts_with("textid"), "{}", shown.text("#preview thead"));
-    assert!(!shown.body.contains("<script>alert"));
-    let moments = shown.all("#preview td.is-timestamp", |e| e.attr("data-value").unwrap().to_owned());
+    assert!(shown.words("#preview thead").starts_with("text id"), "{}", shown.words("#preview thead"));
+    assert!(!shown.text.contains("<script>alert"));
+    let moments = shown.each("#preview td.is-timestamp", |e| e.attr("data-value").unwrap().to_owned());
     assert!(moments.iter().all(|text| text.is_empty() || text.parse::<jiff::Timestamp>().is_ok()), "{moments:?}");
 
     let mut form = page.form();
@@ -398,59 +337,59 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     form.0.insert("step".to_owned(), "preview".to_owned());
     let alone = maren.post("/connect/livechat", &form, Some("preview")).await;
     assert_eq!((alone.status, alone.headers["x-chatlake-fragment"].to_str().unwrap()), (StatusCode::OK, "preview"));
-    assert!(alone.body.contains("<table") && !alone.body.contains("<html"));
+    assert!(alone.text.contains("<table") && !alone.text.contains("<html"));
 
     house.sandbox.faults().add(Fault::new(Kind::Html).on("/chats"));
     let broken = maren.post("/connect/livechat", &form, Some("preview")).await;
     assert_eq!(broken.status, StatusCode::OK);
-    assert!(broken.texts(".band.is-bad").iter().any(|text| text.contains("cannot be read")), "{}", broken.body);
+    assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("cannot be read")), "{}", broken.text);
     assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_menu_that_cannot_be_read_says_so_and_keeps_all() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
-    let names = page.texts("select[name=group] option");
+    let names = page.all("select[name=group] option");
     assert!(names.len() > 2 && names[0] == "All groups", "{names:?}");
-    assert!(page.body.contains("read from the account"));
+    assert!(page.text.contains("read from the account"));
     house.sandbox.faults().add(Fault::new(Kind::Status { status: 403 }).on("/groups"));
     let page = maren.press(&page, "choices", &[]).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
-    assert_eq!(page.texts("select[name=group] option"), ["All groups"]);
+    assert_eq!(page.all("select[name=group] option"), ["All groups"]);
     assert!(page.wrong("group").starts_with("The list could not be read."), "{}", page.wrong("group"));
-    assert!(page.texts("select[name=login] option").len() > 2);
+    assert!(page.all("select[name=login] option").len() > 2);
     let page = maren.press(&page, "details", &[]).await;
     assert_eq!(page.open_pane(), ["scheduling"]);
 }
 
 #[tokio::test]
 async fn a_night_when_clocks_change_is_told_beside_the_run() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[]).await;
     let page = maren.press(&page, "next_runs", &[("every", "day"), ("at", "02:30"), ("time_zone", "Europe/Oslo")]).await;
     assert_eq!(page.open_pane(), ["scheduling"]);
-    assert_eq!(page.text(".schedule-words"), "Runs every day at 02:30 on the clock of Europe/Oslo, summer and winter, first tomorrow 02:30.");
-    let runs = page.texts("#next-runs li");
+    assert_eq!(page.words(".schedule-words"), "Runs every day at 02:30 on the clock of Europe/Oslo, summer and winter, first tomorrow 02:30.");
+    let runs = page.all("#next-runs li");
     assert_eq!(runs.len(), 5);
-    assert_eq!(runs[2], "Sat 27 Mar02:30+01:00");
-    assert_eq!(runs[3], "Sun 28 Mar03:00+02:00Clocks go forward: 02:30 does not exist that night, so the run starts at 03:00.");
-    assert_eq!(runs[4], "Mon 29 Mar02:30+02:00");
+    assert_eq!(runs[2], "Sat 27 Mar 02:30 +01:00");
+    assert_eq!(runs[3], "Sun 28 Mar 03:00 +02:00 Clocks go forward: 02:30 does not exist that night, so the run starts at 03:00.");
+    assert_eq!(runs[4], "Mon 29 Mar 02:30 +02:00");
 
     let mut form = page.form();
     form.0.extend([("step".to_owned(), "next_runs".to_owned()), ("at".to_owned(), "half past two".to_owned())]);
     let alone = maren.post("/connect/livechat", &form, Some("next_runs")).await;
     assert_eq!((alone.status, alone.headers["x-chatlake-fragment"].to_str().unwrap()), (StatusCode::OK, "next_runs"));
-    assert!(alone.body.contains("Write a time of the day such as 09:00.") && !alone.body.contains("<form"));
+    assert!(alone.text.contains("Write a time of the day such as 09:00.") && !alone.text.contains("<form"));
 }
 
 #[tokio::test]
 async fn viewers_may_not_connect_anything() {
-    let house = House::new().await;
-    let vera = house.person("vera", Role::Viewer).await;
+    let house = before_spring().await;
+    let vera = Seat::new(&house, "vera", Role::Viewer).await;
     for path in ["/connect", "/connect/livechat", "/connect/livechat?report=chat"] {
         assert_eq!(vera.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }
@@ -463,10 +402,10 @@ async fn viewers_may_not_connect_anything() {
 
 #[tokio::test]
 async fn a_strangers_account_is_as_if_it_were_not_there_and_the_vendor_hears_nothing() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let form = maren.connect().await.form();
-    let stranger = house.person("sten", Role::Editor).await;
+    let stranger = Seat::new(&house, "sten", Role::Editor).await;
     house.sandbox.forget_calls();
     for account in [form.0["account_id"].as_str(), "acc_0", "../x", "0"] {
         for step in ["connect", "preview", "details", "choices", "schedule", "save", "save_new", "edit_details"] {
@@ -474,9 +413,9 @@ async fn a_strangers_account_is_as_if_it_were_not_there_and_the_vendor_hears_not
             form.0.extend([("step".to_owned(), step.to_owned()), ("account_id".to_owned(), account.to_owned()), ("name".to_owned(), "Mine".to_owned())]);
             let page = stranger.post("/connect/livechat", &form, None).await;
             assert_eq!((page.status, page.open_pane()), (StatusCode::NOT_FOUND, vec!["credentials".to_owned()]), "{step}");
-            assert!(page.wrong("account_id").contains("There is no such account"), "{}", page.body);
+            assert!(page.wrong("account_id").contains("There is no such account"), "{}", page.text);
             assert_eq!(page.form().0["name"], "Mine");
-            assert!(!page.body.contains("Support Oslo") && !page.body.contains("agent@sandbox.test"));
+            assert!(!page.text.contains("Support Oslo") && !page.text.contains("agent@sandbox.test"));
         }
         let address = format!("/connect/livechat?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account).finish());
         assert_eq!(stranger.get(&address).await.status, StatusCode::NOT_FOUND);
@@ -488,8 +427,8 @@ async fn a_strangers_account_is_as_if_it_were_not_there_and_the_vendor_hears_not
 
 #[tokio::test]
 async fn the_settings_of_a_dataset_are_the_same_panes() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "chat"), ("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo"), ("name", "Chats")]).await;
     let address = format!("/datasets/{}/settings", dataset.id);
     let page = maren.get(&address).await;
@@ -504,18 +443,18 @@ async fn the_settings_of_a_dataset_are_the_same_panes() {
     let wrong = maren.press(&page, "schedule", &[("every", "hours"), ("hours", "5")]).await;
     assert_eq!((wrong.status, wrong.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["scheduling".to_owned()]));
     let page = maren.press(&page, "schedule", &[("every", "hours"), ("hours", "6"), ("minute", "15"), ("start_days", "3"), ("end_days", "3")]).await;
-    assert_eq!(page.text("[data-toast]"), "Saved. The next run uses these settings.");
-    let changed = house.only_dataset(&maren).await;
+    assert_eq!(page.toast(), "Saved. The next run uses these settings.");
+    let changed = only_dataset(&maren).await;
     assert_eq!((changed.schedule.as_deref(), changed.menus.start_days, changed.menus.end_days), (Some("15 */6 * * *"), Some(3), Some(3)));
     assert_eq!(page.summary("details"), "Chat, 3 days ago, all groups, all logins");
-    assert_eq!(house.runs_queued().await, 1);
+    assert_eq!(first_runs(&house).await, 1);
 
     let page = maren.press(&page, "save", &[("every", "manual")]).await;
-    let changed = house.only_dataset(&maren).await;
+    let changed = only_dataset(&maren).await;
     assert_eq!((changed.schedule, changed.next_run_at), (None, None));
     assert_eq!(page.summary("scheduling"), "Manually, Replace");
 
-    let colleague = house.person("kacper", Role::Editor).await;
+    let colleague = Seat::new(&house, "kacper", Role::Editor).await;
     assert_eq!(colleague.get(&address).await.status, StatusCode::NOT_FOUND);
     house.app.datasets.share(&maren.actor, &dataset.id, true).await.unwrap();
     assert_eq!(colleague.get(&address).await.status, StatusCode::FORBIDDEN);
@@ -524,29 +463,29 @@ async fn the_settings_of_a_dataset_are_the_same_panes() {
 
 #[tokio::test]
 async fn a_schedule_of_another_form_is_kept_unless_it_is_changed() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "agents")]).await;
     let mut tx = house.app.db.write().await.unwrap();
     sqlx::query("UPDATE datasets SET schedule = '0 9 1 * *' WHERE id = $1").bind(&dataset.id).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let page = maren.get(&format!("/datasets/{}/settings", dataset.id)).await;
-    assert!(page.texts(".chip").iter().any(|text| text.starts_with("As it is: ")), "{:?}", page.texts(".chip"));
+    assert!(page.all(".chip").iter().any(|text| text.starts_with("As it is: ")), "{:?}", page.all(".chip"));
     let page = maren.press(&page, "save", &[("name", "Once a month")]).await;
-    assert_eq!((house.only_dataset(&maren).await.schedule.as_deref(), page.summary("name").as_str()), (Some("0 9 1 * *"), "Once a month"));
+    assert_eq!((only_dataset(&maren).await.schedule.as_deref(), page.summary("name").as_str()), (Some("0 9 1 * *"), "Once a month"));
     maren.press(&page, "schedule", &[("every", "weekday"), ("at", "07:30")]).await;
-    assert_eq!(house.only_dataset(&maren).await.schedule.as_deref(), Some("30 7 * * 1-5"));
+    assert_eq!(only_dataset(&maren).await.schedule.as_deref(), Some("30 7 * * 1-5"));
 }
 
 #[tokio::test]
 async fn a_dataset_without_its_account_opens_at_credentials_with_the_reason() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "chat"), ("name", "Chats")]).await;
     house.app.accounts.delete(&maren.actor, dataset.account_id.as_ref().unwrap()).await.unwrap();
     let page = maren.get(&format!("/datasets/{}/settings", dataset.id)).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["credentials".to_owned()]));
-    assert!(page.body.contains("The account of this DataSet was deleted"), "{}", page.body);
+    assert!(page.text.contains("The account of this DataSet was deleted"), "{}", page.text);
     assert_eq!(maren.press(&page, "save", &[]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     let typed = [
         ("account_id", "new"),
@@ -556,23 +495,23 @@ async fn a_dataset_without_its_account_opens_at_credentials_with_the_reason() {
         ("requests_per_minute", "60000"),
     ];
     let page = maren.press(&page, "connect", &typed).await;
-    assert_eq!((page.status, page.open_pane().len()), (StatusCode::OK, 0), "{}", page.body);
-    let healed = house.only_dataset(&maren).await;
+    assert_eq!((page.status, page.open_pane().len()), (StatusCode::OK, 0), "{}", page.text);
+    let healed = only_dataset(&maren).await;
     assert!(healed.account_id.is_some() && healed.next_run_at.is_some());
 }
 
 #[tokio::test]
 async fn the_gallery_finds_connectors_and_reports() {
-    let house = House::new().await;
-    let maren = house.person("maren", Role::Admin).await;
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.get("/connect").await;
-    assert_eq!((page.texts(".connector").len(), page.texts("#reports tbody tr").len()), (1, 5));
-    assert!(page.text(".connector").contains("Username, API Key"));
+    assert_eq!((page.all(".connector").len(), page.all("#reports tbody tr").len()), (1, 5));
+    assert!(page.words(".connector").contains("Username, API Key"));
     let found = maren.get("/connect?q=MESSAGES").await;
-    assert!(found.texts("#reports tbody .name").contains(&"Chat Messages".to_owned()));
-    assert!(found.texts("#reports tbody tr").len() < 5);
+    assert!(found.all("#reports tbody .name").contains(&"Chat Messages".to_owned()));
+    assert!(found.all("#reports tbody tr").len() < 5);
     let none = maren.get("/connect?q=%3Cscript%3Ealert(1)%3C/script%3E").await;
-    assert!(none.body.contains("No report matches") && !none.body.contains("<script>alert"));
+    assert!(none.text.contains("No report matches") && !none.text.contains("<script>alert"));
     let page = maren.get("/connect/livechat?report=groups").await;
     assert_eq!(page.form().0["report"], "groups");
 }

@@ -9,14 +9,13 @@ use jiff::tz::TimeZone;
 
 use super::For;
 use super::details::{self, Details};
-use super::view::{Cell, Column, Preview};
+use super::view::{Column, Preview};
 use crate::accounts::{Account, vendor_error};
-use crate::clock::Millis;
-use crate::connectors::report::ColumnKind;
 use crate::connectors::{self, PullError, Sample};
 use crate::datasets::{columns, preview};
 use crate::error::{Error, Kind, Result};
 use crate::ids::UserId;
+use crate::web::cells::Cell;
 use crate::web::parts::Band;
 use crate::web::words;
 
@@ -24,8 +23,6 @@ use crate::web::words;
 const ROWS: usize = 50;
 /// Somebody waits in front of the page.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// Text beyond so many letters takes more than two lines of a cell.
-const LONG: usize = 80;
 
 #[derive(Template)]
 #[template(path = "panes/preview.html")]
@@ -59,12 +56,11 @@ pub async fn load(f: &For<'_>, turns: &Turns, account: &Account, details: &Detai
         return Ok(failed("Another preview of yours is still loading.", "Try again when it is done."));
     };
     let (zone_name, zone) = zone;
-    let now = f.web.clock.now();
     let began = std::time::Instant::now();
     match read(f, account, details, &zone).await {
         Ok(sample) => {
             let took = began.elapsed();
-            show(&sample, details, &zone_name, &zone, now, took)
+            show(&sample, details, &zone_name, &zone, took)
         }
         Err(why) if matches!(why.kind(), Kind::Internal | Kind::NotFound) => Err(why),
         Err(why) => Ok(failed(why.message(), why.next_step().unwrap_or("Nothing was saved."))),
@@ -95,7 +91,7 @@ fn failed(happened: &str, next: &str) -> Preview {
     Preview { words: "No rows came.".to_owned(), problem: Some(problem), ..Preview::default() }
 }
 
-fn show(sample: &Sample, details: &Details, zone_name: &str, zone: &TimeZone, now: Millis, took: Duration) -> Result<Preview> {
+fn show(sample: &Sample, details: &Details, zone_name: &str, zone: &TimeZone, took: Duration) -> Result<Preview> {
     let columns = columns::from_schema(&sample.batch.schema())?;
     let rows = preview::cells(&columns, &sample.batch)?;
     let counted = words::counted(columns.len().try_into().unwrap_or(i64::MAX), "column", "columns");
@@ -117,23 +113,8 @@ fn show(sample: &Sample, details: &Details, zone_name: &str, zone: &TimeZone, no
         words: format!("{rows_words}, {counted}. {calls}, {:.1} seconds. Nothing was saved.", took.as_secs_f64()),
         problem: None,
         columns: heads.collect(),
-        rows: rows.into_iter().map(|row| row.into_iter().map(|cell| shown(cell, now, zone)).collect()).collect(),
+        rows: rows.into_iter().map(|row| row.into_iter().map(|cell| Cell::new(cell, zone)).collect()).collect(),
         zone: zone_name.to_owned(),
         columns_words: counted,
     })
-}
-
-/// A cell for people: moments in the zone, numbers grouped, line breaks apart. Its exact text goes along.
-fn shown(cell: preview::Cell, now: Millis, zone: &TimeZone) -> Cell {
-    let kind = cell.kind.word().to_owned();
-    let Some(csv) = cell.csv else { return Cell { kind, null: true, ..Cell::default() } };
-    let text = match cell.kind {
-        ColumnKind::Timestamp => csv.parse::<jiff::Timestamp>().map(|at| words::short(at.as_millisecond(), now, zone)).ok(),
-        ColumnKind::Integer => csv.parse().map(words::grouped).ok(),
-        _ => None,
-    };
-    let text = text.unwrap_or_else(|| csv.clone());
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let long = lines.len() > 1 || text.chars().count() > LONG;
-    Cell { kind, csv, null: false, lines, long }
 }

@@ -1,9 +1,10 @@
 //! What the templates of the four panes are filled with; they are described at the top of `templates/pages/wizard.html`.
 
+use crate::web::cells::Cell;
 use crate::web::parts::{Band, Choice, Errors, Status};
 
 /// All four panes.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Wizard {
     pub editing: bool,
     /// Where the form goes.
@@ -134,7 +135,7 @@ pub struct NextRun {
 }
 
 /// The first rows of a report.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Preview {
     pub words: String,
     pub problem: Option<Band>,
@@ -150,17 +151,4 @@ pub struct Column {
     pub name: String,
     pub kind: String,
     pub meaning: String,
-}
-
-/// A cell of rows.
-#[derive(Clone, Debug, Default)]
-pub struct Cell {
-    pub kind: String,
-    /// Exactly what the CSV has.
-    pub csv: String,
-    pub null: bool,
-    /// What is shown, split at line breaks.
-    pub lines: Vec<String>,
-    /// More than two lines are likely.
-    pub long: bool,
 }
