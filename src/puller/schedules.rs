@@ -125,7 +125,9 @@ impl Schedule {
     pub fn in_words(&self) -> String {
         let when = match Basic::of(Some(&self.text)) {
             Basic::Manually => "Manually".to_owned(),
+            Basic::Hours { every: 1, minute: 0 } => "Every hour, on the hour".to_owned(),
             Basic::Hours { every: 1, minute } => format!("Every hour at {minute} past"),
+            Basic::Hours { every, minute: 0 } => format!("Every {every} hours, from midnight"),
             Basic::Hours { every, minute } => format!("Every {every} hours at {minute} past, from midnight"),
             Basic::Daily { hour, minute } => format!("Every day at {hour:02}:{minute:02}"),
             Basic::Weekdays { hour, minute } => format!("Monday to Friday at {hour:02}:{minute:02}"),

@@ -248,7 +248,7 @@ async fn extend(puller: &Puller, set: &mut [Pulling]) -> Result<bool> {
 async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended) {
     let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else { return };
     let noted = match ended {
-        Ended::Pulled { .. } => puller.accounts.record_health(account, Ok("read by a run")).await,
+        Ended::Pulled { .. } => puller.accounts.record_health(account, Ok("used by a run")).await,
         Ended::Stopped(error @ PullError::Unauthorized) => puller.accounts.record_health(account, Err(error)).await,
         _ => Ok(()),
     };
