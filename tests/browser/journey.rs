@@ -82,10 +82,8 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     // The rows on the page are those of the file, and the file holds what the vendor says it holds.
     browser.driver.goto(format!("{dataset}/data")).await.unwrap();
     browser.see("table.data td[data-value]").await;
-    let mut cells = Vec::new();
-    for cell in browser.driver.find_all(By::Css("table.data tbody td[data-value]")).await.unwrap() {
-        cells.push(cell.attr("data-value").await.unwrap().unwrap_or_default());
-    }
+    let cells = "return [...document.querySelectorAll('table.data tbody td[data-value]')].map((cell) => cell.dataset.value)";
+    let cells: Vec<String> = browser.driver.execute(cells, vec![]).await.unwrap().convert().unwrap();
     let cookies = browser.driver.get_all_cookies().await.unwrap();
     let cookie = cookies.iter().map(|c| format!("{}={}", c.name, c.value)).collect::<Vec<_>>().join("; ");
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();

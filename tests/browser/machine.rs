@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thirtyfour::prelude::*;
 
@@ -113,19 +113,34 @@ impl Browser {
         Self { driver, log: format!("http://127.0.0.1:{port}"), _chromedriver: chromedriver, _profile: profile }
     }
 
-    /// The element, as soon as it is there and can be seen.
+    /// The element, as soon as it is there and can be seen. A page that goes away while it is looked at is looked at again.
     pub async fn see(&self, css: &str) -> WebElement {
-        let found = self.driver.query(By::Css(css)).wait(PATIENCE, Duration::from_millis(50)).and_displayed().first().await;
-        match found {
-            Ok(element) => element,
-            Err(why) => panic!("{css} does not appear on {}: {why}\n{}", self.driver.current_url().await.unwrap(), self.text("body").await),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.driver.query(By::Css(css)).nowait().and_displayed().first().await;
+            match found {
+                Ok(element) => return element,
+                Err(why) if Instant::now() > deadline => {
+                    panic!("{css} does not appear on {}: {why}\n{}", self.driver.current_url().await.unwrap(), self.text("body").await)
+                }
+                Err(_) => tokio::task::yield_now().await,
+            }
         }
     }
 
     pub async fn click(&self, css: &str) {
-        let element = self.see(css).await;
-        element.scroll_into_view().await.unwrap();
-        element.click().await.unwrap_or_else(|why| panic!("{css} cannot be clicked: {why}"));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.see(css).await;
+            let clicked = match element.scroll_into_view().await {
+                Ok(()) => element.click().await,
+                Err(why) => Err(why),
+            };
+            match clicked {
+                Ok(()) => return,
+                Err(why) => assert!(Instant::now() < deadline, "{css} cannot be clicked: {why}"),
+            }
+        }
     }
 
     /// Types into a field, in place of what is there.
