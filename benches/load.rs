@@ -1,0 +1,324 @@
+//! The load bench behind `bin/bench`: the release binary driven from outside, with its own sandbox as vendor, over loopback. Prints a
+//! line `| what | measured | bound |` for each figure and fails when one is beyond its bound. What a process needs is read from
+//! `/proc`; the peak is set back before each step, so that every step shows its own.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it measured is what it is for")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
+#![allow(clippy::disallowed_methods, reason = "it is a client of the server, and its clock is a stopwatch")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+const CHATS: u64 = 100_000;
+const MANY_CHATS: u64 = 400_000;
+const DAYS: u32 = 360;
+const PASSWORD: &str = "a long enough passphrase 7";
+const MIB: f64 = 1_048_576.0;
+
+fn main() -> ExitCode {
+    // `cargo test --all-targets` runs this file too.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let missed = runtime.block_on(measure());
+    for line in &missed {
+        eprintln!("beyond its bound: {line}");
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn measure() -> Vec<String> {
+    let mut table = Table::new();
+    let (dir, mut starts) = (tempfile::tempdir().unwrap(), Vec::new());
+    for n in 0..5 {
+        let data = dir.path().join(format!("start-{n}"));
+        let began = Instant::now();
+        let server = Server::start(&data).await;
+        starts.push(began.elapsed().as_secs_f64() * 1_000.0);
+        drop(server);
+    }
+    table.line("From start to ready, new data directory (median of 5)", &format!("{:.0} ms", median(&mut starts)), median(&mut starts), Some((1_000.0, "1,000 ms")));
+
+    let data = dir.path().join("data");
+    let server = Server::start(&data).await;
+    let api = Api::new(&server, &data);
+    let vendor = Vendor::start(CHATS);
+    let account = api.account(&vendor).await;
+    sleep(Duration::from_secs(3)).await;
+    table.memory("Memory at rest, before the first pull", server.memory("VmRSS"), 60.0);
+
+    let chats = api.dataset(&account, "chat").await;
+    let messages = {
+        table.pull(&server, &api, &chats, "Chat", CHATS).await;
+        let messages = api.dataset(&account, "chat_messages").await;
+        table.pull(&server, &api, &messages, "Chat Messages of the same chats", 1_000_000).await;
+        messages
+    };
+    table.download(&server, &api, &chats, "Chat").await;
+    table.download(&server, &api, &messages, "Chat Messages").await;
+    table.pages(&server, &api, &messages).await;
+    drop(vendor);
+
+    let vendor = Vendor::start(MANY_CHATS);
+    let account = api.account(&vendor).await;
+    let many = api.dataset(&account, "chat_messages").await;
+    table.pull(&server, &api, &many, &format!("Chat Messages of {} chats", thousands(MANY_CHATS)), 4_000_000).await;
+    sleep(Duration::from_secs(3)).await;
+    table.line("Memory at rest, after all of this", &format!("{:.0} MiB", server.memory("VmRSS")), 0.0, None);
+    table.missed
+}
+
+// ---- what is printed ----
+
+struct Table {
+    missed: Vec<String>,
+}
+
+impl Table {
+    fn new() -> Self {
+        println!("| what | measured | bound |\n| --- | --- | --- |");
+        Self { missed: Vec::new() }
+    }
+
+    fn line(&mut self, what: &str, measured: &str, value: f64, bound: Option<(f64, &str)>) {
+        println!("| {what} | {measured} | {} |", bound.map_or(String::new(), |(_, words)| format!("under {words}")));
+        std::io::stdout().flush().unwrap();
+        if bound.is_some_and(|(most, _)| value >= most) {
+            self.missed.push(format!("{what}: {measured}"));
+        }
+    }
+
+    fn memory(&mut self, what: &str, mib: f64, most: f64) {
+        self.line(what, &format!("{mib:.0} MiB"), mib, Some((most, &format!("{most:.0} MiB"))));
+    }
+
+    /// A run from asking for it to its commit.
+    async fn pull(&mut self, server: &Server, api: &Api, dataset: &str, name: &str, least: u64) {
+        server.forget_peak();
+        let began = Instant::now();
+        let run = api.ask("POST", &format!("/datasets/{dataset}/runs"), Some(json!({}))).await;
+        let run = loop {
+            sleep(Duration::from_millis(10)).await;
+            let run = api.get(&format!("/runs/{}", run["id"].as_str().unwrap())).await;
+            match run["state"].as_str().unwrap() {
+                "queued" | "running" => {}
+                "succeeded" => break run,
+                other => panic!("the run is {other}: {}", run["error"]),
+            }
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        let rows = run["rows"].as_u64().unwrap();
+        assert!(rows >= least && run["verified"] == json!(true) && run["misfits"] == json!(0), "{run}");
+        let rate = thousands((rows as f64 / seconds) as u64);
+        self.line(&format!("{name}: {} rows from {} calls", thousands(rows), thousands(run["calls"].as_u64().unwrap())), &format!("{rate} rows/s, {seconds:.1} s"), 0.0, None);
+        self.memory(&format!("{name}: peak memory"), server.memory("VmHWM"), 256.0);
+    }
+
+    /// The whole DataSet as CSV.
+    async fn download(&mut self, server: &Server, api: &Api, dataset: &str, name: &str) {
+        server.forget_peak();
+        let mut best: Option<(f64, f64, u64, u64)> = None;
+        for _ in 0..3 {
+            let began = Instant::now();
+            let mut answer = api.request("GET", &format!("/datasets/{dataset}/data?format=csv")).send().await.unwrap().error_for_status().unwrap();
+            let rows: u64 = answer.headers()["x-chatlake-rows"].to_str().unwrap().parse().unwrap();
+            let (mut first, mut bytes) = (None, 0);
+            while let Some(chunk) = answer.chunk().await.unwrap() {
+                first.get_or_insert_with(|| began.elapsed().as_secs_f64() * 1_000.0);
+                bytes += chunk.len() as u64;
+            }
+            let one = (began.elapsed().as_secs_f64(), first.unwrap(), bytes, rows);
+            best = Some(best.filter(|best| best.0 < one.0).unwrap_or(one));
+        }
+        let (seconds, first, bytes, rows) = best.unwrap();
+        let megabytes = bytes as f64 / 1e6;
+        let what = format!("{name} as CSV: {} rows, {megabytes:.0} MB (best of 3)", thousands(rows));
+        self.line(&what, &format!("{:.0} MB/s, first byte after {first:.0} ms", megabytes / seconds), 0.0, None);
+        self.memory(&format!("{name} as CSV: peak memory"), server.memory("VmHWM"), 256.0);
+    }
+
+    /// A page of 100 rows at both ends, and all rows page by page in between.
+    async fn pages(&mut self, server: &Server, api: &Api, dataset: &str) {
+        server.forget_peak();
+        let rows = format!("/datasets/{dataset}/rows");
+        let (mut cursor, mut seen, began) = (String::new(), 0, Instant::now());
+        loop {
+            let page = api.get(&format!("{rows}?limit=1000{cursor}")).await;
+            seen += page["items"].as_array().unwrap().len() as u64;
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        let walked = thousands((seen as f64 / began.elapsed().as_secs_f64()) as u64);
+        for (which, cursor) in [("first", ""), ("last", cursor.as_str())] {
+            let mut times = Vec::new();
+            for _ in 0..41 {
+                let began = Instant::now();
+                let page = api.get(&format!("{rows}?limit=100{cursor}")).await;
+                times.push(began.elapsed().as_secs_f64() * 1_000.0);
+                assert!(!page["items"].as_array().unwrap().is_empty());
+            }
+            let what = format!("A page of 100 rows by the API, the {which} of {} (median of 41)", thousands(seen));
+            self.line(&what, &format!("{:.1} ms", median(&mut times)), 0.0, None);
+        }
+        self.line(&format!("All {} rows by the API, 1,000 a page", thousands(seen)), &format!("{walked} rows/s"), 0.0, None);
+        self.memory("Pages by the API: peak memory", server.memory("VmHWM"), 256.0);
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
+
+// ---- what is measured ----
+
+fn chatlake() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chatlake"));
+    // Settings of whoever runs this must not reach it.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CHATLAKE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Waits for the line that holds `before` and answers the word after it.
+fn word_after(child: &mut Child, before: &str) -> String {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.map(Result::unwrap).find(|line| line.contains(before)).expect("it says where it listens");
+    line.split(before).nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+struct Server {
+    child: Child,
+    /// With a slash at the end.
+    url: String,
+}
+
+impl Server {
+    async fn start(data: &Path) -> Self {
+        let mut child = chatlake()
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.1", "--log", "warn", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let url = word_after(&mut child, "Chatlake is ready at ");
+        let server = Self { child, url };
+        let address = server.url.strip_prefix("http://").unwrap().trim_end_matches('/');
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        let head = BufReader::new(stream).lines().next().unwrap().unwrap();
+        assert!(head.contains(" 200 "), "/readyz answers {head}");
+        server
+    }
+
+    /// `VmRSS` now, or its peak `VmHWM`, in MiB.
+    fn memory(&self, name: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1_024.0 / MIB
+    }
+
+    fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+struct Vendor {
+    child: Child,
+    url: String,
+}
+
+impl Vendor {
+    fn start(chats: u64) -> Self {
+        let mut child = chatlake()
+            .args(["sandbox", "--listen", "127.0.0.1:0", "--chats", &chats.to_string(), "--days", &DAYS.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let url = word_after(&mut child, "stand-in at ");
+        Self { child, url }
+    }
+}
+
+impl Drop for Vendor {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// The server's API, as an admin's program uses it.
+struct Api {
+    client: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Api {
+    fn new(server: &Server, data: &Path) -> Self {
+        let command = |arguments: &[&str], input: &str| {
+            let mut child = chatlake().args(arguments).arg("--data").arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "chatlake {} ends with {}", arguments.join(" "), output.status);
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        let email = "owner@bench.test";
+        command(&["user", "add", "--email", email, "--name", "Owner", "--role", "admin"], &format!("{PASSWORD}\n"));
+        let token = command(&["token", "create", "--user", email, "--name", "bench", "--scope", "manage"], "");
+        let client = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
+        Self { client, base: format!("{}api/v1", server.url), token }
+    }
+
+    fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let body = answer.bytes().await.unwrap();
+        assert!(status.is_success(), "{method} {path} answers {status}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, None).await
+    }
+
+    async fn account(&self, vendor: &Vendor) -> String {
+        let new = json!({
+            "connector": "livechat", "name": "Sandbox", "api_url": vendor.url, "requests_per_minute": 60_000,
+            "credentials": {"username": "agent@sandbox.test", "api_key": "sandbox-key"},
+        });
+        self.ask("POST", "/accounts", Some(new)).await["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn dataset(&self, account: &str, report: &str) -> String {
+        let new = json!({"name": report, "account_id": account, "report": report, "menus": {"start_days": DAYS, "end_days": 0}});
+        self.ask("POST", "/datasets", Some(new)).await["id"].as_str().unwrap().to_owned()
+    }
+}

@@ -1,0 +1,294 @@
+//! The hot path of a pull: pages of chats over loopback, from a vendor that answers from memory, into Arrow batches. Beside it, the
+//! least there is to do: the same pages, as many at once, parsed into plain typed structs. `bin/bench pull` runs it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
+#![allow(clippy::disallowed_methods, reason = "the baseline is a client of its own")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::hint::black_box;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use bytes::Bytes;
+use chatlake::clock::Clock;
+use chatlake::connectors::upstream::Upstreams;
+use chatlake::connectors::{self, Connector, Menus, PullRequest, Pulled, Source, Window};
+use chatlake::sandbox::{Options, Sandbox, livechat};
+use chatlake::secret::Secret;
+use criterion::{Criterion, Throughput};
+use futures_util::{StreamExt, stream};
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+const CHATS: u64 = 20_000;
+const DAYS: u32 = 34;
+/// Pages under way, as the connector has them.
+const AT_ONCE: usize = 8;
+/// 2026-11-20 12:00 UTC, a Friday.
+const NOW: i64 = 1_795_176_000_000;
+
+fn main() {
+    // `cargo test --all-targets` runs this file too.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let bench = runtime.block_on(Bench::new());
+    let mut criterion = Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
+    for report in ["chat", "chat_messages"] {
+        // Also fills the vendor's memory.
+        let rows = runtime.block_on(bench.pull(&[report]));
+        let (chats, messages) = runtime.block_on(bench.baseline());
+        assert_eq!(rows, if report == "chat" { chats } else { messages });
+        let mut group = criterion.benchmark_group(report);
+        group.throughput(Throughput::Elements(rows));
+        group.bench_function("connector", |b| b.iter(|| runtime.block_on(bench.pull(&[report]))));
+        group.bench_function("typed structs", |b| b.iter(|| black_box(runtime.block_on(bench.baseline()))));
+        group.finish();
+    }
+    criterion.final_summary();
+}
+
+struct Bench {
+    address: String,
+    source: Source,
+    windows: Vec<Window>,
+    client: reqwest::Client,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let clock = Clock::stopped_at(NOW);
+        let sandbox = Sandbox::new(Options { chats: CHATS, days: DAYS, ..Options::default() }, clock.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let vendor = Router::new().fallback(from_memory).with_state(Memory { vendor: sandbox.router(), pages: Arc::default() });
+        tokio::spawn(async move { axum::serve(listener, vendor).await });
+
+        let upstreams = Upstreams::new(vec!["127.0.0.1".parse().unwrap()], clock).unwrap();
+        let source = Source {
+            connector: Connector::LiveChat,
+            fields: BTreeMap::from([("username".to_owned(), livechat::LOGIN.to_owned())]),
+            secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(livechat::API_KEY))]),
+            // No pace.
+            upstream: upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap(),
+        };
+        let today = jiff::Timestamp::from_millisecond(NOW).unwrap().to_zoned(TimeZone::UTC).date();
+        let range = Menus { start_days: Some(DAYS), end_days: Some(0), ..Menus::default() }.range(today);
+        let windows = connectors::windows(Connector::LiveChat.report("chat").unwrap(), range);
+        Self { address, source, windows, client: reqwest::Client::builder().no_proxy().no_gzip().build().unwrap() }
+    }
+
+    /// Rows that the connector makes of all pages.
+    async fn pull(&self, reports: &[&str]) -> u64 {
+        let request = PullRequest {
+            reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
+            menus: Menus::default(),
+            zone: TimeZone::UTC,
+            windows: self.windows.clone(),
+            cancel: CancellationToken::new(),
+        };
+        let (out, mut come) = mpsc::channel(4);
+        let source = self.source.clone();
+        let reading = tokio::spawn(async move { connectors::pull(&source, &request, &out).await });
+        let mut rows = 0;
+        while let Some(pulled) = come.recv().await {
+            if let Pulled::Rows { batch, .. } = pulled {
+                rows += black_box(batch).num_rows() as u64;
+            }
+        }
+        reading.await.unwrap().unwrap();
+        rows
+    }
+
+    /// Chats and messages of all pages.
+    async fn baseline(&self) -> (u64, u64) {
+        let (mut chats, mut messages) = (0, 0);
+        for window in &self.windows {
+            let first = self.page(*window, 1).await;
+            let rest = stream::iter(2..=first.pages).map(|page| self.page(*window, page)).buffered(AT_ONCE);
+            let mut pages = std::pin::pin!(stream::iter([first]).chain(rest));
+            while let Some(page) = pages.next().await {
+                chats += page.chats.len() as u64;
+                messages += page.chats.iter().map(|chat| chat.messages.len() as u64).sum::<u64>();
+            }
+        }
+        (chats, messages)
+    }
+
+    /// Read and parsed in a task of its own.
+    fn page(&self, window: Window, page: u64) -> impl Future<Output = Page> + use<> {
+        let url = format!("{}/chats?date_from={}&date_to={}&timezone=UTC&page={page}", self.address, window.from, window.to);
+        let request = self.client.get(url).basic_auth(livechat::LOGIN, Some(livechat::API_KEY)).header("x-api-version", "2");
+        let task = tokio::spawn(async move {
+            let body = request.send().await.unwrap().bytes().await.unwrap();
+            serde_json::from_slice(&body).unwrap()
+        });
+        async move { task.await.unwrap() }
+    }
+}
+
+// ---- a vendor that answers from memory ----
+
+#[derive(Clone)]
+struct Memory {
+    vendor: Router,
+    pages: Arc<RwLock<HashMap<String, Bytes>>>,
+}
+
+async fn from_memory(State(memory): State<Memory>, request: Request) -> Response {
+    let question = request.uri().to_string();
+    let held = memory.pages.read().unwrap().get(&question).cloned();
+    let body = match held {
+        Some(body) => body,
+        None => {
+            let answer = memory.vendor.oneshot(request).await.unwrap();
+            if !answer.status().is_success() {
+                return answer;
+            }
+            let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            memory.pages.write().unwrap().insert(question, body.clone());
+            body
+        }
+    };
+    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}
+
+// ---- what a page is, in plain structs ----
+
+#[derive(Deserialize)]
+struct Page {
+    chats: Vec<Chat>,
+    pages: u64,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Chat {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    visitor: Option<Visitor>,
+    visitor_id: Option<String>,
+    visitor_name: Option<String>,
+    visitor_ip: Option<String>,
+    agents: Vec<Agent>,
+    supervisors: Vec<Agent>,
+    rate: String,
+    duration: i64,
+    chat_start_url: String,
+    referrer: Option<String>,
+    group: Vec<u32>,
+    started: String,
+    started_timestamp: i64,
+    ended: String,
+    ended_timestamp: i64,
+    timezone: String,
+    prechat_survey: Vec<Answer>,
+    postchat_survey: Vec<Answer>,
+    custom_variables: Option<Vec<Pair>>,
+    integration_variables: Option<Vec<Pair>>,
+    goals: Option<Vec<Goal>>,
+    queue: Option<Queue>,
+    tags: Vec<String>,
+    tickets: Option<Vec<Ticket>>,
+    messages: Vec<Message>,
+    events: Vec<Event>,
+    engagement: String,
+    pending: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Visitor {
+    id: String,
+    name: String,
+    email: Option<String>,
+    ip: String,
+    city: String,
+    region: String,
+    country: String,
+    country_code: String,
+    timezone: String,
+    user_agent: String,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Agent {
+    display_name: String,
+    email: String,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Answer {
+    key: String,
+    value: String,
+    id: u64,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Pair {
+    key: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Goal {
+    id: u64,
+    name: String,
+    date: String,
+    timestamp: i64,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Queue {
+    duration: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+enum Ticket {
+    Id(String),
+    Object { id: String },
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Message {
+    author_name: String,
+    text: String,
+    date: String,
+    timestamp: i64,
+    user_type: String,
+    agent_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "parsed, never looked at")]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    event_type: Option<String>,
+    files: Option<Vec<String>>,
+    author_name: Option<String>,
+    text: Option<String>,
+    date: Option<String>,
+    timestamp: Option<i64>,
+    user_type: Option<String>,
+    agent_id: Option<String>,
+}
