@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::Query;
 use chatlake::clock::Clock;
@@ -158,4 +159,40 @@ async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
         }
     }
     assert!(whole > 270, "only {whole} of 300 came whole");
+}
+
+/// A vendor of so many chats a day that takes a while for each page, and knows how many it was asked for at once.
+async fn slow(a_day: usize) -> (String, Arc<AtomicUsize>) {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(std::time::Duration::from_millis(80)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            let page: usize = asked["page"].parse().unwrap();
+            let found: Vec<Value> = (0..a_day).skip((page - 1) * 5).take(5).map(|n| serde_json::json!({"id": format!("{} {n}", asked["date_from"])})).collect();
+            axum::Json(serde_json::json!({"chats": found, "total": a_day, "pages": a_day.div_ceil(5)}))
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/chats", axum::routing::get(chats))).await });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
+    let upstreams = Upstreams::new(vec![allow("127.0.0.1")], Clock::stopped_at(NOW)).unwrap();
+    // One long window, and many of one page each.
+    for (a_day, days) in [(200, 1), (3, 30)] {
+        let (address, most) = slow(a_day).await;
+        let windows: Vec<Window> = (1..=days).map(|day| november(day, day)).collect();
+        let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["chat"], &windows)).await;
+        assert_eq!((done, got.rows(0), got.tallies.len()), (Ok(()), a_day * days as usize, days as usize));
+        assert_eq!(most.load(Ordering::SeqCst), 8, "{a_day} chats a day");
+        assert!(got.tallies.iter().all(|tally| tally.word() == Some("verified")));
+        assert_eq!(got.tallies.iter().map(|tally| tally.calls).sum::<u64>() as usize, a_day.div_ceil(5) * days as usize, "no page was asked for twice");
+    }
 }

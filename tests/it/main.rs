@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod archive;
+mod catalogue;
 mod connectors;
+mod reports;
 mod upstream;
 mod vendor;

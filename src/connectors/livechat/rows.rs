@@ -11,10 +11,11 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use serde_json::value::RawValue;
 
+use super::derived;
 use super::values::{Cell, Take};
-use super::walk::{Head, Node, Row};
+use super::walk::{Fields, Head, Node, Row};
 use crate::clock::Millis;
-use crate::connectors::report::{ArchiveRows, Column, ColumnKind, From, Report, Shape, arrow_field};
+use crate::connectors::report::{Column, ColumnKind, From, PeriodRows, RecordRows, Report, Shape, arrow_field};
 
 /// A batch holds at most this many rows,
 pub(super) const MOST_ROWS: usize = 8_192;
@@ -40,6 +41,9 @@ pub(super) struct Rows {
     ready: Vec<RecordBatch>,
     /// Values that did not fit, since the start.
     pub misfits: u64,
+    /// What the call was made for, and when the vendor answered.
+    choice: Option<String>,
+    read_at: Millis,
 }
 
 impl Rows {
@@ -56,7 +60,15 @@ impl Rows {
             bytes: 0,
             ready: Vec::new(),
             misfits: 0,
+            choice: None,
+            read_at: 0,
         }
+    }
+
+    /// What follows comes from a call that was made for `choice` and answered at `read_at`.
+    pub fn call(&mut self, choice: Option<&str>, read_at: Millis) {
+        self.choice = choice.map(str::to_owned);
+        self.read_at = read_at;
     }
 
     /// An empty row to walk records of one page into.
@@ -67,10 +79,16 @@ impl Rows {
     /// One record of a list or an archive: one row, or one for each of its items.
     pub fn record<'a>(&mut self, json: &'a str, row: &mut Row<'a>) -> Result<(), ArrowError> {
         match self.report.shape {
-            Shape::Archive { rows: ArchiveRows::Items { list, start }, .. } => self.items(json, list, start, row),
-            _ => {
+            Shape::Archive { rows: RecordRows::Items { list, start }, .. } | Shape::List { rows: RecordRows::Items { list, start }, .. } => {
+                self.items(json, list, start, row)
+            }
+            shape => {
                 row.clear();
                 self.node.walk(json, row);
+                self.of_call(row);
+                if shape == Shape::Single {
+                    derived::flatten(row);
+                }
                 self.write(row)
             }
         }
@@ -90,7 +108,9 @@ impl Rows {
         };
         for (at, item) in items.into_iter().enumerate() {
             row.clear();
-            self.node.walk(item.get(), row);
+            if !self.whole(From::Item, Take::Verbatim, item.get(), row) {
+                self.node.walk(item.get(), row);
+            }
             self.parent(&head, at + 1, row);
             self.write(row)?;
         }
@@ -117,18 +137,86 @@ impl Rows {
         }
     }
 
+    /// Fills the columns that come from the call rather than from its answer.
+    fn of_call(&self, row: &mut Row<'_>) {
+        for (at, column) in self.report.columns.iter().enumerate() {
+            match (column.from, &self.choice) {
+                (From::ReadAt, _) => row.cells[at] = Cell::Timestamp(self.read_at),
+                (From::Choice | From::PathOrChoice, Some(choice)) if row.cells[at] == Cell::Null => row.cells[at] = derived::choice(choice, column.kind),
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts a value that is no object into the column that takes such; `false` when it is one, or there is no such column.
+    fn whole<'a>(&self, from: From, take: Take, json: &'a str, row: &mut Row<'a>) -> bool {
+        if json.starts_with('{') {
+            return false;
+        }
+        let Some((at, column)) = self.report.columns.iter().enumerate().find(|(_, column)| column.from == from) else { return false };
+        match read(take, json) {
+            Some(cell) => row.cells[at] = cell,
+            None => row.misfits.push((Cow::Borrowed(column.name), json)),
+        }
+        true
+    }
+
     /// One period of a period report: its name as it came, when it starts, and its value.
     pub fn period<'a>(&mut self, period: &'a str, start: Option<Millis>, json: &'a str, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        let rows = if let Shape::Periods(rows) = self.report.shape { rows } else { PeriodRows::Each };
+        if rows == PeriodRows::Currencies
+            && let Ok(Fields(fields)) = serde_json::from_str(json)
+        {
+            return self.currencies(period, start, fields, row);
+        }
         row.clear();
-        self.node.walk(json, row);
+        if !self.whole(From::Whole, Take::As(ColumnKind::Number), json, row) {
+            self.node.walk(json, row);
+        }
+        if rows == PeriodRows::HoursAndMinutes {
+            derived::hours_and_minutes(self.report.columns, row);
+        }
+        self.of_period(period, start, row);
+        self.write(row)
+    }
+
+    fn of_period<'a>(&self, period: &'a str, start: Option<Millis>, row: &mut Row<'a>) {
         for (at, column) in self.report.columns.iter().enumerate() {
             match column.from {
                 From::Period => row.cells[at] = Cell::Text(Cow::Borrowed(period)),
                 From::PeriodStart => row.cells[at] = start.map_or(Cell::Null, Cell::Timestamp),
+                From::Ratio(part, of) => row.cells[at] = derived::ratio(self.report.columns, row, part, of),
                 _ => {}
             }
         }
-        self.write(row)
+    }
+
+    /// A row for each currency of `value`, the period's other fields on the first one alone.
+    fn currencies<'a>(&mut self, period: &'a str, start: Option<Millis>, fields: Vec<(Cow<'a, str>, &'a str)>, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        let (sales, own): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, json)| name == "value" && (json.starts_with('{') || *json == "[]"));
+        let currencies = sales.iter().flat_map(|(_, json)| serde_json::from_str(json).map_or_else(|_| Vec::new(), |Fields(list)| list));
+        let mut rows: Vec<Option<(Cow<'a, str>, &'a str)>> = currencies.map(Some).collect();
+        if rows.is_empty() {
+            rows.push(None);
+        }
+        // An empty list is how some write an object with nothing in it.
+        let mut broken: Vec<_> = sales.into_iter().filter(|(_, json)| *json != "[]" && serde_json::from_str::<Fields<'a>>(json).is_err()).collect();
+        for (at, currency) in rows.into_iter().enumerate() {
+            row.clear();
+            if at == 0 {
+                self.node.fields(&own, row);
+                row.misfits.append(&mut broken);
+            }
+            if let Some((name, json)) = currency {
+                self.node.walk_more(json, row);
+                if let Some(at) = self.report.columns.iter().position(|column| column.name == "currency") {
+                    row.cells[at] = Cell::Text(name);
+                }
+            }
+            self.of_period(period, start, row);
+            self.write(row)?;
+        }
+        Ok(())
     }
 
     /// Writes the row to all columns. A column that was never met before is null in the rows before.

@@ -8,13 +8,17 @@ use super::paging::{Archive, Page, Part, Seen, Short, Sink};
 use super::{group_ids, logins};
 use crate::connectors::{PullError, Tally, Window};
 
-/// Reads every record of the window into `sink`. `query` makes the question for a window.
-pub(super) async fn read(archive: &Archive, window: Window, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
+/// Reads every record of the window, of which `first` is page 1, into `sink`. `query` makes the question for a window.
+pub(super) async fn read(archive: &Archive, window: Window, first: Page, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
     let mut tally = Tally { total: Some(0), ..Tally::default() };
     let mut left = vec![window];
+    let mut first = Some(first);
     while let Some(part) = left.pop() {
         let asked = query(part);
-        let first = archive.page(&asked, 1).await?;
+        let first = match first.take() {
+            Some(first) => first,
+            None => archive.page(&asked, 1).await?,
+        };
         if !first.too_many() {
             let mut seen = Seen::default();
             let end = archive.read(&asked, first, &mut seen, sink).await;
@@ -46,11 +50,11 @@ async fn day(archive: &Archive, day: Window, asked: &Query, first: &Page, tally:
             add(&mut sums, &whole(end, day)?);
             continue;
         }
-        if has("agent") {
+        if has(archive.agent) {
             return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
         }
         for login in logins(&archive.client).await? {
-            let agent = with(&group, "agent", login);
+            let agent = with(&group, archive.agent, login);
             let page = archive.page(&agent, 1).await?;
             if page.too_many() {
                 return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
@@ -63,10 +67,10 @@ async fn day(archive: &Archive, day: Window, asked: &Query, first: &Page, tally:
     if seen.len() < newest {
         return Err(PullError::Incomplete { window: day, have: seen.len(), of: newest });
     }
-    sums.total = Some(newest);
     tally.pages += sums.pages;
     tally.read += sums.read;
     tally.kept += sums.kept;
+    tally.corrected |= sums.corrected;
     tally.total = Some(tally.total.unwrap_or(0) + newest);
     Ok(())
 }
@@ -82,5 +86,6 @@ fn add(tally: &mut Tally, part: &Part) {
     tally.pages += part.pages;
     tally.read += part.read;
     tally.kept += part.kept;
+    tally.corrected |= part.again;
     tally.total = Some(tally.total.unwrap_or(0) + part.total);
 }
