@@ -277,10 +277,10 @@ impl Tally {
 }
 
 /// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each. A report that answers in
-/// one piece (list, periods) has the whole range as its one window.
+/// one piece (list, periods), and an archive whose records have no day of their own, has the whole range as its one window.
 pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     let Some(range) = range else { return Vec::new() };
-    if !matches!(report.shape, report::Shape::Archive { .. }) {
+    if !matches!(report.shape, report::Shape::Archive { .. }) || report.day.is_none() {
         return vec![range];
     }
     let days = i64::from((range.to - range.from).get_days());

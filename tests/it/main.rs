@@ -6,5 +6,6 @@ mod archive;
 mod catalogue;
 mod connectors;
 mod reports;
+mod sandbox_reports;
 mod upstream;
 mod vendor;

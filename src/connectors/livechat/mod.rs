@@ -148,9 +148,14 @@ async fn archive(list: &List<'_>, records: &'static str, windows: &[Window], out
     Ok(())
 }
 
+/// A record with a day of its own belongs to one day; another, such as a ticket, to every day on which something happened to it.
+fn overlapping(report: &Report) -> bool {
+    matches!(report.shape, Shape::Archive { .. }) && report.day.is_none()
+}
+
 fn archive_of(client: &Client, report: &Report, list: &'static str) -> Archive {
     let agent = report.menus.iter().find(|m| m.menu == Menu::Login).map_or("agent", |m| m.sent);
-    Archive { client: client.clone(), path: report.request.path, list, agent }
+    Archive { client: client.clone(), path: report.request.path, list, agent, overlapping: overlapping(report) }
 }
 
 /// The first rows of a report, from one call where one tells them.

@@ -20,7 +20,7 @@ pub(super) struct Output<'a> {
     path: &'static str,
     rows: Vec<Rows>,
     window: Option<usize>,
-    /// Records of this window so far, and the counts of the pull when it began.
+    /// Records of this window so far, and the counts of the pull when the one before was done.
     read: u64,
     calls: u64,
     waited_ms: u64,
@@ -38,8 +38,6 @@ impl<'a> Output<'a> {
     pub fn begin(&mut self, window: Option<usize>) {
         self.window = window;
         self.read = 0;
-        self.calls = self.client.calls();
-        self.waited_ms = self.client.waited_ms();
         self.misfits = self.all_misfits();
     }
 
@@ -112,8 +110,10 @@ impl<'a> Output<'a> {
         }
         self.send_ready().await?;
         tally.duplicates = tally.read - tally.kept;
-        tally.calls = self.client.calls() - self.calls;
-        tally.waited_ms = self.client.waited_ms() - self.waited_ms;
+        // Since the window before was done: pages of this one may have come early.
+        let (calls, waited_ms) = (self.client.calls(), self.client.waited_ms());
+        tally.calls = calls - std::mem::replace(&mut self.calls, calls);
+        tally.waited_ms = waited_ms - std::mem::replace(&mut self.waited_ms, waited_ms);
         tally.misfits = self.all_misfits() - self.misfits;
         self.send(Pulled::WindowDone { window: self.window, tally }).await
     }

@@ -177,6 +177,8 @@ pub(super) struct Archive {
     pub list: &'static str,
     /// The vendor's name for a login among the arguments.
     pub agent: &'static str,
+    /// A record may belong to several days.
+    pub overlapping: bool,
 }
 
 impl Archive {

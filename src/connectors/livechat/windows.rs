@@ -1,15 +1,57 @@
 //! One window of an archive, whole or not at all: read as it is when the vendor lets us, else by halves of days, else a single day by
 //! groups and those by agents.
 
+use std::collections::HashSet;
+
 use jiff::Span;
 
 use super::client::Query;
 use super::paging::{Archive, Page, Part, Seen, Short, Sink};
+use super::walk::id_of;
 use super::{group_ids, logins};
 use crate::connectors::{PullError, Tally, Window};
 
 /// Reads every record of the window, of which `first` is page 1, into `sink`. `query` makes the question for a window.
 pub(super) async fn read(archive: &Archive, window: Window, first: Page, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
+    if !archive.overlapping {
+        return parts(archive, window, first, query, sink).await;
+    }
+    let split = first.too_many();
+    let mut once = Once { sink, met: HashSet::new(), again: 0 };
+    let mut tally = parts(archive, window, first, &query, &mut once).await?;
+    tally.kept -= once.again;
+    if split {
+        // What the parts hold adds up to more than the whole.
+        let newest = archive.page(&query(window), 1).await?.total;
+        if tally.kept < newest {
+            return Err(PullError::Incomplete { window, have: tally.kept, of: newest });
+        }
+        tally.total = Some(newest);
+    }
+    Ok(tally)
+}
+
+/// Lets each record through once: days of some archives share records.
+struct Once<'s, S> {
+    sink: &'s mut S,
+    met: HashSet<Box<str>>,
+    again: u64,
+}
+
+impl<S: Sink> Sink for Once<'_, S> {
+    async fn records(&mut self, mut records: Vec<&str>) -> Result<(), PullError> {
+        let all = records.len();
+        records.retain(|record| id_of(record, "id").is_none_or(|id| self.met.insert(id.into())));
+        self.again += (all - records.len()) as u64;
+        self.sink.records(records).await
+    }
+
+    async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError> {
+        self.sink.page(page, pages).await
+    }
+}
+
+async fn parts(archive: &Archive, window: Window, first: Page, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
     let mut tally = Tally { total: Some(0), ..Tally::default() };
     let mut left = vec![window];
     let mut first = Some(first);
