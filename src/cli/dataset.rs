@@ -130,7 +130,8 @@ pub async fn run(given: &Given, command: Command) -> Done {
         }
         Command::Create { user, name, account, report, start_days, end_days, group, login, schedule, time_zone } => {
             let actor = super::user::find(&app, &user).await?.actor();
-            let settings = settings(&app, &actor, &name, &account, &report, Menus { start_days, end_days, group, login }, schedule, time_zone).await?;
+            let settings =
+                settings(&app, &actor, &name, &account, &report, Menus { start_days, end_days, group, login, ..Menus::default() }, schedule, time_zone).await?;
             println!("{}", app.datasets.create(&actor, &settings).await?);
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,
