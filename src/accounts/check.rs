@@ -93,7 +93,7 @@ impl Accounts {
     pub async fn choices(&self, actor: &Actor, id: &AccountId, menu: Menu) -> Result<Vec<Choice>> {
         let account = self.usable(actor, id).await?;
         if menu.kind() != "choice" {
-            return Err(Error::field("menu", format!("{} is a number of days; there is nothing to choose from.", menu.label())));
+            return Err(Error::field("menu", format!("{} is not filled from the account; there is nothing to choose from.", menu.label())));
         }
         let key = (id.clone(), menu);
         let fresh = |at: Millis| at + MENU_FOR > self.clock.now();

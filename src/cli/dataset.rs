@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::clock::iso;
 use crate::config::Given;
 use crate::connectors::Menus;
+use crate::connectors::report::{GroupBy, Weekday};
 use crate::datasets::export::{self, Options};
 use crate::datasets::{Dataset, Description, Name, Settings};
 use crate::error::Error;
@@ -53,6 +54,21 @@ pub enum Command {
         /// A login; all when left out
         #[arg(long)]
         login: Option<String>,
+        /// How long the periods of a period report are: automatic, hour, day or month
+        #[arg(long, value_name = "PERIOD", value_parser = group_by)]
+        group_by: Option<GroupBy>,
+        /// Only what has this tag; all when left out
+        #[arg(long)]
+        tag: Option<String>,
+        /// mon to sun, for the report that takes one; Monday when left out
+        #[arg(long, value_name = "DAY", value_parser = weekday)]
+        weekday: Option<Weekday>,
+        /// Chats that wait for an answer, too
+        #[arg(long)]
+        include_pending: bool,
+        /// A call more for each agent, which tells more
+        #[arg(long)]
+        agent_details: bool,
         /// Five fields of cron on the clock of --time-zone; by hand when left out
         #[arg(long, value_name = "CRON")]
         schedule: Option<String>,
@@ -128,9 +144,27 @@ pub async fn run(given: &Given, command: Command) -> Done {
                 ]
             })?;
         }
-        Command::Create { user, name, account, report, start_days, end_days, group, login, schedule, time_zone } => {
+        Command::Create {
+            user,
+            name,
+            account,
+            report,
+            start_days,
+            end_days,
+            group,
+            login,
+            group_by,
+            tag,
+            weekday,
+            include_pending,
+            agent_details,
+            schedule,
+            time_zone,
+        } => {
             let actor = super::user::find(&app, &user).await?.actor();
-            let settings = settings(&app, &actor, &name, &account, &report, Menus { start_days, end_days, group, login }, schedule, time_zone).await?;
+            let (include_pending, agent_details) = (include_pending.then_some(true), agent_details.then_some(true));
+            let menus = Menus { start_days, end_days, group, login, group_by, tag, weekday, include_pending, agent_details };
+            let settings = settings(&app, &actor, &name, &account, &report, menus, schedule, time_zone).await?;
             println!("{}", app.datasets.create(&actor, &settings).await?);
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,
@@ -140,6 +174,14 @@ pub async fn run(given: &Given, command: Command) -> Done {
     }
     app.stop().await;
     Ok(())
+}
+
+fn group_by(word: &str) -> Result<GroupBy, String> {
+    GroupBy::parse(word).ok_or_else(|| "it must be automatic, hour, day or month".to_owned())
+}
+
+fn weekday(word: &str) -> Result<Weekday, String> {
+    Weekday::parse(word).ok_or_else(|| "it must be mon, tue, wed, thu, fri, sat or sun".to_owned())
 }
 
 fn parse(id: &str) -> Result<DatasetId, Failed> {

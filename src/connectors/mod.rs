@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
 pub use pull_error::PullError;
-use report::{Menu, Report};
+use report::{GroupBy, Menu, Report, Weekday};
 use upstream::Upstream;
 
 /// A vendor that can be connected.
@@ -88,6 +88,11 @@ impl Connector {
         self.reports().iter().find(|report| report.id == id)
     }
 
+    /// Whether one reading of the vendor can serve other reports beside this one.
+    pub fn shares(self, report: &Report) -> bool {
+        self.reports().iter().filter(|other| other.request == report.request).count() > 1
+    }
+
     pub fn parse(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|connector| connector.id() == id)
     }
@@ -120,6 +125,20 @@ pub struct Menus {
     /// A login; none is all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
+    /// None is automatic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<GroupBy>,
+    /// Only what has this tag; none is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weekday: Option<Weekday>,
+    /// Chats that wait for an answer too; none is no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_pending: Option<bool>,
+    /// A call more for each agent; none is no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_details: Option<bool>,
 }
 
 /// No report is asked for further back than this many days.
@@ -127,7 +146,7 @@ pub const MOST_DAYS: u32 = 3_660;
 
 impl Menus {
     /// Whether these values fit the report: field and sentence for each that does not. Days that are absent where the report takes
-    /// them become 7 and 1 (a week until yesterday); menus the report does not take must be absent.
+    /// them become 7 and 1 (a week until yesterday), a weekday becomes Monday; menus the report does not take must be absent.
     pub fn check(mut self, report: &Report) -> Result<Self, Vec<(String, String)>> {
         let mut wrong = Vec::new();
         let given = [
@@ -135,6 +154,11 @@ impl Menus {
             (Menu::EndDays, self.end_days.is_some()),
             (Menu::Group, self.group.is_some()),
             (Menu::Login, self.login.is_some()),
+            (Menu::GroupBy, self.group_by.is_some()),
+            (Menu::Tag, self.tag.is_some()),
+            (Menu::Weekday, self.weekday.is_some()),
+            (Menu::IncludePending, self.include_pending.is_some()),
+            (Menu::AgentDetails, self.agent_details.is_some()),
         ];
         for (menu, given) in given {
             if given && !report.takes(menu) {
@@ -154,7 +178,10 @@ impl Menus {
                 wrong.push(("end_days".to_owned(), format!("End Days must not be larger than Start Days ({start}).")));
             }
         }
-        for (name, text) in [("group", &self.group), ("login", &self.login)] {
+        if report.takes(Menu::Weekday) {
+            self.weekday.get_or_insert(Weekday::Mon);
+        }
+        for (name, text) in [("group", &self.group), ("login", &self.login), ("tag", &self.tag)] {
             if text.as_ref().is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control)) {
                 wrong.push((name.to_owned(), "Choose one of the list, or leave it out for all.".to_owned()));
             }
@@ -229,22 +256,31 @@ pub struct Tally {
     pub misfits: u64,
     /// What the vendor said the window holds; none where it says nothing.
     pub total: Option<u64>,
+    /// Pages had to be read again before what was read agreed with the vendor's total.
+    #[serde(default)]
+    pub corrected: bool,
     /// Time spent waiting for the pace or because the vendor asked, in milliseconds.
     pub waited_ms: u64,
 }
 
 impl Tally {
-    /// Whether the vendor's own total was met; none where it tells none.
+    /// Whether the vendor's own total is what was kept; none where it tells none.
     pub fn verified(&self) -> Option<bool> {
         self.total.map(|total| total == self.kept)
+    }
+
+    /// The ledger's word for a complete window: `verified`, or `corrected` when pages were read again or records that the vendor tells
+    /// of no longer were kept; none where it tells no total. A window that stays short has no tally: it ends the pull.
+    pub fn word(&self) -> Option<&'static str> {
+        self.verified().map(|met| if met && !self.corrected { "verified" } else { "corrected" })
     }
 }
 
 /// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each. A report that answers in
-/// one piece (list, periods) has the whole range as its one window.
+/// one piece (list, periods), and an archive whose records have no day of their own, has the whole range as its one window.
 pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     let Some(range) = range else { return Vec::new() };
-    if !matches!(report.shape, report::Shape::Archive { .. }) {
+    if !matches!(report.shape, report::Shape::Archive { .. }) || report.day.is_none() {
         return vec![range];
     }
     let days = i64::from((range.to - range.from).get_days());

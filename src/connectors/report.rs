@@ -33,29 +33,55 @@ pub struct Report {
 /// Where a report is asked for: reports with equal requests, menus and windows share one reading of the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Below the vendor's root, with a leading slash.
+    /// Below the vendor's root, with a leading slash; `{group}` and `{login}` stand for what `calls` chooses.
     pub path: &'static str,
+    pub calls: Calls,
+    /// Takes the DataSet's zone beside the days.
+    pub zone: bool,
+}
+
+/// How many calls tell a report without pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// One tells all.
+    One,
+    /// One for what this menu holds; for each of its choices when it holds none.
+    Each(Menu),
 }
 
 /// How an answer becomes rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One array, one row an element.
-    List,
+    /// One array, the answer itself or what is in its field `under`.
+    List { under: Option<&'static str>, rows: RecordRows },
     /// A paged archive under `records` (for example `chats`), read window by window.
-    Archive { records: &'static str, rows: ArchiveRows },
-    /// An object keyed by period, one row a period.
-    Periods,
+    Archive { records: &'static str, rows: RecordRows },
+    /// An object keyed by period.
+    Periods(PeriodRows),
+    /// One object, one row: whatever is in it becomes columns, objects within objects too.
+    Single,
 }
 
-/// What is a row of an archive.
+/// What is a row of a list or an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArchiveRows {
+pub enum RecordRows {
     /// One row a record.
     Records,
     /// One row an item of the record's list `list`, with the record's id, the item's position and the record's start, an epoch in
     /// seconds under `start`.
     Items { list: &'static str, start: &'static str },
+}
+
+/// What is a row of a period report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeriodRows {
+    /// One row a period.
+    Each,
+    /// One row a period, whose `hours` and `minutes` are both told where the vendor tells one of them.
+    HoursAndMinutes,
+    /// One row for each currency of the period's `value`, or one without a currency. The period's own counts are on its first row
+    /// alone, so that they add up.
+    Currencies,
 }
 
 /// A menu of the Details pane.
@@ -65,6 +91,11 @@ pub enum Menu {
     EndDays,
     Group,
     Login,
+    Weekday,
+    GroupBy,
+    Tag,
+    IncludePending,
+    AgentDetails,
 }
 
 /// A menu that a report takes.
@@ -72,10 +103,15 @@ pub enum Menu {
 pub struct MenuUse {
     pub menu: Menu,
     pub required: bool,
+    /// Shown only to those who ask for more.
+    pub extra: bool,
+    /// The vendor's name for it among the arguments; empty where it is not sent as one.
+    pub sent: &'static str,
 }
 
 impl Menu {
-    pub const ALL: [Menu; 4] = [Menu::StartDays, Menu::EndDays, Menu::Group, Menu::Login];
+    pub const ALL: [Menu; 9] =
+        [Menu::StartDays, Menu::EndDays, Menu::Group, Menu::Login, Menu::Weekday, Menu::GroupBy, Menu::Tag, Menu::IncludePending, Menu::AgentDetails];
 
     pub fn id(self) -> &'static str {
         match self {
@@ -83,6 +119,11 @@ impl Menu {
             Menu::EndDays => "end_days",
             Menu::Group => "group",
             Menu::Login => "login",
+            Menu::Weekday => "weekday",
+            Menu::GroupBy => "group_by",
+            Menu::Tag => "tag",
+            Menu::IncludePending => "include_pending",
+            Menu::AgentDetails => "agent_details",
         }
     }
 
@@ -92,19 +133,85 @@ impl Menu {
             Menu::EndDays => "End Days",
             Menu::Group => "Group",
             Menu::Login => "Login",
+            Menu::Weekday => "Weekday",
+            Menu::GroupBy => "Group by",
+            Menu::Tag => "Tag",
+            Menu::IncludePending => "Include pending chats",
+            Menu::AgentDetails => "Include agent details",
         }
     }
 
-    /// How its value is given: `days` (a whole number of days before today) or `choice` (one of `choices`).
+    /// How its value is given: `days` (a whole number of days before today), `choice` (one of what the account offers), `options`
+    /// (one of `options`) or `switch` (true or false).
     pub fn kind(self) -> &'static str {
         match self {
             Menu::StartDays | Menu::EndDays => "days",
-            Menu::Group | Menu::Login => "choice",
+            Menu::Group | Menu::Login | Menu::Tag => "choice",
+            Menu::Weekday | Menu::GroupBy => "options",
+            Menu::IncludePending | Menu::AgentDetails => "switch",
+        }
+    }
+
+    /// Value and label of what an `options` menu offers, the first one being meant when nothing is chosen; empty for other kinds.
+    pub fn options(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Menu::Weekday => Weekday::OPTIONS,
+            Menu::GroupBy => GroupBy::OPTIONS,
+            _ => &[],
         }
     }
 
     pub fn parse(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|menu| menu.id() == id)
+    }
+}
+
+/// How long the periods of a period report are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// By hour when the range is one day, else by day.
+    Automatic,
+    Hour,
+    Day,
+    Month,
+}
+
+impl GroupBy {
+    const OPTIONS: &[(&str, &str)] = &[("automatic", "Automatic"), ("hour", "Hour"), ("day", "Day"), ("month", "Month")];
+
+    pub fn word(self) -> &'static str {
+        Self::OPTIONS[self as usize].0
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Automatic, Self::Hour, Self::Day, Self::Month].into_iter().find(|by| by.word() == word)
+    }
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+impl Weekday {
+    const OPTIONS: &[(&str, &str)] =
+        &[("mon", "Monday"), ("tue", "Tuesday"), ("wed", "Wednesday"), ("thu", "Thursday"), ("fri", "Friday"), ("sat", "Saturday"), ("sun", "Sunday")];
+
+    pub fn word(self) -> &'static str {
+        Self::OPTIONS[self as usize].0
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun].into_iter().find(|day| day.word() == word)
     }
 }
 
@@ -176,6 +283,22 @@ pub enum From {
     Path,
     /// As `Path`, an epoch in whole seconds that becomes a timestamp.
     EpochSeconds,
+    /// As `Path`, a text, or a number in the very digits that came.
+    Verbatim,
+    /// As `Path`, a number, also one that is written as a text.
+    Decimal,
+    /// As `Verbatim`, or the item (of a list of items) itself where it is no object.
+    Item,
+    /// The value of the period itself, where it is no object.
+    Whole,
+    /// What the call was made for: one of the menu's choices.
+    Choice,
+    /// As `Path`, or what the call was made for where the vendor does not say it again.
+    PathOrChoice,
+    /// One value divided by another, both of this row; null where either is missing or the second is 0.
+    Ratio(&'static str, &'static str),
+    /// When the vendor answered.
+    ReadAt,
     /// How many items the list at this path holds.
     Count(&'static str),
     /// The field `.1` of each item of the list at `.0`, joined by ", ".

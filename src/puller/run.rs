@@ -113,11 +113,19 @@ pub struct Run {
     pub waited_ms: i64,
     pub vendor_total: Option<i64>,
     pub verified: Option<bool>,
+    /// In at least one window pages had to be read again.
+    pub corrected: bool,
     pub version_id: Option<VersionId>,
     pub failure: Option<Failure>,
 }
 
 impl Run {
+    /// `verified`, or `corrected` when pages were read again or records that the vendor tells of no longer were kept, in any of its
+    /// windows; none where the vendor tells no total. As `Tally::word`, over the whole run.
+    pub fn completeness(&self) -> Option<&'static str> {
+        self.verified.map(|met| if met && !self.corrected { "verified" } else { "corrected" })
+    }
+
     /// How long it took, or has taken until `now`, in milliseconds; none before it started.
     pub fn duration(&self, now: Millis) -> Option<Millis> {
         self.started_at.map(|start| self.finished_at.unwrap_or(now).saturating_sub(start).max(0))
@@ -154,6 +162,7 @@ pub(super) struct Row {
     waited_ms: i64,
     vendor_total: Option<i64>,
     verified: Option<i64>,
+    corrected: i64,
     version_id: Option<VersionId>,
     error_code: Option<String>,
     error_message: Option<String>,
@@ -168,7 +177,8 @@ macro_rules! select_run {
             "SELECT r.id, r.dataset_id, r.cause, r.started_by, u.name AS started_by_name, r.state, r.queued_at, r.due_at, r.started_at, r.finished_at, ",
             "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
             "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
-            "r.waited_ms, r.vendor_total, r.verified, r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
+            "r.waited_ms, r.vendor_total, r.verified, ",
+            "EXISTS (SELECT 1 FROM windows w WHERE w.run_id = r.id AND w.state = 'done' AND json_extract(w.tally, '$.corrected')) AS corrected, r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
             "FROM runs r LEFT JOIN users u ON u.id = r.started_by ",
             $rest
         )
@@ -212,6 +222,7 @@ impl From<Row> for Run {
             waited_ms: row.waited_ms,
             vendor_total: row.vendor_total,
             verified: row.verified.map(|v| v != 0),
+            corrected: row.corrected != 0,
             version_id: row.version_id,
             failure,
         }

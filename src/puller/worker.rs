@@ -12,7 +12,6 @@ use super::queue::{self, Claimed, End, Held};
 use super::retry::{self, Decision};
 use super::run::Failure;
 use super::{Puller, schedules, windows};
-use crate::connectors::report::Shape;
 use crate::connectors::{self, PullError, PullRequest, Pulled, Tally, Window};
 use crate::datasets::segments::Writer;
 use crate::datasets::versions::Commit;
@@ -111,7 +110,7 @@ async fn gather(puller: &Puller, leader: Claimed) -> std::result::Result<Vec<Cla
         Err(error) => return Err((leader, error)),
     };
     let mut set = vec![leader.clone()];
-    if matches!(dataset.report.shape, Shape::Archive { .. }) && leader.attempt == 1 {
+    if dataset.connector.shares(dataset.report) && leader.attempt == 1 {
         tokio::select! {
             () = puller.stop.cancelled() => {}
             () = puller.clock.wait(WAIT_FOR_SIBLINGS) => {}

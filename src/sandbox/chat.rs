@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::people::{
-    AGENT_LINES, AGENTS, Agent, CAMPAIGNS, FIRST_NAMES, LAST_NAMES, ODD_LINES, ODD_NAMES, PAGES, PLACES, Place, TAGS, USER_AGENTS, VISITOR_LINES,
-};
+use super::cast::{Cast, GoalKind};
+use super::people::{AGENT_LINES, AGENTS, Agent, CAMPAIGNS, FIRST_NAMES, LAST_NAMES, ODD_LINES, ODD_NAMES, PAGES, PLACES, Place, USER_AGENTS, VISITOR_LINES};
+use super::ticket;
 
 /// What everything is made from: the same seed, number and purpose give the same throws on every machine.
 #[derive(Clone, Debug)]
@@ -53,6 +53,16 @@ pub mod purpose {
     pub const BLOCK: u64 = 4;
     pub const CAST: u64 = 5;
     pub const HOUR: u64 = 6;
+    pub const WEEK: u64 = 7;
+    pub const SECONDS: u64 = 8;
+    pub const QUEUE: u64 = 9;
+    pub const SALE: u64 = 10;
+    pub const RESPONSE: u64 = 11;
+    pub const TICKET: u64 = 12;
+    pub const VISITOR: u64 = 13;
+    pub const SHIFT: u64 = 14;
+    pub const GREETING: u64 = 15;
+    pub const MUTATE: u64 = 16;
 }
 
 #[derive(Debug)]
@@ -136,14 +146,13 @@ pub struct Line {
 pub struct Outline<'a> {
     pub number: u64,
     pub started: i64,
-    /// Seconds it may last at most, so that it has ended by now.
-    pub room: u64,
+    /// How long it lasts, or has lasted by now.
+    pub seconds: u64,
     pub pending: bool,
-    pub missed: bool,
-    pub groups: &'static [u32],
-    /// Positions in `AGENTS`.
-    pub agents: &'a [usize],
+    pub cast: &'a Cast,
     pub messages: u64,
+    /// The number of the newest ticket before it.
+    pub ticket: u64,
 }
 
 /// The id of chat `number`: ten letters and digits, different for different numbers below 2^40.
@@ -162,32 +171,32 @@ pub fn id(seed: u64, number: u64) -> String {
 impl Chat {
     pub fn make(seed: u64, outline: &Outline<'_>) -> Chat {
         let mut dice = Dice::new(seed, outline.number, purpose::CONTENT);
-        let agents: Vec<_> = outline.agents.iter().map(|&at| &AGENTS[at]).collect();
+        let (number, cast) = (outline.number, outline.cast);
+        let agents: Vec<_> = cast.agents.iter().map(|&at| &AGENTS[at]).collect();
         let visitor = Visitor::make(&mut dice);
-        let seconds = if outline.missed { 1 + dice.below(20) } else { 30 + dice.below(2_400) }.min(outline.room);
-        let ended = outline.started + seconds as i64;
-        let answered = !outline.missed;
+        let ended = outline.started + outline.seconds as i64;
+        let answered = !cast.missed;
         Chat {
             id: id(seed, outline.number),
             started: outline.started,
             ended,
-            missed: outline.missed,
+            missed: cast.missed,
             pending: outline.pending,
-            lines: lines(&mut dice, outline, &agents, seconds),
+            lines: lines(&mut dice, outline, &agents),
             supervisors: if answered && dice.one_in(23) { vec![&AGENTS[1]] } else { Vec::new() },
-            groups: outline.groups,
-            rating: dice.pick(&["not_rated", "not_rated", "not_rated", "rated_good", "rated_good", "rated_bad"]),
+            groups: cast.groups,
+            rating: cast.rating,
             page: dice.pick(&PAGES),
             referrer: dice.one_in(3).then(|| dice.pick(&["https://www.example.com/", "https://search.example.com/?q=sko%2C+str.+42"])),
             before: survey_before(&mut dice, &visitor),
             after: if answered && dice.one_in(4) { survey_after(&mut dice) } else { Vec::new() },
             variables: dice.one_in(3).then(|| variables(&mut dice)),
-            goals: if answered && dice.one_in(6) { goals(&mut dice, ended) } else { Vec::new() },
-            queued_seconds: dice.one_in(4).then(|| dice.below(600)),
-            tags: if dice.one_in(3) { (0..=dice.below(2)).map(|_| dice.pick(&TAGS)).collect() } else { Vec::new() },
-            tickets: if dice.one_in(11) { (0..=dice.below(2)).map(|_| ticket(&mut dice)).collect() } else { Vec::new() },
+            goals: cast.goal.map(|kind| goal(&mut dice, kind, seed, number, ended)).into_iter().collect(),
+            queued_seconds: cast.queued.then(|| queue_seconds(seed, number)),
+            tags: cast.tags.clone(),
+            tickets: (0..cast.tickets).map(|back| ticket::id(seed, outline.ticket.saturating_sub(back))).collect(),
             files: if answered && dice.one_in(13) { vec![format!("https://files.sandbox.test/{}/skjermbilde%20%231.png", outline.number)] } else { Vec::new() },
-            engagement: dice.pick(&["immediate_start", "immediate_start", "auto_invite", "manual_invite"]),
+            engagement: cast.engagement,
             agents,
             visitor,
             whim: dice.throw(),
@@ -221,8 +230,8 @@ impl Visitor {
 }
 
 /// The visitor begins; then it is mostly turn by turn, several agents sharing their turns.
-fn lines(dice: &mut Dice, outline: &Outline<'_>, agents: &[&'static Agent], seconds: u64) -> Vec<Line> {
-    let count = outline.messages;
+fn lines(dice: &mut Dice, outline: &Outline<'_>, agents: &[&'static Agent]) -> Vec<Line> {
+    let (count, seconds) = (outline.messages, outline.seconds);
     (0..count)
         .map(|at| {
             let by = if at == 0 || agents.is_empty() || dice.below(5) < 2 { None } else { Some(agents[(at * agents.len() as u64 / count) as usize]) };
@@ -270,17 +279,33 @@ fn variables(dice: &mut Dice) -> Vec<(&'static str, Cow<'static, str>)> {
     variables
 }
 
-fn goals(dice: &mut Dice, at: i64) -> Vec<Goal> {
-    let order = dice.one_in(2).then(|| Order {
+fn goal(dice: &mut Dice, kind: GoalKind, seed: u64, number: u64, at: i64) -> Goal {
+    if kind == GoalKind::Visit {
+        return Goal { id: kind.id(), name: "Read the guide", at, order: None };
+    }
+    let (cents, currency) = sale(seed, number);
+    let order = Order {
         id: format!("NO-{}", dice.below(1_000_000)),
         description: dice.pick(&["Sko, blå", "Gift card \"50\"", ""]),
-        price: format!("{}.{:02}", dice.below(5_000), dice.below(100)),
-        currency: dice.pick(&["NOK", "EUR", "JPY"]),
-    });
-    vec![Goal { id: if order.is_some() { 1041 } else { 1043 }, name: if order.is_some() { "Bought something" } else { "Read the guide" }, at, order }]
+        price: format!("{}.{:02}", cents / 100, cents % 100),
+        currency,
+    };
+    Goal { id: kind.id(), name: "Bought something", at, order: Some(order) }
 }
 
-fn ticket(dice: &mut Dice) -> String {
-    const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    (0..5).map(|_| char::from(dice.pick(LETTERS))).collect()
+/// What was sold in a chat with that goal: hundredths, and of what.
+pub fn sale(seed: u64, number: u64) -> (u64, &'static str) {
+    let mut dice = Dice::new(seed, number, purpose::SALE);
+    (dice.below(500_000), dice.pick(&["NOK", "EUR", "JPY"]))
+}
+
+/// How long the visitor of a chat that was queued waited.
+pub fn queue_seconds(seed: u64, number: u64) -> u64 {
+    Dice::new(seed, number, purpose::QUEUE).below(600)
+}
+
+/// How long a chat lasts in the end; at most 2,430 seconds.
+pub fn seconds(seed: u64, number: u64, missed: bool) -> u64 {
+    let mut dice = Dice::new(seed, number, purpose::SECONDS);
+    if missed { 1 + dice.below(20) } else { 30 + dice.below(2_400) }
 }

@@ -86,6 +86,9 @@ pub enum Kind {
     LyingTotal { by: i64 },
     /// So many chats end right after each answered page, so that the next page begins with some that were read before.
     Shift { chats: u64 },
+    /// The archive changes after each answered page, by the seed: up to three chats end, which are the newest from then on, and up to two
+    /// of the newest 20,000 disappear; so totals go both ways.
+    Mutate { seed: u64 },
     /// The page before comes again in place of this one.
     RepeatPage,
 }
@@ -242,6 +245,11 @@ pub fn lateness(struck: &[Kind]) -> Duration {
 /// How many chats end after this answer.
 pub fn shift(struck: &[Kind]) -> u64 {
     struck.iter().map(|kind| if let Kind::Shift { chats } = kind { *chats } else { 0 }).sum()
+}
+
+/// The seeds by which the archive changes after this answer.
+pub fn mutations(struck: &[Kind]) -> impl Iterator<Item = u64> {
+    struck.iter().filter_map(|kind| if let Kind::Mutate { seed } = kind { Some(*seed) } else { None })
 }
 
 /// Marks an answer that must not be given: `Sandbox::serve` drops the connection when it sees it.

@@ -3,30 +3,72 @@
 //!
 //! | route | answers | file |
 //! | --- | --- | --- |
-//! | `GET /agents` (`status`) | array of agents | `livechat` |
-//! | `GET /agents/{login}` | one agent in detail | `livechat` |
-//! | `GET /groups` | array of groups | `livechat` |
-//! | `GET /chats` (`date_from`, `date_to`, `timezone`, `page`, `group`, `agent`, `include_pending`) | a page of the archive | `livechat`, `livechat_chat` |
-//! | `GET /reports/chats/total_chats` (`date_from`, `date_to`, `timezone`, `group`, `agent`, `group_by`) | chats by period | `livechat` |
-//! | `GET /__truth` (see `truth::Question`) | what there is, counted without the code above | `truth` |
+//! | `GET /agents` (`status`) | array of agents | `livechat::lists` |
+//! | `GET /agents/{login}` | one agent in detail | `livechat::lists` |
+//! | `GET /groups` | array of groups | `livechat::lists` |
+//! | `GET /canned_responses` (`group`, default 0) | array of canned responses | `livechat::lists` |
+//! | `GET /goals` (`type`) | array of goals | `livechat::lists` |
+//! | `GET /greetings` (`group`) | array of greetings | `livechat::lists` |
+//! | `GET /tags` (`group`) | array of tags | `livechat::lists` |
+//! | `GET /status`, `GET /status/{group}` | online or offline | `livechat::lists` |
+//! | `GET /visitors` (`state`, `group[]`) | array of those on the site now | `livechat::visitors` |
+//! | `GET /chats` (days, `page`, `group`, `agent`, `tag[]`, `include_pending` and what a `selection::Filter` has) | a page of the archive | `livechat::archive`, `livechat::chat` |
+//! | `GET /tickets` (days, `page`, `order`, `group`, `assignee`, `status`, `tag` ... all that is documented) | a page of tickets | `livechat::tickets` |
+//! | `GET /reports/chats/total_chats` (days, `group`, `agent`, `group_by`, `tag[]`) | by period, see `livechat::figures` | `livechat::reports` |
+//! | `GET /reports/chats/engagement` (the same) | by period | `livechat::reports` |
+//! | `GET /reports/chats/not_replied_chats` (days, `groups[]`, `agents[]`, `group_by`, `tag[]`) | by period | `livechat::reports` |
+//! | `GET /reports/chats/ratings` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `livechat::reports` |
+//! | `GET /reports/chats/ratings/ranking` (days, `group`, `tag[]`) | agents, the best first | `livechat::reports` |
+//! | `GET /reports/chats/queued_visitors` (days, `group`, `group_by`) | by period | `livechat::reports` |
+//! | `GET /reports/chats/queued_visitors/waiting_times` (the same) | by period | `livechat::reports` |
+//! | `GET /reports/availability` (days, `group`, `agent`) | hours by day, or minutes by hour of one day | `livechat::reports`, `shift` |
+//! | `GET /reports/chats/chatting_time` (days, `group`, `agent`, `tag[]`) | the same | `livechat::reports` |
+//! | `GET /reports/chats/first_response_time` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `livechat::reports` |
+//! | `GET /reports/chats/response_time` (the same) | by period | `livechat::reports` |
+//! | `GET /reports/chats/agents_occupancy` (days, `weekday`) | chats going on, by hour | `livechat::reports` |
+//! | `GET /reports/chats/goals` (days, `group`, `agent`, `goal`, `group_by`, `tag[]`, `sales_tracker`, `currency`) | by period | `livechat::reports` |
+//! | `GET /reports/chats/greetings` (days, `group`, `goal`, `greeting`, `group_by`, `tag[]`) | by period | `livechat::reports` |
+//! | `GET /reports/tickets/new_tickets` (days, `group`, `group_by`, `tag[]`) | by period | `livechat::reports`, `livechat::ticket_figures` |
+//! | `GET /reports/tickets/first_response_time` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | the same |
+//! | `GET /reports/tickets/solved_tickets` (the same) | by period | the same |
+//! | `GET /reports/tickets/resolution_time` (the same) | by period | the same |
+//! | `GET /reports/tickets/ticket_sources` (days, `group`, `group_by`, `tag[]`) | by period | the same |
+//! | `GET /reports/tickets/ratings` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | the same |
+//! | `GET /reports/tickets/ratings/ranking` (days, `group`, `tag[]`) | agents, the best first | `livechat::reports` |
+//! | `GET /reports/dashboard` | the last seven days | `livechat::dashboards` |
+//! | `GET /reports/dashboard/agent/{login}` | the same of one agent | `livechat::dashboards` |
+//! | `GET /reports/dashboard/group/{id}` | the same of one group | `livechat::dashboards` |
+//! | `GET /__truth?report=...` (see `truth::Question`) | what there is, counted without the code above | `truth` |
 //! | `GET, PUT, DELETE /__faults` (a fault or an array of them) | what goes wrong, see `faults` | `faults` |
 //! | `GET, DELETE /__calls` | `{"total", "calls": [{"at", "method", "path", "query", "status"}]}`, the newest 10,000 | `calls` |
 //! | `POST /__end?chats=N` | `{"ended": N}`: so many chats end just now | `world` |
+//! | `POST /__mark` | `{"id": n}`: remembers which chats there are, for `GET /__truth?report=chat&ids=1&since=n` | `changes` |
+//!
+//! "Days" are `date_from`, `date_to` and `timezone`. What reports tell is added up from the same chats and tickets, but for what an archive
+//! does not hold, which is seeded (see `livechat::figures`). The world goes on with the clock: chats and tickets begin by a closed form that is
+//! fixed since 1970 (`calendar`), so a chat keeps its id and its times when the sandbox is started again with equal options.
 //!
 //! Credentials: `agent@sandbox.test` with `sandbox-key` or the Personal Access Token `dal:sandbox-token`. Routes that begin with two
 //! underscores are the sandbox's own: they need no credentials, are not counted as calls and meet no faults.
 
+mod calendar;
 mod calls;
+mod cast;
+mod changes;
 mod chat;
 mod fault_bodies;
 pub mod faults;
+mod lists;
 pub mod livechat;
-mod livechat_chat;
 mod people;
+mod selection;
 mod serve;
+mod shift;
 #[cfg(test)]
 mod tests;
+mod ticket;
 pub mod truth;
+mod visitor;
 mod world;
 
 use std::io;
@@ -51,12 +93,12 @@ use world::World;
 
 use crate::clock::Clock;
 
-/// What the sandbox's world is like. Equal options and an equal day make equal worlds.
+/// What the sandbox's world is like. Equal options at an equal moment make equal worlds; at another, they agree where they overlap.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Chats in the archive; pending ones and those that end later come on top.
+    /// Chats in the archive at the start, exactly; pending ones and those that end later come on top. As many come in each `days` days.
     pub chats: u64,
-    /// How far back they reach, from today; at least 1.
+    /// About how far back they reach, from today; at least 1.
     pub days: u32,
     pub seed: u64,
     /// How long each call takes, at least.
@@ -81,7 +123,7 @@ struct Inner {
 }
 
 impl Sandbox {
-    /// The world is laid out from the clock's present day; `clock` goes on to say what "today" is.
+    /// The archive begins with the newest chats that have ended by now; `clock` goes on to say what "today" is, and new ones come with it.
     pub fn new(options: Options, clock: Clock) -> Self {
         let delay = options.delay;
         Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: Calls::default(), delay }))
@@ -111,6 +153,11 @@ impl Sandbox {
         self.0.world.end_chats(count);
     }
 
+    /// Remembers which chats there are: `Question::since` takes what this gives.
+    pub fn mark(&self) -> u64 {
+        self.0.world.mark()
+    }
+
     /// What there is; the sentence says what is wrong with the question.
     pub fn truth(&self, question: &truth::Question) -> Result<Value, String> {
         truth::answer(&self.0.world, question)
@@ -124,6 +171,7 @@ impl Sandbox {
             .route("/__faults", get(list_faults).put(set_faults).delete(clear_faults))
             .route("/__calls", get(list_calls).delete(forget_calls))
             .route("/__end", post(end_chats))
+            .route("/__mark", post(mark))
             .with_state(self.clone())
             .fallback_service(vendors)
     }
@@ -150,6 +198,7 @@ async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next:
             let mut answer = next.run(request).await;
             if answer.status() == StatusCode::OK {
                 inner.world.end_chats(faults::shift(&struck));
+                faults::mutations(&struck).for_each(|seed| inner.world.mutate(seed));
                 for kind in &struck {
                     answer = kind.change(answer).await;
                 }
@@ -216,4 +265,8 @@ async fn end_chats(State(sandbox): State<Sandbox>, Query(End { chats }): Query<E
     let chats = chats.min(100_000);
     sandbox.end_chats(chats);
     Json(json!({"ended": chats}))
+}
+
+async fn mark(State(sandbox): State<Sandbox>) -> Json<Value> {
+    Json(json!({"id": sandbox.mark()}))
 }

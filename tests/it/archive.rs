@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::Query;
 use chatlake::clock::Clock;
 use chatlake::connectors::upstream::{SystemNames, Upstreams};
-use chatlake::connectors::{Menus, PullError, Window};
+use chatlake::connectors::{self, Connector, Menus, PullError, Window};
 use jiff::civil::date;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -79,6 +80,30 @@ async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_group
     assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
 }
 
+#[tokio::test]
+async fn a_ticket_of_several_days_is_there_once_when_its_range_had_to_be_cut() {
+    // Ticket n is active from day n to day n + 2; more than five are too many for one question.
+    let tickets = |Query(asked): Query<BTreeMap<String, String>>| {
+        let day = |name: &str| asked[name][8..].parse::<i64>().unwrap();
+        let (from, to) = (day("date_from"), day("date_to"));
+        let found: Vec<Value> = (1..=20).filter(|n| *n <= to && n + 2 >= from).map(|n| serde_json::json!({"id": format!("T{n}")})).collect();
+        let (total, pages) = (found.len(), if found.len() > 5 { 1_000 } else { 1 });
+        async move { axum::Json(serde_json::json!({"tickets": found.into_iter().take(5).collect::<Vec<_>>(), "total": total, "pages": pages})) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/tickets", axum::routing::get(tickets))).await });
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let range = november(3, 16);
+    let windows = connectors::windows(Connector::LiveChat.report("tickets").unwrap(), Some(range));
+    assert_eq!(windows, [range], "days share tickets");
+    let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["tickets"], &windows)).await;
+    assert_eq!((done, got.rows(0), got.set(0, "id").len()), (Ok(()), 16, 16));
+    let tally = got.tallies[0];
+    assert_eq!((tally.total, tally.kept, tally.word()), (Some(16), 16, Some("verified")));
+    assert!(tally.duplicates > 0 && tally.read == tally.kept + tally.duplicates, "{tally:?}");
+}
+
 /// A vendor whose chats come and go while they are read, newest first, five a page. Same seed, same fate.
 struct Restless {
     chats: Vec<u64>,
@@ -97,9 +122,9 @@ impl Restless {
         (self.state >> 33) % below
     }
 
-    fn page(&mut self, page: usize) -> Value {
+    fn page(&mut self, list: &str, page: usize) -> Value {
         let found: Vec<Value> = self.chats.iter().skip((page - 1) * 5).take(5).map(|id| serde_json::json!({"id": id.to_string()})).collect();
-        let told = serde_json::json!({"chats": found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(5)});
+        let told = serde_json::json!({list: found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(5)});
         if self.until > 0 {
             self.until -= 1;
             for _ in 0..self.random(3) {
@@ -120,17 +145,17 @@ impl Restless {
 async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
     let world = Arc::new(std::sync::Mutex::new(Restless { chats: Vec::new(), steady: HashSet::new(), next: 0, state: 0, until: 0, leaving: false }));
     let served = world.clone();
-    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
-        let told = served.lock().unwrap().page(asked["page"].parse().unwrap());
+    let page = move |axum::extract::Path(list): axum::extract::Path<String>, Query(asked): Query<BTreeMap<String, String>>| {
+        let told = served.lock().unwrap().page(&list, asked["page"].parse().unwrap());
         async move { axum::Json(told) }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/chats", axum::routing::get(chats))).await });
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/{list}", axum::routing::get(page))).await });
     let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
     let source = source(&upstreams, &address, "k");
     let mut whole = 0;
-    for seed in 0..300 {
+    for seed in 0..1_000 {
         {
             let mut world = world.lock().unwrap();
             let count = seed % 60;
@@ -143,7 +168,7 @@ async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
                 leaving: seed % 2 == 1,
             };
         }
-        let (got, done) = pull(&source, &request(&["chat"], &[TODAY])).await;
+        let (got, done) = pull(&source, &request(&[if seed % 3 == 0 { "tickets" } else { "chat" }], &[TODAY])).await;
         let pulled = got.column(0, "id");
         let pulled: Vec<u64> = pulled.into_iter().flatten().map(|id| id.parse().unwrap()).collect();
         let distinct: HashSet<u64> = pulled.iter().copied().collect();
@@ -157,5 +182,41 @@ async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
             Err(other) => panic!("seed {seed}: {other:?}"),
         }
     }
-    assert!(whole > 270, "only {whole} of 300 came whole");
+    assert!(whole > 900, "only {whole} of 1,000 came whole");
+}
+
+/// A vendor of so many chats a day that takes a while for each page, and knows how many it was asked for at once.
+async fn slow(a_day: usize) -> (String, Arc<AtomicUsize>) {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(std::time::Duration::from_millis(80)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            let page: usize = asked["page"].parse().unwrap();
+            let found: Vec<Value> = (0..a_day).skip((page - 1) * 5).take(5).map(|n| serde_json::json!({"id": format!("{} {n}", asked["date_from"])})).collect();
+            axum::Json(serde_json::json!({"chats": found, "total": a_day, "pages": a_day.div_ceil(5)}))
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/chats", axum::routing::get(chats))).await });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
+    let upstreams = Upstreams::new(vec![allow("127.0.0.1")], Clock::stopped_at(NOW)).unwrap();
+    // One long window, and many of one page each.
+    for (a_day, days) in [(200, 1), (3, 30)] {
+        let (address, most) = slow(a_day).await;
+        let windows: Vec<Window> = (1..=days).map(|day| november(day, day)).collect();
+        let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["chat"], &windows)).await;
+        assert_eq!((done, got.rows(0), got.tallies.len()), (Ok(()), a_day * days as usize, days as usize));
+        assert_eq!(most.load(Ordering::SeqCst), 8, "{a_day} chats a day");
+        assert!(got.tallies.iter().all(|tally| tally.word() == Some("verified")));
+        assert_eq!(got.tallies.iter().map(|tally| tally.calls).sum::<u64>() as usize, a_day.div_ceil(5) * days as usize, "no page was asked for twice");
+    }
 }

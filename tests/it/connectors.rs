@@ -247,6 +247,7 @@ async fn a_total_that_lies_or_a_page_that_repeats_never_ends_well_with_a_part() 
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Ok(()));
     assert_eq!((got.rows(0), got.set(0, "id")), (truth.len(), truth.clone()));
+    assert_eq!(got.tallies[0].word(), Some("corrected"), "it was read twice");
     for kind in [Kind::RepeatPage, Kind::LyingTotal { by: 30 }, Kind::LyingTotal { by: -30 }] {
         vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats")]);
         let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;

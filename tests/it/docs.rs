@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chatlake::connectors::Connector;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -122,50 +121,6 @@ fn every_address_of_the_api_has_its_heading_and_an_example() {
     for (heading, _) in &sections {
         let is_call = heading.split_once(" /").is_some();
         assert!(!is_call || addresses.contains(heading), "docs/reference/api.md tells of {heading}, which is not there");
-    }
-}
-
-/// What the page about a connector's reports must say.
-fn catalogue(connector: Connector) -> String {
-    let mut page = format!(
-        "# {title}'s reports\n\nMade from the product's own catalogue, which programs read at `GET /api/v1/connectors/{id}`. Do not edit it by hand.\n\n\
-         {about} An account needs {fields}.\n",
-        title = connector.title(),
-        id = connector.id(),
-        about = connector.about(),
-        fields = connector.fields().iter().map(|field| field.label).collect::<Vec<_>>().join(" and "),
-    );
-    for report in connector.reports() {
-        let menus: Vec<String> =
-            report.menus.iter().map(|menu| if menu.required { menu.menu.label().to_owned() } else { format!("{} (optional)", menu.menu.label()) }).collect();
-        let key: Vec<String> = report.key.iter().map(|name| format!("`{name}`")).collect();
-        page += &format!(
-            "\n## {}\n\n{}\n\n- Id: `{}`\n- Menus: {}\n- Key: {}\n- Update method: {}\n- Source: <{}>\n\n| column | type | meaning |\n| --- | --- | --- |\n",
-            report.title,
-            report.about,
-            report.id,
-            if menus.is_empty() { "none".to_owned() } else { menus.join(", ") },
-            key.join(", "),
-            report.mode.word(),
-            report.source,
-        );
-        for column in report.columns {
-            page += &format!("| `{}` | {} | {} |\n", column.name, column.kind.word(), column.meaning.replace('|', "\\|"));
-        }
-    }
-    page
-}
-
-/// On a difference the page is written anew, so that the next run passes.
-#[test]
-fn the_pages_about_reports_are_the_catalogue() {
-    for connector in Connector::ALL {
-        let path = format!("docs/reference/{}-reports.md", connector.id());
-        let page = catalogue(connector);
-        if fs::read_to_string(root().join(&path)).unwrap_or_default() != page {
-            fs::write(root().join(&path), page).unwrap();
-            panic!("{path} was not the catalogue and is written anew. Look at it and commit it.");
-        }
     }
 }
 

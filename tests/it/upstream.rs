@@ -250,3 +250,44 @@ async fn a_port_without_a_listener_and_one_that_speaks_no_tls() {
     let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemNames)), Some(&format!("http://{closed}"))).await;
     assert_eq!(error, PullError::Unavailable(Cause::ConnectionRefused));
 }
+
+/// A vendor that answers in one region only: 421 elsewhere, naming it. Counts its calls.
+async fn regional(region: &'static str, named: serde_json::Value) -> (String, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let answer = move |headers: axum::http::HeaderMap| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let here = headers.get("x-region").is_some_and(|value| value == region);
+        let body = serde_json::json!({"error": {"type": "misdirected_request", "message": "Wrong region", "data": {"region": named}}});
+        let status = if here { axum::http::StatusCode::OK } else { axum::http::StatusCode::MISDIRECTED_REQUEST };
+        async move { (status, axum::Json(body)) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    (address, calls)
+}
+
+#[tokio::test]
+async fn a_misdirected_request_is_repeated_once_in_the_region_it_names_and_that_is_remembered() {
+    let upstreams = upstreams(&["127.0.0.1"], Arc::new(SystemNames));
+    let (address, calls) = regional("fra", "fra".into()).await;
+    let get = async |key: &str| {
+        let upstream = upstreams.for_account(key, Connector::LiveChat, Some(&address), 0).unwrap();
+        upstream.get(ASK, &CancellationToken::new()).await.map(|answer| answer.calls)
+    };
+    assert_eq!((get("a").await, get("a").await), (Ok(2), Ok(1)), "the second time it is known");
+    assert_eq!(get("b").await, Ok(2), "another account may live elsewhere");
+    upstreams.forget("a");
+    assert_eq!(get("a").await, Ok(2));
+    assert_eq!(calls.load(Ordering::SeqCst), 7);
+
+    // A region that does not help is tried once; one that is no region is not sent.
+    for (named, times) in [("dal".into(), 2), ("a\r\nb: c".into(), 1), ("".into(), 1), ("x".repeat(99).into(), 1), (serde_json::Value::Null, 1)] {
+        let (address, calls) = regional("fra", named).await;
+        let upstream = upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap();
+        let error = upstream.get(ASK, &CancellationToken::new()).await.unwrap_err();
+        assert_eq!(error, PullError::Refused { status: 421, said: "Wrong region".to_owned() });
+        assert_eq!(calls.load(Ordering::SeqCst), times);
+    }
+}

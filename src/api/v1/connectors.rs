@@ -10,7 +10,7 @@ use crate::api::body::Ids;
 use crate::api::error::Answer;
 use crate::api::token::Bearer;
 use crate::connectors::Connector;
-use crate::connectors::report::Report;
+use crate::connectors::report::{MenuUse, Report};
 use crate::error::Error;
 
 /// A vendor that can be connected.
@@ -49,9 +49,20 @@ struct ReportBody {
 struct MenuBody {
     id: &'static str,
     label: &'static str,
-    /// `days` or `choice`.
+    /// `days`, `choice` (see the account's choices), `options` or `switch`.
     kind: &'static str,
     required: bool,
+    /// For those who ask for more: pages show it collapsed.
+    extra: bool,
+    /// Of `options`, the first one being meant when none is given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    options: Vec<OptionBody>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct OptionBody {
+    value: &'static str,
+    label: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -62,13 +73,19 @@ struct ColumnBody {
     meaning: &'static str,
 }
 
+fn menu(taken: &MenuUse) -> MenuBody {
+    let menu = taken.menu;
+    let options = menu.options().iter().map(|(value, label)| OptionBody { value, label }).collect();
+    MenuBody { id: menu.id(), label: menu.label(), kind: menu.kind(), required: taken.required, extra: taken.extra, options }
+}
+
 fn report(report: &'static Report) -> ReportBody {
     ReportBody {
         id: report.id,
         title: report.title,
         about: report.about,
         source: report.source,
-        menus: report.menus.iter().map(|m| MenuBody { id: m.menu.id(), label: m.menu.label(), kind: m.menu.kind(), required: m.required }).collect(),
+        menus: report.menus.iter().map(menu).collect(),
         columns: report.columns.iter().map(|c| ColumnBody { name: c.name, kind: c.kind.word(), meaning: c.meaning }).collect(),
         key: report.key,
         update_mode: report.mode.word(),

@@ -245,6 +245,8 @@ pub struct WindowBody {
     /// What the vendor said there is.
     vendor_total: Option<u64>,
     verified: Option<bool>,
+    /// verified, or corrected when pages were read again or records that the vendor no longer tells of were kept; null where it tells no total.
+    completeness: Option<&'static str>,
     finished_at: Option<String>,
 }
 
@@ -271,6 +273,7 @@ pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datase
             pages: line.tally.pages,
             vendor_total: line.tally.total,
             verified: line.done.then(|| line.tally.verified()).flatten(),
+            completeness: line.done.then(|| line.tally.word()).flatten(),
             finished_at: line.finished_at.map(iso),
         })
         .collect();

@@ -69,6 +69,13 @@ pub struct MenusBody {
     end_days: Option<u32>,
     group: Option<String>,
     login: Option<String>,
+    /// automatic, hour, day or month.
+    group_by: Option<String>,
+    tag: Option<String>,
+    /// mon, tue, wed, thu, fri, sat or sun.
+    weekday: Option<String>,
+    include_pending: Option<bool>,
+    agent_details: Option<bool>,
 }
 
 impl From<Dataset> for DatasetBody {

@@ -52,6 +52,8 @@ pub struct RunBody {
     vendor_total: Option<i64>,
     /// Whether the vendor's total was met; null where it tells none.
     verified: Option<bool>,
+    /// verified, or corrected when pages were read again or records that the vendor no longer tells of were kept; null where it tells no total.
+    completeness: Option<&'static str>,
     version: Option<String>,
     error: Option<RunError>,
     /// What a running pull is doing just now.
@@ -93,6 +95,7 @@ fn body(api: &Api, run: Run) -> RunBody {
         rows: run.rows,
         vendor_total: run.vendor_total,
         verified: run.verified,
+        completeness: run.completeness(),
         version: run.version_id.as_ref().map(ToString::to_string),
         error: run.failure.map(|f| RunError { code: f.code, message: f.message, who: f.who, action: f.action }),
         progress,

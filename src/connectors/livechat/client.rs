@@ -7,6 +7,8 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Millis;
+use crate::connectors::report::{GroupBy, Menu, MenuUse, Report, Weekday};
 use crate::connectors::upstream::{Ask, Auth, Upstream};
 use crate::connectors::{Menus, PullError, Source, Window};
 use crate::secret::Secret;
@@ -77,6 +79,11 @@ impl Client {
         self.0.sunset.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// This moment, by the clock of the way out.
+    pub fn now(&self) -> Millis {
+        self.0.upstream.now()
+    }
+
     pub fn cancel(&self) -> &CancellationToken {
         &self.0.cancel
     }
@@ -102,15 +109,25 @@ pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// The menus as LiveChat takes them.
-pub(super) fn query(menus: &Menus, window: Option<Window>, zone: &TimeZone) -> Query {
+/// The menus and days as LiveChat takes them for this report.
+pub(super) fn query(report: &Report, menus: &Menus, window: Option<Window>, zone: &TimeZone) -> Query {
     let mut query = Query::new();
-    if let Some(window) = window {
-        query.push(("date_from", window.from.to_string()));
-        query.push(("date_to", window.to.to_string()));
+    for MenuUse { menu, sent, .. } in report.menus.iter().filter(|menu| !menu.sent.is_empty()) {
+        let value = match menu {
+            Menu::StartDays => window.map(|window| window.from.to_string()),
+            Menu::EndDays => window.map(|window| window.to.to_string()),
+            Menu::Group => menus.group.clone(),
+            Menu::Login => menus.login.clone(),
+            Menu::Tag => menus.tag.clone(),
+            Menu::GroupBy => menus.group_by.filter(|by| *by != GroupBy::Automatic).map(|by| by.word().to_owned()),
+            Menu::Weekday => Some(menus.weekday.unwrap_or(Weekday::Mon).word().to_owned()),
+            Menu::IncludePending => menus.include_pending.filter(|on| *on).map(|_| "1".to_owned()),
+            Menu::AgentDetails => None,
+        };
+        query.extend(value.map(|value| (*sent, value)));
+    }
+    if window.is_some() && report.request.zone {
         query.push(("timezone", zone.iana_name().unwrap_or("UTC").to_owned()));
     }
-    query.extend(menus.group.iter().map(|group| ("group", group.clone())));
-    query.extend(menus.login.iter().map(|login| ("agent", login.clone())));
     query
 }

@@ -1,30 +1,34 @@
-//! LiveChat over its REST API, version 2. `reports` says what there is; `pull` reads windows by `windows` and `paging`, and hands each
-//! record to one row builder (`rows`) per report, which reads it by `walk` and `values`. `client` asks.
+//! LiveChat over its REST API, version 2. `reports` says what there is; `pull` reads archives by `windows` and `paging`, the rest by
+//! `lists` and `periods`, and hands each record to one row builder (`rows`) per report (`output`), which reads it by `walk`, `values`
+//! and `derived`. `client` asks.
 
 mod client;
+mod derived;
+mod lists;
+mod output;
 mod paging;
+mod periods;
 mod reports;
 mod rows;
 mod values;
 mod walk;
 mod windows;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::pull_error::Place;
 use super::report::{Menu, Report, Shape};
-use super::{Choice, CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Tally, Window};
+use super::{Choice, CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
 use client::{Client, Query, as_text, not_json, query};
-use paging::{Archive, Sink};
+use lists::List;
+use output::Output;
+use paging::{Archive, Page, Sink};
 pub use reports::REPORTS;
-use rows::Rows;
 
 pub const FIELDS: &[CredentialField] = &[
     CredentialField { id: "username", label: "Username", secret: false, help: "The e-mail address you sign in to LiveChat with." },
@@ -42,17 +46,21 @@ pub(super) async fn check(source: &Source) -> Result<String, PullError> {
     Ok(if agents == 1 { "1 agent visible".to_owned() } else { format!("{agents} agents visible") })
 }
 
-/// The groups or the agents of the account, in the vendor's order.
+/// The groups, agents or tags of the account, in the vendor's order.
 pub(super) async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullError> {
     let client = Client::new(source, CancellationToken::new());
     let (path, id) = match menu {
         Menu::Group => ("/groups", "id"),
         Menu::Login => ("/agents", "login"),
-        Menu::StartDays | Menu::EndDays => return Ok(Vec::new()),
+        Menu::Tag => ("/tags", "name"),
+        _ => return Ok(Vec::new()),
     };
     let named = named(&client, path, id).await?;
+    // The same tag may be in several groups.
+    let mut seen = HashSet::new();
     Ok(named
         .into_iter()
+        .filter(|(value, _)| seen.insert(value.clone()))
         .map(|(value, name)| match name {
             Some(name) if menu == Menu::Login && name != value => Choice { label: format!("{name} ({value})"), value },
             Some(name) => Choice { label: name, value },
@@ -89,29 +97,68 @@ async fn named(client: &Client, path: &'static str, id: &'static str) -> Result<
     client.get(path, 0, &Query::new(), read).await
 }
 
+/// Windows whose first page may be on its way before their turn, so that short windows do not add up their latency.
+const AHEAD: usize = 8;
+
 /// Pulls the reports, which share path, shape and menus, reading each page once.
 pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
     let client = Client::new(source, request.cancel.clone());
     let Some(first) = request.reports.first() else { return Ok(()) };
     let mut output = Output::new(&client, &request.reports, out, first.request.path);
+    let list = List { client: &client, report: first, menus: &request.menus, zone: &request.zone };
+    if let Shape::Archive { records, .. } = first.shape {
+        return archive(&list, records, &request.windows, &mut output).await;
+    }
     let windows: Vec<Option<Window>> = if request.windows.is_empty() { vec![None] } else { request.windows.iter().copied().map(Some).collect() };
     for (at, window) in windows.into_iter().enumerate() {
         output.begin(window.map(|_| at));
-        let ask = |window: Option<Window>| query(&request.menus, window, &request.zone);
         let tally = match (first.shape, window) {
-            (Shape::Archive { records, .. }, Some(window)) => {
-                let archive = Archive { client: client.clone(), path: first.request.path, list: records };
-                windows::read(&archive, window, |part| ask(Some(part)), &mut output).await?
-            }
-            (Shape::Periods, Some(window)) => periods(&client, first, &ask(Some(window)), window, &request.zone, &mut output).await?,
-            _ => list(&client, first, &ask(window), &mut output).await?,
+            (Shape::Periods(_), Some(window)) => periods::read(&list, window, &mut output).await?,
+            _ => list.read(window, usize::MAX, &mut output).await?,
         };
         output.done(tally).await?;
     }
     Ok(())
 }
 
-/// The first rows of a report, from one call.
+/// Reads an archive window by window.
+async fn archive(list: &List<'_>, records: &'static str, windows: &[Window], output: &mut Output<'_>) -> Result<(), PullError> {
+    let archive = archive_of(list.client, list.report, records);
+    let ask = |window: Window| query(list.report, list.menus, Some(window), list.zone);
+    let mut coming: VecDeque<AbortOnDropHandle<Result<Page, PullError>>> = VecDeque::new();
+    let mut next = windows.iter();
+    for (at, window) in windows.iter().enumerate() {
+        output.begin(Some(at));
+        let mut send = |coming: &mut VecDeque<_>, most: usize| {
+            while coming.len() < most
+                && let Some(window) = next.next()
+            {
+                let (archive, asked) = (archive.clone(), ask(*window));
+                coming.push_back(AbortOnDropHandle::new(tokio::spawn(async move { archive.page(&asked, 1).await })));
+            }
+        };
+        send(&mut coming, 1);
+        let Some(handle) = coming.pop_front() else { break };
+        let first = handle.await.map_err(|_| PullError::Cancelled)??;
+        // A long window keeps the vendor busy by itself.
+        send(&mut coming, if first.pages < AHEAD as u64 { AHEAD } else { 1 });
+        let tally = windows::read(&archive, *window, first, ask, output).await?;
+        output.done(tally).await?;
+    }
+    Ok(())
+}
+
+/// A record with a day of its own belongs to one day; another, such as a ticket, to every day on which something happened to it.
+fn overlapping(report: &Report) -> bool {
+    matches!(report.shape, Shape::Archive { .. }) && report.day.is_none()
+}
+
+fn archive_of(client: &Client, report: &Report, list: &'static str) -> Archive {
+    let agent = report.menus.iter().find(|m| m.menu == Menu::Login).map_or("agent", |m| m.sent);
+    Archive { client: client.clone(), path: report.request.path, list, agent, overlapping: overlapping(report) }
+}
+
+/// The first rows of a report, from one call where one tells them.
 pub(super) async fn sample(
     source: &Source,
     report: &'static Report,
@@ -124,171 +171,21 @@ pub(super) async fn sample(
     let (out, _kept) = mpsc::channel(1);
     let mut output = Output::new(&client, std::slice::from_ref(&report), &out, report.request.path);
     output.hold = true;
-    let ask = query(menus, range, zone);
+    let list = List { client: &client, report, menus, zone };
     let mut total = None;
     match (report.shape, range) {
         (Shape::Archive { records, .. }, _) => {
-            let archive = Archive { client: client.clone(), path: report.request.path, list: records };
             // Newest first, so page 1 of the whole range is the newest there is.
-            let page = archive.page(&ask, 1).await?;
+            let page = archive_of(&client, report, records).page(&query(report, menus, range, zone), 1).await?;
             total = Some(page.total);
             output.records(page.records().take(most).collect()).await?;
         }
-        (Shape::Periods, Some(window)) => drop(periods(&client, report, &ask, window, zone, &mut output).await?),
-        _ => drop(list(&client, report, &ask, &mut output).await?),
+        (Shape::Periods(_), Some(window)) => drop(periods::read(&list, periods::newest(menus, window), &mut output).await?),
+        _ => drop(list.read(range, most, &mut output).await?),
     }
-    let batch = output.rows.swap_remove(0).batch().map_err(|_| output.unwritable())?;
+    let batch = output.batch()?;
     let kept = batch.num_rows().min(most);
     // Periods come oldest first: the newest are the last.
-    let from = if report.shape == Shape::Periods { batch.num_rows() - kept } else { 0 };
+    let from = if matches!(report.shape, Shape::Periods(_)) { batch.num_rows() - kept } else { 0 };
     Ok(Sample { batch: batch.slice(from, kept), total, calls: client.calls() })
-}
-
-/// A list: one array, one row an element, each key once.
-async fn list(client: &Client, report: &Report, ask: &Query, output: &mut Output<'_>) -> Result<Tally, PullError> {
-    let text = client
-        .get(report.request.path, 0, ask, |body| {
-            let text = as_text(body);
-            serde_json::from_slice::<Vec<&RawValue>>(&text).map(|_| ()).map_err(|error| not_json(&text, &error))?;
-            Ok(text)
-        })
-        .await?;
-    let items: Vec<&RawValue> = Deserialize::deserialize(&mut serde_json::Deserializer::from_slice(&text)).map_err(|_| output.unwritable())?;
-    let mut seen = HashSet::new();
-    let new: Vec<&str> =
-        items.iter().map(|item| item.get()).filter(|item| report.key.first().and_then(|key| walk::id_of(item, key)).is_none_or(|id| seen.insert(id))).collect();
-    let (read, kept) = (items.len() as u64, new.len() as u64);
-    output.records(new).await?;
-    output.page(1, 1).await?;
-    Ok(Tally { pages: 1, read, kept, ..Tally::default() })
-}
-
-/// A period report: an object keyed by period.
-async fn periods(client: &Client, report: &Report, ask: &Query, window: Window, zone: &TimeZone, output: &mut Output<'_>) -> Result<Tally, PullError> {
-    let start = |period: &str| values::period_start(period, window, zone);
-    let text = client
-        .get(report.request.path, 0, ask, |body| {
-            let text = as_text(body);
-            let walk::Fields(fields) = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
-            // Something else under status 200, such as an error, has names that are no periods.
-            if !fields.is_empty() && !fields.iter().any(|(period, _)| start(period).is_some()) {
-                return Err("it has no periods".to_owned());
-            }
-            Ok(text)
-        })
-        .await?;
-    let walk::Fields(fields) = serde_json::from_slice(&text).map_err(|_| output.unwritable())?;
-    for rows in &mut output.rows {
-        let mut row = rows.scratch();
-        for (period, value) in &fields {
-            let written = rows.period(period, start(period), value, &mut row);
-            written.map_err(|_| PullError::Malformed { at: Place { path: report.request.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() })?;
-        }
-    }
-    output.read += fields.len() as u64;
-    output.page(1, 1).await?;
-    Ok(Tally { pages: 1, read: fields.len() as u64, kept: fields.len() as u64, ..Tally::default() })
-}
-
-const UNWRITABLE: &str = "its rows could not be built";
-
-/// What comes out of a pull: one row builder per report, over one reading.
-struct Output<'a> {
-    client: &'a Client,
-    out: &'a mpsc::Sender<Pulled>,
-    path: &'static str,
-    rows: Vec<Rows>,
-    window: Option<usize>,
-    /// Records of this window so far, and the counts of the pull when it began.
-    read: u64,
-    calls: u64,
-    waited_ms: u64,
-    misfits: u64,
-    /// Nothing is sent; the rows are for a sample.
-    hold: bool,
-}
-
-impl<'a> Output<'a> {
-    fn new(client: &'a Client, reports: &[&'static Report], out: &'a mpsc::Sender<Pulled>, path: &'static str) -> Self {
-        let rows = reports.iter().map(|report| Rows::new(report)).collect();
-        Self { client, out, path, rows, window: None, read: 0, calls: 0, waited_ms: 0, misfits: 0, hold: false }
-    }
-
-    fn begin(&mut self, window: Option<usize>) {
-        self.window = window;
-        self.read = 0;
-        self.calls = self.client.calls();
-        self.waited_ms = self.client.waited_ms();
-        self.misfits = self.all_misfits();
-    }
-
-    fn all_misfits(&self) -> u64 {
-        self.rows.iter().map(|rows| rows.misfits).sum()
-    }
-
-    fn unwritable(&self) -> PullError {
-        PullError::Malformed { at: Place { path: self.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() }
-    }
-
-    async fn send(&self, pulled: Pulled) -> Result<(), PullError> {
-        if self.hold {
-            return Ok(());
-        }
-        tokio::select! {
-            biased;
-            () = self.client.cancel().cancelled() => Err(PullError::Cancelled),
-            sent = self.out.send(pulled) => sent.map_err(|_| PullError::Cancelled),
-        }
-    }
-
-    async fn send_ready(&mut self) -> Result<(), PullError> {
-        if self.hold {
-            return Ok(());
-        }
-        for report in 0..self.rows.len() {
-            for batch in self.rows[report].take() {
-                self.send(Pulled::Rows { report, batch }).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything of the window goes out, and then that it is complete.
-    async fn done(&mut self, mut tally: Tally) -> Result<(), PullError> {
-        for at in 0..self.rows.len() {
-            if self.rows[at].flush().is_err() {
-                return Err(self.unwritable());
-            }
-        }
-        self.send_ready().await?;
-        tally.duplicates = tally.read - tally.kept;
-        tally.calls = self.client.calls() - self.calls;
-        tally.waited_ms = self.client.waited_ms() - self.waited_ms;
-        tally.misfits = self.all_misfits() - self.misfits;
-        self.send(Pulled::WindowDone { window: self.window, tally }).await
-    }
-}
-
-impl Sink for Output<'_> {
-    async fn records(&mut self, records: Vec<&str>) -> Result<(), PullError> {
-        self.read += records.len() as u64;
-        let mut broken = false;
-        for rows in &mut self.rows {
-            let mut row = rows.scratch();
-            for record in &records {
-                broken |= rows.record(record, &mut row).is_err();
-            }
-        }
-        if broken {
-            return Err(self.unwritable());
-        }
-        self.send_ready().await
-    }
-
-    async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError> {
-        if let Some(day) = self.client.take_sunset() {
-            self.send(Pulled::Sunset { day }).await?;
-        }
-        self.send(Pulled::Progress { window: self.window, page, pages, read: self.read, calls: self.client.calls() }).await
-    }
 }

@@ -143,6 +143,8 @@ pub(super) struct Part {
     pub pages: u64,
     pub read: u64,
     pub kept: u64,
+    /// It took more than one round.
+    pub again: bool,
 }
 
 /// The end of a query that could not be read whole.
@@ -173,6 +175,10 @@ pub(super) struct Archive {
     pub client: Client,
     pub path: &'static str,
     pub list: &'static str,
+    /// The vendor's name for a login among the arguments.
+    pub agent: &'static str,
+    /// A record may belong to several days.
+    pub overlapping: bool,
 }
 
 impl Archive {
@@ -187,10 +193,11 @@ impl Archive {
     /// total: when the total stood still, with what one round met; when it only grew, with all that was met.
     pub async fn read(&self, query: &Query, first: Page, seen: &mut Seen, sink: &mut impl Sink) -> Result<Part, Short> {
         let part = seen.round + 1;
-        let mut end = Part { total: first.total, pages: 0, read: 0, kept: 0 };
+        let mut end = Part { total: first.total, pages: 0, read: 0, kept: 0, again: false };
         let (mut have, mut grew_only) = (0, true);
         let mut first = Some(first);
-        for _ in 0..=ROUNDS {
+        for round in 0..=ROUNDS {
+            end.again = round > 0;
             let page = match first.take() {
                 Some(page) => page,
                 None => self.page(query, 1).await?,

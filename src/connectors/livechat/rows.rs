@@ -11,10 +11,11 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use serde_json::value::RawValue;
 
+use super::derived;
 use super::values::{Cell, Take};
-use super::walk::{Head, Node, Row};
+use super::walk::{Fields, Head, Node, Row};
 use crate::clock::Millis;
-use crate::connectors::report::{ArchiveRows, Column, ColumnKind, From, Report, Shape, arrow_field};
+use crate::connectors::report::{Column, ColumnKind, From, PeriodRows, RecordRows, Report, Shape, arrow_field};
 
 /// A batch holds at most this many rows,
 pub(super) const MOST_ROWS: usize = 8_192;
@@ -40,6 +41,9 @@ pub(super) struct Rows {
     ready: Vec<RecordBatch>,
     /// Values that did not fit, since the start.
     pub misfits: u64,
+    /// What the call was made for, and when the vendor answered.
+    choice: Option<String>,
+    read_at: Millis,
 }
 
 impl Rows {
@@ -56,7 +60,15 @@ impl Rows {
             bytes: 0,
             ready: Vec::new(),
             misfits: 0,
+            choice: None,
+            read_at: 0,
         }
+    }
+
+    /// What follows comes from a call that was made for `choice` and answered at `read_at`.
+    pub fn call(&mut self, choice: Option<&str>, read_at: Millis) {
+        self.choice = choice.map(str::to_owned);
+        self.read_at = read_at;
     }
 
     /// An empty row to walk records of one page into.
@@ -67,10 +79,16 @@ impl Rows {
     /// One record of a list or an archive: one row, or one for each of its items.
     pub fn record<'a>(&mut self, json: &'a str, row: &mut Row<'a>) -> Result<(), ArrowError> {
         match self.report.shape {
-            Shape::Archive { rows: ArchiveRows::Items { list, start }, .. } => self.items(json, list, start, row),
-            _ => {
+            Shape::Archive { rows: RecordRows::Items { list, start }, .. } | Shape::List { rows: RecordRows::Items { list, start }, .. } => {
+                self.items(json, list, start, row)
+            }
+            shape => {
                 row.clear();
                 self.node.walk(json, row);
+                self.of_call(row);
+                if shape == Shape::Single {
+                    derived::flatten(row);
+                }
                 self.write(row)
             }
         }
@@ -90,7 +108,9 @@ impl Rows {
         };
         for (at, item) in items.into_iter().enumerate() {
             row.clear();
-            self.node.walk(item.get(), row);
+            if !self.whole(From::Item, Take::Verbatim, item.get(), row) {
+                self.node.walk(item.get(), row);
+            }
             self.parent(&head, at + 1, row);
             self.write(row)?;
         }
@@ -117,18 +137,86 @@ impl Rows {
         }
     }
 
+    /// Fills the columns that come from the call rather than from its answer.
+    fn of_call(&self, row: &mut Row<'_>) {
+        for (at, column) in self.report.columns.iter().enumerate() {
+            match (column.from, &self.choice) {
+                (From::ReadAt, _) => row.cells[at] = Cell::Timestamp(self.read_at),
+                (From::Choice | From::PathOrChoice, Some(choice)) if row.cells[at] == Cell::Null => row.cells[at] = derived::choice(choice, column.kind),
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts a value that is no object into the column that takes such; `false` when it is one, or there is no such column.
+    fn whole<'a>(&self, from: From, take: Take, json: &'a str, row: &mut Row<'a>) -> bool {
+        if json.starts_with('{') {
+            return false;
+        }
+        let Some((at, column)) = self.report.columns.iter().enumerate().find(|(_, column)| column.from == from) else { return false };
+        match read(take, json) {
+            Some(cell) => row.cells[at] = cell,
+            None => row.misfits.push((Cow::Borrowed(column.name), json)),
+        }
+        true
+    }
+
     /// One period of a period report: its name as it came, when it starts, and its value.
     pub fn period<'a>(&mut self, period: &'a str, start: Option<Millis>, json: &'a str, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        let rows = if let Shape::Periods(rows) = self.report.shape { rows } else { PeriodRows::Each };
+        if rows == PeriodRows::Currencies
+            && let Ok(Fields(fields)) = serde_json::from_str(json)
+        {
+            return self.currencies(period, start, fields, row);
+        }
         row.clear();
-        self.node.walk(json, row);
+        if !self.whole(From::Whole, Take::As(ColumnKind::Number), json, row) {
+            self.node.walk(json, row);
+        }
+        if rows == PeriodRows::HoursAndMinutes {
+            derived::hours_and_minutes(self.report.columns, row);
+        }
+        self.of_period(period, start, row);
+        self.write(row)
+    }
+
+    fn of_period<'a>(&self, period: &'a str, start: Option<Millis>, row: &mut Row<'a>) {
         for (at, column) in self.report.columns.iter().enumerate() {
             match column.from {
                 From::Period => row.cells[at] = Cell::Text(Cow::Borrowed(period)),
                 From::PeriodStart => row.cells[at] = start.map_or(Cell::Null, Cell::Timestamp),
+                From::Ratio(part, of) => row.cells[at] = derived::ratio(self.report.columns, row, part, of),
                 _ => {}
             }
         }
-        self.write(row)
+    }
+
+    /// A row for each currency of `value`, the period's other fields on the first one alone.
+    fn currencies<'a>(&mut self, period: &'a str, start: Option<Millis>, fields: Vec<(Cow<'a, str>, &'a str)>, row: &mut Row<'a>) -> Result<(), ArrowError> {
+        let (sales, own): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, json)| name == "value" && (json.starts_with('{') || *json == "[]"));
+        let currencies = sales.iter().flat_map(|(_, json)| serde_json::from_str(json).map_or_else(|_| Vec::new(), |Fields(list)| list));
+        let mut rows: Vec<Option<(Cow<'a, str>, &'a str)>> = currencies.map(Some).collect();
+        if rows.is_empty() {
+            rows.push(None);
+        }
+        // An empty list is how some write an object with nothing in it.
+        let mut broken: Vec<_> = sales.into_iter().filter(|(_, json)| *json != "[]" && serde_json::from_str::<Fields<'a>>(json).is_err()).collect();
+        for (at, currency) in rows.into_iter().enumerate() {
+            row.clear();
+            if at == 0 {
+                self.node.fields(&own, row);
+                row.misfits.append(&mut broken);
+            }
+            if let Some((name, json)) = currency {
+                self.node.walk_more(json, row);
+                if let Some(at) = self.report.columns.iter().position(|column| column.name == "currency") {
+                    row.cells[at] = Cell::Text(name);
+                }
+            }
+            self.of_period(period, start, row);
+            self.write(row)?;
+        }
+        Ok(())
     }
 
     /// Writes the row to all columns. A column that was never met before is null in the rows before.
@@ -309,158 +397,4 @@ impl Builder {
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow::array::{Array, AsArray};
-    use arrow::datatypes::Int64Type;
-
-    use super::*;
-    use crate::connectors::Connector;
-
-    fn rows(report: &str, records: &[&str]) -> Rows {
-        let mut rows = Rows::new(Connector::LiveChat.report(report).unwrap());
-        let mut row = rows.scratch();
-        for record in records {
-            rows.record(record, &mut row).unwrap();
-        }
-        rows
-    }
-
-    fn text(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
-        let Some(array) = batch.column_by_name(name) else { return vec![None; batch.num_rows()] };
-        array.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect()
-    }
-
-    fn some(values: &[Option<&str>]) -> Vec<Option<String>> {
-        values.iter().map(|value| value.map(str::to_owned)).collect()
-    }
-
-    #[test]
-    fn a_visitor_in_either_shape_fills_the_same_columns() {
-        let mut rows = rows(
-            "chat",
-            &[
-                r#"{"id":"A","visitor":{"name":"Ann","country_code":"NO","phone":"47"},"queue":{"duration":9}}"#,
-                r#"{"id":"B","visitor_name":"Bob","visitor":null,"queue":null}"#,
-                r#"{"visitor_name":"Cyd","visitor":{"name":"Cyd"},"id":"C"}"#,
-                r#"{"id":"D","visitor":"a text","queue":[]}"#,
-            ],
-        );
-        let batch = rows.batch().unwrap();
-        assert_eq!(text(&batch, "visitor_name"), some(&[Some("Ann"), Some("Bob"), Some("Cyd"), None]));
-        assert_eq!(text(&batch, "visitor_country_code"), some(&[Some("NO"), None, None, None]));
-        assert_eq!(text(&batch, "visitor_phone"), some(&[Some("47"), None, None, None]));
-        assert_eq!(text(&batch, "visitor"), some(&[None, None, None, Some("a text")]));
-        assert_eq!(text(&batch, "queue"), some(&[None, None, None, Some("[]")]));
-        assert_eq!(batch.column_by_name("queue_duration").unwrap().as_primitive::<Int64Type>().value(0), 9);
-        assert_eq!(rows.misfits, 0);
-        assert!(batch.column_by_name("_misfit").is_none());
-    }
-
-    #[test]
-    fn lists_are_kept_counted_and_joined() {
-        let mut rows = rows(
-            "chat",
-            &[
-                r#"{"id":"A","agents":[{"display_name":"Ann, B.","email":"a@x"},{"display_name":"Cyd"}],"messages":[{},1,null],"events":[]}"#,
-                r#"{"id":"B","agents":"odd","messages":"odd","group":[1e999],"tags":null}"#,
-            ],
-        );
-        let batch = rows.batch().unwrap();
-        assert_eq!(text(&batch, "agent_names"), some(&[Some("Ann, B., Cyd"), None]));
-        assert_eq!(text(&batch, "agent_emails"), some(&[Some("a@x"), None]));
-        assert_eq!(text(&batch, "agents")[1].as_deref(), Some("\"odd\""));
-        assert_eq!(text(&batch, "group")[1].as_deref(), Some("[1e999]"));
-        let counts = batch.column_by_name("messages_count").unwrap().as_primitive::<Int64Type>();
-        assert!(counts.value(0) == 3 && counts.is_null(1));
-        assert_eq!(text(&batch, "_misfit"), some(&[None, Some(r#"{"messages_count":"odd"}"#)]));
-        assert_eq!(rows.misfits, 1);
-    }
-
-    #[test]
-    fn what_nobody_declared_is_kept_and_columns_only_grow() {
-        let mut rows = rows("groups", &[r#"{"id":1,"name":"A"}"#, r#"{"id":2,"new":{"a":1e999},"plain":"x\ny","none":null}"#]);
-        let first = rows.batch().unwrap();
-        assert_eq!(text(&first, "new"), some(&[None, Some(r#"{"a":1e999}"#)]));
-        assert_eq!(text(&first, "plain"), some(&[None, Some("x\ny")]));
-        assert_eq!(text(&first, "none"), some(&[None, None]));
-        let mut row = rows.scratch();
-        rows.record(r#"{"id":3,"later":true,"_batch_id":"spoof","messages_count":1}"#, &mut row).unwrap();
-        let second = rows.batch().unwrap();
-        let names: Vec<String> = second.schema().fields().iter().map(|field| field.name().clone()).collect();
-        assert_eq!(names, ["id", "name", "language", "agents", "status", "new", "plain", "none", "later", "messages_count", "_more"]);
-        assert_eq!(text(&second, "_more"), some(&[Some(r#"{"_batch_id":"spoof"}"#)]));
-        let field = second.schema().field_with_name("later").unwrap().clone();
-        assert_eq!((field.metadata()["kind"].as_str(), field.metadata()["declared"].as_str()), ("text", "false"));
-    }
-
-    #[test]
-    fn at_most_200_columns_are_added_and_the_rest_is_not_lost() {
-        let fields: Vec<String> = (0..500).map(|n| format!("\"f{n}\":{n}")).collect();
-        let record = format!("{{\"id\":1,{},\"{}\":7,\"\":8}}", fields.join(","), "n".repeat(500));
-        let batch = rows("groups", &[&record]).batch().unwrap();
-        assert_eq!(batch.num_columns(), 5 + 200 + 1);
-        let more: serde_json::Value = serde_json::from_str(text(&batch, "_more")[0].as_deref().unwrap()).unwrap();
-        assert_eq!((more.as_object().unwrap().len(), &more["f499"], &more[""]), (302, &499.into(), &8.into()));
-    }
-
-    #[test]
-    fn a_record_that_is_no_object_is_a_row_that_says_so() {
-        for report in ["groups", "chat", "chat_messages"] {
-            for odd in ["null", "7", "\"x\"", "[]", r#"{"\ud800":1}"#] {
-                let mut rows = rows(report, &[odd]);
-                let batch = rows.batch().unwrap();
-                assert_eq!((batch.num_rows(), rows.misfits), (1, 1), "{report} {odd}");
-                assert_eq!(text(&batch, "_misfit"), some(&[Some(&format!("{{\"_record\":{odd}}}"))]));
-            }
-        }
-    }
-
-    #[test]
-    fn items_carry_their_record_whatever_comes_first() {
-        let mut rows = rows(
-            "chat_messages",
-            &[
-                r#"{"messages":[{"text":"a"},{"text":{"b":1}},null],"started_timestamp":1358937653,"id":"A"}"#,
-                r#"{"id":"B","messages":[]}"#,
-                r#"{"id":"C"}"#,
-                r#"{"id":"D","messages":{"0":{}},"started_timestamp":"soon"}"#,
-            ],
-        );
-        let batch = rows.batch().unwrap();
-        assert_eq!(text(&batch, "chat_id"), some(&[Some("A"), Some("A"), Some("A"), Some("D")]));
-        assert_eq!(text(&batch, "text"), some(&[Some("a"), None, None, None]));
-        let position = batch.column_by_name("position").unwrap().as_primitive::<Int64Type>().values().to_vec();
-        assert_eq!(position, [1, 2, 3, 1]);
-        assert_eq!(text(&batch, "_misfit")[1].as_deref(), Some(r#"{"text":{"b":1}}"#));
-        assert_eq!(text(&batch, "_misfit")[3].as_deref(), Some(r#"{"chat_started_timestamp":"soon","messages":{"0":{}}}"#));
-    }
-
-    #[test]
-    fn batches_are_small_in_rows_and_in_bytes() {
-        let mut many = Rows::new(Connector::LiveChat.report("groups").unwrap());
-        let mut row = many.scratch();
-        for _ in 0..20_000 {
-            many.record(r#"{"id":1}"#, &mut row).unwrap();
-        }
-        many.flush().unwrap();
-        let sizes: Vec<usize> = many.take().iter().map(RecordBatch::num_rows).collect();
-        assert_eq!(sizes, [8_192, 8_192, 3_616]);
-        let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(300_000));
-        let mut wide = rows("groups", &[long.as_str(); 20]);
-        wide.flush().unwrap();
-        let sizes: Vec<usize> = wide.take().iter().map(RecordBatch::num_rows).collect();
-        assert_eq!(sizes, [7, 7, 6]);
-    }
-
-    #[test]
-    fn the_catalogue_is_sound() {
-        for report in Connector::LiveChat.reports() {
-            assert_eq!(report.id, report.title.to_lowercase().replace(' ', "_"));
-            assert!(report.about.ends_with('.') && report.columns.iter().all(|column| !column.meaning.is_empty()), "{}", report.id);
-            let names: std::collections::HashSet<_> = report.columns.iter().map(|column| column.name).collect();
-            assert_eq!(names.len(), report.columns.len(), "{}", report.id);
-            assert!(report.key.iter().chain(&report.day).all(|name| names.contains(name)), "{}", report.id);
-            assert!(report.columns.iter().all(|column| !column.name.starts_with('_')), "{}", report.id);
-        }
-    }
-}
+mod tests;

@@ -30,6 +30,10 @@ pub(super) enum Cell<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Take {
     As(ColumnKind),
+    /// Text, or a number in the digits that came.
+    Verbatim,
+    /// A number, also one that is written as a text.
+    Decimal,
     /// Seconds since 1970, which become a moment.
     Epoch,
 }
@@ -45,6 +49,20 @@ impl<'de> DeserializeSeed<'de> for Take {
             Take::As(ColumnKind::Json) => {
                 let raw: &'de serde_json::value::RawValue = de::Deserialize::deserialize(from)?;
                 Ok(if raw.get() == "null" { Cell::Null } else { Cell::Text(Cow::Borrowed(raw.get())) })
+            }
+            Take::Verbatim => {
+                let raw: &'de serde_json::value::RawValue = de::Deserialize::deserialize(from)?;
+                match raw.get().as_bytes().first() {
+                    Some(b'-' | b'0'..=b'9') => Ok(Cell::Text(Cow::Borrowed(raw.get()))),
+                    _ => Take::As(ColumnKind::Text).deserialize(&mut serde_json::Deserializer::from_str(raw.get())).map_err(de::Error::custom),
+                }
+            }
+            Take::Decimal => {
+                let raw: &'de serde_json::value::RawValue = de::Deserialize::deserialize(from)?;
+                match raw.get().trim_matches('"') {
+                    "null" | "" => Ok(Cell::Null),
+                    text => number(text).map(Cell::Number).ok_or_else(|| misfit(self)),
+                }
             }
             // A float alone does not tell whether its text held more digits.
             Take::As(ColumnKind::Number) => {
@@ -220,6 +238,11 @@ mod tests {
         assert_eq!(read(Take::As(ColumnKind::Text), "\"\\ud83d\""), None);
         assert_eq!(read(Take::As(ColumnKind::Text), "7"), None);
         assert_eq!(read(Take::As(ColumnKind::Text), "\"a\\nb\""), Some(Cell::Text("a\nb".into())));
+        assert_eq!(read(Take::Verbatim, "12345678901234567890.50"), Some(Cell::Text("12345678901234567890.50".into())));
+        assert_eq!(read(Take::Verbatim, "\"a\\nb\""), Some(Cell::Text("a\nb".into())));
+        assert_eq!((read(Take::Verbatim, "true"), read(Take::Verbatim, "[]")), (None, None));
+        assert_eq!(read(Take::Decimal, "\"15.00\""), Some(Cell::Number(15.0)));
+        assert_eq!((read(Take::Decimal, "1.5"), read(Take::Decimal, "\"1,5\"")), (Some(Cell::Number(1.5)), None));
         assert_eq!(read(Take::As(ColumnKind::Json), "[1e999]"), Some(Cell::Text("[1e999]".into())));
     }
 

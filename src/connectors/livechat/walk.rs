@@ -75,11 +75,14 @@ impl Node {
         for (at, column) in columns.iter().enumerate() {
             let target = |what| Target { column: at, name: column.name, what };
             match column.from {
-                From::Path => node.path(column.name, target(What::Cell(Take::As(column.kind)))),
+                From::Path | From::PathOrChoice => node.path(column.name, target(What::Cell(Take::As(column.kind)))),
+                From::Decimal => node.path(column.name, target(What::Cell(Take::Decimal))),
+                From::Verbatim | From::Item => node.path(column.name, target(What::Cell(Take::Verbatim))),
                 From::EpochSeconds => node.path(column.name, target(What::Cell(Take::Epoch))),
                 From::Count(list) => node.step(list).targets.push(target(What::Count)),
                 From::Joined(list, field) => node.step(list).targets.push(target(What::Joined(field))),
                 From::ParentId | From::ParentStart | From::Position | From::Period | From::PeriodStart => {}
+                From::Whole | From::Choice | From::Ratio(..) | From::ReadAt => {}
             }
         }
         node
@@ -113,6 +116,25 @@ impl Node {
         if (Fast { node: self, prefix: "", row: &mut *row }).deserialize(&mut from).is_err() {
             row.clear();
             self.slow("", json, row);
+        }
+    }
+
+    /// Walks a part of a record into a row that may hold others already.
+    pub fn walk_more<'a>(&self, json: &'a str, row: &mut Row<'a>) {
+        self.slow("", json, row);
+    }
+
+    /// Fields of a record that were read one by one.
+    pub fn fields<'a>(&self, fields: &[(Cow<'a, str>, &'a str)], row: &mut Row<'a>) {
+        let mut guess = 0;
+        for (name, value) in fields {
+            match self.find(name, guess) {
+                Some(at) => {
+                    guess = at + 1;
+                    self.steps[at].slow("", value, row);
+                }
+                None => row.extras.push((name.clone(), value)),
+            }
         }
     }
 

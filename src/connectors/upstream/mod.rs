@@ -21,7 +21,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{Connector, PullError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::config::AllowUpstream;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -81,9 +81,12 @@ struct Inner {
     allow: Arc<[AllowUpstream]>,
     clock: Clock,
     limits: Limits,
-    paces: Mutex<HashMap<String, Arc<pace::Pace>>>,
+    accounts: Mutex<HashMap<String, (Arc<pace::Pace>, Region)>>,
     counters: Counters,
 }
+
+/// Where the vendor keeps an account, once it has told that the request came to the wrong place.
+type Region = Arc<Mutex<Option<HeaderValue>>>;
 
 #[derive(Default)]
 struct Counters {
@@ -129,7 +132,7 @@ impl Upstreams {
             .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|why| Error::internal(why.without_url()))?;
-        Ok(Self(Arc::new(Inner { client, allow, clock, limits, paces: Mutex::default(), counters: Counters::default() })))
+        Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: Counters::default() })))
     }
 
     /// The way to one account's vendor. `key` is the account's id: all that share it share one pace; with an empty key (credentials
@@ -137,21 +140,21 @@ impl Upstreams {
     /// pace at all, which only measurements use; another number than before takes over at once.
     pub fn for_account(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
         let base = check_address(connector, api_url.unwrap_or(connector.api_url()), &self.0.allow).map_err(|why| PullError::Forbidden { why })?;
-        let new = || Arc::new(pace::Pace::new(requests_per_minute));
-        let pace = if key.is_empty() {
+        let new = || (Arc::new(pace::Pace::new(requests_per_minute)), Region::default());
+        let (pace, region) = if key.is_empty() {
             new()
         } else {
-            let mut paces = self.0.paces.lock().unwrap_or_else(PoisonError::into_inner);
-            let pace = paces.entry(key.to_owned()).or_insert_with(new).clone();
+            let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            let (pace, region) = accounts.entry(key.to_owned()).or_insert_with(new).clone();
             pace.set(requests_per_minute);
-            pace
+            (pace, region)
         };
-        Ok(Upstream { all: self.clone(), base, pace })
+        Ok(Upstream { all: self.clone(), base, pace, region })
     }
 
-    /// Forgets the pace of an account that was deleted.
+    /// Forgets the pace and the region of an account that was deleted.
     pub fn forget(&self, key: &str) {
-        self.0.paces.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// The private or plain-http hosts that accounts may name.
@@ -178,6 +181,7 @@ pub struct Upstream {
     all: Upstreams,
     base: Url,
     pace: Arc<pace::Pace>,
+    region: Region,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -216,6 +220,11 @@ pub struct Answer {
 }
 
 impl Upstream {
+    /// This moment.
+    pub fn now(&self) -> Millis {
+        self.all.0.clock.now()
+    }
+
     /// Asks until there is an answer, within the account's pace and the limits.
     pub async fn get(&self, ask: Ask<'_>, cancel: &CancellationToken) -> Result<Answer, PullError> {
         self.get_checked(ask, cancel, |_| Ok(())).await.map(|(answer, ())| answer)
@@ -244,6 +253,9 @@ impl Upstream {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         for (name, value) in ask.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        if let Some(region) = &*self.region.lock().unwrap_or_else(PoisonError::into_inner) {
+            headers.insert(HeaderName::from_static("x-region"), region.clone());
         }
         if let Auth::Basic { user, secret } = ask.auth {
             let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));

@@ -1,12 +1,13 @@
 //! Tries: what is asked again, how often and when. Waits that the vendor asks for are not tries.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use rand::RngExt;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
 use super::call::{Broke, Got, call};
@@ -22,6 +23,8 @@ enum Next<T> {
     Again(Again),
     /// Again after a wait that is no try.
     Wait(Option<Duration>),
+    /// Again in this region, once.
+    Elsewhere(HeaderValue, PullError),
     Stop(PullError),
 }
 
@@ -43,6 +46,7 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
     let (mut calls, mut tries, mut malformed) = (0_u32, 0_u32, 0_u32);
     // `held`: waiting that is not counted against `try_within`. `asked`: of that, what the vendor asked for.
     let (mut held, mut asked) = (Duration::ZERO, Duration::ZERO);
+    let mut sent_elsewhere = false;
     loop {
         let arrived = Instant::now();
         let permit = upstream.pace.leave(limits.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
@@ -64,6 +68,11 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
                 return Ok((Answer { body, sunset, calls, waited_ms: millis(held) }, value));
             }
             Next::Stop(error) => return Err(error),
+            Next::Elsewhere(_, error) if sent_elsewhere => return Err(error),
+            Next::Elsewhere(region, _) => {
+                sent_elsewhere = true;
+                *upstream.region.lock().unwrap_or_else(PoisonError::into_inner) = Some(region);
+            }
             Next::Wait(told) => {
                 counters.limited.fetch_add(1, Ordering::Relaxed);
                 let wait = upstream.pace.pause(told);
@@ -118,8 +127,22 @@ fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got, Broke>, read: &i
         503 if told().is_some() => Next::Wait(told()),
         408 | 425 | 500..=599 => Next::Again(Again::Broken(Cause::Status(got.status))),
         300..=399 => Next::Stop(PullError::Refused { status: got.status, said: "unexpected redirect".to_owned() }),
-        status => Next::Stop(PullError::Refused { status, said: mask::said(&got.body, &ask.auth) }),
+        status => {
+            let refused = PullError::Refused { status, said: mask::said(&got.body, &ask.auth) };
+            match region(&got.body).filter(|_| status == 421) {
+                Some(region) => Next::Elsewhere(region, refused),
+                None => Next::Stop(refused),
+            }
+        }
     }
+}
+
+/// The region that the error `misdirected_request` names, if it could be one.
+fn region(body: &[u8]) -> Option<HeaderValue> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let name = value.get("error")?.get("data")?.get("region")?.as_str()?;
+    let plain = (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    plain.then(|| HeaderValue::from_str(name).ok()).flatten()
 }
 
 /// The day in `Legacy` or `Deprecation`; whatever else stands there is dropped.

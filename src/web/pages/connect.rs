@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use crate::accounts::{Account, Health};
 use crate::actor::Actor;
 use crate::connectors::Connector;
-use crate::connectors::report::{ArchiveRows, Menu, Report, Shape};
+use crate::connectors::report::{Menu, PeriodRows, Report, Shape};
 use crate::error::Error;
 use crate::web::forms::Form;
 use crate::web::page::{Answer, go, show, show_with};
@@ -192,9 +192,8 @@ fn quick(q: &str, from: Option<Connector>, found: &[(Connector, usize)]) -> Vec<
 }
 
 fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
-    let one = |many: &str| many.trim_end_matches('s').to_lowercase();
-    let choices = [(Menu::StartDays, "Days"), (Menu::Group, "Group"), (Menu::Login, "Login")];
-    let taken: Vec<&str> = choices.iter().filter(|(menu, _)| report.takes(*menu)).map(|(_, word)| *word).collect();
+    let plain = report.menus.iter().filter(|m| !m.extra && m.menu != Menu::EndDays);
+    let taken: Vec<&str> = plain.map(|m| if m.menu == Menu::StartDays { "Days" } else { m.menu.label() }).collect();
     // What a row is stands in its own column.
     let about = report.about.strip_prefix("One row per ").and_then(|about| about.split_once(": ")).map_or(report.about, |(_, about)| about);
     ReportRow {
@@ -203,12 +202,21 @@ fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
         id: report.id,
         title: report.title,
         about: words::sentence(about),
-        row_per: match report.shape {
-            Shape::List => one(report.title),
-            Shape::Archive { records, rows: ArchiveRows::Records } => one(records),
-            Shape::Archive { rows: ArchiveRows::Items { list, .. }, .. } => one(list),
-            Shape::Periods => "day (hour for one day)".to_owned(),
-        },
+        row_per: row_per(report),
         choose: if taken.is_empty() { "nothing".to_owned() } else { taken.join(", ") },
+    }
+}
+
+/// What a row is, in a word or two: the start of the report's own sentence, where that tells it.
+fn row_per(report: &Report) -> String {
+    const NOUN_ENDS: [&str; 12] = [":", ",", ".", " that somebody", " that an ", " who ", " with ", " made ", " of a ", " on ", " in ", " was "];
+    let noun = |text: &str| NOUN_ENDS.iter().filter_map(|end| text.find(end)).min().map_or_else(|| text.to_owned(), |at| text[..at].to_owned());
+    match report.shape {
+        Shape::Periods(PeriodRows::Currencies) => "period and currency".to_owned(),
+        Shape::Periods(_) => "period".to_owned(),
+        Shape::List { .. } | Shape::Archive { .. } | Shape::Single => match report.about.strip_prefix("One row per ") {
+            Some(rest) => noun(rest),
+            None => "account".to_owned(),
+        },
     }
 }

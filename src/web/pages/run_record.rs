@@ -140,18 +140,25 @@ pub fn sums(run: &Run) -> String {
 fn verified(run: &Run, ask: &Question<'_>) -> String {
     let vendor = ask.dataset.connector.title();
     match (run.verified, run.vendor_total) {
+        (Some(true), total) if run.corrected => {
+            let count = total.map_or_else(|| "its own count".to_owned(), |total| format!("its count of {}", grouped(total)));
+            format!("Corrected: {vendor}'s pages changed while they were read, and were read again until {count} was met.")
+        }
         (Some(true), Some(total)) => format!("Verified: {vendor} counts {}, too.", grouped(total)),
         (Some(true), None) => format!("Verified against {vendor}'s own count."),
-        (Some(false), total) => format!("Not verified: {vendor} counts {}.", total.map_or_else(|| "otherwise".to_owned(), grouped)),
+        (Some(false), total) => format!(
+            "Corrected: pages were read again, and what {vendor} no longer tells of was kept. Its last count is {}.",
+            total.map_or_else(|| "another one".to_owned(), grouped)
+        ),
         (None, _) if run.state == State::Succeeded => format!("Not verified: {vendor} tells no count for this report."),
         (None, _) => String::new(),
     }
 }
 
 fn window(line: &Line, run: &Run) -> WindowRow {
-    let status = match (line.done, line.tally.verified()) {
-        (true, Some(false)) => Status::new("warn", false, "Differs", ""),
-        (true, Some(true)) => Status::new("good", false, "Verified", ""),
+    let status = match (line.done, line.tally.word()) {
+        (true, Some("verified")) => Status::new("good", false, "Verified", ""),
+        (true, Some(_)) => Status::new("info", false, "Corrected", ""),
         (true, None) => Status::new("good", false, "Complete", ""),
         (false, _) if run.state.is_final() => Status::new("bad", false, "Not read", ""),
         (false, _) => Status::new("", true, "To come", ""),

@@ -1,4 +1,4 @@
-//! The Details pane: the report and what it is asked for. Group and Login are read live from the account.
+//! The Details pane: the report and what it is asked for. Group, Login and Tag are read live from the account.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -7,7 +7,7 @@ use super::For;
 use super::typed::Typed;
 use super::view::{Day, ReportChoice, Wizard};
 use crate::accounts::Account;
-use crate::connectors::report::{Menu, Report};
+use crate::connectors::report::{GroupBy, Menu, Report, Weekday};
 use crate::connectors::{self, Connector, MOST_DAYS, Menus, Window};
 use crate::error::{Error, Kind, Result};
 use crate::puller::schedules;
@@ -40,24 +40,62 @@ pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
         Some(text.parse().unwrap_or(u32::MAX))
     };
     let (start_days, end_days) = (days(Menu::StartDays, &typed.start_days), days(Menu::EndDays, &typed.end_days));
+    let choice = |menu: Menu, text: &str| (report.takes(menu) && !text.is_empty()).then(|| text.to_owned());
+    let group_by = choice(Menu::GroupBy, &typed.group_by).map(|word| GroupBy::parse(&word));
+    let weekday = choice(Menu::Weekday, &typed.report_weekday).map(|word| Weekday::parse(&word));
+    for (menu, is_unknown) in [(Menu::GroupBy, group_by == Some(None)), (Menu::Weekday, weekday == Some(None))] {
+        if is_unknown {
+            wrong.push((field(menu).to_owned(), format!("{} must be one of the list.", menu.label())));
+        }
+    }
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
     }
-    let choice = |menu: Menu, text: &str| (report.takes(menu) && !text.is_empty()).then(|| text.to_owned());
-    let menus = Menus { start_days, end_days, group: choice(Menu::Group, &typed.group), login: choice(Menu::Login, &typed.login) };
-    let menus = menus.check(report).map_err(Error::fields)?;
+    // What is left as it is unless somebody chooses stays absent, so that equal questions are equal menus.
+    let menus = Menus {
+        start_days,
+        end_days,
+        group: choice(Menu::Group, &typed.group),
+        login: choice(Menu::Login, &typed.login),
+        group_by: group_by.flatten().filter(|by| *by != GroupBy::Automatic),
+        tag: choice(Menu::Tag, typed.tag.trim()),
+        weekday: weekday.flatten(),
+        include_pending: (report.takes(Menu::IncludePending) && typed.include_pending).then_some(true),
+        agent_details: (report.takes(Menu::AgentDetails) && typed.agent_details).then_some(true),
+    };
+    let menus = menus
+        .check(report)
+        .map_err(|wrong| Error::fields(wrong.into_iter().map(|(id, why)| (Menu::parse(&id).map_or(id, |menu| field(menu).to_owned()), why)).collect()))?;
     Ok(Details { report, menus })
 }
 
-/// Whether the account has the chosen group and login. A menu that cannot be read just now refuses nothing, and what a DataSet
+/// A menu's name in the form. The schedule has a weekday of its own.
+fn field(menu: Menu) -> &'static str {
+    match menu {
+        Menu::Weekday => "report_weekday",
+        menu => menu.id(),
+    }
+}
+
+/// The menus that are filled from the account.
+const FROM_ACCOUNT: [Menu; 3] = [Menu::Group, Menu::Login, Menu::Tag];
+
+fn chosen(menus: &Menus, menu: Menu) -> Option<&String> {
+    match menu {
+        Menu::Group => menus.group.as_ref(),
+        Menu::Login => menus.login.as_ref(),
+        Menu::Tag => menus.tag.as_ref(),
+        _ => None,
+    }
+}
+
+/// Whether the account has the chosen group, login and tag. A menu that cannot be read just now refuses nothing, and what a DataSet
 /// holds already stays good with its account.
 pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Result<()> {
     let stored = f.dataset.filter(|d| d.account_id.as_ref() == Some(&account.id)).map(|d| &d.menus);
     let mut wrong = Vec::new();
-    for (menu, value, stored) in
-        [(Menu::Group, &menus.group, stored.and_then(|m| m.group.as_ref())), (Menu::Login, &menus.login, stored.and_then(|m| m.login.as_ref()))]
-    {
-        let Some(value) = value.as_ref().filter(|value| Some(*value) != stored) else { continue };
+    for menu in FROM_ACCOUNT {
+        let Some(value) = chosen(menus, menu).filter(|value| Some(*value) != stored.and_then(|m| chosen(m, menu))) else { continue };
         if let Ok(known) = f.web.accounts.choices(f.actor, &account.id, menu).await
             && !known.iter().any(|choice| choice.value == *value)
         {
@@ -68,19 +106,20 @@ pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Res
     if wrong.is_empty() { Ok(()) } else { Err(Error::fields(wrong)) }
 }
 
-/// Reads Group and Login from the account, both at once; a menu that cannot be read says so beside its field.
+/// Reads Group, Login and Tag from the account, all at once; a menu that cannot be read says so beside its field.
 pub async fn read_choices(f: &For<'_>, account: &Account, errors: &mut Errors) -> Result<()> {
     let ask = async |menu: Menu| {
         let taken = f.connector.reports().iter().any(|report| report.takes(menu));
         if taken { f.web.accounts.choices(f.actor, &account.id, menu).await.map(drop) } else { Ok(()) }
     };
-    let (groups, logins) = tokio::join!(ask(Menu::Group), ask(Menu::Login));
-    for (menu, read) in [(Menu::Group, groups), (Menu::Login, logins)] {
+    let (groups, logins, tags) = tokio::join!(ask(Menu::Group), ask(Menu::Login), ask(Menu::Tag));
+    for (menu, read) in FROM_ACCOUNT.into_iter().zip([groups, logins, tags]) {
         let Err(why) = read else { continue };
         if why.kind() == Kind::Internal || why.kind() == Kind::NotFound {
             return Err(why);
         }
-        if errors.of(menu.id()).is_empty() {
+        // A tag can be written where it cannot be chosen; the field says so itself.
+        if menu != Menu::Tag && errors.of(menu.id()).is_empty() {
             errors.add(menu.id(), format!("The list could not be read. {}", why.message()));
         }
     }
@@ -105,7 +144,7 @@ pub fn length(window: Window) -> i64 {
     i64::from((window.to - window.from).get_days()) + 1
 }
 
-/// "Chat, 14 to 7 days ago, all groups, all logins"
+/// "Chat, 14 to 7 days ago, all groups, all logins, tag refund": the further choices only where one is made.
 pub fn summary(f: &For<'_>, account: Option<&Account>, details: &Details) -> String {
     let mut parts = vec![details.report.title.to_owned()];
     if let (Some(start), Some(end)) = (details.menus.start_days, details.menus.end_days) {
@@ -125,6 +164,13 @@ pub fn summary(f: &For<'_>, account: Option<&Account>, details: &Details) -> Str
             Some(value) => format!("{word} {}", label(f, account, menu, value)),
         });
     }
+    let menus = &details.menus;
+    let option = |menu: Menu, word: &str| menu.options().iter().find(|(value, _)| *value == word).map_or(word, |(_, label)| label).to_owned();
+    parts.extend(menus.weekday.map(|day| option(Menu::Weekday, day.word())));
+    parts.extend(menus.group_by.filter(|by| *by != GroupBy::Automatic).map(|by| format!("by {}", by.word())));
+    parts.extend(menus.tag.as_ref().map(|tag| format!("tag {tag}")));
+    parts.extend(menus.include_pending.filter(|on| *on).map(|_| "with pending chats".to_owned()));
+    parts.extend(menus.agent_details.filter(|on| *on).map(|_| "with agent details".to_owned()));
     parts.join(", ")
 }
 
@@ -148,6 +194,8 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     w.report_about = report.map(|r| r.about.to_owned()).unwrap_or_default();
     let takes = |menu: Menu| report.is_some_and(|r| r.takes(menu));
     (w.takes_days, w.takes_group, w.takes_login) = (takes(Menu::StartDays), takes(Menu::Group), takes(Menu::Login));
+    (w.takes_weekday, w.takes_group_by, w.takes_tag) = (takes(Menu::Weekday), takes(Menu::GroupBy), takes(Menu::Tag));
+    (w.takes_pending, w.takes_details) = (takes(Menu::IncludePending), takes(Menu::AgentDetails));
     w.start_days.clone_from(&typed.start_days);
     w.end_days.clone_from(&typed.end_days);
     let (name, zone) = zone(typed);
@@ -160,12 +208,34 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     }
     w.zone = name;
     let read = |menu: Menu| account.and_then(|a| f.web.accounts.remembered(&a.id, menu));
-    let (groups, logins) = (read(Menu::Group), read(Menu::Login));
+    let (groups, logins, tags) = (read(Menu::Group), read(Menu::Login), read(Menu::Tag));
     w.choices_words = choices_words(f, groups.as_ref(), logins.as_ref());
-    w.has_choices = groups.is_some() && logins.is_some();
+    w.has_choices = groups.is_some() && logins.is_some() && tags.is_some();
     let list = |known: Option<(i64, Vec<connectors::Choice>)>| known.unwrap_or_default().1;
     w.groups = options("All groups", list(groups), &typed.group);
     w.logins = options("All logins", list(logins), &typed.login);
+    w.tags = tags.map(|(_, known)| options("All tags", known, &typed.tag)).unwrap_or_default();
+    w.tag.clone_from(&typed.tag);
+    w.report_weekdays = fixed(Menu::Weekday, &typed.report_weekday);
+    w.group_bys = fixed(Menu::GroupBy, &typed.group_by);
+    (w.include_pending, w.agent_details) = (typed.include_pending, typed.agent_details);
+    let is_chosen = [
+        (Menu::GroupBy, !typed.group_by.is_empty() && typed.group_by != GroupBy::Automatic.word()),
+        (Menu::Tag, !typed.tag.is_empty()),
+        (Menu::IncludePending, typed.include_pending),
+        (Menu::AgentDetails, typed.agent_details),
+    ];
+    w.more_open = is_chosen.into_iter().any(|(menu, chosen)| takes(menu) && (chosen || !w.errors.of(field(menu)).is_empty()));
+}
+
+/// What a menu with options of its own offers. A value that is none of them stays to be seen, beside the sentence about it.
+fn fixed(menu: Menu, chosen: &str) -> Vec<Choice> {
+    let mut options: Vec<Choice> =
+        menu.options().iter().map(|(value, label)| Choice { value: (*value).to_owned(), label: (*label).to_owned(), selected: *value == chosen }).collect();
+    if !chosen.is_empty() && !options.iter().any(|option| option.selected) {
+        options.push(Choice { value: chosen.to_owned(), label: chosen.to_owned(), selected: true });
+    }
+    options
 }
 
 /// The days that the numbers stand for, whatever the report: a script may show them for another one.
@@ -179,12 +249,12 @@ fn typed_range(typed: &Typed, today: Date) -> Option<Window> {
 }
 
 fn report_choice(report: &Report, chosen: Option<&Report>) -> ReportChoice {
-    let menus = [(Menu::StartDays, "days"), (Menu::Group, "group"), (Menu::Login, "login")];
+    let word = |menu: Menu| if menu == Menu::StartDays { "days" } else { menu.id() };
     ReportChoice {
         id: report.id.to_owned(),
         title: report.title.to_owned(),
         about: report.about.to_owned(),
-        menus: menus.iter().filter(|(menu, _)| report.takes(*menu)).map(|(_, word)| *word).collect::<Vec<_>>().join(" "),
+        menus: Menu::ALL.into_iter().filter(|menu| *menu != Menu::EndDays && report.takes(*menu)).map(word).collect::<Vec<_>>().join(" "),
         selected: chosen.is_some_and(|c| c.id == report.id),
     }
 }

@@ -34,6 +34,13 @@ pub struct Typed {
     pub end_days: String,
     pub group: String,
     pub login: String,
+    /// mon to sun; Monday while it is empty. `weekday` is that of the schedule.
+    pub report_weekday: String,
+    /// Automatic while it is empty.
+    pub group_by: String,
+    pub tag: String,
+    pub include_pending: bool,
+    pub agent_details: bool,
 
     /// manual, hours, day, weekday, week or keep.
     pub every: String,
@@ -69,6 +76,15 @@ impl Typed {
                     typed.reached = At::parse(&value).unwrap_or_default();
                     continue;
                 }
+                // Switches that are off are not sent.
+                "include_pending" => {
+                    typed.include_pending = true;
+                    continue;
+                }
+                "agent_details" => {
+                    typed.agent_details = true;
+                    continue;
+                }
                 "step" => &mut typed.step,
                 "account_id" => &mut typed.account_id,
                 "account_name" => &mut typed.account_name,
@@ -80,6 +96,9 @@ impl Typed {
                 "end_days" => &mut typed.end_days,
                 "group" => &mut typed.group,
                 "login" => &mut typed.login,
+                "report_weekday" => &mut typed.report_weekday,
+                "group_by" => &mut typed.group_by,
+                "tag" => &mut typed.tag,
                 "every" => &mut typed.every,
                 "hours" => &mut typed.hours,
                 "minute" => &mut typed.minute,
@@ -120,6 +139,11 @@ impl Typed {
             end_days: days(dataset.menus.end_days, "1"),
             group: dataset.menus.group.clone().unwrap_or_default(),
             login: dataset.menus.login.clone().unwrap_or_default(),
+            report_weekday: dataset.menus.weekday.map(|day| day.word().to_owned()).unwrap_or_default(),
+            group_by: dataset.menus.group_by.map(|by| by.word().to_owned()).unwrap_or_default(),
+            tag: dataset.menus.tag.clone().unwrap_or_default(),
+            include_pending: dataset.menus.include_pending.unwrap_or(false),
+            agent_details: dataset.menus.agent_details.unwrap_or(false),
             time_zone: dataset.time_zone.clone(),
             update_mode: dataset.update_mode.word().to_owned(),
             name: dataset.name.clone(),

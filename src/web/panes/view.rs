@@ -38,6 +38,11 @@ pub struct Wizard {
     pub takes_days: bool,
     pub takes_group: bool,
     pub takes_login: bool,
+    pub takes_weekday: bool,
+    pub takes_group_by: bool,
+    pub takes_tag: bool,
+    pub takes_pending: bool,
+    pub takes_details: bool,
     pub start_days: String,
     pub end_days: String,
     /// 2027-03-24 in `zone`.
@@ -49,8 +54,17 @@ pub struct Wizard {
     pub days_rest: String,
     pub groups: Vec<Choice>,
     pub logins: Vec<Choice>,
+    pub report_weekdays: Vec<Choice>,
+    pub group_bys: Vec<Choice>,
+    /// Empty when they could not be read: then the tag is written.
+    pub tags: Vec<Choice>,
+    pub tag: String,
+    pub include_pending: bool,
+    pub agent_details: bool,
+    /// One of the further choices is made, or is wrong.
+    pub more_open: bool,
     pub choices_words: String,
-    /// Group and Login are filled, so the pane can be opened without asking the server.
+    /// Group, Login and Tag are filled, so the pane can be opened without asking the server.
     pub has_choices: bool,
     pub preview: Option<Preview>,
 
@@ -110,7 +124,7 @@ pub struct ReportChoice {
     pub id: String,
     pub title: String,
     pub about: String,
-    /// "days group login": what it takes.
+    /// "days group login tag": what it takes, by the ids of the menus; `days` stands for both.
     pub menus: String,
     pub selected: bool,
 }

@@ -5,8 +5,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
-use super::chat::{Answer, Chat, Line, Visitor};
-use super::people::{Agent, Place};
+use super::super::chat::{Answer, Chat, Goal, Line, Visitor};
+use super::super::people::{Agent, Place};
 
 #[derive(Serialize)]
 pub struct ChatJson<'a> {
@@ -224,7 +224,7 @@ impl<'a> From<&'a Answer> for AnswerJson<'a> {
 }
 
 impl<'a> GoalJson<'a> {
-    fn new(goal: &'a super::chat::Goal, zone: &TimeZone) -> Self {
+    fn new(goal: &'a Goal, zone: &TimeZone) -> Self {
         let order = goal.order.as_ref().map(|order| OrderJson { id: &order.id, description: order.description, price: &order.price, currency: order.currency });
         Self { id: goal.id, name: goal.name, kind: order.is_some().then_some("sales_tracker"), date: Written::at(goal.at, zone), timestamp: goal.at, order }
     }

@@ -1,0 +1,67 @@
+//! What a row says that the vendor does not say in so many words: rates, the other unit of a time, objects laid flat.
+
+use std::borrow::Cow;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::values::{Cell, period_start};
+use super::walk::{Fields, Row};
+use crate::connectors::Window;
+use crate::connectors::report::{Column, ColumnKind};
+
+/// Objects among the fields that nobody declared become their fields, as deep as they go. Empty ones stay, and so do those that are
+/// keyed by day or hour: each day would bring columns of its own.
+pub(super) fn flatten(row: &mut Row<'_>) {
+    let mut flat = Vec::new();
+    let mut left: Vec<(Cow<'_, str>, &str)> = std::mem::take(&mut row.extras).into_iter().rev().collect();
+    while let Some((name, json)) = left.pop() {
+        match serde_json::from_str(json) {
+            Ok(Fields(fields)) if !fields.iter().all(|(name, _)| is_period(name)) => {
+                left.extend(fields.into_iter().rev().map(|(inner, json)| (Cow::Owned(format!("{name}_{inner}")), json)));
+            }
+            _ => flat.push((name, json)),
+        }
+    }
+    row.extras = flat;
+}
+
+fn is_period(name: &str) -> bool {
+    period_start(name, Window { from: Date::ZERO, to: Date::ZERO }, &TimeZone::UTC).is_some()
+}
+
+/// What a call was made for, as the column's kind; nothing when it is no such thing.
+pub(super) fn choice<'a>(choice: &str, kind: ColumnKind) -> Cell<'a> {
+    match kind {
+        ColumnKind::Integer => choice.parse().map_or(Cell::Null, Cell::Integer),
+        _ => Cell::Text(Cow::Owned(choice.to_owned())),
+    }
+}
+
+/// Hours and minutes, both, where one of them is told.
+pub(super) fn hours_and_minutes(columns: &[Column], row: &mut Row<'_>) {
+    let at = |name: &str| columns.iter().position(|column| column.name == name);
+    let (Some(hours), Some(minutes)) = (at("hours"), at("minutes")) else { return };
+    match (&row.cells[hours], &row.cells[minutes]) {
+        (Cell::Number(told), Cell::Null) => row.cells[minutes] = Cell::Number(told * 60.0),
+        (Cell::Null, Cell::Number(told)) => row.cells[hours] = Cell::Number(told / 60.0),
+        _ => {}
+    }
+}
+
+/// One cell divided by another.
+pub(super) fn ratio<'a>(columns: &[Column], row: &Row<'_>, part: &str, of: &str) -> Cell<'a> {
+    let value = |name: &str| {
+        let at = columns.iter().position(|column| column.name == name)?;
+        match row.cells[at] {
+            #[expect(clippy::cast_precision_loss, reason = "a rate is not exact beyond 2^53 anyway")]
+            Cell::Integer(value) => Some(value as f64),
+            Cell::Number(value) => Some(value),
+            _ => None,
+        }
+    };
+    match (value(part), value(of)) {
+        (Some(part), Some(of)) if of != 0.0 => Cell::Number(part / of),
+        _ => Cell::Null,
+    }
+}

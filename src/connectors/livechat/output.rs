@@ -1,0 +1,144 @@
+//! Where records go: to one row builder a report, and from there, window by window, to whoever pulls.
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+
+use super::client::Client;
+use super::paging::Sink;
+use super::rows::Rows;
+use crate::clock::Millis;
+use crate::connectors::pull_error::Place;
+use crate::connectors::report::Report;
+use crate::connectors::{PullError, Pulled, Tally};
+
+const UNWRITABLE: &str = "its rows could not be built";
+
+/// What comes out of a pull: one row builder per report, over one reading.
+pub(super) struct Output<'a> {
+    client: &'a Client,
+    out: &'a mpsc::Sender<Pulled>,
+    path: &'static str,
+    rows: Vec<Rows>,
+    window: Option<usize>,
+    /// Records of this window so far, and the counts of the pull when the one before was done.
+    read: u64,
+    calls: u64,
+    waited_ms: u64,
+    misfits: u64,
+    /// Nothing is sent; the rows are for a sample.
+    pub hold: bool,
+}
+
+impl<'a> Output<'a> {
+    pub fn new(client: &'a Client, reports: &[&'static Report], out: &'a mpsc::Sender<Pulled>, path: &'static str) -> Self {
+        let rows = reports.iter().map(|report| Rows::new(report)).collect();
+        Self { client, out, path, rows, window: None, read: 0, calls: 0, waited_ms: 0, misfits: 0, hold: false }
+    }
+
+    pub fn begin(&mut self, window: Option<usize>) {
+        self.window = window;
+        self.read = 0;
+        self.misfits = self.all_misfits();
+    }
+
+    fn all_misfits(&self) -> u64 {
+        self.rows.iter().map(|rows| rows.misfits).sum()
+    }
+
+    pub fn unwritable(&self) -> PullError {
+        PullError::Malformed { at: Place { path: self.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() }
+    }
+
+    async fn send(&self, pulled: Pulled) -> Result<(), PullError> {
+        if self.hold {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.client.cancel().cancelled() => Err(PullError::Cancelled),
+            sent = self.out.send(pulled) => sent.map_err(|_| PullError::Cancelled),
+        }
+    }
+
+    async fn send_ready(&mut self) -> Result<(), PullError> {
+        if self.hold {
+            return Ok(());
+        }
+        for report in 0..self.rows.len() {
+            for batch in self.rows[report].take() {
+                self.send(Pulled::Rows { report, batch }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows comes from a call that was made for `choice` and answered at `at`.
+    pub fn call(&mut self, choice: Option<&str>, at: Millis) {
+        for rows in &mut self.rows {
+            rows.call(choice, at);
+        }
+    }
+
+    /// Periods as they came: name, start, value.
+    pub async fn periods(&mut self, periods: &[(std::borrow::Cow<'_, str>, &str)], start: impl Fn(&str) -> Option<Millis>) -> Result<(), PullError> {
+        self.read += periods.len() as u64;
+        let mut broken = false;
+        for rows in &mut self.rows {
+            let mut row = rows.scratch();
+            for (period, value) in periods {
+                broken |= rows.period(period, start(period), value, &mut row).is_err();
+            }
+        }
+        if broken {
+            return Err(self.unwritable());
+        }
+        self.send_ready().await
+    }
+
+    /// The rows of the first report so far, of a pull that holds them.
+    pub fn batch(&mut self) -> Result<RecordBatch, PullError> {
+        let unwritable = self.unwritable();
+        self.rows.first_mut().and_then(|rows| rows.batch().ok()).ok_or(unwritable)
+    }
+
+    /// Everything of the window goes out, and then that it is complete.
+    pub async fn done(&mut self, mut tally: Tally) -> Result<(), PullError> {
+        for at in 0..self.rows.len() {
+            if self.rows[at].flush().is_err() {
+                return Err(self.unwritable());
+            }
+        }
+        self.send_ready().await?;
+        tally.duplicates = tally.read - tally.kept;
+        // Since the window before was done: pages of this one may have come early.
+        let (calls, waited_ms) = (self.client.calls(), self.client.waited_ms());
+        tally.calls = calls - std::mem::replace(&mut self.calls, calls);
+        tally.waited_ms = waited_ms - std::mem::replace(&mut self.waited_ms, waited_ms);
+        tally.misfits = self.all_misfits() - self.misfits;
+        self.send(Pulled::WindowDone { window: self.window, tally }).await
+    }
+}
+
+impl Sink for Output<'_> {
+    async fn records(&mut self, records: Vec<&str>) -> Result<(), PullError> {
+        self.read += records.len() as u64;
+        let mut broken = false;
+        for rows in &mut self.rows {
+            let mut row = rows.scratch();
+            for record in &records {
+                broken |= rows.record(record, &mut row).is_err();
+            }
+        }
+        if broken {
+            return Err(self.unwritable());
+        }
+        self.send_ready().await
+    }
+
+    async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError> {
+        if let Some(day) = self.client.take_sunset() {
+            self.send(Pulled::Sunset { day }).await?;
+        }
+        self.send(Pulled::Progress { window: self.window, page, pages, read: self.read, calls: self.client.calls() }).await
+    }
+}

@@ -1,0 +1,52 @@
+//! What the ticket reports tell of a period. A ticket counts in the period of the step that a figure is about.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value, json};
+
+use super::super::ticket::{Step, Ticket};
+use super::figures::rounded;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketFigure {
+    New,
+    FirstResponse,
+    Solved,
+    Resolution,
+    Sources,
+    Ratings,
+}
+
+impl TicketFigure {
+    /// The step that decides in which period a ticket counts.
+    pub fn moment(self, ticket: &Ticket) -> Option<i64> {
+        match self {
+            Self::New | Self::Sources => Some(ticket.opened()),
+            Self::FirstResponse => ticket.first(Step::Answer),
+            Self::Solved | Self::Resolution | Self::Ratings => ticket.first(Step::Solved),
+        }
+    }
+
+    /// The value of a period that is made of `spans` (unix seconds, ends not included).
+    pub fn value(self, tickets: &[Ticket], spans: &[Range<i64>]) -> Map<String, Value> {
+        let here: Vec<_> = tickets.iter().filter(|ticket| self.moment(ticket).is_some_and(|at| spans.iter().any(|span| span.contains(&at)))).collect();
+        let took = || {
+            let hours: i64 = here.iter().filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened())).sum();
+            json!({"count": here.len(), "hours": (!here.is_empty()).then(|| rounded(hours as f64 / 3_600.0 / here.len() as f64))})
+        };
+        let value = match self {
+            Self::New => json!({"new_tickets": here.len()}),
+            Self::Solved => json!({"solved_tickets": here.len()}),
+            Self::FirstResponse | Self::Resolution => took(),
+            Self::Sources => {
+                let from = |source: &str| here.iter().filter(|ticket| ticket.source == source).count();
+                json!({"tickets_from_chat_window": from("chat_window"), "tickets_from_mail": from("mail"), "tickets_from_chat": from("chat")})
+            }
+            Self::Ratings => {
+                let rated = |good: bool| here.iter().filter(|ticket| ticket.rating() == Some(good)).count();
+                json!({"bad": rated(false), "good": rated(true)})
+            }
+        };
+        if let Value::Object(value) = value { value } else { Map::new() }
+    }
+}
