@@ -79,7 +79,7 @@ async fn find(parts: &Parts, web: &Web) -> Result<Option<Person>, Error> {
 
 fn sign_in_first(parts: &Parts) -> Response {
     let came_for = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    if parts.method != Method::GET || came_for == "/" {
+    if !matches!(parts.method, Method::GET | Method::HEAD) || came_for == "/" {
         return Redirect::to("/sign-in").into_response();
     }
     let next: String = url::form_urlencoded::byte_serialize(came_for.as_bytes()).collect();

@@ -29,6 +29,9 @@ const LARGEST_HEAD: usize = 32 * 1024;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'";
 const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), midi=(), payment=(), usb=()";
+/// Kinds of files below `/static` that are text.
+const FILES: [(&str, &str); 3] =
+    [("text/css", "text/css; charset=utf-8"), ("text/javascript", "text/javascript; charset=utf-8"), ("text/plain", "text/plain; charset=utf-8")];
 const METHODS: [Method; 7] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// Why a request went no further than the door.
@@ -164,17 +167,17 @@ fn is_from_own_page(door: &Door, headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
         // Alone it is enough: under `Referrer-Policy: no-referrer` a form of our own comes with `Origin: null`.
         Some(site) => matches!(site, b"same-origin" | b"none"),
-        None => headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).is_some_and(|origin| is_own_origin(door, origin)),
+        None => headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).is_some_and(|origin| is_own_origin(door, origin, headers)),
     }
 }
 
-fn is_own_origin(door: &Door, origin: &str) -> bool {
+fn is_own_origin(door: &Door, origin: &str, headers: &HeaderMap) -> bool {
     if origin == door.0.origin {
         return true;
     }
-    // By another of our local names; that it is the one in `Host`, port and all, is `CsrfLayer`'s to see.
-    let Ok(url) = Url::parse(origin) else { return false };
-    door.0.local && !door.0.https && url.scheme() == "http" && url.host_str().is_some_and(is_local)
+    // By another of our local names: the one in `Host`, port and all.
+    let named = headers.get(header::HOST).is_some_and(|host| origin.strip_prefix("http://").is_some_and(|origin| origin.as_bytes() == host.as_bytes()));
+    named && door.0.local && !door.0.https && Url::parse(origin).is_ok_and(|url| url.host_str().is_some_and(is_local))
 }
 
 async fn dress(State(door): State<Door>, request: Request, next: Next) -> Response {
@@ -195,9 +198,28 @@ async fn dress(State(door): State<Door>, request: Request, next: Next) -> Respon
     if door.0.https {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
-    // Static files say for themselves how long they are good.
+    // Static files say for themselves how long they are good, and leave out in which letters they are written.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if let Some((_, whole)) = FILES.iter().find(|(bare, _)| Some(bare.as_bytes()) == kind) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(whole));
+    }
+    close_cookies(headers, door.0.https);
     answer
+}
+
+/// Gives every cookie the marks of ours. The one that ends a session comes without; a browser then keeps the old one, since a name that
+/// begins with `__Host-` is only believed with `Secure`.
+fn close_cookies(headers: &mut HeaderMap, https: bool) {
+    let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) else { return };
+    for cookie in cookies.iter_mut() {
+        let Ok(line) = cookie.to_str() else { continue };
+        let marks = [("HttpOnly", "; HttpOnly"), ("SameSite", "; SameSite=Lax"), ("Secure", if https { "; Secure" } else { "" })];
+        let missing: String = marks.into_iter().filter(|(mark, _)| !line.contains(mark)).map(|(_, mark)| mark).collect();
+        if let Ok(whole) = HeaderValue::try_from(format!("{line}{missing}")) {
+            *cookie = whole;
+        }
+    }
 }
 
 /// Where to go after signing in: `asked`, if it is a path of ours, else the first page.

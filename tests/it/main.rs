@@ -13,6 +13,7 @@ mod crash;
 mod datasets;
 mod docs;
 mod house;
+mod pages_access;
 mod panes;
 mod people;
 mod process;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::IntoResponse;
 
@@ -13,7 +13,7 @@ use crate::actor::Actor;
 use crate::connectors::Connector;
 use crate::connectors::report::{Menu, PeriodRows, Report, Shape};
 use crate::error::Error;
-use crate::web::forms::Form;
+use crate::web::forms::{Form, Id};
 use crate::web::page::{Answer, go, show, show_with};
 use crate::web::panes::preview::{self, Turns};
 use crate::web::panes::typed::Typed;
@@ -95,7 +95,7 @@ pub async fn gallery(State(web): State<Web>, person: Person, Query(query): Query
 }
 
 /// `GET /connect/{connector}`
-pub async fn wizard(State(web): State<Web>, person: Person, Path(connector): Path<String>, Query(query): Query<HashMap<String, String>>) -> Answer {
+pub async fn wizard(State(web): State<Web>, person: Person, Id(connector): Id<String>, Query(query): Query<HashMap<String, String>>) -> Answer {
     editors_only(&person.actor)?;
     let f = For { web: &web, actor: &person.actor, connector: find(&connector)?, dataset: None };
     let w = panes::begin(&f, query.get("report").map(String::as_str), query.get("account").map(String::as_str)).await?;
@@ -106,7 +106,7 @@ pub async fn wizard(State(web): State<Web>, person: Person, Path(connector): Pat
 pub async fn step(
     State(web): State<Web>,
     person: Person,
-    Path(connector): Path<String>,
+    Id(connector): Id<String>,
     Extension(turns): Extension<Turns>,
     headers: HeaderMap,
     Form(fields): Form<Vec<(String, String)>>,

@@ -10,6 +10,7 @@ use super::run_live::Live;
 use super::run_record::{Question, RunRecord};
 use super::spark::{Chart, chart};
 use crate::accounts::{Account, Health};
+use crate::actor::Actor;
 use crate::ids::DatasetId;
 use crate::puller::run::{Run, State as RunState};
 use crate::puller::schedules::{Basic, weekday_name};
@@ -68,8 +69,8 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
         newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        bands: bands(&opened, account.as_ref()),
-        tiles: tiles(&opened, account.as_ref()),
+        bands: bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor))),
+        tiles: tiles(&opened, account.as_ref(), &person.actor),
         chart: chart(&opened.runs, opened.now, &opened.zone),
         live: opened.live,
         head: opened.head,
@@ -78,6 +79,7 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     })
 }
 
+/// `account`: its account, when this person may change it.
 fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     let Opened { dataset, glance, .. } = opened;
     if glance.failed_in_a_row > 0 {
@@ -96,7 +98,7 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     Vec::new()
 }
 
-fn tiles(opened: &Opened, account: Option<&Account>) -> Vec<Tile> {
+fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile> {
     let Opened { dataset, runs, now, zone, .. } = opened;
     let due = dataset.next_run_at.map_or_else(|| "not scheduled".to_owned(), |at| format!("due again {}", words::coming(at, *now, zone)));
     let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.created_at, *now));
@@ -108,7 +110,7 @@ fn tiles(opened: &Opened, account: Option<&Account>) -> Vec<Tile> {
         success(runs, opened),
         duration(runs, opened),
         schedule(opened),
-        account_tile(opened, account),
+        account_tile(opened, account, actor),
     ]
 }
 
@@ -155,7 +157,7 @@ fn schedule(opened: &Opened) -> Tile {
     Tile::new("Schedule", value, line)
 }
 
-fn account_tile(opened: &Opened, account: Option<&Account>) -> Tile {
+fn account_tile(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Tile {
     let name = opened.dataset.account_name.clone().unwrap_or_else(|| "Deleted".to_owned());
     let Some(account) = account else { return Tile::new("Account", name, opened.dataset.connector.title()) };
     let Fact { label: tone, value: word } = match account.health {
@@ -164,5 +166,6 @@ fn account_tile(opened: &Opened, account: Option<&Account>) -> Tile {
         Health::Unknown => Fact::new("", "not checked"),
     };
     let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", words::relative_brief(at, opened.now)));
-    Tile { tone, href: format!("/accounts/{}", account.id), ..Tile::new("Account", name, format!("{word}{checked}")) }
+    let href = if account.is_changed_by(actor) { format!("/accounts/{}/edit", account.id) } else { "/accounts".to_owned() };
+    Tile { tone, href, ..Tile::new("Account", name, format!("{word}{checked}")) }
 }

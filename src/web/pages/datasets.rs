@@ -228,7 +228,7 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
         _ => status.line.clone(),
     };
     let can_run = dataset.is_run_by(&person.actor) && dataset.account_id.is_some();
-    let heal = dataset.account_id.as_ref().and_then(|id| accounts.get(id));
+    let heal = dataset.account_id.as_ref().and_then(|id| accounts.get(id)).filter(|account| account.is_changed_by(&person.actor));
     let band = (rank == Rank::Failing).then(|| reason(&dataset, &glance, heal, can_run && !running, now, zone));
     let tone = match rank {
         Rank::Failing => "bad",

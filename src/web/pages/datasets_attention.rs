@@ -36,7 +36,7 @@ pub(super) fn banner(entries: &[Entry], now: Millis, zone: &TimeZone) -> Vec<Ban
     vec![Band { tone: "bad".to_owned(), title, text: format!("{}.{rows}", words::listed(&names)), actions }]
 }
 
-/// Why a DataSet fails, who must act, and what can be done at once. `account`: its account, when this person may see it.
+/// Why a DataSet fails, who must act, and what can be done at once. `account`: its account, when this person may change it.
 pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Account>, can_run: bool, now: Millis, zone: &TimeZone) -> Band {
     let (happened, who, next) = glance.trouble.clone().unwrap_or_default();
     let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1).map(|at| format!("Since {}. ", words::short(at, now, zone)));
@@ -47,7 +47,7 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Accoun
     let mut actions = vec![Action { label: "See the run".to_owned(), href: see, primary: false, post: false }];
     match account {
         Some(account) if account.health == Health::Failing => {
-            actions.push(Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}", account.id), primary: true, post: false });
+            actions.push(Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false });
         }
         _ if can_run => actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary: true, post: true }),
         _ => {}

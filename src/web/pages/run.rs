@@ -6,7 +6,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::HeaderName;
+use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
@@ -108,7 +108,7 @@ pub async fn events(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -
     let moves = web.puller.live.follow(&id);
     let watching = Watching { web, actor: person.actor, run, dataset, moves, looked_at, first: true, over: false };
     let events = Sse::new(watching.events()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
-    Ok(([(HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
+    Ok(([(CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
 }
 
 /// Somebody who watches a run.
