@@ -42,7 +42,12 @@ async fn measure() -> Vec<String> {
         starts.push(began.elapsed().as_secs_f64() * 1_000.0);
         drop(server);
     }
-    table.line("From start to ready, new data directory (median of 5)", &format!("{:.0} ms", median(&mut starts)), median(&mut starts), Some((1_000.0, "1,000 ms")));
+    table.line(
+        "From start to ready, new data directory (median of 5)",
+        &format!("{:.0} ms", median(&mut starts)),
+        median(&mut starts),
+        Some((1_000.0, "1,000 ms")),
+    );
 
     let data = dir.path().join("data");
     let server = Server::start(&data).await;
@@ -115,7 +120,12 @@ impl Table {
         let rows = run["rows"].as_u64().unwrap();
         assert!(rows >= least && run["verified"] == json!(true) && run["misfits"] == json!(0), "{run}");
         let rate = thousands((rows as f64 / seconds) as u64);
-        self.line(&format!("{name}: {} rows from {} calls", thousands(rows), thousands(run["calls"].as_u64().unwrap())), &format!("{rate} rows/s, {seconds:.1} s"), 0.0, None);
+        self.line(
+            &format!("{name}: {} rows from {} calls", thousands(rows), thousands(run["calls"].as_u64().unwrap())),
+            &format!("{rate} rows/s, {seconds:.1} s"),
+            0.0,
+            None,
+        );
         self.memory(&format!("{name}: peak memory"), server.memory("VmHWM"), 256.0);
     }
 

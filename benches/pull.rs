@@ -42,7 +42,8 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let bench = runtime.block_on(Bench::new());
-    let mut criterion = Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
+    let mut criterion =
+        Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
     for report in ["chat", "chat_messages"] {
         // Also fills the vendor's memory.
         let rows = runtime.block_on(bench.pull(&[report]));

@@ -1,3 +1,5 @@
+//! Rows from records, old and odd ones too.
+
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 
