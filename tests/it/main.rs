@@ -14,6 +14,7 @@ mod datasets;
 mod docs;
 mod house;
 mod panes;
+mod panes_reports;
 mod people;
 mod process;
 mod reports;

@@ -38,7 +38,7 @@ async fn the_failing_one_comes_first_with_its_reason_and_a_banner() {
     assert!(owner.get("/datasets?q=%3Cscript%3E").await.texts("h2").contains(&"Nothing matches".to_owned()));
     assert_eq!(owner.get("/datasets?sort=name&page=99").await.texts("tr[data-row] a.name"), ["A fine one", "Z the failing one"]);
     let overview = owner.get(&format!("/datasets/{failing}")).await.text();
-    assert!(overview.contains("What happened") && overview.contains("The rows from before are untouched."));
+    assert!(overview.contains("What happened") && overview.contains("There are no rows from before."));
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Rows from records: each kind of column from what the vendor may send, old shapes and new ones.
+
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 
