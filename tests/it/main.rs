@@ -15,6 +15,7 @@ mod docs;
 mod house;
 mod pages_access;
 mod panes;
+mod panes_reports;
 mod people;
 mod process;
 mod reports;
