@@ -1,7 +1,5 @@
 //! The Report menu as people use it: every report of the original can be chosen and shows what it takes, and one of each shape is saved.
 
-use thirtyfour::prelude::*;
-
 use crate::machine::{Browser, House};
 
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
