@@ -97,7 +97,7 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
     browser.fill("[name=requests_per_minute]", "60000").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
 
-    browser.see("#report").await;
+    browser.see("[data-pane=details] .pane-foot button").await;
     let mut sentences = std::collections::BTreeSet::new();
     for (title, menus) in ORIGINAL {
         let (about, shown) = choose(&browser, title).await;
@@ -124,7 +124,7 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
         browser.read(&format!("{title}, Support Oslo” is saved.")).await;
         // The account is remembered as good, so Credentials is done with one press.
         browser.click("[data-pane=credentials] .pane-foot button").await;
-        browser.see("#report").await;
+        browser.see("[data-pane=details] .pane-foot button").await;
     }
     browser.driver.goto(format!("{}/datasets", house.url)).await.unwrap();
     for title in OF_EACH_SHAPE {
