@@ -15,7 +15,10 @@ pub struct Agent {
     pub job_title: &'static str,
 }
 
-pub const AGENTS: [Agent; 12] = [
+/// How many agents there are.
+pub const AGENT_COUNT: usize = 12;
+
+pub const AGENTS: [Agent; AGENT_COUNT] = [
     agent("agent@sandbox.test", "Ingrid Åsheim", "owner", "accepting chats", "Head of support"),
     agent("liam.obrien@sandbox.test", "Liam O'Brien", "administrator", "accepting chats", "Team lead, \"night shift\""),
     agent("zofia@sandbox.test", "Zofia Wójcik-Żądło", "normal", "accepting chats", "Support agent"),

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use jiff::ToSpan;
 use serde_json::{Map, Value, json};
 
-use super::super::people::AGENTS;
+use super::super::people::{AGENT_COUNT, AGENTS};
 use super::super::selection::Filter;
 use super::super::ticket::{LIFE, Step, Ticket};
 use super::super::world::World;
@@ -123,7 +123,7 @@ fn by_period(days: &Days, by: Option<&str>, value: impl Fn(&[Range<i64>], bool) 
 // ---- rankings ----
 
 /// Agents and what was thought of them: good, bad.
-type Ratings = [(u64, u64); AGENTS.len()];
+type Ratings = [(u64, u64); AGENT_COUNT];
 
 pub async fn chat_ranking(State(world): State<Arc<World>>, request: Request) -> Answer {
     let (days, filter) = ranking_arguments(&world, &request)?;
