@@ -36,8 +36,10 @@ use crate::web::{self, Web};
 const HEADER_READ: Duration = Duration::from_secs(10);
 /// Downloads and streams under way get this long after the signal to stop.
 const GRACE: Duration = Duration::from_secs(20);
-/// Then everything else gets this long.
-const LAST_GRACE: Duration = Duration::from_secs(5);
+/// Workers, too, and whatever else has not ended, get this long, counted from the signal.
+const LAST_GRACE: Duration = Duration::from_secs(23);
+/// Then the catalogue is closed; so long after the signal the process ends in any case.
+const END_WITHIN: Duration = Duration::from_secs(27);
 /// A request's head is at most this long.
 const MOST_HEAD: usize = 32 * 1024;
 
@@ -168,14 +170,7 @@ impl App {
             sessions: Sessions::new(self.db.clone(), self.clock.clone()),
             stop: self.stop.clone(),
         });
-        let refuse: Refuse = Arc::new(|uri, id, refusal| {
-            if uri.path().starts_with("/api/") {
-                crate::api::refuse(refusal.status, refusal.code, refusal.message, id)
-            } else {
-                web::error_page::at_the_door(id, refusal)
-            }
-        });
-        web::routes::router(web, crate::api::router(api), refuse)
+        web::routes::router(web, crate::api::router(api), refuse())
     }
 
     /// Starts the workers and the scheduler.
@@ -183,7 +178,7 @@ impl App {
         self.puller.start(self.config.workers, &self.tasks).await
     }
 
-    /// Serves until SIGTERM or SIGINT; everything has ended 30 seconds later. A second signal ends the process at once.
+    /// Serves until SIGTERM or SIGINT; everything has ended 28 seconds later. A second signal ends the process at once.
     pub async fn serve_until_signalled(self, listener: std::net::TcpListener) -> Result<()> {
         self.serve(listener, signalled()).await
     }
@@ -201,15 +196,17 @@ impl App {
         tracing::info!(%address, url = %self.config.public_url, data = %self.config.data.display(), "serving");
         ask.cancelled().await;
         tracing::info!("stopping");
+        let asked = tokio::time::Instant::now();
         self.stop.cancel();
         handle.graceful_shutdown(Some(GRACE));
         self.tasks.close();
-        let _ = tokio::time::timeout(GRACE + LAST_GRACE, self.tasks.wait()).await;
-        let served = tokio::time::timeout(GRACE + LAST_GRACE, serving).await;
-        if let Ok(Ok(Err(why))) = served {
-            tracing::error!(%why, "the server ended badly");
+        let ended = tokio::time::timeout_at(asked + LAST_GRACE, async { tokio::join!(serving, self.tasks.wait()) }).await;
+        match ended {
+            Ok((Ok(Err(why)), ())) => tracing::error!(%why, "the server ended badly"),
+            Ok(_) => {}
+            Err(_) => tracing::warn!("what is still under way is cut off"),
         }
-        let _ = tokio::time::timeout(LAST_GRACE, self.db.close()).await;
+        let _ = tokio::time::timeout_at(asked + END_WITHIN, self.db.close()).await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -221,6 +218,17 @@ impl App {
         self.tasks.wait().await;
         self.db.close().await;
     }
+}
+
+/// How a request that comes to no handler is answered: programs get the one shape of an error, people a page.
+pub fn refuse() -> Refuse {
+    Arc::new(|uri, id, refusal| {
+        if uri.path().starts_with("/api/") {
+            crate::api::refuse(refusal.status, refusal.code, refusal.message, id)
+        } else {
+            web::error_page::at_the_door(id, refusal)
+        }
+    })
 }
 
 /// Now and then, what has ended and nobody reads any more goes: sessions, links, browsers that stayed away.

@@ -1,7 +1,7 @@
 //! Every setting, in one struct whose doc comments are the help text and the docs page. A flag wins over the environment, that over
 //! `chatlake.toml` in the data directory, that over the default.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,6 +9,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Result};
+
+const USUAL_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The settings as a command line or the environment gives them. Every command takes `--data` and `--allow-upstream`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -139,28 +141,50 @@ impl Config {
         given.data.clone().unwrap_or_else(|| PathBuf::from("./chatlake-data"))
     }
 
-    /// Merges flags and environment with `chatlake.toml` and the defaults, and checks that they go together.
+    /// The settings of a server: flags and environment merged with `chatlake.toml` and the defaults. Refuses those that would serve
+    /// plain http to other machines by accident.
     pub fn resolve(given: &Given, serve: &GivenToServe) -> Result<Self> {
+        let (config, named) = Self::merge(given, serve)?;
+        let is_meant = named && (config.https() || config.insecure_http);
+        if config.listen.ip().is_loopback() || is_meant {
+            return Ok(config);
+        }
+        Err(Error::conflict(
+            "plain_http",
+            format!(
+                "Listening on {} would serve passwords and data over plain http to other machines. Put a proxy with https in front and name it with --public-url https://..., or say --public-url http://... and --insecure-http.",
+                config.listen
+            ),
+        ))
+    }
+
+    /// The settings of a command that serves nothing. The server's own flags and environment are not known to it, so it does not judge
+    /// what `chatlake.toml` says of listening.
+    pub fn of_command(given: &Given) -> Result<Self> {
+        Ok(Self::merge(given, &GivenToServe::default())?.0)
+    }
+
+    /// Where a server with these settings listens, whatever else is wrong with them: all that a probe needs to know.
+    pub fn listens_at(given: &Given, serve: &GivenToServe) -> SocketAddr {
+        let in_file = || {
+            let text = std::fs::read_to_string(Self::data_dir(given).join("chatlake.toml")).ok()?;
+            let table: toml::Table = toml::from_str(&text).ok()?;
+            table.get("listen")?.as_str()?.parse().ok()
+        };
+        serve.listen.or_else(in_file).unwrap_or(USUAL_LISTEN)
+    }
+
+    /// With whether somebody named the public address.
+    fn merge(given: &Given, serve: &GivenToServe) -> Result<(Self, bool)> {
         let data = Self::data_dir(given);
         let file = read_file(&data.join("chatlake.toml"))?;
-        let listen = serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let listen = serve.listen.or(file.listen).unwrap_or(USUAL_LISTEN);
         let insecure_http = serve.insecure_http || file.insecure_http.unwrap_or(false);
         let named_url = serve.public_url.clone().or(file.public_url);
         let public_url = match &named_url {
             Some(url) => origin(url)?,
             None => Url::parse(&format!("http://{listen}")).map_err(Error::internal)?,
         };
-        if !listen.ip().is_loopback() {
-            let https = public_url.scheme() == "https";
-            if named_url.is_none() || !(https || insecure_http) {
-                return Err(Error::conflict(
-                    "plain_http",
-                    format!(
-                        "Listening on {listen} would serve passwords and data over plain http to other machines. Put a proxy with https in front and name it with --public-url https://..., or say --public-url http://... and --insecure-http."
-                    ),
-                ));
-            }
-        }
         let mut allow_upstream = given.allow_upstream.clone();
         if allow_upstream.is_empty() {
             for text in &file.allow_upstream {
@@ -175,7 +199,7 @@ impl Config {
         if keep_versions == 0 {
             return Err(Error::conflict("settings", "--keep-versions must be at least 1: the current version is always kept."));
         }
-        Ok(Self {
+        let config = Self {
             data,
             listen,
             public_url,
@@ -187,7 +211,8 @@ impl Config {
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
             log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
-        })
+        };
+        Ok((config, named_url.is_some()))
     }
 
     /// The settings once the server listens on `address`: where they left the port open (`:0`), with the one that was given.
@@ -260,6 +285,32 @@ mod tests {
         ] {
             assert_eq!(Config::resolve(&given(dir.path()), &open(url, insecure)).is_ok(), good, "{url:?} {insecure}");
         }
+    }
+
+    #[test]
+    fn a_command_that_serves_nothing_does_not_judge_what_is_said_of_listening() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(dir.path().join("chatlake.toml"), text).unwrap();
+        write("listen = \"0.0.0.0:8080\"\nworkers = 3\n");
+        assert_eq!(Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err().code(), "plain_http");
+        assert_eq!(Config::of_command(&given(dir.path())).unwrap().workers, 3);
+        write("workers = 0\n");
+        assert!(Config::of_command(&given(dir.path())).is_err(), "what is no setting is refused to everybody");
+    }
+
+    #[test]
+    fn a_probe_finds_the_server_whatever_else_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let serve = |listen: Option<&str>| GivenToServe { listen: listen.map(|address| address.parse().unwrap()), ..GivenToServe::default() };
+        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
+        for broken in ["workers = 0", "public_url = \"https://chat.test/path\"", "nonsense = 1", "log = 7"] {
+            std::fs::write(dir.path().join("chatlake.toml"), format!("listen = \"0.0.0.0:9000\"\n{broken}\n")).unwrap();
+            assert!(Config::resolve(&given(dir.path()), &serve(None)).is_err(), "{broken}");
+            assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)).to_string(), "0.0.0.0:9000", "{broken}");
+            assert_eq!(Config::listens_at(&given(dir.path()), &serve(Some("127.0.0.1:1"))).port(), 1);
+        }
+        std::fs::write(dir.path().join("chatlake.toml"), "listen = [\n").unwrap();
+        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
     }
 
     #[test]

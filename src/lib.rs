@@ -1,5 +1,5 @@
 //! Chatlake pulls chat-support data from LiveChat into typed, versioned DataSets and serves it.
-//! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports.rs` (a report).
+//! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports/mod.rs` (a report).
 
 /// Vendor accounts: their fields, sealed credentials, checks and health.
 pub mod accounts;

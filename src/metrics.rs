@@ -16,6 +16,11 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Account {
+    account: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answer {
     route: String,
     class: &'static str,
@@ -28,6 +33,9 @@ pub struct Metrics {
     runs: Family<Outcome, Counter>,
     answers: Family<Answer, Counter>,
     answer_seconds: Histogram,
+    account_calls: Family<Account, Gauge>,
+    account_most_calls: Family<Account, Gauge>,
+    account_paused: Family<Account, Gauge>,
     /// Calls to vendors.
     pub vendor_calls: Counter<u64, AtomicU64>,
     /// Runs that are queued, running or waiting.
@@ -48,15 +56,30 @@ impl Metrics {
         let runs = Family::<Outcome, Counter>::default();
         let answers = Family::<Answer, Counter>::default();
         let answer_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 8));
+        let (account_calls, account_most_calls, account_paused) = <(Family<Account, Gauge>, Family<Account, Gauge>, Family<Account, Gauge>)>::default();
         let vendor_calls = Counter::default();
         let (runs_alive, last_success) = (Gauge::default(), Gauge::default());
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
         registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
+        registry.register("account_calls_last_minute", "Calls to the vendor in the last 60 seconds, by the id of the account", account_calls.clone());
+        registry.register("account_calls_most", "The most calls that are made in any 60 seconds, by the id of the account", account_most_calls.clone());
+        registry.register("account_paused_seconds", "How long the vendor still wants no calls, by the id of the account", account_paused.clone());
         registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
         registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());
         registry.register("last_success_timestamp_seconds", "When a run last succeeded", last_success.clone());
-        Self { registry: Arc::new(registry), runs, answers, answer_seconds, vendor_calls, runs_alive, last_success }
+        Self {
+            registry: Arc::new(registry),
+            runs,
+            answers,
+            answer_seconds,
+            account_calls,
+            account_most_calls,
+            account_paused,
+            vendor_calls,
+            runs_alive,
+            last_success,
+        }
     }
 
     pub fn run_ended(&self, outcome: &'static str) {
@@ -74,6 +97,22 @@ impl Metrics {
         };
         self.answers.get_or_create(&Answer { route: route.to_owned(), class }).inc();
         self.answer_seconds.observe(seconds);
+    }
+
+    /// How much an account, named by its id, is asked just now: calls in the last minute, the most there may be, and for how many seconds
+    /// the vendor wants none.
+    pub fn account_asked(&self, account: &str, calls: u32, most: u32, paused_seconds: u64) {
+        let label = Account { account: account.to_owned() };
+        self.account_calls.get_or_create(&label).set(calls.into());
+        self.account_most_calls.get_or_create(&label).set(most.into());
+        self.account_paused.get_or_create(&label).set(i64::try_from(paused_seconds).unwrap_or(i64::MAX));
+    }
+
+    /// Forgets what was told of accounts, before it is told anew.
+    pub fn forget_accounts(&self) {
+        self.account_calls.clear();
+        self.account_most_calls.clear();
+        self.account_paused.clear();
     }
 
     /// In the OpenMetrics text form.

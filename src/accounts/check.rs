@@ -11,6 +11,7 @@ use super::{Account, Accounts, ChangeAccount, NewAccount, account, credentials, 
 use crate::auth::Actor;
 use crate::clock::Millis;
 use crate::connectors::report::Menu;
+use crate::connectors::upstream::{MOST_REFUSALS, Told, Upstream};
 use crate::connectors::{self, Choice, Connector, PullError, Source};
 use crate::error::{Error, Kind, Result};
 use crate::ids::AccountId;
@@ -37,9 +38,29 @@ impl Accounts {
         found.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// The account as a connector needs it. Errors: `account_missing`, `credential_damaged`, `address_refused`; none of them sends
-    /// anything, and there is no other account to fall back to.
+    /// The account as a connector needs it. Errors: `account_missing`, `credential_damaged`, `credentials_stopped`, `address_refused`;
+    /// none of them sends anything, and there is no other account to fall back to.
     pub async fn source(&self, id: &AccountId) -> Result<Source> {
+        let (account, source) = self.opened(id).await?;
+        if account.is_stopped() {
+            return Err(Error::conflict(
+                "credentials_stopped",
+                format!(
+                    "{} refused the credentials of “{}” {} times in a row, so it is not asked any more.",
+                    account.connector.title(),
+                    account.name,
+                    MOST_REFUSALS
+                ),
+            )
+            .action(format!(
+                "The owner of the account “{}” must enter new credentials under Accounts, or press Test there once they work again.",
+                account.name
+            )));
+        }
+        Ok(source)
+    }
+
+    async fn opened(&self, id: &AccountId) -> Result<(Account, Source)> {
         let row = sqlx::query(super::SELECT).bind(id).fetch_optional(self.db.read()).await?;
         let Some(row) = row else {
             return Err(Error::conflict("account_missing", "The account of this DataSet was deleted.").action("Choose another account under Settings."));
@@ -48,15 +69,24 @@ impl Accounts {
         let secrets = match credentials::open(&self.vault, &account, &sealed) {
             Ok(secrets) => secrets,
             Err(damaged) => {
-                self.write_health(id, Some("failing"), damaged.message(), 0).await?;
+                self.write_health(id, Some("failing"), damaged.message(), 0, self.clock.now()).await?;
                 return Err(damaged);
             }
         };
         let upstream = self
             .upstreams
             .for_account(id.as_str(), account.connector, account.api_url.as_deref(), account.requests_per_minute)
-            .map_err(|why| vendor_error(account.connector, &why))?;
-        Ok(Source { connector: account.connector, fields: account.fields, secrets, upstream })
+            .map_err(|why| vendor_error(account.connector, &why));
+        let upstream = match upstream {
+            Ok(upstream) => upstream,
+            Err(refused) => {
+                self.write_health(id, Some("failing"), refused.message(), 0, self.clock.now()).await?;
+                return Err(refused);
+            }
+        };
+        upstream.recall(&account.told);
+        let source = Source { connector: account.connector, fields: account.fields.clone(), secrets, upstream };
+        Ok((account, source))
     }
 
     /// Asks the vendor whether the stored credentials are good, and keeps the answer as the account's health.
@@ -65,24 +95,30 @@ impl Accounts {
         if !actor.may_edit() {
             return Err(Error::forbidden("You may see this account, not test it."));
         }
-        let asked = match self.source(id).await {
-            Ok(source) => within(connectors::check(&source)).await,
+        let asked_at = self.clock.now();
+        let asked = match self.opened(id).await {
+            Ok((_, source)) => {
+                source.upstream.trust_again();
+                let asked = within(connectors::check(&source)).await;
+                self.keep_told(id, &source.upstream).await?;
+                asked
+            }
             Err(why) if why.kind() == Kind::Internal || why.code() == "account_missing" => return Err(why),
             Err(why) => return Ok(Checked { ok: false, message: why.message().to_owned(), checked_at: self.clock.now() }),
         };
         let checked_at = self.clock.now();
         let (ok, message) = match asked {
             Ok(Ok(message)) => {
-                self.record_health(id, Ok(&message)).await?;
+                self.record_health(id, Ok(&message), asked_at).await?;
                 (true, message)
             }
             Ok(Err(why)) => {
-                self.record_health(id, Err(&why)).await?;
+                self.record_health(id, Err(&why), asked_at).await?;
                 (false, vendor_error(account.connector, &why).message().to_owned())
             }
             Err(Slow) => {
                 let message = slow(account.connector).message().to_owned();
-                self.write_health(id, None, &message, 0).await?;
+                self.write_health(id, None, &message, 0, asked_at).await?;
                 (false, message)
             }
         };
@@ -102,12 +138,16 @@ impl Accounts {
         {
             return Ok(known.clone());
         }
+        let asked_at = self.clock.now();
         let source = self.source(id).await?;
-        let read = match within(connectors::choices(&source, menu)).await {
+        let asked = within(connectors::choices(&source, menu)).await;
+        self.keep_told(id, &source.upstream).await?;
+        let read = match asked {
             Ok(Ok(read)) => read,
             Ok(Err(why)) => {
-                if matches!(why, PullError::Unauthorized) {
-                    self.record_health(id, Err(&why)).await?;
+                // That somebody may not read the tags says nothing about the credentials.
+                if matches!(why, PullError::Unauthorized) && menu != Menu::Tag {
+                    self.record_health(id, Err(&why), asked_at).await?;
                 }
                 return Err(vendor_error(account.connector, &why));
             }
@@ -146,38 +186,66 @@ impl Accounts {
         }
         let secrets = credentials::merge(&self.vault, &before, &sealed, given.secrets)?;
         after.fields.extend(given.fields);
-        let upstream = self.upstreams.for_account("", after.connector, after.api_url.as_deref(), after.requests_per_minute);
+        let upstream = self.upstreams.aside(id.as_str(), after.connector, after.api_url.as_deref(), before.requests_per_minute);
         let upstream = upstream.map_err(|why| refused(after.connector, why))?;
         try_source(&Source { connector: after.connector, fields: after.fields, secrets, upstream }).await.map(Some)
     }
 
     /// Keeps what a use of the account told about its credentials. Trouble on the vendor's side says nothing about them: it is
-    /// noted and leaves them as good or bad as they were.
-    pub async fn record_health(&self, id: &AccountId, seen: std::result::Result<&str, &PullError>) -> Result<()> {
+    /// noted and leaves them as good or bad as they were. `asked_at`: when the credentials were taken up; others may have come since.
+    pub async fn record_health(&self, id: &AccountId, seen: std::result::Result<&str, &PullError>, asked_at: Millis) -> Result<()> {
         match seen {
-            Ok(message) => self.write_health(id, Some("valid"), message, 0).await,
+            Ok(message) => self.write_health(id, Some("valid"), message, 0, asked_at).await,
             Err(PullError::Cancelled) => Ok(()),
             Err(why) => {
                 let Some(account) = self.find(id).await? else { return Ok(()) };
                 let message = vendor_error(account.connector, why);
                 let health = matches!(why, PullError::Unauthorized | PullError::Forbidden { .. }).then_some("failing");
-                self.write_health(id, health, message.message(), i64::from(*why == PullError::Unauthorized)).await
+                self.write_health(id, health, message.message(), i64::from(*why == PullError::Unauthorized), asked_at).await
             }
         }
     }
 
+    /// Keeps what the vendor has told while it was asked, so that a restart changes nothing.
+    pub async fn keep_told(&self, id: &AccountId, upstream: &Upstream) -> Result<()> {
+        let Some(account) = self.find(id).await? else { return Ok(()) };
+        if !self.upstreams.is_current(id.as_str(), upstream) {
+            return Ok(());
+        }
+        let mut told = upstream.told();
+        told.ends_on = told.ends_on.or(account.told.ends_on);
+        // A pause is told in milliseconds from a moment that goes on.
+        let seconds = |told: &Told| told.paused_until.map(|until| until / 1_000);
+        if account.told.region == told.region && account.told.ends_on == told.ends_on && seconds(&account.told) == seconds(&told) {
+            return Ok(());
+        }
+        if let Some(day) = told.ends_on.filter(|_| account.told.ends_on != told.ends_on) {
+            tracing::warn!(account = %id, %day, "the vendor says that it ends this API on that day");
+        }
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE accounts SET paused_until = $2, region = $3, api_ends_on = $4 WHERE id = $1")
+            .bind(id)
+            .bind(told.paused_until)
+            .bind(&told.region)
+            .bind(told.ends_on.map(|day| day.to_string()))
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// `health` none keeps it. `refusals` is added to the count in a row, which a good use resets.
-    async fn write_health(&self, id: &AccountId, health: Option<&str>, message: &str, refusals: i64) -> Result<()> {
+    async fn write_health(&self, id: &AccountId, health: Option<&str>, message: &str, refusals: i64, asked_at: Millis) -> Result<()> {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE accounts SET health = COALESCE($2, health), health_message = $3, checked_at = $4, \
-             auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END WHERE id = $1",
+             auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END WHERE id = $1 AND sealed_at <= $6",
         )
         .bind(id)
         .bind(health)
         .bind(message)
         .bind(self.clock.now())
         .bind(refusals)
+        .bind(asked_at)
         .execute(&mut *tx)
         .await?;
         Ok(tx.commit().await?)

@@ -3,13 +3,13 @@
 
 pub mod check;
 mod credentials;
+mod given;
 pub mod keys;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
@@ -18,7 +18,7 @@ use crate::auth::audit::{self, Deed};
 use crate::auth::{Actor, Role};
 use crate::clock::{Clock, Millis};
 use crate::connectors::report::Menu;
-use crate::connectors::upstream::{Upstreams, check_address};
+use crate::connectors::upstream::{Gauge, MOST_REFUSALS, Told, Upstreams};
 use crate::connectors::{Choice, Connector};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -75,12 +75,21 @@ pub struct Account {
     pub health: Health,
     pub health_message: String,
     pub checked_at: Option<Millis>,
+    /// How often in a row the vendor refused the credentials.
+    pub refusals: i64,
+    /// What the vendor told: until when nobody asks, where the account lives, when its API ends.
+    pub told: Told,
     pub dataset_count: i64,
     pub created_at: Millis,
     pub updated_at: Millis,
 }
 
 impl Account {
+    /// The vendor refused it so often that its DataSets are not pulled any more.
+    pub fn is_stopped(&self) -> bool {
+        self.refusals >= i64::from(MOST_REFUSALS)
+    }
+
     /// May change, share and delete it.
     pub fn is_changed_by(&self, actor: &Actor) -> bool {
         actor.may_edit() && (self.owner_id == actor.user || actor.is_admin())
@@ -193,7 +202,9 @@ impl Accounts {
         let mut tx = self.db.write().await?;
         let row = sqlx::query(SELECT).bind(id).fetch_optional(&mut *tx).await?.ok_or_else(|| Error::not_found("account"))?;
         let (mut account, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
+        let before = account.api_url.clone();
         let given = self.applied(actor, &mut account, change)?;
+        let moved = account.api_url != before;
         let new_fields = given.fields.iter().any(|(field, value)| account.fields.get(field) != Some(value));
         account.fields.extend(given.fields);
         let now = self.clock.now();
@@ -209,6 +220,10 @@ impl Accounts {
                 .bind(NOT_CHECKED)
                 .execute(&mut *tx)
                 .await?;
+        }
+        if moved {
+            // What the one host told says nothing about the other.
+            sqlx::query("UPDATE accounts SET paused_until = NULL, region = NULL, api_ends_on = NULL WHERE id = $1").bind(id).execute(&mut *tx).await?;
         }
         sqlx::query(
             "UPDATE accounts SET name = $2, fields = $3, api_url = $4, requests_per_minute = $5, time_zone = $6, shared = $7, updated_at = $8 WHERE id = $1",
@@ -226,6 +241,11 @@ impl Accounts {
         let changed = self.record(&mut tx, actor, "account.update", id).await?;
         tx.commit().await?;
         self.forget_menus(id);
+        if moved {
+            self.upstreams.forget(id.as_str());
+        } else if new_secrets || new_fields {
+            self.upstreams.trust_again(id.as_str());
+        }
         changed.ok_or_else(|| Error::not_found("account"))
     }
 
@@ -254,6 +274,11 @@ impl Accounts {
         datasets_of(&mut reading, actor, id).await
     }
 
+    /// How much each account is asked just now, by its id; those that were not asked since the start are not among them.
+    pub fn gauges(&self) -> HashMap<String, Gauge> {
+        self.upstreams.gauges()
+    }
+
     async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
         sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account).transpose()
     }
@@ -267,69 +292,6 @@ impl Accounts {
         Err(Error::forbidden(format!("This account belongs to {}; you may use it, not change it.", account.owner_name)))
     }
 
-    /// Everything about a new account but the vendor's opinion, with every wrong field at once.
-    fn checked(&self, actor: &Actor, new: &NewAccount) -> Result<CheckedAccount> {
-        if !actor.may_edit() {
-            return Err(Error::forbidden("Only editors and admins may make accounts."));
-        }
-        let mut wrong = Vec::new();
-        let mut checked = CheckedAccount { requests_per_minute: DEFAULT_PER_MINUTE, time_zone: "UTC".to_owned(), ..CheckedAccount::default() };
-        take(&mut checked.name, Some(name(&new.name)), "name", &mut wrong);
-        let given = credentials::complete(new.connector, &new.credentials, &mut wrong);
-        (checked.fields, checked.secrets) = (given.fields, given.secrets);
-        checked.api_url = self.api_url(actor, new.connector, None, new.api_url.as_deref(), &mut wrong)?;
-        take(&mut checked.requests_per_minute, new.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
-        take(&mut checked.time_zone, new.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
-        if wrong.is_empty() { Ok(checked) } else { Err(Error::fields(wrong)) }
-    }
-
-    /// Puts everything but the credentials of a change into `account`, and gives those back.
-    fn applied(&self, actor: &Actor, account: &mut Account, change: &ChangeAccount) -> Result<credentials::Given> {
-        let mut wrong = Vec::new();
-        let moved = match &change.api_url {
-            Some(given) => self.moved(actor, account, given.as_deref(), &mut wrong)?,
-            None => false,
-        };
-        take(&mut account.name, change.name.as_deref().map(name), "name", &mut wrong);
-        take(&mut account.time_zone, change.time_zone.as_deref().map(time_zone), "time_zone", &mut wrong);
-        take(&mut account.requests_per_minute, change.requests_per_minute.map(per_minute), "requests_per_minute", &mut wrong);
-        let given = credentials::changed(account.connector, &change.credentials, moved, &mut wrong);
-        if wrong.is_empty() { Ok(given) } else { Err(Error::fields(wrong)) }
-    }
-
-    /// Takes the given address over; whether it is another one than before.
-    fn moved(&self, actor: &Actor, account: &mut Account, given: Option<&str>, wrong: &mut Vec<(String, String)>) -> Result<bool> {
-        let before = account.api_url.clone();
-        account.api_url = self.api_url(actor, account.connector, before.as_deref(), given, wrong)?;
-        Ok(account.api_url != before)
-    }
-
-    /// The address as it is kept: none for the vendor's own.
-    fn api_url(
-        &self,
-        actor: &Actor,
-        connector: Connector,
-        before: Option<&str>,
-        given: Option<&str>,
-        wrong: &mut Vec<(String, String)>,
-    ) -> Result<Option<String>> {
-        let bare = |url: &str| url.trim_end_matches('/').to_owned();
-        let given = given.map(str::trim).filter(|url| !url.is_empty()).map(bare).filter(|url| url != connector.api_url());
-        if given.as_deref() == before {
-            return Ok(given);
-        }
-        if !actor.is_admin() {
-            return Err(Error::forbidden("Only an admin may set the API address of an account.").action("Leave the API address as it is, or ask an admin."));
-        }
-        match given.as_deref().map(|url| check_address(connector, url, self.upstreams.allowed())).transpose() {
-            Ok(url) => Ok(url.map(|url| bare(url.as_str())).filter(|url| url != connector.api_url())),
-            Err(why) => {
-                wrong.push(("api_url".to_owned(), why));
-                Ok(before.map(str::to_owned))
-            }
-        }
-    }
-
     async fn record(&self, tx: &mut Transaction<'_, Sqlite>, actor: &Actor, action: &'static str, id: &AccountId) -> Result<Option<Account>> {
         let deed = Deed { actor: Some(&actor.user), address: None, action, object: Some(id.as_str()), result: "done" };
         audit::record(tx, &self.clock, deed).await?;
@@ -338,46 +300,6 @@ impl Accounts {
 }
 
 const NOT_CHECKED: &str = "Not checked yet.";
-
-#[derive(Default)]
-struct CheckedAccount {
-    name: String,
-    fields: BTreeMap<String, String>,
-    secrets: BTreeMap<String, Secret>,
-    api_url: Option<String>,
-    requests_per_minute: u32,
-    time_zone: String,
-}
-
-/// Puts a checked value in its place, or what is wrong with it on the list.
-fn take<T>(place: &mut T, given: Option<std::result::Result<T, String>>, field: &str, wrong: &mut Vec<(String, String)>) {
-    match given {
-        Some(Ok(value)) => *place = value,
-        Some(Err(why)) => wrong.push((field.to_owned(), why)),
-        None => {}
-    }
-}
-
-fn name(given: &str) -> std::result::Result<String, String> {
-    let name = given.trim();
-    if name.is_empty() {
-        return Err("Give the account a name.".to_owned());
-    }
-    if name.chars().count() > 200 || name.chars().any(char::is_control) {
-        return Err("Use at most 200 characters, without line breaks.".to_owned());
-    }
-    Ok(name.to_owned())
-}
-
-fn time_zone(given: &str) -> std::result::Result<String, String> {
-    let zone = TimeZone::get(given.trim()).map_err(|_| "Choose a time zone such as Europe/Oslo or UTC.".to_owned())?;
-    Ok(zone.iana_name().unwrap_or("UTC").to_owned())
-}
-
-fn per_minute(given: i64) -> std::result::Result<u32, String> {
-    let number = u32::try_from(given).ok().filter(|number| (1..=MOST_PER_MINUTE).contains(number));
-    number.ok_or_else(|| "Write a number from 1 to 60000.".to_owned())
-}
 
 fn is_visible(actor: &Actor, account: &Account) -> bool {
     account.shared || account.owner_id == actor.user || actor.role == Role::Admin
@@ -420,6 +342,12 @@ fn account(row: &SqliteRow) -> Result<Account> {
         health: [Health::Valid, Health::Failing].into_iter().find(|h| h.word() == health).unwrap_or(Health::Unknown),
         health_message: row.try_get("health_message")?,
         checked_at: row.try_get("checked_at")?,
+        refusals: row.try_get("auth_failures")?,
+        told: Told {
+            paused_until: row.try_get("paused_until")?,
+            region: row.try_get("region")?,
+            ends_on: row.try_get::<Option<String>, _>("api_ends_on")?.and_then(|day| day.parse().ok()),
+        },
         dataset_count: row.try_get("dataset_count")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,

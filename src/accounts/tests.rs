@@ -266,7 +266,7 @@ async fn the_vendor_is_asked_before_saving_and_its_answer_is_kept_as_health() {
     assert_eq!((unknown.health, unknown.checked_at), (Health::Unknown, None));
     assert!(office.accounts.check(&office.admin, &account.id).await.unwrap().ok);
     let trouble = PullError::RateLimited { wait: None };
-    office.accounts.record_health(&account.id, Err(&trouble)).await.unwrap();
+    office.accounts.record_health(&account.id, Err(&trouble), office.house.clock.now()).await.unwrap();
     let valid = office.accounts.get(&office.admin, &account.id).await.unwrap();
     assert_eq!(valid.health, Health::Valid);
     assert!(valid.health_message.contains("asks to wait"), "{}", valid.health_message);

@@ -62,7 +62,7 @@ pub fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
     let routes = routes
-        .route("/openapi.json", get(move || openapi::serve(document.clone())))
+        .route(openapi::ADDRESS, get(move || openapi::serve(document.clone())))
         .fallback(error::no_such_address)
         .method_not_allowed_fallback(error::no_such_method);
     Router::new()
@@ -82,5 +82,5 @@ pub fn refuse(status: StatusCode, code: &'static str, message: &str, request_id:
 
 /// Every address and method of the API, as in its document: for the test that asks who may do what.
 pub fn addresses() -> Vec<(String, String)> {
-    openapi::addresses(&documented().split_for_parts().1)
+    openapi::addresses(&openapi::finish(documented().split_for_parts().1))
 }

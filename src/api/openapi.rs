@@ -2,10 +2,14 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::OperationBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{InfoBuilder, OpenApi, ServerBuilder};
+use utoipa::openapi::{HttpMethod, InfoBuilder, OpenApi, ResponseBuilder, ServerBuilder};
 
-/// Adds what the routes do not say: title, version, server and how a program shows who it is.
+/// Where the document is, below `/api/v1`.
+pub const ADDRESS: &str = "/openapi.json";
+
+/// Adds what the routes do not say: title, version, server, how a program shows who it is, and where this document is.
 pub fn finish(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
         .title("Chatlake")
@@ -18,6 +22,12 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_with(Default::default);
     components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    let itself = OperationBuilder::new()
+        .summary(Some("This document"))
+        .operation_id(Some("openapi"))
+        .securities(Some(Vec::new()))
+        .response("200", ResponseBuilder::new().description("The document, as JSON. It asks for no token."));
+    document.paths.add_path_operation(ADDRESS, vec![HttpMethod::Get], itself.build());
     document
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::Actor;
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::Result;
@@ -23,6 +24,27 @@ pub struct Deed<'a> {
     pub object: Option<&'a str>,
     /// `done`, `refused`, `slowed`.
     pub result: &'static str,
+}
+
+/// A person who does something, and from where: none where no request came, as on the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct By<'a> {
+    pub actor: &'a Actor,
+    pub address: Option<IpAddr>,
+}
+
+impl<'a> From<&'a Actor> for By<'a> {
+    fn from(actor: &'a Actor) -> Self {
+        Self { actor, address: None }
+    }
+}
+
+impl<'a> Deed<'a> {
+    /// Something that was done; `by` none: on the command line.
+    pub fn done(by: Option<By<'a>>, action: &'static str, object: &'a str) -> Self {
+        let address = by.and_then(|by| by.address);
+        Self { actor: by.map(|by| &by.actor.user), address, action, object: Some(object), result: "done" }
+    }
 }
 
 /// A line of the trail.

@@ -1,13 +1,16 @@
 //! One-time links: the set-up link that makes the first admin, the one an admin makes for a new person, and the one that lets a
 //! person who is here already choose a new password. Only the hash of the code is kept.
 
+use std::net::IpAddr;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::audit::{self, Deed};
+use super::audit::{self, By, Deed};
 use super::passwords::{self, Hasher};
+use super::sign_in::{self, SignedIn};
 use super::users::{self, User};
-use super::{Actor, Role, hash, random_text};
+use super::{Role, hash, random_text};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Kind, Result};
@@ -45,6 +48,8 @@ pub struct Accept {
     /// Read unless the person is here already.
     pub name: String,
     pub password: Secret,
+    /// Where they are, for the trail.
+    pub address: Option<IpAddr>,
 }
 
 /// A new set-up link for the console, in place of the ones before; none once there is a person.
@@ -65,7 +70,7 @@ pub async fn is_set_up_open(db: &Db) -> Result<bool> {
 }
 
 /// A link for a new person, in place of earlier ones for the same email. Its code is shown to the admin, once.
-pub async fn make(db: &Db, clock: &Clock, by: &Actor, email: &str, name: &str, role: Role) -> Result<(Invite, Secret)> {
+pub async fn make(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, role: Role) -> Result<(Invite, Secret)> {
     users::admins_only(Some(by))?;
     let (email, name) = users::identity(email, name).map_err(Error::fields)?;
     if users::by_email(db, &email).await?.is_some() {
@@ -75,7 +80,7 @@ pub async fn make(db: &Db, clock: &Clock, by: &Actor, email: &str, name: &str, r
 }
 
 /// A link with which a person who is here already chooses a new password.
-pub async fn readmit(db: &Db, clock: &Clock, by: &Actor, user: &User) -> Result<(Invite, Secret)> {
+pub async fn readmit(db: &Db, clock: &Clock, by: By<'_>, user: &User) -> Result<(Invite, Secret)> {
     users::admins_only(Some(by))?;
     if user.disabled_at.is_some() {
         return Err(Error::conflict("disabled", format!("{} is disabled.", user.name)).action("Enable them first."));
@@ -93,15 +98,14 @@ pub async fn list(db: &Db, clock: &Clock) -> Result<Vec<Invite>> {
 }
 
 /// Ends a link that was not used.
-pub async fn withdraw(db: &Db, clock: &Clock, by: &Actor, id: &InviteId) -> Result<()> {
+pub async fn withdraw(db: &Db, clock: &Clock, by: By<'_>, id: &InviteId) -> Result<()> {
     users::admins_only(Some(by))?;
     let mut tx = db.write().await?;
     let ended = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL").bind(id).bind(clock.now()).execute(&mut *tx).await?;
     if ended.rows_affected() == 0 {
         return Err(Error::not_found("link"));
     }
-    let deed = Deed { actor: Some(&by.user), address: None, action: "user.withdraw_invite", object: Some(id.as_str()), result: "done" };
-    audit::record(&mut tx, clock, deed).await?;
+    audit::record(&mut tx, clock, Deed::done(Some(by), "user.withdraw_invite", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
@@ -120,8 +124,8 @@ pub async fn look(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> 
 }
 
 /// Uses the link up: makes the person, or gives the one who is here the new password and ends their sessions. Of many who use one
-/// link at once, one gets in; the others find no link any more.
-pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: &Accept) -> Result<User> {
+/// link at once, one gets in; the others find no link any more. The browser is known from then on.
+pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: &Accept) -> Result<SignedIn> {
     let Some(invite) = look(db, clock, code).await? else { return Err(no_link()) };
     let here = match &invite.email {
         Some(email) => users::by_email(db, email).await?,
@@ -159,9 +163,11 @@ pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: 
         None => users::insert(&mut tx, clock, &email, &name, invite.role, Some(&password)).await?,
     };
     let action = if invite.is_set_up() { "user.set_up" } else { "user.accept_invite" };
-    audit::record(&mut tx, clock, Deed { actor: Some(&user.id), address: None, action, object: Some(user.id.as_str()), result: "done" }).await?;
+    let device = sign_in::new_device(&mut tx, clock, &user.id).await?;
+    let deed = Deed { actor: Some(&user.id), address: given.address, action, object: Some(user.id.as_str()), result: "done" };
+    audit::record(&mut tx, clock, deed).await?;
     tx.commit().await?;
-    Ok(user)
+    Ok(SignedIn { user, device })
 }
 
 fn no_link() -> Error {
@@ -172,11 +178,11 @@ async fn people(tx: &mut Transaction<'_, Sqlite>) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(&mut **tx).await?)
 }
 
-async fn insert_for(db: &Db, clock: &Clock, by: &Actor, email: &str, name: &str, role: Role, action: &'static str) -> Result<(Invite, Secret)> {
+async fn insert_for(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, role: Role, action: &'static str) -> Result<(Invite, Secret)> {
     let mut tx = db.write().await?;
     sqlx::query("UPDATE invites SET used_at = $2 WHERE email = $1 AND used_at IS NULL").bind(email).bind(clock.now()).execute(&mut *tx).await?;
     let made = insert(&mut tx, clock, Some(email), Some(name), role, Some(by)).await?;
-    audit::record(&mut tx, clock, Deed { actor: Some(&by.user), address: None, action, object: Some(made.0.id.as_str()), result: "done" }).await?;
+    audit::record(&mut tx, clock, Deed::done(Some(by), action, made.0.id.as_str())).await?;
     tx.commit().await?;
     Ok(made)
 }
@@ -187,7 +193,7 @@ async fn insert(
     email: Option<&str>,
     name: Option<&str>,
     role: Role,
-    by: Option<&Actor>,
+    by: Option<By<'_>>,
 ) -> Result<(Invite, Secret)> {
     let code = random_text();
     let now = clock.now();
@@ -199,7 +205,7 @@ async fn insert(
     .bind(email)
     .bind(name)
     .bind(role.word())
-    .bind(by.map(|actor| &actor.user))
+    .bind(by.map(|by| &by.actor.user))
     .bind(now)
     .bind(now + GOOD_FOR)
     .fetch_one(&mut **tx)
@@ -226,7 +232,7 @@ mod tests {
     use crate::auth::test_house::{House, PASSWORD};
 
     fn answer(email: &str) -> Accept {
-        Accept { email: email.to_owned(), name: "Olga Owner".to_owned(), password: Secret::new(PASSWORD) }
+        Accept { email: email.to_owned(), name: "Olga Owner".to_owned(), password: Secret::new(PASSWORD), address: None }
     }
 
     #[tokio::test]
@@ -244,7 +250,7 @@ mod tests {
         let mut made = 0;
         while let Some(done) = race.join_next().await {
             match done.unwrap() {
-                Ok(user) => made += usize::from(user.role == Role::Admin),
+                Ok(done) => made += usize::from(done.user.role == Role::Admin),
                 Err(why) => assert_eq!(why.kind(), Kind::NotFound, "{why}"),
             }
         }
@@ -266,17 +272,17 @@ mod tests {
     async fn an_admin_adds_a_person_whose_link_works_once_and_for_a_week() {
         let house = House::new().await;
         let owner = house.person("olga", Role::Admin).await;
-        let (_, first) = make(&house.db, &house.clock, &owner, "Carl@House.test", "Carl", Role::Editor).await.unwrap();
-        let (_, code) = make(&house.db, &house.clock, &owner, "carl@house.test", "Carl", Role::Editor).await.unwrap();
+        let (_, first) = make(&house.db, &house.clock, (&owner).into(), "Carl@House.test", "Carl", Role::Editor).await.unwrap();
+        let (_, code) = make(&house.db, &house.clock, (&owner).into(), "carl@house.test", "Carl", Role::Editor).await.unwrap();
         assert!(look(&house.db, &house.clock, first.reveal()).await.unwrap().is_none(), "a new link replaces the old one");
         assert_eq!(list(&house.db, &house.clock).await.unwrap().len(), 1);
         let weak = Accept { password: Secret::new("password1"), ..answer("ignored@house.test") };
         assert_eq!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &weak).await.unwrap_err().field_errors()[0].0, "password");
-        let carl = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("ignored@house.test")).await.unwrap();
+        let carl = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("ignored@house.test")).await.unwrap().user;
         assert_eq!((carl.email.as_str(), carl.role), ("carl@house.test", Role::Editor));
         assert!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("")).await.is_err());
-        assert_eq!(make(&house.db, &house.clock, &carl.actor(), "s@house.test", "S", Role::Admin).await.unwrap_err().kind(), Kind::Forbidden);
-        let (_, late) = make(&house.db, &house.clock, &owner, "late@house.test", "Late", Role::Viewer).await.unwrap();
+        assert_eq!(make(&house.db, &house.clock, (&carl.actor()).into(), "s@house.test", "S", Role::Admin).await.unwrap_err().kind(), Kind::Forbidden);
+        let (_, late) = make(&house.db, &house.clock, (&owner).into(), "late@house.test", "Late", Role::Viewer).await.unwrap();
         house.clock.advance(GOOD_FOR);
         assert!(look(&house.db, &house.clock, late.reveal()).await.unwrap().is_none());
     }
@@ -286,14 +292,14 @@ mod tests {
         let house = House::new().await;
         let owner = house.person("olga", Role::Admin).await;
         let carl = users::get(&house.db, &house.person("carl", Role::Editor).await.user).await.unwrap();
-        let (_, code) = readmit(&house.db, &house.clock, &owner, &carl).await.unwrap();
-        let given = Accept { email: "other@house.test".to_owned(), name: "Other".to_owned(), password: Secret::new("staple battery horse") };
-        let back = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.unwrap();
+        let (_, code) = readmit(&house.db, &house.clock, (&owner).into(), &carl).await.unwrap();
+        let given = Accept { email: "other@house.test".to_owned(), name: "Other".to_owned(), password: Secret::new("staple battery horse"), address: None };
+        let back = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.unwrap().user;
         assert_eq!((back.id.clone(), back.name.as_str(), back.role), (carl.id.clone(), "carl", Role::Editor));
-        let (_, code) = readmit(&house.db, &house.clock, &owner, &back).await.unwrap();
-        users::disable(&house.db, &house.clock, &carl.id, Some(&owner)).await.unwrap();
+        let (_, code) = readmit(&house.db, &house.clock, (&owner).into(), &back).await.unwrap();
+        users::disable(&house.db, &house.clock, &carl.id, Some((&owner).into())).await.unwrap();
         assert!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.is_err(), "disabling ends the link");
         let carl = users::get(&house.db, &carl.id).await.unwrap();
-        assert_eq!(readmit(&house.db, &house.clock, &owner, &carl).await.unwrap_err().code(), "disabled");
+        assert_eq!(readmit(&house.db, &house.clock, (&owner).into(), &carl).await.unwrap_err().code(), "disabled");
     }
 }

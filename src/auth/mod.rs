@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod invites;
 pub mod passwords;
+pub mod session_layer;
 pub mod sessions;
 pub mod sign_in;
 pub mod throttle;

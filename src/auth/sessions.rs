@@ -1,31 +1,36 @@
-//! Sessions of browsers: tower-sessions keeps the cookie, this keeps the rows. Only the hash of the cookie's value is stored. A
-//! session ends 60 minutes after its last use, 12 hours after sign-in, at sign-out, when its person is disabled or gets another
-//! password or role, whichever is first; all of it is decided here and by our clock, never by the cookie.
+//! Sessions of browsers. The cookie holds 256 random bits; the row is found by their hash, and that alone is stored. A session ends 60
+//! minutes after its last use, 12 hours after sign-in, at sign-out, when its person is disabled or gets another password or role,
+//! whichever is first; all of it is decided here and by our clock, never by the cookie. How the cookie comes and goes is in
+//! `session_layer.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{Row, Sqlite, Transaction};
-use tower_sessions::session::{Id, Record};
-use tower_sessions::session_store::{self, SessionStore};
-use tower_sessions::{Expiry, Session, SessionManagerLayer, cookie::SameSite};
+use tokio::sync::{Mutex, MutexGuard};
 
+use super::audit::{self, By, Deed};
 use super::users::{self, User};
-use super::{Actor, hash};
+use super::{Actor, hash, random_text};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::UserId;
+use crate::secret::Secret;
 
 const IDLE: Millis = 60 * 60 * 1_000;
 const ABSOLUTE: Millis = 12 * 60 * 60 * 1_000;
 /// A use moves the end at most this often, so that reading pages is not writing rows.
 const SLIDE: Millis = 60 * 1_000;
-/// Which person a session belongs to.
-const USER: &str = "user";
+/// So long is a cookie's value; another one was not made here.
+const VALUE_LENGTH: usize = 43;
 
-/// The store behind the cookie. Cheap to clone.
+/// What a row holds besides its person.
+type Data = BTreeMap<String, String>;
+
+/// The rows. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
     db: Db,
@@ -41,25 +46,28 @@ pub struct Entry {
     pub expires_at: Millis,
 }
 
-/// The name of the session cookie.
-pub fn cookie_name(https: bool) -> &'static str {
-    if https { "__Host-chatlake_session" } else { "chatlake_session" }
-}
-
 impl Sessions {
     pub fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// The layer that gives handlers their `Session`. The cookie lives as long as the browser; the row decides.
-    pub fn layer(&self, https: bool) -> SessionManagerLayer<Sessions> {
-        SessionManagerLayer::new(self.clone())
-            .with_name(cookie_name(https))
-            .with_secure(https)
-            .with_http_only(true)
-            .with_same_site(SameSite::Lax)
-            .with_path("/")
-            .with_expiry(Expiry::OnSessionEnd)
+    /// Begins a session of this person in place of an earlier one, and gives the cookie's value.
+    pub async fn make(&self, user: &UserId, instead: Option<&Secret>) -> Result<Secret> {
+        let (value, now) = (random_text(), self.clock.now());
+        let mut tx = self.db.write().await?;
+        if let Some(old) = instead {
+            sqlx::query("DELETE FROM sessions WHERE id_hash = $1").bind(hash(old.reveal())).execute(&mut *tx).await?;
+        }
+        sqlx::query("INSERT INTO sessions (id_hash, user_id, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)")
+            .bind(hash(value.reveal()))
+            .bind(user)
+            .bind(text(&Data::default())?)
+            .bind(now)
+            .bind(now + IDLE)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(value)
     }
 
     /// The living sessions of a person, newest first.
@@ -96,52 +104,54 @@ impl Sessions {
         Ok(tx.commit().await?)
     }
 
-    /// Ends all sessions of a person, but the one named `keep`.
-    pub async fn ends_for_user(&self, user: &UserId, keep: Option<&str>) -> Result<()> {
+    /// A person ends all their sessions.
+    pub async fn sign_out_everywhere(&self, by: By<'_>) -> Result<()> {
+        let user = &by.actor.user;
         let mut tx = self.db.write().await?;
-        end_all(&mut tx, user, keep).await?;
+        end_all(&mut tx, user, None).await?;
+        audit::record(&mut tx, &self.clock, Deed::done(Some(by), "user.sign_out_everywhere", user.as_str())).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn insert(&self, record: &mut Record) -> Result<()> {
-        let (user, data) = parts(record)?;
-        let now = self.clock.now();
+    async fn sign_out(&self, value: &Secret, address: Option<IpAddr>) -> Result<()> {
         let mut tx = self.db.write().await?;
-        loop {
-            let made = sqlx::query(
-                "INSERT INTO sessions (id_hash, user_id, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id_hash) DO NOTHING",
-            )
-            .bind(hash(&record.id.to_string()))
-            .bind(&user)
-            .bind(&data)
-            .bind(now)
-            .bind(now + IDLE)
-            .execute(&mut *tx)
+        let ended: Option<Option<UserId>> = sqlx::query_scalar("DELETE FROM sessions WHERE id_hash = $1 AND expires_at > $2 RETURNING user_id")
+            .bind(hash(value.reveal()))
+            .bind(self.clock.now())
+            .fetch_optional(&mut *tx)
             .await?;
-            if made.rows_affected() == 1 {
-                return Ok(tx.commit().await?);
-            }
-            record.id = Id::default();
+        if let Some(user) = ended.flatten() {
+            let deed = Deed { actor: Some(&user), address, action: "user.sign_out", object: Some(user.as_str()), result: "done" };
+            audit::record(&mut tx, &self.clock, deed).await?;
         }
+        Ok(tx.commit().await?)
     }
 
     /// Never makes a row: a request that was under way when its session was ended must not bring it back.
-    async fn update(&self, record: &Record) -> Result<()> {
-        let (user, data) = parts(record)?;
+    async fn write(&self, value: &Secret, data: &Data) -> Result<()> {
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE sessions SET user_id = $2, data = $3 WHERE id_hash = $1")
-            .bind(hash(&record.id.to_string()))
-            .bind(user)
-            .bind(data)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("UPDATE sessions SET data = $2 WHERE id_hash = $1").bind(hash(value.reveal())).bind(text(data)?).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn find(&self, id: &Id) -> Result<Option<Record>> {
-        let now = self.clock.now();
-        let hash = hash(&id.to_string());
-        let row = sqlx::query("SELECT data, created_at, expires_at FROM sessions WHERE id_hash = $1 AND expires_at > $2")
+    /// Gives a row another value, which is answered; none when it has ended meanwhile. When it ends stays as it was.
+    async fn rename(&self, old: &Secret, data: &Data) -> Result<Option<Secret>> {
+        let value = random_text();
+        let mut tx = self.db.write().await?;
+        let renamed = sqlx::query("UPDATE sessions SET id_hash = $2, data = $3 WHERE id_hash = $1 AND expires_at > $4")
+            .bind(hash(old.reveal()))
+            .bind(hash(value.reveal()))
+            .bind(text(data)?)
+            .bind(self.clock.now())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok((renamed.rows_affected() > 0).then_some(value))
+    }
+
+    async fn find(&self, value: &Secret) -> Result<Option<(Option<UserId>, Data)>> {
+        let (now, hash) = (self.clock.now(), hash(value.reveal()));
+        let row = sqlx::query("SELECT user_id, data, created_at, expires_at FROM sessions WHERE id_hash = $1 AND expires_at > $2")
             .bind(&hash)
             .bind(now)
             .fetch_optional(self.db.read())
@@ -149,19 +159,17 @@ impl Sessions {
         let Some(row) = row else { return Ok(None) };
         let (data, created_at, expires_at): (String, Millis, Millis) = (row.try_get("data")?, row.try_get("created_at")?, row.try_get("expires_at")?);
         let ends = (now + IDLE).min(created_at + ABSOLUTE);
-        if ends >= expires_at + SLIDE {
-            let mut tx = self.db.write().await?;
-            sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2").bind(&hash).bind(ends).execute(&mut *tx).await?;
-            tx.commit().await?;
+        if ends >= expires_at + SLIDE
+            && let Err(error) = self.slide(&hash, ends).await
+        {
+            tracing::error!(cause = ?error.inside(), "the end of a session could not be moved: {error}");
         }
-        let data = serde_json::from_str(&data).map_err(Error::internal)?;
-        // What the record says of its end is not read by anybody: this table decides.
-        Ok(Some(Record { id: *id, data, expiry_date: time::OffsetDateTime::UNIX_EPOCH }))
+        Ok(Some((row.try_get("user_id")?, serde_json::from_str(&data).map_err(Error::internal)?)))
     }
 
-    async fn remove(&self, id: &Id) -> Result<()> {
+    async fn slide(&self, hash: &str, ends: Millis) -> Result<()> {
         let mut tx = self.db.write().await?;
-        sqlx::query("DELETE FROM sessions WHERE id_hash = $1").bind(hash(&id.to_string())).execute(&mut *tx).await?;
+        sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2").bind(hash).bind(ends).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }
 }
@@ -172,67 +180,152 @@ impl std::fmt::Debug for Sessions {
     }
 }
 
-fn parts(record: &Record) -> Result<(Option<String>, String)> {
-    let user = record.data.get(USER).and_then(|user| user.as_str()).map(str::to_owned);
-    Ok((user, serde_json::to_string(&record.data).map_err(Error::internal)?))
+fn text(data: &Data) -> Result<String> {
+    serde_json::to_string(data).map_err(Error::internal)
 }
 
-fn backend(why: Error) -> session_store::Error {
-    // The cause stays out: tower-sessions logs what it is given, and this one may hold SQL.
-    session_store::Error::Backend(why.message().to_owned())
+/// The session of a request. Its row is looked for when somebody asks, and written once, when the answer is ready. Clones are one
+/// session. Without a row it is nobody's, and what is put into it lasts as long as the request.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    sessions: Sessions,
+    state: Mutex<State>,
 }
 
-#[async_trait]
-impl SessionStore for Sessions {
-    async fn create(&self, record: &mut Record) -> session_store::Result<()> {
-        self.insert(record).await.map_err(backend)
+#[derive(Default)]
+struct State {
+    /// The browser sent a cookie, good or not.
+    came: bool,
+    /// The cookie's value, until it is known to name no row.
+    value: Option<Secret>,
+    /// The row was looked for; what follows is what it holds.
+    looked: bool,
+    user: Option<UserId>,
+    data: Data,
+    changed: bool,
+    news: Option<News>,
+}
+
+/// What the browser is to be told about its cookie.
+#[derive(Clone)]
+pub(super) enum News {
+    Keep(Secret),
+    Forget,
+}
+
+impl Session {
+    /// `cookie` is the value that the browser sent.
+    pub fn new(sessions: Sessions, cookie: Option<&str>) -> Self {
+        let value = cookie.filter(|value| value.len() == VALUE_LENGTH).map(Secret::new);
+        Self(Arc::new(Inner { sessions, state: Mutex::new(State { came: cookie.is_some(), value, ..State::default() }) }))
     }
 
-    async fn save(&self, record: &Record) -> session_store::Result<()> {
-        self.update(record).await.map_err(backend)
+    async fn looked_up(&self) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.0.state.lock().await;
+        if !state.looked {
+            let found = match &state.value {
+                Some(value) => self.0.sessions.find(value).await?,
+                None => None,
+            };
+            match found {
+                Some((user, data)) => (state.user, state.data) = (user, data),
+                None => state.value = None,
+            }
+            state.looked = true;
+        }
+        Ok(state)
     }
 
-    async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        self.find(id).await.map_err(backend)
+    /// Whose it is; none when it has ended or never was.
+    pub async fn user(&self) -> Result<Option<UserId>> {
+        Ok(self.looked_up().await?.user.clone())
     }
 
-    async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.remove(id).await.map_err(backend)
+    pub async fn insert(&self, key: &str, text: impl Into<String>) -> Result<()> {
+        let mut state = self.looked_up().await?;
+        state.data.insert(key.to_owned(), text.into());
+        state.changed = true;
+        Ok(())
+    }
+
+    /// Takes a text out, if it is there; only then is there something to write.
+    pub async fn remove(&self, key: &str) -> Result<Option<String>> {
+        let mut state = self.looked_up().await?;
+        let taken = state.data.remove(key);
+        state.changed |= taken.is_some();
+        Ok(taken)
+    }
+
+    /// Writes what was changed, if anything was.
+    pub(super) async fn save(&self) -> Result<()> {
+        let mut state = self.0.state.lock().await;
+        let changed = std::mem::take(&mut state.changed);
+        match &state.value {
+            Some(value) if changed => self.0.sessions.write(value, &state.data).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn news(&self) -> Option<News> {
+        self.0.state.lock().await.news.clone()
     }
 }
 
-/// Signs the browser in: what it had before is dropped, and its id is new.
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session(...)")
+    }
+}
+
+/// Signs the browser in: what it had before is dropped, and its cookie is new.
 pub async fn begin(session: &Session, user: &User) -> Result<()> {
-    session.clear().await;
-    session.cycle_id().await.map_err(Error::internal)?;
-    session.insert(USER, user.id.as_str()).await.map_err(Error::internal)
+    let mut state = session.0.state.lock().await;
+    let value = session.0.sessions.make(&user.id, state.value.as_ref()).await?;
+    let news = Some(News::Keep(value.clone()));
+    *state = State { came: state.came, value: Some(value), looked: true, user: Some(user.id.clone()), news, ..State::default() };
+    Ok(())
 }
 
-/// Gives the session another id, for when what it may do has changed: whoever holds the old one is nobody.
+/// Gives the session another cookie, for when what it may do has changed: whoever holds the old one is nobody.
 pub async fn renew(session: &Session) -> Result<()> {
-    session.cycle_id().await.map_err(Error::internal)
+    let mut state = session.looked_up().await?;
+    let Some(old) = &state.value else { return Ok(()) };
+    let renamed = session.0.sessions.rename(old, &state.data).await?;
+    match renamed {
+        Some(value) => {
+            state.news = Some(News::Keep(value.clone()));
+            state.value = Some(value);
+            state.changed = false;
+        }
+        None => *state = State { came: state.came, looked: true, news: Some(News::Forget), ..State::default() },
+    }
+    Ok(())
 }
 
-/// Signs the browser out: the row is gone and the cookie with it.
-pub async fn finish(session: &Session) -> Result<()> {
-    session.flush().await.map_err(Error::internal)
+/// Signs the browser out: the row is gone and the cookie with it. `address` is for the trail.
+pub async fn finish(session: &Session, address: Option<IpAddr>) -> Result<()> {
+    let mut state = session.0.state.lock().await;
+    if let Some(value) = &state.value {
+        session.0.sessions.sign_out(value, address).await?;
+    }
+    let news = (state.came || state.value.is_some()).then_some(News::Forget);
+    *state = State { came: state.came, looked: true, news, ..State::default() };
+    Ok(())
 }
 
 /// Whose session this is just now; none when nobody is signed in or the person was disabled.
 pub async fn actor_of(db: &Db, session: &Session) -> Result<Option<Actor>> {
-    if session.id().is_none() {
-        return Ok(None);
-    }
-    let user: Option<String> = session.get(USER).await.map_err(Error::internal)?;
-    match user.as_deref().and_then(UserId::parse) {
+    match session.user().await? {
         Some(id) => users::actor(db, &id).await,
         None => Ok(None),
     }
 }
 
-/// The name of this session in `Entry::handle`; none before it is stored.
-pub fn handle(session: &Session) -> Option<String> {
-    session.id().map(|id| hash(&id.to_string()))
+/// The name of this session in `Entry::handle`; none when it has no row.
+pub async fn handle(session: &Session) -> Option<String> {
+    session.0.state.lock().await.value.as_ref().map(|value| hash(value.reveal()))
 }
 
 pub(super) async fn end_all(tx: &mut Transaction<'_, Sqlite>, user: &UserId, keep: Option<&str>) -> Result<()> {
@@ -241,119 +334,4 @@ pub(super) async fn end_all(tx: &mut Transaction<'_, Sqlite>, user: &UserId, kee
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::auth::Role;
-    use crate::auth::test_house::{House, PASSWORD};
-    use crate::secret::Secret;
-
-    const MINUTE: Millis = 60_000;
-
-    impl House {
-        fn session(&self, id: Option<Id>) -> Session {
-            Session::new(id, Arc::new(Sessions::new(self.db.clone(), self.clock.clone())), Some(Expiry::OnSessionEnd))
-        }
-
-        async fn signed_in(&self, actor: &Actor, planted: Option<Id>) -> Id {
-            let session = self.session(planted);
-            begin(&session, &users::get(&self.db, &actor.user).await.unwrap()).await.unwrap();
-            session.save().await.unwrap();
-            session.id().unwrap()
-        }
-
-        async fn who(&self, id: Id) -> Option<String> {
-            actor_of(&self.db, &self.session(Some(id))).await.unwrap().map(|actor| actor.name)
-        }
-    }
-
-    #[tokio::test]
-    async fn a_session_gets_a_new_id_at_sign_in_and_the_planted_one_stays_nobodys() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let before = house.session(None);
-        before.insert("flash", "hello").await.unwrap();
-        before.save().await.unwrap();
-        for planted in [before.id().unwrap(), Id::default()] {
-            let id = house.signed_in(&owner, Some(planted)).await;
-            assert_ne!(id, planted);
-            assert_eq!(house.who(id).await.as_deref(), Some("olga"));
-            assert_eq!(house.who(planted).await, None);
-        }
-    }
-
-    #[tokio::test]
-    async fn only_the_hash_of_the_cookie_is_stored() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let id = house.signed_in(&owner, None).await;
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT id_hash, data FROM sessions").fetch_all(house.db.read()).await.unwrap();
-        assert!(rows.iter().all(|(hash, data)| !hash.contains(&id.to_string()) && !data.contains(&id.to_string())));
-    }
-
-    #[tokio::test]
-    async fn it_ends_after_an_idle_hour_and_after_twelve_hours_in_any_case() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let idle = house.signed_in(&owner, None).await;
-        house.clock.advance(59 * MINUTE);
-        assert!(house.who(idle).await.is_some());
-        house.clock.advance(61 * MINUTE);
-        assert!(house.who(idle).await.is_none());
-        let busy = house.signed_in(&owner, None).await;
-        for _ in 0..24 {
-            house.clock.advance(30 * MINUTE - 1);
-            assert!(house.who(busy).await.is_some());
-        }
-        house.clock.advance(MINUTE);
-        assert!(house.who(busy).await.is_none());
-        crate::auth::sweep(&house.db, &house.clock).await.unwrap();
-        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sessions").fetch_one(house.db.read()).await.unwrap();
-        assert_eq!(left, 0);
-    }
-
-    #[tokio::test]
-    async fn sign_out_is_final_even_for_a_request_that_was_under_way() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let id = house.signed_in(&owner, None).await;
-        let under_way = house.session(Some(id));
-        under_way.insert("flash", "late").await.unwrap();
-        let out = house.session(Some(id));
-        finish(&out).await.unwrap();
-        under_way.save().await.unwrap();
-        assert!(house.who(id).await.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_password_change_ends_the_others_and_disabling_ends_all() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        house.person("carl", Role::Admin).await;
-        let (here, there) = (house.signed_in(&owner, None).await, house.signed_in(&owner, None).await);
-        let sessions = Sessions::new(house.db.clone(), house.clock.clone());
-        assert_eq!(sessions.list_for(&owner.user).await.unwrap().len(), 2);
-        let keep = handle(&house.session(Some(here)));
-        let (old, new) = (Secret::new(PASSWORD), Secret::new("staple battery horse"));
-        let change = users::ChangePassword { current: &old, new: &new, keep: keep.as_deref(), revoke_tokens: false };
-        users::change_password(&house.db, &house.clock, &house.hasher, &owner, &change).await.unwrap();
-        assert!(house.who(here).await.is_some() && house.who(there).await.is_none());
-        users::disable(&house.db, &house.clock, &owner.user, None).await.unwrap();
-        assert!(house.who(here).await.is_none());
-    }
-
-    #[tokio::test]
-    async fn people_end_their_own_sessions_and_no_others() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let stranger = house.person("stan", Role::Editor).await;
-        let id = house.signed_in(&owner, None).await;
-        let sessions = Sessions::new(house.db.clone(), house.clock.clone());
-        let entry = sessions.list_for(&owner.user).await.unwrap().remove(0);
-        assert!(sessions.end(&stranger.user, &entry.handle).await.is_err());
-        assert!(house.who(id).await.is_some());
-        sessions.end(&owner.user, &entry.handle).await.unwrap();
-        assert!(house.who(id).await.is_none());
-    }
-}
+mod tests;

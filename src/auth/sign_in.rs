@@ -40,7 +40,7 @@ pub struct Given<'a> {
     pub device: Option<&'a str>,
 }
 
-/// Somebody is in: begin a session with `sessions::begin` and set the device cookie.
+/// Somebody is in, by password or by link: begin a session with `sessions::begin` and set the device cookie.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     pub user: User,
@@ -117,6 +117,13 @@ async fn known_device(db: &Db, clock: &Clock, user: Option<&User>, value: Option
         .fetch_optional(db.read())
         .await?;
     Ok(owner.filter(|owner| user.is_some_and(|user| user.id == *owner)).map(|_| hash))
+}
+
+/// Remembers this browser under a new value, which is the device cookie's.
+pub(super) async fn new_device(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, user: &UserId) -> Result<Secret> {
+    let value = random_text();
+    remember(tx, clock, user, value.reveal()).await?;
+    Ok(value)
 }
 
 async fn remember(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, user: &UserId, value: &str) -> Result<()> {

@@ -4,9 +4,9 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::audit::{self, Deed};
+use super::audit::{self, By, Deed};
 use super::passwords::{self, Hasher};
-use super::{Actor, Role, sessions, tokens};
+use super::{Actor, Role, sessions, sign_in, tokens};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ pub fn identity(email: &str, name: &str) -> std::result::Result<(String, String)
 }
 
 /// Makes a person. `by` is the admin who does; none on the command line.
-pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: Option<&Actor>) -> Result<User> {
+pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: Option<By<'_>>) -> Result<User> {
     admins_only(by)?;
     let identity = identity(&new.email, &new.name);
     let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
@@ -80,8 +80,7 @@ pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: 
     };
     let mut tx = db.write().await?;
     let user = insert(&mut tx, clock, &email, &name, new.role, hash.as_deref()).await?;
-    let by = by.map(|actor| &actor.user);
-    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.create", object: Some(user.id.as_str()), result: "done" }).await?;
+    audit::record(&mut tx, clock, Deed::done(by, "user.create", user.id.as_str())).await?;
     tx.commit().await?;
     Ok(user)
 }
@@ -134,15 +133,15 @@ pub async fn actor(db: &Db, id: &UserId) -> Result<Option<Actor>> {
 }
 
 /// A person changes the own name.
-pub async fn rename(db: &Db, clock: &Clock, actor: &Actor, name: &str) -> Result<()> {
+pub async fn rename(db: &Db, clock: &Clock, by: By<'_>, name: &str) -> Result<()> {
+    let actor = by.actor;
     if actor.scope.is_some() {
         return Err(Error::forbidden("A token cannot change a name."));
     }
     let (_, name) = identity(&actor.email, name).map_err(Error::fields)?;
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET name = $2, updated_at = $3 WHERE id = $1").bind(&actor.user).bind(name).bind(clock.now()).execute(&mut *tx).await?;
-    let deed = Deed { actor: Some(&actor.user), address: None, action: "user.rename", object: Some(actor.user.as_str()), result: "done" };
-    audit::record(&mut tx, clock, deed).await?;
+    audit::record(&mut tx, clock, Deed::done(Some(by), "user.rename", actor.user.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
@@ -153,19 +152,21 @@ pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, 
     let hash = hasher.hash(password).await?;
     let mut tx = db.write().await?;
     replace_password(&mut tx, clock, id, &hash, None).await?;
-    audit::record(&mut tx, clock, Deed { actor: None, address: None, action: "user.set_password", object: Some(id.as_str()), result: "done" }).await?;
+    audit::record(&mut tx, clock, Deed::done(None, "user.set_password", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
 /// A person changes the own password, proving the current one. Ends all their sessions but `keep` (see `sessions::handle`), and
-/// revokes their tokens when they ask for it. The fields are `current_password` and `password`.
-pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, actor: &Actor, change: &ChangePassword<'_>) -> Result<()> {
+/// revokes their tokens when they ask for it. Every browser is forgotten but this one: the answer is its new device cookie's value. The
+/// fields are `current_password` and `password`.
+pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: By<'_>, change: &ChangePassword<'_>) -> Result<Secret> {
+    let actor = by.actor;
     if actor.scope.is_some() {
         return Err(Error::forbidden("A token cannot change a password."));
     }
     let kept: Option<String> = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1").bind(&actor.user).fetch_one(db.read()).await?;
     if !hasher.verify(kept.as_deref(), change.current).await?.fits {
-        let deed = Deed { actor: Some(&actor.user), address: None, action: "user.change_password", object: Some(actor.user.as_str()), result: "refused" };
+        let deed = Deed { result: "refused", ..Deed::done(Some(by), "user.change_password", actor.user.as_str()) };
         audit::note(db, clock, deed).await?;
         return Err(Error::field("current_password", "This is not your current password."));
     }
@@ -176,9 +177,10 @@ pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, actor: &Ac
     if change.revoke_tokens {
         tokens::revoke_all(&mut tx, clock, &actor.user).await?;
     }
-    let deed = Deed { actor: Some(&actor.user), address: None, action: "user.change_password", object: Some(actor.user.as_str()), result: "done" };
-    audit::record(&mut tx, clock, deed).await?;
-    Ok(tx.commit().await?)
+    let device = sign_in::new_device(&mut tx, clock, &actor.user).await?;
+    audit::record(&mut tx, clock, Deed::done(Some(by), "user.change_password", actor.user.as_str())).await?;
+    tx.commit().await?;
+    Ok(device)
 }
 
 /// What a person gives to change the own password.
@@ -199,7 +201,7 @@ pub(super) async fn replace_password(tx: &mut Transaction<'_, Sqlite>, clock: &C
 }
 
 /// Shuts a person out at once, with all sessions and tokens. The last admin stays.
-pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<&Actor>) -> Result<()> {
+pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) -> Result<()> {
     admins_only(by)?;
     get(db, id).await?;
     let mut tx = db.write().await?;
@@ -215,24 +217,22 @@ pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<&Actor>) ->
         .bind(clock.now())
         .execute(&mut *tx)
         .await?;
-    let by = by.map(|actor| &actor.user);
-    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.disable", object: Some(id.as_str()), result: "done" }).await?;
+    audit::record(&mut tx, clock, Deed::done(by, "user.disable", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
 /// Lets a disabled person in again, with the password and the tokens they had.
-pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<&Actor>) -> Result<()> {
+pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) -> Result<()> {
     admins_only(by)?;
     get(db, id).await?;
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET disabled_at = NULL, updated_at = $2 WHERE id = $1").bind(id).bind(clock.now()).execute(&mut *tx).await?;
-    let by = by.map(|actor| &actor.user);
-    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.enable", object: Some(id.as_str()), result: "done" }).await?;
+    audit::record(&mut tx, clock, Deed::done(by, "user.enable", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
 /// Gives a person another role, from their next request on. Their sessions end, so that a new one belongs to the new role.
-pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Option<&Actor>) -> Result<()> {
+pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Option<By<'_>>) -> Result<()> {
     admins_only(by)?;
     let before = get(db, id).await?;
     if before.role == role {
@@ -242,15 +242,14 @@ pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Optio
     sqlx::query("UPDATE users SET role = $2, updated_at = $3 WHERE id = $1").bind(id).bind(role.word()).bind(clock.now()).execute(&mut *tx).await?;
     an_admin_is_left(&mut tx).await?;
     sessions::end_all(&mut tx, id, None).await?;
-    let by = by.map(|actor| &actor.user);
-    audit::record(&mut tx, clock, Deed { actor: by, address: None, action: "user.set_role", object: Some(id.as_str()), result: "done" }).await?;
+    audit::record(&mut tx, clock, Deed::done(by, "user.set_role", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
 /// The command line has no actor and may do everything; a person must be an admin.
-pub(super) fn admins_only(by: Option<&Actor>) -> Result<()> {
+pub(super) fn admins_only(by: Option<By<'_>>) -> Result<()> {
     match by {
-        Some(actor) if !actor.is_admin() || actor.scope.is_some() => Err(Error::forbidden("Only an admin who is signed in may look after people.")),
+        Some(By { actor, .. }) if !actor.is_admin() || actor.scope.is_some() => Err(Error::forbidden("Only an admin who is signed in may look after people.")),
         _ => Ok(()),
     }
 }
@@ -297,9 +296,9 @@ mod tests {
             role: Role::Viewer,
             password: Some(Secret::new(password)),
         };
-        let odd = create(&house.db, &house.clock, &house.hasher, &new("no-at", "\n", "password1"), Some(&owner)).await.unwrap_err();
+        let odd = create(&house.db, &house.clock, &house.hasher, &new("no-at", "\n", "password1"), Some((&owner).into())).await.unwrap_err();
         assert_eq!(odd.field_errors().iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["email", "name", "password"]);
-        let twice = create(&house.db, &house.clock, &house.hasher, &new(" OLGA@House.Test ", "Other", PASSWORD), Some(&owner)).await.unwrap_err();
+        let twice = create(&house.db, &house.clock, &house.hasher, &new(" OLGA@House.Test ", "Other", PASSWORD), Some((&owner).into())).await.unwrap_err();
         assert_eq!(twice.field_errors()[0].0, "email");
         let stored: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(house.db.read()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -312,11 +311,11 @@ mod tests {
         let owner = house.person("olga", Role::Admin).await;
         let colleague = house.person("carl", Role::Editor).await;
         let script = Actor { scope: Some(crate::auth::Scope::Manage), ..owner.clone() };
-        for by in [&colleague, &script] {
+        for by in [By::from(&colleague), By::from(&script)] {
             assert_eq!(disable(&house.db, &house.clock, &owner.user, Some(by)).await.unwrap_err().kind(), Kind::Forbidden);
             assert_eq!(set_role(&house.db, &house.clock, &colleague.user, Role::Admin, Some(by)).await.unwrap_err().kind(), Kind::Forbidden);
         }
-        set_role(&house.db, &house.clock, &colleague.user, Role::Viewer, Some(&owner)).await.unwrap();
+        set_role(&house.db, &house.clock, &colleague.user, Role::Viewer, Some((&owner).into())).await.unwrap();
         assert_eq!(actor(&house.db, &colleague.user).await.unwrap().unwrap().role, Role::Viewer);
     }
 
@@ -325,12 +324,12 @@ mod tests {
         let house = House::new().await;
         let owner = house.person("olga", Role::Admin).await;
         let colleague = house.person("carl", Role::Editor).await;
-        disable(&house.db, &house.clock, &colleague.user, Some(&owner)).await.unwrap();
+        disable(&house.db, &house.clock, &colleague.user, Some((&owner).into())).await.unwrap();
         assert!(actor(&house.db, &colleague.user).await.unwrap().is_none());
-        enable(&house.db, &house.clock, &colleague.user, Some(&owner)).await.unwrap();
+        enable(&house.db, &house.clock, &colleague.user, Some((&owner).into())).await.unwrap();
         assert!(actor(&house.db, &colleague.user).await.unwrap().is_some());
-        assert_eq!(disable(&house.db, &house.clock, &owner.user, Some(&owner)).await.unwrap_err().code(), "last_admin");
-        assert_eq!(set_role(&house.db, &house.clock, &owner.user, Role::Viewer, Some(&owner)).await.unwrap_err().code(), "last_admin");
+        assert_eq!(disable(&house.db, &house.clock, &owner.user, Some((&owner).into())).await.unwrap_err().code(), "last_admin");
+        assert_eq!(set_role(&house.db, &house.clock, &owner.user, Role::Viewer, Some((&owner).into())).await.unwrap_err().code(), "last_admin");
         assert!(actor(&house.db, &owner.user).await.unwrap().is_some());
     }
 
@@ -340,12 +339,12 @@ mod tests {
         let owner = house.person("olga", Role::Admin).await;
         let (good, wrong, common) = (Secret::new(PASSWORD), Secret::new("not my password"), Secret::new("password1"));
         let next = Secret::new("staple battery horse");
-        let refused = change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&wrong, &next)).await.unwrap_err();
+        let refused = change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&wrong, &next)).await.unwrap_err();
         assert_eq!(refused.field_errors()[0].0, "current_password");
-        let refused = change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&good, &common)).await.unwrap_err();
+        let refused = change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&good, &common)).await.unwrap_err();
         assert_eq!(refused.field_errors()[0].0, "password");
-        change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&good, &next)).await.unwrap();
-        change_password(&house.db, &house.clock, &house.hasher, &owner, &change(&next, &good)).await.unwrap();
+        change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&good, &next)).await.unwrap();
+        change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&next, &good)).await.unwrap();
         set_password(&house.db, &house.clock, &house.hasher, &owner.user, &next).await.unwrap();
         let trail = audit::list(&house.db, None, 10).await.unwrap();
         let trail: Vec<_> = trail.iter().rev().map(|entry| (entry.action.as_str(), entry.result.as_str())).collect();

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Done, Failed, keeper, print_list, read_secret};
-use crate::accounts::{Account, NewAccount};
+use crate::accounts::{Account, ChangeAccount, NewAccount};
+use crate::app::App;
 use crate::clock::iso;
 use crate::config::Given;
 use crate::connectors::Connector;
@@ -52,6 +53,14 @@ pub enum Command {
         /// The account's id, as in the list
         id: String,
     },
+    /// Give an account a new secret, read from standard input or a file. It is kept once the vendor has accepted it
+    RotateSecret {
+        /// The account's id, as in the list
+        id: String,
+        /// Read the secret from this file instead of standard input
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
 }
 
 /// An account as the listing tells it.
@@ -94,9 +103,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
                 }
                 credentials.insert(id.to_owned(), Secret::new(value));
             }
-            for secret in connector.fields().iter().filter(|f| f.secret) {
-                credentials.insert(secret.id.to_owned(), read_secret(secret_file.as_ref())?);
-            }
+            credentials.extend(secrets(connector, secret_file.as_ref())?);
             let account = app.accounts.create(&owner, &NewAccount { connector, name, credentials, api_url, requests_per_minute, time_zone }).await?;
             println!("{}", account.id);
         }
@@ -107,14 +114,36 @@ pub async fn run(given: &Given, command: Command) -> Done {
             })?;
         }
         Command::Check { id } => {
-            let id = AccountId::parse(&id).ok_or_else(|| Error::not_found("account"))?;
-            let checked = app.accounts.check(&keeper(), &id).await?;
+            let checked = app.accounts.check(&keeper(), &parse(&id)?).await?;
             if !checked.ok {
                 return Err(Failed { code: 1, line: checked.message });
             }
             println!("{}", checked.message);
         }
+        Command::RotateSecret { id, secret_file } => println!("{}", rotate(&app, &parse(&id)?, secret_file.as_ref()).await?),
     }
     app.stop().await;
     Ok(())
+}
+
+fn parse(id: &str) -> Result<AccountId, Failed> {
+    AccountId::parse(id).ok_or_else(|| Error::not_found("account").into())
+}
+
+/// What every secret field of the connector gets: the one line that is read.
+fn secrets(connector: Connector, file: Option<&PathBuf>) -> Result<BTreeMap<String, Secret>, Failed> {
+    let secret = read_secret(file)?;
+    Ok(connector.fields().iter().filter(|field| field.secret).map(|field| (field.id.to_owned(), secret.clone())).collect())
+}
+
+/// Asks the vendor with the new secret, keeps it, and tells what the vendor said.
+async fn rotate(app: &App, id: &AccountId, file: Option<&PathBuf>) -> Result<String, Failed> {
+    let account = app.accounts.get(&keeper(), id).await?;
+    let change = ChangeAccount { credentials: secrets(account.connector, file)?, ..ChangeAccount::default() };
+    let Some(seen) = app.accounts.try_change(&keeper(), id, &change).await? else {
+        return Err(Error::field("secret", "No secret came. Give it on standard input or by --secret-file; nothing was changed.").into());
+    };
+    app.accounts.update(&keeper(), id, &change).await?;
+    app.accounts.record_health(id, Ok(&seen), app.clock.now()).await?;
+    Ok(seen)
 }

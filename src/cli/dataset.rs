@@ -25,6 +25,7 @@ use crate::puller::run::{Run, State, Trigger};
 use crate::puller::schedules::{self, Schedule};
 
 #[derive(clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them, and it is read once")]
 pub enum Command {
     /// List DataSets
     List {
@@ -38,6 +39,9 @@ pub enum Command {
         user: String,
         #[arg(long)]
         name: String,
+        /// What is in it, for whoever reads the list; none when left out
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        description: String,
         /// The account's id
         #[arg(long)]
         account: String,
@@ -147,6 +151,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Create {
             user,
             name,
+            description,
             account,
             report,
             start_days,
@@ -164,7 +169,8 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let actor = super::user::find(&app, &user).await?.actor();
             let (include_pending, agent_details) = (include_pending.then_some(true), agent_details.then_some(true));
             let menus = Menus { start_days, end_days, group, login, group_by, tag, weekday, include_pending, agent_details };
-            let settings = settings(&app, &actor, &name, &account, &report, menus, schedule, time_zone).await?;
+            let mut settings = settings(&app, &actor, &name, &account, &report, menus, schedule, time_zone).await?;
+            settings.description = Description::parse(&description)?;
             println!("{}", app.datasets.create(&actor, &settings).await?);
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,

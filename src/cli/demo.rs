@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Done, Failed};
@@ -54,7 +55,8 @@ struct Wanted {
     broken: bool,
 }
 
-const WANTED: [Wanted; 6] = [
+/// One of each shape of report: an archive's records and what is in them, periods, lists, a single object.
+const WANTED: [Wanted; 7] = [
     Wanted {
         name: "Chats, last 14 days",
         description: "Every ended chat of the last two weeks, one row a chat.",
@@ -91,6 +93,15 @@ const WANTED: [Wanted; 6] = [
         shared: false,
         broken: false,
     },
+    Wanted {
+        name: "Dashboard",
+        description: "The numbers of the last seven days, as LiveChat's dashboard shows them.",
+        report: "dashboard_report",
+        days: None,
+        cron: "40 6 * * *",
+        shared: false,
+        broken: false,
+    },
     Wanted { name: "Groups", description: "The groups, and who is in them.", report: "groups", days: None, cron: "20 7 * * 1-5", shared: false, broken: false },
     Wanted {
         name: "Webshop chats",
@@ -122,13 +133,15 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
     given.allow_upstream.push(AllowUpstream::Net(std::net::IpAddr::from([127, 0, 0, 1]).into()));
     let config = Config::resolve(&given, &arguments.serve)?;
     let stop = signalled();
+    // Before the week is made, so that a port that is taken is told at once.
+    let listener = bind(&config).await?;
+    let config = config.listening_on(listener.local_addr()?)?;
 
     let vendor = start_sandbox(arguments.chats, stop.clone()).await?;
     println!("Making a week of history on an invented vendor (it listens at {vendor}) ...");
     let passphrase = live_a_week(config.clone(), &vendor).await?;
 
-    let mut app = App::open(config, Clock::system()).await?;
-    let listener = app.listen().await?;
+    let app = App::open(config, Clock::system()).await?;
     println!();
     println!("Chatlake is ready at {}", app.config.public_url);
     match passphrase {
@@ -137,12 +150,19 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
     }
     println!("To connect the invented vendor as a new account: Username {LOGIN}, API Key {API_KEY}, API address {vendor}");
     println!("Press Ctrl+C to end.");
-    app.serve(listener, stop).await?;
+    app.serve(listener.into_std()?, stop).await?;
     Ok(())
 }
 
+async fn bind(config: &Config) -> Result<TcpListener> {
+    TcpListener::bind(config.listen).await.map_err(|why| {
+        Error::conflict("listen", format!("Cannot listen on {}: {why}.", config.listen))
+            .action("Is another server there? Name another address with --listen, for example 127.0.0.1:0 for any port that is free.")
+    })
+}
+
 async fn start_sandbox(chats: u64, stop: CancellationToken) -> Result<String, Failed> {
-    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let vendor = format!("http://{}", listener.local_addr()?);
     let options = Options { chats, days: 60, seed: 7, delay: Duration::from_millis(2) };
     let sandbox = Sandbox::new(options, Clock::system());

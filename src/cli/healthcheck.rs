@@ -16,11 +16,7 @@ pub struct Arguments {
 }
 
 pub async fn run(given: &Given, arguments: &Arguments) -> Done {
-    // Settings that would keep the server from starting do not matter here: only where it listens does.
-    let listen = match Config::resolve(given, &arguments.serve) {
-        Ok(config) => config.listen,
-        Err(_) => arguments.serve.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
-    };
+    let listen = Config::listens_at(given, &arguments.serve);
     let asked = tokio::time::timeout(Duration::from_secs(5), ready(listen)).await;
     match asked {
         Ok(Ok(true)) => Ok(()),

@@ -11,7 +11,7 @@ use crate::config::LogFormat;
 use crate::error::{Error, Result};
 
 /// Targets whose lines below WARN may carry addresses with queries, headers or bytes.
-const CAPPED: [&str; 10] = ["memory_serve", "reqwest", "hyper", "hyper_util", "h2", "rustls", "tower_http", "axum", "sqlx", "tower_sessions"];
+const CAPPED: [&str; 9] = ["memory_serve", "reqwest", "hyper", "hyper_util", "h2", "rustls", "tower_http", "axum", "sqlx"];
 
 fn may_speak(line: &Metadata<'_>) -> bool {
     let root = line.target().split("::").next().unwrap_or_default();

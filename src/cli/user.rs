@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::passwords::Hasher;
 use crate::auth::users::{self, NewUser, User};
 use crate::clock::Clock;
-use crate::config::{Config, Given, GivenToServe};
+use crate::config::{Config, Given};
 use crate::error::Error;
 
 #[derive(clap::Subcommand)]
@@ -78,7 +78,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
 
 /// The data directory that the settings name, beside a server or without one.
 pub(super) async fn open(given: &Given) -> Result<App, Failed> {
-    let config = Config::resolve(given, &GivenToServe::default())?;
+    let config = Config::of_command(given)?;
     super::log::start(given.log.as_deref().unwrap_or("warn"), config.log_format)?;
     Ok(App::open_beside(config, Clock::system()).await?)
 }

@@ -1,4 +1,4 @@
-//! The connectors: what each vendor can be asked for, and how to pull it. Start at `livechat/reports.rs` for what there is and at
+//! The connectors: what each vendor can be asked for, and how to pull it. Start at `livechat/reports/` for what there is and at
 //! `pull` for how it comes. This folder knows neither the database, nor the vault, nor runs.
 
 pub mod livechat;
@@ -149,6 +149,10 @@ impl Menus {
     /// them become 7 and 1 (a week until yesterday), a weekday becomes Monday; menus the report does not take must be absent.
     pub fn check(mut self, report: &Report) -> Result<Self, Vec<(String, String)>> {
         let mut wrong = Vec::new();
+        // What says the same is written the same way: DataSets that ask for the same share a reading.
+        self.include_pending = self.include_pending.filter(|on| *on || !report.takes(Menu::IncludePending));
+        self.agent_details = self.agent_details.filter(|on| *on || !report.takes(Menu::AgentDetails));
+        self.group_by = self.group_by.filter(|by| *by != GroupBy::Automatic || !report.takes(Menu::GroupBy));
         let given = [
             (Menu::StartDays, self.start_days.is_some()),
             (Menu::EndDays, self.end_days.is_some()),
@@ -238,8 +242,6 @@ pub enum Pulled {
     Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },
     /// A window is complete, for all reports of the request.
     WindowDone { window: Option<usize>, tally: Tally },
-    /// The vendor tells the day on which it ends this API.
-    Sunset { day: String },
 }
 
 /// What was counted in a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor.
@@ -317,12 +319,18 @@ pub async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pul
     }
 }
 
-/// The first rows of a report, for Load Preview: the newest ones, at most `most`, from as few calls as possible.
+/// The first rows of a report, for Load Preview: at most so many as were asked for, from as few calls as possible.
 #[derive(Debug)]
 pub struct Sample {
     pub batch: RecordBatch,
-    /// What the vendor says the whole range holds; none where it says nothing.
+    /// The records of the vendor that were read for it. Of one that becomes several rows, the last ones may be left out.
+    pub records: u64,
+    /// What the vendor says the whole range holds, in records; none where it says nothing.
     pub total: Option<u64>,
+    /// There is nothing besides these rows.
+    pub whole: bool,
+    /// They are the newest ones rather than the first of a list.
+    pub newest: bool,
     pub calls: u64,
 }
 

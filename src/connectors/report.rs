@@ -335,6 +335,11 @@ impl UpdateMode {
 }
 
 impl Report {
+    /// It tells what is there just now, which may be nothing at any time.
+    pub fn comes_and_goes(&self) -> bool {
+        self.request.path == "/visitors"
+    }
+
     pub fn takes(&self, menu: Menu) -> bool {
         self.menus.iter().any(|m| m.menu == menu)
     }

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 
+use super::Datasets;
 use super::export::Options;
-use crate::clock::Clock;
-use crate::ids::VersionId;
+use crate::actor::Actor;
+use crate::ids::{DatasetId, VersionId};
 
 /// The `ETag` of a version as CSV with these options: equal tags, equal bytes.
 pub fn tag(version: &VersionId, options: &Options) -> String {
@@ -29,8 +30,9 @@ pub fn is_known(header: &str, tag: &str) -> bool {
 /// How often a running download is asked about.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
-/// The stream, for as long as `allowed` answers true; then an error, so that the connection breaks and no short file looks whole.
-pub fn while_allowed<S, F, A>(stream: S, clock: Clock, allowed: F) -> impl Stream<Item = io::Result<Bytes>> + Send
+/// The stream, for as long as this person may see the DataSet and `still_good` answers that they are still let in; then an error, so
+/// that the connection breaks and no short file looks whole.
+pub fn while_allowed<S, F, A>(stream: S, datasets: Datasets, actor: Actor, id: DatasetId, still_good: F) -> impl Stream<Item = io::Result<Bytes>> + Send
 where
     S: Stream<Item = io::Result<Bytes>> + Send,
     F: Fn() -> A + Send + 'static,
@@ -38,8 +40,8 @@ where
 {
     let revoked = async move {
         loop {
-            clock.wait(ASK_EVERY).await;
-            if !allowed().await {
+            datasets.clock.wait(ASK_EVERY).await;
+            if !still_good().await || datasets.get(&actor, &id).await.is_err() {
                 return io::Error::other("the right to this download has ended");
             }
         }
@@ -57,4 +59,42 @@ where
         }
         stream.poll_next_unpin(context)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::World;
+    use super::*;
+    use crate::actor::Role;
+    use crate::ids::UserId;
+
+    #[test]
+    fn a_known_tag_is_known_however_it_is_written() {
+        for known in ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*"] {
+            assert!(is_known(known, "\"a\""), "{known}");
+        }
+        assert!(!is_known("\"b\", a", "\"a\"") && !is_known("", "\"a\""));
+    }
+
+    #[tokio::test]
+    async fn a_download_breaks_off_once_its_reader_may_no_longer_have_it() {
+        for (shared, still_good) in [(false, true), (true, false)] {
+            let world = World::new().await;
+            let (db, clock) = (world.db.clone(), world.clock.clone());
+            let datasets = Datasets { db, clock, segments: world.segments.clone(), versions: world.versions.clone() };
+            let reader =
+                Actor { user: UserId::new(), name: "Carl".to_owned(), email: "carl@house.test".to_owned(), role: Role::Viewer, scope: None, token: None };
+            let keeper = Actor { role: Role::Admin, ..reader.clone() };
+            datasets.share(&keeper, &world.dataset, true).await.unwrap();
+            let rows = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))]).chain(futures_util::stream::pending());
+            let let_in = move || std::future::ready(still_good);
+            let mut download = Box::pin(while_allowed(rows, datasets.clone(), reader, world.dataset.clone(), let_in));
+            assert_eq!(download.next().await.unwrap().unwrap(), "id\r\n");
+            datasets.share(&keeper, &world.dataset, shared).await.unwrap();
+            world.clock.advance(10_000);
+            let end = tokio::time::timeout(Duration::from_secs(10), download.next()).await.expect("it goes on");
+            assert!(end.unwrap().is_err(), "shared {shared}, let in {still_good}");
+            assert!(download.next().await.is_none());
+        }
+    }
 }

@@ -11,8 +11,7 @@ use crate::ids::{DatasetId, RunId};
 /// How a DataSet's runs have gone lately.
 #[derive(Clone, Debug, Default)]
 pub struct Lately {
-    /// The newest run: its id, state and when it ended or was queued.
-    pub newest: Option<(RunId, String, Millis)>,
+    pub newest: Option<Newest>,
     /// What went wrong in the newest finished run, when it did not succeed: what happened, who must act, what is next.
     pub trouble: Option<(String, String, String)>,
     /// How many of the newest finished runs failed in a row.
@@ -23,14 +22,25 @@ pub struct Lately {
     pub rows_per_run: Vec<i64>,
 }
 
-type Row = (DatasetId, RunId, String, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>);
+/// The newest run of a DataSet.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    pub run: RunId,
+    pub state: String,
+    /// When it ended, or was queued.
+    pub at: Millis,
+    /// Not claimed before this: for one that waits.
+    pub due_at: Millis,
+}
+
+type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>);
 
 impl Datasets {
     /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT dataset_id, id, state, queued_at, finished_at, rows_written, error_message, error_who, error_action FROM (
-                SELECT r.dataset_id, r.id, r.state, r.queued_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
+            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action FROM (
+                SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
                        ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
                 FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
              WHERE place <= 20 ORDER BY dataset_id, place",
@@ -41,10 +51,10 @@ impl Datasets {
         .await?;
         let mut all: HashMap<DatasetId, Lately> = HashMap::new();
         let mut settled: HashMap<DatasetId, bool> = HashMap::new();
-        for (dataset, run, state, queued_at, finished_at, rows, message, who, action) in rows {
+        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action) in rows {
             let lately = all.entry(dataset.clone()).or_default();
             if lately.newest.is_none() {
-                lately.newest = Some((run, state.clone(), finished_at.unwrap_or(queued_at)));
+                lately.newest = Some(Newest { run, state: state.clone(), at: finished_at.unwrap_or(queued_at), due_at });
             }
             let is_settled = settled.entry(dataset).or_default();
             match state.as_str() {

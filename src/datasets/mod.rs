@@ -363,6 +363,19 @@ impl Datasets {
         Ok(())
     }
 
+    /// Takes a DataSet off its schedule, which needs no account: one whose account was deleted may be left without.
+    pub async fn unschedule(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
+        self.get_to_change(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE datasets SET schedule = NULL, next_run_at = NULL, updated_at = $1 WHERE id = $2")
+            .bind(self.clock.now())
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// When the next schedule fires; none when nothing is scheduled.
     pub async fn next_scheduled(&self) -> Result<Option<Millis>> {
         Ok(sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL").fetch_one(self.db.read()).await?)

@@ -24,7 +24,7 @@ use order::Order;
 
 /// A page has at most so many rows.
 pub const MOST_ROWS: usize = 1_000;
-/// Sorted rows are reached to this depth, because all rows up to there are held while they are sorted.
+/// Sorted rows are reached to this depth, because all rows up to there are held while they are sorted: a page ends there.
 pub const SORTED_DEPTH: u64 = 100_000;
 /// A page that takes longer than this is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -69,7 +69,12 @@ pub async fn page(segments: &Segments, version: &Version, ask: Ask) -> Result<Pa
     page_within(segments, version, ask, DEADLINE).await
 }
 
-async fn page_within(segments: &Segments, version: &Version, ask: Ask, time: Duration) -> Result<Page> {
+/// Why sorted rows that far down are not shown; `field`: what asked for them.
+pub fn too_deep(field: &str) -> Error {
+    Error::field(field, format!("Sorted rows can be paged through to row {SORTED_DEPTH}. Sort the other way round, filter, or download the rows."))
+}
+
+async fn page_within(segments: &Segments, version: &Version, mut ask: Ask, time: Duration) -> Result<Page> {
     // One more than that, by which a caller sees whether there is a next page.
     if ask.limit == 0 || ask.limit > MOST_ROWS + 1 {
         return Err(Error::field("limit", format!("A page has between 1 and {MOST_ROWS} rows.")));
@@ -77,11 +82,9 @@ async fn page_within(segments: &Segments, version: &Version, ask: Ask, time: Dur
     let search = ask.search.as_deref().filter(|text| !text.is_empty());
     let conditions = Conditions::new(&version.columns, &ask.filters, search)?;
     let order = Order::new(&version.columns, &ask.sort)?;
-    if order.is_some() && ask.offset.saturating_add(ask.limit as u64) > SORTED_DEPTH {
-        return Err(Error::field(
-            "offset",
-            format!("Sorted rows can be paged through to row {SORTED_DEPTH}. Sort the other way round, filter, or download the rows."),
-        ));
+    if order.is_some() {
+        let reach = SORTED_DEPTH.checked_sub(ask.offset).filter(|rows| *rows > 0).ok_or_else(|| too_deep("offset"))?;
+        ask.limit = ask.limit.min(usize::try_from(reach).unwrap_or(usize::MAX));
     }
     let scans = order.is_some() || !conditions.is_empty();
     // A scan keeps a core busy; plain pages do not wait for those.

@@ -1,15 +1,16 @@
 //! Segments: immutable Parquet files of rows, and the only place that knows files. A segment is staged in the catalogue before its
 //! first byte is written and is on the disk before a version names it, so that a crash at any point leaves only what the sweep finds.
-//! `Writer` makes them, `OpenSegment` reads them; both work on the blocking pool.
+//! `Writer` makes them (`writer.rs`), `OpenSegment` reads them; both work on the blocking pool.
+
+mod writer;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -18,32 +19,22 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
-use parquet::arrow::arrow_writer::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
-use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{ChunkReader, Length};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-use super::columns::{self, ColumnInfo};
+use super::columns;
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId};
+pub(super) use writer::stored;
+pub use writer::{Writer, Written, record, unrecord};
 
 /// A batch has at most this many rows.
 pub const BATCH_ROWS: usize = 8_192;
 /// And about this many bytes, uncompressed.
 const BATCH_BYTES: usize = 2 << 20;
-const ROW_GROUP_ROWS: usize = 64 << 10;
-const ROW_GROUP_BYTES: usize = 16 << 20;
-/// A segment that has grown beyond this is closed, and the next batch begins another.
-const SEGMENT_BYTES: u64 = 128 << 20;
-/// Small pages let a reader of a hundred rows decode little more than these.
-const PAGE_ROWS: usize = 2_048;
-const PAGE_BYTES: usize = 64 << 10;
 /// Footers of the files read last stay in memory up to this many bytes.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -70,16 +61,6 @@ pub struct SegmentMeta {
     pub bytes: u64,
 }
 
-/// A finished segment: on the disk, staged, and in no version yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    pub id: SegmentId,
-    pub rows: u64,
-    /// The length of the file.
-    pub bytes: u64,
-    pub columns: Vec<ColumnInfo>,
-}
-
 impl Segments {
     /// Segments in `dir`, which is made when it is not there, readable by this user alone.
     pub fn new(dir: PathBuf, db: Db, clock: Clock) -> Result<Self> {
@@ -94,16 +75,12 @@ impl Segments {
 
     /// A writer of the rows that a run brings.
     pub fn writer(&self, dataset: &DatasetId, run: &RunId) -> Writer {
-        Writer {
-            segments: self.clone(),
-            dataset: dataset.clone(),
-            run: run.clone(),
-            staged: 0,
-            open: None,
-            task: None,
-            failed: false,
-            segment_bytes: SEGMENT_BYTES,
-        }
+        Writer::new(self, dataset, run)
+    }
+
+    /// A writer that goes on where an interrupted attempt of the run stopped. Fails when a segment of that is damaged.
+    pub async fn resume(&self, dataset: &DatasetId, run: &RunId) -> Result<Writer> {
+        self.writer(dataset, run).resumed().await
     }
 
     /// Waits for a turn to look through many rows.
@@ -170,233 +147,6 @@ impl Segments {
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Writes the rows of one run into as many segments as they need. Dropping it abandons them: their rows stay staged, for the end of
-/// the run or the sweep to drop.
-pub struct Writer {
-    segments: Segments,
-    dataset: DatasetId,
-    run: RunId,
-    staged: i64,
-    open: Option<Open>,
-    task: Option<(mpsc::Sender<Command>, Blocking)>,
-    /// Rows may be missing, so nothing of it may be finished.
-    failed: bool,
-    segment_bytes: u64,
-}
-
-/// The blocking half, and what it finished.
-type Blocking = JoinHandle<Result<Vec<Written>>>;
-
-/// The segment that is being written, seen from the async side.
-struct Open {
-    columns: Vec<ColumnInfo>,
-    bytes: Arc<AtomicU64>,
-}
-
-enum Command {
-    Begin {
-        id: SegmentId,
-        columns: Vec<ColumnInfo>,
-        bytes: Arc<AtomicU64>,
-    },
-    Write(RecordBatch),
-    /// All is written: close the last segment and put the directory on the disk.
-    Finish,
-}
-
-impl Writer {
-    pub fn new(segments: &Segments, dataset: &DatasetId, run: &RunId) -> Self {
-        segments.writer(dataset, run)
-    }
-
-    /// Writes a batch, waiting when earlier ones are not written yet. A batch with a column that the open segment lacks begins a wider
-    /// segment. After an error only `abandon` makes sense.
-    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
-        if self.failed {
-            return Err(Error::internal("a segment was written to after an error"));
-        }
-        // Also when this future is dropped half way: whether the batch is written is not known then.
-        self.failed = true;
-        self.write_rows(batch).await?;
-        self.failed = false;
-        Ok(())
-    }
-
-    async fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
-        let came = columns::from_schema(batch.schema_ref())?;
-        let fits = self.open.as_ref().is_some_and(|open| {
-            open.bytes.load(Ordering::Relaxed) < self.segment_bytes && came.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))
-        });
-        if !fits {
-            let had = self.open.take().map(|open| open.columns).unwrap_or_default();
-            self.begin(columns::union([had.as_slice(), came.as_slice()])).await?;
-        }
-        self.send(Command::Write(batch.clone())).await
-    }
-
-    /// Closes the last segment, makes all of them durable and tells the catalogue their size. None when no row was written.
-    pub async fn finish(mut self) -> Result<Vec<Written>> {
-        if self.failed {
-            return Err(Error::internal("a segment was finished after an error"));
-        }
-        if self.task.is_none() {
-            return Ok(Vec::new());
-        }
-        self.send(Command::Finish).await?;
-        let written = self.ended().await?;
-        let mut tx = self.segments.0.db.write().await?;
-        for segment in &written {
-            sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3 WHERE id = $4 AND state = 'staged'")
-                .bind(stored(segment.rows))
-                .bind(stored(segment.bytes))
-                .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
-                .bind(&segment.id)
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(written)
-    }
-
-    /// Stops writing. What was written stays staged.
-    pub fn abandon(self) {}
-
-    async fn begin(&mut self, columns: Vec<ColumnInfo>) -> Result<()> {
-        let id = SegmentId::new();
-        let mut tx = self.segments.0.db.write().await?;
-        sqlx::query("INSERT INTO segments (id, dataset_id, run_id, position, state, created_at) VALUES ($1, $2, $3, $4, 'staged', $5)")
-            .bind(&id)
-            .bind(&self.dataset)
-            .bind(&self.run)
-            .bind(self.staged)
-            .bind(self.segments.0.clock.now())
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        self.staged += 1;
-        if self.task.is_none() {
-            // Two batches may wait while one is encoded: enough to keep both sides busy, and little memory.
-            let (to, from) = mpsc::channel(2);
-            let segments = self.segments.clone();
-            self.task = Some((to, tokio::task::spawn_blocking(move || write_all(&segments, from))));
-        }
-        let bytes = Arc::new(AtomicU64::new(0));
-        self.send(Command::Begin { id, columns: columns.clone(), bytes: bytes.clone() }).await?;
-        self.open = Some(Open { columns, bytes });
-        Ok(())
-    }
-
-    async fn send(&mut self, command: Command) -> Result<()> {
-        let sent = match &self.task {
-            Some((to, _)) => to.send(command).await.is_ok(),
-            None => false,
-        };
-        if sent {
-            return Ok(());
-        }
-        // The blocking side ends early only with an error.
-        self.ended().await?;
-        Err(Error::internal("a segment was written to after its end"))
-    }
-
-    async fn ended(&mut self) -> Result<Vec<Written>> {
-        match self.task.take() {
-            Some((to, task)) => {
-                drop(to);
-                task.await.map_err(Error::internal)?
-            }
-            None => Err(Error::internal("a segment was written to after its end")),
-        }
-    }
-}
-
-/// The number as the catalogue stores it.
-pub(super) fn stored(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The blocking half of a `Writer`: encodes what comes until told to finish. Files left open when nobody sends any more stay without
-/// a footer, which no reader takes for a segment.
-fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<Vec<Written>> {
-    let mut written = Vec::new();
-    let mut open: Option<OpenFile> = None;
-    while let Some(command) = from.blocking_recv() {
-        match command {
-            Command::Begin { id, columns, bytes } => {
-                if let Some(done) = open.take() {
-                    written.push(done.close()?);
-                }
-                open = Some(OpenFile::create(segments.path(&id), id, columns, bytes)?);
-            }
-            Command::Write(batch) => match &mut open {
-                Some(open) => open.write(&batch)?,
-                None => return Err(Error::internal("a batch came before its segment")),
-            },
-            Command::Finish => {
-                if let Some(done) = open.take() {
-                    written.push(done.close()?);
-                }
-                File::open(&segments.0.dir)?.sync_all()?;
-                return Ok(written);
-            }
-        }
-    }
-    Ok(written)
-}
-
-struct OpenFile {
-    id: SegmentId,
-    columns: Vec<ColumnInfo>,
-    schema: SchemaRef,
-    writer: ArrowWriter<File>,
-    rows: u64,
-    bytes: Arc<AtomicU64>,
-}
-
-impl OpenFile {
-    fn create(path: PathBuf, id: SegmentId, columns: Vec<ColumnInfo>, bytes: Arc<AtomicU64>) -> Result<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet)?))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .set_data_page_row_count_limit(PAGE_ROWS)
-            .set_data_page_size_limit(PAGE_BYTES)
-            // A reader of one page also decodes the dictionary, so that is kept as small as a page.
-            .set_dictionary_page_size_limit(PAGE_BYTES)
-            .set_write_batch_size(256)
-            .set_created_by(concat!("chatlake ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        let schema = columns::to_schema(&columns);
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(parquet)?;
-        Ok(Self { id, columns, schema, writer, rows: 0, bytes })
-    }
-
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let batch = columns::conform(batch, &self.schema)?;
-        let mut at = 0;
-        while at < batch.num_rows() {
-            let rows = BATCH_ROWS.min(batch.num_rows() - at);
-            self.writer.write(&batch.slice(at, rows)).map_err(parquet)?;
-            at += rows;
-        }
-        self.rows += batch.num_rows() as u64;
-        self.bytes.store((self.writer.bytes_written() + self.writer.in_progress_size()) as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn close(mut self) -> Result<Written> {
-        self.writer.finish().map_err(parquet)?;
-        let file = self.writer.inner();
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
-        Ok(Written { id: self.id, rows: self.rows, bytes, columns: self.columns })
-    }
 }
 
 /// Keeps a full disk apart from other trouble.
@@ -576,130 +326,4 @@ impl Footers {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::super::testing::{World, batch, integer, mixed, text};
-    use super::*;
-    use crate::connectors::report::ColumnKind;
-
-    async fn states(world: &World) -> Vec<(String, i64)> {
-        use sqlx::Row;
-        let rows = sqlx::query("SELECT state, rows FROM segments ORDER BY id").fetch_all(world.db.read()).await.unwrap();
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-    }
-
-    fn read(world: &World, written: &Written, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> RecordBatch {
-        let meta = SegmentMeta { id: written.id.clone(), rows: written.rows, bytes: written.bytes };
-        let batches: Vec<_> = world.segments.open(&meta).unwrap().read(schema, ranges).unwrap().map(|batch| batch.unwrap()).collect();
-        arrow::compute::concat_batches(schema, &batches).unwrap()
-    }
-
-    #[tokio::test]
-    async fn rows_come_back_as_they_were_written() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let rows = mixed(0, 20_000);
-        let written = world.write(&run, &[rows.slice(0, 7_000), rows.slice(7_000, 13_000)]).await;
-        assert_eq!(written.len(), 1);
-        let path = world.segments.path(&written[0].id);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(world.segments.dir()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), written[0].bytes);
-        assert_eq!(read(&world, &written[0], rows.schema_ref(), None), rows);
-        assert_eq!(states(&world).await, [("staged".to_owned(), 20_000)]);
-        let some = read(&world, &written[0], rows.schema_ref(), Some(&[5..6, 4_000..4_100, 19_999..20_000]));
-        let expected = [rows.slice(5, 1), rows.slice(4_000, 100), rows.slice(19_999, 1)];
-        assert_eq!(some, arrow::compute::concat_batches(rows.schema_ref(), &expected).unwrap());
-    }
-
-    #[tokio::test]
-    async fn ranges_may_reach_over_row_groups() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let rows = mixed(0, 150_000);
-        let written = world.write(&run, std::slice::from_ref(&rows)).await;
-        let meta = SegmentMeta { id: written[0].id.clone(), rows: written[0].rows, bytes: written[0].bytes };
-        assert!(world.segments.open(&meta).unwrap().footer().num_row_groups() >= 3);
-        assert!(world.segments.open(&meta).unwrap().footer().page_index().is_some());
-        let at = ROW_GROUP_ROWS as u64;
-        let some = read(&world, &written[0], rows.schema_ref(), Some(&[at - 3..at + 3, 149_990..150_000]));
-        let expected = [rows.slice(ROW_GROUP_ROWS - 3, 6), rows.slice(149_990, 10)];
-        assert_eq!(some, arrow::compute::concat_batches(rows.schema_ref(), &expected).unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_new_column_begins_a_wider_segment_and_is_null_before() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
-        let misfit = batch(vec![("id", ColumnKind::Integer, integer(vec![None])), ("_misfit", ColumnKind::Json, text(vec![Some("{}")]))]);
-        let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_mood", ColumnKind::Json, text(vec![Some("glad")]))]);
-        let written = world.write(&run, &[narrow.clone(), misfit, wide, narrow]).await;
-        let names = |w: &Written| w.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" ");
-        assert_eq!(written.iter().map(names).collect::<Vec<_>>(), ["id", "id _misfit", "id x_mood _misfit"]);
-        assert_eq!(written.iter().map(|w| w.rows).collect::<Vec<_>>(), [1, 1, 2]);
-        let wide = columns::to_schema(&written[2].columns);
-        let first = read(&world, &written[0], &wide, None);
-        assert_eq!(first.column_by_name("x_mood").unwrap().null_count(), 1);
-        let only_missing = columns::to_schema(&written[2].columns[1..2]);
-        assert_eq!(read(&world, &written[0], &only_missing, None).num_rows(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_segment_that_has_grown_is_followed_by_another() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let mut writer = Writer::new(&world.segments, &world.dataset, &run);
-        writer.segment_bytes = 1;
-        let mut all = 0;
-        // The size is read while the other side writes, so at least one roll, not a certain number.
-        while writer.staged < 3 {
-            writer.write(&mixed(all, all + 100)).await.unwrap();
-            all += 100;
-        }
-        let written = writer.finish().await.unwrap();
-        assert_eq!(written.len(), 3);
-        assert_eq!(written.iter().map(|w| w.rows as i64).sum::<i64>(), all);
-    }
-
-    #[tokio::test]
-    async fn what_is_abandoned_stays_staged_and_is_no_segment() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let mut writer = Writer::new(&world.segments, &world.dataset, &run);
-        writer.write(&mixed(0, 10)).await.unwrap();
-        writer.abandon();
-        assert_eq!(states(&world).await, [("staged".to_owned(), 0)]);
-        assert!(world.write(&run, &[mixed(0, 0)]).await.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_cut_or_missing_file_is_an_error() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let written = world.write(&run, &[mixed(0, 1_000)]).await;
-        let meta = SegmentMeta { id: written[0].id.clone(), rows: 1_000, bytes: written[0].bytes };
-        let path = world.segments.path(&meta.id);
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(world.segments.open(&meta).is_err());
-        std::fs::remove_file(&path).unwrap();
-        assert!(world.segments.open(&meta).is_err());
-        assert!(world.segments.remove(&meta.id).is_ok());
-    }
-
-    #[tokio::test]
-    async fn writing_where_nothing_can_be_written_is_an_error() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let mut writer = Writer::new(&world.segments, &world.dataset, &run);
-        std::fs::remove_dir_all(world.segments.dir()).unwrap();
-        let mut failed = false;
-        for _ in 0..10 {
-            failed |= writer.write(&mixed(0, 10)).await.is_err();
-        }
-        assert!(failed);
-        assert!(writer.finish().await.is_err());
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Versions: complete, immutable states of a DataSet, each an ordered list of segments. A reader pins the version it began with;
 //! retention drops old ones in the catalogue first, and the sweep deletes files a day later.
 
+mod sweep;
+
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::columns::{self, ColumnInfo};
-use super::segments::{SegmentMeta, Segments, Written, stored};
+use super::segments::{self, SegmentMeta, Segments, Written, stored};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -198,8 +200,9 @@ impl Versions {
 
     /// Makes what a run wrote the current version, inside the caller's transaction, which has checked the run's fence. Other segments
     /// that the run staged (an earlier attempt's) are dropped.
-    pub async fn commit(&self, tx: &mut Transaction<'_, Sqlite>, commit: &Commit<'_>) -> Result<Version> {
+    pub async fn commit(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Version> {
         let now = self.clock.now();
+        segments::record(tx, commit.written).await?;
         let row = sqlx::query("SELECT d.next_number, v.columns FROM datasets d LEFT JOIN versions v ON v.id = d.current_version WHERE d.id = $1")
             .bind(commit.dataset)
             .fetch_optional(&mut **tx)
@@ -220,7 +223,7 @@ impl Versions {
             bytes: commit.written.iter().map(|segment| segment.bytes).sum(),
             columns: columns::next_version(commit.declared, &came, &before),
             created_at: now,
-            segments: commit.written.iter().map(|s| SegmentMeta { id: s.id.clone(), rows: s.rows, bytes: s.bytes }).collect(),
+            segments: commit.written.iter().map(Written::meta).collect(),
         };
         sqlx::query("INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(&version.id)
@@ -234,11 +237,10 @@ impl Versions {
             .execute(&mut **tx)
             .await?;
         for (position, segment) in (0_i64..).zip(&version.segments) {
-            let kept = sqlx::query("UPDATE segments SET state = 'kept' WHERE id = $1 AND dataset_id = $2 AND run_id = $3 AND state = 'staged' AND rows = $4")
+            let kept = sqlx::query("UPDATE segments SET state = 'kept' WHERE id = $1 AND dataset_id = $2 AND run_id = $3 AND state = 'staged'")
                 .bind(&segment.id)
                 .bind(commit.dataset)
                 .bind(commit.run)
-                .bind(stored(segment.rows))
                 .execute(&mut **tx)
                 .await?;
             if kept.rows_affected() != 1 {
@@ -321,87 +323,6 @@ impl Versions {
             .await?;
         Ok(())
     }
-
-    /// Drops segments whose run is over, and deletes what was dropped a day ago or longer and the files that nothing names. It may be
-    /// stopped at any point and run again.
-    pub async fn sweep(&self) -> Result<Swept> {
-        Ok(Swept { dropped: self.drop_left_behind().await?, deleted: self.delete_dropped().await?, orphans: self.delete_orphans().await? })
-    }
-
-    /// Staged segments of runs that are over or gone.
-    async fn drop_left_behind(&self) -> Result<u64> {
-        let mut dropped = 0;
-        loop {
-            let mut tx = self.db.write().await?;
-            let done = sqlx::query(
-                "UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE id IN (SELECT s.id FROM segments s WHERE s.state = 'staged' \
-                 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.state IN ('queued', 'running', 'waiting')) LIMIT $2)",
-            )
-            .bind(self.clock.now())
-            .bind(CHUNK)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            tx.commit().await?;
-            dropped += done;
-            if done < CHUNK.unsigned_abs() {
-                return Ok(dropped);
-            }
-        }
-    }
-
-    async fn delete_dropped(&self) -> Result<u64> {
-        let before = self.clock.now() - DAY;
-        let mut after = String::new();
-        let mut deleted = 0;
-        loop {
-            let ids: Vec<SegmentId> = sqlx::query_scalar(
-                "SELECT id FROM segments WHERE state = 'dropped' AND dropped_at <= $1 AND id > $2 \
-                 AND NOT EXISTS (SELECT 1 FROM version_segments v WHERE v.segment_id = segments.id) ORDER BY id LIMIT $3",
-            )
-            .bind(before)
-            .bind(&after)
-            .bind(CHUNK)
-            .fetch_all(self.db.read())
-            .await?;
-            let Some(last) = ids.last() else { return Ok(deleted) };
-            after = last.as_str().to_owned();
-            let gone = self.delete_files(ids).await?;
-            let mut tx = self.db.write().await?;
-            for id in &gone {
-                sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'").bind(id).execute(&mut *tx).await?;
-            }
-            tx.commit().await?;
-            deleted += gone.len() as u64;
-        }
-    }
-
-    /// Files of ours that no row names. A row is there before its file, so a file without one is nobody's.
-    async fn delete_orphans(&self) -> Result<u64> {
-        let (segments, before) = (self.segments.clone(), self.clock.now() - DAY);
-        let files = tokio::task::spawn_blocking(move || segments.files_before(before)).await.map_err(Error::internal)??;
-        let mut orphans = Vec::new();
-        for id in files {
-            if sqlx::query("SELECT 1 FROM segments WHERE id = $1").bind(&id).fetch_optional(self.db.read()).await?.is_none() {
-                orphans.push(id);
-            }
-        }
-        Ok(self.delete_files(orphans).await?.len() as u64)
-    }
-
-    /// Deletes the files of the segments that nobody reads, and answers which those were.
-    async fn delete_files(&self, mut ids: Vec<SegmentId>) -> Result<Vec<SegmentId>> {
-        let (segments, pins) = (self.segments.clone(), self.pins.clone());
-        tokio::task::spawn_blocking(move || {
-            ids.retain(|id| !lock(&pins).segments.contains_key(id));
-            for id in &ids {
-                segments.remove(id)?;
-            }
-            Ok(ids)
-        })
-        .await
-        .map_err(Error::internal)?
-    }
 }
 
 /// The number as it was before it was stored.
@@ -424,192 +345,4 @@ fn version(row: &SqliteRow) -> Result<Version> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{World, batch, integer, mixed};
-    use super::*;
-    use crate::connectors::report::ColumnKind;
-
-    #[tokio::test]
-    async fn a_commit_makes_the_version_current_and_numbers_go_up() {
-        let world = World::new().await;
-        assert_eq!(world.versions.current(&world.dataset).await.unwrap(), None);
-        let one = world.pull(&[mixed(0, 10)]).await;
-        let two = world.pull(&[mixed(0, 20)]).await;
-        assert_eq!((one.number, two.number, two.rows), (1, 2, 20));
-        assert_eq!(world.versions.current(&world.dataset).await.unwrap().as_ref(), Some(&two));
-        assert_eq!(world.versions.get(&one.id).await.unwrap().as_ref(), Some(&one));
-        assert_eq!(world.versions.by_number(&world.dataset, 1).await.unwrap().as_ref(), Some(&one));
-        assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [two, one]);
-    }
-
-    #[tokio::test]
-    async fn a_commit_that_is_rolled_back_changes_nothing_and_cannot_come_twice() {
-        let world = World::new().await;
-        let one = world.pull(&[mixed(0, 10)]).await;
-        let run = world.new_run().await;
-        let written = world.write(&run, &[mixed(0, 20)]).await;
-        let commit = Commit { dataset: &world.dataset, run: &run, declared: &[], written: &written };
-        let mut tx = world.db.write().await.unwrap();
-        world.versions.commit(&mut tx, &commit).await.unwrap();
-        drop(tx);
-        assert_eq!(world.versions.current(&world.dataset).await.unwrap(), Some(one));
-        world.commit(&run, &[], &written).await;
-        let mut tx = world.db.write().await.unwrap();
-        assert!(world.versions.commit(&mut tx, &commit).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn no_rows_make_a_version_with_the_declared_columns_and_those_that_went_away() {
-        let world = World::new().await;
-        let columns = world.pull(&[mixed(0, 10)]).await.columns;
-        let run = world.new_run().await;
-        let declared = [ColumnInfo { name: "id".to_owned(), kind: ColumnKind::Integer, declared: true }];
-        let empty = world.commit(&run, &declared, &[]).await;
-        assert_eq!((empty.rows, empty.segments.len()), (0, 0));
-        assert_eq!(empty.columns.len(), columns.len());
-        assert_eq!(world.versions.current(&world.dataset).await.unwrap(), Some(empty));
-    }
-
-    #[tokio::test]
-    async fn an_earlier_attempt_of_the_run_leaves_nothing_that_stays() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        let lost = world.write(&run, &[mixed(0, 5)]).await;
-        let kept = world.write(&run, &[mixed(0, 10)]).await;
-        let version = world.commit(&run, &[], &kept).await;
-        assert_eq!(version.rows, 10);
-        world.clock.advance(DAY);
-        assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 0, deleted: 1, orphans: 0 });
-        assert!(!world.segments.dir().join(format!("{}.parquet", lost[0].id)).exists());
-        assert_eq!(world.files(), 1);
-    }
-
-    #[tokio::test]
-    async fn retention_keeps_the_newest_few_and_the_files_one_more_day() {
-        let world = World::new().await;
-        for n in 1..=5 {
-            world.pull(&[mixed(0, n)]).await;
-        }
-        assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 2);
-        let numbers: Vec<_> = world.versions.list(&world.dataset).await.unwrap().iter().map(|v| v.number).collect();
-        assert_eq!(numbers, [5, 4, 3]);
-        world.clock.advance(DAY - 1);
-        assert_eq!(world.versions.sweep().await.unwrap().deleted, 0);
-        world.clock.advance(1);
-        assert_eq!(world.versions.sweep().await.unwrap().deleted, 2);
-        assert_eq!(world.files(), 3);
-        assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
-    }
-
-    #[tokio::test]
-    async fn old_versions_go_but_never_the_current_one() {
-        let world = World::new().await;
-        world.pull(&[mixed(0, 1)]).await;
-        let two = world.pull(&[mixed(0, 2)]).await;
-        world.clock.advance(31 * DAY);
-        assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1);
-        assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [two]);
-    }
-
-    #[tokio::test]
-    async fn a_pinned_version_stays_until_the_last_reader_is_done() {
-        let world = World::new().await;
-        let old = world.pull(&[mixed(0, 9)]).await;
-        let (pin, second) = (world.versions.pin(&old), world.versions.pin(&old));
-        for n in 1..=4 {
-            world.pull(&[mixed(0, n)]).await;
-        }
-        world.clock.advance(40 * DAY);
-        world.versions.retain(&world.dataset).await.unwrap();
-        assert!(world.versions.get(&old.id).await.unwrap().is_some());
-        drop(second);
-        assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 0);
-
-        // Deleting the DataSet does not ask for pins, but its files wait for them.
-        let mut tx = world.db.write().await.unwrap();
-        world.versions.drop_all(&mut tx, &world.dataset).await.unwrap();
-        sqlx::query("DELETE FROM datasets WHERE id = $1").bind(&world.dataset).execute(&mut *tx).await.unwrap();
-        tx.commit().await.unwrap();
-        world.clock.advance(2 * DAY);
-        world.versions.sweep().await.unwrap();
-        assert_eq!(world.files(), 1);
-        assert!(world.segments.open(&pin.segments[0]).is_ok());
-        drop(pin);
-        assert_eq!(world.versions.sweep().await.unwrap().deleted, 1);
-        assert_eq!(world.files(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_segment_of_two_versions_stays_until_both_went() {
-        let world = World::new().await;
-        let one = world.pull(&[mixed(0, 10)]).await;
-        let two = world.pull(&[mixed(0, 20)]).await;
-        let mut tx = world.db.write().await.unwrap();
-        sqlx::query("INSERT INTO version_segments (version_id, position, segment_id) VALUES ($1, 1, $2)")
-            .bind(&two.id)
-            .bind(&one.segments[0].id)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        world.versions.drop_version(&mut tx, &one.id).await.unwrap();
-        tx.commit().await.unwrap();
-        world.clock.advance(2 * DAY);
-        assert_eq!(world.versions.sweep().await.unwrap().deleted, 0);
-    }
-
-    #[tokio::test]
-    async fn work_in_progress_is_spared_and_what_a_crash_left_is_swept() {
-        let world = World::new().await;
-        let run = world.new_run().await;
-        world.write(&run, &[mixed(0, 10)]).await;
-        world.clock.advance(3 * DAY);
-        assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
-        world.end_run(&run, "failed").await;
-        assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 1, deleted: 0, orphans: 0 });
-        world.clock.advance(DAY);
-        assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 0, deleted: 1, orphans: 0 });
-        assert_eq!(world.files(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_nothing_names_goes_after_a_day() {
-        let world = World::new().await;
-        let path = world.segments.dir().join(format!("{}.parquet", SegmentId::new()));
-        std::fs::write(&path, "half a file").unwrap();
-        let written = std::time::UNIX_EPOCH + std::time::Duration::from_millis(world.clock.now().unsigned_abs());
-        std::fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
-        std::fs::write(world.segments.dir().join("notes.txt"), "not ours").unwrap();
-        assert_eq!(world.versions.sweep().await.unwrap().orphans, 0);
-        world.clock.advance(DAY + 1);
-        assert_eq!(world.versions.sweep().await.unwrap().orphans, 1);
-        assert_eq!(world.files(), 1);
-    }
-
-    #[tokio::test]
-    async fn many_dropped_segments_are_swept_in_chunks() {
-        let world = World::new().await;
-        let mut tx = world.db.write().await.unwrap();
-        for _ in 0..(2 * CHUNK + 1) {
-            sqlx::query("INSERT INTO segments (id, dataset_id, run_id, state, created_at) VALUES ($1, $2, 'run_gone', 'staged', 0)")
-                .bind(SegmentId::new())
-                .bind(&world.dataset)
-                .execute(&mut *tx)
-                .await
-                .unwrap();
-        }
-        tx.commit().await.unwrap();
-        assert_eq!(world.versions.sweep().await.unwrap().dropped, 401);
-        world.clock.advance(DAY);
-        assert_eq!(world.versions.sweep().await.unwrap().deleted, 401);
-    }
-
-    #[tokio::test]
-    async fn a_column_of_one_segment_is_a_column_of_the_version() {
-        let world = World::new().await;
-        let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
-        let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_age", ColumnKind::Integer, integer(vec![Some(3)]))]);
-        let version = world.pull(&[narrow, wide]).await;
-        assert_eq!(version.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["id", "x_age"]);
-        assert_eq!(version.segments.len(), 2);
-    }
-}
+mod tests;

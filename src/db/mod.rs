@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// The first SQLite without the WAL-reset race, which could lose committed writes.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+/// A later one that its makers took back.
+const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
@@ -26,17 +28,7 @@ impl Db {
     /// Opens the catalogue at `path`, making it when it is not there, and brings it to this program's shape. Refuses a file that a
     /// newer program has written, an older SQLite, and settings that do not hold.
     pub async fn open(path: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::from_str("sqlite://")?
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .pragma("trusted_schema", "OFF")
-            .pragma("secure_delete", "ON")
-            .pragma("mmap_size", "0")
-            .pragma("cell_size_check", "ON");
+        let options = settings(path)?;
         let writer =
             SqlitePoolOptions::new().max_connections(1).min_connections(1).acquire_timeout(Duration::from_secs(30)).connect_with(options.clone()).await?;
         assert_settings(&writer).await?;
@@ -82,14 +74,28 @@ impl Db {
     }
 }
 
+fn settings(path: &Path) -> Result<SqliteConnectOptions> {
+    Ok(SqliteConnectOptions::from_str("sqlite://")?
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("trusted_schema", "OFF")
+        .pragma("secure_delete", "ON")
+        .pragma("mmap_size", "0")
+        .pragma("cell_size_check", "ON"))
+}
+
 async fn assert_settings(pool: &SqlitePool) -> Result<()> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if found < OLDEST_SQLITE {
+    if !is_sound(&version) {
         return Err(Error::conflict(
             "old_sqlite",
-            format!("This program was built with SQLite {version}; it needs 3.51.3 or newer, which cannot lose committed writes."),
+            format!(
+                "This program was built with SQLite {version}; it needs 3.51.3 or newer, which cannot lose committed writes, and not 3.52.0, which was withdrawn."
+            ),
         ));
     }
     let wanted: [(&'static str, &str); 6] = [
@@ -110,10 +116,52 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
             ));
         }
     }
-    Ok(())
+    // One that was built without memory maps has no such setting.
+    let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size").fetch_optional(pool).await?;
+    match mapped {
+        None | Some(0) => Ok(()),
+        Some(bytes) => Err(Error::conflict("catalogue_settings", format!("The catalogue would not take its settings: PRAGMA mmap_size is {bytes}, not 0."))),
+    }
+}
+
+/// Whether a SQLite of this version keeps what it has committed.
+fn is_sound(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    found >= OLDEST_SQLITE && found != WITHDRAWN_SQLITE
 }
 
 fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
     use sqlx::Row;
     row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_that_may_lose_commits_or_was_withdrawn_is_not_sound() {
+        for (version, sound) in [("3.51.2", false), ("3.50.9", false), ("2.99.99", false), ("", false), ("3.51.3", true), ("3.51.10", true)] {
+            assert_eq!(is_sound(version), sound, "{version}");
+        }
+        assert!(!is_sound("3.52.0") && is_sound("3.52.1") && is_sound("3.53.0") && is_sound("4.0.0"));
+    }
+
+    #[tokio::test]
+    async fn a_catalogue_that_is_mapped_into_memory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chatlake.db");
+        Db::open(&path).await.unwrap().close().await;
+        let with = async |mapped: &'static str| {
+            let options = settings(&path).unwrap().pragma("mmap_size", mapped);
+            let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+            let said = assert_settings(&pool).await;
+            pool.close().await;
+            said
+        };
+        with("0").await.unwrap();
+        let refused = with("1048576").await.unwrap_err();
+        assert!(refused.message().contains("mmap_size is 1048576"), "{refused}");
+    }
 }

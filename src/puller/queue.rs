@@ -1,6 +1,9 @@
 //! The queue of runs, in the catalogue: enqueue, claim, extend, finish, cancel. All SQL that changes a run's state is here.
 //! A claim carries a lease and a fence; every later write names the fence and does nothing when it is stale. The attempt is counted
-//! by the claim itself, before any work, so that a run which kills the process is parked after three.
+//! by the claim itself, before any work, so that a run which kills the process is parked after three. What a run asks for, and what of
+//! that is there, is in `queue/plan.rs`.
+
+mod plan;
 
 use std::time::Duration;
 
@@ -10,11 +13,12 @@ use super::run::{Failure, Row, Run, Trigger, select_run};
 use super::windows;
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
-use crate::connectors::{Tally, Window};
+use crate::connectors::Window;
 use crate::datasets::versions::{Commit, Versions};
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
+pub use plan::{Plan, keep, plan, rekey, window_done};
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -22,6 +26,10 @@ pub const LEASE: Duration = Duration::from_secs(60);
 pub const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A run that killed the process this often is parked.
 const MOST_ATTEMPTS: i64 = 3;
+/// How long the run that is claimed first waits for others that want the same reading.
+pub const GATHER: Duration = Duration::from_secs(1);
+/// No other worker claims those meanwhile; far longer than it takes, since whoever gathers ends this.
+const GATHER_AT_MOST: Duration = Duration::from_secs(30);
 
 /// A run in the hands of a worker.
 #[derive(Clone, Debug)]
@@ -32,6 +40,10 @@ pub struct Claimed {
     pub fence: i64,
     pub attempt: i64,
     pub source_key: String,
+    /// The reading of the vendor that it shares with others: the id of the run that was claimed first.
+    pub reading: RunId,
+    /// Others that want the same may still come; see `claim_siblings`.
+    pub gathers: bool,
 }
 
 /// What a heartbeat finds.
@@ -49,7 +61,23 @@ pub enum Held {
 #[derive(Clone, Debug)]
 pub enum End {
     Failed(Failure),
+    /// As failed: the vendor told of more records for this window than it gave.
+    Short(Failure, Window, Short),
     Cancelled,
+}
+
+/// What a window came to that stayed short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    pub have: u64,
+    pub of: u64,
+}
+
+/// What an attempt cost, also one that came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub calls: u64,
+    pub waited_ms: u64,
 }
 
 /// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive: while there is one, that one is
@@ -83,50 +111,75 @@ pub async fn enqueue_in(
     Ok(alive)
 }
 
-/// Claims the run that is due next: people's runs first, then the oldest. A run whose lease has ended is due again.
-pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Option<Claimed>> {
+type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>);
+
+/// Claims the run that is due next: people's runs first, then the oldest; and with it those that share its reading of the vendor. A run
+/// whose lease has ended is due again. The first one answered leads; none is answered when nothing is due.
+///
+/// A run of a fresh reading gathers others for a moment, in which no worker claims one that wants the same. What was interrupted
+/// comes back together, but a third attempt is made alone, so that whichever run kills the process is found out.
+pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Vec<Claimed>> {
     let now = clock.now();
     let mut tx = db.write().await?;
     park_killers(&mut tx, now).await?;
-    let row: Option<(RunId, DatasetId, String, i64, i64, String)> = sqlx::query_as(
+    let row: Option<ClaimedRow> = sqlx::query_as(
         "UPDATE runs SET state = 'running', attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
-                         started_at = COALESCE(started_at, $3)
-         WHERE id = (SELECT id FROM runs
-                     WHERE due_at <= $3 AND (state IN ('queued', 'waiting') OR (state = 'running' AND lease_until < $3))
-                     ORDER BY CASE WHEN cause IN ('manual', 'first') THEN 0 ELSE 1 END, due_at, id LIMIT 1)
-         RETURNING id, dataset_id, cause, fence, attempt, source_key",
+                         started_at = COALESCE(started_at, $3), gather_until = CASE WHEN reading IS NULL THEN $4 ELSE NULL END,
+                         reading = CASE WHEN reading IS NULL OR attempt >= $5 THEN id ELSE reading END
+         WHERE id = (SELECT r.id FROM runs r
+                     WHERE r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
+                       AND NOT EXISTS (SELECT 1 FROM runs g WHERE g.state = 'running' AND g.source_key = r.source_key AND g.gather_until > $3 AND g.id <> r.id)
+                     ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 ELSE 1 END, r.due_at, r.id LIMIT 1)
+         RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until",
     )
     .bind(holder)
     .bind(now + millis(LEASE))
     .bind(now)
+    .bind(now + millis(GATHER_AT_MOST))
+    .bind(MOST_ATTEMPTS - 1)
     .fetch_optional(&mut *tx)
     .await?;
+    let mut set: Vec<Claimed> = row.into_iter().map(claimed).collect();
+    if let Some(leader) = set.first().cloned().filter(|leader| leader.attempt < MOST_ATTEMPTS) {
+        set.extend(siblings(&mut tx, now, holder, &leader).await?);
+    }
     tx.commit().await?;
-    Ok(row.map(claimed))
+    Ok(set)
 }
 
-/// Claims the queued runs that ask the vendor for the same things as `leader`, so that one reading serves them all.
+/// Claims the runs that came to want the leader's reading while it gathered, and ends the gathering.
 pub async fn claim_siblings(db: &Db, clock: &Clock, holder: &str, leader: &Claimed) -> Result<Vec<Claimed>> {
-    let now = clock.now();
     let mut tx = db.write().await?;
-    let rows: Vec<(RunId, DatasetId, String, i64, i64, String)> = sqlx::query_as(
-        "UPDATE runs SET state = 'running', attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2, started_at = $3
-         WHERE source_key = $4 AND state = 'queued' AND attempt = 0 AND due_at <= $3 AND id <> $5
-         RETURNING id, dataset_id, cause, fence, attempt, source_key",
+    let set = siblings(&mut tx, clock.now(), holder, leader).await?;
+    sqlx::query("UPDATE runs SET gather_until = NULL WHERE id = $1 AND fence = $2").bind(&leader.id).bind(leader.fence).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(set)
+}
+
+async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &str, leader: &Claimed) -> Result<Vec<Claimed>> {
+    let rows: Vec<ClaimedRow> = sqlx::query_as(
+        "UPDATE runs SET state = 'running', attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
+                         started_at = COALESCE(started_at, $3), reading = $4, gather_until = NULL
+         WHERE state IN ('queued', 'waiting') AND due_at <= $3 AND attempt < $5 AND id <> $6
+           AND ((reading IS NULL AND $7 = 1 AND source_key = $8) OR (reading = $4 AND $7 = 0))
+         RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until",
     )
     .bind(holder)
     .bind(now + millis(LEASE))
     .bind(now)
-    .bind(&leader.source_key)
+    .bind(&leader.reading)
+    .bind(MOST_ATTEMPTS - 1)
     .bind(&leader.id)
-    .fetch_all(&mut *tx)
+    .bind(i64::from(leader.gathers))
+    .bind(&leader.source_key)
+    .fetch_all(&mut **tx)
     .await?;
-    tx.commit().await?;
     Ok(rows.into_iter().map(claimed).collect())
 }
 
-fn claimed((id, dataset_id, cause, fence, attempt, source_key): (RunId, DatasetId, String, i64, i64, String)) -> Claimed {
-    Claimed { id, dataset_id, trigger: Trigger::parse(&cause).unwrap_or(Trigger::Manual), fence, attempt, source_key }
+fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_until): ClaimedRow) -> Claimed {
+    let trigger = Trigger::parse(&cause).unwrap_or(Trigger::Manual);
+    Claimed { id, dataset_id, trigger, fence, attempt, source_key, reading, gathers: gather_until.is_some() }
 }
 
 async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
@@ -134,7 +187,7 @@ async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Res
         "UPDATE runs SET state = 'parked', finished_at = $1, lease_until = NULL, error_code = 'parked',
             error_message = 'This run stopped the whole server three times.',
             error_who = 'The person who runs the server.',
-            error_action = 'It stays off until someone presses Run now. The rows from before are untouched.'
+            error_action = 'It stays off until someone presses Run now. What was there before is untouched.'
          WHERE state IN ('running', 'queued') AND attempt >= $2 AND (lease_until IS NULL OR lease_until < $1)",
     )
     .bind(now)
@@ -148,35 +201,13 @@ async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Res
 /// so nobody else can be working on them. Answers how many there were.
 pub async fn rescue(db: &Db, clock: &Clock) -> Result<u64> {
     let mut tx = db.write().await?;
-    let rescued = sqlx::query("UPDATE runs SET state = 'queued', lease_holder = NULL, lease_until = NULL WHERE state = 'running'")
+    let rescued = sqlx::query("UPDATE runs SET state = 'queued', lease_holder = NULL, lease_until = NULL, gather_until = NULL WHERE state = 'running'")
         .execute(&mut *tx)
         .await?
         .rows_affected();
     park_killers(&mut tx, clock.now()).await?;
     tx.commit().await?;
     Ok(rescued)
-}
-
-/// Writes down the windows a run is going to ask for; nothing when the lease is lost.
-pub async fn plan(db: &Db, run: &Claimed, windows: &[Window]) -> Result<Held> {
-    let mut tx = db.write().await?;
-    let held = sqlx::query(
-        "UPDATE runs SET windows_total = $1, pages = 0, calls = 0, records_read = 0, records_kept = 0, duplicates = 0, left_out = 0, rejected = 0,
-                         misfits = 0, rows_written = 0, bytes_written = 0, waited_ms = 0, vendor_total = NULL, verified = NULL
-         WHERE id = $2 AND fence = $3 AND state = 'running'",
-    )
-    .bind(i64::try_from(windows.len().max(1)).unwrap_or(i64::MAX))
-    .bind(&run.id)
-    .bind(run.fence)
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if held == 0 {
-        return Ok(Held::Lost);
-    }
-    windows::plan(&mut tx, &run.id, &run.dataset_id, windows).await?;
-    tx.commit().await?;
-    Ok(Held::Yes)
 }
 
 /// Extends the lease and keeps the progress for whoever looks.
@@ -196,40 +227,6 @@ pub async fn extend(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Re
         Some((0,)) => Held::Yes,
         Some(_) => Held::Cancel,
     })
-}
-
-/// Notes that a window of a run came whole.
-pub async fn window_done(db: &Db, clock: &Clock, run: &Claimed, position: usize, tally: &Tally) -> Result<Held> {
-    let mut tx = db.write().await?;
-    let held = sqlx::query(
-        "UPDATE runs SET pages = pages + $1, calls = calls + $2, records_read = records_read + $3, records_kept = records_kept + $4,
-                duplicates = duplicates + $5, left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8, waited_ms = waited_ms + $9,
-                vendor_total = CASE WHEN $10 IS NULL THEN vendor_total ELSE COALESCE(vendor_total, 0) + $10 END,
-                verified = CASE WHEN $11 IS NULL THEN verified WHEN COALESCE(verified, 1) = 1 THEN $11 ELSE 0 END
-         WHERE id = $12 AND fence = $13 AND state = 'running'",
-    )
-    .bind(signed(tally.pages))
-    .bind(signed(tally.calls))
-    .bind(signed(tally.read))
-    .bind(signed(tally.kept))
-    .bind(signed(tally.duplicates))
-    .bind(signed(tally.left_out))
-    .bind(signed(tally.rejected))
-    .bind(signed(tally.misfits))
-    .bind(signed(tally.waited_ms))
-    .bind(tally.total.map(signed))
-    .bind(tally.verified().map(i64::from))
-    .bind(&run.id)
-    .bind(run.fence)
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if held == 0 {
-        return Ok(Held::Lost);
-    }
-    windows::done(&mut tx, &run.id, position, tally, clock.now()).await?;
-    tx.commit().await?;
-    Ok(Held::Yes)
 }
 
 /// The one commit of a run: version, segments and the run's end in one transaction, refused when the fence is stale or a person has
@@ -265,14 +262,14 @@ pub async fn succeed(db: &Db, clock: &Clock, versions: &Versions, run: &Claimed,
 }
 
 /// Ends a run that did not succeed. Its staged segments are left to the sweep. Does nothing when the fence is stale.
-pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End) -> Result<()> {
+pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End, spent: Spent) -> Result<()> {
     let (state, failure) = match end {
-        End::Failed(failure) => ("failed", Some(failure)),
+        End::Failed(failure) | End::Short(failure, ..) => ("failed", Some(failure)),
         End::Cancelled => ("cancelled", None),
     };
     let mut tx = db.write().await?;
-    sqlx::query(
-        "UPDATE runs SET state = $1, finished_at = $2, lease_until = NULL, error_code = $3, error_message = $4, error_who = $5, error_action = $6
+    let ended = sqlx::query(
+        "UPDATE runs SET state = $1, finished_at = $2, lease_until = NULL, gather_until = NULL, error_code = $3, error_message = $4, error_who = $5, error_action = $6
          WHERE id = $7 AND fence = $8 AND state = 'running'",
     )
     .bind(state)
@@ -284,24 +281,38 @@ pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End) -> Result<()>
     .bind(&run.id)
     .bind(run.fence)
     .execute(&mut *tx)
-    .await?;
+    .await?
+    .rows_affected();
+    if ended == 1 {
+        if let End::Short(_, window, short) = end {
+            windows::short(&mut tx, &run.id, window, *short, clock.now()).await?;
+        }
+        plan::spend(&mut tx, run, spent).await?;
+    }
     tx.commit().await?;
     Ok(())
 }
 
-/// Gives a run back: `waiting` until the moment the vendor named, or `queued` when the server stops. No attempt is used up.
-pub async fn give_back(db: &Db, run: &Claimed, wait_until: Option<Millis>) -> Result<()> {
+/// Gives a run back: `waiting` until the moment the vendor named, or `queued` when the server stops. No attempt is used up. One that a
+/// person has asked to stop ends here.
+pub async fn give_back(db: &Db, clock: &Clock, run: &Claimed, wait_until: Option<Millis>, spent: Spent) -> Result<()> {
     let mut tx = db.write().await?;
-    sqlx::query(
-        "UPDATE runs SET state = CASE WHEN $1 IS NULL THEN 'queued' ELSE 'waiting' END, due_at = COALESCE($1, due_at), attempt = attempt - 1,
-                         lease_holder = NULL, lease_until = NULL
-         WHERE id = $2 AND fence = $3 AND state = 'running'",
+    let back = sqlx::query(
+        "UPDATE runs SET state = CASE WHEN cancel_requested = 1 THEN 'cancelled' WHEN $1 IS NULL THEN 'queued' ELSE 'waiting' END,
+                         finished_at = CASE WHEN cancel_requested = 1 THEN $2 ELSE NULL END,
+                         due_at = COALESCE($1, due_at), attempt = attempt - 1, lease_holder = NULL, lease_until = NULL, gather_until = NULL
+         WHERE id = $3 AND fence = $4 AND state = 'running'",
     )
     .bind(wait_until)
+    .bind(clock.now())
     .bind(&run.id)
     .bind(run.fence)
     .execute(&mut *tx)
-    .await?;
+    .await?
+    .rows_affected();
+    if back == 1 {
+        plan::spend(&mut tx, run, spent).await?;
+    }
     tx.commit().await?;
     Ok(())
 }
@@ -326,6 +337,17 @@ pub async fn next_due(db: &Db) -> Result<Option<Millis>> {
     Ok(sqlx::query_scalar("SELECT MIN(CASE WHEN state = 'running' THEN lease_until ELSE due_at END) FROM runs WHERE state IN ('queued', 'waiting', 'running')")
         .fetch_one(db.read())
         .await?)
+}
+
+/// Whether the newest run of a DataSet that is over ended with this error.
+pub async fn last_ended_with(db: &Db, dataset: &DatasetId, code: &str) -> Result<bool> {
+    let last: Option<(Option<String>,)> = sqlx::query_as(
+        "SELECT error_code FROM runs WHERE dataset_id = $1 AND state IN ('succeeded', 'failed', 'parked') ORDER BY queued_at DESC, id DESC LIMIT 1",
+    )
+    .bind(dataset)
+    .fetch_optional(db.read())
+    .await?;
+    Ok(last.is_some_and(|(last,)| last.as_deref() == Some(code)))
 }
 
 /// How many runs are queued, running or waiting.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::run::Failure;
 use crate::connectors::PullError;
+use crate::connectors::upstream::LONGEST_PAUSE;
 use crate::error::Error;
 
 /// What happens to a run whose pull stopped.
@@ -19,16 +20,14 @@ pub enum Decision {
 
 /// How long to wait when a vendor says "too many" without saying how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(60);
-/// No vendor makes a run wait longer than this at a time; then it asks again.
-const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
 
 /// What happens next. `vendor` is the connector's title, `account` the account's name, `had_rows` whether there are rows from before.
 pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
-    let kept = if had_rows { "The rows from before are untouched." } else { "There are no rows from before." };
+    let kept = kept(had_rows);
     let fail = |code: &str, message: String, who: String, action: String| Decision::Fail(Failure { code: code.to_owned(), message, who, action });
     match error {
         PullError::Cancelled => Decision::Stop,
-        PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(UNSAID_WAIT).clamp(Duration::from_secs(1), LONGEST_WAIT)),
+        PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(UNSAID_WAIT).clamp(Duration::from_secs(1), LONGEST_PAUSE)),
         PullError::Unauthorized => fail(
             "unauthorized",
             format!("{vendor} did not accept the credentials of “{account}”."),
@@ -71,9 +70,13 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
     }
 }
 
-/// The failure that an error of our own makes of a run.
-pub fn own_failure(error: &Error) -> Failure {
+/// The failure that an error of our own makes of a run. `had_rows`: there are, or may be, rows from before.
+pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
     let (who, action) = match error.code() {
+        "credentials_stopped" => {
+            ("The owner of the account must enter new credentials under Accounts.", "Nothing was sent to the vendor. The next run uses the new credentials.")
+        }
+        "address_refused" => ("An admin: correct the account's API address.", "Nothing was sent to the vendor. The next run tries again."),
         "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then Run now. Nothing was sent to the vendor."),
         "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then Run now. Nothing was sent to any vendor."),
         "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
@@ -83,8 +86,12 @@ pub fn own_failure(error: &Error) -> Failure {
         code: error.code().to_owned(),
         message: error.message().to_owned(),
         who: error.next_step().map_or_else(|| who.to_owned(), str::to_owned),
-        action: format!("{action} The rows from before are untouched."),
+        action: format!("{action} {}", kept(had_rows)),
     }
+}
+
+fn kept(had_rows: bool) -> &'static str {
+    if had_rows { "The rows from before are untouched." } else { "There are no rows from before." }
 }
 
 #[cfg(test)]
@@ -107,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_neither_nothing_nor_for_ever() {
-        for (asked, waits) in [(None, 60), (Some(0), 1), (Some(30), 30), (Some(315_360_000), 21_600)] {
+        for (asked, waits) in [(None, 60), (Some(0), 1), (Some(30), 30), (Some(315_360_000), 86_400)] {
             let Decision::Wait(wait) = decide(&PullError::RateLimited { wait: asked.map(Duration::from_secs) }, "LiveChat", "Support", true) else { panic!() };
             assert_eq!(wait.as_secs(), waits);
         }

@@ -115,6 +115,8 @@ pub struct Run {
     pub verified: Option<bool>,
     /// In at least one window pages had to be read again.
     pub corrected: bool,
+    /// How many runs share its reading of the vendor, this one included: they have its calls in common. 0 before it was claimed.
+    pub shared_by: i64,
     pub version_id: Option<VersionId>,
     pub failure: Option<Failure>,
 }
@@ -163,6 +165,7 @@ pub(super) struct Row {
     vendor_total: Option<i64>,
     verified: Option<i64>,
     corrected: i64,
+    shared_by: i64,
     version_id: Option<VersionId>,
     error_code: Option<String>,
     error_message: Option<String>,
@@ -178,7 +181,8 @@ macro_rules! select_run {
             "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
             "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
             "r.waited_ms, r.vendor_total, r.verified, ",
-            "EXISTS (SELECT 1 FROM windows w WHERE w.run_id = r.id AND w.state = 'done' AND json_extract(w.tally, '$.corrected')) AS corrected, r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
+            "r.corrected, (SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, ",
+            "r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
             "FROM runs r LEFT JOIN users u ON u.id = r.started_by ",
             $rest
         )
@@ -223,6 +227,7 @@ impl From<Row> for Run {
             vendor_total: row.vendor_total,
             verified: row.verified.map(|v| v != 0),
             corrected: row.corrected != 0,
+            shared_by: row.shared_by,
             version_id: row.version_id,
             failure,
         }

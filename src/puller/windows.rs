@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sqlx::{Sqlite, Transaction};
 
+use super::queue::Short;
 use crate::clock::Millis;
 use crate::connectors::{Tally, Window};
 use crate::db::Db;
@@ -17,14 +18,27 @@ pub struct Line {
     pub position: i64,
     /// None for a report without days.
     pub window: Option<Window>,
+    /// It came whole.
     pub done: bool,
+    /// It ended its run: the vendor told of `tally.total` records and gave `tally.kept`.
+    pub short: bool,
     pub tally: Tally,
     pub finished_at: Option<Millis>,
 }
 
-/// Writes down what a run is going to ask for, forgetting what an interrupted attempt had written. A report without days has one line.
+impl Line {
+    /// What came of it: `verified`, `corrected`, `complete` where the vendor tells no total, `short`, or none before that.
+    pub fn word(&self) -> Option<&'static str> {
+        match (self.done, self.short) {
+            (true, _) => Some(self.tally.word().unwrap_or("complete")),
+            (false, true) => Some("short"),
+            (false, false) => None,
+        }
+    }
+}
+
+/// Writes down what a run is going to ask for. A report without days has one line.
 pub(super) async fn plan(tx: &mut Transaction<'static, Sqlite>, run: &RunId, dataset: &DatasetId, windows: &[Window]) -> Result<()> {
-    sqlx::query("DELETE FROM windows WHERE run_id = $1").bind(run).execute(&mut **tx).await?;
     let lines: Vec<Option<Window>> = if windows.is_empty() { vec![None] } else { windows.iter().copied().map(Some).collect() };
     for (position, window) in lines.into_iter().enumerate() {
         sqlx::query("INSERT INTO windows (run_id, dataset_id, position, from_day, to_day, state) VALUES ($1, $2, $3, $4, $5, 'planned')")
@@ -36,6 +50,38 @@ pub(super) async fn plan(tx: &mut Transaction<'static, Sqlite>, run: &RunId, dat
             .execute(&mut **tx)
             .await?;
     }
+    Ok(())
+}
+
+/// Forgets what a run was going to ask for.
+pub(super) async fn forget(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
+    sqlx::query("DELETE FROM windows WHERE run_id = $1").bind(run).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// What came and was not kept before an interruption is to come again.
+pub(super) async fn set_back(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
+    sqlx::query("UPDATE windows SET state = 'planned', tally = '{}', finished_at = NULL WHERE run_id = $1 AND kept = 0").bind(run).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// All that came is kept: its rows are in whole files.
+pub(super) async fn keep(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
+    sqlx::query("UPDATE windows SET kept = 1 WHERE run_id = $1 AND state = 'done'").bind(run).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Notes that the vendor told of more than it gave for these days.
+pub(super) async fn short(tx: &mut Transaction<'static, Sqlite>, run: &RunId, days: &Window, short: Short, now: Millis) -> Result<()> {
+    let tally = Tally { kept: short.have, total: Some(short.of), ..Tally::default() };
+    sqlx::query("UPDATE windows SET state = 'short', tally = $1, finished_at = $2 WHERE run_id = $3 AND state = 'planned' AND from_day <= $4 AND to_day >= $5")
+        .bind(serde_json::to_string(&tally).map_err(Error::internal)?)
+        .bind(now)
+        .bind(run)
+        .bind(days.from.to_string())
+        .bind(days.to.to_string())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -51,18 +97,17 @@ pub(super) async fn done(tx: &mut Transaction<'static, Sqlite>, run: &RunId, pos
     Ok(())
 }
 
-/// The windows a run was given when it was first claimed; none before that.
-pub(super) async fn planned(db: &Db, run: &RunId) -> Result<Option<Vec<Window>>> {
-    let lines = of_run(db, run).await?;
-    Ok((!lines.is_empty()).then(|| lines.into_iter().filter_map(|line| line.window).collect()))
+/// The lines of a run, inside the caller's transaction.
+pub(super) async fn lines(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<Vec<Line>> {
+    let rows = sqlx::query_as(OF_RUN).bind(run).fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(line).collect())
 }
+
+const OF_RUN: &str = "SELECT run_id, position, from_day, to_day, state, tally, finished_at FROM windows WHERE run_id = $1 ORDER BY position";
 
 /// The lines of a run, in the order of reading.
 pub async fn of_run(db: &Db, run: &RunId) -> Result<Vec<Line>> {
-    let rows = sqlx::query_as("SELECT run_id, position, from_day, to_day, state, tally, finished_at FROM windows WHERE run_id = $1 ORDER BY position")
-        .bind(run)
-        .fetch_all(db.read())
-        .await?;
+    let rows = sqlx::query_as(OF_RUN).bind(run).fetch_all(db.read()).await?;
     Ok(rows.into_iter().map(line).collect())
 }
 
@@ -85,5 +130,6 @@ type Row = (RunId, i64, Option<String>, Option<String>, String, String, Option<i
 fn line((run, position, from, to, state, tally, finished_at): Row) -> Line {
     let day = |text: Option<String>| text.and_then(|t| t.parse().ok());
     let window = day(from).zip(day(to)).map(|(from, to)| Window { from, to });
-    Line { run, position, window, done: state == "done", tally: serde_json::from_str(&tally).unwrap_or_default(), finished_at }
+    let (done, short) = (state == "done", state == "short");
+    Line { run, position, window, done, short, tally: serde_json::from_str(&tally).unwrap_or_default(), finished_at }
 }

@@ -1,29 +1,28 @@
-//! A worker: claim, pull, write, commit. Read `work` first.
+//! A worker: claim, pull, write, commit. Read `work` first; how a run ends is in `worker/ends.rs`.
+
+mod ends;
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::live::Shown;
-use super::queue::{self, Claimed, End, Held};
-use super::retry::{self, Decision};
-use super::run::Failure;
-use super::{Puller, schedules, windows};
-use crate::connectors::{self, PullError, PullRequest, Pulled, Tally, Window};
+use super::queue::{self, Claimed, End, Held, Plan, Spent};
+use super::{Puller, retry, schedules};
+use crate::clock::Millis;
+use crate::connectors::{self, PullError, PullRequest, Pulled, Window};
+use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
-use crate::datasets::versions::Commit;
-use crate::datasets::{Dataset, columns};
 use crate::error::{Error, Result};
 
-/// How long a worker that claimed an archive's reading waits for others that want the same one.
-const WAIT_FOR_SIBLINGS: Duration = Duration::from_secs(1);
 /// An idle worker looks at least this often.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
 /// How many batches may be between the reader and the writer.
 const BATCHES_AHEAD: usize = 4;
+/// What came is kept for an interruption at the end of a window, but not more often than this.
+const KEEP_EVERY: Millis = 10_000;
 
 /// One run of the set that a worker pulls together.
 struct Pulling {
@@ -38,7 +37,10 @@ struct Pulling {
 
 /// How a pull ended, for all runs of the set.
 enum Ended {
-    Pulled { total: Option<u64> },
+    /// `total`: what the vendor said there is, over all windows; none where it says nothing.
+    Pulled {
+        total: Option<u64>,
+    },
     Stopped(PullError),
     OwnFault(Error),
 }
@@ -46,18 +48,20 @@ enum Ended {
 pub(super) async fn work_until_stopped(puller: Puller) {
     while !puller.stop.is_cancelled() {
         match queue::claim(&puller.db, &puller.clock, &puller.holder).await {
-            Ok(Some(leader)) => {
-                let span = tracing::info_span!("run", run = %leader.id, dataset = %leader.dataset_id);
-                // A task of its own: a panic in a run ends that run only.
-                let work = tokio::spawn(work(puller.clone(), leader.clone()).instrument(span));
+            Ok(set) if !set.is_empty() => {
+                let span = tracing::info_span!("run", run = %set[0].id, dataset = %set[0].dataset_id);
+                // A task of its own: a panic in a run ends the runs of that reading only.
+                let work = tokio::spawn(work(puller.clone(), set.clone()).instrument(span));
                 if let Err(crash) = work.await
                     && crash.is_panic()
                 {
-                    let failure = retry::own_failure(&Error::internal("the run panicked"));
-                    end(&puller, &leader, &End::Failed(failure)).await;
+                    let failure = retry::own_failure(&Error::internal("the run panicked"), true);
+                    for run in &set {
+                        ends::end(&puller, run, &End::Failed(failure.clone()), Spent::default()).await;
+                    }
                 }
             }
-            Ok(None) => idle(&puller).await,
+            Ok(_) => idle(&puller).await,
             Err(error) => {
                 tracing::error!(cause = ?error.inside(), "a worker could not claim: {error}");
                 idle(&puller).await;
@@ -69,7 +73,7 @@ pub(super) async fn work_until_stopped(puller: Puller) {
 async fn idle(puller: &Puller) {
     let due = queue::next_due(&puller.db).await.ok().flatten();
     let latest = puller.clock.now() + i64::try_from(LOOK_AT_LEAST.as_millis()).unwrap_or(i64::MAX);
-    // One millisecond more at least, so that a row which cannot be claimed does not keep a core busy.
+    // Some time at least, so that a row which cannot be claimed yet does not keep a core busy.
     let until = due.map_or(latest, |due| due.clamp(puller.clock.now() + 50, latest));
     tokio::select! {
         () = puller.stop.cancelled() => {}
@@ -78,84 +82,134 @@ async fn idle(puller: &Puller) {
     }
 }
 
-async fn work(puller: Puller, leader: Claimed) {
-    let claimed = match gather(&puller, leader).await {
-        Ok(claimed) => claimed,
-        Err((leader, error)) => return end(&puller, &leader, &End::Failed(retry::own_failure(&error))).await,
-    };
-    let mut set = Vec::new();
+async fn work(puller: Puller, mut claimed: Vec<Claimed>) {
+    match gather(&puller, &claimed[0]).await {
+        Ok(siblings) => claimed.extend(siblings),
+        Err(error) => {
+            for run in &claimed {
+                ends::fail(&puller, run, &error).await;
+            }
+            return;
+        }
+    }
+    let mut set: Vec<Pulling> = Vec::new();
     for run in claimed {
-        match prepare(&puller, &run).await {
-            Ok(pulling) => set.push(pulling),
-            Err(error) => end(&puller, &run, &End::Failed(retry::own_failure(&error))).await,
+        let leader = set.first().map(|leader| leader.dataset.source_key());
+        match prepare(&puller, run.clone(), leader.as_deref()).await {
+            Ok(Some(pulling)) => set.push(pulling),
+            Ok(None) => {}
+            Err(error) => ends::fail(&puller, &run, &error).await,
         }
     }
     if set.is_empty() {
         return;
     }
-    let ended = match pull(&puller, &mut set).await {
+    let mut spent = Spent::default();
+    let asked_at = puller.clock.now();
+    let ended = match pull(&puller, &mut set, &mut spent).await {
         Ok(ended) => ended,
         Err(error) => Ended::OwnFault(error),
     };
-    note_health(&puller, &set, &ended).await;
-    for pulling in set {
-        finish(&puller, pulling, &ended).await;
-    }
+    ends::note_health(&puller, &set, &ended, asked_at).await;
+    let runs: Vec<Claimed> = set.iter().map(|pulling| pulling.run.clone()).collect();
+    let finishing = async {
+        for pulling in set {
+            ends::finish(&puller, pulling, &ended, spent).await;
+        }
+    };
+    keep_alive(&puller, &runs, finishing).await;
 }
 
-/// The leader and the queued runs that share its reading of the vendor.
-async fn gather(puller: &Puller, leader: Claimed) -> std::result::Result<Vec<Claimed>, (Claimed, Error)> {
-    let dataset = match puller.datasets.for_run(&leader.dataset_id).await {
-        Ok(dataset) => dataset,
-        Err(error) => return Err((leader, error)),
-    };
-    let mut set = vec![leader.clone()];
-    if dataset.connector.shares(dataset.report) && leader.attempt == 1 {
+/// Waits a moment for others that want the leader's reading, when there are reports that could share it.
+async fn gather(puller: &Puller, leader: &Claimed) -> Result<Vec<Claimed>> {
+    let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
+    if !leader.gathers {
+        return Ok(Vec::new());
+    }
+    if dataset.connector.shares(dataset.report) {
         tokio::select! {
             () = puller.stop.cancelled() => {}
-            () = puller.clock.wait(WAIT_FOR_SIBLINGS) => {}
-        }
-        match queue::claim_siblings(&puller.db, &puller.clock, &puller.holder, &leader).await {
-            Ok(siblings) => set.extend(siblings),
-            Err(error) => return Err((leader, error)),
+            () = puller.clock.wait(queue::GATHER) => {}
         }
     }
-    Ok(set)
+    queue::claim_siblings(&puller.db, &puller.clock, &puller.holder, leader).await
 }
 
-async fn prepare(puller: &Puller, run: &Claimed) -> Result<Pulling> {
+/// What a run needs to be pulled, `leader` being what the first of its set asks for. None when it must be pulled by itself, because its
+/// DataSet was changed after it was queued; it is back in the queue then.
+async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Result<Option<Pulling>> {
     let dataset = puller.datasets.for_run(&run.dataset_id).await?;
-    let writer = Writer::new(&puller.datasets.segments, &run.dataset_id, &run.id);
+    let key = dataset.source_key();
+    if key != run.source_key {
+        queue::rekey(&puller.db, &mut run, &key).await?;
+    }
+    if leader.is_some_and(|leader| leader != key) {
+        queue::give_back(&puller.db, &puller.clock, &run, None, Spent::default()).await?;
+        puller.wake.notify_one();
+        return Ok(None);
+    }
+    let writer = puller.datasets.segments.resume(&run.dataset_id, &run.id).await?;
     let shown = puller.live.show(&run.id, puller.clock.now());
-    Ok(Pulling { run: run.clone(), dataset, writer, shown, rows: 0, gone: None })
+    Ok(Some(Pulling { run, dataset, writer, shown, rows: 0, gone: None }))
 }
 
-async fn pull(puller: &Puller, set: &mut [Pulling]) -> Result<Ended> {
+/// The plan that all runs of the set share. One whose own differs, since it was interrupted elsewhere, goes back into the queue.
+async fn plan(puller: &Puller, set: &mut Vec<Pulling>, fresh: &[Window]) -> Result<Option<Plan>> {
+    let mut shared: Option<Plan> = None;
+    let mut at = 0;
+    while at < set.len() {
+        let Pulling { run, dataset, .. } = &set[at];
+        let windows = shared.as_ref().map_or(fresh, |plan| &plan.windows);
+        let key = format!("{} {}", run.source_key, dataset.report.id);
+        let plan = queue::plan(&puller.db, run, &key, windows).await?;
+        match (plan, &shared) {
+            (Some(plan), None) => shared = Some(plan),
+            (Some(plan), Some(leader)) if plan.windows == leader.windows && plan.left() == leader.left() => {}
+            (Some(_), Some(_)) => {
+                queue::give_back(&puller.db, &puller.clock, run, None, Spent::default()).await?;
+                puller.wake.notify_one();
+                set.remove(at).writer.abandon();
+                continue;
+            }
+            (None, _) => set[at].gone = Some(Held::Lost),
+        }
+        // What an earlier attempt wrote counts only with windows that were kept.
+        set[at].rows = set[at].writer.rows();
+        at += 1;
+    }
+    Ok(shared)
+}
+
+async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Result<Ended> {
     let Some(first) = set.first() else { return Err(Error::internal("a pull of nothing")) };
-    let Some(account) = &first.dataset.account_id else {
+    let Some(account) = first.dataset.account_id.clone() else {
         return Err(Error::conflict("account_missing", "The account of this DataSet was deleted."));
     };
-    let source = puller.accounts.source(account).await?;
+    let source = puller.accounts.source(&account).await?;
     let zone = schedules::zone(&first.dataset.time_zone)?;
-    let windows = windows_of(puller, first, &zone).await?;
-    for pulling in set.iter_mut() {
-        if queue::plan(&puller.db, &pulling.run, &windows).await? == Held::Lost {
-            pulling.gone = Some(Held::Lost);
-        }
+    let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
+    let fresh = connectors::windows(first.dataset.report, first.dataset.menus.range(today));
+    let Some(plan) = plan(puller, set, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };
+    let mut reading = Reading::new(plan, puller.clock.now());
+    *spent = reading.spent();
+    let left = reading.left.clone();
+    if left.is_empty() {
+        return Ok(Ended::Pulled { total: reading.total });
     }
     let request = PullRequest {
         reports: set.iter().map(|p| p.dataset.report).collect(),
         menus: set[0].dataset.menus.clone(),
         zone,
-        windows: windows.clone(),
+        windows: left.iter().filter_map(|at| reading.plan.windows.get(*at).copied()).collect(),
         cancel: CancellationToken::new(),
     };
     let (out, mut come) = mpsc::channel(BATCHES_AHEAD);
     let cancel = request.cancel.clone();
     let _stop_reading = cancel.clone().drop_guard();
-    let reading = tokio::spawn(async move { connectors::pull(&source, &request, &out).await }.in_current_span());
+    let upstream = source.upstream.clone();
+    let task = tokio::spawn(async move { connectors::pull(&source, &request, &out).await }.in_current_span());
     let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
-    let mut total = Some(0_u64);
+    let mut taken = Ok(());
     loop {
         tokio::select! {
             () = puller.stop.cancelled() => cancel.cancel(),
@@ -166,33 +220,58 @@ async fn pull(puller: &Puller, set: &mut [Pulling]) -> Result<Ended> {
             }
             pulled = come.recv() => {
                 let Some(pulled) = pulled else { break };
-                take(puller, set, &windows, pulled, &mut total).await?;
+                taken = take(puller, set, &mut reading, pulled).await;
             }
         }
-        if puller.stop.is_cancelled() {
+        if taken.is_err() || puller.stop.is_cancelled() {
+            cancel.cancel();
             break;
         }
     }
     drop(come);
-    Ok(match reading.await {
-        Ok(Ok(())) if !puller.stop.is_cancelled() => Ended::Pulled { total },
+    let read = task.await;
+    let (before, told) = (*spent, upstream.spent());
+    *spent = Spent { calls: before.calls + told.calls, waited_ms: before.waited_ms + told.waited_ms };
+    puller.metrics.vendor_calls.inc_by(told.calls);
+    puller.accounts.keep_told(&account, &upstream).await?;
+    taken?;
+    Ok(match read {
+        Ok(Ok(())) if !puller.stop.is_cancelled() => Ended::Pulled { total: reading.total },
         Ok(Ok(())) => Ended::Stopped(PullError::Cancelled),
         Ok(Err(error)) => Ended::Stopped(error),
         Err(crash) => Ended::OwnFault(Error::internal(format!("the reading ended: {}", if crash.is_panic() { "it panicked" } else { "it was aborted" }))),
     })
 }
 
-/// The windows this run was given when it was first claimed, or those that its days name today.
-async fn windows_of(puller: &Puller, first: &Pulling, zone: &TimeZone) -> Result<Vec<Window>> {
-    if let Some(planned) = windows::planned(&puller.db, &first.run.id).await? {
-        return Ok(planned);
+/// How far a reading is.
+struct Reading {
+    plan: Plan,
+    /// The positions that are asked for, in order: what a connector calls window number n is `left[n]`.
+    left: Vec<usize>,
+    total: Option<u64>,
+    kept_at: Millis,
+}
+
+impl Reading {
+    fn new(plan: Plan, now: Millis) -> Self {
+        let total = plan.kept.iter().try_fold(0_u64, |sum, (_, tally)| Some(sum + tally.total?));
+        Self { left: plan.left(), plan, total, kept_at: now }
     }
-    let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
-    Ok(connectors::windows(first.dataset.report, first.dataset.menus.range(today)))
+
+    /// What the windows cost that are there already.
+    fn spent(&self) -> Spent {
+        let sum = |of: fn(&connectors::Tally) -> u64| self.plan.kept.iter().map(|(_, tally)| of(tally)).sum();
+        Spent { calls: sum(|t| t.calls), waited_ms: sum(|t| t.waited_ms) }
+    }
+
+    /// The position of the window that the connector means.
+    fn position(&self, window: Option<usize>) -> usize {
+        self.left.get(window.unwrap_or(0)).copied().unwrap_or(0)
+    }
 }
 
 /// Takes in one thing that came from the reader.
-async fn take(puller: &Puller, set: &mut [Pulling], windows: &[Window], pulled: Pulled, total: &mut Option<u64>) -> Result<()> {
+async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulled: Pulled) -> Result<()> {
     let now = puller.clock.now();
     match pulled {
         Pulled::Rows { report, batch } => {
@@ -204,32 +283,43 @@ async fn take(puller: &Puller, set: &mut [Pulling], windows: &[Window], pulled: 
             }
         }
         Pulled::Progress { window, page, pages, read, calls } => {
+            let at = reading.position(window);
             for pulling in set.iter() {
                 pulling.shown.change(now, |p| {
                     p.phase = "Pulling";
-                    p.windows = windows.len().max(1);
-                    p.window = window.map_or(1, |w| w + 1);
-                    p.days = window.and_then(|w| windows.get(w)).map(Window::to_string).unwrap_or_default();
+                    p.windows = reading.plan.windows.len().max(1);
+                    p.window = at + 1;
+                    p.days = reading.plan.windows.get(at).map(Window::to_string).unwrap_or_default();
                     (p.page, p.pages, p.read, p.calls) = (page, pages, read, calls);
                 });
             }
         }
         Pulled::WindowDone { window, tally } => {
-            *total = total.zip(tally.total).map(|(sum, part)| sum + part);
+            reading.total = reading.total.zip(tally.total).map(|(sum, part)| sum + part);
+            let at = reading.position(window);
             for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
-                if queue::window_done(&puller.db, &puller.clock, &pulling.run, window.unwrap_or(0), &tally).await? == Held::Lost {
+                if queue::window_done(&puller.db, &puller.clock, &pulling.run, at, &tally).await? == Held::Lost {
                     pulling.gone = Some(Held::Lost);
                 }
             }
-            count_calls(puller, &tally);
+            // One that was interrupted before may be again, and is to get further each time.
+            let last = reading.left.last() == Some(&at);
+            if !last && (reading.plan.resumed || now - reading.kept_at >= KEEP_EVERY) {
+                keep(puller, set).await?;
+                reading.kept_at = puller.clock.now();
+            }
         }
-        Pulled::Sunset { day } => tracing::warn!(day, "the vendor says that it ends this API on that day"),
     }
     Ok(())
 }
 
-fn count_calls(puller: &Puller, tally: &Tally) {
-    puller.metrics.vendor_calls.inc_by(tally.calls);
+/// Makes what came so far outlast an interruption.
+async fn keep(puller: &Puller, set: &mut [Pulling]) -> Result<()> {
+    for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
+        pulling.writer.close().await?;
+    }
+    let kept: Vec<_> = set.iter().filter(|p| p.gone.is_none()).map(|p| (&p.run, p.writer.written())).collect();
+    queue::keep(&puller.db, &kept).await
 }
 
 /// Extends every lease of the set. False when nobody is left to pull for.
@@ -243,104 +333,22 @@ async fn extend(puller: &Puller, set: &mut [Pulling]) -> Result<bool> {
     Ok(set.iter().any(|p| p.gone.is_none()))
 }
 
-/// An account that was refused is failing; one that was read is valid.
-async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended) {
-    let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else { return };
-    let noted = match ended {
-        Ended::Pulled { .. } => puller.accounts.record_health(account, Ok("used by a run")).await,
-        Ended::Stopped(error @ PullError::Unauthorized) => puller.accounts.record_health(account, Err(error)).await,
-        _ => Ok(()),
-    };
-    if let Err(error) = noted {
-        tracing::error!(cause = ?error.inside(), "the account's health could not be noted: {error}");
-    }
-}
-
-/// Ends one run of the set by how the pull ended.
-async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended) {
-    let Pulling { run, dataset, writer, shown, rows, gone } = pulling;
-    shown.change(puller.clock.now(), |p| p.phase = "Saving");
-    let outcome = match (gone, ended) {
-        (Some(Held::Cancel), _) => End::Cancelled,
-        (Some(_), _) => return writer.abandon(),
-        (None, Ended::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total).await {
-            Ok(None) => return succeeded(puller, &run, &dataset, rows).await,
-            Ok(Some(end)) => end,
-            Err(error) => own_fault(&error),
-        },
-        (None, Ended::OwnFault(error)) => own_fault(error),
-        (None, Ended::Stopped(error)) => {
-            match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), dataset.current.is_some()) {
-                Decision::Fail(failure) => End::Failed(failure),
-                Decision::Wait(wait) => {
-                    writer.abandon();
-                    let until = puller.clock.now() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-                    return give_back(puller, &run, Some(until)).await;
+/// Holds the leases while something that takes long is done. One that is over is passed over.
+async fn keep_alive(puller: &Puller, runs: &[Claimed], doing: impl Future<Output = ()>) {
+    // Both go on side by side: each may hold the one connection that writes, and must be able to give it back to the other.
+    let beating = async {
+        let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
+        loop {
+            heartbeat.tick().await;
+            for run in runs {
+                if let Err(error) = queue::extend(&puller.db, &puller.clock, run, "{}").await {
+                    tracing::error!(cause = ?error.inside(), "a lease could not be extended: {error}");
                 }
-                Decision::Stop if puller.stop.is_cancelled() => {
-                    writer.abandon();
-                    return give_back(puller, &run, None).await;
-                }
-                Decision::Stop => End::Cancelled,
             }
         }
     };
-    end(puller, &run, &outcome).await;
-}
-
-/// Closes the files and commits. None when it is done; otherwise how the run ends instead.
-async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, writer: Writer, rows: u64, total: Option<u64>) -> Result<Option<End>> {
-    let had = dataset.current.as_ref().map_or(0, |current| current.rows);
-    if rows == 0 && had > 0 && total != Some(0) {
-        return Ok(Some(End::Failed(Failure {
-            code: "suspicious_empty".to_owned(),
-            message: format!("{} gave no rows at all, without saying that there are none. There were {had} before.", dataset.connector.title()),
-            who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
-            action: "The rows from before stay. The next run tries again.".to_owned(),
-        })));
-    }
-    let written = writer.finish().await?;
-    let declared = columns::columns_of(dataset.report);
-    let commit = Commit { dataset: &run.dataset_id, run: &run.id, declared: &declared, written: &written };
-    match queue::succeed(&puller.db, &puller.clock, &puller.datasets.versions, run, &commit).await? {
-        Ok(_) => Ok(None),
-        Err(Held::Cancel) => Ok(Some(End::Cancelled)),
-        Err(_) => {
-            tracing::warn!("the lease was lost before the commit; nothing was kept");
-            Ok(Some(End::Cancelled))
-        }
-    }
-}
-
-async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64) {
-    puller.metrics.run_ended("succeeded");
-    puller.metrics.last_success.set(puller.clock.now() / 1_000);
-    tracing::info!(rows, report = dataset.report.id, "the run succeeded");
-    if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
-        tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");
-    }
-}
-
-fn own_fault(error: &Error) -> End {
-    tracing::error!(cause = ?error.inside(), "the run failed here: {error}");
-    End::Failed(retry::own_failure(error))
-}
-
-async fn end(puller: &Puller, run: &Claimed, outcome: &End) {
-    match outcome {
-        End::Failed(failure) => {
-            puller.metrics.run_ended("failed");
-            tracing::warn!(code = failure.code, "the run failed: {}", failure.message);
-        }
-        End::Cancelled => puller.metrics.run_ended("cancelled"),
-    }
-    if let Err(error) = queue::end(&puller.db, &puller.clock, run, outcome).await {
-        tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}");
-    }
-}
-
-async fn give_back(puller: &Puller, run: &Claimed, until: Option<i64>) {
-    if let Err(error) = queue::give_back(&puller.db, run, until).await {
-        tracing::error!(cause = ?error.inside(), "the run could not be given back: {error}");
+    tokio::select! {
+        () = doing => {}
+        () = beating => {}
     }
 }

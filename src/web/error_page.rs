@@ -10,11 +10,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use tower_http::request_id::RequestId;
-use tower_sessions::Session;
 
 use super::Web;
 use super::parts::{Action, Chrome};
-use crate::auth::sessions;
+use crate::auth::sessions::{self, Session};
 use crate::error::{Error, Kind};
 
 /// What a handler answers when it cannot do what was asked.
@@ -86,7 +85,6 @@ struct Page {
 #[template(path = "error_bare.html")]
 struct BarePage {
     asset_version: String,
-    version: String,
     title: String,
     happened: String,
     next: String,
@@ -95,12 +93,11 @@ struct BarePage {
     label: String,
 }
 
-/// The page for a request that came no further than the door.
+/// The page for a request that came no further than the door, or fell into the net around the handlers.
 pub fn at_the_door(request_id: Option<&str>, refusal: super::security::Refusal) -> Response {
     let page = BarePage {
         asset_version: super::assets::version().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        title: "That cannot be done".to_owned(),
+        title: if refusal.status.is_server_error() { "Something went wrong here" } else { "That cannot be done" }.to_owned(),
         happened: refusal.message.to_owned(),
         next: String::new(),
         request_id: request_id.unwrap_or_default().to_owned(),
@@ -156,7 +153,6 @@ async fn page(web: &Web, session: Option<&Session>, error: &Error, request_id: S
         }
         None => BarePage {
             asset_version: super::assets::version().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
             title,
             happened,
             next,

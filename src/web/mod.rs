@@ -21,12 +21,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tower_sessions::Session;
 
 use crate::accounts::Accounts;
 use crate::actor::Actor;
 use crate::auth::passwords::Hasher;
-use crate::auth::sessions::Sessions;
+use crate::auth::sessions::{Session, Sessions};
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -74,7 +73,7 @@ impl Web {
 
     /// What the frame around a page shows. `section`: datasets, accounts, activity, settings or "".
     pub async fn chrome(&self, actor: &Actor, session: &Session, section: &'static str) -> Chrome {
-        let toast = session.remove::<String>(TOAST).await.ok().flatten();
+        let toast = session.remove(TOAST).await.ok().flatten();
         let failing = match self.datasets.lately(actor).await {
             Ok(lately) => lately.values().filter(|l| l.failed_in_a_row > 0).count(),
             Err(_) => 0,
@@ -95,6 +94,6 @@ impl Web {
 
     /// A sentence that the next page shows once.
     pub async fn say_next(&self, session: &Session, sentence: impl Into<String>) {
-        let _ = session.insert(TOAST, sentence.into()).await;
+        let _ = session.insert(TOAST, sentence).await;
     }
 }

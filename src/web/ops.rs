@@ -28,5 +28,9 @@ pub async fn ready(State(web): State<Web>) -> Response {
 
 /// `GET /metrics`, in the OpenMetrics text form.
 pub async fn metrics(State(web): State<Web>) -> Response {
+    web.metrics.forget_accounts();
+    for (account, gauge) in web.accounts.gauges() {
+        web.metrics.account_asked(&account, gauge.last_minute, gauge.per_minute, gauge.paused.as_secs());
+    }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
 }

@@ -4,18 +4,26 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use tower_sessions::Session;
 
 use super::Web;
+use super::client_address::ClientAddress;
 use super::error_page::Trouble;
 use crate::actor::Actor;
-use crate::auth::sessions;
+use crate::auth::audit::By;
+use crate::auth::sessions::{self, Session};
 use crate::error::Error;
 
 /// The person who is signed in, with the session. Whoever is not is sent to sign in and comes back afterwards.
 pub struct Person {
     pub actor: Actor,
     pub session: Session,
+}
+
+impl Person {
+    /// Who does it, for the trail.
+    pub fn by(&self, ClientAddress(address): ClientAddress) -> By<'_> {
+        By { actor: &self.actor, address: Some(address) }
+    }
 }
 
 impl FromRequestParts<Web> for Person {

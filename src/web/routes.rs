@@ -1,22 +1,22 @@
 //! The whole address table, and what stands around it, from outside in: request id, log and metrics, the door (host, methods, sizes,
-//! headers), a cap on time, a net for panics; then for pages the form guard, the session and the error page.
+//! headers), a net for what takes too long or panics; then for pages the form guard, the session and the error page.
 
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::HeaderName;
+use axum::middleware::{Next, from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::timeout::{RequestBodyDeadlineLayer, TimeoutLayer};
+use tower_http::timeout::RequestBodyDeadlineLayer;
 use tracing::Instrument;
 
 use super::panes::preview::Turns;
 use super::security::{self, Door, Refuse};
 use super::{Web, assets, error_page, ops, pages};
+use crate::auth::session_layer;
 use crate::error::Result;
 
 /// The head of an answer must be ready within this; Load Preview waits for a vendor.
@@ -92,8 +92,8 @@ pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
         .merge(datasets())
         .fallback(error_page::not_found)
         .method_not_allowed_fallback(error_page::wrong_method)
-        .layer(from_fn_with_state(web.clone(), error_page::render))
-        .layer(web.sessions.layer(web.config.https()));
+        .layer(from_fn_with_state(web.clone(), error_page::render));
+    let pages = session_layer::around(pages, &web.sessions, web.config.https());
     let all = Router::new()
         .route("/healthz", get(ops::live))
         .route("/readyz", get(ops::ready))
@@ -101,14 +101,19 @@ pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
         .merge(security::forms(pages, &door)?)
         .nest("/static", assets::router())
         .with_state(web.clone())
-        .merge(api)
-        .layer(CatchPanicLayer::new())
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, HEAD_WITHIN))
-        .layer(RequestBodyDeadlineLayer::new(BODY_WITHIN));
+        .merge(api);
+    let all = security::net(all, &door, HEAD_WITHIN).layer(RequestBodyDeadlineLayer::new(BODY_WITHIN));
     Ok(security::around(all, &door)
         .layer(from_fn_with_state(web, log))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid)))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(map_request(without_id)))
+}
+
+/// A request's id is made here: one that a client sends would stand in the log and on pages as it likes.
+async fn without_id(mut request: Request) -> Request {
+    request.headers_mut().remove(REQUEST_ID);
+    request
 }
 
 /// One line an answer: method, route template, status, time and request id. Never the address itself, a header or a field.

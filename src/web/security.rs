@@ -1,18 +1,23 @@
 //! What stands before every handler: which host is served, which methods, how large a body may be, who may send a form, and the
-//! headers on every answer, errors too. `around` goes around the whole router, `forms` around what a browser's cookie opens.
+//! headers on every answer, errors too. `around` goes around the whole router, `net` around its handlers, `forms` around what a browser's
+//! cookie opens.
 
+use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, uri::Authority};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use ipnet::IpNet;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::request_id::RequestId;
+use tower_http::timeout::TimeoutLayer;
 use url::{Host, Url};
 
 use super::client_address;
@@ -34,7 +39,7 @@ const FILES: [(&str, &str); 3] =
     [("text/css", "text/css; charset=utf-8"), ("text/javascript", "text/javascript; charset=utf-8"), ("text/plain", "text/plain; charset=utf-8")];
 const METHODS: [Method; 7] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// Why a request went no further than the door.
+/// Why a request went no further than the door, or fell into the net.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal {
     pub status: StatusCode,
@@ -70,8 +75,7 @@ impl Door {
     }
 
     fn refuse(&self, request: &Request, status: StatusCode, code: &'static str, message: &'static str) -> Response {
-        let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-        (self.0.refuse)(request.uri(), id, Refusal { status, code, message })
+        (self.0.refuse)(request.uri(), id_of(request), Refusal { status, code, message })
     }
 
     fn serves(&self, host: &str) -> bool {
@@ -82,6 +86,45 @@ impl Door {
 /// Around the whole router, outside of everything but the log: host, methods, body size, client address, headers.
 pub fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, door: &Door) -> Router<S> {
     router.layer(DefaultBodyLimit::max(LARGEST_BODY)).layer(from_fn_with_state(door.clone(), enter)).layer(from_fn_with_state(door.clone(), dress))
+}
+
+fn id_of(request: &Request) -> Option<&str> {
+    request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok())
+}
+
+/// Around the handlers, inside of `around`: one that panics, or has no answer ready within this time, is answered for.
+pub fn net<S: Clone + Send + Sync + 'static>(router: Router<S>, door: &Door, within: Duration) -> Router<S> {
+    router
+        .layer(CatchPanicLayer::custom(broken))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, within))
+        .layer(from_fn_with_state(door.clone(), answer_for))
+}
+
+const BROKEN: Refusal = Refusal {
+    status: StatusCode::INTERNAL_SERVER_ERROR,
+    code: "internal",
+    message: "Something went wrong here. It is written in the server's log under this request's id.",
+};
+const TOO_SLOW: Refusal =
+    Refusal { status: StatusCode::GATEWAY_TIMEOUT, code: "too_slow", message: "This took too long, so it was given up. Try again in a moment." };
+
+/// What a panic said may hold anything, so it goes nowhere; the log tells the place.
+fn broken(_: Box<dyn Any + Send>) -> Response {
+    let mut answer = BROKEN.status.into_response();
+    answer.extensions_mut().insert(BROKEN);
+    answer
+}
+
+async fn answer_for(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let (uri, id) = (request.uri().clone(), id_of(&request).map(str::to_owned));
+    let answer = next.run(request).await;
+    let caught = match answer.extensions().get::<Refusal>() {
+        Some(refusal) => *refusal,
+        // No handler answers so: this is the cap on time.
+        None if answer.status() == StatusCode::GATEWAY_TIMEOUT => TOO_SLOW,
+        None => return answer,
+    };
+    (door.0.refuse)(&uri, id.as_deref(), caught)
 }
 
 /// Around everything that a cookie opens, signing in too: an unsafe request must come from a page of ours. Programs that bring a
@@ -204,22 +247,7 @@ async fn dress(State(door): State<Door>, request: Request, next: Next) -> Respon
     if let Some((_, whole)) = FILES.iter().find(|(bare, _)| Some(bare.as_bytes()) == kind) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(whole));
     }
-    close_cookies(headers, door.0.https);
     answer
-}
-
-/// Gives every cookie the marks of ours. The one that ends a session comes without; a browser then keeps the old one, since a name that
-/// begins with `__Host-` is only believed with `Secure`.
-fn close_cookies(headers: &mut HeaderMap, https: bool) {
-    let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) else { return };
-    for cookie in cookies.iter_mut() {
-        let Ok(line) = cookie.to_str() else { continue };
-        let marks = [("HttpOnly", "; HttpOnly"), ("SameSite", "; SameSite=Lax"), ("Secure", if https { "; Secure" } else { "" })];
-        let missing: String = marks.into_iter().filter(|(mark, _)| !line.contains(mark)).map(|(_, mark)| mark).collect();
-        if let Ok(whole) = HeaderValue::try_from(format!("{line}{missing}")) {
-            *cookie = whole;
-        }
-    }
 }
 
 /// Where to go after signing in: `asked`, if it is a path of ours, else the first page.

@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::parts::When;
+use crate::accounts::Account;
 use crate::clock::{Millis, iso, timestamp};
 
 /// 12,480
@@ -71,6 +72,17 @@ pub fn coming(at: Millis, now: Millis, zone: &TimeZone) -> String {
         -1 => format!("yesterday {time}"),
         _ => format!("{} {time}", local.strftime("%a %-d %b")),
     }
+}
+
+/// "14:05" today, otherwise as `coming`.
+pub fn until(at: Millis, now: Millis, zone: &TimeZone) -> String {
+    let words = coming(at, now, zone);
+    words.strip_prefix("today ").map_or(words.clone(), str::to_owned)
+}
+
+/// "LiveChat ends this API on Wed 30 Jun 2027", when the vendor has said so.
+pub fn api_ends(account: &Account) -> Option<String> {
+    account.told.ends_on.map(|date| format!("{} ends this API on {}", account.connector.title(), day(date)))
 }
 
 /// "Wed 10 Mar 2027"

@@ -23,6 +23,7 @@
     if (quiet) quiet.textContent = `${button.dataset.busy} …`;
     try { await load(button.form, button.value, target); } catch { button.removeAttribute("data-fragment"); button.form.requestSubmit(button); }
     target.removeAttribute("aria-busy");
+    target.dispatchEvent(new CustomEvent("chatlake:fragment"));
   });
   for (const box of document.querySelectorAll("[data-fragment-on-change]")) {
     let timer;

@@ -5,7 +5,7 @@ class RunProgress extends HTMLElement {
     if (this.dataset.url && "EventSource" in window) this.listen(); else this.poll();
   }
 
-  disconnectedCallback() { this.end(); }
+  disconnectedCallback() { this.end(); this.waiting?.abort(); }
 
   end() { this.source?.close(); this.source = null; clearTimeout(this.timer); }
 
@@ -27,12 +27,20 @@ class RunProgress extends HTMLElement {
     if (this.isConnected && !this.done) this.timer = setTimeout(() => this.poll(), Math.min(2000 * 2 ** Math.min(this.tries, 4), 30000));
   }
 
-  // Loads the page anew, unless somebody is typing into it or answering a question.
+  // Loads the page anew; while somebody is typing into it or answering a question, as soon as that is over.
   again(wait) {
     this.done = true;
+    clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      if (document.querySelector("dialog[open]") || document.activeElement?.matches("input, textarea, select")) return;
-      location.reload();
+      const busy = document.querySelector("dialog[open]") || document.activeElement?.matches("input, textarea, select");
+      if (!busy) { this.waiting?.abort(); location.reload(); return; }
+      if (this.waiting) return;
+      this.waiting = new AbortController();
+      const { signal } = this.waiting;
+      // What a click does, such as sending the form or following a link, comes first.
+      document.addEventListener("focusout", () => this.again(500), { signal });
+      document.addEventListener("close", () => this.again(500), { signal, capture: true });
+      addEventListener("beforeunload", () => clearTimeout(this.timer), { signal });
     }, wait);
   }
 

@@ -1,15 +1,10 @@
 //! The main job as a newcomer does it: from the set-up link to a downloaded file that holds what the vendor holds.
 
 use serde_json::Value;
-use thirtyfour::prelude::*;
 
 use crate::machine::{Browser, House, PATIENCE};
 
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
-
-async fn get(client: &reqwest::Client, url: &str, cookie: &str) -> reqwest::Response {
-    client.get(url).header("cookie", cookie).send().await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_set_up_link_to_a_downloaded_csv() {
@@ -62,6 +57,12 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser.fill("[name=end_days]", "1").await;
     browser.click("#preview button[value=preview]").await;
     browser.see("#preview table.data td[data-value]").await;
+    // A preview belongs to what was asked for it.
+    browser.fill("[name=start_days]", "13").await;
+    browser.see("#preview .preview.is-stale").await;
+    browser.read("Out of date: something else is asked for now.").await;
+    browser.fill("[name=start_days]", "14").await;
+    browser.see("#preview .preview:not(.is-stale) table.data").await;
     browser.click("[data-pane=details] .pane-foot button").await;
 
     // Scheduling.
@@ -79,22 +80,28 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     let dataset = browser.driver.current_url().await.unwrap();
     let dataset = format!("{}{}", house.url, dataset.path());
 
+    // Out, and in again with what was chosen.
+    browser.click(".topbar details.menu summary").await;
+    browser.click("form[action='/sign-out'] button").await;
+    browser.see("form[action='/sign-in']").await;
+    browser.driver.goto(&dataset).await.unwrap();
+    browser.see("form[action='/sign-in']").await;
+    browser.sign_in(&house.url, "maren@example.com", PASSWORD).await;
+    browser.read("Chats, last 14 days").await;
+
     // The rows on the page are those of the file, and the file holds what the vendor says it holds.
     browser.driver.goto(format!("{dataset}/data")).await.unwrap();
     browser.see("table.data td[data-value]").await;
     let cells = "return [...document.querySelectorAll('table.data tbody td[data-value]')].map((cell) => cell.dataset.value)";
     let cells: Vec<String> = browser.driver.execute(cells, vec![]).await.unwrap().convert().unwrap();
-    let cookies = browser.driver.get_all_cookies().await.unwrap();
-    let cookie = cookies.iter().map(|c| format!("{}={}", c.name, c.value)).collect::<Vec<_>>().join("; ");
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-    let link = browser.driver.find(By::Css("a[href*='/download']")).await.unwrap().attr("href").await.unwrap().unwrap();
-    let file = get(&client, &format!("{}{link}", house.url), &cookie).await;
-    let told: usize = file.headers()["x-chatlake-rows"].to_str().unwrap().parse().unwrap();
-    let body = file.text().await.unwrap();
+    browser.click(".head-actions details.menu:not(.is-dots) summary").await;
+    browser.click(".head-actions .menu-list a[download]:not([href*='bom'])").await;
+    let (name, body) = browser.downloaded().await;
+    assert_eq!(name, "Chats, last 14 days.csv");
     let mut reader = csv::Reader::from_reader(body.as_bytes());
     let columns = reader.headers().unwrap().len();
     let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    assert_eq!(records.len(), told);
     let first: Vec<&str> = records.iter().take(100).flatten().collect();
     assert_eq!(cells.len(), first.len(), "the page shows the first hundred rows with all {columns} columns");
     assert_eq!(cells, first);
@@ -102,7 +109,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     let today: jiff::Zoned = chatlake::clock::Clock::system().timestamp().in_tz("Europe/Oslo").unwrap();
     let day = |back: i64| today.date().saturating_sub(jiff::Span::new().days(back));
     let truth = format!("{}/__truth?report=chat&date_from={}&date_to={}&timezone=Europe/Oslo&ids=1", house.vendor, day(14), day(1));
-    let truth: Value = serde_json::from_str(&get(&client, &truth, "").await.text().await.unwrap()).unwrap();
+    let truth: Value = serde_json::from_str(&client.get(truth).send().await.unwrap().text().await.unwrap()).unwrap();
     let mut held: Vec<String> = truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
     let mut pulled: Vec<String> = records.iter().map(|record| record[0].to_owned()).collect();
     held.sort();

@@ -1,6 +1,6 @@
 //! What a journey needs: the product and the sandbox as processes of their own, and a browser. All of it ends with the journey.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -57,20 +57,41 @@ pub struct House {
     pub set_up: String,
     _server: Running,
     _sandbox: Running,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chatlake");
 
 impl House {
     pub fn start(chats: u64) -> Self {
-        let binary = env!("CARGO_BIN_EXE_chatlake");
-        let sandbox = Running::start(binary, &["sandbox", "--listen", "127.0.0.1:0", "--chats", &chats.to_string()]);
+        Self::slow(chats, 0)
+    }
+
+    /// With a vendor that takes so many milliseconds for every answer.
+    pub fn slow(chats: u64, delay: u64) -> Self {
+        let sandbox = Running::start(BINARY, &["sandbox", "--listen", "127.0.0.1:0", "--chats", &chats.to_string(), "--delay", &delay.to_string()]);
         let vendor = sandbox.told(|line| word(line, "http://127.0.0.1:"));
         let data = tempfile::tempdir().unwrap();
         let path = data.path().display().to_string();
-        let server = Running::start(binary, &["serve", "--data", &path, "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.1", "--log", "error"]);
+        let server = Running::start(BINARY, &["serve", "--data", &path, "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.1", "--log", "error"]);
         let set_up = server.told(|line| word(line, "http://127.0.0.1:").filter(|link| link.contains("/set-up/")));
         let url = set_up.split("/set-up/").next().unwrap().to_owned();
-        Self { vendor, url, set_up, _server: server, _sandbox: sandbox, _data: data }
+        Self { vendor, url, set_up, _server: server, _sandbox: sandbox, data }
+    }
+
+    /// Runs a command beside the server and gives what it printed.
+    pub fn command(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = Command::new(BINARY)
+            .args(arguments)
+            .args(["--data", self.data.path().to_str().unwrap(), "--allow-upstream", "127.0.0.1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{arguments:?}");
+        String::from_utf8(ended.stdout).unwrap().trim_end().to_owned()
     }
 }
 
@@ -79,6 +100,7 @@ pub struct Browser {
     pub driver: WebDriver,
     /// Where chromedriver listens.
     log: String,
+    downloads: tempfile::TempDir,
     _chromedriver: Running,
     _profile: tempfile::TempDir,
 }
@@ -91,7 +113,7 @@ impl Browser {
         let port = chromedriver.told(|line| {
             line.split("successfully on port ").nth(1).map(|rest| rest.trim_end_matches('.').to_owned()).filter(|port| port.parse::<u16>().is_ok())
         });
-        let profile = tempfile::tempdir().unwrap();
+        let (profile, downloads) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut capabilities = DesiredCapabilities::chrome();
         for argument in [
             "--headless=new".to_owned(),
@@ -108,9 +130,11 @@ impl Browser {
             capabilities.add_arg(&argument).unwrap();
         }
         capabilities.set_browser_option("binary", "/usr/bin/chromium").unwrap();
+        let preferences = serde_json::json!({"download.default_directory": downloads.path(), "download.prompt_for_download": false});
+        capabilities.set_browser_option("prefs", preferences).unwrap();
         capabilities.set("goog:loggingPrefs", serde_json::json!({"browser": "ALL"})).unwrap();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.unwrap();
-        Self { driver, log: format!("http://127.0.0.1:{port}"), _chromedriver: chromedriver, _profile: profile }
+        Self { driver, log: format!("http://127.0.0.1:{port}"), downloads, _chromedriver: chromedriver, _profile: profile }
     }
 
     /// The element, as soon as it is there and can be seen. A page that goes away while it is looked at is looked at again.
@@ -152,6 +176,45 @@ impl Browser {
 
     pub async fn text(&self, css: &str) -> String {
         self.driver.find(By::Css(css)).await.unwrap().text().await.unwrap()
+    }
+
+    /// Name and text of the one file that was downloaded, once it is whole.
+    pub async fn downloaded(&self) -> (String, String) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let there: Vec<_> = std::fs::read_dir(self.downloads.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            if let [file] = &there[..]
+                && file.extension().is_some_and(|end| end == "csv")
+                && let Ok(text) = std::fs::read_to_string(file)
+                && !text.is_empty()
+            {
+                return (file.file_name().unwrap().to_string_lossy().into_owned(), text);
+            }
+            assert!(Instant::now() < deadline, "no file came: {there:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a script answers true.
+    pub async fn until(&self, script: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let told = self.driver.execute(format!("return Boolean({script})"), vec![]).await;
+            if told.is_ok_and(|told| told.json().as_bool() == Some(true)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never true: {script}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Signs in through the form.
+    pub async fn sign_in(&self, url: &str, email: &str, password: &str) {
+        self.driver.goto(format!("{url}/sign-in")).await.unwrap();
+        self.fill("#email", email).await;
+        self.fill("#password", password).await;
+        self.click("form button.is-primary").await;
+        self.see("nav.rail").await;
     }
 
     /// What the browser complained of: refused by the content policy, broken scripts, missing files.

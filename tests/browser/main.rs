@@ -1,6 +1,7 @@
 //! Journeys in headless Chromium, through the built binary, with the sandbox as vendor.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
+mod follow;
 mod journey;
 mod machine;
 mod reports;

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request};
-use chatlake::accounts::NewAccount;
+use chatlake::accounts::{ChangeAccount, NewAccount};
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::app::App;
 use chatlake::auth::passwords::Hasher;
@@ -254,8 +254,7 @@ fn filled(case: &Case, account: &str, dataset: &str, run: &str) -> (String, Valu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_answers_every_caller_as_the_table_says() {
-    let mut there = chatlake::api::addresses();
-    there.push(("GET".to_owned(), "/openapi.json".to_owned()));
+    let there = chatlake::api::addresses();
     let told: BTreeSet<(String, String)> = CASES.iter().map(|case| (case.method.to_owned(), case.address.to_owned())).collect();
     assert_eq!(told, there.into_iter().collect(), "every address has its case, and every case its address");
 
@@ -344,6 +343,54 @@ async fn what_is_shared_is_read_by_all_and_changed_by_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_owner_whose_account_is_gone_still_renames_unshares_and_unschedules() {
+    let site = Site::new(20).await;
+    let boss = site.person("berta", Role::Admin).await;
+    let token = site.token(&site.owner, Scope::Manage).await;
+    let lent = site.account_of(&boss).await;
+    let share = |shared| ChangeAccount { shared: Some(shared), ..ChangeAccount::default() };
+    site.app.accounts.update(&boss, &lent, &share(true)).await.unwrap();
+    let new = json!({"name": "Agents", "account_id": lent, "report": "agents", "schedule": {"cron": "0 9 * * *"}});
+    let made = site.send("POST", "/datasets", &token, &new).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let own = format!("/datasets/{}", made.json()["id"].as_str().unwrap());
+    let free = [
+        json!({"name": "People", "description": "Who answers"}),
+        json!({"shared": true}),
+        json!({"shared": false, "key": ["login"]}),
+        json!({"schedule": null, "name": "By hand"}),
+    ];
+    let bound = [json!({"report": "groups"}), json!({"menus": {}}), json!({"schedule": {"cron": "0 8 * * *"}}), json!({"time_zone": "Europe/Oslo"})];
+    for (gone, status) in [("no longer shared", 404), ("deleted", 422)] {
+        match gone {
+            "deleted" => drop(site.app.accounts.delete(&boss, &lent).await.unwrap()),
+            _ => drop(site.app.accounts.update(&boss, &lent, &share(false)).await.unwrap()),
+        }
+        for change in &free {
+            let answer = site.send("PATCH", &own, &token, change).await;
+            assert_eq!(answer.status, 200, "{gone}, {change}: {}", answer.text);
+        }
+        let now = site.get(&own, &token).await.json();
+        assert_eq!((now["name"].as_str(), now["description"].as_str(), now["shared"].as_bool()), (Some("By hand"), Some("Who answers"), Some(false)), "{now}");
+        assert!(now["schedule"].is_null() && now["next_run_at"].is_null(), "{gone}: {now}");
+        for change in &bound {
+            let answer = site.send("PATCH", &own, &token, change).await;
+            assert_eq!(answer.status, status, "{gone}, {change}: {}", answer.text);
+        }
+        for wrong in [json!({"name": " "}), json!({"key": ["name"]}), json!({"description": "a\u{0}b"})] {
+            assert_eq!(site.send("PATCH", &own, &token, &wrong).await.status, 422, "{gone}, {wrong}");
+        }
+        // As it was, for the next round.
+        let mut tx = site.app.db.write().await.unwrap();
+        sqlx::query("UPDATE datasets SET schedule = '0 9 * * *'").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let healed = site.send("PATCH", &own, &token, &json!({"account_id": site.account})).await;
+    assert_eq!(healed.status, 200, "{}", healed.text);
+    assert!(healed.json()["next_run_at"].is_string(), "it runs again, as it was scheduled: {}", healed.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_read_from_its_header_alone() {
     let site = Site::new(20).await;
     let token = site.token(&site.owner, Scope::Read).await;
@@ -424,6 +471,15 @@ async fn the_document_tells_every_address() {
     }
     assert_eq!(told, chatlake::api::addresses().into_iter().collect());
     assert_eq!(document["servers"][0]["url"], "/api/v1");
+    assert_eq!(document["paths"]["/openapi.json"]["get"]["security"], json!([]), "the document itself asks for no token");
+    // Every menu that is filled from an account is told where its choices are asked for, and where they are asked for wrongly.
+    let token = site.token(&site.owner, Scope::Manage).await;
+    let wrong = site.get(&format!("/accounts/{}/choices?menu=colour", site.account), &token).await;
+    assert_eq!(wrong.status, 422, "{}", wrong.text);
+    let told = document["paths"]["/accounts/{id}/choices"]["get"]["parameters"].to_string();
+    for menu in chatlake::connectors::report::Menu::ALL.into_iter().filter(|menu| menu.kind() == "choice") {
+        assert!(told.contains(menu.id()) && wrong.text.contains(menu.id()), "{}: {told} {}", menu.id(), wrong.text);
+    }
 }
 
 // ---- rows ----
@@ -503,6 +559,30 @@ async fn rows_page_by_page_are_the_csv_sorted_and_filtered_too() {
     // A cursor of one question is none of another.
     let next = site.get(&format!("{own}/rows?limit=5"), &token).await.json()["next"].as_str().unwrap().to_owned();
     assert_eq!(site.get(&format!("{own}/rows?limit=5&sort=id&cursor={next}"), &token).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sorted_rows_end_at_their_depth_with_a_clear_answer() {
+    let site = Site::new(20).await;
+    let token = site.token(&site.owner, Scope::Read).await;
+    let dataset = site.dataset("agents").await;
+    site.pulled(&dataset).await;
+    let rows = format!("/datasets/{dataset}/rows?sort=login&limit=100");
+    let first = site.get(&rows, &token).await.json();
+    // A cursor as the server writes it for a page further down.
+    let at = |offset: u64| {
+        use base64::Engine;
+        let within = format!("{} {:?} {:?}", first["version"].as_str().unwrap(), Some("login"), Vec::<String>::new());
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("1:{offset}:{within}"))
+    };
+    for last in [99_900, 99_999] {
+        let page = site.get(&format!("{rows}&cursor={}", at(last)), &token).await;
+        assert_eq!(page.status, 200, "{last}: {}", page.text);
+        assert_eq!((page.json()["items"].as_array().unwrap().len(), page.json()["next"].is_null()), (0, true));
+    }
+    let beyond = site.get(&format!("{rows}&cursor={}", at(100_000)), &token).await;
+    assert_eq!((beyond.status, beyond.error()["field"].as_str()), (422, Some("cursor")), "{}", beyond.text);
+    assert!(beyond.text.contains("through to row 100000"), "{}", beyond.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

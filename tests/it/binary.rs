@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::process::{Home, PASSWORD, StandIn, until, until_within};
+use super::process::{Home, PASSWORD, Server, StandIn, TlsVendor, certificate, until, until_within};
 
 /// A refused start says one line.
 fn one_line(err: &str) -> &str {
@@ -204,7 +204,7 @@ async fn the_set_up_link_is_printed_once_and_works_once() {
     assert!(!server.err().contains(code), "a log line tells the link");
     let (clock, hasher) = (Clock::system(), Hasher::new(1));
     let db = Db::open(&home.catalogue()).await.unwrap();
-    let accept = |email: &str| Accept { email: email.to_owned(), name: "First".to_owned(), password: Secret::new(PASSWORD) };
+    let accept = |email: &str| Accept { email: email.to_owned(), name: "First".to_owned(), password: Secret::new(PASSWORD), address: None };
     assert!(invites::look(&db, &clock, code).await.unwrap().is_some_and(|invite| invite.is_set_up()));
     invites::accept(&db, &clock, &hasher, code, &accept("first@house.test")).await.unwrap();
     assert!(invites::accept(&db, &clock, &hasher, code, &accept("second@house.test")).await.is_err());
@@ -261,7 +261,7 @@ async fn sigterm_ends_stalled_downloads_idle_connections_and_half_sent_heads_wit
     let began = Instant::now();
     server.terminate();
     assert_eq!(server.exit(Duration::from_secs(30)).await, 0, "{}", server.err());
-    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(began.elapsed() < Duration::from_secs(28), "{:?}", began.elapsed());
     let came = rest(&mut stalled).await;
     assert!(came.len() + 1024 < whole.bytes, "the download was not stalled: {} of {}", came.len(), whole.bytes);
     assert!(!came.ends_with("0\r\n\r\n"), "a download that was cut must not look whole");
@@ -297,9 +297,20 @@ async fn a_second_signal_ends_it_at_once() {
 // ---- what comes in ----
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_does_not_come_is_not_waited_for() {
+async fn what_does_not_come_is_not_waited_for() {
     let home = Home::new();
     let server = home.serve().await;
+    let address = server.address();
+    // All at once, since each is a matter of waiting.
+    tokio::join!(half_sent_heads(&server), an_idle_connection(&address), a_silent_connection(&address), a_dripping_body(&address));
+}
+
+fn in_ten_seconds(began: Instant) {
+    let took = began.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(13)).contains(&took), "{took:?}");
+}
+
+async fn half_sent_heads(server: &Server) {
     let began = Instant::now();
     let mut halves = Vec::new();
     for _ in 0..50 {
@@ -312,8 +323,48 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
         let said = rest(half).await;
         assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
     }
-    let took = began.elapsed();
-    assert!((Duration::from_secs(9)..Duration::from_secs(13)).contains(&took), "{took:?}");
+    in_ten_seconds(began);
+}
+
+/// One that has had an answer and asks nothing more.
+async fn an_idle_connection(address: &str) {
+    let mut idle = connect(address).await;
+    idle.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    idle.read_exact(&mut [0; 12]).await.unwrap();
+    let began = Instant::now();
+    rest(&mut idle).await;
+    in_ten_seconds(began);
+}
+
+/// One on which nothing was ever said.
+async fn a_silent_connection(address: &str) {
+    let mut silent = connect(address).await;
+    let began = Instant::now();
+    let said = rest(&mut silent).await;
+    assert!(!said.starts_with("HTTP/1.1 200"), "{said}");
+    in_ten_seconds(began);
+}
+
+/// A form of which a byte comes each second.
+async fn a_dripping_body(address: &str) {
+    let mut slow = connect(address).await;
+    let head = format!(
+        "POST /sign-in HTTP/1.1\r\nHost: {address}\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let (began, mut said) = (Instant::now(), Vec::<u8>::new());
+    let mut drops = tokio::time::interval(Duration::from_secs(1));
+    let (mut from, mut to) = slow.split();
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(60), "the connection stays open");
+        tokio::select! {
+            read = from.read_buf(&mut said) => if !read.is_ok_and(|bytes| bytes > 0) { break },
+            _ = drops.tick() => drop(to.write_all(b"x").await),
+        }
+    }
+    let (took, said) = (began.elapsed(), String::from_utf8_lossy(&said).into_owned());
+    assert!((Duration::from_secs(29)..Duration::from_secs(35)).contains(&took), "{took:?}");
+    assert!(said.starts_with("HTTP/1.1 4"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,6 +421,32 @@ async fn healthcheck_tells_a_server_that_is_ready_from_one_that_is_not_there() {
 // ---- commands ----
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_file_says_of_listening_concerns_servers_alone() {
+    let home = Home::new();
+    let email = home.person("olga", "admin").await;
+    let file = home.data().join("chatlake.toml");
+    // The server of this directory is told its public address by flag or environment, which no other command sees.
+    std::fs::write(&file, "listen = \"0.0.0.0:0\"\n").unwrap();
+    home.person("kim", "viewer").await;
+    home.token(&email, "read").await;
+    for listing in [["user", "list"], ["token", "list"], ["account", "list"], ["dataset", "list"]] {
+        home.run(&listing).await.good();
+    }
+    for serving in ["serve", "demo"] {
+        let refused = home.run(&[serving]).await;
+        assert_eq!(refused.code, 1, "{serving}");
+        assert!(one_line(&refused.err).contains("plain http"), "{serving}: {}", refused.err);
+    }
+
+    let server = home.serve().await;
+    std::fs::write(&file, format!("listen = \"{}\"\nworkers = 0\n", server.address())).unwrap();
+    assert_eq!(home.run(&["healthcheck"]).await.code, 0, "where it listens is known, though workers is no number of them");
+    server.stop().await;
+    let gone = home.run(&["healthcheck"]).await;
+    assert!(gone.code == 69 && gone.err.contains(&server.address()), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_command_works_beside_a_server_and_without_one() {
     let vendor = StandIn::new(60).await;
     for beside in [false, true] {
@@ -415,6 +492,42 @@ async fn every_command_works_beside_a_server_and_without_one() {
             one_line(&refused.err);
         }
     }
+}
+
+// ---- the way out ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendors_certificate_must_be_good_for_its_name_today() {
+    let home = Home::new();
+    let email = home.person("olga", "admin").await;
+    let authority = certificate("authority.pem");
+    let trusting = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    for (name, good) in [("right.pem", true), ("wrong_name.pem", false), ("expired.pem", false), ("self_signed.pem", false)] {
+        let vendor = TlsVendor::new(name);
+        let account = home.account(&email, &vendor.address, "sandbox-key").await;
+        let checked = home.run_in(&trusting, &["account", "check", &account]).await;
+        assert_eq!(checked.code, 1, "{name}: {checked:?}");
+        assert_eq!(checked.err.contains("certificate"), !good, "{name}: {}", checked.err);
+        assert_eq!(vendor.heard() > 0, good, "{name} is told the credentials");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_is_not_used() {
+    let (home, vendor, tls) = (Home::new(), StandIn::new(40).await, TlsVendor::new("right.pem"));
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (at, authority) = (format!("http://{}", proxy.local_addr().unwrap()), certificate("authority.pem"));
+    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let mut environment: Vec<(&str, &str)> = names.iter().map(|name| (*name, at.as_str())).collect();
+    environment.push(("SSL_CERT_FILE", authority.to_str().unwrap()));
+    let email = home.person("olga", "admin").await;
+    let plain = home.account(&email, &vendor.address, "sandbox-key").await;
+    let secure = home.account(&email, &tls.address, "sandbox-key").await;
+    home.run_in(&environment, &["account", "check", &plain]).await.good();
+    assert_eq!(home.run_in(&environment, &["account", "check", &secure]).await.code, 1);
+    assert!(tls.heard() > 0, "it was asked itself");
+    let heard = tokio::time::timeout(Duration::from_millis(100), proxy.accept()).await;
+    assert!(heard.is_err(), "the proxy was asked: {heard:?}");
 }
 
 // ---- what never gets out ----

@@ -1,8 +1,9 @@
 //! The LiveChat connector against the sandbox: what it pulls is what there is, and what goes wrong is told for what it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::report::Menu;
 use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
@@ -17,6 +18,11 @@ use tokio::sync::mpsc;
 use crate::vendor::*;
 
 const CANARY: &str = "dal:canary-4711+/=";
+
+fn ids_of(batch: &RecordBatch) -> HashSet<String> {
+    let ids = batch.column_by_name("id").unwrap();
+    (0..batch.num_rows()).map(|row| shown(ids, row)).collect()
+}
 
 #[tokio::test]
 async fn every_report_is_what_the_vendor_holds() {
@@ -118,6 +124,27 @@ async fn check_choices_and_sample_take_a_call_each() {
         assert!(sample.batch.num_rows() >= least && sample.batch.num_rows() <= 10, "{id}: {}", sample.batch.num_rows());
         assert_eq!((vendor.sandbox.calls_total(), sample.calls), (1, 1), "{id}");
     }
+    // A page has 25 chats. When they are too few rows, one more is read, and never a third.
+    let sample = async |id: &str, range: Window, most: usize| {
+        vendor.sandbox.forget_calls();
+        let report = Connector::LiveChat.report(id).unwrap();
+        let sample = connectors::sample(&source, report, &Menus::default(), &zone, Some(range), most).await.unwrap();
+        assert_eq!(vendor.sandbox.calls_total(), sample.calls, "{id}");
+        sample
+    };
+    let held = vendor.truth("chat", WEEK)["count"].as_u64().unwrap();
+    let chats = sample("chat", WEEK, 50).await;
+    assert_eq!((chats.batch.num_rows(), chats.records, chats.calls, chats.total, chats.whole), (50, 50, 2, Some(held), false));
+    assert_eq!(ids_of(&chats.batch).len(), 50, "no chat comes twice");
+    let messages = sample("chat_messages", WEEK, 50).await;
+    assert!(messages.batch.num_rows() == 50 && messages.records < 25 && messages.calls == 1 && !messages.whole, "{messages:?}");
+    let few = sample("chat_goals", WEEK, 50).await;
+    assert!(few.batch.num_rows() < 50 && few.records == 50 && few.calls == 2 && !few.whole, "{few:?}");
+    let day = Window { from: WEEK.from, to: WEEK.from };
+    let all = vendor.truth("chat", day)["count"].as_u64().unwrap();
+    let everything = sample("chat", day, all as usize).await;
+    assert!(all <= 50 || everything.calls == 2, "{all}");
+    assert_eq!((everything.whole, everything.records), (all <= 50, all.min(50)), "{everything:?}");
 }
 
 #[tokio::test]
@@ -307,8 +334,9 @@ async fn it_stops_when_told_to_and_when_nobody_listens() {
 async fn the_end_of_the_api_is_told() {
     let vendor = Vendor::new(500, 30).await;
     vendor.fault(Kind::Sunset { legacy: Some("2027-03-01".to_owned()), deprecation: None });
-    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
-    assert_eq!((done, got.sunset.as_deref()), (Ok(()), Some("2027-03-01")));
+    let source = vendor.source();
+    let (_, done) = pull(&source, &request(&["chat"], &[WEEK])).await;
+    assert_eq!((done, source.upstream.told().ends_on), (Ok(()), Some(date(2027, 3, 1))));
 }
 
 #[tokio::test]

@@ -7,11 +7,11 @@ use chatlake::clock::Clock;
 use chatlake::connectors::report::Report;
 use chatlake::connectors::{Connector, Tally};
 use chatlake::datasets::columns;
-use chatlake::datasets::segments::{Segments, Writer};
+use chatlake::datasets::segments::Segments;
 use chatlake::datasets::versions::{Commit, Keep, Versions};
 use chatlake::db::Db;
 use chatlake::ids::{DatasetId, UserId};
-use chatlake::puller::queue::{self, End, Held};
+use chatlake::puller::queue::{self, Claimed, End, Held, Spent};
 use chatlake::puller::run::Trigger;
 use chatlake::sandbox::faults::{Fault, Kind};
 use sqlx::SqlitePool;
@@ -315,25 +315,30 @@ impl Bench {
     }
 }
 
+/// The run that is due, claimed by this holder.
+async fn one(db: &Db, clock: &Clock, holder: &str) -> Option<Claimed> {
+    queue::claim(db, clock, holder).await.unwrap().into_iter().next()
+}
+
 #[tokio::test]
 async fn whoever_lost_the_lease_can_commit_nothing() {
     let Bench { _dir, db, clock, versions, dataset, report } = Bench::new().await;
-    let first = queue::claim(&db, &clock, "first").await.unwrap().unwrap();
-    assert!(queue::claim(&db, &clock, "second").await.unwrap().is_none(), "a lease holds");
+    let first = one(&db, &clock, "first").await.unwrap();
+    assert!(one(&db, &clock, "second").await.is_none(), "a lease holds");
     assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Yes);
     // The first one sleeps through its lease.
     clock.advance(i64::try_from(queue::LEASE.as_millis()).unwrap() + 1);
-    let second = queue::claim(&db, &clock, "second").await.unwrap().unwrap();
+    let second = one(&db, &clock, "second").await.unwrap();
     assert_eq!((&second.id, second.fence, second.attempt), (&first.id, first.fence + 1, 2));
     let declared = columns::columns_of(report);
-    let written = Writer::new(versions.segments(), &dataset, &first.id).finish().await.unwrap();
+    let written = versions.segments().writer(&dataset, &first.id).finish().await.unwrap();
     let commit = Commit { dataset: &dataset, run: &first.id, declared: &declared, written: &written };
     assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Lost);
-    assert_eq!(queue::plan(&db, &first, &[]).await.unwrap(), Held::Lost);
+    assert_eq!(queue::plan(&db, &first, "key", &[]).await.unwrap(), None);
     assert_eq!(queue::window_done(&db, &clock, &first, 0, &Tally::default()).await.unwrap(), Held::Lost);
     assert_eq!(queue::succeed(&db, &clock, &versions, &first, &commit).await.unwrap().unwrap_err(), Held::Lost);
-    queue::end(&db, &clock, &first, &End::Cancelled).await.unwrap();
-    queue::give_back(&db, &first, None).await.unwrap();
+    queue::end(&db, &clock, &first, &End::Cancelled, Spent::default()).await.unwrap();
+    queue::give_back(&db, &clock, &first, None, Spent::default()).await.unwrap();
     assert!(versions.current(&dataset).await.unwrap().is_none());
     assert_eq!(queue::get(&db, &first.id).await.unwrap().unwrap().state.word(), "running", "still in the second one's hands");
     queue::succeed(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap();
@@ -344,7 +349,7 @@ async fn whoever_lost_the_lease_can_commit_nothing() {
 #[tokio::test]
 async fn a_run_that_was_asked_to_stop_commits_nothing() {
     let Bench { _dir, db, clock, versions, dataset, report } = Bench::new().await;
-    let run = queue::claim(&db, &clock, "one").await.unwrap().unwrap();
+    let run = one(&db, &clock, "one").await.unwrap();
     assert!(queue::cancel(&db, &clock, &run.id).await.unwrap());
     let declared = columns::columns_of(report);
     let commit = Commit { dataset: &dataset, run: &run.id, declared: &declared, written: &[] };

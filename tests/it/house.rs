@@ -12,8 +12,10 @@ use axum::http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use chatlake::accounts::{Account, NewAccount};
 use chatlake::actor::{Actor, Role, Scope};
-use chatlake::app::App;
+use chatlake::app::{self, App};
 use chatlake::auth::passwords::Hasher;
+use chatlake::auth::sessions::Sessions;
+use chatlake::auth::throttle::Throttle;
 use chatlake::auth::users::{self, NewUser};
 use chatlake::auth::{invites, tokens};
 use chatlake::clock::{Clock, Millis};
@@ -24,6 +26,7 @@ use chatlake::ids::{AccountId, DatasetId};
 use chatlake::puller::run::{Run, Trigger};
 use chatlake::sandbox::{Options, Sandbox};
 use chatlake::secret::Secret;
+use chatlake::web::{Parts, Web, routes};
 use scraper::{Html, Selector};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -105,6 +108,25 @@ impl House {
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let address = IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number));
         Browser { router: self.router.clone(), cookies: BTreeMap::new(), address }
+    }
+
+    /// A browser in front of the same pages with `more` addresses beside them.
+    pub fn browser_with(&self, more: Router) -> Browser {
+        let app = &self.app;
+        let web = Web::new(Parts {
+            config: app.config.clone(),
+            db: app.db.clone(),
+            clock: app.clock.clone(),
+            accounts: app.accounts.clone(),
+            datasets: app.datasets.clone(),
+            puller: app.puller.clone(),
+            metrics: app.metrics.clone(),
+            hasher: Hasher::new(1),
+            throttle: Throttle::new(app.clock.clone()),
+            sessions: Sessions::new(app.db.clone(), app.clock.clone()),
+            stop: CancellationToken::new(),
+        });
+        Browser { router: routes::router(web, more, app::refuse()).unwrap(), ..self.browser() }
     }
 
     /// The person at a browser of their own, signed in.

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::http::{Method, StatusCode};
+use axum::routing::get;
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role, Scope};
-use chatlake::auth::sessions::{self, Sessions};
+use chatlake::auth::sessions::Sessions;
 use chatlake::auth::users::{self, NewUser};
-use chatlake::auth::{invites, passwords::Hasher};
+use chatlake::auth::{invites, passwords::Hasher, session_layer};
 use chatlake::clock::Clock;
 use chatlake::ids::{AccountId, DatasetId, InviteId, RunId, UserId};
 use scraper::{Html, Selector};
 use sqlx::{AssertSqlSafe, Row};
-use tower_sessions::Session;
 
 use super::house::{Browser, House, PASSWORD, Page};
 
@@ -266,7 +267,7 @@ impl World {
             people.push(newcomer(&house, &hasher, name, role).await);
         }
         let [viewer, owner, stranger, shut_out] = people.try_into().unwrap();
-        users::disable(&house.app.db, &house.app.clock, &shut_out.user, Some(&admin)).await.unwrap();
+        users::disable(&house.app.db, &house.app.clock, &shut_out.user, Some((&admin).into())).await.unwrap();
         let mine = objects(&house, &hasher, &owner, &admin).await;
         let shared = objects(&house, &hasher, &owner, &admin).await;
         let (account, dataset) = (AccountId::parse(&shared.account).unwrap(), DatasetId::parse(&shared.dataset).unwrap());
@@ -283,11 +284,8 @@ impl World {
         let mut browser = self.house.browser();
         if let Some(actor) = actor {
             let app = &self.house.app;
-            let user = users::get(&app.db, &actor.user).await.unwrap();
-            let session = Session::new(None, Arc::new(Sessions::new(app.db.clone(), app.clock.clone())), None);
-            sessions::begin(&session, &user).await.unwrap();
-            session.save().await.unwrap();
-            browser.cookies.insert(sessions::cookie_name(false).to_owned(), session.id().unwrap().to_string());
+            let value = Sessions::new(app.db.clone(), app.clock.clone()).make(&actor.user, None).await.unwrap();
+            browser.cookies.insert(session_layer::cookie_name(false).to_owned(), value.reveal().to_owned());
         }
         browser
     }
@@ -328,7 +326,7 @@ impl World {
         }
     }
 
-    /// Every row of the catalogue but sessions and notes of what was refused, without when a device or token was last seen; and the files of rows.
+    /// Every row of the catalogue but sessions and notes of their end and of what was refused, without when a device or token was last seen; and the files of rows.
     async fn digest(&self) -> Digest {
         let db = self.house.app.db.read();
         let mut digest = Digest::new();
@@ -338,7 +336,7 @@ impl World {
             let columns: Vec<String> = columns.iter().map(|row| row.get::<String, _>("name")).filter(|name| name != "last_used_at").collect();
             let row = columns.iter().map(|name| format!("quote({name})")).collect::<Vec<_>>().join(" || ',' || ");
             let rows = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {row} FROM {table} ORDER BY 1"))).fetch_all(db).await.unwrap();
-            digest.insert(table, rows.into_iter().filter(|row: &String| !row.ends_with("'refused'")).collect());
+            digest.insert(table, rows.into_iter().filter(|row: &String| !row.ends_with("'refused'") && !row.contains("'user.sign_out")).collect());
         }
         let files = std::fs::read_dir(self.house.dir.path().join("data/segments")).unwrap();
         let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
@@ -375,7 +373,7 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
     assert!(run.version_id.is_some(), "{run:?}");
     let user = newcomer(house, hasher, &unique, Role::Viewer).await.user;
     let email = format!("new-{unique}@house.test");
-    let (invite, code) = invites::make(&house.app.db, &house.app.clock, admin, &email, "Nina", Role::Viewer).await.unwrap();
+    let (invite, code) = invites::make(&house.app.db, &house.app.clock, admin.into(), &email, "Nina", Role::Viewer).await.unwrap();
     Objects {
         account: account.to_string(),
         dataset: dataset.to_string(),
@@ -432,10 +430,12 @@ fn is_dressed(page: &Page, what: &str, https: bool) {
         let line = line.to_str().unwrap();
         assert!(line.contains("HttpOnly") && line.contains("SameSite=Lax") && line.contains("Path=/") && line.contains("Secure") == https, "{what}: {line}");
     }
+    let is_bare = page.text.contains("<body class=\"bare\">");
+    assert!(!is_bare || !page.text.contains(env!("CARGO_PKG_VERSION")), "{what} tells strangers the version");
     let to = page.leads_to();
     assert!(to.is_empty() || (to.starts_with('/') && !to.starts_with("//")), "{what} leads to {to}");
     if page.status.is_client_error() || page.status.is_server_error() {
-        for word in ["src/", ".rs", "sqlx", "axum", "panicked", "SELECT ", "RUST_BACKTRACE"] {
+        for word in ["src/", ".rs", "sqlx", "axum", "panicked", "SELECT ", "RUST_BACKTRACE", env!("CARGO_PKG_VERSION")] {
             assert!(!page.text.contains(word), "{what} says {word}: {}", page.title());
         }
         // What is asked again in its form needs no looking up in the log.
@@ -730,4 +730,85 @@ async fn every_kind_of_answer_carries_the_headers() {
             is_dressed(&page, &format!("GET {path}"), https);
         }
     }
+}
+
+#[tokio::test]
+async fn the_version_is_no_strangers_business() {
+    let house = House::new().await;
+    let code = house.set_up_code().await;
+    for path in ["/sign-in".to_owned(), format!("/set-up/{code}"), "/invite/nothing".to_owned()] {
+        let page = house.browser().get(&path).await;
+        assert!(page.has("body.bare footer"), "{path}: {}", page.text);
+        is_dressed(&page, &path, false);
+    }
+}
+
+/// What a test's own thread logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Hears every line until the guard is dropped.
+    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let pen = log.clone();
+        let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(move || pen.clone()).finish();
+        (log, tracing::subscriber::set_default(lines))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+async fn breaks() -> &'static str {
+    panic!("kanarie 4711")
+}
+
+#[tokio::test]
+async fn a_panic_tells_the_id_of_the_request_and_nothing_of_itself() {
+    let house = House::new().await;
+    let mut browser = house.browser_with(Router::new().route("/breaks", get(breaks)).route("/api/v1/breaks", get(breaks)));
+    let (log, _guard) = Log::listen();
+    for path in ["/breaks", "/api/v1/breaks"] {
+        let page = browser.get(path).await;
+        let id = page.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR);
+        is_dressed(&page, path, false);
+        assert!(page.text.contains(&id) && !page.text.contains("kanarie"), "{path}: {}", page.text);
+        let is_json = serde_json::from_slice::<serde_json::Value>(&page.bytes).is_ok_and(|body| body["error"]["code"] == "internal");
+        assert_eq!(is_json, path.starts_with("/api/"), "{path}: {}", page.text);
+        assert!(is_json || page.title() == "Something went wrong here", "{}", page.text);
+        let log = log.text();
+        assert!(log.lines().any(|line| line.contains("answered") && line.contains(&id) && line.contains("500")), "{log}");
+        assert!(!log.contains("kanarie"), "{log}");
+    }
+    assert_eq!(browser.get("/sign-in").await.status, StatusCode::OK, "the next request is served");
+}
+
+#[tokio::test]
+async fn a_requests_id_is_ours_whatever_a_client_calls_it() {
+    let house = House::new().await;
+    let (log, _guard) = Log::listen();
+    for path in ["/nowhere", "/api/v1/nowhere", "/sign-in"] {
+        let page = house.browser().send(Method::GET, path, None, &[("x-request-id", "kanarie-4711")]).await;
+        let ids: Vec<&str> = page.headers.get_all("x-request-id").iter().map(|id| id.to_str().unwrap()).collect();
+        let [id] = ids[..] else { panic!("{path}: {ids:?}") };
+        assert!(uuid::Uuid::parse_str(id).is_ok(), "{path}: {id}");
+        assert!(page.status == StatusCode::OK || page.text.contains(id), "{path}: {}", page.text);
+        assert!(!page.text.contains("kanarie"), "{path}: {}", page.text);
+        assert!(log.text().contains(id), "{path}");
+    }
+    assert!(!log.text().contains("kanarie"), "{}", log.text());
 }

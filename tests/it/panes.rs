@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use axum::http::{Method, StatusCode};
+use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role};
 use chatlake::clock::Clock;
 use chatlake::datasets::Dataset;
 use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::secret::Secret;
 use scraper::{ElementRef, Html, Selector};
 use tokio::sync::Mutex;
 
@@ -284,6 +286,31 @@ async fn the_last_pane_alone_saves_nothing() {
 }
 
 #[tokio::test]
+async fn a_saved_account_needs_no_connect_again_unless_nobody_knows_that_it_is_good() {
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let page = maren.connect().await;
+    let good = page.form().0["account_id"].clone();
+    let untried = house.account(&maren.actor, "Webshop").await.id.to_string();
+    let wrong = ChangeAccount { credentials: BTreeMap::from([("api_key".to_owned(), Secret::new("a wrong key"))]), ..ChangeAccount::default() };
+    let broken = house.account(&maren.actor, "Returns").await.id;
+    house.app.accounts.update(&maren.actor, &broken, &wrong).await.unwrap();
+    let save = async |account: &str| {
+        house.sandbox.forget_calls();
+        let page = maren.press(&page, "save", &[("account_id", account), ("name", "Agents"), ("report", "agents")]).await;
+        (page, house.sandbox.calls_total(), house.app.datasets.list(&maren.actor).await.unwrap().len())
+    };
+    let (_, calls, made) = save(&good).await;
+    assert_eq!((calls, made), (0, 1), "it was good a moment ago");
+    let (_, calls, made) = save(&untried).await;
+    assert_eq!((calls, made), (1, 2), "it is asked about first");
+    let (page, _, made) = save(broken.as_str()).await;
+    assert_eq!((page.status, page.open_pane(), made), (StatusCode::UNPROCESSABLE_ENTITY, vec!["credentials".to_owned()], 2));
+    assert!(page.wrong("account_id").contains("did not accept the credentials"), "{}", page.text);
+    assert_eq!(page.form().0["name"], "Agents");
+}
+
+#[tokio::test]
 async fn a_pane_that_is_edited_keeps_what_the_others_hold() {
     let house = before_spring().await;
     let maren = Seat::new(&house, "maren", Role::Admin).await;
@@ -324,9 +351,9 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     let shown = maren.press(&page, "preview", &typed).await;
     assert_eq!((shown.status, shown.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
     let rows = shown.all("#preview tbody tr").len();
-    assert!((1..=50).contains(&rows), "{rows}");
+    assert_eq!(rows, 50, "the first page has 25, so a second one is read");
     let words = shown.words("#preview .preview-head p");
-    assert!(words.starts_with(&format!("First {rows} rows of ")) && words.ends_with("Nothing was saved."), "{words}");
+    assert!(words.starts_with("Newest 50 of ") && words.contains(" 2 calls, ") && words.ends_with("Nothing was saved."), "{words}");
     assert!(shown.words("#preview thead").starts_with("text id"), "{}", shown.words("#preview thead"));
     assert!(!shown.text.contains("<script>alert"));
     let moments = shown.each("#preview td.is-timestamp", |e| e.attr("data-value").unwrap().to_owned());
@@ -344,6 +371,34 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     assert_eq!(broken.status, StatusCode::OK);
     assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("cannot be read")), "{}", broken.text);
     assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_preview_says_how_much_of_all_it_shows() {
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let page = maren.connect().await;
+    let preview = async |report: &str, start: &str, end: &str, group_by: &str| {
+        let typed = [("report", report), ("start_days", start), ("end_days", end), ("group_by", group_by), ("time_zone", "UTC")];
+        let page = maren.press(&page, "preview", &typed).await;
+        (page.all("#preview tbody tr").len(), page.words("#preview .preview-head p"))
+    };
+    // A chat has many messages: fifty of them come from a few of the newest chats.
+    let (rows, words) = preview("chat_messages", "10", "0", "").await;
+    assert_eq!(rows, 50);
+    assert!(words.starts_with("50 rows from the newest ") && words.contains(" chats, ") && words.contains(" 1 call, "), "{words}");
+    // Nothing is as old as that.
+    let (rows, words) = preview("chat", "90", "80", "").await;
+    assert!(rows == 0 && words.starts_with("No rows in these days, "), "{words}");
+    let (rows, words) = preview("chat_report", "7", "1", "day").await;
+    assert!(rows == 7 && words.starts_with("All 7 rows, "), "{words}");
+    // By hour only the last day is read, which is not all that a run brings.
+    let (rows, words) = preview("chat_report", "7", "1", "hour").await;
+    assert!(rows == 24 && words.starts_with("Newest 24 rows, "), "{words}");
+    let (rows, words) = preview("chat_report", "90", "1", "day").await;
+    assert!(rows == 50 && words.starts_with("Newest 50 rows, "), "{words}");
+    let (rows, words) = preview("agents", "7", "1", "").await;
+    assert!(words.starts_with(&format!("All {rows} rows, ")), "{words}");
 }
 
 #[tokio::test]

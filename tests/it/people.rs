@@ -1,5 +1,7 @@
 //! How people come in, what they may do, and how they are put out again. Olga owns the place, Carl is a colleague, Stan a stranger.
 
+use std::collections::BTreeSet;
+
 use axum::http::{Method, StatusCode};
 use chatlake::actor::{Role, Scope};
 use chatlake::auth::audit;
@@ -90,14 +92,15 @@ async fn a_person_signs_in_with_a_new_session_and_goes_where_they_were_going() {
     assert_eq!(form.attribute("input[name=next]", "value").as_deref(), Some("/accounts?x=1"));
     assert_eq!(form.attribute("#password", "autocomplete").as_deref(), Some("current-password"));
 
-    browser.cookies.insert("chatlake_session".to_owned(), "AAAAAAAAAAAAAAAAAAAAAA".to_owned());
+    let planted = "A".repeat(43);
+    browser.cookies.insert("chatlake_session".to_owned(), planted.clone());
     let done = browser.post("/sign-in", &[("email", "OLGA@house.test "), ("password", PASSWORD), ("next", "/accounts?x=1")]).await;
     assert_eq!((done.status, done.leads_to().as_str()), (StatusCode::SEE_OTHER, "/accounts?x=1"));
     let cookies: Vec<&str> = done.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap()).collect();
     assert!(cookies.iter().any(|line| line.starts_with("chatlake_device=")), "{cookies:?}");
     assert!(cookies.iter().all(|line| line.contains("HttpOnly") && line.contains("SameSite=Lax") && line.contains("Path=/")), "{cookies:?}");
     let id = browser.session_cookie().unwrap().to_owned();
-    assert_ne!(id, "AAAAAAAAAAAAAAAAAAAAAA");
+    assert!(id != planted && id.len() == 43, "256 new bits: {id}");
     assert!(!house.on_disk().windows(id.len()).any(|bytes| bytes == id.as_bytes()), "the cookie's value is not stored");
     assert_eq!(browser.get("/").await.leads_to(), "/datasets");
     assert_eq!(browser.get("/sign-in?next=//evil.test").await.leads_to(), "/");
@@ -197,6 +200,100 @@ async fn a_session_is_dead_after_sign_out() {
     assert!(olga.session_cookie().is_none());
     assert!(!copy.is_in().await && !olga.is_in().await);
     assert_eq!(house.browser().post("/sign-out", &[]).await.leads_to(), "/sign-in");
+}
+
+#[tokio::test]
+async fn reading_writes_nothing_and_leaves_the_cookie_alone() {
+    let house = House::new().await;
+    let (_, mut olga) = house.at_browser("olga", Role::Admin).await;
+    olga.post("/me/name", &[("name", "Olga Owner")]).await;
+    assert_eq!(olga.get("/me").await.toast(), "Name saved.");
+    let mut eye = house.app.db.read().acquire().await.unwrap();
+    let changes = "PRAGMA data_version";
+    let before: i64 = sqlx::query_scalar(changes).fetch_one(&mut *eye).await.unwrap();
+    for path in ["/me", "/settings", "/accounts", "/datasets", "/help", "/nothing"] {
+        let page = olga.get(path).await;
+        assert!(page.toast().is_empty() && !page.headers.contains_key("set-cookie"), "{path}: {:?}", page.headers);
+    }
+    let after: i64 = sqlx::query_scalar(changes).fetch_one(&mut *eye).await.unwrap();
+    assert_eq!(after, before, "somebody wrote into the catalogue");
+    olga.post("/me/name", &[("name", "Olga")]).await;
+    let written: i64 = sqlx::query_scalar(changes).fetch_one(&mut *eye).await.unwrap();
+    assert_ne!(written, before);
+}
+
+impl House {
+    /// Strangers guess at somebody's password until they are slowed.
+    async fn guessed_at(&self, email: &str) {
+        let guess = [("email", email), ("password", "guess guess guess")];
+        self.browser().post("/sign-in", &guess).await;
+        assert_eq!(self.browser().post("/sign-in", &guess).await.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+}
+
+#[tokio::test]
+async fn whoever_came_by_a_link_or_changed_the_password_is_not_kept_out_by_guessing_strangers() {
+    let house = House::new().await;
+    let code = house.set_up_code().await;
+    let (mut olga, mut carl) = (house.browser(), house.browser());
+    olga.post("/set-up", &[("code", &code), ("name", "Olga"), ("email", "olga@house.test"), ("password", PASSWORD)]).await;
+    house.guessed_at("olga@house.test").await;
+    assert_eq!(olga.post("/sign-in", &[("email", "olga@house.test"), ("password", PASSWORD)]).await.status, StatusCode::SEE_OTHER);
+
+    let made = olga.post("/settings/people/new", &[("name", "Carl"), ("email", "carl@house.test"), ("role", "editor")]).await;
+    accept(&mut carl, &link_path(&made), PASSWORD).await;
+    house.guessed_at("carl@house.test").await;
+    let mut copy = carl.clone();
+    assert_eq!(carl.post("/sign-in", &[("email", "carl@house.test"), ("password", PASSWORD)]).await.status, StatusCode::SEE_OTHER);
+
+    let known = carl.cookies["chatlake_device"].clone();
+    carl.submit("/me/password", &[("current_password", PASSWORD), ("password", ANOTHER)]).await;
+    assert_ne!(carl.cookies["chatlake_device"], known);
+    house.guessed_at("carl@house.test").await;
+    let fields = [("email", "carl@house.test"), ("password", ANOTHER)];
+    assert_eq!(copy.post("/sign-in", &fields).await.status, StatusCode::TOO_MANY_REQUESTS, "other browsers are forgotten");
+    assert_eq!(carl.post("/sign-in", &fields).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn the_trail_tells_who_came_and_went_and_from_where() {
+    let house = House::new().await;
+    let code = house.set_up_code().await;
+    let (mut olga, mut carl) = (house.browser(), house.browser());
+    olga.post("/set-up", &[("code", &code), ("name", "Olga"), ("email", "olga@house.test"), ("password", PASSWORD)]).await;
+    let made = olga.post("/settings/people/new", &[("name", "Carl"), ("email", "carl@house.test"), ("role", "editor")]).await;
+    accept(&mut carl, &link_path(&made), PASSWORD).await;
+    carl.submit("/me/name", &[("name", "Carl Colleague")]).await;
+    carl.post("/me/password", &[("current_password", "not my password"), ("password", ANOTHER)]).await;
+    house.clock.advance(MINUTE);
+    carl.submit("/me/password", &[("current_password", PASSWORD), ("password", ANOTHER)]).await;
+    carl.post("/sign-out", &[]).await;
+    carl.submit("/sign-in", &[("email", "carl@house.test"), ("password", ANOTHER)]).await;
+    carl.post("/me/sign-out-everywhere", &[]).await;
+    carl.post("/sign-out", &[]).await;
+    let people = olga.get("/settings").await;
+    for (verb, fields) in [("/role", &[("role", "viewer")][..]), ("/link", &[]), ("/disable", &[])] {
+        olga.post(&person_path(&people, "Carl Colleague", verb), fields).await;
+    }
+    let people = olga.get("/settings").await;
+    olga.post(&person_path(&people, "Carl Colleague", "/enable"), &[]).await;
+    olga.post("/settings/people/new", &[("name", "Stan"), ("email", "stan@house.test"), ("role", "viewer")]).await;
+    let invited = olga.get("/settings").await.attribute("form[action*='/settings/invites/']", "action").unwrap();
+    olga.submit(&invited, &[]).await;
+
+    let trail = audit::list(&house.app.db, None, 100).await.unwrap();
+    let of_carl = ["accept_invite", "rename", "change_password", "sign_out", "sign_in", "sign_out_everywhere"].map(|deed| format!("user.{deed}"));
+    let of_olga = ["set_up", "invite", "set_role", "readmit", "disable", "enable", "withdraw_invite"].map(|deed| format!("user.{deed}"));
+    let deeds: BTreeSet<&String> = trail.iter().map(|entry| &entry.action).collect();
+    assert_eq!(deeds, of_carl.iter().chain(&of_olga).collect());
+    for entry in &trail {
+        let whose = if of_carl.contains(&entry.action) { &carl } else { &olga };
+        assert_eq!(entry.address, Some(whose.address.to_string()), "{entry:?}");
+        assert!(entry.actor.is_some(), "{entry:?}");
+    }
+    let of = |action: &str| trail.iter().rev().filter(|entry| entry.action == action).map(|entry| entry.result.as_str()).collect::<Vec<_>>();
+    assert_eq!(of("user.change_password"), ["refused", "done"]);
+    assert_eq!(of("user.sign_out"), ["done"], "nobody signs out of what has ended");
 }
 
 #[tokio::test]

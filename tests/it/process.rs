@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chatlake::clock::Clock;
 use chatlake::sandbox::{Options, Sandbox};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -91,17 +94,15 @@ impl Home {
         self.run_with(arguments, "").await
     }
 
-    /// Runs a command to its end, off the test's own thread, where a sandbox may be answering it.
     pub async fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
-        let (mut command, input) = (self.command(arguments), input.to_owned());
-        let ended = tokio::task::spawn_blocking(move || {
-            let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-            child.wait_with_output().unwrap()
-        });
-        let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{arguments:?} does not end")).unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ended { code: ended.status.code().unwrap_or(-1), out: text(&ended.stdout), err: text(&ended.stderr) }
+        end(self.command(arguments), input).await
+    }
+
+    /// With these variables, and no others, in its environment.
+    pub async fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        end(command, "").await
     }
 
     pub async fn person(&self, name: &str, role: &str) -> String {
@@ -151,6 +152,19 @@ impl Home {
         list(&self.data(), &mut found);
         found
     }
+}
+
+/// Runs a command to its end, off the test's own thread, where a sandbox may be answering it.
+async fn end(mut command: Command, input: &str) -> Ended {
+    let (what, input) = (format!("{command:?}"), input.to_owned());
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    });
+    let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{what} does not end")).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended { code: ended.status.code().unwrap_or(-1), out: text(&ended.stdout), err: text(&ended.stderr) }
 }
 
 fn list(dir: &Path, found: &mut BTreeMap<PathBuf, (u32, String)>) {
@@ -375,5 +389,48 @@ impl StandIn {
         let (served, token) = (sandbox.clone(), stop.clone());
         tokio::spawn(async move { served.serve(listener, token).await });
         Self { sandbox, address, _stop: stop.drop_guard() }
+    }
+}
+
+/// A file of `tests/fixtures/tls`.
+pub fn certificate(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+}
+
+/// A vendor that speaks TLS, shows this certificate and lets nobody in: whoever comes through gets 401.
+pub struct TlsVendor {
+    pub address: String,
+    heard: Arc<AtomicUsize>,
+}
+
+impl TlsVendor {
+    pub fn new(name: &str) -> Self {
+        let pem = std::fs::read(certificate(name)).unwrap();
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(&pem).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("https://{}", listener.local_addr().unwrap());
+        let heard = Arc::new(AtomicUsize::new(0));
+        let counted = heard.clone();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
+                let mut tls = rustls::Stream::new(&mut connection, &mut stream);
+                if tls.read(&mut [0; 4_096]).is_ok_and(|bytes| bytes > 0) {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let _ = tls.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    let _ = tls.flush();
+                }
+            }
+        });
+        Self { address, heard }
+    }
+
+    /// How many requests came through.
+    pub fn heard(&self) -> usize {
+        self.heard.load(Ordering::SeqCst)
     }
 }

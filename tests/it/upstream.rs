@@ -14,6 +14,8 @@ use chatlake::connectors::{Connector, PullError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::process::TlsVendor;
+
 const ASK: Ask<'static> = Ask { path: "/agents", query: &[], auth: Auth::None, headers: &[] };
 
 fn limits() -> Limits {
@@ -251,6 +253,19 @@ async fn a_port_without_a_listener_and_one_that_speaks_no_tls() {
     assert_eq!(error, PullError::Unavailable(Cause::ConnectionRefused));
 }
 
+#[tokio::test]
+async fn a_certificate_that_nobody_here_vouches_for_is_refused_and_nothing_is_sent() {
+    // That a good authority vouches for the wrong name, or did so once, is in `binary.rs`: which authorities are good is for the machine to say.
+    for name in ["self_signed.pem", "right.pem"] {
+        let vendor = TlsVendor::new(name);
+        let patient = Limits { connect: Duration::from_secs(10), first_byte: Duration::from_secs(10), ..limits() };
+        let allow = vec!["127.0.0.1".parse().unwrap()];
+        let upstreams = Upstreams::with(allow, Clock::system(), patient, Arc::new(SystemNames)).unwrap();
+        assert_eq!(ask(&upstreams, Some(&vendor.address)).await, PullError::Unavailable(Cause::Certificate), "{name}");
+        assert_eq!(vendor.heard(), 0, "{name}");
+    }
+}
+
 /// A vendor that answers in one region only: 421 elsewhere, naming it. Counts its calls.
 async fn regional(region: &'static str, named: serde_json::Value) -> (String, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
@@ -274,7 +289,7 @@ async fn a_misdirected_request_is_repeated_once_in_the_region_it_names_and_that_
     let (address, calls) = regional("fra", "fra".into()).await;
     let get = async |key: &str| {
         let upstream = upstreams.for_account(key, Connector::LiveChat, Some(&address), 0).unwrap();
-        upstream.get(ASK, &CancellationToken::new()).await.map(|answer| answer.calls)
+        upstream.get(ASK, &CancellationToken::new()).await.map(|_| upstream.spent().calls)
     };
     assert_eq!((get("a").await, get("a").await), (Ok(2), Ok(1)), "the second time it is known");
     assert_eq!(get("b").await, Ok(2), "another account may live elsewhere");

@@ -118,7 +118,6 @@ pub const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 
 pub struct Got {
     pub batches: Vec<Vec<RecordBatch>>,
     pub tallies: Vec<Tally>,
-    pub sunset: Option<String>,
     pub progress: usize,
 }
 
@@ -160,7 +159,6 @@ pub async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), Pu
             match pulled {
                 Pulled::Rows { report, batch } => got.batches[report].push(batch),
                 Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
-                Pulled::Sunset { day } => got.sunset = Some(day),
                 Pulled::Progress { .. } => got.progress += 1,
             }
         }

@@ -43,6 +43,14 @@ pub struct AccountBody {
     health: &'static str,
     health_message: String,
     checked_at: Option<String>,
+    /// The vendor refused the credentials three times in a row: nothing is pulled until they change, or a check finds them good.
+    stopped: bool,
+    /// The vendor asked for a pause: nobody asks before this.
+    paused_until: Option<String>,
+    /// The day on which the vendor ends the API that is used, once it has told.
+    api_ends_on: Option<String>,
+    /// Calls to the vendor in the last 60 seconds, of at most `requests_per_minute`.
+    calls_last_minute: u32,
     datasets: i64,
     /// Other editors may use it for DataSets of theirs.
     shared: bool,
@@ -50,9 +58,14 @@ pub struct AccountBody {
     updated_at: String,
 }
 
-impl From<Account> for AccountBody {
-    fn from(account: Account) -> Self {
+impl AccountBody {
+    fn new(api: &Api, account: Account) -> Self {
+        let now = api.clock.now();
         Self {
+            stopped: account.is_stopped(),
+            paused_until: account.told.paused_until.filter(|until| *until > now).map(iso),
+            api_ends_on: account.told.ends_on.map(|day| day.to_string()),
+            calls_last_minute: api.accounts.gauges().get(account.id.as_str()).map_or(0, |gauge| gauge.last_minute),
             connector: account.connector.id(),
             owner: account.owner_name,
             secrets_set_at: iso(account.sealed_at),
@@ -124,7 +137,7 @@ fn allowed(bearer: Bearer) -> Result<Actor, Refusal> {
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<AccountBody>>> {
     let actor = allowed(bearer)?;
     let accounts = api.accounts.list(&actor).await?;
-    Ok(Json(List::whole(accounts.into_iter().map(AccountBody::from).collect())))
+    Ok(Json(List::whole(accounts.into_iter().map(|account| AccountBody::new(&api, account)).collect())))
 }
 
 /// Save an account
@@ -141,14 +154,14 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<Crea
         time_zone: new.time_zone,
     };
     let account = api.accounts.create(&actor, &new).await?;
-    Ok((StatusCode::CREATED, Json(account.into())))
+    Ok((StatusCode::CREATED, Json(AccountBody::new(&api, account))))
 }
 
 /// One account
 #[utoipa::path(get, path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<AccountBody>> {
     let actor = allowed(bearer)?;
-    Ok(Json(api.accounts.get(&actor, &id).await?.into()))
+    Ok(Json(AccountBody::new(&api, api.accounts.get(&actor, &id).await?)))
 }
 
 /// Change an account
@@ -163,7 +176,7 @@ pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
         time_zone: patch.time_zone,
         shared: patch.shared,
     };
-    Ok(Json(api.accounts.update(&actor, &id, &change).await?.into()))
+    Ok(Json(AccountBody::new(&api, api.accounts.update(&actor, &id, &change).await?)))
 }
 
 /// Which DataSets stop.
@@ -212,11 +225,11 @@ pub struct ChoiceBody {
 }
 
 /// What a menu offers, read from the account
-#[utoipa::path(get, path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group or login")),
+#[utoipa::path(get, path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
     responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422)))]
 pub async fn choices(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Asked(which): Asked<WhichMenu>) -> Answer<Json<List<ChoiceBody>>> {
     let actor = allowed(bearer)?;
-    let menu = Menu::parse(&which.menu).filter(|menu| menu.kind() == "choice").ok_or_else(|| Error::field("menu", "menu must be group or login."))?;
+    let menu = Menu::parse(&which.menu).filter(|menu| menu.kind() == "choice").ok_or_else(|| Error::field("menu", "menu must be group, login or tag."))?;
     let choices = api.accounts.choices(&actor, &id, menu).await?;
     Ok(Json(List::whole(choices.into_iter().map(|Choice { value, label }| ChoiceBody { value, label }).collect())))
 }

@@ -20,7 +20,7 @@ use crate::clock::iso;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::export::{self, Options};
-use crate::datasets::preview::{self, Ask, Cell, Filter, Op};
+use crate::datasets::preview::{self, Ask, Cell, Filter, Op, SORTED_DEPTH};
 use crate::datasets::versions::{Pin, Version};
 use crate::datasets::{Dataset, download};
 use crate::error::Error;
@@ -84,7 +84,7 @@ pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
     if !(1..=1_000).contains(&limit) {
         return Err(Error::field("limit", format!("limit must be from 1 to 1000, not {limit}.")).into());
     }
-    let sort = which
+    let sort: Vec<(String, bool)> = which
         .sort
         .as_deref()
         .unwrap_or_default()
@@ -96,11 +96,17 @@ pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
     // A cursor is good for the question it came with, in the version it came from.
     let within = format!("{} {:?} {:?}", pin.id, which.sort, which.filter);
     let offset = read_cursor(which.cursor.as_deref(), &within)?;
+    if !sort.is_empty() && offset.unsigned_abs() >= SORTED_DEPTH {
+        return Err(preview::too_deep("cursor").into());
+    }
     let ask = Ask { offset: offset.unsigned_abs(), limit: limit + 1, sort, filters, search: None };
     let page = preview::page(&api.datasets.segments, &pin, ask).await?;
     let mut items: Vec<Map<String, Value>> = page.rows.iter().map(|row| object(&page.columns, row)).collect();
-    let next = (items.len() > limit).then(|| write_cursor(offset + i64::try_from(limit).unwrap_or(0), &within));
+    // The last page of sorted rows ends at their depth, so the count tells whether more rows match; where none was made, the row too many.
+    let end = offset.unsigned_abs().saturating_add(items.len().min(limit) as u64);
+    let more = page.total_matching.map_or(items.len() > limit, |total| total > end);
     items.truncate(limit);
+    let next = more.then(|| write_cursor(i64::try_from(end).unwrap_or(i64::MAX), &within));
     Ok(Json(RowsBody { version: pin.id.to_string(), items, next }))
 }
 
@@ -172,12 +178,13 @@ pub async fn download(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
     }
     let (rows, version) = (pin.rows, pin.id.to_string());
     let rows_in_csv = export::csv(&api.datasets.segments, pin, options)?;
-    let (db, clock) = (api.db.clone(), api.clock.clone());
+    let asker = actor.clone();
+    let (datasets, db, clock) = (api.datasets.clone(), api.db.clone(), api.clock.clone());
     let still_good = move || {
         let (db, clock, actor) = (db.clone(), clock.clone(), actor.clone());
         async move { crate::auth::still_good(&db, &clock, &actor).await }
     };
-    let body = HttpBody::from_stream(download::while_allowed(rows_in_csv, api.clock.clone(), still_good));
+    let body = HttpBody::from_stream(download::while_allowed(rows_in_csv, datasets, asker, id, still_good));
     let mut response = body.into_response();
     let head = response.headers_mut();
     head.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
@@ -233,7 +240,7 @@ pub struct WindowBody {
     /// Both days included; null for a report without days.
     from: Option<String>,
     to: Option<String>,
-    /// planned or done.
+    /// planned, done, or short: the vendor told of `vendor_total` records and gave `kept`, which ended the run.
     state: &'static str,
     /// Records: read = kept + duplicates + left_out + rejected.
     read: u64,
@@ -264,7 +271,13 @@ pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datase
             run_id: line.run.to_string(),
             from: line.window.map(|w| w.from.to_string()),
             to: line.window.map(|w| w.to.to_string()),
-            state: if line.done { "done" } else { "planned" },
+            state: if line.done {
+                "done"
+            } else if line.short {
+                "short"
+            } else {
+                "planned"
+            },
             read: line.tally.read,
             kept: line.tally.kept,
             duplicates: line.tally.duplicates,

@@ -14,7 +14,7 @@ use crate::api::error::{Answer, Refusal};
 use crate::api::token::Bearer;
 use crate::clock::iso;
 use crate::connectors::Menus;
-use crate::connectors::report::UpdateMode;
+use crate::connectors::report::{Report, UpdateMode};
 use crate::datasets::{Dataset, Description, Name, Settings};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
@@ -130,7 +130,8 @@ pub struct CreateDataset {
     time_zone: Option<String>,
 }
 
-/// What changes; what is absent stays. `menus` replaces the whole object.
+/// What changes; what is absent stays. `menus` replaces the whole object. What is asked of the vendor, and when, can be changed with an
+/// account that you may use; a name, a description, sharing and the end of a schedule need none.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchDataset {
@@ -186,28 +187,66 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>
 pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(patch): Body<PatchDataset>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Manage)?;
     let now = api.datasets.get_to_change(&actor, &id).await?;
-    let account_id = match patch.account_id.or(now.account_id) {
-        Some(account) => account,
-        None => return Err(Error::field("account_id", "The account of this DataSet was deleted. Name another one.").into()),
-    };
-    let merged = CreateDataset {
-        name: patch.name.unwrap_or(now.name),
-        description: Some(patch.description.unwrap_or(now.description)),
-        account_id,
-        report: patch.report.unwrap_or_else(|| now.report.id.to_owned()),
-        menus: patch.menus.unwrap_or(now.menus),
-        update_mode: Some(patch.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
-        key: patch.key,
-        schedule: patch.schedule.unwrap_or_else(|| now.schedule.map(|cron| ScheduleBody { cron })),
-        time_zone: Some(patch.time_zone.unwrap_or(now.time_zone)),
-    };
-    let settings = settings(&api, &actor, merged).await?;
-    api.datasets.configure(&actor, &id, &settings).await?;
-    if let Some(shared) = patch.shared {
+    let shared = patch.shared;
+    if patch.asks() {
+        let settings = settings(&api, &actor, patch.onto(now)?).await?;
+        api.datasets.configure(&actor, &id, &settings).await?;
+    } else {
+        rewrite(&api, &actor, &now, patch).await?;
+    }
+    if let Some(shared) = shared {
         api.datasets.share(&actor, &id, shared).await?;
     }
     api.puller.rescheduled.notify_one();
     Ok(Json(api.datasets.get(&actor, &id).await?.into()))
+}
+
+impl PatchDataset {
+    /// Whether something else is asked of the vendor, or at other times. That needs an account which may be used at this moment; a
+    /// name, words, sharing and the end of a schedule do not.
+    fn asks(&self) -> bool {
+        let is_scheduled = matches!(self.schedule, Some(Some(_)));
+        self.account_id.is_some() || self.report.is_some() || self.menus.is_some() || self.update_mode.is_some() || self.time_zone.is_some() || is_scheduled
+    }
+
+    /// The DataSet with these changes.
+    fn onto(self, now: Dataset) -> Result<CreateDataset, Error> {
+        let account_id = self.account_id.or(now.account_id);
+        Ok(CreateDataset {
+            name: self.name.unwrap_or(now.name),
+            description: Some(self.description.unwrap_or(now.description)),
+            account_id: account_id.ok_or_else(|| Error::field("account_id", "The account of this DataSet was deleted. Name another one."))?,
+            report: self.report.unwrap_or_else(|| now.report.id.to_owned()),
+            menus: self.menus.unwrap_or(now.menus),
+            update_mode: Some(self.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
+            key: self.key,
+            schedule: self.schedule.unwrap_or_else(|| now.schedule.map(|cron| ScheduleBody { cron })),
+            time_zone: Some(self.time_zone.unwrap_or(now.time_zone)),
+        })
+    }
+}
+
+/// What changes without a look at the account. Everything is checked before anything is written.
+async fn rewrite(api: &Api, actor: &Actor, now: &Dataset, patch: PatchDataset) -> Result<(), Refusal> {
+    let named = patch.name.is_some() || patch.description.is_some();
+    let name = Name::parse(patch.name.as_deref().unwrap_or(&now.name))?;
+    let description = Description::parse(patch.description.as_deref().unwrap_or(&now.description))?;
+    check_key(patch.key.as_deref(), now.report)?;
+    if named {
+        api.datasets.rename(actor, &now.id, &name, &description).await?;
+    }
+    if matches!(patch.schedule, Some(None)) {
+        api.datasets.unschedule(actor, &now.id).await?;
+    }
+    Ok(())
+}
+
+/// The key cannot be chosen yet: it is the report's own, or not given.
+fn check_key(key: Option<&[String]>, report: &Report) -> Result<(), Error> {
+    if key.is_some_and(|key| key != report.key) {
+        return Err(Error::field("key", format!("The rows of {} are told apart by {}. Leave key out.", report.title, report.key.join(", "))));
+    }
+    Ok(())
 }
 
 /// Delete a DataSet with its rows and versions
@@ -232,9 +271,7 @@ async fn settings(api: &Api, actor: &Actor, new: CreateDataset) -> Result<Settin
         None => report.mode,
         Some(word) => UpdateMode::parse(word).ok_or_else(|| Error::field("update_mode", "update_mode must be replace."))?,
     };
-    if new.key.is_some_and(|key| key != report.key) {
-        return Err(Error::field("key", format!("The rows of {} are told apart by {}. Leave key out.", report.title, report.key.join(", "))).into());
-    }
+    check_key(new.key.as_deref(), report)?;
     let time_zone = new.time_zone.unwrap_or_else(|| "UTC".to_owned());
     schedules::zone(&time_zone)?;
     let now = api.clock.now();

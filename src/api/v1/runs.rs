@@ -38,6 +38,8 @@ pub struct RunBody {
     windows_done: i64,
     pages: i64,
     calls: i64,
+    /// How many runs share one reading of the vendor, this one included: `pages` and `calls` are theirs in common. 0 before it began.
+    shared_by: i64,
     /// Records of the vendor: read = kept + duplicates + left_out + rejected.
     read: i64,
     kept: i64,
@@ -86,6 +88,7 @@ fn body(api: &Api, run: Run) -> RunBody {
         windows_done: run.windows_done,
         pages: run.pages,
         calls: run.calls,
+        shared_by: run.shared_by,
         read: run.records_read,
         kept: run.records_kept,
         duplicates: run.duplicates,

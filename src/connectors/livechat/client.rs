@@ -1,7 +1,6 @@
-//! Requests to LiveChat: version header, Basic authentication, and the counts of one pull.
+//! Requests to LiveChat: version header, Basic authentication, and what a report is asked with.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -9,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Millis;
 use crate::connectors::report::{GroupBy, Menu, MenuUse, Report, Weekday};
-use crate::connectors::upstream::{Ask, Auth, Upstream};
+use crate::connectors::upstream::{Ask, Auth, Spent, Upstream};
 use crate::connectors::{Menus, PullError, Source, Window};
 use crate::secret::Secret;
 
-/// Asks one LiveChat account. Cheap to clone; clones count together.
+/// Asks one LiveChat account. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Client(Arc<Inner>);
 
@@ -22,10 +21,6 @@ struct Inner {
     username: String,
     api_key: Secret,
     cancel: CancellationToken,
-    calls: AtomicU64,
-    waited_ms: AtomicU64,
-    /// The day on which the API ends, until somebody takes it.
-    sunset: Mutex<Option<String>>,
 }
 
 /// What goes after the question mark.
@@ -38,9 +33,6 @@ impl Client {
             username: source.fields.get("username").cloned().unwrap_or_default(),
             api_key: source.secrets.get("api_key").cloned().unwrap_or_else(|| Secret::new("")),
             cancel,
-            calls: AtomicU64::new(0),
-            waited_ms: AtomicU64::new(0),
-            sunset: Mutex::new(None),
         }))
     }
 
@@ -50,33 +42,19 @@ impl Client {
         let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
         let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")] };
         let asked = inner.upstream.get_checked(ask, &inner.cancel, read).await;
-        let (answer, value) = asked.map_err(|error| match error {
+        let (_, value) = asked.map_err(|error| match error {
             PullError::Malformed { mut at, why } => {
                 at.page = page;
                 PullError::Malformed { at, why }
             }
             other => other,
         })?;
-        inner.calls.fetch_add(u64::from(answer.calls), Ordering::Relaxed);
-        inner.waited_ms.fetch_add(answer.waited_ms, Ordering::Relaxed);
-        if answer.sunset.is_some() {
-            *inner.sunset.lock().unwrap_or_else(PoisonError::into_inner) = answer.sunset;
-        }
         Ok(value)
     }
 
-    /// Requests that were answered, tries included.
-    pub fn calls(&self) -> u64 {
-        self.0.calls.load(Ordering::Relaxed)
-    }
-
-    pub fn waited_ms(&self) -> u64 {
-        self.0.waited_ms.load(Ordering::Relaxed)
-    }
-
-    /// The day on which the vendor ends this API, if an answer told it since the last time.
-    pub fn take_sunset(&self) -> Option<String> {
-        self.0.sunset.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What was asked through this source so far.
+    pub fn spent(&self) -> Spent {
+        self.0.upstream.spent()
     }
 
     /// This moment, by the clock of the way out.

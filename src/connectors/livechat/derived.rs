@@ -43,10 +43,17 @@ pub(super) fn hours_and_minutes(columns: &[Column], row: &mut Row<'_>) {
     let at = |name: &str| columns.iter().position(|column| column.name == name);
     let (Some(hours), Some(minutes)) = (at("hours"), at("minutes")) else { return };
     match (&row.cells[hours], &row.cells[minutes]) {
-        (Cell::Number(told), Cell::Null) => row.cells[minutes] = Cell::Number(told * 60.0),
+        (Cell::Number(told), Cell::Null) => row.cells[minutes] = Cell::Number(rounded(told * 60.0)),
         (Cell::Null, Cell::Number(told)) => row.cells[hours] = Cell::Number(told / 60.0),
         _ => {}
     }
+}
+
+/// To nine decimals: 0.55 hours are 33 minutes, not 33.00000000000001.
+fn rounded(number: f64) -> f64 {
+    const NINE: f64 = 1e9;
+    let rounded = (number * NINE).round() / NINE;
+    if rounded.is_finite() { rounded } else { number }
 }
 
 /// One cell divided by another.

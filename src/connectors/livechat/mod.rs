@@ -16,18 +16,20 @@ mod windows;
 
 use std::collections::{HashSet, VecDeque};
 
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::concat;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::report::{Menu, Report, Shape};
+use super::report::{Calls, Menu, Report, Shape};
 use super::{Choice, CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
 use client::{Client, Query, as_text, not_json, query};
 use lists::List;
 use output::Output;
-use paging::{Archive, Page, Sink};
+use paging::{Archive, Begun, Sink};
 pub use reports::REPORTS;
 
 pub const FIELDS: &[CredentialField] = &[
@@ -97,7 +99,7 @@ async fn named(client: &Client, path: &'static str, id: &'static str) -> Result<
     client.get(path, 0, &Query::new(), read).await
 }
 
-/// Windows whose first page may be on its way before their turn, so that short windows do not add up their latency.
+/// Windows that are begun before their turn, so that short windows do not add up their latency.
 const AHEAD: usize = 8;
 
 /// Pulls the reports, which share path, shape and menus, reading each page once.
@@ -123,9 +125,12 @@ pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sen
 
 /// Reads an archive window by window.
 async fn archive(list: &List<'_>, records: &'static str, windows: &[Window], output: &mut Output<'_>) -> Result<(), PullError> {
+    if windows.is_empty() {
+        return Err(PullError::Refused { status: 0, said: "an archive is read by days, and none were asked for".to_owned() });
+    }
     let archive = archive_of(list.client, list.report, records);
     let ask = |window: Window| query(list.report, list.menus, Some(window), list.zone);
-    let mut coming: VecDeque<AbortOnDropHandle<Result<Page, PullError>>> = VecDeque::new();
+    let mut coming: VecDeque<AbortOnDropHandle<Result<Begun, PullError>>> = VecDeque::new();
     let mut next = windows.iter();
     for (at, window) in windows.iter().enumerate() {
         output.begin(Some(at));
@@ -134,15 +139,15 @@ async fn archive(list: &List<'_>, records: &'static str, windows: &[Window], out
                 && let Some(window) = next.next()
             {
                 let (archive, asked) = (archive.clone(), ask(*window));
-                coming.push_back(AbortOnDropHandle::new(tokio::spawn(async move { archive.page(&asked, 1).await })));
+                coming.push_back(AbortOnDropHandle::new(tokio::spawn(async move { archive.begin(&asked).await })));
             }
         };
         send(&mut coming, 1);
         let Some(handle) = coming.pop_front() else { break };
-        let first = handle.await.map_err(|_| PullError::Cancelled)??;
-        // A long window keeps the vendor busy by itself.
-        send(&mut coming, if first.pages < AHEAD as u64 { AHEAD } else { 1 });
-        let tally = windows::read(&archive, *window, first, ask, output).await?;
+        let begun = handle.await.map_err(|_| PullError::Cancelled)??;
+        // A long window keeps the vendor busy by itself, but for its last pages.
+        send(&mut coming, if begun.first.pages < AHEAD as u64 { AHEAD } else { 1 });
+        let tally = windows::read(&archive, *window, begun, ask, output).await?;
         output.done(tally).await?;
     }
     Ok(())
@@ -168,24 +173,81 @@ pub(super) async fn sample(
     most: usize,
 ) -> Result<Sample, PullError> {
     let client = Client::new(source, CancellationToken::new());
+    let before = client.spent().calls;
     let (out, _kept) = mpsc::channel(1);
     let mut output = Output::new(&client, std::slice::from_ref(&report), &out, report.request.path);
     output.hold = true;
     let list = List { client: &client, report, menus, zone };
-    let mut total = None;
-    match (report.shape, range) {
+    let mut sample = match (report.shape, range) {
         (Shape::Archive { records, .. }, _) => {
-            // Newest first, so page 1 of the whole range is the newest there is.
-            let page = archive_of(&client, report, records).page(&query(report, menus, range, zone), 1).await?;
-            total = Some(page.total);
-            output.records(page.records().take(most).collect()).await?;
+            sample_archive(&archive_of(&client, report, records), &query(report, menus, range, zone), most, &mut output).await?
         }
-        (Shape::Periods(_), Some(window)) => drop(periods::read(&list, periods::newest(menus, window), &mut output).await?),
-        _ => drop(list.read(range, most, &mut output).await?),
+        (Shape::Periods(_), Some(window)) => {
+            let newest = periods::newest(menus, window);
+            let tally = periods::read(&list, newest, &mut output).await?;
+            let all = output.batch()?;
+            // Periods come oldest first: the newest are the last.
+            let batch = all.slice(all.num_rows() - all.num_rows().min(most), all.num_rows().min(most));
+            let whole = newest == window && batch.num_rows() == all.num_rows();
+            Sample { batch, records: tally.kept, total: None, whole, newest: true, calls: 0 }
+        }
+        _ => {
+            let tally = list.read(range, most, &mut output).await?;
+            let all = output.batch()?;
+            let batch = all.slice(0, all.num_rows().min(most));
+            // One call for each choice of a menu ends as soon as there is enough, and only so many agents are asked about one by one.
+            let asked_all = report.request.calls == Calls::One || tally.kept < most as u64;
+            let detailed = menus.agent_details != Some(true) || tally.kept <= most as u64;
+            let whole = asked_all && detailed && batch.num_rows() == all.num_rows();
+            Sample { batch, records: tally.kept, total: None, whole, newest: false, calls: 0 }
+        }
+    };
+    sample.calls = client.spent().calls - before;
+    Ok(sample)
+}
+
+/// Pages of an archive that a sample is made of: one, and another one when the first has fewer rows than wanted.
+const SAMPLED: u64 = 2;
+
+/// The rows of the newest records of an archive. The vendor lists them newest first, so the first pages of the whole range hold them.
+async fn sample_archive(archive: &Archive, asked: &Query, most: usize, output: &mut Output<'_>) -> Result<Sample, PullError> {
+    let (mut batches, mut seen) = (Vec::new(), HashSet::new());
+    let (mut records, mut rows, mut total) = (0, 0, 0);
+    for number in 1..=SAMPLED {
+        let page = archive.page(asked, number).await?;
+        total = page.total;
+        let found: Vec<&str> = page.records().collect();
+        for record in found {
+            if rows >= most {
+                break;
+            }
+            // What comes to the head of the list meanwhile pushes others on to the next page.
+            if walk::id_of(record, "id").is_some_and(|id| !seen.insert(id.to_owned())) {
+                continue;
+            }
+            output.records(vec![record]).await?;
+            let batch = output.batch()?;
+            records += 1;
+            rows += batch.num_rows();
+            batches.push(batch);
+        }
+        if rows >= most || number >= page.pages {
+            break;
+        }
     }
-    let batch = output.batch()?;
-    let kept = batch.num_rows().min(most);
-    // Periods come oldest first: the newest are the last.
-    let from = if matches!(report.shape, Shape::Periods(_)) { batch.num_rows() - kept } else { 0 };
-    Ok(Sample { batch: batch.slice(from, kept), total, calls: client.calls() })
+    batches.push(output.batch()?);
+    let all = joined(&batches).ok_or_else(|| output.unwritable())?;
+    let batch = all.slice(0, rows.min(most));
+    Ok(Sample { batch, records, total: Some(total), whole: records >= total && rows <= most, newest: true, calls: 0 })
+}
+
+/// Batches of one pull as one. The last one has the columns of all.
+fn joined(batches: &[RecordBatch]) -> Option<RecordBatch> {
+    let schema = batches.last()?.schema();
+    let columns = schema.fields().iter().map(|field| {
+        let of = |batch: &RecordBatch| batch.column_by_name(field.name()).cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()));
+        let parts: Vec<ArrayRef> = batches.iter().map(of).collect();
+        concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>()).ok()
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect::<Option<Vec<_>>>()?).ok()
 }

@@ -9,6 +9,7 @@ use super::rows::Rows;
 use crate::clock::Millis;
 use crate::connectors::pull_error::Place;
 use crate::connectors::report::Report;
+use crate::connectors::upstream::Spent;
 use crate::connectors::{PullError, Pulled, Tally};
 
 const UNWRITABLE: &str = "its rows could not be built";
@@ -22,8 +23,7 @@ pub(super) struct Output<'a> {
     window: Option<usize>,
     /// Records of this window so far, and the counts of the pull when the one before was done.
     read: u64,
-    calls: u64,
-    waited_ms: u64,
+    spent: Spent,
     misfits: u64,
     /// Nothing is sent; the rows are for a sample.
     pub hold: bool,
@@ -32,7 +32,7 @@ pub(super) struct Output<'a> {
 impl<'a> Output<'a> {
     pub fn new(client: &'a Client, reports: &[&'static Report], out: &'a mpsc::Sender<Pulled>, path: &'static str) -> Self {
         let rows = reports.iter().map(|report| Rows::new(report)).collect();
-        Self { client, out, path, rows, window: None, read: 0, calls: 0, waited_ms: 0, misfits: 0, hold: false }
+        Self { client, out, path, rows, window: None, read: 0, spent: client.spent(), misfits: 0, hold: false }
     }
 
     pub fn begin(&mut self, window: Option<usize>) {
@@ -111,9 +111,9 @@ impl<'a> Output<'a> {
         self.send_ready().await?;
         tally.duplicates = tally.read - tally.kept;
         // Since the window before was done: pages of this one may have come early.
-        let (calls, waited_ms) = (self.client.calls(), self.client.waited_ms());
-        tally.calls = calls - std::mem::replace(&mut self.calls, calls);
-        tally.waited_ms = waited_ms - std::mem::replace(&mut self.waited_ms, waited_ms);
+        let spent = self.client.spent();
+        let before = std::mem::replace(&mut self.spent, spent);
+        (tally.calls, tally.waited_ms) = (spent.calls - before.calls, spent.waited_ms - before.waited_ms);
         tally.misfits = self.all_misfits() - self.misfits;
         self.send(Pulled::WindowDone { window: self.window, tally }).await
     }
@@ -136,9 +136,6 @@ impl Sink for Output<'_> {
     }
 
     async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError> {
-        if let Some(day) = self.client.take_sunset() {
-            self.send(Pulled::Sunset { day }).await?;
-        }
-        self.send(Pulled::Progress { window: self.window, page, pages, read: self.read, calls: self.client.calls() }).await
+        self.send(Pulled::Progress { window: self.window, page, pages, read: self.read, calls: self.client.spent().calls }).await
     }
 }

@@ -21,7 +21,7 @@ const AT_ONCE: usize = 8;
 const MOST_RECORDS: u64 = 25_000;
 const MOST_PAGES: u64 = 1_000;
 /// A window that came short is read so many times again.
-const ROUNDS: u32 = 3;
+pub(super) const ROUNDS: u32 = 3;
 
 /// One page: where its records are in the text, and what the vendor says the whole query holds.
 #[derive(Clone, Debug)]
@@ -169,6 +169,15 @@ pub(super) trait Sink {
     async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError>;
 }
 
+/// A page on its way.
+type Coming = AbortOnDropHandle<Result<Page, PullError>>;
+
+/// A query that is being read: its first page, and the next ones on their way.
+pub(super) struct Begun {
+    pub first: Page,
+    coming: VecDeque<Coming>,
+}
+
 /// An archive to page through.
 #[derive(Clone)]
 pub(super) struct Archive {
@@ -189,22 +198,34 @@ impl Archive {
         self.client.get(self.path, page, &query, |body| Page::read(body, list)).await
     }
 
-    /// Reads a query that is below the vendor's limit, of which `first` is page 1, until what was read agrees with the vendor's
-    /// total: when the total stood still, with what one round met; when it only grew, with all that was met.
-    pub async fn read(&self, query: &Query, first: Page, seen: &mut Seen, sink: &mut impl Sink) -> Result<Part, Short> {
+    fn send(&self, query: &Query, page: u64) -> Coming {
+        let (archive, query) = (self.clone(), query.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { archive.page(&query, page).await }))
+    }
+
+    /// Asks for the first page and, as soon as it tells how many there are, for the next few.
+    pub async fn begin(&self, query: &Query) -> Result<Begun, PullError> {
+        let first = self.page(query, 1).await?;
+        let pages = if first.too_many() { 1 } else { first.needed(first.records.len() as u64).min(AT_ONCE as u64) };
+        Ok(Begun { coming: (2..=pages).map(|page| self.send(query, page)).collect(), first })
+    }
+
+    /// Reads a query that is below the vendor's limit until what was read agrees with the vendor's total: when the total stood still,
+    /// with what one round met; when it only grew, with all that was met.
+    pub async fn read(&self, query: &Query, begun: Begun, seen: &mut Seen, sink: &mut impl Sink) -> Result<Part, Short> {
         let part = seen.round + 1;
-        let mut end = Part { total: first.total, pages: 0, read: 0, kept: 0, again: false };
+        let mut end = Part { total: begun.first.total, pages: 0, read: 0, kept: 0, again: false };
         let (mut have, mut grew_only) = (0, true);
-        let mut first = Some(first);
+        let mut begun = Some(begun);
         for round in 0..=ROUNDS {
             end.again = round > 0;
-            let page = match first.take() {
-                Some(page) => page,
-                None => self.page(query, 1).await?,
+            let begun = match begun.take() {
+                Some(begun) => begun,
+                None => self.begin(query).await?,
             };
             seen.round += 1;
             let before = end.total;
-            let round = self.round(query, page, seen, part, &mut end, sink).await?;
+            let round = self.round(query, begun, seen, part, &mut end, sink).await?;
             grew_only &= round.grew_only && before <= round.first_total;
             have += round.in_part;
             let still = round.first_total == round.last_total && round.grew_only;
@@ -215,17 +236,16 @@ impl Archive {
         Err(Short::Short { have, of: end.total })
     }
 
-    async fn round(&self, query: &Query, first: Page, seen: &mut Seen, part: u32, end: &mut Part, sink: &mut impl Sink) -> Result<Round, PullError> {
+    async fn round(&self, query: &Query, begun: Begun, seen: &mut Seen, part: u32, end: &mut Part, sink: &mut impl Sink) -> Result<Round, PullError> {
+        let Begun { first, mut coming } = begun;
         let mut round = Round { first_total: first.total, last_total: first.total, grew_only: true, in_round: 0, in_part: 0 };
         let per_page = first.records.len() as u64;
         let mut pages = first.needed(per_page);
-        let (mut next, mut at) = (2, 1);
-        let mut coming: VecDeque<AbortOnDropHandle<Result<Page, PullError>>> = VecDeque::new();
+        let (mut next, mut at) = (2 + coming.len() as u64, 1);
         let mut page = first;
         loop {
             while coming.len() < AT_ONCE && next <= pages {
-                let (archive, query, number) = (self.clone(), query.clone(), next);
-                coming.push_back(AbortOnDropHandle::new(tokio::spawn(async move { archive.page(&query, number).await })));
+                coming.push_back(self.send(query, next));
                 next += 1;
             }
             round.grew_only &= page.total >= round.last_total;

@@ -206,6 +206,10 @@ impl Rows {
             if at == 0 {
                 self.node.fields(&own, row);
                 row.misfits.append(&mut broken);
+            } else {
+                // What the period is, unlike what was counted in it, is told on every row.
+                let dates: Vec<_> = own.iter().filter(|(name, _)| matches!(name.as_ref(), "begin" | "end")).cloned().collect();
+                self.node.fields(&dates, row);
             }
             if let Some((name, json)) = currency {
                 self.node.walk_more(json, row);

@@ -6,29 +6,37 @@ use std::collections::HashSet;
 use jiff::Span;
 
 use super::client::Query;
-use super::paging::{Archive, Page, Part, Seen, Short, Sink};
+use super::paging::{Archive, Begun, Part, ROUNDS, Seen, Short, Sink};
 use super::walk::id_of;
 use super::{group_ids, logins};
 use crate::connectors::{PullError, Tally, Window};
 
-/// Reads every record of the window, of which `first` is page 1, into `sink`. `query` makes the question for a window.
-pub(super) async fn read(archive: &Archive, window: Window, first: Page, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
-    if !archive.overlapping {
-        return parts(archive, window, first, query, sink).await;
+/// Reads every record of the window, which has been begun, into `sink`. `query` makes the question for a window.
+pub(super) async fn read(archive: &Archive, window: Window, begun: Begun, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
+    if !archive.overlapping || !begun.first.too_many() {
+        return parts(archive, window, begun, &query, sink).await;
     }
-    let split = first.too_many();
+    // Its parts share records, so what they hold adds up to more than the whole; and the whole may grow meanwhile.
     let mut once = Once { sink, met: HashSet::new(), again: 0 };
-    let mut tally = parts(archive, window, first, &query, &mut once).await?;
-    tally.kept -= once.again;
-    if split {
-        // What the parts hold adds up to more than the whole.
-        let newest = archive.page(&query(window), 1).await?.total;
-        if tally.kept < newest {
-            return Err(PullError::Incomplete { window, have: tally.kept, of: newest });
-        }
+    let mut tally = Tally::default();
+    let (mut begun, mut newest) = (Some(begun), 0);
+    for round in 0..=ROUNDS {
+        let begun = match begun.take() {
+            Some(begun) => begun,
+            None => archive.begin(&query(window)).await?,
+        };
+        let came = parts(archive, window, begun, &query, &mut once).await?;
+        tally.pages += came.pages;
+        tally.read += came.read;
+        tally.kept += came.kept - std::mem::take(&mut once.again);
+        tally.corrected |= came.corrected || round > 0;
+        newest = archive.page(&query(window), 1).await?.total;
         tally.total = Some(newest);
+        if tally.kept >= newest {
+            return Ok(tally);
+        }
     }
-    Ok(tally)
+    Err(PullError::Incomplete { window, have: tally.kept, of: newest })
 }
 
 /// Lets each record through once: days of some archives share records.
@@ -51,69 +59,80 @@ impl<S: Sink> Sink for Once<'_, S> {
     }
 }
 
-async fn parts(archive: &Archive, window: Window, first: Page, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
+async fn parts(archive: &Archive, window: Window, begun: Begun, query: &impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
     let mut tally = Tally { total: Some(0), ..Tally::default() };
     let mut left = vec![window];
-    let mut first = Some(first);
+    let mut begun = Some(begun);
     while let Some(part) = left.pop() {
         let asked = query(part);
-        let first = match first.take() {
-            Some(first) => first,
-            None => archive.page(&asked, 1).await?,
+        let begun = match begun.take() {
+            Some(begun) => begun,
+            None => archive.begin(&asked).await?,
         };
-        if !first.too_many() {
+        if !begun.first.too_many() {
             let mut seen = Seen::default();
-            let end = archive.read(&asked, first, &mut seen, sink).await;
+            let end = archive.read(&asked, begun, &mut seen, sink).await;
             add(&mut tally, &whole(end, part)?);
         } else if part.from < part.to {
             let middle = part.from.saturating_add(Span::new().days(i64::from((part.to - part.from).get_days() / 2)));
             left.push(Window { from: part.from, to: middle });
             left.push(Window { from: middle.tomorrow().unwrap_or(part.to), to: part.to });
         } else {
-            day(archive, part, &asked, &first, &mut tally, sink).await?;
+            day(archive, part, &asked, begun.first.total, &mut tally, sink).await?;
         }
     }
     Ok(tally)
 }
 
-/// A single day above the limit: every group alone, 0 included, and a group that is as large as the day or above the limit itself by
-/// agent. What all of them hold together must be the day.
-async fn day(archive: &Archive, day: Window, asked: &Query, first: &Page, tally: &mut Tally, sink: &mut impl Sink) -> Result<(), PullError> {
-    let total = first.total;
+/// A single day above the limit, of `total` records: every group alone, 0 included, and a group that is as large as the day or above the
+/// limit itself by agent. What all of them hold together must be the day; while it is not, because records came meanwhile, they are
+/// read again.
+async fn day(archive: &Archive, day: Window, asked: &Query, total: u64, tally: &mut Tally, sink: &mut impl Sink) -> Result<(), PullError> {
     let mut seen = Seen::default();
     let mut sums = Tally::default();
+    let mut newest = total;
+    for round in 0..=ROUNDS {
+        pieces(archive, day, asked, newest, &mut seen, &mut sums, sink).await?;
+        sums.corrected |= round > 0;
+        newest = archive.page(asked, 1).await?.total;
+        if seen.len() >= newest {
+            tally.pages += sums.pages;
+            tally.read += sums.read;
+            tally.kept += sums.kept;
+            tally.corrected |= sums.corrected;
+            tally.total = Some(tally.total.unwrap_or(0) + newest);
+            return Ok(());
+        }
+    }
+    Err(PullError::Incomplete { window: day, have: seen.len(), of: newest })
+}
+
+/// The pieces of a day, each read whole.
+async fn pieces(archive: &Archive, day: Window, asked: &Query, total: u64, seen: &mut Seen, sums: &mut Tally, sink: &mut impl Sink) -> Result<(), PullError> {
     let has = |name: &str| asked.iter().any(|(key, _)| *key == name);
     let with = |query: &Query, name: &'static str, value: String| query.iter().cloned().chain([(name, value)]).collect::<Query>();
     let groups = if has("group") { vec![asked.clone()] } else { group_ids(&archive.client).await?.into_iter().map(|id| with(asked, "group", id)).collect() };
     for group in groups {
-        let page = archive.page(&group, 1).await?;
-        if !page.too_many() && page.total < total {
-            let end = archive.read(&group, page, &mut seen, sink).await;
-            add(&mut sums, &whole(end, day)?);
+        let begun = archive.begin(&group).await?;
+        if !begun.first.too_many() && begun.first.total < total {
+            let end = archive.read(&group, begun, seen, sink).await;
+            add(sums, &whole(end, day)?);
             continue;
         }
         if has(archive.agent) {
-            return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
+            // There is nothing left to divide it by. The other groups may hold all of it: the count decides.
+            continue;
         }
         for login in logins(&archive.client).await? {
             let agent = with(&group, archive.agent, login);
-            let page = archive.page(&agent, 1).await?;
-            if page.too_many() {
+            let begun = archive.begin(&agent).await?;
+            if begun.first.too_many() {
                 return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
             }
-            let end = archive.read(&agent, page, &mut seen, sink).await;
-            add(&mut sums, &whole(end, day)?);
+            let end = archive.read(&agent, begun, seen, sink).await;
+            add(sums, &whole(end, day)?);
         }
     }
-    let newest = archive.page(asked, 1).await?.total;
-    if seen.len() < newest {
-        return Err(PullError::Incomplete { window: day, have: seen.len(), of: newest });
-    }
-    tally.pages += sums.pages;
-    tally.read += sums.read;
-    tally.kept += sums.kept;
-    tally.corrected |= sums.corrected;
-    tally.total = Some(tally.total.unwrap_or(0) + newest);
     Ok(())
 }
 

@@ -140,18 +140,14 @@ fn sort(error: &reqwest::Error) -> Broke {
         if inner.is::<rustls::Error>() {
             return Cause::Certificate.into();
         }
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
-            // An io error hides what it wraps from `source`.
-            let wrapped = io.get_ref();
-            if wrapped.is_some_and(|e| e.is::<rustls::Error>()) {
-                return Cause::Certificate.into();
+        at = match inner.downcast_ref::<std::io::Error>() {
+            Some(io) => {
+                refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
+                // An io error hides what it wraps, which may be another one, from `source`.
+                io.get_ref().map(|wrapped| wrapped as &(dyn std::error::Error + 'static)).or_else(|| inner.source())
             }
-            if wrapped.is_some_and(|e| e.is::<Blocked>()) {
-                return Broke::Blocked;
-            }
-        }
-        at = inner.source();
+            None => inner.source(),
+        };
     }
     let cause = match () {
         () if error.is_dns() => Cause::NameNotFound,

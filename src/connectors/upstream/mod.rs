@@ -6,6 +6,7 @@ mod guard;
 mod mask;
 mod pace;
 mod retry;
+mod standing;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,9 @@ use crate::config::AllowUpstream;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 pub use guard::{Names, SystemNames, check_address, is_public};
+pub use pace::LONGEST_PAUSE;
+use standing::Standing;
+pub use standing::{Gauge, MOST_REFUSALS, Told};
 
 /// How long and how much. The defaults are for real vendors; tests pass shorter ones.
 #[derive(Clone, Debug)]
@@ -81,12 +85,9 @@ struct Inner {
     allow: Arc<[AllowUpstream]>,
     clock: Clock,
     limits: Limits,
-    accounts: Mutex<HashMap<String, (Arc<pace::Pace>, Region)>>,
+    accounts: Mutex<HashMap<String, Arc<Standing>>>,
     counters: Counters,
 }
-
-/// Where the vendor keeps an account, once it has told that the request came to the wrong place.
-type Region = Arc<Mutex<Option<HeaderValue>>>;
 
 #[derive(Default)]
 struct Counters {
@@ -140,21 +141,48 @@ impl Upstreams {
     /// pace at all, which only measurements use; another number than before takes over at once.
     pub fn for_account(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
         let base = check_address(connector, api_url.unwrap_or(connector.api_url()), &self.0.allow).map_err(|why| PullError::Forbidden { why })?;
-        let new = || (Arc::new(pace::Pace::new(requests_per_minute)), Region::default());
-        let (pace, region) = if key.is_empty() {
+        let new = || Arc::new(Standing::new(requests_per_minute));
+        let standing = if key.is_empty() {
             new()
         } else {
-            let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            let (pace, region) = accounts.entry(key.to_owned()).or_insert_with(new).clone();
-            pace.set(requests_per_minute);
-            (pace, region)
+            let standing = self.accounts().entry(key.to_owned()).or_insert_with(new).clone();
+            standing.pace.set(requests_per_minute);
+            standing
         };
-        Ok(Upstream { all: self.clone(), base, pace, region })
+        Ok(Upstream { all: self.clone(), base, standing, spent: Arc::default() })
     }
 
-    /// Forgets the pace and the region of an account that was deleted.
+    /// As `for_account`, for credentials that are only tried: they leave in the account's pace, and what the vendor says to them is
+    /// nothing against those that are stored.
+    pub fn aside(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
+        let beside = self.for_account(key, connector, api_url, requests_per_minute)?;
+        Ok(Upstream { standing: Arc::new(Standing::in_pace(beside.standing.pace.clone())), ..beside })
+    }
+
+    /// The credentials of an account are others now: its refusals are forgotten.
+    pub fn trust_again(&self, key: &str) {
+        if let Some(standing) = self.accounts().get(key) {
+            standing.trust_again();
+        }
+    }
+
+    /// Whether what is asked through this still counts for the account: it was not deleted, nor moved to another host.
+    pub fn is_current(&self, key: &str, upstream: &Upstream) -> bool {
+        self.accounts().get(key).is_some_and(|standing| Arc::ptr_eq(standing, &upstream.standing))
+    }
+
+    /// Forgets the pace of an account that was deleted, and what its vendor told.
     pub fn forget(&self, key: &str) {
-        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.accounts().remove(key);
+    }
+
+    /// How much each account is asked just now, by its key; those that were not asked since the start are not among them.
+    pub fn gauges(&self) -> HashMap<String, Gauge> {
+        self.accounts().iter().map(|(key, standing)| (key.clone(), standing.gauge())).collect()
+    }
+
+    fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Standing>>> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The private or plain-http hosts that accounts may name.
@@ -180,8 +208,24 @@ impl std::fmt::Debug for Upstreams {
 pub struct Upstream {
     all: Upstreams,
     base: Url,
-    pace: Arc<pace::Pace>,
-    region: Region,
+    standing: Arc<Standing>,
+    spent: Arc<Counted>,
+}
+
+/// What was asked through one `Upstream` and its clones.
+#[derive(Default)]
+struct Counted {
+    calls: AtomicU64,
+    waited_ms: AtomicU64,
+}
+
+/// What was asked through one `Upstream` and its clones, answered or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Requests that were sent, tries included.
+    pub calls: u64,
+    /// Spent waiting for the pace or because the vendor asked, in milliseconds, over all requests.
+    pub waited_ms: u64,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -211,18 +255,31 @@ pub struct Ask<'a> {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub body: Bytes,
-    /// The day on which the vendor ends this API, as its `Legacy` or `Deprecation` header tells.
-    pub sunset: Option<String>,
-    /// Requests sent for it, tries included.
-    pub calls: u32,
-    /// Spent waiting for the pace or because the vendor asked.
-    pub waited_ms: u64,
 }
 
 impl Upstream {
     /// This moment.
     pub fn now(&self) -> Millis {
         self.all.0.clock.now()
+    }
+
+    /// What the vendor has told of this account so far.
+    pub fn told(&self) -> Told {
+        self.standing.told(self.now())
+    }
+
+    /// Takes over what the vendor had told before a restart; what it told since counts more.
+    pub fn recall(&self, told: &Told) {
+        self.standing.recall(told, self.now());
+    }
+
+    /// Somebody wants to know whether the credentials are good again, whatever the vendor said before.
+    pub fn trust_again(&self) {
+        self.standing.trust_again();
+    }
+
+    pub fn spent(&self) -> Spent {
+        Spent { calls: self.spent.calls.load(Ordering::Relaxed), waited_ms: self.spent.waited_ms.load(Ordering::Relaxed) }
     }
 
     /// Asks until there is an answer, within the account's pace and the limits.
@@ -254,8 +311,8 @@ impl Upstream {
         for (name, value) in ask.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        if let Some(region) = &*self.region.lock().unwrap_or_else(PoisonError::into_inner) {
-            headers.insert(HeaderName::from_static("x-region"), region.clone());
+        if let Some(region) = self.standing.region() {
+            headers.insert(HeaderName::from_static("x-region"), region);
         }
         if let Auth::Basic { user, secret } = ask.auth {
             let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));

@@ -1,6 +1,7 @@
 //! One pace per account, shared by everything that asks for it: never more than so many requests in any 60 seconds, eight at once,
 //! and one pause for all when the vendor asks for one.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,14 +11,16 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::Gauge;
+
 /// Requests to one account at a time.
 const IN_FLIGHT: usize = 8;
 /// Requests that may leave at once after a quiet time.
 const BURST: u32 = 4;
 /// The first wait after a 429 that does not say how long; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// No single wait is believed beyond this, whatever a vendor says.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// No single pause is believed beyond this, whatever a vendor says.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// The pace of one account.
 pub(super) struct Pace {
@@ -27,13 +30,45 @@ pub(super) struct Pace {
     /// One waits for the bucket at a time, in order of arrival, so that nobody starves and no two wake for one token.
     turn: tokio::sync::Mutex<()>,
     pause: Mutex<Pause>,
+    sent: Mutex<Sent>,
+}
+
+/// How many requests left, by the second, for the last minute.
+struct Sent {
+    began: Instant,
+    seconds: VecDeque<(u64, u32)>,
+}
+
+impl Sent {
+    fn forget(&mut self) -> u64 {
+        let now = self.began.elapsed().as_secs();
+        while self.seconds.front().is_some_and(|(second, _)| second + 60 <= now) {
+            self.seconds.pop_front();
+        }
+        now
+    }
+
+    fn note(&mut self) {
+        let now = self.forget();
+        match self.seconds.back_mut() {
+            Some((second, count)) if *second == now => *count += 1,
+            _ => self.seconds.push_back((now, 1)),
+        }
+    }
+
+    fn in_last_minute(&mut self) -> u32 {
+        self.forget();
+        self.seconds.iter().map(|(_, count)| count).sum()
+    }
 }
 
 #[derive(Default)]
 struct Pause {
     until: Option<Instant>,
-    /// 429 answers since the last good one.
+    /// Pauses since the last good answer.
     strikes: u32,
+    /// When the last of them was asked for.
+    asked: Option<Instant>,
 }
 
 /// Why a request may not leave now.
@@ -48,7 +83,26 @@ impl Pace {
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
             turn: tokio::sync::Mutex::new(()),
             pause: Mutex::new(Pause::default()),
+            sent: Mutex::new(Sent { began: Instant::now(), seconds: VecDeque::new() }),
         }
+    }
+
+    /// How much is asked just now.
+    pub fn gauge(&self) -> Gauge {
+        let in_flight = IN_FLIGHT - self.permits.available_permits().min(IN_FLIGHT);
+        Gauge {
+            last_minute: lock(&self.sent).in_last_minute(),
+            per_minute: lock(&self.bucket).0,
+            in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            paused: lock(&self.pause).until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// Nobody asks for so long, because the vendor said so before a restart.
+    pub fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_PAUSE);
+        let mut pause = lock(&self.pause);
+        pause.until = Some(pause.until.map_or(until, |before| before.max(until)));
     }
 
     /// Takes over another number of requests a minute; nothing happens when it is the same.
@@ -69,7 +123,10 @@ impl Pace {
             let wait = match self.paused(patience)? {
                 Some(wait) => wait,
                 None => match self.token() {
-                    None => return Ok(permit),
+                    None => {
+                        lock(&self.sent).note();
+                        return Ok(permit);
+                    }
                     Some(wait) => wait,
                 },
             };
@@ -91,22 +148,31 @@ impl Pace {
     }
 
     /// The vendor asked for a pause: nobody asks this account before it is over. `told` is what it said; without it the wait grows
-    /// with every time. Returns the wait.
+    /// with every pause, but the answers to all that was on its way when the first one was asked for are one pause. Returns the wait.
     pub fn pause(&self, told: Option<Duration>) -> Duration {
         let mut pause = lock(&self.pause);
-        pause.strikes = pause.strikes.saturating_add(1);
+        let now = Instant::now();
+        let left = pause.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if left.is_zero() {
+            pause.strikes = pause.strikes.saturating_add(1);
+            pause.asked = Some(now);
+        }
         let wait = match told {
-            Some(wait) => wait.clamp(Duration::from_millis(100), LONGEST_WAIT),
+            Some(wait) => wait.clamp(Duration::from_millis(100), LONGEST_PAUSE),
+            None if !left.is_zero() => left,
             None => FIRST_WAIT.saturating_mul(1 << (pause.strikes - 1).min(8)),
         };
-        let until = Instant::now() + wait;
-        pause.until = Some(pause.until.map_or(until, |before| before.max(until)));
+        drop(pause);
+        self.hold(wait);
         wait
     }
 
-    /// An answer came: waits begin small again.
-    pub fn went_well(&self) {
-        lock(&self.pause).strikes = 0;
+    /// A good answer came to a request that left at that moment: waits begin small again, unless a pause was asked for since.
+    pub fn went_well(&self, left: Instant) {
+        let mut pause = lock(&self.pause);
+        if pause.asked.is_none_or(|asked| asked <= left) {
+            pause.strikes = 0;
+        }
     }
 }
 
@@ -133,11 +199,11 @@ pub(super) fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> 
     let text = text.trim();
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         // More digits than a number holds is a long time, not no time.
-        return Some(text.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT));
+        return Some(text.parse().map_or(LONGEST_PAUSE, Duration::from_secs).min(LONGEST_PAUSE));
     }
     let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     let now = Duration::from_millis(u64::try_from(now.as_millisecond()).ok()?);
-    Some(at.saturating_sub(now).min(LONGEST_WAIT))
+    Some(at.saturating_sub(now).min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]
@@ -180,12 +246,39 @@ mod tests {
         assert!(pace.leave(Duration::from_millis(1)).await.is_err());
         assert!(pace.leave(Duration::from_secs(60)).await.is_ok());
         assert!(start.elapsed() >= Duration::from_millis(120));
-        pace.went_well();
-        assert_eq!(pace.pause(None), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_what_was_on_its_way_are_one_pause_and_good_ones_among_them_end_nothing() {
+        let pace = Pace::new(0);
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_millis(5)).await;
+        // Eight requests are answered with 429 at about the same time.
+        let waits: Vec<u64> = (0..8).map(|_| pace.pause(None).as_secs()).collect();
+        assert_eq!(waits, [5; 8]);
+        pace.went_well(before);
+        tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(pace.pause(None), Duration::from_secs(10));
-        pace.went_well();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        pace.went_well(Instant::now());
         assert_eq!(pace.pause(None), Duration::from_secs(5));
         assert!(pace.leave(Duration::from_secs(1)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gauge_tells_the_last_minute_and_what_is_on_its_way() {
+        let pace = Pace::new(180);
+        let first = pace.leave(Duration::ZERO).await.ok().unwrap();
+        let shown = pace.gauge();
+        assert_eq!((shown.last_minute, shown.per_minute, shown.in_flight, shown.paused), (1, 180, 1, Duration::ZERO));
+        drop(first);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        drop(pace.leave(Duration::ZERO).await.ok().unwrap());
+        assert_eq!((pace.gauge().last_minute, pace.gauge().in_flight), (2, 0));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!(pace.gauge().last_minute, 1);
+        pace.pause(Some(Duration::from_secs(90)));
+        assert_eq!(pace.gauge().paused, Duration::from_secs(90));
     }
 
     #[test]

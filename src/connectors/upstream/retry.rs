@@ -1,18 +1,18 @@
 //! Tries: what is asked again, how often and when. Waits that the vendor asks for are not tries.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
+use jiff::civil::Date;
 use rand::RngExt;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
 use super::call::{Broke, Got, call};
 use super::pace::retry_after;
-use super::{Answer, Ask, Upstream, mask};
+use super::{Answer, Ask, Upstream, mask, standing};
 use crate::connectors::PullError;
 use crate::connectors::pull_error::{Cause, Place};
 
@@ -43,39 +43,52 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
         .with_max_times(limits.tries as usize)
         .build();
     let began = Instant::now();
-    let (mut calls, mut tries, mut malformed) = (0_u32, 0_u32, 0_u32);
+    let (mut calls, mut tries, mut malformed) = (0_u64, 0_u32, 0_u32);
     // `held`: waiting that is not counted against `try_within`. `asked`: of that, what the vendor asked for.
     let (mut held, mut asked) = (Duration::ZERO, Duration::ZERO);
     let mut sent_elsewhere = false;
     loop {
         let arrived = Instant::now();
-        let permit = upstream.pace.leave(limits.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
+        let turn = upstream.standing.turn().await?;
+        let permit = upstream.standing.pace.leave(limits.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
         let waited = arrived.elapsed();
         held += waited;
         counters.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
+        upstream.spent.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
         let Some(request) = upstream.request(&ask) else {
             return Err(PullError::Refused { status: 0, said: "the user name or the key holds a character that cannot be sent".to_owned() });
         };
         calls += 1;
         counters.calls.fetch_add(1, Ordering::Relaxed);
+        upstream.spent.calls.fetch_add(1, Ordering::Relaxed);
         counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
+        let left = Instant::now();
         let got = call(&inner.client, request, limits).await;
         drop(permit);
-        let sunset = got.as_ref().ok().and_then(|got| sunset(&got.headers));
-        match next(upstream, &ask, got, &read) {
+        if let Some(day) = got.as_ref().ok().and_then(|got| sunset(&got.headers)) {
+            upstream.standing.ends_on(day);
+        }
+        let next = next(upstream, &ask, got, &read);
+        match &next {
+            Next::Done(_) => upstream.standing.accepted(),
+            Next::Stop(PullError::Unauthorized) => upstream.standing.refused(),
+            _ => {}
+        }
+        drop(turn);
+        match next {
             Next::Done((body, value)) => {
-                upstream.pace.went_well();
-                return Ok((Answer { body, sunset, calls, waited_ms: millis(held) }, value));
+                upstream.standing.pace.went_well(left);
+                return Ok((Answer { body }, value));
             }
             Next::Stop(error) => return Err(error),
             Next::Elsewhere(_, error) if sent_elsewhere => return Err(error),
             Next::Elsewhere(region, _) => {
                 sent_elsewhere = true;
-                *upstream.region.lock().unwrap_or_else(PoisonError::into_inner) = Some(region);
+                upstream.standing.moved(region);
             }
             Next::Wait(told) => {
                 counters.limited.fetch_add(1, Ordering::Relaxed);
-                let wait = upstream.pace.pause(told);
+                let wait = upstream.standing.pace.pause(told);
                 asked += wait;
                 tracing::debug!(path = ask.path, wait_ms = millis(wait), "the vendor asks to wait");
                 if wait > limits.patience || asked > limits.patience_in_all {
@@ -140,18 +153,12 @@ fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got, Broke>, read: &i
 /// The region that the error `misdirected_request` names, if it could be one.
 fn region(body: &[u8]) -> Option<HeaderValue> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let name = value.get("error")?.get("data")?.get("region")?.as_str()?;
-    let plain = (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    plain.then(|| HeaderValue::from_str(name).ok()).flatten()
+    standing::region(value.get("error")?.get("data")?.get("region")?.as_str()?)
 }
 
 /// The day in `Legacy` or `Deprecation`; whatever else stands there is dropped.
-fn sunset(headers: &HeaderMap) -> Option<String> {
-    ["legacy", "deprecation"].iter().find_map(|name| {
-        let text = headers.get(*name)?.to_str().ok()?.trim();
-        let day: jiff::civil::Date = text.get(..10)?.parse().ok()?;
-        Some(day.to_string())
-    })
+fn sunset(headers: &HeaderMap) -> Option<Date> {
+    ["legacy", "deprecation"].iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().get(..10)?.parse().ok())
 }
 
 fn millis(time: Duration) -> u64 {

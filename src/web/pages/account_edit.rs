@@ -230,7 +230,7 @@ pub async fn add(State(web): State<Web>, Keeper(person): Keeper, uri: Uri, Form(
 async fn connect(web: &Web, person: &Person, new: &NewAccount) -> Result<(Account, String)> {
     let seen = web.accounts.try_credentials(&person.actor, new).await?;
     let account = web.accounts.create(&person.actor, new).await?;
-    web.accounts.record_health(&account.id, Ok(&seen)).await?;
+    web.accounts.record_health(&account.id, Ok(&seen), web.clock.now()).await?;
     Ok((account, seen))
 }
 
@@ -274,7 +274,7 @@ async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount
     let seen = web.accounts.try_change(&person.actor, id, change).await?;
     let account = web.accounts.update(&person.actor, id, change).await?;
     if let Some(seen) = &seen {
-        web.accounts.record_health(id, Ok(seen)).await?;
+        web.accounts.record_health(id, Ok(seen), web.clock.now()).await?;
     }
     Ok((account, seen))
 }

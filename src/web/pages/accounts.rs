@@ -46,8 +46,18 @@ struct Row {
     updated: When,
     status: Status,
     checked: When,
+    pace: Pace,
+    /// What the vendor has told that matters later: a pause, the end of its API.
+    told: Vec<String>,
     mine: bool,
     heal: String,
+}
+
+/// How much of its calls a minute an account uses just now.
+struct Pace {
+    calls: u32,
+    most: u32,
+    words: String,
 }
 
 struct Used {
@@ -74,9 +84,11 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
     let now = web.clock.now();
     let mut accounts = web.accounts.list(actor).await?;
     accounts.sort_by_key(|account| account.health != Health::Failing);
+    let gauges = web.accounts.gauges();
     let (datasets, lately) = (web.datasets.list(actor).await?, web.datasets.lately(actor).await?);
     let rows = accounts.into_iter().map(|account| {
-        let mut row = row(&account, actor, now);
+        let calls = gauges.get(account.id.as_str()).map_or(0, |gauge| gauge.last_minute);
+        let mut row = row(&account, calls, actor, now);
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
         row.used_names = used.map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
         row
@@ -84,7 +96,7 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
     Ok(rows.collect())
 }
 
-fn row(account: &Account, actor: &Actor, now: Millis) -> Row {
+fn row(account: &Account, calls: u32, actor: &Actor, now: Millis) -> Row {
     let connector = account.connector;
     let secret = connector.fields().iter().rev().find(|field| field.secret).map_or("credentials", |field| field.label);
     Row {
@@ -92,7 +104,7 @@ fn row(account: &Account, actor: &Actor, now: Millis) -> Row {
         monogram: connector.monogram(),
         connector: connector.title(),
         name: account.name.clone(),
-        login: account.fields.values().next().cloned().unwrap_or_default(),
+        login: account.fields.values().next().map_or_else(|| connector.title().to_owned(), |login| format!("{} · {login}", connector.title())),
         owner: account.owner_name.clone(),
         owner_initials: words::initials(&account.owner_name),
         used: if account.dataset_count == 0 { "none".to_owned() } else { words::counted(account.dataset_count, "DataSet", "DataSets") },
@@ -100,24 +112,41 @@ fn row(account: &Account, actor: &Actor, now: Millis) -> Row {
         updated: When::ago(account.updated_at, now, &TimeZone::UTC),
         status: health(account),
         checked: When::maybe(account.checked_at, now, &TimeZone::UTC),
+        pace: pace(calls, account.requests_per_minute),
+        told: told(account, now),
         mine: account.is_changed_by(actor),
         heal: if account.health == Health::Failing { format!("Update {secret}") } else { String::new() },
     }
+}
+
+fn pace(calls: u32, most: u32) -> Pace {
+    Pace { calls: calls.min(most), most, words: format!("{} of {} calls", words::grouped(calls.into()), words::grouped(most.into())) }
+}
+
+fn told(account: &Account, now: Millis) -> Vec<String> {
+    let vendor = account.connector.title();
+    let pause = account.told.paused_until.filter(|until| *until > now);
+    let pause = pause.map(|until| format!("Waiting until {}, {vendor} asked", words::until(until, now, &TimeZone::UTC)));
+    pause.into_iter().chain(words::api_ends(account)).collect()
 }
 
 fn health(account: &Account) -> Status {
     let said = if account.checked_at.is_some() { account.health_message.as_str() } else { "" };
     match account.health {
         Health::Valid => Status::new("good", false, "Valid", said),
+        Health::Failing if account.is_stopped() => {
+            Status::new("bad", false, "Stopped", format!("{said} Its DataSets are not pulled until the credentials change."))
+        }
         Health::Failing => Status::new("bad", false, "Failing", said),
         Health::Unknown => Status::new("", true, "Unknown", said),
     }
 }
 
 fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
-    let newest = lately.and_then(|lately| lately.newest.as_ref()).map(|(_, state, _)| state.as_str());
+    let newest = lately.and_then(|lately| lately.newest.as_ref()).map(|newest| newest.state.as_str());
     match newest {
-        Some("queued" | "running" | "waiting") => Status::new("info", true, "Running", ""),
+        Some("waiting") => Status::new("warn", true, "Waiting", ""),
+        Some("queued" | "running") => Status::new("info", true, "Running", ""),
         _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
         _ if dataset.current.is_none() => Status::new("", true, "Never run", ""),
         _ => Status::new("good", false, "Up to date", ""),

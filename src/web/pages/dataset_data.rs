@@ -37,7 +37,6 @@ struct Page {
     sort: String,
     sorted_words: String,
     clear_sort_href: String,
-    zone: String,
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
     pager: Pager,
@@ -48,6 +47,8 @@ struct Page {
 struct Column {
     name: String,
     kind: &'static str,
+    /// In which times are told, at the first column that has them; else empty.
+    zone: String,
     meaning: String,
     sorted: &'static str,
     sort_href: String,
@@ -108,7 +109,6 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         sort: view.sort.clone(),
         sorted_words: String::new(),
         clear_sort_href: address(&view.path, &[("q", &view.q)]),
-        zone: opened.dataset.time_zone.clone(),
         columns: Vec::new(),
         rows: Vec::new(),
         pager: Pager::default(),
@@ -121,6 +121,9 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
     page.version_words = format!("Version {}, {}", version.number, words::short(version.created_at, opened.now, &opened.zone));
     page.sorted_words = sorted_words(&version.columns, &view);
     page.columns = version.columns.iter().map(|column| head_of(column, opened.dataset.report, &view)).collect();
+    if let Some(first) = page.columns.iter_mut().find(|column| column.kind == ColumnKind::Timestamp.word()) {
+        first.zone.clone_from(&opened.dataset.time_zone);
+    }
     match read(&web, &version, &view).await {
         Ok((number, rows)) => {
             page.pager = pager(&rows, number, &version, &view);
@@ -188,6 +191,7 @@ fn head_of(column: &ColumnInfo, report: &Report, view: &View) -> Column {
     let sort = if sorted == "asc" { format!("-{}", column.name) } else { column.name.clone() };
     Column {
         kind: column.kind.word(),
+        zone: String::new(),
         meaning: meaning(report, &column.name),
         sorted,
         sort_href: address(&view.path, &[("q", &view.q), ("sort", &sort)]),

@@ -67,9 +67,11 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     };
     let last_title =
         newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
+    let mut bands = bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor)));
+    bands.extend(account.as_ref().and_then(sunset));
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        bands: bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor))),
+        bands,
         tiles: tiles(&opened, account.as_ref(), &person.actor),
         chart: chart(&opened.runs, opened.now, &opened.zone),
         live: opened.live,
@@ -96,6 +98,13 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
         }];
     }
     Vec::new()
+}
+
+/// The vendor has said that it ends the API that this DataSet is pulled from.
+fn sunset(account: &Account) -> Option<Band> {
+    let title = format!("{}.", words::api_ends(account)?);
+    let text = "After that day nothing can be pulled this way. A newer Chatlake may know the new API; the rows stay readable in any case.";
+    Some(Band { tone: "warn".to_owned(), title, text: text.to_owned(), actions: Vec::new() })
 }
 
 fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile> {

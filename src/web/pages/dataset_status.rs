@@ -19,6 +19,8 @@ const LATE: Millis = 10 * 60 * 1_000;
 pub struct Glance {
     /// The newest run, its state, and when it ended or was queued.
     pub newest: Option<(RunId, State, Millis)>,
+    /// When the newest run goes on, if it waits.
+    pub waits_until: Option<Millis>,
     /// What happened, who must act, what is next; while it is failing.
     pub trouble: Option<(String, String, String)>,
     pub failed_in_a_row: usize,
@@ -39,7 +41,8 @@ impl Glance {
     pub fn of_lately(lately: &Lately) -> Self {
         let rows = &lately.rows_per_run;
         Self {
-            newest: lately.newest.clone().map(|(run, state, at)| (run, State::parse(&state).unwrap_or(State::Failed), at)),
+            newest: lately.newest.as_ref().map(|newest| (newest.run.clone(), State::parse(&newest.state).unwrap_or(State::Failed), newest.at)),
+            waits_until: lately.newest.as_ref().filter(|newest| newest.state == State::Waiting.word()).map(|newest| newest.due_at),
             trouble: lately.trouble.clone(),
             failed_in_a_row: lately.failed_in_a_row,
             failing_since: lately.failing_since,
@@ -54,6 +57,7 @@ impl Glance {
         let mut rows = runs.iter().filter(|run| run.state == State::Succeeded).map(|run| run.rows);
         Self {
             newest: runs.first().map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
+            waits_until: runs.first().filter(|run| run.state == State::Waiting).map(|run| run.due_at),
             trouble: failed.first().and_then(|run| run.failure.clone()).map(|f| (f.message, f.who, f.action)),
             failed_in_a_row: failed.len(),
             failing_since: failed.last().and_then(|run| run.finished_at),
@@ -84,7 +88,10 @@ impl Glance {
         match state {
             Some(State::Running) => return Status::new("info", true, "Running", progress.map_or("starting".to_owned(), where_it_is)),
             Some(State::Queued) => return Status::new("info", true, "Queued", "waiting for its turn"),
-            Some(State::Waiting) => return Status::new("warn", true, "Waiting", format!("as {} asked", dataset.connector.title())),
+            Some(State::Waiting) => {
+                let until = self.waits_until.map_or_else(String::new, |until| format!("until {}, ", words::until(until, now, zone)));
+                return Status::new("warn", true, "Waiting", format!("{until}{} asked", dataset.connector.title()));
+            }
             _ => {}
         }
         if self.failed_in_a_row > 0 {

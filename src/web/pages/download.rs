@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 
 use crate::auth;
-use crate::datasets::download::{tag, while_allowed};
+use crate::datasets::download::{is_known, tag, while_allowed};
 use crate::datasets::export::{self, Options};
 use crate::error::Error;
 use crate::ids::{DatasetId, VersionId};
@@ -38,7 +38,7 @@ pub async fn csv(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, 
     let tag = tag(&version.id, &options);
     let etag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
     let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
-    if known.split(',').any(|one| one.trim() == tag) {
+    if is_known(known, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
     let disposition = export::file_name(&dataset.name, "csv").content_disposition();
@@ -50,10 +50,11 @@ pub async fn csv(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, 
     let own =
         [("x-chatlake-version", HeaderValue::from_str(version.id.as_str()).map_err(Error::internal)?), ("x-chatlake-rows", HeaderValue::from(version.rows))];
     let rows = export::csv(&web.datasets.segments, version, options)?;
-    let clock = web.clock.clone();
-    let still_allowed = move || {
-        let (web, actor, id) = (web.clone(), actor.clone(), id.clone());
-        async move { auth::still_good(&web.db, &web.clock, &actor).await && web.datasets.get(&actor, &id).await.is_ok() }
+    let asker = actor.clone();
+    let (datasets, db, clock) = (web.datasets.clone(), web.db.clone(), web.clock.clone());
+    let still_good = move || {
+        let (db, clock, actor) = (db.clone(), clock.clone(), actor.clone());
+        async move { auth::still_good(&db, &clock, &actor).await }
     };
-    Ok((fixed, own, Body::from_stream(while_allowed(rows, clock, still_allowed))).into_response())
+    Ok((fixed, own, Body::from_stream(while_allowed(rows, datasets, asker, id, still_good))).into_response())
 }

@@ -3,23 +3,26 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use axum_extra::extract::CookieJar;
 use serde::Deserialize;
-use tower_sessions::Session;
 
 use crate::auth::invites::{self, Invite};
-use crate::auth::{sessions, users};
+use crate::auth::sessions::{self, Session};
+use crate::auth::sign_in::SignedIn;
+use crate::auth::users;
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
+use crate::web::client_address::ClientAddress;
 use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show, show_with};
+use crate::web::page::{Answer, show, show_with};
 use crate::web::parts::Errors;
-use crate::web::{Web, assets};
+use crate::web::{Web, assets, security};
 
 #[derive(Template)]
 #[template(path = "pages/invite.html")]
 struct Page {
     asset_version: &'static str,
-    version: &'static str,
     code: String,
     title: String,
     words: String,
@@ -43,14 +46,16 @@ pub async fn form(State(web): State<Web>, Id(code): Id<String>) -> Answer {
 }
 
 /// `POST /invite`
-pub async fn accept(State(web): State<Web>, session: Session, Form(fields): Form<Fields>) -> Answer {
+pub async fn accept(State(web): State<Web>, ClientAddress(address): ClientAddress, session: Session, cookies: CookieJar, Form(fields): Form<Fields>) -> Answer {
     let invite = find(&web, &fields.code).await?;
-    let accept = invites::Accept { email: String::new(), name: invite.name.clone().unwrap_or_default(), password: fields.password };
+    let name = invite.name.clone().unwrap_or_default();
+    let accept = invites::Accept { email: String::new(), name, password: fields.password, address: Some(address) };
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
-        Ok(user) => {
+        Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
             web.say_next(&session, format!("Welcome, {}. Your password is saved.", user.name)).await;
-            go("/datasets")
+            let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
+            Ok((cookies, Redirect::to("/datasets")).into_response())
         }
         Err(error) => {
             let mut page = page(&web, fields.code, &invite).await?;
@@ -83,5 +88,5 @@ async fn page(web: &Web, code: String, invite: &Invite) -> Result<Page, Error> {
             format!("{by} added you as {}. Choose a password; the link then stops working.", invite.role.word()),
         ),
     };
-    Ok(Page { asset_version: assets::version(), version: env!("CARGO_PKG_VERSION"), code, title, words, email, errors: Errors::default() })
+    Ok(Page { asset_version: assets::version(), code, title, words, email, errors: Errors::default() })
 }

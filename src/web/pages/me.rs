@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
+use axum_extra::extract::CookieJar;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
@@ -98,8 +99,8 @@ async fn again(web: &Web, person: &Person, error: Error, name: Option<String>) -
 }
 
 /// `POST /me/name`
-pub async fn rename(State(web): State<Web>, person: Person, Form(fields): Form<NameFields>) -> Answer {
-    if let Err(error) = users::rename(&web.db, &web.clock, &person.actor, &fields.name).await {
+pub async fn rename(State(web): State<Web>, from: ClientAddress, person: Person, Form(fields): Form<NameFields>) -> Answer {
+    if let Err(error) = users::rename(&web.db, &web.clock, person.by(from), &fields.name).await {
         return again(&web, &person, error, Some(fields.name)).await;
     }
     web.say_next(&person.session, "Name saved.").await;
@@ -107,31 +108,34 @@ pub async fn rename(State(web): State<Web>, person: Person, Form(fields): Form<N
 }
 
 /// `POST /me/password`
-pub async fn change_password(State(web): State<Web>, ClientAddress(address): ClientAddress, person: Person, Form(fields): Form<PasswordFields>) -> Answer {
+pub async fn change_password(State(web): State<Web>, from: ClientAddress, person: Person, cookies: CookieJar, Form(fields): Form<PasswordFields>) -> Answer {
     // Whoever holds a stolen session must not guess the password with it; counted apart from signing in, so that the owner still can.
-    let attempt = web.throttle.admit(&format!("{} changes the password", person.actor.user), None, address)?;
-    let keep = sessions::handle(&person.session);
+    let attempt = web.throttle.admit(&format!("{} changes the password", person.actor.user), None, from.0)?;
+    let keep = sessions::handle(&person.session).await;
     let change = users::ChangePassword {
         current: &fields.current_password,
         new: &fields.password,
         keep: keep.as_deref(),
         revoke_tokens: fields.revoke_tokens.is_some(),
     };
-    if let Err(error) = users::change_password(&web.db, &web.clock, &web.hasher, &person.actor, &change).await {
-        if !error.field_errors().iter().any(|(field, _)| field == "current_password") {
-            web.throttle.not_looked_at(&attempt);
+    let device = match users::change_password(&web.db, &web.clock, &web.hasher, person.by(from), &change).await {
+        Ok(device) => device,
+        Err(error) => {
+            if !error.field_errors().iter().any(|(field, _)| field == "current_password") {
+                web.throttle.not_looked_at(&attempt);
+            }
+            return again(&web, &person, error, None).await;
         }
-        return again(&web, &person, error, None).await;
-    }
+    };
     web.throttle.succeeded(&attempt);
     web.say_next(&person.session, "Password changed. Every other device is signed out.").await;
     sessions::renew(&person.session).await?;
-    go("/me")
+    Ok((cookies.add(security::device_cookie(web.config.https(), &device)), Redirect::to("/me")).into_response())
 }
 
 /// `POST /me/sign-out-everywhere`
-pub async fn sign_out_everywhere(State(web): State<Web>, Person { actor, session }: Person) -> Answer {
-    web.sessions.ends_for_user(&actor.user, None).await?;
-    sessions::finish(&session).await?;
+pub async fn sign_out_everywhere(State(web): State<Web>, from: ClientAddress, person: Person) -> Answer {
+    web.sessions.sign_out_everywhere(person.by(from)).await?;
+    sessions::finish(&person.session, Some(from.0)).await?;
     Ok(([security::CLEAR_SITE_DATA], Redirect::to("/sign-in")).into_response())
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::settings;
 use crate::auth::{Role, invites};
 use crate::web::Web;
+use crate::web::client_address::ClientAddress;
 use crate::web::forms::Form;
 use crate::web::page::{Answer, show, show_with};
 use crate::web::parts::{Chrome, Errors};
@@ -41,13 +42,13 @@ pub async fn form(State(web): State<Web>, Admin(person): Admin) -> Answer {
 }
 
 /// `POST /settings/people/new`
-pub async fn add(State(web): State<Web>, Admin(person): Admin, Form(fields): Form<Fields>) -> Answer {
+pub async fn add(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<Fields>) -> Answer {
     let mut errors = Errors::default();
     let Some(role) = Role::parse(&fields.role) else {
         errors.add("role", "Choose viewer, editor or admin.");
         return show_with(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await);
     };
-    match invites::make(&web.db, &web.clock, &person.actor, &fields.email, &fields.name, role).await {
+    match invites::make(&web.db, &web.clock, person.by(from), &fields.email, &fields.name, role).await {
         Ok((invite, code)) => settings::with_link(&web, &person, &invite, &code).await,
         Err(error) => match errors.take(error) {
             None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await),

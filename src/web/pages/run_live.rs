@@ -109,7 +109,7 @@ impl Live {
 fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> String {
     match run.state {
         State::Queued => return "Waiting for its turn".to_owned(),
-        State::Waiting => return format!("Goes on {}, as {} asked", words::coming(run.due_at, now, zone), dataset.connector.title()),
+        State::Waiting => return format!("Waiting until {}, {} asked", words::until(run.due_at, now, zone), dataset.connector.title()),
         State::Succeeded => return counted(run.rows, "row", "rows"),
         State::Failed | State::Parked => return "Nothing of it was kept".to_owned(),
         State::Cancelled => return "It was stopped; nothing of it was kept".to_owned(),

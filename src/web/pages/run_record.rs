@@ -105,6 +105,9 @@ fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
     }
     facts.push(Fact::new("Pages", grouped(run.pages)));
     facts.push(Fact::new("Calls", grouped(run.calls)));
+    if run.shared_by > 1 {
+        facts.push(Fact::new("Calls shared by", format!("{} DataSets, read together", grouped(run.shared_by))));
+    }
     facts.push(Fact::new("Rows", grouped(run.rows)));
     facts.push(Fact::new("Duplicates", grouped(run.duplicates)));
     if run.bytes > 0 {
@@ -156,14 +159,15 @@ fn verified(run: &Run, ask: &Question<'_>) -> String {
 }
 
 fn window(line: &Line, run: &Run) -> WindowRow {
-    let status = match (line.done, line.tally.word()) {
-        (true, Some("verified")) => Status::new("good", false, "Verified", ""),
-        (true, Some(_)) => Status::new("info", false, "Corrected", ""),
-        (true, None) => Status::new("good", false, "Complete", ""),
-        (false, _) if run.state.is_final() => Status::new("bad", false, "Not read", ""),
-        (false, _) => Status::new("", true, "To come", ""),
+    let status = match line.word() {
+        Some("verified") => Status::new("good", false, "Verified", ""),
+        Some("corrected") => Status::new("info", false, "Corrected", ""),
+        Some("short") => Status::new("bad", false, "Short", ""),
+        Some(_) => Status::new("good", false, "Complete", ""),
+        None if run.state.is_final() => Status::new("bad", false, "Not read", ""),
+        None => Status::new("", true, "To come", ""),
     };
-    let number = |n: u64| if line.done { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
+    let number = |n: u64| if line.done || line.short { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
     WindowRow {
         days: days_of(line.window),
         status,

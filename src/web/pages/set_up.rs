@@ -3,22 +3,25 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use axum_extra::extract::CookieJar;
 use serde::Deserialize;
-use tower_sessions::Session;
 
-use crate::auth::{invites, sessions};
+use crate::auth::invites;
+use crate::auth::sessions::{self, Session};
+use crate::auth::sign_in::SignedIn;
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
+use crate::web::client_address::ClientAddress;
 use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show, show_with};
+use crate::web::page::{Answer, show, show_with};
 use crate::web::parts::Errors;
-use crate::web::{Web, assets};
+use crate::web::{Web, assets, security};
 
 #[derive(Template)]
 #[template(path = "pages/set_up.html")]
 struct Page {
     asset_version: &'static str,
-    version: &'static str,
     code: String,
     name: String,
     email: String,
@@ -27,14 +30,7 @@ struct Page {
 
 impl Page {
     fn new(code: String) -> Self {
-        Self {
-            asset_version: assets::version(),
-            version: env!("CARGO_PKG_VERSION"),
-            code,
-            name: String::new(),
-            email: String::new(),
-            errors: Errors::default(),
-        }
+        Self { asset_version: assets::version(), code, name: String::new(), email: String::new(), errors: Errors::default() }
     }
 }
 
@@ -58,14 +54,21 @@ pub async fn form(State(web): State<Web>, Id(code): Id<String>) -> Answer {
 }
 
 /// `POST /set-up`
-pub async fn become_admin(State(web): State<Web>, session: Session, Form(fields): Form<Fields>) -> Answer {
+pub async fn become_admin(
+    State(web): State<Web>,
+    ClientAddress(address): ClientAddress,
+    session: Session,
+    cookies: CookieJar,
+    Form(fields): Form<Fields>,
+) -> Answer {
     is_open(&web, &fields.code).await?;
-    let accept = invites::Accept { email: fields.email, name: fields.name, password: fields.password };
+    let accept = invites::Accept { email: fields.email, name: fields.name, password: fields.password, address: Some(address) };
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
-        Ok(user) => {
+        Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
             web.say_next(&session, format!("Welcome, {}. You are the admin here.", user.name)).await;
-            go("/datasets")
+            let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
+            Ok((cookies, Redirect::to("/datasets")).into_response())
         }
         Err(error) => {
             let mut page = Page { name: accept.name, email: accept.email, ..Page::new(fields.code) };

@@ -12,6 +12,7 @@ use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::ids::{InviteId, UserId};
 use crate::secret::Secret;
+use crate::web::client_address::ClientAddress;
 use crate::web::forms::{Form, Id};
 use crate::web::page::{Answer, go, show};
 use crate::web::parts::{Chrome, Fact, Status, When};
@@ -143,37 +144,37 @@ fn about(web: &Web, admin: bool) -> Vec<Fact> {
 }
 
 /// `POST /settings/people/{id}/disable`
-pub async fn disable(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+pub async fn disable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
     let user = users::get(&web.db, &id).await?;
-    users::disable(&web.db, &web.clock, &user.id, Some(&visitor.actor)).await?;
+    users::disable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
     done(&web, &visitor, format!("{} is shut out, on every device and with every token.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/enable`
-pub async fn enable(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+pub async fn enable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
     let user = users::get(&web.db, &id).await?;
-    users::enable(&web.db, &web.clock, &user.id, Some(&visitor.actor)).await?;
+    users::enable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
     done(&web, &visitor, format!("{} may sign in again.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/role`
-pub async fn change_role(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>, Form(field): Form<RoleField>) -> Answer {
+pub async fn change_role(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>, Form(field): Form<RoleField>) -> Answer {
     let role = Role::parse(&field.role).ok_or_else(|| Error::field("role", "Choose viewer, editor or admin."))?;
     let user = users::get(&web.db, &id).await?;
-    users::set_role(&web.db, &web.clock, &user.id, role, Some(&visitor.actor)).await?;
+    users::set_role(&web.db, &web.clock, &user.id, role, Some(visitor.by(from))).await?;
     done(&web, &visitor, format!("{} is now {}.", user.name, with_article(role))).await
 }
 
 /// `POST /settings/people/{id}/link`: a link with which somebody who is here already chooses a new password.
-pub async fn readmit(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+pub async fn readmit(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
     let user = users::get(&web.db, &id).await?;
-    let (invite, code) = invites::readmit(&web.db, &web.clock, &visitor.actor, &user).await?;
+    let (invite, code) = invites::readmit(&web.db, &web.clock, visitor.by(from), &user).await?;
     with_link(&web, &visitor, &invite, &code).await
 }
 
 /// `POST /settings/invites/{id}/withdraw`
-pub async fn withdraw(State(web): State<Web>, Admin(visitor): Admin, Id(id): Id<InviteId>) -> Answer {
-    invites::withdraw(&web.db, &web.clock, &visitor.actor, &id).await?;
+pub async fn withdraw(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<InviteId>) -> Answer {
+    invites::withdraw(&web.db, &web.clock, visitor.by(from), &id).await?;
     done(&web, &visitor, "The link no longer works.".to_owned()).await
 }
 

@@ -7,9 +7,9 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect};
 use axum_extra::extract::CookieJar;
 use serde::Deserialize;
-use tower_sessions::Session;
 
-use crate::auth::{invites, sessions, sign_in};
+use crate::auth::sessions::{self, Session};
+use crate::auth::{invites, sign_in};
 use crate::error::Kind;
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
@@ -22,7 +22,6 @@ use crate::web::{Web, assets, error_page, security, words};
 #[template(path = "pages/sign_in.html")]
 struct Page {
     asset_version: &'static str,
-    version: &'static str,
     place: String,
     email: String,
     next: String,
@@ -37,7 +36,6 @@ impl Page {
         let (host, port) = (web.config.public_url.host_str().unwrap_or_default(), web.config.public_url.port());
         Self {
             asset_version: assets::version(),
-            version: env!("CARGO_PKG_VERSION"),
             place: port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
             email: String::new(),
             next: next.to_owned(),
@@ -106,7 +104,7 @@ pub async fn enter(State(web): State<Web>, ClientAddress(address): ClientAddress
 }
 
 /// `POST /sign-out`
-pub async fn leave(session: Session) -> Answer {
-    sessions::finish(&session).await?;
+pub async fn leave(ClientAddress(address): ClientAddress, session: Session) -> Answer {
+    sessions::finish(&session, Some(address)).await?;
     Ok(([security::CLEAR_SITE_DATA], Redirect::to("/sign-in")).into_response())
 }

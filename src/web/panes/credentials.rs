@@ -44,6 +44,13 @@ pub async fn prove(f: &For<'_>, account: Account) -> Result<Account> {
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
+/// Whether a DataSet may be saved with this account. One that is known to be good, and the one that the DataSet has already, need no
+/// Connect again; of another one nobody knows whether the first run could begin, so the vendor is asked as Connect would.
+pub async fn prove_to_save(f: &For<'_>, account: &Account) -> Result<()> {
+    let is_kept = f.dataset.is_some_and(|dataset| dataset.account_id.as_ref() == Some(&account.id));
+    if is_kept || account.health == Health::Valid { Ok(()) } else { prove(f, account.clone()).await.map(drop) }
+}
+
 /// Tries the typed credentials and keeps them as an account. From then on the form carries the account alone.
 pub async fn add(f: &For<'_>, typed: &mut Typed) -> Result<Account> {
     let mut credentials = typed.secrets.clone();
@@ -58,7 +65,7 @@ pub async fn add(f: &For<'_>, typed: &mut Typed) -> Result<Account> {
     };
     let seen = f.web.accounts.try_credentials(f.actor, &new).await.map_err(in_this_form)?;
     let account = f.web.accounts.create(f.actor, &new).await.map_err(in_this_form)?;
-    f.web.accounts.record_health(&account.id, Ok(&seen)).await?;
+    f.web.accounts.record_health(&account.id, Ok(&seen), f.web.clock.now()).await?;
     typed.account_id = account.id.to_string();
     typed.fill_account(f.connector);
     f.web.accounts.usable(f.actor, &account.id).await

@@ -125,7 +125,7 @@ pub enum Done {
     /// Only the next runs, for a script.
     NextRuns(scheduling::NextRuns),
     /// The account is good and nothing else was typed yet: the panes begin anew with it, so that reloading repeats nothing.
-    Connected(Account, String),
+    Connected(Box<Account>, String),
     Saved {
         id: DatasetId,
         name: String,
@@ -280,7 +280,7 @@ async fn connect(f: &For<'_>, mut sheet: Sheet) -> Result<Done> {
         return save(f, sheet, false).await;
     }
     if sheet.typed.reached == At::Credentials {
-        return Ok(Done::Connected(account, sheet.typed.report));
+        return Ok(Done::Connected(Box::new(account), sheet.typed.report));
     }
     sheet.account = Some(account);
     go_on(f, &mut sheet, At::Credentials).await?;
@@ -349,6 +349,10 @@ async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
         return again(f, sheet).await;
     }
     let Some(account) = &sheet.account else { return again(f, sheet).await };
+    if let Err(why) = credentials::prove_to_save(f, account).await {
+        sheet.refuse(At::Credentials, why)?;
+        return again(f, sheet).await;
+    }
     let details = details::read(f.connector, &sheet.typed)?;
     let scheduling = scheduling::read(f, &sheet.typed)?;
     let (name, description) = name::read(&sheet.typed)?;

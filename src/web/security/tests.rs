@@ -1,16 +1,19 @@
 //! The door, knocked at from all sides.
 
 use axum::body::Body;
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use tower::ServiceExt;
 
 use super::*;
 use crate::web::client_address::ClientAddress;
 
-fn app(public_url: &str) -> Router {
+fn door(public_url: &str) -> Door {
     let url = Url::parse(public_url).unwrap();
-    let door = Door::new(&url, false, Vec::new(), Arc::new(|_, _, refusal| (refusal.status, refusal.message).into_response()));
+    Door::new(&url, false, Vec::new(), Arc::new(|uri, _, refusal| (refusal.status, format!("{}: {}", uri.path(), refusal.message)).into_response()))
+}
+
+fn app(public_url: &str) -> Router {
+    let door = door(public_url);
     let pages = Router::new()
         .route("/", get(|| async { "page" }))
         .route("/form", post(|_: String| async { "done" }).get(|| async { "form" }))
@@ -191,21 +194,27 @@ fn cookies_of_ours_are_closed_to_scripts_and_other_sites() {
     assert!(plain.starts_with("chatlake_device=") && !plain.contains("Secure") && !plain.contains("Domain"), "{plain}");
 }
 
+async fn breaks() -> &'static str {
+    panic!("kanarie 4711")
+}
+
 #[tokio::test]
-async fn the_session_cookie_is_closed_too() {
-    let house = crate::auth::test_house::House::new().await;
-    let sessions = crate::auth::sessions::Sessions::new(house.db.clone(), house.clock.clone());
-    for (https, expected) in [(true, "__Host-chatlake_session="), (false, "chatlake_session=")] {
-        let app = Router::new()
-            .route("/", get(|session: tower_sessions::Session| async move { session.insert("flash", 1).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR) }))
-            .layer(sessions.layer(https));
-        let answer = ask(&app, "GET", "/", &[]).await;
-        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
-        assert!(cookie.starts_with(expected), "{cookie}");
-        for part in ["HttpOnly", "SameSite=Lax", "Path=/"] {
-            assert!(cookie.contains(part), "{cookie}");
-        }
-        assert_eq!(cookie.contains("Secure"), https);
-        assert!(!cookie.contains("Domain") && !cookie.contains("Max-Age"), "{cookie}");
+async fn a_handler_that_panics_or_hangs_is_answered_for() {
+    let router = Router::new()
+        .route("/breaks", get(breaks))
+        .route("/hangs", get(std::future::pending::<&'static str>))
+        .route("/page", get(|| async { "page" }))
+        .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
+    let app = net(router, &door(OURS), Duration::from_millis(50));
+    for (path, status, said) in [
+        ("/breaks", 500, "/breaks: Something went wrong here. It is written in the server's log under this request's id."),
+        ("/hangs", 504, "/hangs: This took too long, so it was given up. Try again in a moment."),
+        ("/page", 200, "page"),
+        ("/broken", 500, ""),
+    ] {
+        let answer = ask(&app, "GET", path, &[]).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let body = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
+        assert_eq!(body, said, "{path}");
     }
 }

@@ -79,6 +79,18 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
 }
 
 #[tokio::test]
+async fn the_zone_of_times_is_said_once_in_the_head_of_the_table() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    house.run(&owner, &dataset).await;
+    let marks = owner.get(&format!("/datasets/{dataset}/data")).await.texts("table.data thead .mark-type");
+    let timed: Vec<&String> = marks.iter().filter(|mark| mark.starts_with("timestamp")).collect();
+    assert!(timed.len() > 1 && timed[0] == "timestamp, Europe/Oslo" && timed[1..].iter().all(|mark| *mark == "timestamp"), "{marks:?}");
+}
+
+#[tokio::test]
 async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
     let house = House::new().await;
     let owner = house.person("olga", Role::Editor).await;
@@ -94,8 +106,12 @@ async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
     assert_eq!(exact.header("x-chatlake-rows"), run.rows.to_string());
     let version = exact.header("x-chatlake-version").to_owned();
     assert!(version.starts_with("ver_") && !exact.bytes.starts_with(b"\xef\xbb\xbf"));
-    let again = owner.get_with(&path, "if-none-match", exact.header("etag")).await;
-    assert_eq!((again.status, again.bytes.len()), (StatusCode::NOT_MODIFIED, 0));
+    let tag = exact.header("etag");
+    for known in [tag.to_owned(), format!("W/{tag}"), format!("\"other\", W/{tag}"), "*".to_owned()] {
+        let again = owner.get_with(&path, "if-none-match", &known).await;
+        assert_eq!((again.status, again.bytes.len()), (StatusCode::NOT_MODIFIED, 0), "{known}");
+    }
+    assert_eq!(owner.get_with(&path, "if-none-match", "\"other\"").await.status, StatusCode::OK);
     let excel = owner.get(&format!("{path}?bom=1&formulas=guard")).await;
     assert!(excel.bytes.starts_with(b"\xef\xbb\xbf") && excel.header("etag") != exact.header("etag"));
     assert_ne!(&excel.bytes[3..], &exact.bytes[..], "the sandbox has texts that begin like a formula");

@@ -1,7 +1,6 @@
 //! A whole product in a temporary directory, its sandbox beside it, and people with browsers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +9,8 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use chatlake::accounts::{ChangeAccount, NewAccount};
 use chatlake::actor::{Actor, Role};
 use chatlake::app::App;
-use chatlake::auth::{sessions, users};
+use chatlake::auth::sessions::Sessions;
+use chatlake::auth::{session_layer, users};
 use chatlake::clock::Clock;
 use chatlake::config::{Config, LogFormat};
 use chatlake::connectors::{Connector, Menus};
@@ -28,6 +28,8 @@ use tower::ServiceExt;
 pub struct House {
     pub app: App,
     pub router: Router,
+    /// The vendor beside it.
+    pub sandbox: Sandbox,
     address: String,
     _stop: DropGuard,
     _dir: tempfile::TempDir,
@@ -60,8 +62,8 @@ impl House {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let token = stop.clone();
-        tokio::spawn(async move { sandbox.serve(listener, token).await });
+        let (token, served) = (stop.clone(), sandbox.clone());
+        tokio::spawn(async move { served.serve(listener, token).await });
         let config = Config {
             data: dir.path().to_owned(),
             listen: "127.0.0.1:8080".parse().unwrap(),
@@ -78,18 +80,15 @@ impl House {
         let app = App::open(config, clock).await.unwrap_or_else(|why| panic!("{why:?}"));
         let router = app.router().unwrap();
         app.start_pulling().await.unwrap();
-        Self { app, router, address, _stop: stop.drop_guard(), _dir: dir }
+        Self { app, router, sandbox, address, _stop: stop.drop_guard(), _dir: dir }
     }
 
     pub async fn person(&self, name: &str, role: Role) -> Browser {
         let new = users::NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: None };
         let hasher = chatlake::auth::passwords::Hasher::new(1);
         let user = users::create(&self.app.db, &self.app.clock, &hasher, &new, None).await.unwrap();
-        let store = Arc::new(sessions::Sessions::new(self.app.db.clone(), self.app.clock.clone()));
-        let session = tower_sessions::Session::new(None, store, None);
-        sessions::begin(&session, &user).await.unwrap();
-        session.save().await.unwrap();
-        let cookie = format!("{}={}", sessions::cookie_name(false), session.id().unwrap());
+        let value = Sessions::new(self.app.db.clone(), self.app.clock.clone()).make(&user.id, None).await.unwrap();
+        let cookie = format!("{}={}", session_layer::cookie_name(false), value.reveal());
         Browser { actor: user.actor(), router: self.router.clone(), cookie }
     }
 

@@ -1,6 +1,6 @@
 //! DataSets on pages: from the empty list to rows, records and downloads, as an owner, a colleague and a stranger see them.
 
 mod data;
-mod house;
+pub mod house;
 mod list;
 mod runs;

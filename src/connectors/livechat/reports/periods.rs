@@ -19,7 +19,7 @@ pub const AVAILABILITY_REPORT: Report = Report {
     menus: &[START, END, GROUP, LOGIN],
     shape: Shape::Periods(PeriodRows::HoursAndMinutes),
     columns: &[PERIOD_START, PERIOD, number("hours", "Hours in which chats were accepted"), number("minutes", "Minutes in which chats were accepted")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -41,7 +41,7 @@ pub const CHAT_ENGAGEMENT_REPORT: Report = Report {
         integer("chats_from_manual_invite", "Chats that began with an agent's invitation"),
         integer("chats_from_immediate_start", "Chats that the visitor began"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -55,7 +55,7 @@ pub const CHAT_REPORT: Report = Report {
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("chats", "Chats in the period")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -69,7 +69,7 @@ pub const CHATTING_TIME_REPORT: Report = Report {
     menus: &[START, END, GROUP, LOGIN, TAG],
     shape: Shape::Periods(PeriodRows::HoursAndMinutes),
     columns: &[PERIOD_START, PERIOD, number("hours", "Hours spent chatting"), number("minutes", "Minutes spent chatting")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -90,7 +90,7 @@ pub const FIRST_RESPONSE_TIME_REPORT: Report = Report {
         integer("first_response_time_count", "Chats that were answered"),
         number("first_response_time_seconds", "Average seconds until the first answer; empty when there was none"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -113,7 +113,7 @@ pub const GOALS_REPORT: Report = Report {
         integer("sales_count", "Sales in this currency"),
         column("value", Number, Decimal, "What they were worth together"),
     ],
-    key: &["period_start", "currency"],
+    key: &["period_start", "period", "currency"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -137,7 +137,7 @@ pub const GREETINGS_REPORT: Report = Report {
         column("acceptance_rate", Number, Ratio("accepted", "displayed"), "accepted divided by displayed"),
         column("goal_rate", Number, Ratio("goals", "displayed"), "goals divided by displayed"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -151,7 +151,7 @@ pub const MISSED_CHATS_REPORT: Report = Report {
     menus: &[START, END, takes(Menu::Group, "groups[]"), takes(Menu::Login, "agents[]"), GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("not_replied", "Chats that nobody answered")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -182,7 +182,7 @@ pub const QUEUE_WAITING_TIMES_REPORT: Report = Report {
         number("entered_chat_max_seconds", "The longest wait of visitors who came from the queue into a chat, in seconds"),
         number("entered_chat_average_seconds", "The average wait of visitors who came from the queue into a chat, in seconds"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -204,7 +204,7 @@ pub const QUEUED_VISITOR_REPORT: Report = Report {
         integer("left_queue_count", "Visitors who left the queue"),
         integer("entered_chat_count", "Visitors who came from the queue into a chat"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -218,7 +218,7 @@ pub const RATINGS_REPORT: Report = Report {
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("chats", "Chats in the period"), integer("good", "Rated good"), integer("bad", "Rated bad")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -239,7 +239,7 @@ pub const RESPONSE_TIME_REPORT: Report = Report {
         integer("avg_response_time_count", "Chats that were counted"),
         number("avg_response_time_seconds", "Average seconds until an answer; empty when there was none"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -253,7 +253,7 @@ pub const SIMULTANEOUS_CHATS_REPORT: Report = Report {
     menus: &[START, END, needs(Menu::Weekday, "weekday")],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, column("simultaneous_chats", Number, Whole, "Chats that went on at the same time")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };

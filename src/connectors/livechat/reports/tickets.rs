@@ -45,7 +45,7 @@ pub const NEW_TICKETS_REPORT: Report = Report {
     menus: &[START, END, GROUP, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("new_tickets", "Tickets that were made")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -59,7 +59,7 @@ pub const SOLVED_TICKET_REPORT: Report = Report {
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("solved_tickets", "Tickets that were solved")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -93,7 +93,7 @@ pub const TICKET_RATINGS_REPORT: Report = Report {
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
     columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("good", "Rated good"), integer("bad", "Rated bad")],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -114,7 +114,7 @@ pub const TICKET_RESOLUTION_TIME_REPORT: Report = Report {
         integer("count", "Tickets that were counted"),
         number("hours", "Average hours until solved; empty when there was none"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -136,7 +136,7 @@ pub const TICKET_SOURCES_REPORT: Report = Report {
         integer("tickets_from_mail", "Tickets from mail"),
         integer("tickets_from_chat", "Tickets made from chats"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };
@@ -157,7 +157,7 @@ pub const TICKETS_FIRST_RESPONSE_REPORT: Report = Report {
         integer("count", "Tickets that were counted"),
         number("hours", "Average hours until the first answer; empty when there was none"),
     ],
-    key: &["period_start"],
+    key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
 };

@@ -1,0 +1,370 @@
+//! Writing: the rows of one run into as many segments as they need. The async half is `Writer`; `write_all` encodes on the blocking pool.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_writer::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use sqlx::{Sqlite, Transaction};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{BATCH_ROWS, SegmentMeta, Segments, parquet};
+use crate::datasets::columns::{self, ColumnInfo};
+use crate::error::{Error, Result};
+use crate::ids::{DatasetId, RunId, SegmentId};
+
+pub(super) const ROW_GROUP_ROWS: usize = 64 << 10;
+const ROW_GROUP_BYTES: usize = 16 << 20;
+/// A segment that has grown beyond this is closed, and the next batch begins another.
+const SEGMENT_BYTES: u64 = 128 << 20;
+/// Small pages let a reader of a hundred rows decode little more than these.
+const PAGE_ROWS: usize = 2_048;
+const PAGE_BYTES: usize = 64 << 10;
+/// More segments than this at the end that are smaller than that become one.
+const MOST_SMALL: usize = 32;
+const SMALL: u64 = 8 << 20;
+
+/// A finished segment: on the disk, staged, and in no version yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub id: SegmentId,
+    pub rows: u64,
+    /// The length of the file.
+    pub bytes: u64,
+    pub columns: Vec<ColumnInfo>,
+}
+
+impl Written {
+    pub fn meta(&self) -> SegmentMeta {
+        SegmentMeta { id: self.id.clone(), rows: self.rows, bytes: self.bytes }
+    }
+}
+
+/// Notes what is in segments that are whole, so that an interrupted run can go on after them. Without this they count for nothing.
+pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[Written]) -> Result<()> {
+    for segment in written {
+        sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3 WHERE id = $4 AND state = 'staged'")
+            .bind(stored(segment.rows))
+            .bind(stored(segment.bytes))
+            .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
+            .bind(&segment.id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes back what `record` noted of a run: its segments count for nothing again, and go when it is over.
+pub async fn unrecord(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
+    sqlx::query("UPDATE segments SET rows = 0 WHERE run_id = $1 AND state = 'staged'").bind(run).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Writes the rows of one run into as many segments as they need. Dropping it abandons what is open: that stays staged, for the end of
+/// the run or the sweep to drop.
+pub struct Writer {
+    segments: Segments,
+    dataset: DatasetId,
+    run: RunId,
+    /// Where the next segment stands among those that the run staged.
+    next: i64,
+    open: Option<Open>,
+    task: Option<(mpsc::Sender<Command>, JoinHandle<Result<()>>)>,
+    /// Whole and on the disk, in order.
+    written: Vec<Written>,
+    /// Rows may be missing, so nothing of it may be finished.
+    failed: bool,
+    pub(super) segment_bytes: u64,
+    pub(super) most_small: usize,
+}
+
+/// The segment that is being written, seen from the async side.
+struct Open {
+    columns: Vec<ColumnInfo>,
+    bytes: Arc<AtomicU64>,
+}
+
+enum Command {
+    Begin {
+        id: SegmentId,
+        columns: Vec<ColumnInfo>,
+        bytes: Arc<AtomicU64>,
+    },
+    Write(RecordBatch),
+    /// Closes the last segment, puts the directory on the disk, and tells what was closed since the last time.
+    Close(oneshot::Sender<Vec<Written>>),
+}
+
+impl Writer {
+    pub(super) fn new(segments: &Segments, dataset: &DatasetId, run: &RunId) -> Self {
+        Self {
+            segments: segments.clone(),
+            dataset: dataset.clone(),
+            run: run.clone(),
+            next: 0,
+            open: None,
+            task: None,
+            written: Vec::new(),
+            failed: false,
+            segment_bytes: SEGMENT_BYTES,
+            most_small: MOST_SMALL,
+        }
+    }
+
+    /// Goes on after the segments of an earlier attempt that were recorded; they are opened to see that they are whole. What else that
+    /// attempt staged is not taken up, and goes when the run is over.
+    pub(super) async fn resumed(mut self) -> Result<Self> {
+        let db = &self.segments.0.db;
+        let rows: Vec<(SegmentId, i64, i64, String)> =
+            sqlx::query_as("SELECT id, rows, bytes, columns FROM segments WHERE run_id = $1 AND state = 'staged' AND rows > 0 ORDER BY position")
+                .bind(&self.run)
+                .fetch_all(db.read())
+                .await?;
+        self.next = sqlx::query_scalar("SELECT COALESCE(MAX(position) + 1, 0) FROM segments WHERE run_id = $1").bind(&self.run).fetch_one(db.read()).await?;
+        for (id, rows, bytes, columns) in rows {
+            let number = |n: i64| u64::try_from(n).unwrap_or(0);
+            let columns = serde_json::from_str(&columns).map_err(Error::internal)?;
+            self.written.push(Written { id, rows: number(rows), bytes: number(bytes), columns });
+        }
+        let (segments, metas) = (self.segments.clone(), self.written.iter().map(Written::meta).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.open(meta).map(drop))).await.map_err(Error::internal)??;
+        Ok(self)
+    }
+
+    /// The rows in segments that are whole.
+    pub fn rows(&self) -> u64 {
+        self.written.iter().map(|segment| segment.rows).sum()
+    }
+
+    /// How many segments the run has staged.
+    #[cfg(test)]
+    pub(super) fn staged(&self) -> i64 {
+        self.next
+    }
+
+    /// The segments that are whole, in order.
+    pub fn written(&self) -> &[Written] {
+        &self.written
+    }
+
+    /// Writes a batch, waiting when earlier ones are not written yet. A batch with a column that the open segment lacks begins a wider
+    /// segment. After an error only `abandon` makes sense.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.guarded()?;
+        self.write_rows(batch).await?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Nothing more may come after an error, nor after a call that was dropped half way: whether its rows are written is not known.
+    fn guarded(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.failed, true) { Err(Error::internal("a segment was written to after an error")) } else { Ok(()) }
+    }
+
+    async fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        let came = columns::from_schema(batch.schema_ref())?;
+        let fits = self.open.as_ref().is_some_and(|open| {
+            open.bytes.load(Ordering::Relaxed) < self.segment_bytes && came.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))
+        });
+        if !fits {
+            let had = self.open.take().map(|open| open.columns).unwrap_or_default();
+            self.begin(columns::union([had.as_slice(), came.as_slice()])).await?;
+        }
+        self.send(Command::Write(batch.clone())).await
+    }
+
+    /// Makes whole and durable what was written so far; the next batch begins another segment.
+    pub async fn close(&mut self) -> Result<()> {
+        self.guarded()?;
+        if self.task.is_some() {
+            let (to, closed) = oneshot::channel();
+            self.send(Command::Close(to)).await?;
+            let Ok(closed) = closed.await else {
+                self.ended().await?;
+                return Err(Error::internal("a segment was not closed"));
+            };
+            self.written.extend(closed);
+        }
+        self.open = None;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Closes the last segment and answers all of them. Many small ones at the end are written together as one before.
+    pub async fn finish(mut self) -> Result<Vec<Written>> {
+        self.close().await?;
+        let large = self.written.iter().rposition(|segment| segment.bytes >= SMALL).map_or(0, |at| at + 1);
+        if self.written.len() - large > self.most_small {
+            let small = self.written.split_off(large);
+            self.rewrite(small).await?;
+        }
+        Ok(self.written)
+    }
+
+    async fn rewrite(&mut self, small: Vec<Written>) -> Result<()> {
+        let schema = columns::to_schema(&columns::union(small.iter().map(|segment| segment.columns.as_slice())));
+        let segments = self.segments.clone();
+        let (to, mut batches) = mpsc::channel(2);
+        let reading = tokio::task::spawn_blocking(move || {
+            for segment in &small {
+                for batch in segments.open(&segment.meta())?.read(&schema, None)? {
+                    // Nobody takes it when the writing failed, which says why.
+                    if to.blocking_send(batch?).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok::<(), Error>(())
+        });
+        while let Some(batch) = batches.recv().await {
+            self.write(&batch).await?;
+        }
+        reading.await.map_err(Error::internal)??;
+        self.close().await
+    }
+
+    /// Stops writing. What was written stays staged.
+    pub fn abandon(self) {}
+
+    async fn begin(&mut self, columns: Vec<ColumnInfo>) -> Result<()> {
+        let id = SegmentId::new();
+        let mut tx = self.segments.0.db.write().await?;
+        sqlx::query("INSERT INTO segments (id, dataset_id, run_id, position, state, created_at) VALUES ($1, $2, $3, $4, 'staged', $5)")
+            .bind(&id)
+            .bind(&self.dataset)
+            .bind(&self.run)
+            .bind(self.next)
+            .bind(self.segments.0.clock.now())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        self.next += 1;
+        if self.task.is_none() {
+            // Two batches may wait while one is encoded: enough to keep both sides busy, and little memory.
+            let (to, from) = mpsc::channel(2);
+            let segments = self.segments.clone();
+            self.task = Some((to, tokio::task::spawn_blocking(move || write_all(&segments, from))));
+        }
+        let bytes = Arc::new(AtomicU64::new(0));
+        self.send(Command::Begin { id, columns: columns.clone(), bytes: bytes.clone() }).await?;
+        self.open = Some(Open { columns, bytes });
+        Ok(())
+    }
+
+    async fn send(&mut self, command: Command) -> Result<()> {
+        let sent = match &self.task {
+            Some((to, _)) => to.send(command).await.is_ok(),
+            None => false,
+        };
+        if sent {
+            return Ok(());
+        }
+        // The blocking side ends early only with an error.
+        self.ended().await?;
+        Err(Error::internal("a segment was written to after its end"))
+    }
+
+    async fn ended(&mut self) -> Result<()> {
+        match self.task.take() {
+            Some((to, task)) => {
+                drop(to);
+                task.await.map_err(Error::internal)?
+            }
+            None => Err(Error::internal("a segment was written to after its end")),
+        }
+    }
+}
+
+/// The number as the catalogue stores it.
+pub(in crate::datasets) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The blocking half of a `Writer`: encodes what comes until nobody sends any more. A file left open then stays without a footer, which
+/// no reader takes for a segment.
+fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<()> {
+    let mut closed = Vec::new();
+    let mut open: Option<OpenFile> = None;
+    while let Some(command) = from.blocking_recv() {
+        match command {
+            Command::Begin { id, columns, bytes } => {
+                if let Some(done) = open.take() {
+                    closed.push(done.close()?);
+                }
+                open = Some(OpenFile::create(segments.path(&id), id, columns, bytes)?);
+            }
+            Command::Write(batch) => match &mut open {
+                Some(open) => open.write(&batch)?,
+                None => return Err(Error::internal("a batch came before its segment")),
+            },
+            Command::Close(to) => {
+                if let Some(done) = open.take() {
+                    closed.push(done.close()?);
+                }
+                File::open(&segments.0.dir)?.sync_all()?;
+                // Whoever does not wait for it any more has dropped the writer.
+                let _ = to.send(std::mem::take(&mut closed));
+            }
+        }
+    }
+    Ok(())
+}
+struct OpenFile {
+    id: SegmentId,
+    columns: Vec<ColumnInfo>,
+    schema: SchemaRef,
+    writer: ArrowWriter<File>,
+    rows: u64,
+    bytes: Arc<AtomicU64>,
+}
+
+impl OpenFile {
+    fn create(path: PathBuf, id: SegmentId, columns: Vec<ColumnInfo>, bytes: Arc<AtomicU64>) -> Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet)?))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .set_data_page_row_count_limit(PAGE_ROWS)
+            .set_data_page_size_limit(PAGE_BYTES)
+            // A reader of one page also decodes the dictionary, so that is kept as small as a page.
+            .set_dictionary_page_size_limit(PAGE_BYTES)
+            .set_write_batch_size(256)
+            .set_created_by(concat!("chatlake ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let schema = columns::to_schema(&columns);
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(parquet)?;
+        Ok(Self { id, columns, schema, writer, rows: 0, bytes })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = columns::conform(batch, &self.schema)?;
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let rows = BATCH_ROWS.min(batch.num_rows() - at);
+            self.writer.write(&batch.slice(at, rows)).map_err(parquet)?;
+            at += rows;
+        }
+        self.rows += batch.num_rows() as u64;
+        self.bytes.store((self.writer.bytes_written() + self.writer.in_progress_size()) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<Written> {
+        self.writer.finish().map_err(parquet)?;
+        let file = self.writer.inner();
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        Ok(Written { id: self.id, rows: self.rows, bytes, columns: self.columns })
+    }
+}

@@ -1,0 +1,189 @@
+//! Versions: commits, history, readers that hold on to one, and the sweep.
+
+use super::super::testing::{World, batch, integer, mixed};
+use super::*;
+use crate::connectors::report::ColumnKind;
+
+#[tokio::test]
+async fn a_commit_makes_the_version_current_and_numbers_go_up() {
+    let world = World::new().await;
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap(), None);
+    let one = world.pull(&[mixed(0, 10)]).await;
+    let two = world.pull(&[mixed(0, 20)]).await;
+    assert_eq!((one.number, two.number, two.rows), (1, 2, 20));
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap().as_ref(), Some(&two));
+    assert_eq!(world.versions.get(&one.id).await.unwrap().as_ref(), Some(&one));
+    assert_eq!(world.versions.by_number(&world.dataset, 1).await.unwrap().as_ref(), Some(&one));
+    assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [two, one]);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_rolled_back_changes_nothing_and_cannot_come_twice() {
+    let world = World::new().await;
+    let one = world.pull(&[mixed(0, 10)]).await;
+    let run = world.new_run().await;
+    let written = world.write(&run, &[mixed(0, 20)]).await;
+    let commit = Commit { dataset: &world.dataset, run: &run, declared: &[], written: &written };
+    let mut tx = world.db.write().await.unwrap();
+    world.versions.commit(&mut tx, &commit).await.unwrap();
+    drop(tx);
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap(), Some(one));
+    world.commit(&run, &[], &written).await;
+    let mut tx = world.db.write().await.unwrap();
+    assert!(world.versions.commit(&mut tx, &commit).await.is_err());
+}
+
+#[tokio::test]
+async fn no_rows_make_a_version_with_the_declared_columns_and_those_that_went_away() {
+    let world = World::new().await;
+    let columns = world.pull(&[mixed(0, 10)]).await.columns;
+    let run = world.new_run().await;
+    let declared = [ColumnInfo { name: "id".to_owned(), kind: ColumnKind::Integer, declared: true }];
+    let empty = world.commit(&run, &declared, &[]).await;
+    assert_eq!((empty.rows, empty.segments.len()), (0, 0));
+    assert_eq!(empty.columns.len(), columns.len());
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap(), Some(empty));
+}
+
+#[tokio::test]
+async fn an_earlier_attempt_of_the_run_leaves_nothing_that_stays() {
+    let world = World::new().await;
+    let run = world.new_run().await;
+    let lost = world.write(&run, &[mixed(0, 5)]).await;
+    let kept = world.write(&run, &[mixed(0, 10)]).await;
+    let version = world.commit(&run, &[], &kept).await;
+    assert_eq!(version.rows, 10);
+    world.clock.advance(DAY);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 0, deleted: 1, orphans: 0 });
+    assert!(!world.segments.dir().join(format!("{}.parquet", lost[0].id)).exists());
+    assert_eq!(world.files(), 1);
+}
+
+#[tokio::test]
+async fn retention_keeps_the_newest_few_and_the_files_one_more_day() {
+    let world = World::new().await;
+    for n in 1..=5 {
+        world.pull(&[mixed(0, n)]).await;
+    }
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 2);
+    let numbers: Vec<_> = world.versions.list(&world.dataset).await.unwrap().iter().map(|v| v.number).collect();
+    assert_eq!(numbers, [5, 4, 3]);
+    world.clock.advance(DAY - 1);
+    assert_eq!(world.versions.sweep().await.unwrap().deleted, 0);
+    world.clock.advance(1);
+    assert_eq!(world.versions.sweep().await.unwrap().deleted, 2);
+    assert_eq!(world.files(), 3);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+}
+
+#[tokio::test]
+async fn old_versions_go_but_never_the_current_one() {
+    let world = World::new().await;
+    world.pull(&[mixed(0, 1)]).await;
+    let two = world.pull(&[mixed(0, 2)]).await;
+    world.clock.advance(31 * DAY);
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1);
+    assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [two]);
+}
+
+#[tokio::test]
+async fn a_pinned_version_stays_until_the_last_reader_is_done() {
+    let world = World::new().await;
+    let old = world.pull(&[mixed(0, 9)]).await;
+    let (pin, second) = (world.versions.pin(&old), world.versions.pin(&old));
+    for n in 1..=4 {
+        world.pull(&[mixed(0, n)]).await;
+    }
+    world.clock.advance(40 * DAY);
+    world.versions.retain(&world.dataset).await.unwrap();
+    assert!(world.versions.get(&old.id).await.unwrap().is_some());
+    drop(second);
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 0);
+
+    // Deleting the DataSet does not ask for pins, but its files wait for them.
+    let mut tx = world.db.write().await.unwrap();
+    world.versions.drop_all(&mut tx, &world.dataset).await.unwrap();
+    sqlx::query("DELETE FROM datasets WHERE id = $1").bind(&world.dataset).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    world.clock.advance(2 * DAY);
+    world.versions.sweep().await.unwrap();
+    assert_eq!(world.files(), 1);
+    assert!(world.segments.open(&pin.segments[0]).is_ok());
+    drop(pin);
+    assert_eq!(world.versions.sweep().await.unwrap().deleted, 1);
+    assert_eq!(world.files(), 0);
+}
+
+#[tokio::test]
+async fn a_segment_of_two_versions_stays_until_both_went() {
+    let world = World::new().await;
+    let one = world.pull(&[mixed(0, 10)]).await;
+    let two = world.pull(&[mixed(0, 20)]).await;
+    let mut tx = world.db.write().await.unwrap();
+    sqlx::query("INSERT INTO version_segments (version_id, position, segment_id) VALUES ($1, 1, $2)")
+        .bind(&two.id)
+        .bind(&one.segments[0].id)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    world.versions.drop_version(&mut tx, &one.id).await.unwrap();
+    tx.commit().await.unwrap();
+    world.clock.advance(2 * DAY);
+    assert_eq!(world.versions.sweep().await.unwrap().deleted, 0);
+}
+
+#[tokio::test]
+async fn work_in_progress_is_spared_and_what_a_crash_left_is_swept() {
+    let world = World::new().await;
+    let run = world.new_run().await;
+    world.write(&run, &[mixed(0, 10)]).await;
+    world.clock.advance(3 * DAY);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    world.end_run(&run, "failed").await;
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 1, deleted: 0, orphans: 0 });
+    world.clock.advance(DAY);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 0, deleted: 1, orphans: 0 });
+    assert_eq!(world.files(), 0);
+}
+
+#[tokio::test]
+async fn a_file_that_nothing_names_goes_after_a_day() {
+    let world = World::new().await;
+    let path = world.segments.dir().join(format!("{}.parquet", SegmentId::new()));
+    std::fs::write(&path, "half a file").unwrap();
+    let written = std::time::UNIX_EPOCH + std::time::Duration::from_millis(world.clock.now().unsigned_abs());
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+    std::fs::write(world.segments.dir().join("notes.txt"), "not ours").unwrap();
+    assert_eq!(world.versions.sweep().await.unwrap().orphans, 0);
+    world.clock.advance(DAY + 1);
+    assert_eq!(world.versions.sweep().await.unwrap().orphans, 1);
+    assert_eq!(world.files(), 1);
+}
+
+#[tokio::test]
+async fn many_dropped_segments_are_swept_in_chunks() {
+    let world = World::new().await;
+    let mut tx = world.db.write().await.unwrap();
+    for _ in 0..(2 * CHUNK + 1) {
+        sqlx::query("INSERT INTO segments (id, dataset_id, run_id, state, created_at) VALUES ($1, $2, 'run_gone', 'staged', 0)")
+            .bind(SegmentId::new())
+            .bind(&world.dataset)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(world.versions.sweep().await.unwrap().dropped, 401);
+    world.clock.advance(DAY);
+    assert_eq!(world.versions.sweep().await.unwrap().deleted, 401);
+}
+
+#[tokio::test]
+async fn a_column_of_one_segment_is_a_column_of_the_version() {
+    let world = World::new().await;
+    let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
+    let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_age", ColumnKind::Integer, integer(vec![Some(3)]))]);
+    let version = world.pull(&[narrow, wide]).await;
+    assert_eq!(version.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["id", "x_age"]);
+    assert_eq!(version.segments.len(), 2);
+}

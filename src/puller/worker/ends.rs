@@ -1,0 +1,132 @@
+//! How a run ends: committed, failed, stopped, or given back to wait.
+
+use super::{Ended, Pulling};
+use crate::clock::Millis;
+use crate::connectors::PullError;
+use crate::datasets::segments::Writer;
+use crate::datasets::versions::Commit;
+use crate::datasets::{Dataset, columns};
+use crate::error::{Error, Result};
+use crate::puller::Puller;
+use crate::puller::queue::{self, Claimed, End, Held, Short, Spent};
+use crate::puller::retry::{self, Decision};
+use crate::puller::run::Failure;
+
+/// The code of a run that failed because nothing came where there was something before.
+const SUSPICIOUS: &str = "suspicious_empty";
+
+/// An account that was refused is failing; one that was read is valid. `asked_at`: when its credentials were opened.
+pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended, asked_at: Millis) {
+    let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else { return };
+    let noted = match ended {
+        Ended::Pulled { .. } => puller.accounts.record_health(account, Ok("used by a run"), asked_at).await,
+        Ended::Stopped(error @ (PullError::Unauthorized | PullError::Forbidden { .. })) => puller.accounts.record_health(account, Err(error), asked_at).await,
+        _ => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::error!(cause = ?error.inside(), "the account's health could not be noted: {error}");
+    }
+}
+
+/// Ends one run of the set by how the pull ended.
+pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spent) {
+    let Pulling { run, dataset, writer, shown, rows, gone } = pulling;
+    shown.change(puller.clock.now(), |p| p.phase = "Saving");
+    let had_rows = dataset.current.is_some();
+    let outcome = match (gone, ended) {
+        (Some(Held::Cancel), _) => End::Cancelled,
+        (Some(_), _) => return writer.abandon(),
+        (None, Ended::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total).await {
+            Ok(None) => return succeeded(puller, &run, &dataset, rows).await,
+            Ok(Some(end)) => end,
+            Err(error) => own_fault(&error, had_rows),
+        },
+        (None, Ended::OwnFault(error)) => own_fault(error, had_rows),
+        (None, Ended::Stopped(error)) => {
+            match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), had_rows) {
+                Decision::Fail(failure) => match error {
+                    PullError::Incomplete { window, have, of } => End::Short(failure, *window, Short { have: *have, of: *of }),
+                    _ => End::Failed(failure),
+                },
+                Decision::Wait(wait) => {
+                    writer.abandon();
+                    let until = puller.clock.now() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                    return give_back(puller, &run, Some(until), spent).await;
+                }
+                Decision::Stop if puller.stop.is_cancelled() => {
+                    writer.abandon();
+                    return give_back(puller, &run, None, spent).await;
+                }
+                Decision::Stop => End::Cancelled,
+            }
+        }
+    };
+    end(puller, &run, &outcome, spent).await;
+}
+
+/// Closes the files and commits. None when it is done; otherwise how the run ends instead.
+async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, writer: Writer, rows: u64, total: Option<u64>) -> Result<Option<End>> {
+    let had = dataset.current.as_ref().map_or(0, |current| current.rows);
+    // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something before
+    // is believed when it comes a second time; who is on the site just now may be nobody at any time.
+    if rows == 0 && had > 0 && total.is_none() && !dataset.report.comes_and_goes() && !queue::last_ended_with(&puller.db, &run.dataset_id, SUSPICIOUS).await? {
+        return Ok(Some(End::Failed(Failure {
+            code: SUSPICIOUS.to_owned(),
+            message: format!("{} gave no rows at all, where there were {had} before, and tells no count to check that by.", dataset.connector.title()),
+            who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
+            action: "The rows from before stay. When the next run finds nothing either, that is believed.".to_owned(),
+        })));
+    }
+    let written = writer.finish().await?;
+    let declared = columns::columns_of(dataset.report);
+    let commit = Commit { dataset: &run.dataset_id, run: &run.id, declared: &declared, written: &written };
+    match queue::succeed(&puller.db, &puller.clock, &puller.datasets.versions, run, &commit).await? {
+        Ok(_) => Ok(None),
+        Err(Held::Cancel) => Ok(Some(End::Cancelled)),
+        Err(_) => {
+            tracing::warn!("the lease was lost before the commit; nothing was kept");
+            Ok(Some(End::Cancelled))
+        }
+    }
+}
+
+async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64) {
+    puller.metrics.run_ended("succeeded");
+    puller.metrics.last_success.set(puller.clock.now() / 1_000);
+    tracing::info!(rows, report = dataset.report.id, "the run succeeded");
+    if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
+        tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");
+    }
+}
+
+/// Ends a run by an error of our own that was met before its DataSet was known.
+pub(super) async fn fail(puller: &Puller, run: &Claimed, error: &Error) {
+    end(puller, run, &own_fault(error, true), Spent::default()).await;
+}
+
+fn own_fault(error: &Error, had_rows: bool) -> End {
+    tracing::error!(cause = ?error.inside(), "the run failed here: {error}");
+    End::Failed(retry::own_failure(error, had_rows))
+}
+
+pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &End, spent: Spent) {
+    match outcome {
+        End::Failed(failure) | End::Short(failure, ..) => {
+            puller.metrics.run_ended("failed");
+            tracing::warn!(code = failure.code, "the run failed: {}", failure.message);
+        }
+        End::Cancelled => puller.metrics.run_ended("cancelled"),
+    }
+    if let Err(error) = queue::end(&puller.db, &puller.clock, run, outcome, spent).await {
+        tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}");
+    }
+}
+
+async fn give_back(puller: &Puller, run: &Claimed, until: Option<Millis>, spent: Spent) {
+    if let Some(until) = until {
+        tracing::info!(until = %crate::clock::iso(until), "the vendor asked for a pause; the run waits in the queue");
+    }
+    if let Err(error) = queue::give_back(&puller.db, &puller.clock, run, until, spent).await {
+        tracing::error!(cause = ?error.inside(), "the run could not be given back: {error}");
+    }
+}

@@ -1,0 +1,190 @@
+//! What a newcomer starts first: the built binary's demo. Beside it the commands that are told of nowhere else.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chatlake::connectors::Connector;
+use scraper::{Html, Selector};
+use serde_json::json;
+
+use super::process::{Home, StandIn, until, until_within};
+
+/// A demo in a directory of its own making, below one that is looked at afterwards.
+struct Demo {
+    child: Mutex<Child>,
+    out: Arc<Mutex<String>>,
+    err: Arc<Mutex<String>>,
+    temporary: tempfile::TempDir,
+}
+
+fn hear(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let more = heard.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut all = more.lock().unwrap();
+            all.push_str(&line);
+            all.push('\n');
+        }
+    });
+    heard
+}
+
+impl Demo {
+    fn start(listen: &str) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chatlake"))
+            .env_clear()
+            .env("TMPDIR", temporary.path())
+            .current_dir(temporary.path())
+            .args(["demo", "--chats", "800", "--listen", listen])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (out, err) = (hear(child.stdout.take().unwrap()), hear(child.stderr.take().unwrap()));
+        Self { child: Mutex::new(child), out, err, temporary }
+    }
+
+    fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// The rest of the line that begins with `start`.
+    fn told(&self, start: &str) -> Option<String> {
+        self.out().lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned)
+    }
+
+    async fn exit(&self, within: Duration) -> Option<i32> {
+        until_within(within, "the demo ends", async || self.child.lock().unwrap().try_wait().unwrap()).await.code()
+    }
+
+    fn left_behind(&self) -> Vec<std::path::PathBuf> {
+        std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server")]
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).build().unwrap()
+}
+
+fn texts(page: &Html, css: &str) -> Vec<String> {
+    let selector = Selector::parse(css).unwrap();
+    page.select(&selector).map(|found| found.text().collect::<String>().trim().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_signs_in_to_a_week_of_history_within_seconds_and_nothing_stays_behind() {
+    let began = Instant::now();
+    let demo = Demo::start("127.0.0.1:0");
+    let url = until("the demo is ready", async || demo.told("Chatlake is ready at ")).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    let url = url.trim_end_matches('/').to_owned();
+    let words = until("the demo says how to sign in", async || demo.told("Sign in as ")).await;
+    let (email, password) = words.split_once(" with the password ").unwrap();
+    assert_eq!(demo.left_behind().len(), 1, "it has a directory of its own: {:?}", demo.left_behind());
+
+    let client = client();
+    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs([("email", email), ("password", password)]).finish();
+    let answer = until("the server answers", async || {
+        let asked = client.post(format!("{url}/sign-in")).header("Origin", &url).header("Content-Type", "application/x-www-form-urlencoded");
+        asked.body(form.clone()).send().await.ok()
+    })
+    .await;
+    assert_eq!(answer.status(), 303, "{email} {password}");
+    let cookies: Vec<&str> = answer.headers().get_all("set-cookie").iter().map(|line| line.to_str().unwrap().split(';').next().unwrap()).collect();
+    let page = client.get(format!("{url}/datasets")).header("Cookie", cookies.join("; ")).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+
+    let html = Html::parse_document(&page);
+    let about = texts(&html, "tr[data-row] .name-cell .second");
+    let shapes: HashSet<_> = about
+        .iter()
+        .map(|line| {
+            let title = line.split(" · ").next().unwrap();
+            let report = Connector::LiveChat.reports().iter().find(|report| report.title == title).unwrap_or_else(|| panic!("{line}"));
+            std::mem::discriminant(&report.shape)
+        })
+        .collect();
+    let every: HashSet<_> = Connector::LiveChat.reports().iter().map(|report| std::mem::discriminant(&report.shape)).collect();
+    assert_eq!(shapes, every, "a DataSet of each shape: {about:?}");
+    let statuses = texts(&html, "tr[data-row] .status-cell .status");
+    assert_eq!(statuses.iter().filter(|status| *status == "Failing").count(), 1, "{statuses:?}");
+    assert!(statuses.iter().filter(|status| *status == "Up to date").count() >= 4, "{statuses:?}");
+    assert_eq!(texts(&html, "tr.band-row").len(), 1, "the one that fails says why");
+
+    drop(client);
+    let id = demo.child.lock().unwrap().id();
+    assert!(Command::new("/bin/sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap().success());
+    assert_eq!(demo.exit(Duration::from_secs(30)).await, Some(0), "{}", demo.err.lock().unwrap());
+    assert_eq!(demo.left_behind(), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_told_before_the_week_is_made() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let demo = Demo::start(&taken.local_addr().unwrap().to_string());
+    assert_eq!(demo.exit(Duration::from_secs(10)).await, Some(1));
+    let told = until("it says why", async || Some(demo.err.lock().unwrap().clone()).filter(|err| err.contains('\n'))).await;
+    assert!(told.contains("Cannot listen on 127.0.0.1:") && told.contains("--listen"), "{told}");
+    assert_eq!(demo.out(), "", "nothing was begun");
+    assert_eq!(demo.left_behind(), Vec::<std::path::PathBuf>::new());
+}
+
+// ---- commands that are told of nowhere else ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_is_kept_once_the_vendor_has_accepted_it() {
+    let (home, vendor) = (Home::new(), StandIn::new(20).await);
+    let email = home.person("olga", "admin").await;
+    let account = home.account(&email, &vendor.address, "a key that was withdrawn").await;
+    let rotate = ["account", "rotate-secret", account.as_str()];
+    for wrong in ["another wrong key\n", "\n", ""] {
+        let ended = home.run_with(&rotate, wrong).await;
+        assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{wrong:?}: {}", ended.err);
+        assert!(!ended.err.contains("another wrong key"), "{}", ended.err);
+        assert_eq!(home.run(&["account", "check", &account]).await.code, 1, "{wrong:?}: the old one is still there");
+    }
+    assert_eq!(home.run_with(&["account", "rotate-secret", "acc_1"], "sandbox-key").await.code, 1);
+    let told = home.run_with(&rotate, "sandbox-key\n").await.good();
+    assert!(told.ends_with(" visible"), "{told}");
+    assert_eq!(home.run(&["account", "list", "--json"]).await.json()[0]["health"], "valid");
+    assert_eq!(home.run(&["account", "check", &account]).await.good(), told);
+    let file = home.data().join("key.txt");
+    std::fs::write(&file, "dal:sandbox-token\n").unwrap();
+    let from_file = [&rotate[..], &["--secret-file", file.to_str().unwrap()]].concat();
+    assert_eq!(home.run(&from_file).await.good(), told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_is_made_with_its_description() {
+    let (home, vendor) = (Home::new(), StandIn::new(20).await);
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "read").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let make = ["dataset", "create", "--user", email.as_str(), "--name", "Agents", "--account", account.as_str(), "--report", "agents"];
+    let plain = home.run(&make).await.good();
+    let told = home.run(&[&make[..], &["--description", "Who answers,\nand when"]].concat()).await.good();
+    let too_long = "x".repeat(2_001);
+    assert_eq!(home.run(&[&make[..], &["--description", too_long.as_str()]].concat()).await.code, 1);
+    let server = home.serve().await;
+    for (dataset, description) in [(plain, ""), (told, "Who answers,\nand when")] {
+        let (status, dataset) = server.get(&format!("/datasets/{dataset}"), &token).await;
+        assert_eq!((status, &dataset["description"]), (200, &json!(description)), "{dataset}");
+    }
+    server.stop().await;
+}

@@ -1,0 +1,314 @@
+//! Pulls seen from outside: what shares a reading, what an account that is refused or paused does to its DataSets, what is believed and
+//! what is not, and what a schedule makes due.
+
+use std::time::Duration;
+
+use chatlake::accounts::ChangeAccount;
+use chatlake::actor::Role;
+use chatlake::connectors::{Connector, Menus};
+use chatlake::datasets::{Description, Name, Settings};
+use chatlake::ids::DatasetId;
+use chatlake::puller::queue;
+use chatlake::puller::run::{Run, State, Trigger};
+use chatlake::puller::windows;
+use chatlake::sandbox::Options;
+use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
+use chatlake::secret::Secret;
+
+use crate::datasets::house::{Browser, House};
+
+const CHAT_REPORTS: [&str; 9] =
+    ["chat", "chat_agents", "chat_custom_variables", "chat_events", "chat_goals", "chat_messages", "chat_postchat_survey", "chat_supervisors", "chat_tags"];
+
+/// Waits until a run is in this state.
+async fn reaches(house: &House, run: &Run, state: State) -> Run {
+    for _ in 0..600 {
+        let run = queue::get(&house.app.db, &run.id).await.unwrap().unwrap();
+        if run.state == state {
+            return run;
+        }
+        assert!(!run.state.is_final(), "the run ended as {:?}: {:?}", run.state, run.failure);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} does not become {state:?}", run.id);
+}
+
+async fn start(house: &House, who: &Browser, dataset: &DatasetId) -> Run {
+    house.app.puller.run_now(&who.actor, dataset, Trigger::Manual).await.unwrap()
+}
+
+fn code(run: &Run) -> &str {
+    run.failure.as_ref().map_or("", |failure| failure.code.as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nine_chat_reports_started_at_once_cost_the_calls_of_one_and_say_so() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let mut datasets = Vec::new();
+    for report in CHAT_REPORTS {
+        datasets.push(house.dataset(&owner, &account, report, report).await);
+    }
+    house.sandbox.forget_calls();
+    let alone = house.run(&owner, &datasets[0]).await;
+    let calls = house.sandbox.calls_total();
+    assert_eq!((alone.calls as u64, alone.shared_by), (calls, 1));
+    house.sandbox.forget_calls();
+    // More workers are idle than one: none of the others may begin a reading of its own.
+    let mut runs = Vec::new();
+    for dataset in &datasets {
+        runs.push(start(&house, &owner, dataset).await);
+    }
+    for run in &runs {
+        let run = house.ended(&run.id).await;
+        assert_eq!((run.state, run.shared_by, run.calls as u64, run.verified), (State::Succeeded, 9, calls, Some(true)), "{:?}", run.failure);
+    }
+    assert_eq!(house.sandbox.calls_total(), calls);
+    let record = owner.get(&format!("/runs/{}", runs[3].id)).await.texts(".run-detail")[0].clone();
+    assert!(record.contains("9 DataSets, read together"), "{record}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_that_was_changed_while_its_run_was_queued_gets_what_it_asks_for_now() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    // Both workers are busy with something slow.
+    house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 1_000 }).on("/agents"), Fault::new(Kind::Late { ms: 1_000 }).on("/groups")]);
+    let (agents, groups) = (house.dataset(&owner, &account, "A", "agents").await, house.dataset(&owner, &account, "G", "groups").await);
+    let busy = [start(&house, &owner, &agents).await, start(&house, &owner, &groups).await];
+    for run in &busy {
+        reaches(&house, run, State::Running).await;
+    }
+    let (all, one) = (house.dataset(&owner, &account, "All", "chat").await, house.dataset(&owner, &account, "One", "chat").await);
+    let runs = [start(&house, &owner, &all).await, start(&house, &owner, &one).await];
+    let report = Connector::LiveChat.report("chat_messages").unwrap();
+    let settings = Settings {
+        name: Name::parse("One").unwrap(),
+        description: Description::parse("").unwrap(),
+        account_id: account.clone(),
+        connector: Connector::LiveChat,
+        report,
+        menus: Menus { group: Some("1".to_owned()), ..Menus::default() }.check(report).unwrap(),
+        update_mode: report.mode,
+        time_zone: "Europe/Oslo".to_owned(),
+        schedule: None,
+    };
+    house.app.datasets.configure(&owner.actor, &one, &settings).await.unwrap();
+    let [all_run, one_run] = [house.ended(&runs[0].id).await, house.ended(&runs[1].id).await];
+    assert_eq!((all_run.state, one_run.state), (State::Succeeded, State::Succeeded), "{:?} {:?}", all_run.failure, one_run.failure);
+    let columns = |id: DatasetId| {
+        let datasets = house.app.datasets.clone();
+        async move { datasets.versions.current(&id).await.unwrap().unwrap().columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>() }
+    };
+    assert!(columns(all.clone()).await.contains(&"visitor_name".to_owned()));
+    assert!(columns(one.clone()).await.contains(&"chat_id".to_owned()), "the rows are of the report that is asked for now");
+    assert!(one_run.records_kept < all_run.records_kept, "and of the group");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes() {
+    let house = House::new().await;
+    let owner = house.person("ada", Role::Admin).await;
+    let account = house.account("wrong-key").await;
+    let mut datasets = Vec::new();
+    for n in 0..6 {
+        datasets.push(house.dataset(&owner, &account, &format!("Number {n}"), if n % 2 == 0 { "agents" } else { "chat" }).await);
+    }
+    house.sandbox.forget_calls();
+    let mut runs = Vec::new();
+    for dataset in &datasets {
+        runs.push(start(&house, &owner, dataset).await);
+    }
+    for run in &runs {
+        let run = house.ended(&run.id).await;
+        assert!(matches!(code(&run), "unauthorized" | "credentials_stopped"), "{:?}", run.failure);
+    }
+    assert!(house.sandbox.calls_total() <= 3, "it knocked {} times", house.sandbox.calls_total());
+    while house.app.accounts.get(&owner.actor, &account).await.unwrap().refusals < 3 {
+        house.run(&owner, &datasets[0]).await;
+    }
+    let knocks = house.sandbox.calls_total();
+    assert!(knocks <= 3, "it knocked {knocks} times");
+    let stopped = house.run(&owner, &datasets[1]).await;
+    assert_eq!((code(&stopped), house.sandbox.calls_total()), ("credentials_stopped", knocks));
+    let failure = stopped.failure.unwrap();
+    assert!(failure.who.contains("Support Oslo") && failure.action.contains("Nothing was sent"), "{failure:?}");
+    let page = owner.get("/accounts").await;
+    assert!(page.text().contains("Stopped") && page.text().contains("until the credentials change"), "{}", page.text());
+    let change = ChangeAccount { credentials: [("api_key".to_owned(), Secret::new("sandbox-key"))].into(), ..ChangeAccount::default() };
+    house.app.accounts.update(&owner.actor, &account, &change).await.unwrap();
+    for dataset in &datasets {
+        assert_eq!(house.run(&owner, dataset).await.state, State::Succeeded);
+    }
+    assert!(owner.get("/accounts").await.text().contains("Valid"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_menu_that_may_not_be_read_says_nothing_about_the_key() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    house.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 403 }).on("/tags")]);
+    for _ in 0..4 {
+        assert!(house.app.accounts.choices(&owner.actor, &account, chatlake::connectors::report::Menu::Tag).await.is_err());
+        house.app.accounts.choices(&owner.actor, &account, chatlake::connectors::report::Menu::Group).await.unwrap();
+        house.app.accounts.forget_menus(&account);
+    }
+    let seen = house.app.accounts.get(&owner.actor, &account).await.unwrap();
+    assert_eq!((seen.refusals, seen.is_stopped()), (0, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_must_wait_long_says_until_when_and_who_asked_and_can_be_stopped() {
+    let house = House::new().await;
+    let owner = house.person("ada", Role::Admin).await;
+    let (account, other) = (house.account("sandbox-key").await, house.account("dal:sandbox-token").await);
+    let (chats, agents) = (house.dataset(&owner, &account, "Chats", "chat").await, house.dataset(&owner, &account, "Agents", "agents").await);
+    house.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(7_200) }).on("/chats")]);
+    let waits = reaches(&house, &start(&house, &owner, &chats).await, State::Waiting).await;
+    let ahead = waits.due_at - house.app.clock.now();
+    assert!((7_000_000..=7_200_000).contains(&ahead), "{ahead}");
+    assert_eq!(waits.attempt, 0, "a wait is no attempt");
+    // The whole account waits, without asking; another does not, since the workers are free.
+    house.sandbox.forget_calls();
+    let agents_wait = reaches(&house, &start(&house, &owner, &agents).await, State::Waiting).await;
+    assert!((agents_wait.due_at - waits.due_at).abs() < 5_000);
+    assert_eq!(house.sandbox.calls_total(), 0);
+    let elsewhere = house.dataset(&owner, &other, "Elsewhere", "groups").await;
+    assert_eq!(house.run(&owner, &elsewhere).await.state, State::Succeeded);
+
+    let zone = jiff::tz::TimeZone::get("Europe/Oslo").unwrap();
+    let time = chatlake::clock::timestamp(waits.due_at).to_zoned(zone).strftime("%H:%M").to_string();
+    let list = owner.get("/datasets").await;
+    assert!(list.texts(".status-cell").iter().any(|cell| cell.starts_with("Waiting") && cell.contains(&format!("{time}, LiveChat asked"))), "{}", list.text());
+    let strip = owner.get(&format!("/datasets/{chats}")).await.texts(".live")[0].clone();
+    assert!(strip.contains("Waiting until") && strip.contains(&format!("{time}, LiveChat asked")), "{strip}");
+    assert!(owner.get("/accounts").await.texts(".health-cell").iter().any(|cell| cell.contains("Waiting until") && cell.contains("LiveChat asked")));
+    owner.post(&format!("/runs/{}/stop", waits.id), &[]).await;
+    assert_eq!(house.ended(&waits.id).await.state, State::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_api_and_the_region_are_told_once_and_kept() {
+    let house = House::new().await;
+    let owner = house.person("ada", Role::Admin).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Agents", "agents").await;
+    house.sandbox.faults().set(vec![
+        Fault::new(Kind::Sunset { legacy: Some("2027-06-30".to_owned()), deprecation: None }),
+        Fault::new(Kind::Misdirected { region: "fra".to_owned() }).times(1),
+    ]);
+    let run = house.run(&owner, &dataset).await;
+    assert_eq!((run.state, run.calls), (State::Succeeded, 2), "{:?}", run.failure);
+    let told = house.app.accounts.get(&owner.actor, &account).await.unwrap().told;
+    assert_eq!((told.ends_on.map(|day| day.to_string()).as_deref(), told.region.as_deref()), (Some("2027-06-30"), Some("fra")));
+    let words = "LiveChat ends this API on Wed 30 Jun 2027";
+    for page in ["/accounts".to_owned(), format!("/datasets/{dataset}")] {
+        assert!(owner.get(&page).await.text().contains(words), "{page}");
+    }
+    // Where the account lives is remembered: no call is lost on the wrong place again.
+    house.sandbox.faults().set(Vec::new());
+    assert_eq!(house.run(&owner, &dataset).await.calls, 1);
+    let gauge = owner.get("/accounts").await.texts(".pace-cell")[0].clone();
+    assert!(gauge.contains("3 of 60,000 calls"), "{gauge}");
+    let metrics = owner.get("/metrics").await.text();
+    assert!(metrics.contains(&format!("chatlake_account_calls_last_minute{{account=\"{account}\"}} 3")), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_the_vendor_counts_it() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = async |report: &str| {
+        let dataset = house.dataset(&owner, &account, report, report).await;
+        let run = house.run(&owner, &dataset).await;
+        assert!(run.state == State::Succeeded && run.rows > 0, "{report}: {:?}", run.failure);
+        dataset
+    };
+    let answers = |body: &str| house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: body.to_owned() })]);
+    let (periods, visitors, messages) = (dataset("chat_report").await, dataset("visitors").await, dataset("chat_messages").await);
+
+    answers("{}");
+    let first = house.run(&owner, &periods).await;
+    assert_eq!((first.state, code(&first)), (State::Failed, "suspicious_empty"));
+    let kept = house.app.datasets.versions.current(&periods).await.unwrap().unwrap();
+    assert!(kept.rows > 0, "the rows from before stay");
+    let second = house.run(&owner, &periods).await;
+    assert_eq!((second.state, second.rows), (State::Succeeded, 0), "{:?}", second.failure);
+
+    answers("[]");
+    let quiet = house.run(&owner, &visitors).await;
+    assert_eq!((quiet.state, quiet.rows), (State::Succeeded, 0), "nobody is on the site: {:?}", quiet.failure);
+
+    answers(r#"{"chats":[{"id":"A","messages":[]}],"total":1,"pages":1}"#);
+    let silent = house.run(&owner, &messages).await;
+    assert_eq!((silent.state, silent.rows, silent.verified), (State::Succeeded, 0, Some(true)), "{:?}", silent.failure);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    let good = house.run(&owner, &dataset).await;
+    let before = owner.get(&format!("/datasets/{dataset}/download")).await;
+    house.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/chats").page(2)]);
+    // Every window has one page only when the days are quiet; ask for the second page of the whole by a lie about the count.
+    house.sandbox.faults().add(Fault::new(Kind::LyingTotal { by: 30 }).on("/chats").page(1));
+    let unreadable = house.run(&owner, &dataset).await;
+    assert_eq!((unreadable.state, code(&unreadable)), (State::Failed, "malformed"), "{:?}", unreadable.failure);
+
+    house.sandbox.faults().set(vec![Fault::new(Kind::LyingTotal { by: 3 }).on("/chats")]);
+    let short = house.run(&owner, &dataset).await;
+    assert_eq!((short.state, code(&short)), (State::Failed, "incomplete"));
+    let lines = windows::of_run(&house.app.db, &short.id).await.unwrap();
+    let lost: Vec<_> = lines.iter().filter(|line| line.word() == Some("short")).collect();
+    assert_eq!((lost.len(), lost[0].tally.total), (1, Some(lost[0].tally.kept + 3)), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.done), "no other window is called whole by a vendor that lies");
+    assert!(short.calls > 0, "what came to nothing was asked for all the same");
+    let page = owner.get(&format!("/runs/{}", short.id)).await;
+    assert!(page.texts(".run-detail table")[0].contains("Short"), "{}", page.text());
+
+    let now = house.app.datasets.versions.current(&dataset).await.unwrap().unwrap();
+    assert_eq!((Some(now.id), now.rows as i64), (good.version_id, good.rows));
+    assert_eq!(owner.get(&format!("/datasets/{dataset}/download")).await.bytes, before.bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_becomes_one_run_and_a_schedule_that_cannot_be_read_stops_no_other() {
+    let house = House::with(Options { chats: 200, days: 20, ..Options::default() }).await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    let (good, bad) = (house.dataset(&owner, &account, "Good", "agents").await, house.dataset(&owner, &account, "Bad", "groups").await);
+    let now = house.app.clock.now();
+    // Three days of hours were missed by both.
+    for (dataset, cron) in [(&bad, "0 0 31 2 x"), (&good, "0 * * * *")] {
+        let mut tx = house.app.db.write().await.unwrap();
+        sqlx::query("UPDATE datasets SET schedule = $1, next_run_at = $2 WHERE id = $3")
+            .bind(cron)
+            .bind(now - 3 * 86_400_000)
+            .bind(dataset)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+    house.app.puller.rescheduled.notify_one();
+    let run = loop {
+        if let Some(run) = queue::of_dataset(&house.app.db, &good, 0, 10).await.unwrap().into_iter().next() {
+            break run;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let run = house.ended(&run.id).await;
+    assert_eq!((run.state, run.trigger), (State::Succeeded, Trigger::Schedule));
+    assert_eq!(queue::count(&house.app.db, &good).await.unwrap(), 1, "one run for all that was missed");
+    assert_eq!(queue::count(&house.app.db, &bad).await.unwrap(), 0);
+    let next = async |dataset: &DatasetId| house.app.datasets.for_run(dataset).await.unwrap().next_run_at.unwrap();
+    assert!((now..now + 3_600_000 + 60_000).contains(&next(&good).await));
+    assert!(next(&bad).await > now, "it is looked at again later");
+}

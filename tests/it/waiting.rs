@@ -1,0 +1,111 @@
+//! A pull that is interrupted, by a vendor that wants a long pause or by the end of the server, goes on where it was.
+
+use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
+use serde_json::Value;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::process::{Home, Server, StandIn, until};
+
+/// While no server runs: the pause is over.
+async fn pass_time(home: &Home) {
+    let mut catalogue = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(home.catalogue())).await.unwrap();
+    sqlx::query("UPDATE runs SET due_at = 0 WHERE state = 'waiting'").execute(&mut catalogue).await.unwrap();
+    sqlx::query("UPDATE accounts SET paused_until = NULL").execute(&mut catalogue).await.unwrap();
+    catalogue.close().await.unwrap();
+}
+
+async fn waits(server: &Server, run: &str, token: &str) -> Value {
+    until("the run waits", async || {
+        let run = server.get(&format!("/runs/{run}"), token).await.1;
+        assert!(!matches!(run["state"].as_str().unwrap(), "failed" | "cancelled" | "succeeded"), "{run}");
+        (run["state"] == "waiting").then_some(run)
+    })
+    .await
+}
+
+fn pause(skip: u64) -> Fault {
+    Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(3_600) }).on("/chats").skip(skip)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
+    let (home, vendor) = (Home::new(), StandIn::new(700).await);
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let chats = home.dataset(&email, &account, "chat").await;
+    let messages = home.dataset(&email, &account, "chat_messages").await;
+    let server = home.serve().await;
+
+    // A whole pull, to know what one costs and brings. 15 days are 15 windows.
+    let whole = server.over(&server.run(&chats, &token).await, &token).await;
+    assert_eq!((whole["state"].as_str(), whole["windows"].as_u64()), (Some("succeeded"), Some(15)), "{whole}");
+    let calls = vendor.sandbox.calls_total();
+
+    // At once the vendor wants a pause of an hour. Both DataSets share the reading, and so the pause.
+    vendor.sandbox.faults().set(vec![pause(0)]);
+    vendor.sandbox.forget_calls();
+    let (run, other) = (server.run(&chats, &token).await, server.run(&messages, &token).await);
+    let (first, second) = (waits(&server, &run, &token).await, waits(&server, &other, &token).await);
+    assert_eq!((first["shared_by"].as_u64(), second["shared_by"].as_u64(), vendor.sandbox.calls_total()), (Some(2), Some(2), 1));
+    let paused = server.get(&format!("/accounts/{account}"), &token).await.1["paused_until"].as_str().unwrap().to_owned();
+
+    // The end of the server changes nothing: nobody asks, and the hour is the same.
+    server.kill();
+    vendor.sandbox.faults().clear();
+    let server = home.serve().await;
+    assert_eq!(server.get(&format!("/runs/{run}"), &token).await.1["waits_until"], first["waits_until"]);
+    assert_eq!(server.get(&format!("/accounts/{account}"), &token).await.1["paused_until"].as_str(), Some(paused.as_str()));
+    let (third, asked) = (home.dataset(&email, &account, "agents").await, vendor.sandbox.calls_total());
+    waits(&server, &server.run(&third, &token).await, &token).await;
+    assert_eq!(vendor.sandbox.calls_total(), asked, "the whole account waits");
+
+    // It goes on, gets some windows and is paused again; then once more, and is killed.
+    server.stop().await;
+    pass_time(&home).await;
+    vendor.sandbox.faults().set(vec![pause(calls / 2)]);
+    let server = home.serve().await;
+    let halfway = waits(&server, &run, &token).await;
+    let done = halfway["windows_done"].as_u64().unwrap();
+    assert!((3..15).contains(&done), "{halfway}");
+    server.stop().await;
+    pass_time(&home).await;
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 60_000 }).on("/chats").skip(calls / 2)]);
+    let server = home.serve().await;
+    until("more windows", async || server.get(&format!("/runs/{run}"), &token).await.1["windows_done"].as_u64().filter(|now| *now > done)).await;
+    let ledger = server.get(&format!("/datasets/{chats}/windows?limit=100"), &token).await.1;
+    server.kill();
+    let there: Vec<&str> = ledger["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["run_id"] == *run && line["state"] == "done")
+        .map(|line| line["from"].as_str().unwrap())
+        .collect();
+    // The newest of them may not have been on the disk yet.
+    let there = &there[..there.len() - 1];
+    assert!(there.len() as u64 >= done);
+    vendor.sandbox.faults().clear();
+    vendor.sandbox.forget_calls();
+
+    let server = home.serve().await;
+    let (end, beside) = (server.over(&run, &token).await, server.over(&other, &token).await);
+    for run in [&end, &beside] {
+        assert_eq!((run["state"].as_str(), run["verified"].as_bool(), run["windows_done"].as_u64()), (Some("succeeded"), Some(true), Some(15)), "{run}");
+        assert_eq!(run["read"].as_u64(), whole["read"].as_u64(), "no window is counted twice: {run}");
+    }
+    // Calls that the killed server had under way may be told late; they were for windows that it did not have.
+    let asked: Vec<String> = vendor.sandbox.calls().iter().filter_map(|call| call.argument("date_from")).collect();
+    assert!(asked.iter().all(|day| !there.contains(&day.as_str())), "{there:?} were there, and {asked:?} were asked for");
+    let (rows, all) = (server.csv(&chats, &token).await, server.csv(&messages, &token).await);
+    assert_eq!((rows.rows as u64, Some(all.rows as u64)), (whole["rows"].as_u64().unwrap(), beside["rows"].as_u64()));
+    assert!(all.rows > rows.rows);
+    server.stop().await;
+
+    // What is in the files is what a pull in one piece brings.
+    let server = home.serve().await;
+    let again = server.over(&server.run(&messages, &token).await, &token).await;
+    assert_eq!(again["rows"], beside["rows"]);
+    assert_eq!(server.csv(&messages, &token).await.digest, all.digest);
+}
