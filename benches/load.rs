@@ -16,6 +16,11 @@ use tokio::time::sleep;
 const CHATS: u64 = 100_000;
 const MANY_CHATS: u64 = 400_000;
 const DAYS: u32 = 360;
+/// What a call takes where the time of a pull is compared with the time of its calls, and how many there are at once.
+const LATENCY_MS: u64 = 100;
+const AT_ONCE: f64 = 8.0;
+/// The pace that an account has unless it says otherwise.
+const PER_MINUTE: f64 = 180.0;
 const PASSWORD: &str = "a long enough passphrase 7";
 const MIB: f64 = 1_048_576.0;
 
@@ -69,6 +74,15 @@ async fn measure() -> Vec<String> {
     table.pages(&server, &api, &messages).await;
     drop(vendor);
 
+    // The same number of pages in long days and in short ones.
+    for (chats, days) in [(25_000, 30), (25_000, 360), (2_300, 30)] {
+        let vendor = Vendor::with(chats, days, &["--delay", &LATENCY_MS.to_string()]);
+        table.latency(&api, &vendor, days).await;
+    }
+    let vendor = Vendor::with(9_000, 30, &["--requests-per-minute", "180"]);
+    table.pace(&api, &vendor).await;
+    drop(vendor);
+
     let vendor = Vendor::start(MANY_CHATS);
     let account = api.account(&vendor).await;
     let many = api.dataset(&account, "chat_messages").await;
@@ -91,11 +105,47 @@ impl Table {
     }
 
     fn line(&mut self, what: &str, measured: &str, value: f64, bound: Option<(f64, &str)>) {
-        println!("| {what} | {measured} | {} |", bound.map_or(String::new(), |(_, words)| format!("under {words}")));
+        println!(
+            "| {what} | {measured} | {} |",
+            bound.map_or(String::new(), |(_, words)| if words.starts_with("none") { words.to_owned() } else { format!("under {words}") })
+        );
         std::io::stdout().flush().unwrap();
         if bound.is_some_and(|(most, _)| value >= most) {
             self.missed.push(format!("{what}: {measured}"));
         }
+    }
+
+    /// The time from the first call of a pull to its last one, beside what so many calls take at least.
+    async fn latency(&mut self, api: &Api, vendor: &Vendor, days: u32) {
+        let account = api.account(vendor).await;
+        let dataset = api.dataset_of(&account, "chat", days).await;
+        api.run(&dataset).await;
+        let calls = vendor.calls(api).await;
+        let least = calls.len() as f64 * LATENCY_MS as f64 / AT_ONCE / 1_000.0;
+        let seconds = (calls[calls.len() - 1].0 - calls[0].0) as f64 / 1_000.0 + LATENCY_MS as f64 / 1_000.0;
+        self.line(
+            &format!("Chat at {LATENCY_MS} ms a call: {} calls over {days} days, {AT_ONCE:.0} at once", thousands(calls.len() as u64)),
+            &format!("{seconds:.2} s, {:.2} times pages x latency / concurrency", seconds / least),
+            seconds / least,
+            Some((1.3, "1.3 times")),
+        );
+    }
+
+    /// How much of its calls a minute an account uses at a vendor that counts them.
+    async fn pace(&mut self, api: &Api, vendor: &Vendor) {
+        let account = api.account_in_pace(vendor, PER_MINUTE as u32).await;
+        let dataset = api.dataset_of(&account, "chat", 30).await;
+        api.run(&dataset).await;
+        let calls = vendor.calls(api).await;
+        let refused = calls.iter().filter(|(_, status)| *status == 429).count();
+        let minutes = (calls[calls.len() - 1].0 - calls[0].0) as f64 / 60_000.0;
+        let used = calls.len() as f64 / minutes.max(1.0) / PER_MINUTE * 100.0;
+        self.line(
+            &format!("A vendor that allows {PER_MINUTE} calls a minute: {} calls in {:.0} s", calls.len(), minutes * 60.0),
+            &format!("{used:.0} % of the budget, {refused} refused"),
+            f64::from(u32::from(used < 95.0 || refused > 0)),
+            Some((1.0, "none refused, at least 95 %")),
+        );
     }
 
     fn memory(&mut self, what: &str, mib: f64, most: f64) {
@@ -106,16 +156,7 @@ impl Table {
     async fn pull(&mut self, server: &Server, api: &Api, dataset: &str, name: &str, least: u64) {
         server.forget_peak();
         let began = Instant::now();
-        let run = api.ask("POST", &format!("/datasets/{dataset}/runs"), Some(json!({}))).await;
-        let run = loop {
-            sleep(Duration::from_millis(10)).await;
-            let run = api.get(&format!("/runs/{}", run["id"].as_str().unwrap())).await;
-            match run["state"].as_str().unwrap() {
-                "queued" | "running" => {}
-                "succeeded" => break run,
-                other => panic!("the run is {other}: {}", run["error"]),
-            }
-        };
+        let run = api.run(dataset).await;
         let seconds = began.elapsed().as_secs_f64();
         let rows = run["rows"].as_u64().unwrap();
         assert!(rows >= least && run["verified"] == json!(true) && run["misfits"] == json!(0), "{run}");
@@ -259,13 +300,27 @@ struct Vendor {
 
 impl Vendor {
     fn start(chats: u64) -> Self {
+        Self::with(chats, DAYS, &[])
+    }
+
+    fn with(chats: u64, days: u32, more: &[&str]) -> Self {
         let mut child = chatlake()
-            .args(["sandbox", "--listen", "127.0.0.1:0", "--chats", &chats.to_string(), "--days", &DAYS.to_string()])
+            .args(["sandbox", "--listen", "127.0.0.1:0", "--chats", &chats.to_string(), "--days", &days.to_string()])
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let url = word_after(&mut child, "stand-in at ");
         Self { child, url }
+    }
+
+    /// Moment, in milliseconds, and status of every call for chats, the first one first.
+    async fn calls(&self, api: &Api) -> Vec<(i64, u64)> {
+        let told: Value = serde_json::from_slice(&api.client.get(format!("{}/__calls", self.url)).send().await.unwrap().bytes().await.unwrap()).unwrap();
+        let chats = told["calls"].as_array().unwrap().iter().filter(|call| call["path"] == "/chats");
+        let mut calls: Vec<_> = chats.map(|call| (call["at"].as_i64().unwrap(), call["status"].as_u64().unwrap())).collect();
+        calls.sort_unstable();
+        calls
     }
 }
 
@@ -319,16 +374,38 @@ impl Api {
         self.ask("GET", path, None).await
     }
 
+    /// Runs a DataSet, and answers the run once it has succeeded.
+    async fn run(&self, dataset: &str) -> Value {
+        let run = self.ask("POST", &format!("/datasets/{dataset}/runs"), Some(json!({}))).await;
+        loop {
+            sleep(Duration::from_millis(10)).await;
+            let run = self.get(&format!("/runs/{}", run["id"].as_str().unwrap())).await;
+            match run["state"].as_str().unwrap() {
+                "queued" | "running" => {}
+                "succeeded" => return run,
+                other => panic!("the run is {other}: {}", run["error"]),
+            }
+        }
+    }
+
     async fn account(&self, vendor: &Vendor) -> String {
+        self.account_in_pace(vendor, 60_000).await
+    }
+
+    async fn account_in_pace(&self, vendor: &Vendor, per_minute: u32) -> String {
         let new = json!({
-            "connector": "livechat", "name": "Sandbox", "api_url": vendor.url, "requests_per_minute": 60_000,
+            "connector": "livechat", "name": "Sandbox", "api_url": vendor.url, "requests_per_minute": per_minute,
             "credentials": {"username": "agent@sandbox.test", "api_key": "sandbox-key"},
         });
         self.ask("POST", "/accounts", Some(new)).await["id"].as_str().unwrap().to_owned()
     }
 
     async fn dataset(&self, account: &str, report: &str) -> String {
-        let new = json!({"name": report, "account_id": account, "report": report, "menus": {"start_days": DAYS, "end_days": 0}});
+        self.dataset_of(account, report, DAYS).await
+    }
+
+    async fn dataset_of(&self, account: &str, report: &str, days: u32) -> String {
+        let new = json!({"name": report, "account_id": account, "report": report, "menus": {"start_days": days, "end_days": 0}});
         self.ask("POST", "/datasets", Some(new)).await["id"].as_str().unwrap().to_owned()
     }
 }

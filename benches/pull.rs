@@ -1,12 +1,16 @@
 //! The hot path of a pull: pages of chats over loopback, from a vendor that answers from memory, into Arrow batches. Beside it, the
-//! least there is to do: the same pages, as many at once, parsed into plain typed structs. `bin/bench pull` runs it.
+//! least there is to do: the same pages, as many at once, parsed into plain typed structs. `bin/bench pull` runs it with criterion;
+//! `bin/bench` has it print a table of one large pull, with the vendor in a process of its own, so that the memory is the connector's.
+#![allow(clippy::print_stdout, reason = "what it measured is what it is for")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
 #![allow(clippy::disallowed_methods, reason = "the baseline is a client of its own")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -29,7 +33,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const CHATS: u64 = 20_000;
+/// Of the table.
+const TABLE_CHATS: u64 = 100_000;
 const DAYS: u32 = 34;
+/// Each is measured so often, in turn; the median counts.
+const ROUNDS: usize = 5;
+/// How this file is asked to be the vendor.
+const VENDOR: &str = "be-the-vendor";
+const MIB: f64 = 1_048_576.0;
 /// Pages under way, as the connector has them.
 const AT_ONCE: usize = 8;
 /// 2026-11-20 12:00 UTC, a Friday.
@@ -37,11 +48,19 @@ const NOW: i64 = 1_795_176_000_000;
 
 fn main() {
     // `cargo test --all-targets` runs this file too.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    let asked = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if asked(VENDOR) {
+        return runtime().block_on(be_the_vendor(TABLE_CHATS));
+    }
+    if asked("--table") {
+        return runtime().block_on(table());
+    }
+    if !asked("--bench") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let bench = runtime.block_on(Bench::new());
+    let runtime = runtime();
+    let bench = runtime.block_on(async { Bench::at(serve(CHATS).await) });
     let mut criterion =
         Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
     for report in ["chat", "chat_messages"] {
@@ -65,17 +84,68 @@ struct Bench {
     client: reqwest::Client,
 }
 
-impl Bench {
-    async fn new() -> Self {
-        let clock = Clock::stopped_at(NOW);
-        let sandbox = Sandbox::new(Options { chats: CHATS, days: DAYS, ..Options::default() }, clock.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let vendor = Router::new().fallback(from_memory).with_state(Memory { vendor: sandbox.router(), pages: Arc::default() });
-        tokio::spawn(async move { axum::serve(listener, vendor).await });
+/// Serves chats from memory at the address that is answered.
+async fn serve(chats: u64) -> String {
+    let sandbox = Sandbox::new(Options { chats, days: DAYS, ..Options::default() }, Clock::stopped_at(NOW));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let vendor = Router::new().fallback(from_memory).with_state(Memory { vendor: sandbox.router(), pages: Arc::default() });
+    tokio::spawn(async move { axum::serve(listener, vendor).await });
+    address
+}
 
-        let upstreams = Upstreams::new(vec!["127.0.0.1".parse().unwrap()], clock).unwrap();
+async fn be_the_vendor(chats: u64) {
+    println!("{}", serve(chats).await);
+    // Until whoever started it ends it.
+    std::future::pending::<()>().await;
+}
+
+/// Prints a line `| what | measured | bound |` for each figure.
+async fn table() {
+    let mut vendor = Command::new(std::env::current_exe().unwrap()).arg(VENDOR).stdout(Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    BufReader::new(vendor.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    let bench = Bench::at(address.trim().to_owned());
+    // Also fills the vendor's memory.
+    let (chats, messages) = bench.baseline().await;
+    for (report, name, rows, goal) in [("chat", "Chat", chats, 80_000), ("chat_messages", "Chat Messages", messages, 600_000)] {
+        let (mut ours, mut plain, mut peak) = (Vec::new(), Vec::new(), 0.0_f64);
+        for _ in 0..ROUNDS {
+            std::fs::write("/proc/self/clear_refs", "5").unwrap();
+            let began = Instant::now();
+            assert_eq!(bench.pull(&[report]).await, rows);
+            ours.push(rows as f64 / began.elapsed().as_secs_f64());
+            peak = peak.max(peak_memory());
+            let began = Instant::now();
+            black_box(bench.baseline().await);
+            plain.push(rows as f64 / began.elapsed().as_secs_f64());
+        }
+        let (ours, plain) = (median(&mut ours), median(&mut plain));
+        println!(
+            "| {name} by the connector, from memory: {rows} rows of {TABLE_CHATS} chats | {ours:.0} rows/s, {peak:.0} MiB | at least {goal} rows/s, under 120 MiB |"
+        );
+        println!("| The same pages into plain structs | {plain:.0} rows/s; the connector has {:.0} % of that | at least 50 % |", ours / plain * 100.0);
+    }
+    vendor.kill().unwrap();
+    vendor.wait().unwrap();
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// `VmHWM` of this process, in MiB.
+fn peak_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1_024.0 / MIB
+}
+
+impl Bench {
+    fn at(address: String) -> Self {
+        let upstreams = Upstreams::new(vec!["127.0.0.1".parse().unwrap()], Clock::stopped_at(NOW)).unwrap();
         let source = Source {
             connector: Connector::LiveChat,
             fields: BTreeMap::from([("username".to_owned(), livechat::LOGIN.to_owned())]),

@@ -164,7 +164,7 @@ async fn bind(config: &Config) -> Result<TcpListener> {
 async fn start_sandbox(chats: u64, stop: CancellationToken) -> Result<String, Failed> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let vendor = format!("http://{}", listener.local_addr()?);
-    let options = Options { chats, days: 60, seed: 7, delay: Duration::from_millis(2) };
+    let options = Options { chats, days: 60, seed: 7, delay: Duration::from_millis(2), ..Options::default() };
     let sandbox = Sandbox::new(options, Clock::system());
     tokio::spawn(async move { sandbox.serve(listener, stop).await });
     Ok(vendor)

@@ -23,6 +23,9 @@ pub struct Arguments {
     /// How long each call takes, in milliseconds
     #[arg(long, default_value_t = 0, value_name = "MS")]
     delay: u64,
+    /// The most calls in any 60 seconds, more of which get 429; no limit when left out
+    #[arg(long, value_name = "N")]
+    requests_per_minute: Option<u32>,
     /// Another number, another world
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -30,7 +33,13 @@ pub struct Arguments {
 
 pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     super::log::start(given.log.as_deref().unwrap_or("warn"), given.log_format.unwrap_or_default())?;
-    let options = Options { chats: arguments.chats, days: arguments.days, seed: arguments.seed, delay: Duration::from_millis(arguments.delay) };
+    let options = Options {
+        chats: arguments.chats,
+        days: arguments.days,
+        seed: arguments.seed,
+        delay: Duration::from_millis(arguments.delay),
+        requests_per_minute: arguments.requests_per_minute,
+    };
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     println!("LiveChat stand-in at http://{}  (agent@sandbox.test / sandbox-key)", listener.local_addr()?);
     let stop = signalled();

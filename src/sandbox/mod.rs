@@ -58,6 +58,7 @@ mod changes;
 mod chat;
 mod fault_bodies;
 pub mod faults;
+mod limit;
 mod lists;
 pub mod livechat;
 mod people;
@@ -88,7 +89,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use calls::Call;
 use calls::Calls;
-use faults::{Fault, Faults, Twist};
+use faults::{Fault, Faults, Kind, RetryAfter, Twist};
+use limit::Limit;
 use world::World;
 
 use crate::clock::Clock;
@@ -103,11 +105,13 @@ pub struct Options {
     pub seed: u64,
     /// How long each call takes, at least.
     pub delay: Duration,
+    /// The most calls in any 60 seconds; none is no limit.
+    pub requests_per_minute: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { chats: 2_000, days: 60, seed: 1, delay: Duration::ZERO }
+        Self { chats: 2_000, days: 60, seed: 1, delay: Duration::ZERO, requests_per_minute: None }
     }
 }
 
@@ -119,14 +123,15 @@ struct Inner {
     world: Arc<World>,
     faults: Faults,
     calls: Calls,
+    limit: Limit,
     delay: Duration,
 }
 
 impl Sandbox {
     /// The archive begins with the newest chats that have ended by now; `clock` goes on to say what "today" is, and new ones come with it.
     pub fn new(options: Options, clock: Clock) -> Self {
-        let delay = options.delay;
-        Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: Calls::default(), delay }))
+        let (delay, limit) = (options.delay, Limit::new(options.requests_per_minute));
+        Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: Calls::default(), limit, delay }))
     }
 
     /// What goes wrong; set it at any time.
@@ -182,7 +187,7 @@ impl Sandbox {
     }
 }
 
-/// What every call to a vendor's route goes through: the delay, the faults, and the record.
+/// What every call to a vendor's route goes through: the delay, the limit, the faults, and the record.
 async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
     let asked = Call::of(&request, inner.world.clock().now());
     let (now, struck) = (asked.at, inner.faults.strike(&asked.path, asked.page()));
@@ -191,7 +196,8 @@ async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next:
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    let answer = match struck.iter().find_map(|kind| kind.instead(now)) {
+    let too_many = inner.limit.take(now).err().map(|seconds| Kind::TooManyRequests { retry_after: RetryAfter::Seconds(seconds) });
+    let answer = match too_many.iter().chain(&struck).find_map(|kind| kind.instead(now)) {
         Some(answer) => answer,
         None => {
             request.extensions_mut().insert(Twist::of(&struck));
