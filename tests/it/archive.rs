@@ -8,14 +8,17 @@ use axum::extract::Query;
 use chatlake::clock::Clock;
 use chatlake::connectors::upstream::{SystemNames, Upstreams};
 use chatlake::connectors::{self, Connector, Menus, PullError, Window};
+use chatlake::sandbox::faults::{Fault, Kind};
 use jiff::civil::date;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::vendor::*;
 
-/// Chats of the hand-made vendor below: id, day of November 2026, group, agent.
-fn held_back() -> Vec<(String, i8, &'static str, &'static str)> {
+/// A chat of the hand-made vendor below: id, day of November 2026, group, agent.
+type Held = (String, i8, &'static str, &'static str);
+
+fn held_back() -> Vec<Held> {
     let quiet = (1..=4).flat_map(|day| (0..3).map(move |n| (format!("Q{day}{n}"), day, "1", "ann@chat.test")));
     // Too many for one day and for one group; agents are few enough. Group 0 alone holds some.
     let busy = (0..36).map(|n| match n {
@@ -27,11 +30,16 @@ fn held_back() -> Vec<(String, i8, &'static str, &'static str)> {
 
 /// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the newest ten alone.
 async fn reticent() -> String {
-    let chats = |Query(asked): Query<BTreeMap<String, String>>| {
+    reticent_with(held_back()).await
+}
+
+async fn reticent_with(held: Vec<Held>) -> String {
+    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
         let day = |name: &str| asked[name][8..].parse::<i8>().unwrap();
         let (from, to) = (day("date_from"), day("date_to"));
         let is = |name: &str, value: &str| asked.get(name).is_none_or(|wanted| wanted == value);
-        let found: Vec<Value> = held_back()
+        let found: Vec<Value> = held
+            .clone()
             .into_iter()
             .filter(|(_, day, group, agent)| (from..=to).contains(day) && is("group", group) && is("agent", agent))
             .map(|(id, ..)| serde_json::json!({"id": id, "started_timestamp": 1_793_500_000, "messages": []}))
@@ -78,6 +86,24 @@ async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_group
     assert_eq!((done, got.rows(0)), (Ok(()), 16), "ann has ten of group 2 and six of group 0");
     asked.menus = Menus { group: Some("2".to_owned()), ..Menus::default() };
     assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
+}
+
+#[tokio::test]
+async fn a_day_that_cannot_be_divided_any_further_fails_with_its_name_and_both_numbers() {
+    let day = |chats: Vec<Held>| async move {
+        let address = reticent_with(chats).await;
+        let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+        let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["chat"], &[november(5, 5)])).await;
+        assert!(got.tallies.is_empty());
+        done
+    };
+    let of = |count: usize, group: &'static str, agent: &'static str| (0..count).map(move |n| (format!("{group}{agent}{n}"), 5, group, agent));
+    // One agent of one group has more than can be read.
+    let busy = of(11, "2", "ann@chat.test").chain(of(3, "1", "bob@chat.test")).collect();
+    assert_eq!(day(busy).await, Err(PullError::Incomplete { window: november(5, 5), have: 3, of: 14 }));
+    // Some are of a group that nobody lists, and of no agent.
+    let lost = of(9, "1", "ann@chat.test").chain(of(4, "7", "nobody@chat.test")).collect();
+    assert_eq!(day(lost).await, Err(PullError::Incomplete { window: november(5, 5), have: 9, of: 13 }));
 }
 
 #[tokio::test]
@@ -219,4 +245,50 @@ async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
         assert!(got.tallies.iter().all(|tally| tally.word() == Some("verified")));
         assert_eq!(got.tallies.iter().map(|tally| tally.calls).sum::<u64>() as usize, a_day.div_ceil(5) * days as usize, "no page was asked for twice");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost() {
+    // As above, with the sandbox, whose pages have 25 chats, as the vendor, and its own word for what stayed.
+    let lanes = (0..4).map(|lane| {
+        tokio::spawn(async move {
+            let mut whole = 0;
+            for block in 0..5 {
+                // A new one now and then: what ends is kept, and a day of thousands is slow to read.
+                let vendor = Vendor::new(900, 15).await;
+                for seed in (block * 50..(block + 1) * 50).map(|n| n * 4 + lane) {
+                    let mark = vendor.sandbox.mark();
+                    vendor.sandbox.faults().set(vec![Fault::new(Kind::Mutate { seed }).on("/chats").times(seed % 7)]);
+                    let (got, done) = pull(&vendor.source(), &request(&["chat"], &[TODAY])).await;
+                    let pulled = got.column(0, "id").into_iter().flatten().collect::<Vec<_>>();
+                    let distinct: HashSet<String> = pulled.iter().cloned().collect();
+                    assert_eq!(pulled.len(), distinct.len(), "seed {seed}: a chat came twice");
+                    match done {
+                        Ok(()) => {
+                            let stayed = chatlake::sandbox::truth::Question {
+                                report: "chat".to_owned(),
+                                date_from: Some(TODAY.from),
+                                date_to: Some(TODAY.to),
+                                timezone: Some(ZONE.to_owned()),
+                                since: Some(mark),
+                                ids: 1,
+                                ..Default::default()
+                            };
+                            let stayed = ids(&vendor.sandbox.truth(&stayed).unwrap());
+                            assert!(stayed.is_subset(&distinct), "seed {seed}: {:?} missing", stayed.difference(&distinct).collect::<Vec<_>>());
+                            whole += 1;
+                        }
+                        Err(PullError::Incomplete { .. }) => {}
+                        Err(other) => panic!("seed {seed}: {other:?}"),
+                    }
+                }
+            }
+            whole
+        })
+    });
+    let mut whole = 0;
+    for lane in lanes {
+        whole += lane.await.unwrap();
+    }
+    assert!(whole > 900, "only {whole} of 1,000 came whole");
 }

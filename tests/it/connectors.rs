@@ -386,3 +386,20 @@ async fn the_credential_is_in_no_error() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_preview_of_a_long_list_has_its_first_rows() {
+    // More than a batch holds.
+    let replies: Vec<serde_json::Value> = (0..9_000).map(|n| serde_json::json!({"id": n, "group": 0, "text": "hello", "tags": []})).collect();
+    let router = axum::Router::new().route("/canned_responses", axum::routing::get(move || async move { axum::Json(replies.clone()) }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let vendor = Vendor::new(10, 30).await;
+    let report = Connector::LiveChat.report("canned_responses").unwrap();
+    let menus = Menus { group: Some("0".to_owned()), ..Menus::default() };
+    let sample = connectors::sample(&source(&vendor.upstreams(), &address, "k"), report, &menus, &TimeZone::UTC, None, 50).await.unwrap();
+    assert_eq!((sample.batch.num_rows(), sample.records, sample.whole), (50, 9_000, false));
+    let ids = sample.batch.column_by_name("id").unwrap();
+    assert_eq!((shown(ids, 0), shown(ids, 49)), ("0".to_owned(), "49".to_owned()));
+}

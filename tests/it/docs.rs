@@ -163,8 +163,59 @@ fn every_document_is_reached_from_the_index() {
     let index = read("docs/README.md");
     let mut all = Vec::new();
     documents(&root().join("docs"), &mut all);
-    for document in all.iter().filter(|path| !path.ends_with("docs/README.md") && !path.ends_with("benchmarks.md")) {
+    for document in all.iter().filter(|path| !path.ends_with("docs/README.md")) {
         let path = document.strip_prefix(root().join("docs")).unwrap().to_str().unwrap();
         assert!(index.contains(&format!("({path})")), "docs/README.md does not lead to {path}");
+    }
+}
+
+/// Every file and folder below `dir`, as its path from the root; folders end with a slash.
+fn everything(dir: &Path, all: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let mut name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            everything(&path, all);
+            name.push('/');
+        }
+        all.push(name);
+    }
+}
+
+/// What stands in backticks.
+fn ticked(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// Whether a text in backticks names a file of the source or a folder. `NAME` stands for a name that is still to be given.
+fn is_path(text: &str) -> bool {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c)) && !text.contains("NAME");
+    let ends = ["/", ".rs", ".md", ".toml", ".css", ".js", ".html", ".sql"];
+    is_plain && ends.iter().any(|end| text.ends_with(end))
+}
+
+#[test]
+fn every_path_in_the_guides_is_there() {
+    let mut there = Vec::new();
+    for dir in ["benches", "bin", "docs", "migrations", "src", "static", "templates", "tests"] {
+        everything(&root().join(dir), &mut there);
+    }
+    let at = |base: &str, path: &str| root().join(base).join(path).exists();
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let (text, mut fenced) = (read(document), false);
+        for line in text.lines() {
+            fenced ^= line.starts_with("```");
+            // In a table, a file is in one of the folders that its row is about; in a sentence, somewhere.
+            let about = line.strip_prefix("| ").and_then(|row| row.split(" | ").next()).unwrap_or_default();
+            let folders: Vec<&str> = ticked(about).into_iter().filter(|name| name.ends_with('/')).collect();
+            for path in ticked(line).into_iter().filter(|text| !fenced && is_path(text)) {
+                let found = if folders.is_empty() {
+                    there.iter().any(|known| known.ends_with(&format!("/{path}")))
+                } else {
+                    folders.iter().any(|folder| at(folder, path) || at(&format!("src/{folder}"), path))
+                };
+                assert!(at("", path) || at("src", path) || found, "{document}: there is no {path}");
+            }
+        }
     }
 }

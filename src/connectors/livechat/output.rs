@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
 use super::client::Client;
+use super::joined;
 use super::paging::Sink;
 use super::rows::Rows;
 use crate::clock::Millis;
@@ -95,10 +96,15 @@ impl<'a> Output<'a> {
         self.send_ready().await
     }
 
-    /// The rows of the first report so far, of a pull that holds them.
+    /// The rows of the first report so far, of a pull that holds them; those before are forgotten.
     pub fn batch(&mut self) -> Result<RecordBatch, PullError> {
         let unwritable = self.unwritable();
-        self.rows.first_mut().and_then(|rows| rows.batch().ok()).ok_or(unwritable)
+        let rows = self.rows.first_mut().and_then(|rows| {
+            let mut all = rows.take();
+            all.push(rows.batch().ok()?);
+            joined(&all)
+        });
+        rows.ok_or(unwritable)
     }
 
     /// Everything of the window goes out, and then that it is complete.

@@ -6,7 +6,7 @@ use crate::connectors::PullError;
 use crate::datasets::segments::Writer;
 use crate::datasets::versions::Commit;
 use crate::datasets::{Dataset, columns};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::puller::Puller;
 use crate::puller::queue::{self, Claimed, End, Held, Short, Spent};
 use crate::puller::retry::{self, Decision};
@@ -105,7 +105,10 @@ pub(super) async fn fail(puller: &Puller, run: &Claimed, error: &Error) {
 }
 
 fn own_fault(error: &Error, had_rows: bool) -> End {
-    tracing::error!(cause = ?error.inside(), "the run failed here: {error}");
+    // What a person has to mend is told with the run's end.
+    if error.kind() == Kind::Internal {
+        tracing::error!(cause = ?error.inside(), "the run failed here: {error}");
+    }
     End::Failed(retry::own_failure(error, had_rows))
 }
 

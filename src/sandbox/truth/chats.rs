@@ -18,8 +18,7 @@ pub fn answer(asked: &Asked<'_>) -> Option<Value> {
         return Some(truth);
     }
     if report == "chat_messages" {
-        let found = found(asked);
-        return Some(json!({"count": found.iter().map(|number| world.messages(*number)).sum::<u64>(), "chats": found.len()}));
+        return Some(inside(asked, |number| world.messages(number)));
     }
     let rows: fn(&Chat) -> usize = match report {
         "chat_agents" => |chat| chat.agents.len(),
@@ -35,8 +34,17 @@ pub fn answer(asked: &Asked<'_>) -> Option<Value> {
         "chat_tickets" => |chat| chat.tickets.len(),
         _ => return None,
     };
-    let found = found(asked);
-    Some(json!({"count": found.iter().map(|number| rows(&world.chat(*number))).sum::<usize>(), "chats": found.len()}))
+    Some(inside(asked, |number| rows(&world.chat(number)) as u64))
+}
+
+/// How many rows of a report inside chats there are; with ids, how many each chat has.
+fn inside(asked: &Asked<'_>, rows: impl Fn(u64) -> u64) -> Value {
+    let found: Vec<(u64, u64)> = found(asked).into_iter().map(|number| (number, rows(number))).collect();
+    let mut truth = json!({"count": found.iter().map(|(_, rows)| rows).sum::<u64>(), "chats": found.len()});
+    if asked.question.ids == 1 {
+        truth["rows"] = found.iter().map(|(number, rows)| (asked.world.id(*number), *rows)).collect();
+    }
+    truth
 }
 
 /// Numbers of the chats, oldest first.

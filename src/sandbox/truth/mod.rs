@@ -38,7 +38,8 @@ pub struct Question {
     pub since: Option<u64>,
     /// 1: pending chats count too.
     pub include_pending: u8,
-    /// 1: tell the ids too: of `chat` and `tickets` newest first, of lists in their order.
+    /// 1: tell the ids too: of `chat` and `tickets` newest first, of lists in their order; of reports inside chats and visitors `rows`, how
+    /// many rows each of these has.
     pub ids: u8,
 }
 
@@ -116,9 +117,10 @@ impl Asked<'_> {
         };
         let here: Vec<_> = on_site(self.world.seed(), self.world.now()).into_iter().filter(|visitor| self.group_is_asked(&[visitor.group])).collect();
         let count: Option<usize> = here.iter().map(rows).sum();
+        let each: serde_json::Map<String, Value> = here.iter().map(|visitor| (visitor.id.to_string(), json!(rows(visitor).unwrap_or(0)))).collect();
         // No visitor at all must not pass for a report that is about visitors.
         count
             .filter(|_| self.question.report.starts_with("visitors"))
-            .map(|count| json!({"count": count, "ids": here.iter().map(|visitor| &visitor.id).collect::<Vec<_>>()}))
+            .map(|count| json!({"count": count, "ids": here.iter().map(|visitor| &visitor.id).collect::<Vec<_>>(), "rows": each}))
     }
 }

@@ -120,7 +120,7 @@ fn row(account: &Account, calls: u32, actor: &Actor, now: Millis) -> Row {
 }
 
 fn pace(calls: u32, most: u32) -> Pace {
-    Pace { calls: calls.min(most), most, words: format!("{} of {} calls", words::grouped(calls.into()), words::grouped(most.into())) }
+    Pace { calls: calls.min(most), most, words: format!("{} of {}", words::grouped(calls.into()), words::grouped(most.into())) }
 }
 
 fn told(account: &Account, now: Millis) -> Vec<String> {
