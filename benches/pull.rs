@@ -110,20 +110,22 @@ async fn table() {
     // Also fills the vendor's memory.
     let (chats, messages) = bench.baseline().await;
     for (report, name, rows, goal) in [("chat", "Chat", chats, 80_000), ("chat_messages", "Chat Messages", messages, 600_000)] {
-        let (mut ours, mut plain, mut peak) = (Vec::new(), Vec::new(), 0.0_f64);
+        let (mut ours, mut plain, mut own, mut peak) = (Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
         for _ in 0..ROUNDS {
             std::fs::write("/proc/self/clear_refs", "5").unwrap();
-            let began = Instant::now();
+            let (began, used) = (Instant::now(), processor_time());
             assert_eq!(bench.pull(&[report]).await, rows);
             ours.push(rows as f64 / began.elapsed().as_secs_f64());
+            own.push(rows as f64 / ((processor_time() - used) / 2.0));
             peak = peak.max(peak_memory());
             let began = Instant::now();
             black_box(bench.baseline().await);
             plain.push(rows as f64 / began.elapsed().as_secs_f64());
         }
-        let (ours, plain) = (median(&mut ours), median(&mut plain));
+        let (ours, plain, own) = (median(&mut ours), median(&mut plain), median(&mut own));
         println!(
-            "| {name} by the connector, from memory: {rows} rows of {TABLE_CHATS} chats | {ours:.0} rows/s, {peak:.0} MiB | at least {goal} rows/s, under 120 MiB |"
+            "| {name} by the connector, from memory: {rows} rows of {TABLE_CHATS} chats | {ours:.0} rows/s beside the vendor on the same two cores; by the \
+             processor time it took, {own:.0} rows/s on two of its own; {peak:.0} MiB | at least {goal} rows/s, under 120 MiB |"
         );
         println!("| The same pages into plain structs | {plain:.0} rows/s; the connector has {:.0} % of that | at least 50 % |", ours / plain * 100.0);
     }
@@ -134,6 +136,14 @@ async fn table() {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// What this process has used of all cores, in seconds.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // After the name, which may hold anything but ends with the last parenthesis; in hundredths of a second.
+    let after: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// `VmHWM` of this process, in MiB.

@@ -62,7 +62,9 @@ async fn read(response: &mut Response, headers: &HeaderMap, most: usize, no_prog
         (Some(b"gzip" | b"x-gzip"), None) => true,
         _ => return Err(Broke::Unreadable("its encoding is neither plain nor gzip".to_owned())),
     };
-    let mut body = Decoder::new(gzip, most);
+    // What a length promises is believed only as far as the cap: it saves moving the body while it grows.
+    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(most);
+    let mut body = Decoder::new(gzip, expected, most);
     loop {
         let piece = timeout(no_progress, response.chunk()).await.map_err(|_| Cause::NoProgress)?;
         match piece.map_err(|error| sort(&error))? {
@@ -90,30 +92,40 @@ const MOST_RATIO: usize = 100;
 const FREE_OF_RATIO: usize = 1 << 20;
 
 impl Decoder {
-    fn new(gzip: bool, most: usize) -> Self {
-        let kind = if gzip { Kind::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))) } else { Kind::Plain(BytesMut::new()) };
+    fn new(gzip: bool, expected: usize, most: usize) -> Self {
+        let kind = match gzip {
+            true => Kind::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))),
+            false => Kind::Plain(BytesMut::with_capacity(expected.min(FREE_OF_RATIO))),
+        };
         Self { kind, wire: 0, most }
     }
 
     fn take(&mut self, piece: &Bytes) -> Result<(), Broke> {
-        // In small slices, so that what one of them unpacks to is small before it is counted.
-        for slice in piece.chunks(4 << 10) {
-            self.wire += slice.len();
-            let size = match &mut self.kind {
-                Kind::Plain(body) => {
-                    body.extend_from_slice(slice);
-                    body.len()
+        match &mut self.kind {
+            Kind::Plain(body) => {
+                self.wire += piece.len();
+                if self.wire > self.most {
+                    return Err(self.too_large());
                 }
-                Kind::Gzip(decoder) => {
+                body.extend_from_slice(piece);
+            }
+            Kind::Gzip(decoder) => {
+                // In small slices, so that what one of them unpacks to is small before it is counted.
+                for slice in piece.chunks(4 << 10) {
+                    self.wire += slice.len();
                     decoder.write_all(slice).map_err(|_| broken_gzip())?;
-                    decoder.get_ref().len()
+                    let size = decoder.get_ref().len();
+                    if size > self.most || (size > FREE_OF_RATIO && size / MOST_RATIO > self.wire) {
+                        return Err(self.too_large());
+                    }
                 }
-            };
-            if size > self.most || (size > FREE_OF_RATIO && size / MOST_RATIO > self.wire) {
-                return Err(Broke::Unreadable(format!("the answer is larger than {} MiB, or unpacks to far more than came", self.most >> 20)));
             }
         }
         Ok(())
+    }
+
+    fn too_large(&self) -> Broke {
+        Broke::Unreadable(format!("the answer is larger than {} MiB, or unpacks to far more than came", self.most >> 20))
     }
 
     fn end(self) -> Result<Bytes, Broke> {
