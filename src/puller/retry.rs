@@ -57,7 +57,11 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
         ),
         PullError::Incomplete { window, have, of } => fail(
             "incomplete",
-            format!("{vendor} tells of {of} records for {window} and gave {have}."),
+            if have < of {
+                format!("{vendor} tells of {of} records for {window} and gave {have}.")
+            } else {
+                format!("The records of {vendor} for {window} kept changing while they were read, so it is not certain that all {of} came.")
+            },
             "Nobody, if it was a passing trouble. If it stays so, choose a Group or a Login, so that each day holds less.".to_owned(),
             format!("The next run tries again. A part is never kept as the whole. {kept}"),
         ),

@@ -257,7 +257,8 @@ async fn every_fault_ends_every_report_as_what_it_is_or_is_waited_out() {
                         assert_eq!(got.rows(0) as u64, truth(&vendor, report, TODAY, &asked(report, TODAY).menus)["count"], "{} {kind:?}", report.id);
                     }
                 }
-                (Fate::Short, Err(PullError::Incomplete { have, of, .. })) if archive && have != of => {}
+                // One that keeps changing may come to the very number, and is not believed all the same.
+                (Fate::Short, Err(PullError::Incomplete { have, of, .. })) if archive && (have != of || matches!(kind, Kind::Mutate { .. })) => {}
                 // An answer of two bytes is soon there, however slowly they come.
                 (Fate::Ends(_), Ok(())) if matches!(kind, Kind::Drip { .. }) && got.rows(0) == 0 => {}
                 _ => panic!("{} {kind:?}: {done:?}", report.id),

@@ -4,6 +4,7 @@
 
 mod client;
 mod derived;
+mod list_values;
 mod lists;
 mod output;
 mod paging;

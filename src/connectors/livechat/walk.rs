@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::list_values::{Counted, Pick};
 use super::values::{Cell, Take};
 use crate::connectors::report::{Column, ColumnKind, From};
 
@@ -170,6 +171,14 @@ impl Step {
         }
     }
 
+    /// Where the length of a list alone goes: the list is walked once and nothing of it is kept.
+    fn count(&self) -> Option<usize> {
+        match (self.targets.as_slice(), &self.inner) {
+            ([Target { column, what: What::Count, .. }], None) => Some(*column),
+            _ => None,
+        }
+    }
+
     /// Puts a value of any kind where it belongs. Nothing here fails: what does not fit becomes a misfit.
     fn slow<'a>(&self, prefix: &str, json: &'a str, row: &mut Row<'a>) {
         let object = json.starts_with('{');
@@ -265,6 +274,10 @@ impl<'de> Visitor<'de> for Fast<'_, 'de> {
                 } else if row.cells[column] != cell && cell != Cell::Null {
                     return Err(de::Error::custom("the same column twice"));
                 }
+            } else if let Some(column) = step.count().filter(|column| row.cells[*column] == Cell::Null) {
+                if let Some(Counted(n)) = map.next_value()? {
+                    row.cells[column] = Cell::Integer(n);
+                }
             } else if let (Some(inner), true) = (&step.inner, step.targets.is_empty()) {
                 let prefix = join(prefix, Cow::Borrowed(step.name.as_str()));
                 map.next_value_seed(Fast { node: inner, prefix: &prefix, row: &mut *row })?;
@@ -331,65 +344,6 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             }
         }
         from.deserialize_map(Read)
-    }
-}
-
-/// How many items a list has.
-struct Counted(i64);
-
-impl<'de> Deserialize<'de> for Counted {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Counted;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Counted, A::Error> {
-                let mut n = 0;
-                while list.next_element::<IgnoredAny>()?.is_some() {
-                    n += 1;
-                }
-                Ok(Counted(n))
-            }
-        }
-        from.deserialize_seq(Read)
-    }
-}
-
-/// One text field of every item of a list, joined by ", "; items without it are passed over.
-struct Pick(&'static str);
-
-impl<'de> DeserializeSeed<'de> for Pick {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pick {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<String, A::Error> {
-        let mut joined = String::new();
-        while let Some(Fields(fields)) = list.next_element()? {
-            let found = fields.iter().find(|(name, _)| *name == self.0);
-            let text: Option<String> = found.and_then(|(_, json)| serde_json::from_str(json).ok());
-            if let Some(text) = text.filter(|text| !text.is_empty()) {
-                if !joined.is_empty() {
-                    joined.push_str(", ");
-                }
-                joined.push_str(&text);
-            }
-        }
-        Ok(joined)
     }
 }
 
