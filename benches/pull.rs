@@ -175,6 +175,7 @@ impl Bench {
             reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
             menus: Menus::default(),
             zone: TimeZone::UTC,
+            extras: Vec::new(),
             windows: self.windows.clone(),
             cancel: CancellationToken::new(),
         };

@@ -139,13 +139,17 @@ impl Accounts {
             return Ok(known.clone());
         }
         let asked_at = self.clock.now();
-        let source = self.source(id).await?;
+        let mut source = self.source(id).await?;
+        if menu == Menu::Tag {
+            // That somebody may not read the tags says nothing about the credentials.
+            let aside = self.upstreams.aside(id.as_str(), account.connector, account.api_url.as_deref(), account.requests_per_minute);
+            source.upstream = aside.map_err(|why| vendor_error(account.connector, &why))?;
+        }
         let asked = within(connectors::choices(&source, menu)).await;
         self.keep_told(id, &source.upstream).await?;
         let read = match asked {
             Ok(Ok(read)) => read,
             Ok(Err(why)) => {
-                // That somebody may not read the tags says nothing about the credentials.
                 if matches!(why, PullError::Unauthorized) && menu != Menu::Tag {
                     self.record_health(id, Err(&why), asked_at).await?;
                 }
@@ -238,7 +242,7 @@ impl Accounts {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE accounts SET health = COALESCE($2, health), health_message = $3, checked_at = $4, \
-             auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END WHERE id = $1 AND sealed_at <= $6",
+             auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END WHERE id = $1 AND updated_at <= $6",
         )
         .bind(id)
         .bind(health)
@@ -300,6 +304,8 @@ pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
     sentence.extend(said.chars().skip(1));
     sentence.push('.');
     match why {
+        PullError::Withheld => Error::conflict("credentials_stopped", format!("{title} refused these credentials again and again, so it was not asked."))
+            .action("Enter new ones under Accounts, or press Test there once they work again."),
         PullError::Unauthorized => {
             Error::conflict("credentials_refused", format!("{title} did not accept the credentials.")).action("Enter them again under Accounts.")
         }

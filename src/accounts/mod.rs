@@ -244,7 +244,7 @@ impl Accounts {
         if moved {
             self.upstreams.forget(id.as_str());
         } else if new_secrets || new_fields {
-            self.upstreams.trust_again(id.as_str());
+            self.upstreams.renew(id.as_str());
         }
         changed.ok_or_else(|| Error::not_found("account"))
     }

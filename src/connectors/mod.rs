@@ -227,6 +227,8 @@ pub struct PullRequest {
     pub menus: Menus,
     /// The DataSet's zone, in which the windows are days.
     pub zone: TimeZone,
+    /// Fields that no column declares and that came in an earlier part of the same pull, by report: they have their columns already.
+    pub extras: Vec<Vec<String>>,
     /// In the order in which they are to be read; empty for a report without days (which then is one window of its own).
     pub windows: Vec<Window>,
     pub cancel: CancellationToken,

@@ -9,6 +9,8 @@ use super::Window;
 pub enum PullError {
     /// Stop; the account needs new credentials.
     Unauthorized,
+    /// Stop; the vendor refused these credentials so often that nothing was sent.
+    Withheld,
     /// The run is `waiting` until then; no attempt is used up. `None`: the vendor did not say how long.
     RateLimited { wait: Option<Duration> },
     /// Retry, later each time, up to the limit.
@@ -78,6 +80,7 @@ impl std::fmt::Display for PullError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             PullError::Unauthorized => f.write_str("the vendor did not accept the credentials"),
+            PullError::Withheld => f.write_str("the vendor refused the credentials too often, so it was not asked"),
             PullError::RateLimited { wait: Some(wait) } => write!(f, "the vendor asked to wait {} seconds", wait.as_secs()),
             PullError::RateLimited { wait: None } => f.write_str("the vendor asked to wait"),
             PullError::Unavailable(cause) => write!(f, "the vendor could not be read: {cause}"),

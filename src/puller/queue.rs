@@ -117,7 +117,7 @@ type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64
 /// whose lease has ended is due again. The first one answered leads; none is answered when nothing is due.
 ///
 /// A run of a fresh reading gathers others for a moment, in which no worker claims one that wants the same. What was interrupted
-/// comes back together, but a third attempt is made alone, so that whichever run kills the process is found out.
+/// comes back together, but third attempts are made alone, and one after the other, so that whichever run kills the process is found out.
 pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Vec<Claimed>> {
     let now = clock.now();
     let mut tx = db.write().await?;
@@ -128,6 +128,7 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Vec<Claimed>>
                          reading = CASE WHEN reading IS NULL OR attempt >= $5 THEN id ELSE reading END
          WHERE id = (SELECT r.id FROM runs r
                      WHERE r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
+                       AND (r.attempt < $5 OR NOT EXISTS (SELECT 1 FROM runs k WHERE k.state = 'running' AND k.attempt > $5 AND k.lease_until >= $3 AND k.id <> r.id))
                        AND NOT EXISTS (SELECT 1 FROM runs g WHERE g.state = 'running' AND g.source_key = r.source_key AND g.gather_until > $3 AND g.id <> r.id)
                      ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 ELSE 1 END, r.due_at, r.id LIMIT 1)
          RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until",

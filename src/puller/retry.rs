@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::run::Failure;
 use crate::connectors::PullError;
+use crate::connectors::pull_error::Cause;
 use crate::connectors::upstream::LONGEST_PAUSE;
 use crate::error::Error;
 
@@ -34,9 +35,16 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
             format!("The owner of the account “{account}” must enter new ones under Accounts."),
             format!("The next run, by schedule or by Run now, uses the new ones. {kept}"),
         ),
+        PullError::Withheld => fail(
+            "credentials_stopped",
+            format!("{vendor} refused the credentials of “{account}” again and again, so it was not asked."),
+            format!("The owner of the account “{account}” must enter new ones under Accounts, or press Test there once they work again."),
+            format!("Nothing was sent to the vendor. {kept}"),
+        ),
         PullError::Unavailable(cause) => fail(
             "unavailable",
-            format!("{vendor} could not be read: {cause}. It was tried five times within two minutes."),
+            // A certificate does not get better by trying.
+            format!("{vendor} could not be read: {cause}.{}", if *cause == Cause::Certificate { "" } else { " It was tried five times within two minutes." }),
             format!("Nobody, if {vendor} is only down for a while."),
             format!("The next run on the schedule, or Run now, tries again. {kept}"),
         ),
@@ -101,12 +109,12 @@ fn kept(had_rows: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::pull_error::Cause;
 
     #[test]
     fn every_failure_says_what_happened_who_must_act_and_what_is_next() {
         for error in [
             PullError::Unauthorized,
+            PullError::Withheld,
             PullError::Unavailable(Cause::NoProgress),
             PullError::Refused { status: 400, said: String::new() },
             PullError::Forbidden { why: "x".into() },

@@ -4,6 +4,7 @@ mod ends;
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -12,7 +13,7 @@ use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
 use super::{Puller, retry, schedules};
 use crate::clock::Millis;
-use crate::connectors::{self, PullError, PullRequest, Pulled, Window};
+use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
 use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
 use crate::error::{Error, Result};
@@ -48,7 +49,16 @@ enum Ended {
 pub(super) async fn work_until_stopped(puller: Puller) {
     while !puller.stop.is_cancelled() {
         match queue::claim(&puller.db, &puller.clock, &puller.holder).await {
-            Ok(set) if !set.is_empty() => {
+            Ok(mut set) if !set.is_empty() => {
+                match gather(&puller, &set[0]).await {
+                    Ok(siblings) => set.extend(siblings),
+                    Err(error) => {
+                        for run in &set {
+                            ends::fail(&puller, run, &error).await;
+                        }
+                        continue;
+                    }
+                }
                 let span = tracing::info_span!("run", run = %set[0].id, dataset = %set[0].dataset_id);
                 // A task of its own: a panic in a run ends the runs of that reading only.
                 let work = tokio::spawn(work(puller.clone(), set.clone()).instrument(span));
@@ -82,16 +92,7 @@ async fn idle(puller: &Puller) {
     }
 }
 
-async fn work(puller: Puller, mut claimed: Vec<Claimed>) {
-    match gather(&puller, &claimed[0]).await {
-        Ok(siblings) => claimed.extend(siblings),
-        Err(error) => {
-            for run in &claimed {
-                ends::fail(&puller, run, &error).await;
-            }
-            return;
-        }
-    }
+async fn work(puller: Puller, claimed: Vec<Claimed>) {
     let mut set: Vec<Pulling> = Vec::new();
     for run in claimed {
         let leader = set.first().map(|leader| leader.dataset.source_key());
@@ -148,19 +149,21 @@ async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Res
         puller.wake.notify_one();
         return Ok(None);
     }
-    let writer = puller.datasets.segments.resume(&run.dataset_id, &run.id).await?;
+    let writer = puller.datasets.segments.writer(&run.dataset_id, &run.id);
     let shown = puller.live.show(&run.id, puller.clock.now());
     Ok(Some(Pulling { run, dataset, writer, shown, rows: 0, gone: None }))
 }
 
 /// The plan that all runs of the set share. One whose own differs, since it was interrupted elsewhere, goes back into the queue.
-async fn plan(puller: &Puller, set: &mut Vec<Pulling>, fresh: &[Window]) -> Result<Option<Plan>> {
+async fn plan(puller: &Puller, set: &mut Vec<Pulling>, source: &Source, fresh: &[Window]) -> Result<Option<Plan>> {
     let mut shared: Option<Plan> = None;
     let mut at = 0;
     while at < set.len() {
         let Pulling { run, dataset, .. } = &set[at];
         let windows = shared.as_ref().map_or(fresh, |plan| &plan.windows);
-        let key = format!("{} {}", run.source_key, dataset.report.id);
+        // What is asked, of whom, and how it becomes rows.
+        let asked = format!("{} {} {} {:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
+        let key = Sha256::digest(asked).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let plan = queue::plan(&puller.db, run, &key, windows).await?;
         match (plan, &shared) {
             (Some(plan), None) => shared = Some(plan),
@@ -173,8 +176,10 @@ async fn plan(puller: &Puller, set: &mut Vec<Pulling>, fresh: &[Window]) -> Resu
             }
             (None, _) => set[at].gone = Some(Held::Lost),
         }
-        // What an earlier attempt wrote counts only with windows that were kept.
-        set[at].rows = set[at].writer.rows();
+        // Only now is it known what of an earlier attempt counts.
+        let Pulling { run, .. } = &set[at];
+        let writer = puller.datasets.segments.resume(&run.dataset_id, &run.id).await?;
+        (set[at].rows, set[at].writer) = (writer.rows(), writer);
         at += 1;
     }
     Ok(shared)
@@ -189,7 +194,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     let zone = schedules::zone(&first.dataset.time_zone)?;
     let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
     let fresh = connectors::windows(first.dataset.report, first.dataset.menus.range(today));
-    let Some(plan) = plan(puller, set, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };
+    let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };
     let mut reading = Reading::new(plan, puller.clock.now());
     *spent = reading.spent();
     let left = reading.left.clone();
@@ -201,6 +206,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         menus: set[0].dataset.menus.clone(),
         zone,
         windows: left.iter().filter_map(|at| reading.plan.windows.get(*at).copied()).collect(),
+        extras: set.iter().map(|p| p.writer.extras()).collect(),
         cancel: CancellationToken::new(),
     };
     let (out, mut come) = mpsc::channel(BATCHES_AHEAD);
@@ -327,7 +333,13 @@ async fn extend(puller: &Puller, set: &mut [Pulling]) -> Result<bool> {
     for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
         match queue::extend(&puller.db, &puller.clock, &pulling.run, &pulling.shown.text()).await? {
             Held::Yes => {}
-            gone => pulling.gone = Some(gone),
+            gone => {
+                // Whoever stopped it need not wait for the others of the set.
+                if gone == Held::Cancel {
+                    ends::end(puller, &pulling.run, &End::Cancelled, Spent::default()).await;
+                }
+                pulling.gone = Some(gone);
+            }
         }
     }
     Ok(set.iter().any(|p| p.gone.is_none()))

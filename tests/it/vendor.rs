@@ -105,6 +105,7 @@ pub fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
         reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
         menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
         zone: TimeZone::get(ZONE).unwrap(),
+        extras: Vec::new(),
         windows: windows.to_vec(),
         cancel: CancellationToken::new(),
     }

@@ -109,3 +109,36 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
     assert_eq!(again["rows"], beside["rows"]);
     assert_eq!(server.csv(&messages, &token).await.digest, all.digest);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_the_report_was_changed_is_not_taken_for_the_new_one() {
+    let (home, vendor) = (Home::new(), StandIn::new(300).await);
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "chat").await;
+    vendor.sandbox.faults().set(vec![pause(0)]);
+    let server = home.serve().await;
+    let run = server.run(&dataset, &token).await;
+    waits(&server, &run, &token).await;
+    server.stop().await;
+    pass_time(&home).await;
+    vendor.sandbox.faults().set(vec![pause(16)]);
+    let server = home.serve().await;
+    let halfway = waits(&server, &run, &token).await;
+    assert!(halfway["windows_done"].as_u64().unwrap() > 0, "{halfway}");
+    // The same days and the same pages, other rows.
+    let answer = server.send("PATCH", &format!("/api/v1/datasets/{dataset}"), &token, Some(serde_json::json!({"report": "chat_messages"}))).await;
+    assert_eq!(answer.status(), 200);
+    server.stop().await;
+    pass_time(&home).await;
+    vendor.sandbox.faults().clear();
+    let server = home.serve().await;
+    let over = server.over(&run, &token).await;
+    assert_eq!((over["state"].as_str(), over["read"].as_u64(), over["windows_done"].as_u64()), (Some("succeeded"), Some(300), Some(15)), "{over}");
+    let (status, schema) = server.get(&format!("/datasets/{dataset}/schema"), &token).await;
+    let columns: Vec<&str> = schema["items"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap()).collect();
+    assert!(status == 200 && columns[0] == "chat_id" && !columns.contains(&"visitor_name"), "{columns:?}");
+    let again = server.over(&server.run(&dataset, &token).await, &token).await;
+    assert_eq!(over["rows"], again["rows"], "as many as a pull in one piece brings");
+}

@@ -108,6 +108,7 @@ pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sen
     let client = Client::new(source, request.cancel.clone());
     let Some(first) = request.reports.first() else { return Ok(()) };
     let mut output = Output::new(&client, &request.reports, out, first.request.path);
+    output.expect(&request.extras);
     let list = List { client: &client, report: first, menus: &request.menus, zone: &request.zone };
     if let Shape::Archive { records, .. } = first.shape {
         return archive(&list, records, &request.windows, &mut output).await;
@@ -145,7 +146,7 @@ async fn archive(list: &List<'_>, records: &'static str, windows: &[Window], out
         };
         send(&mut coming, 1);
         let Some(handle) = coming.pop_front() else { break };
-        let begun = handle.await.map_err(|_| PullError::Cancelled)??;
+        let begun = handle.await.map_err(paging::broken)??;
         // A long window keeps the vendor busy by itself, but for its last pages.
         send(&mut coming, if begun.first.pages < AHEAD as u64 { AHEAD } else { 1 });
         let tally = windows::read(&archive, *window, begun, ask, output).await?;

@@ -36,6 +36,13 @@ impl<'a> Output<'a> {
         Self { client, out, path, rows, window: None, read: 0, spent: client.spent(), misfits: 0, hold: false }
     }
 
+    /// These fields have columns already, report by report.
+    pub fn expect(&mut self, extras: &[Vec<String>]) {
+        for (rows, names) in self.rows.iter_mut().zip(extras) {
+            rows.expect(names);
+        }
+    }
+
     pub fn begin(&mut self, window: Option<usize>) {
         self.window = window;
         self.read = 0;

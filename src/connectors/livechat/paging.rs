@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::client::{Client, Query, as_text, not_json};
 use super::walk::id_of;
 use crate::connectors::PullError;
+use crate::connectors::pull_error::Place;
 
 /// Pages read at once.
 const AT_ONCE: usize = 8;
@@ -270,7 +271,7 @@ impl Archive {
             sink.records(new).await?;
             sink.page(at, pages).await?;
             let Some(handle) = coming.pop_front() else { return Ok(round) };
-            page = handle.await.map_err(|_| PullError::Cancelled)??;
+            page = handle.await.map_err(broken)??;
             at += 1;
             // The vendor's list grows at its head while we read: what is pushed off the last page is on a new one.
             pages = pages.max(page.needed(per_page));
@@ -285,6 +286,14 @@ struct Round {
     grew_only: bool,
     in_round: u64,
     in_part: u64,
+}
+
+/// Why a page on its way did not come: the pull was stopped, or it is our own fault.
+pub(super) fn broken(why: tokio::task::JoinError) -> PullError {
+    if why.is_panic() {
+        return PullError::Malformed { at: Place::default(), why: "reading it broke off".to_owned() };
+    }
+    PullError::Cancelled
 }
 
 fn nameless(seen: &mut Seen, record: &str, part: u32, nth: u64) -> Met {

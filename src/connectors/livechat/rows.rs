@@ -65,6 +65,14 @@ impl Rows {
         }
     }
 
+    /// Gives these fields their columns before they come.
+    pub fn expect(&mut self, names: &[String]) {
+        for name in names.iter().take(MOST_EXTRAS) {
+            self.extra_at.insert(name.clone(), self.extras.len());
+            self.extras.push((name.clone(), nulls(self.rows)));
+        }
+    }
+
     /// What follows comes from a call that was made for `choice` and answered at `read_at`.
     pub fn call(&mut self, choice: Option<&str>, read_at: Millis) {
         self.choice = choice.map(str::to_owned);

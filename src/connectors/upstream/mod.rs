@@ -159,14 +159,14 @@ impl Upstreams {
         Ok(Upstream { standing: Arc::new(Standing::in_pace(beside.standing.pace.clone())), ..beside })
     }
 
-    /// The credentials of an account are others now: its refusals are forgotten.
-    pub fn trust_again(&self, key: &str) {
-        if let Some(standing) = self.accounts().get(key) {
-            standing.trust_again();
+    /// The credentials of an account are others now: it keeps its pace, and what is still asked with the old ones says nothing about it.
+    pub fn renew(&self, key: &str) {
+        if let Some(standing) = self.accounts().get_mut(key) {
+            *standing = Arc::new(Standing::in_pace(standing.pace.clone()));
         }
     }
 
-    /// Whether what is asked through this still counts for the account: it was not deleted, nor moved to another host.
+    /// Whether what is asked through this still counts for the account: it was not deleted, moved or given other credentials since.
     pub fn is_current(&self, key: &str, upstream: &Upstream) -> bool {
         self.accounts().get(key).is_some_and(|standing| Arc::ptr_eq(standing, &upstream.standing))
     }
@@ -261,6 +261,11 @@ impl Upstream {
     /// This moment.
     pub fn now(&self) -> Millis {
         self.all.0.clock.now()
+    }
+
+    /// Scheme, host and port.
+    pub fn address(&self) -> String {
+        self.base.origin().ascii_serialization()
     }
 
     /// What the vendor has told of this account so far.

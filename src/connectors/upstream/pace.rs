@@ -19,6 +19,8 @@ const IN_FLIGHT: usize = 8;
 const BURST: u32 = 4;
 /// The first wait after a 429 that does not say how long; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// The least a pause lasts, whatever it says; doubled each time up to the above.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// No single pause is believed beyond this, whatever a vendor says.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
@@ -158,7 +160,8 @@ impl Pace {
             pause.asked = Some(now);
         }
         let wait = match told {
-            Some(wait) => wait.clamp(Duration::from_millis(100), LONGEST_PAUSE),
+            // "At once", said again and again, is not believed for long.
+            Some(wait) => wait.max(LEAST_WAIT.saturating_mul(1 << (pause.strikes.clamp(1, 6) - 1)).min(FIRST_WAIT)).min(LONGEST_PAUSE),
             None if !left.is_zero() => left,
             None => FIRST_WAIT.saturating_mul(1 << (pause.strikes - 1).min(8)),
         };

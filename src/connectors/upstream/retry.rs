@@ -71,7 +71,7 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
         let next = next(upstream, &ask, got, &read);
         match &next {
             Next::Done(_) => upstream.standing.accepted(),
-            Next::Stop(PullError::Unauthorized) => upstream.standing.refused(),
+            Next::Stop(PullError::Unauthorized) => upstream.standing.refused(turn.is_some()),
             _ => {}
         }
         drop(turn);

@@ -67,7 +67,7 @@ impl Standing {
     }
 
     /// Waits until a request may knock with the credentials: at once while they are known to be good, one after the other while they
-    /// are not, never once they were refused too often. `Unauthorized` is that last case; nothing is sent then.
+    /// are not, never once they were refused too often. `Withheld` is that last case; nothing is sent then.
     pub async fn turn(&self) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, PullError> {
         if self.heard().accepted {
             return Ok(None);
@@ -76,7 +76,7 @@ impl Standing {
         let heard = self.heard();
         match (heard.accepted, heard.refusals) {
             (true, _) => Ok(None),
-            (false, MOST_REFUSALS..) => Err(PullError::Unauthorized),
+            (false, MOST_REFUSALS..) => Err(PullError::Withheld),
             (false, _) => Ok(Some(alone)),
         }
     }
@@ -86,10 +86,13 @@ impl Standing {
         (heard.accepted, heard.refusals) = (true, 0);
     }
 
-    pub fn refused(&self) {
+    /// `alone`: the request knocked by itself. Of those that left side by side while the credentials were good, the first one counts.
+    pub fn refused(&self, alone: bool) {
         let mut heard = self.heard();
+        if heard.accepted || alone {
+            heard.refusals = heard.refusals.saturating_add(1);
+        }
         heard.accepted = false;
-        heard.refusals = heard.refusals.saturating_add(1);
     }
 
     pub fn trust_again(&self) {
@@ -177,14 +180,18 @@ mod tests {
             let alone = standing.turn().await.unwrap();
             assert!(alone.is_some());
             assert!(tokio::time::timeout(Duration::from_millis(5), standing.turn()).await.is_err(), "the next one waits");
-            standing.refused();
+            standing.refused(true);
             drop(alone);
         }
-        assert!(matches!(standing.turn().await, Err(PullError::Unauthorized)));
+        assert!(matches!(standing.turn().await, Err(PullError::Withheld)));
         standing.trust_again();
         assert!(standing.turn().await.unwrap().is_some());
         standing.accepted();
         assert!(standing.turn().await.unwrap().is_none(), "good ones go side by side");
+        for _ in 0..8 {
+            standing.refused(false);
+        }
+        assert!(standing.turn().await.unwrap().is_some(), "eight that were on their way are one refusal");
     }
 
     #[test]

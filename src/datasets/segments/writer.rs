@@ -149,6 +149,12 @@ impl Writer {
         self.next
     }
 
+    /// Columns of the segments that are whole which the report does not declare and the vendor named.
+    pub fn extras(&self) -> Vec<String> {
+        let all = columns::union(self.written.iter().map(|segment| segment.columns.as_slice()));
+        all.into_iter().filter(|column| !column.declared && !column.name.starts_with('_')).map(|column| column.name).collect()
+    }
+
     /// The segments that are whole, in order.
     pub fn written(&self) -> &[Written] {
         &self.written

@@ -34,7 +34,7 @@ pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spe
     shown.change(puller.clock.now(), |p| p.phase = "Saving");
     let had_rows = dataset.current.is_some();
     let outcome = match (gone, ended) {
-        (Some(Held::Cancel), _) => End::Cancelled,
+        // Its end is written already, or is another's affair.
         (Some(_), _) => return writer.abandon(),
         (None, Ended::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total).await {
             Ok(None) => return succeeded(puller, &run, &dataset, rows).await,
