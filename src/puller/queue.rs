@@ -14,6 +14,7 @@ use super::windows;
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::Window;
+pub use crate::connectors::upstream::Spent;
 use crate::datasets::versions::{Commit, Versions};
 use crate::db::Db;
 use crate::error::Result;
@@ -71,13 +72,6 @@ pub enum End {
 pub struct Short {
     pub have: u64,
     pub of: u64,
-}
-
-/// What an attempt cost, also one that came to nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    pub calls: u64,
-    pub waited_ms: u64,
 }
 
 /// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive: while there is one, that one is
