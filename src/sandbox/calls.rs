@@ -1,4 +1,5 @@
-//! What was asked of the sandbox, so that a test can prove how often, or that nothing was sent at all. No header is kept.
+//! What was asked of the sandbox, so that a test can prove how often, or that nothing was sent at all. No header is kept, and no password
+//! of a query.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ pub struct Call {
     pub at: Millis,
     pub method: String,
     pub path: String,
-    /// As it was sent; empty without one.
+    /// As it was sent, but for the value of `password`; empty without one.
     pub query: String,
     /// 0 when it was not answered: the connection was dropped, or the client left before.
     pub status: u16,
@@ -27,7 +28,7 @@ pub struct Call {
 impl Call {
     pub(super) fn of(request: &Request, at: Millis) -> Self {
         let uri = request.uri();
-        Self { at, method: request.method().to_string(), path: uri.path().to_owned(), query: uri.query().unwrap_or_default().to_owned(), status: 0 }
+        Self { at, method: request.method().to_string(), path: uri.path().to_owned(), query: without_password(uri.query().unwrap_or_default()), status: 0 }
     }
 
     /// The page that was asked for; 1 when none was.
@@ -39,6 +40,16 @@ impl Call {
     pub fn argument(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes()).find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
     }
+}
+
+/// The rest as it was sent, so that a test sees how it was encoded.
+fn without_password(query: &str) -> String {
+    let hidden = query.split('&').map(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let is_password = url::form_urlencoded::parse(name.as_bytes()).any(|(name, _)| name.eq_ignore_ascii_case("password"));
+        if is_password { format!("{name}=***") } else { pair.to_owned() }
+    });
+    hidden.collect::<Vec<_>>().join("&")
 }
 
 /// A call on its way. It is recorded when this goes, so a call that the client gave up on is not forgotten.
