@@ -163,7 +163,7 @@ impl World {
     }
 
     pub fn chat(&self, number: u64) -> Chat {
-        let started = self.started(number);
+        let (started, cast) = (self.started(number), self.cast(number));
         Chat::make(
             self.seed,
             &Outline {
@@ -171,9 +171,10 @@ impl World {
                 started,
                 seconds: self.seconds(number),
                 pending: self.is_pending(number),
-                cast: self.cast(number),
+                cast,
                 messages: self.messages(number),
-                ticket: self.tickets.newest_before(started),
+                // A search among the tickets takes longer than all the rest of a chat.
+                ticket: if cast.tickets > 0 { self.tickets.newest_before(started) } else { 0 },
             },
         )
     }
