@@ -63,6 +63,9 @@ pub mod purpose {
     pub const SHIFT: u64 = 14;
     pub const GREETING: u64 = 15;
     pub const MUTATE: u64 = 16;
+    pub const SESSION: u64 = 17;
+    pub const SESSION_ID: u64 = 18;
+    pub const MESSAGE: u64 = 19;
 }
 
 #[derive(Debug)]

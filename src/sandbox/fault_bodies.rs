@@ -61,10 +61,10 @@ pub fn broken() -> Body {
     Body::from_stream(stream::once(async { Err::<Bytes, _>(dropped()) }))
 }
 
-/// An array of empty texts without an end.
-pub fn endless() -> Body {
-    let filler = Bytes::from(br#""","#.repeat(CHUNK / 3));
-    let begin = stream::once(async { Ok::<_, io::Error>(Bytes::from_static(br#"{"chats":["#)) });
+/// The same again and again.
+pub fn endless(begin: &'static [u8], again: &'static [u8]) -> Body {
+    let filler = Bytes::from(again.repeat(CHUNK / again.len()));
+    let begin = stream::once(async move { Ok::<_, io::Error>(Bytes::from_static(begin)) });
     Body::from_stream(begin.chain(stream::repeat_with(move || Ok(filler.clone()))))
 }
 

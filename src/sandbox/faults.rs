@@ -6,6 +6,7 @@
 //!  {"fault": "cut", "after": 900, "how": "length"}]
 //! ```
 //!
+//! The kinds that are about XML do nothing to LiveChat's routes, and those that are about records and pages nothing to LiveLeader's one.
 //! Every fault that matches a request strikes. The first that answers in place of the endpoint does so; the others change what the
 //! endpoint finds, or its answer, in the order in which they were set. How bodies are broken is in `fault_bodies`.
 
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::fault_bodies as bodies;
+use super::liveleader;
+pub use super::liveleader::encoding::Label;
 use crate::clock::Millis;
 
 /// One fault, and what it strikes.
@@ -48,7 +51,7 @@ pub enum Kind {
     // Answers in place of the endpoint.
     /// 429.
     TooManyRequests { retry_after: RetryAfter },
-    /// Any other status, with a JSON error: 403, 500, 502, 503 ...
+    /// Any other status, with an error in JSON (from LiveLeader, in plain text): 403, 500, 502, 503 ...
     Status { status: u16 },
     /// 421 that names the region where the account lives.
     Misdirected { region: String },
@@ -56,9 +59,9 @@ pub enum Kind {
     Html,
     /// Status 200 and no body.
     Empty,
-    /// Status 200 and this JSON, for example `[]` where an object belongs.
+    /// Status 200 and this body, for example `[]` where an object belongs.
     Shape { body: String },
-    /// A JSON body that never ends, at full speed, in chunks.
+    /// A JSON body (from LiveLeader, one text of XML) that never ends, at full speed, in chunks.
     Endless,
     /// A few bytes a chunk under `Content-Encoding: gzip`, each worth a mebibyte; never ends.
     GzipBomb,
@@ -91,6 +94,62 @@ pub enum Kind {
     Mutate { seed: u64 },
     /// The page before comes again in place of this one.
     RepeatPage,
+
+    // LiveLeader's documents in place of the period's chats, to those who may ask.
+    /// `<error><message>`, with status 200.
+    WrongRoot,
+    /// A small document with a type declaration that grows, or reaches out, in a reader that believes it.
+    Doctype { how: Doctype },
+    /// So many elements within each other.
+    Deep { levels: u64 },
+    /// So many attributes on one `msg`.
+    ManyAttributes { count: u64 },
+    /// One `msg` with so many bytes of text.
+    LongText { bytes: u64 },
+    /// One chat of about so many bytes, in many messages.
+    LargeChat { bytes: u64 },
+    /// Chats as good as any, without an end.
+    EndlessChats,
+
+    // Changes to LiveLeader's document.
+    /// Times as in the vendor's sample, `23-10-2008T12:49:1231`, in this zone (missing: UTC).
+    SampleTimes { zone: Option<String> },
+    /// The first chat's start, and the time of its last message, are in no form.
+    OddTimes,
+    /// Declared and written in another encoding.
+    Encoding { label: Label },
+    /// A second `<chats>` after the first, with its first chat.
+    TwoRoots,
+    /// Text after `</chats>`.
+    Trailing,
+    /// Elements and attributes that no documentation knows, in every chat.
+    Unknown,
+    /// Chats whose time from start to stop touches the period are told, not just those that start in it.
+    Overlap,
+    /// Each line ends with CR LF.
+    Crlf,
+    /// The first chat comes again at the end.
+    Twice,
+    /// The first chat is without an id.
+    NoId,
+    /// Every chat has at least three operators.
+    SeveralOperators,
+    /// Not in the order of their starts, but in one of the seed's.
+    Shuffle { seed: u64 },
+}
+
+/// What a document type declaration does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doctype {
+    /// Entities of entities: "billion laughs".
+    Laughs,
+    /// Entities that are a file, an address elsewhere, and one of the sandbox (which `/__calls` would tell).
+    External,
+    /// One long entity, many times.
+    Quadratic,
+    /// Parameter entities that fetch, and send a file away.
+    Parameter,
 }
 
 /// The header that says how long to wait.
@@ -258,7 +317,8 @@ pub struct HangUp;
 
 impl Kind {
     /// The answer in place of the endpoint's, for the faults that have one.
-    pub fn instead(&self, now: Millis) -> Option<Response> {
+    pub fn instead(&self, now: Millis, vendor: Vendor) -> Option<Response> {
+        let error = |status, message| vendor.error(status, message);
         Some(match self {
             Kind::TooManyRequests { retry_after } => {
                 let mut answer = error(429, "Too many requests");
@@ -274,11 +334,14 @@ impl Kind {
                 let page = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>\n";
                 axum::response::Html(page).into_response()
             }
-            Kind::Empty => json_type(Body::empty()),
-            Kind::Shape { body } => json_type(Body::from(body.clone())),
-            Kind::Endless => json_type(bodies::endless()),
+            Kind::Empty => vendor.answer(Body::empty()),
+            Kind::Shape { body } => vendor.answer(Body::from(body.clone())),
+            Kind::Endless => vendor.answer(match vendor {
+                Vendor::LiveChat => bodies::endless(br#"{"chats":["#, br#""","#),
+                Vendor::LiveLeader => bodies::endless(b"<chats><chat><url>", b"and so on "),
+            }),
             Kind::GzipBomb => {
-                let mut answer = json_type(bodies::gzip_bomb());
+                let mut answer = vendor.answer(bodies::gzip_bomb());
                 set(&mut answer, header::CONTENT_ENCODING, Some("gzip"));
                 answer
             }
@@ -288,7 +351,7 @@ impl Kind {
                 answer
             }
             Kind::HangUp => {
-                let mut answer = json_type(bodies::broken());
+                let mut answer = vendor.answer(bodies::broken());
                 answer.extensions_mut().insert(HangUp);
                 answer
             }
@@ -345,13 +408,30 @@ impl Odd {
     }
 }
 
-fn error(status: u16, message: &str) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, Json(json!({"error": message, "errors": [message]}))).into_response()
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vendor {
+    LiveChat,
+    LiveLeader,
 }
 
-fn json_type(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+impl Vendor {
+    pub fn at(path: &str) -> Self {
+        if path == liveleader::PATH { Self::LiveLeader } else { Self::LiveChat }
+    }
+
+    fn error(self, status: u16, message: &'static str) -> Response {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        match self {
+            Self::LiveChat => (status, Json(json!({"error": message, "errors": [message]}))).into_response(),
+            Self::LiveLeader => (status, message).into_response(),
+        }
+    }
+
+    fn answer(self, body: Body) -> Response {
+        let kind = if self == Self::LiveChat { "application/json" } else { "text/xml; charset=utf-8" };
+        ([(header::CONTENT_TYPE, kind)], body).into_response()
+    }
 }
 
 fn set(answer: &mut Response, name: HeaderName, value: Option<&str>) {

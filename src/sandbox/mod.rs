@@ -1,5 +1,6 @@
-//! The sandbox: our stand-in for the vendors, shipped in the binary. It answers from a seeded world (`world`, `chat`, `people`) whose
-//! chats are made when asked for, so a million of them cost no memory, and it goes wrong on demand (`faults`). Start reading here:
+//! The sandbox: our stand-in for the vendors, shipped in the binary. It answers from a seeded world (`world`, `chat`,
+//! `people`; `session` is the same chat for LiveLeader) whose chats are made when asked for, so a million of them cost no memory, and it goes
+//! wrong on demand (`faults`). Start reading here:
 //!
 //! | route | answers | file |
 //! | --- | --- | --- |
@@ -38,6 +39,7 @@
 //! | `GET /reports/dashboard` | the last seven days | `livechat::dashboards` |
 //! | `GET /reports/dashboard/agent/{login}` | the same of one agent | `livechat::dashboards` |
 //! | `GET /reports/dashboard/group/{id}` | the same of one group | `livechat::dashboards` |
+//! | `GET /a/Srv` (`a=export`, `email`, `password`, `start`, `stop`) | LiveLeader's answered chats of a period, as XML | `liveleader` |
 //! | `GET /__truth?report=...` (see `truth::Question`) | what there is, counted without the code above | `truth` |
 //! | `GET, PUT, DELETE /__faults` (a fault or an array of them) | what goes wrong, see `faults` | `faults` |
 //! | `GET, DELETE /__calls` | `{"total", "calls": [{"at", "method", "path", "query", "status"}]}`, the newest 10,000 | `calls` |
@@ -48,8 +50,10 @@
 //! does not hold, which is seeded (see `livechat::figures`). The world goes on with the clock: chats and tickets begin by a closed form that is
 //! fixed since 1970 (`calendar`), so a chat keeps its id and its times when the sandbox is started again with equal options.
 //!
-//! Credentials: `agent@sandbox.test` with `sandbox-key` or the Personal Access Token `dal:sandbox-token`. Routes that begin with two
-//! underscores are the sandbox's own: they need no credentials, are not counted as calls and meet no faults.
+//! Credentials: of LiveChat `agent@sandbox.test` with `sandbox-key` or the Personal Access Token `dal:sandbox-token`; of LiveLeader
+//! `operator@sandbox.test` with `sandbox-password`, while `guest@sandbox.test` (no permission) and `starter@sandbox.test` (a plan without
+//! export) are refused with the same one. The record of calls keeps no password. Routes that begin with two underscores are the sandbox's
+//! own: they need no credentials, are not counted as calls and meet no faults.
 
 mod calendar;
 mod calls;
@@ -61,9 +65,11 @@ pub mod faults;
 mod limit;
 mod lists;
 pub mod livechat;
+pub mod liveleader;
 mod people;
 mod selection;
 mod serve;
+mod session;
 mod shift;
 #[cfg(test)]
 mod tests;
@@ -89,8 +95,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use calls::Call;
 use calls::Calls;
-use faults::{Fault, Faults, Kind, RetryAfter, Twist};
+use faults::{Fault, Faults, Kind, RetryAfter, Twist, Vendor};
 use limit::Limit;
+use liveleader::manner::Manner;
 use world::World;
 
 use crate::clock::Clock;
@@ -170,7 +177,8 @@ impl Sandbox {
 
     /// All routes. Served by anything but `serve`, a `HangUp` fault still sends the head of an answer.
     pub fn router(&self) -> Router {
-        let vendors = livechat::router(self.0.world.clone()).layer(from_fn_with_state(self.clone(), meet));
+        let world = &self.0.world;
+        let vendors = livechat::router(world.clone()).merge(liveleader::router(world.clone())).layer(from_fn_with_state(self.clone(), meet));
         Router::new()
             .route("/__truth", get(tell_truth))
             .route("/__faults", get(list_faults).put(set_faults).delete(clear_faults))
@@ -190,17 +198,18 @@ impl Sandbox {
 /// What every call to a vendor's route goes through: the delay, the limit, the faults, and the record.
 async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
     let asked = Call::of(&request, inner.world.clock().now());
-    let (now, struck) = (asked.at, inner.faults.strike(&asked.path, asked.page()));
+    let (now, vendor, struck) = (asked.at, Vendor::at(&asked.path), inner.faults.strike(&asked.path, asked.page()));
     let open = inner.calls.open(asked);
     let wait = inner.delay + faults::lateness(&struck);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
     let too_many = inner.limit.take(now).err().map(|seconds| Kind::TooManyRequests { retry_after: RetryAfter::Seconds(seconds) });
-    let answer = match too_many.iter().chain(&struck).find_map(|kind| kind.instead(now)) {
+    let answer = match too_many.iter().chain(&struck).find_map(|kind| kind.instead(now, vendor)) {
         Some(answer) => answer,
         None => {
             request.extensions_mut().insert(Twist::of(&struck));
+            request.extensions_mut().insert(Manner::of(&struck));
             let mut answer = next.run(request).await;
             if answer.status() == StatusCode::OK {
                 inner.world.end_chats(faults::shift(&struck));

@@ -204,3 +204,11 @@ pub const PAGES: [&str; 6] = [
 pub const TAGS: [&str; 8] = ["refund", "sales", "bug, urgent", "vip ⭐", "spam", "=tag", "retur", "return \"late\""];
 
 pub const CAMPAIGNS: [&str; 5] = ["spring, 2026", "newsletter", "=IMPORTXML(\"x\")", "", "høst"];
+
+/// What visitors searched for before they came.
+pub const SEARCHES: [&str; 8] =
+    ["blue shoes", "sko, str. 42", "\"deep blue\" & size<43", "靴 大阪", "=cmd|' /C calc'!A0", "buty zimowe łódź", "return policy > 30 days", "حذاء أزرق"];
+
+pub const ORGANIZATIONS: [&str; 4] = ["Smith & Sons <Ltd>", "Åsgård Skole AS", "株式会社サンプル", "Example, Inc."];
+
+pub const PROVIDERS: [&str; 3] = ["Telenor Norge AS", "O'Neill \"Fast\" Net", "AT&T"];

@@ -183,6 +183,26 @@ fn fate(kind: &Kind) -> Fate {
         Kind::Stall { .. } => Fate::Ends(|e| *e == PullError::Unavailable(Cause::NoProgress)),
         Kind::OddRecord { .. } | Kind::Sunset { .. } => Fate::Nothing,
         Kind::LyingTotal { .. } | Kind::Shift { .. } | Kind::Mutate { .. } | Kind::RepeatPage => Fate::Short,
+        // These are about LiveLeader's document, and touch nothing of LiveChat's.
+        Kind::WrongRoot
+        | Kind::Doctype { .. }
+        | Kind::Deep { .. }
+        | Kind::ManyAttributes { .. }
+        | Kind::LongText { .. }
+        | Kind::LargeChat { .. }
+        | Kind::EndlessChats
+        | Kind::SampleTimes { .. }
+        | Kind::OddTimes
+        | Kind::Encoding { .. }
+        | Kind::TwoRoots
+        | Kind::Trailing
+        | Kind::Unknown
+        | Kind::Overlap
+        | Kind::Crlf
+        | Kind::Twice
+        | Kind::NoId
+        | Kind::SeveralOperators
+        | Kind::Shuffle { .. } => Fate::Nothing,
     }
 }
 

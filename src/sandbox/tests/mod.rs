@@ -2,9 +2,12 @@
 
 mod fault_stories;
 mod list_stories;
+mod liveleader_stories;
 mod report_stories;
 mod time_stories;
 mod world_stories;
+mod xml;
+mod xml_fault_stories;
 
 use std::net::SocketAddr;
 
@@ -101,7 +104,8 @@ fn true_ids(sandbox: &Sandbox, query: &str) -> Vec<String> {
 
 #[test]
 fn every_fault_and_every_route_has_its_place() {
-    let stories = concat!(include_str!("fault_stories.rs"), include_str!("world_stories.rs"), include_str!("time_stories.rs"));
+    let stories =
+        concat!(include_str!("fault_stories.rs"), include_str!("world_stories.rs"), include_str!("time_stories.rs"), include_str!("xml_fault_stories.rs"));
     let kinds = include_str!("../faults.rs").split_once("pub enum Kind {").unwrap().1.split_once("\n}").unwrap().0;
     let kinds: Vec<_> =
         kinds.lines().filter(|line| !line.contains("//")).map(|line| line.trim().split([' ', ',']).next().unwrap()).filter(|name| !name.is_empty()).collect();
@@ -111,7 +115,8 @@ fn every_fault_and_every_route_has_its_place() {
     }
     let source = include_str!("../mod.rs");
     let table = source.split_once("mod calendar;").unwrap().0;
-    let routes = [source, include_str!("../livechat/mod.rs")].into_iter().flat_map(|file| file.split(".route(\"").skip(1));
+    let routes =
+        [source, include_str!("../livechat/mod.rs"), include_str!("../liveleader/mod.rs")].into_iter().flat_map(|file| file.split(".route(\"").skip(1));
     for route in routes.filter_map(|rest| rest.split_once('"')).map(|(route, _)| route).filter(|route| route.starts_with('/')) {
         assert!(table.contains(&format!(" {route}`")) || table.contains(&format!(" {route}?")), "{route} is not in the table");
     }

@@ -1,9 +1,11 @@
 //! What the sandbox holds, told for each report by the id that a catalogue gives it (its title in lower snake case). Counted chat by chat
 //! and ticket by ticket from the world, and shares no code with the endpoints: neither ranges of numbers nor the arithmetic of filters
-//! nor their sums, so that a mistake there shows as a difference. Chats are in `chats`, tickets in `tickets`, period reports in `periods`.
+//! nor their sums, so that a mistake there shows as a difference. Chats are in `chats`, tickets in `tickets`, period reports in `periods`,
+//! LiveLeader's reports in `sessions`.
 
 mod chats;
 mod periods;
+mod sessions;
 mod tickets;
 
 use jiff::Timestamp;
@@ -21,6 +23,8 @@ use super::world::World;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Question {
+    /// `livechat`, which is meant when it is missing, or `liveleader`.
+    pub connector: Option<String>,
     /// A report's id: `chat`, `queue_waiting_times_report` ...
     pub report: String,
     pub date_from: Option<Date>,
@@ -39,27 +43,40 @@ pub struct Question {
     /// 1: pending chats count too.
     pub include_pending: u8,
     /// 1: tell the ids too: of `chat` and `tickets` newest first, of lists in their order; of reports inside chats and visitors `rows`, how
-    /// many rows each of these has.
+    /// many rows each of these has. Those of LiveLeader's `chats` are oldest first.
     pub ids: u8,
+    /// 1: tell every field of LiveLeader's `chats` too.
+    pub records: u8,
 }
 
 /// `{"report", "count", ...}`, where `count` is how many rows a pull of the report must give; the sentence says what is wrong with the
 /// question. Period reports have `periods` too: the values by period as the vendor words them (for `chat_report` just the number),
 /// and `simultaneous_chats_report` and the rankings likewise. `chat_messages` and the other reports inside chats have `chats`, how many
 /// chats those are in.
+///
+/// LiveLeader's reports are `chats`, `chat_messages` and `chat_operators`, with `chats` as well. `records` of `chats` are a list, oldest
+/// first, of `{"id", "referrer", "keywords", "operators", "visitorip", "start", "stop", "duration", "url", "messages"}` and what is told of
+/// `city`, `country`, `organization` and `isp`: times in UTC with milliseconds and a Z, a missing referrer or keywords null, a message
+/// `{"from", "time", "text"}`.
 pub fn answer(world: &World, question: &Question) -> Result<Value, String> {
     let zone = question.timezone.as_deref().map_or(Ok(TimeZone::UTC), TimeZone::get).map_err(|_| "There is no such time zone.".to_owned())?;
     if question.since.is_some_and(|id| world.changes().marked(id).is_none()) {
         return Err("There is no such mark.".to_owned());
     }
     let asked = Asked { world, question, zone };
-    let mut truth = asked.list().or_else(|| asked.of_visitors()).or_else(|| chats::answer(&asked)).or_else(|| tickets::answer(&asked));
-    if truth.is_none() {
-        truth = periods::answer(&asked)?;
+    let mut truth = match question.connector.as_deref() {
+        None | Some("livechat") => of_livechat(&asked)?,
+        Some("liveleader") => sessions::answer(&asked)?,
+        Some(_) => return Err("There is no such connector.".to_owned()),
     }
-    let mut truth = truth.ok_or_else(|| "There is no such report.".to_owned())?;
+    .ok_or_else(|| "There is no such report.".to_owned())?;
     truth["report"] = json!(question.report);
     Ok(truth)
+}
+
+fn of_livechat(asked: &Asked<'_>) -> Result<Option<Value>, String> {
+    let truth = asked.list().or_else(|| asked.of_visitors()).or_else(|| chats::answer(asked)).or_else(|| tickets::answer(asked));
+    if truth.is_some() { Ok(truth) } else { periods::answer(asked) }
 }
 
 /// A question with what it is about.
