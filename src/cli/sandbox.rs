@@ -41,7 +41,9 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
         requests_per_minute: arguments.requests_per_minute,
     };
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
-    println!("LiveChat stand-in at http://{}  (agent@sandbox.test / sandbox-key)", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("LiveChat stand-in at http://{address}  (agent@sandbox.test / sandbox-key)");
+    println!("LiveLeader stand-in at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)");
     let stop = signalled();
     Sandbox::new(options, Clock::system()).serve(listener, stop).await?;
     Ok(())
