@@ -44,11 +44,11 @@ pub fn router(world: Arc<World>) -> Router {
 async fn export(State(world): State<Arc<World>>, request: Request) -> Result<Response, Refusal> {
     let manner = request.extensions().get::<Manner>().cloned().unwrap_or_default();
     let period = Period::of(&request)?;
-    let kind = format!("text/xml; charset={}", manner.encoding.map_or("utf-8", encoding::Label::charset));
-    let body = match manner.instead.clone() {
-        Some(odd) => pieces(oddities::pieces(&odd, world.seed(), &period)),
-        None => pieces(Document::new(world, period, manner)),
+    let (charset, body) = match manner.instead.clone() {
+        Some(odd) => ("utf-8", pieces(oddities::pieces(&odd, world.seed(), &period))),
+        None => (manner.encoding.map_or("utf-8", encoding::Label::charset), pieces(Document::new(world, period, manner))),
     };
+    let kind = format!("text/xml; charset={charset}");
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
