@@ -160,6 +160,7 @@ impl Bench {
             connector: Connector::LiveChat,
             fields: BTreeMap::from([("username".to_owned(), livechat::LOGIN.to_owned())]),
             secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(livechat::API_KEY))]),
+            zone: TimeZone::UTC,
             // No pace.
             upstream: upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap(),
         };
@@ -176,6 +177,8 @@ impl Bench {
             menus: Menus::default(),
             zone: TimeZone::UTC,
             extras: Vec::new(),
+            behind: None,
+            scratch: std::env::temp_dir(),
             windows: self.windows.clone(),
             cancel: CancellationToken::new(),
         };

@@ -4,6 +4,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use sqlx::Row;
 
@@ -85,7 +86,7 @@ impl Accounts {
             }
         };
         upstream.recall(&account.told);
-        let source = Source { connector: account.connector, fields: account.fields.clone(), secrets, upstream };
+        let source = Source { connector: account.connector, fields: account.fields.clone(), secrets, zone: zone(&account.time_zone), upstream };
         Ok((account, source))
     }
 
@@ -173,7 +174,7 @@ impl Accounts {
         let checked = self.checked(actor, new)?;
         let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute);
         let upstream = upstream.map_err(|why| refused(new.connector, why))?;
-        try_source(&Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, upstream }).await
+        try_source(&Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, zone: zone(&checked.time_zone), upstream }).await
     }
 
     /// Asks the vendor about the credentials as they would be after this change, and says what it saw; none when the change leaves
@@ -192,7 +193,7 @@ impl Accounts {
         after.fields.extend(given.fields);
         let upstream = self.upstreams.aside(id.as_str(), after.connector, after.api_url.as_deref(), before.requests_per_minute);
         let upstream = upstream.map_err(|why| refused(after.connector, why))?;
-        try_source(&Source { connector: after.connector, fields: after.fields, secrets, upstream }).await.map(Some)
+        try_source(&Source { connector: after.connector, fields: after.fields, secrets, zone: zone(&after.time_zone), upstream }).await.map(Some)
     }
 
     /// Keeps what a use of the account told about its credentials. Trouble on the vendor's side says nothing about them: it is
@@ -204,7 +205,7 @@ impl Accounts {
             Err(why) => {
                 let Some(account) = self.find(id).await? else { return Ok(()) };
                 let message = vendor_error(account.connector, why);
-                let health = matches!(why, PullError::Unauthorized | PullError::Forbidden { .. }).then_some("failing");
+                let health = matches!(why, PullError::Unauthorized | PullError::NotAllowed(_) | PullError::Forbidden { .. }).then_some("failing");
                 self.write_health(id, health, message.message(), i64::from(*why == PullError::Unauthorized), asked_at).await
             }
         }
@@ -266,6 +267,11 @@ impl Accounts {
     }
 }
 
+/// The zone of an account, which was checked when it was saved.
+fn zone(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap_or(TimeZone::UTC)
+}
+
 /// Asks with credentials that somebody has just typed.
 async fn try_source(source: &Source) -> Result<String> {
     match within(connectors::check(source)).await {
@@ -314,6 +320,10 @@ pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
         }
         PullError::Unavailable(_) => Error::new(Kind::Unavailable, "vendor_unavailable", sentence).action("Try again in a moment."),
         PullError::Refused { .. } => Error::conflict("vendor_refused", sentence),
+        PullError::NotAllowed(_) => {
+            Error::conflict("not_allowed", sentence).action(format!("Somebody must change that at {title}: the operator's account permission, or the plan."))
+        }
+        PullError::NoRoom => Error::new(Kind::Unavailable, "storage_full", sentence).action("Free some space on the server."),
         PullError::Malformed { .. } | PullError::Incomplete { .. } => Error::new(Kind::Unavailable, "vendor_malformed", sentence),
         PullError::Forbidden { why } => Error::conflict("address_refused", why.clone()).action("An admin can change the API address of the account."),
         PullError::Cancelled => Error::new(Kind::Unavailable, "cancelled", "It was stopped."),

@@ -2,11 +2,15 @@
 //! `pull` for how it comes. This folder knows neither the database, nor the vault, nor runs.
 
 pub mod livechat;
+pub mod liveleader;
 pub mod pull_error;
 pub mod report;
+mod table;
 pub mod upstream;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
 
 use arrow::array::RecordBatch;
 use jiff::civil::Date;
@@ -24,6 +28,7 @@ use upstream::Upstream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Connector {
     LiveChat,
+    LiveLeader,
 }
 
 /// A field of a connector's credentials.
@@ -38,17 +43,19 @@ pub struct CredentialField {
 }
 
 impl Connector {
-    pub const ALL: [Connector; 1] = [Connector::LiveChat];
+    pub const ALL: [Connector; 2] = [Connector::LiveChat, Connector::LiveLeader];
 
     pub fn id(self) -> &'static str {
         match self {
             Connector::LiveChat => "livechat",
+            Connector::LiveLeader => "liveleader",
         }
     }
 
     pub fn title(self) -> &'static str {
         match self {
             Connector::LiveChat => "LiveChat",
+            Connector::LiveLeader => "LiveLeader",
         }
     }
 
@@ -56,12 +63,14 @@ impl Connector {
     pub fn monogram(self) -> &'static str {
         match self {
             Connector::LiveChat => "LC",
+            Connector::LiveLeader => "LL",
         }
     }
 
     pub fn about(self) -> &'static str {
         match self {
             Connector::LiveChat => "Chats, messages, agents, groups and reports from a LiveChat workspace.",
+            Connector::LiveLeader => "Chats with their messages and operators from LiveLeader's data export.",
         }
     }
 
@@ -69,18 +78,21 @@ impl Connector {
     pub fn api_url(self) -> &'static str {
         match self {
             Connector::LiveChat => "https://api.livechatinc.com",
+            Connector::LiveLeader => "https://www.liveleader.com",
         }
     }
 
     pub fn fields(self) -> &'static [CredentialField] {
         match self {
             Connector::LiveChat => livechat::FIELDS,
+            Connector::LiveLeader => liveleader::FIELDS,
         }
     }
 
     pub fn reports(self) -> &'static [Report] {
         match self {
             Connector::LiveChat => livechat::REPORTS,
+            Connector::LiveLeader => liveleader::REPORTS,
         }
     }
 
@@ -208,6 +220,8 @@ pub struct Source {
     pub fields: BTreeMap<String, String>,
     /// The secret fields, by id.
     pub secrets: BTreeMap<String, Secret>,
+    /// The account's zone: times that the vendor tells without one are meant in it.
+    pub zone: TimeZone,
     /// The way out, with the account's pace.
     pub upstream: Upstream,
 }
@@ -231,6 +245,10 @@ pub struct PullRequest {
     pub extras: Vec<Vec<String>>,
     /// In the order in which they are to be read; empty for a report without days (which then is one window of its own).
     pub windows: Vec<Window>,
+    /// The window right before the first of them, when an earlier part of the same pull has brought it: what stands in both is kept once.
+    pub behind: Option<Window>,
+    /// A directory for what is too large for memory until it is known to be whole; files in it have no name and go with the process.
+    pub scratch: PathBuf,
     pub cancel: CancellationToken,
 }
 
@@ -243,7 +261,8 @@ pub enum Pulled {
     /// What is being read just now.
     Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },
     /// A window is complete, for all reports of the request.
-    WindowDone { window: Option<usize>, tally: Tally },
+    /// `settled`: nothing of any window that is not done came so far.
+    WindowDone { window: Option<usize>, tally: Tally, settled: bool },
 }
 
 /// What was counted in a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor.
@@ -280,15 +299,23 @@ impl Tally {
     }
 }
 
-/// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each. A report that answers in
-/// one piece (list, periods), and an archive whose records have no day of their own, has the whole range as its one window.
+/// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each, and always a day each of an
+/// export, which asks for several small ones at once. A report that answers in one piece (list, periods), and an archive whose records
+/// have no day of their own, has the whole range as its one window.
 pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     let Some(range) = range else { return Vec::new() };
-    if !matches!(report.shape, report::Shape::Archive { .. }) || report.day.is_none() {
-        return vec![range];
-    }
     let days = i64::from((range.to - range.from).get_days());
-    let step = if days < 31 { 1 } else { 7 };
+    let step = match report.shape {
+        report::Shape::Export(_) => 1,
+        report::Shape::Archive { .. } if report.day.is_some() => {
+            if days < 31 {
+                1
+            } else {
+                7
+            }
+        }
+        _ => return vec![range],
+    };
     let mut windows = Vec::new();
     let mut from = range.from;
     while from <= range.to {
@@ -300,17 +327,25 @@ pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     windows
 }
 
+/// What a page waits for has one type, whoever is asked: the compiler loses its way in the types of all the readers below.
+fn boxed<'a, T>(asking: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(asking)
+}
+
 /// Proves the credentials with the cheapest call there is. The sentence says what was seen, for example "12 agents visible".
 pub async fn check(source: &Source) -> Result<String, PullError> {
     match source.connector {
-        Connector::LiveChat => livechat::check(source).await,
+        Connector::LiveChat => boxed(livechat::check(source)).await,
+        Connector::LiveLeader => boxed(liveleader::check(source)).await,
     }
 }
 
 /// What a menu offers, read from the account just now.
 pub async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullError> {
     match source.connector {
-        Connector::LiveChat => livechat::choices(source, menu).await,
+        Connector::LiveChat => boxed(livechat::choices(source, menu)).await,
+        // Its only menu beside the days is typed.
+        Connector::LiveLeader => Ok(Vec::new()),
     }
 }
 
@@ -318,6 +353,7 @@ pub async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullErr
 pub async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
     match source.connector {
         Connector::LiveChat => livechat::pull(source, request, out).await,
+        Connector::LiveLeader => liveleader::pull(source, request, out).await,
     }
 }
 
@@ -339,6 +375,7 @@ pub struct Sample {
 /// Reads the first rows of a report without keeping anything.
 pub async fn sample(source: &Source, report: &'static Report, menus: &Menus, zone: &TimeZone, range: Option<Window>, most: usize) -> Result<Sample, PullError> {
     match source.connector {
-        Connector::LiveChat => livechat::sample(source, report, menus, zone, range, most).await,
+        Connector::LiveChat => boxed(livechat::sample(source, report, menus, zone, range, most)).await,
+        Connector::LiveLeader => boxed(liveleader::sample(source, report, menus, zone, range, most)).await,
     }
 }

@@ -21,10 +21,25 @@ pub enum PullError {
     Malformed { at: Place, why: String },
     /// Stop; never commit a part as the whole.
     Incomplete { window: Window, have: u64, of: u64 },
+    /// Stop; the credentials are good and do not reach this: somebody must change that at the vendor.
+    NotAllowed(Lack),
+    /// Stop; this server's disk has no room for what comes.
+    NoRoom,
     /// Stop; the address is not one that may be dialled.
     Forbidden { why: String },
     /// A person stopped it, the lease was lost, or the server is stopping.
     Cancelled,
+}
+
+/// What good credentials lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The person behind them may not do this.
+    Permission,
+    /// The workspace's plan does not have it.
+    Plan,
+    /// One of the two; the vendor does not say which.
+    Either,
 }
 
 /// Why a vendor could not be reached or did not answer properly.
@@ -88,6 +103,12 @@ impl std::fmt::Display for PullError {
             PullError::Refused { status, said } => write!(f, "the vendor refused the request with status {status}: {said}"),
             PullError::Malformed { at, why } => write!(f, "the answer of {at} cannot be read: {why}"),
             PullError::Incomplete { window, have, of } => write!(f, "{window}: the vendor tells of {of} records and gave {have}"),
+            PullError::NotAllowed(Lack::Permission) => f.write_str("the credentials are good, and their owner lacks the account permission"),
+            PullError::NotAllowed(Lack::Plan) => f.write_str("the credentials are good, and the plan does not include data export"),
+            PullError::NotAllowed(Lack::Either) => {
+                f.write_str("the credentials are good, and either their owner lacks the account permission or the plan does not include data export")
+            }
+            PullError::NoRoom => f.write_str("this server's disk has no room for what comes"),
             PullError::Forbidden { why } => f.write_str(why),
             PullError::Cancelled => f.write_str("it was stopped"),
         }

@@ -60,6 +60,16 @@ pub enum Shape {
     Periods(PeriodRows),
     /// One object, one row: whatever is in it becomes columns, objects within objects too.
     Single,
+    /// One XML document for a period, whatever its size, read window by window.
+    Export(ExportRows),
+}
+
+/// What is a row of an exported document of chats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportRows {
+    Chats,
+    Messages,
+    Operators,
 }
 
 /// What is a row of a list or an archive.
@@ -107,6 +117,15 @@ pub struct MenuUse {
     pub extra: bool,
     /// The vendor's name for it among the arguments; empty where it is not sent as one.
     pub sent: &'static str,
+    /// Written by the person, as the vendor lists none to choose from.
+    pub typed: bool,
+}
+
+impl MenuUse {
+    /// How its value is given: as `Menu::kind` says, or `text` where it is written.
+    pub fn kind(&self) -> &'static str {
+        if self.typed { "text" } else { self.menu.kind() }
+    }
 }
 
 impl Menu {
@@ -342,6 +361,11 @@ impl Report {
 
     pub fn takes(&self, menu: Menu) -> bool {
         self.menus.iter().any(|m| m.menu == menu)
+    }
+
+    /// The menu's value is written rather than chosen from a list of the account.
+    pub fn types(&self, menu: Menu) -> bool {
+        self.menus.iter().any(|m| m.menu == menu && m.typed)
     }
 
     pub fn column(&self, name: &str) -> Option<&'static Column> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::run::Failure;
 use crate::connectors::PullError;
-use crate::connectors::pull_error::Cause;
+use crate::connectors::pull_error::{Cause, Lack};
 use crate::connectors::upstream::LONGEST_PAUSE;
 use crate::error::Error;
 
@@ -72,6 +72,27 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
             },
             "Nobody, if it was a passing trouble. If it stays so, choose a Group or a Login, so that each day holds less.".to_owned(),
             format!("The next run tries again. A part is never kept as the whole. {kept}"),
+        ),
+        PullError::NotAllowed(lack) => fail(
+            "not_allowed",
+            match lack {
+                Lack::Permission => format!("{vendor} accepted the credentials of “{account}”, and their owner lacks the account permission."),
+                Lack::Plan => format!("{vendor} accepted the credentials of “{account}”, and the plan does not include data export."),
+                Lack::Either => format!(
+                    "{vendor} accepted the credentials of “{account}” and gave nothing: either their owner lacks the account permission, or the plan does not include data export."
+                ),
+            },
+            match lack {
+                Lack::Plan => format!("Somebody who may change the plan at {vendor}."),
+                _ => format!("Somebody who may change operators at {vendor}: give this one the account permission, or enter another one under Accounts."),
+            },
+            format!("The next run, by schedule or by Run now, tries again. {kept}"),
+        ),
+        PullError::NoRoom => fail(
+            "storage_full",
+            "This server's disk has no room for what comes.".to_owned(),
+            "The person who runs the server must free some space.".to_owned(),
+            format!("The next run tries again. {kept}"),
         ),
         PullError::Forbidden { why } => fail(
             "forbidden_address",

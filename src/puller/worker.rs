@@ -162,7 +162,8 @@ async fn plan(puller: &Puller, set: &mut Vec<Pulling>, source: &Source, fresh: &
         let Pulling { run, dataset, .. } = &set[at];
         let windows = shared.as_ref().map_or(fresh, |plan| &plan.windows);
         // What is asked, of whom, and how it becomes rows.
-        let asked = format!("{} {} {} {:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
+        let zone = source.zone.iana_name();
+        let asked = format!("{} {} {} {:?} {zone:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
         let key = Sha256::digest(asked).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let plan = queue::plan(&puller.db, run, &key, windows).await?;
         match (plan, &shared) {
@@ -207,6 +208,8 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         zone,
         windows: left.iter().filter_map(|at| reading.plan.windows.get(*at).copied()).collect(),
         extras: set.iter().map(|p| p.writer.extras()).collect(),
+        behind: reading.behind(),
+        scratch: puller.datasets.segments.dir().to_owned(),
         cancel: CancellationToken::new(),
     };
     let (out, mut come) = mpsc::channel(BATCHES_AHEAD);
@@ -270,6 +273,11 @@ impl Reading {
         Spent { calls: sum(|t| t.calls), waited_ms: sum(|t| t.waited_ms) }
     }
 
+    /// The window right before the first one that is left, which is there already.
+    fn behind(&self) -> Option<Window> {
+        self.plan.windows.get(self.left.first()?.checked_sub(1)?).copied()
+    }
+
     /// The position of the window that the connector means.
     fn position(&self, window: Option<usize>) -> usize {
         self.left.get(window.unwrap_or(0)).copied().unwrap_or(0)
@@ -300,7 +308,7 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
                 });
             }
         }
-        Pulled::WindowDone { window, tally } => {
+        Pulled::WindowDone { window, tally, settled } => {
             reading.total = reading.total.zip(tally.total).map(|(sum, part)| sum + part);
             let at = reading.position(window);
             for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
@@ -310,7 +318,7 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
             }
             // One that was interrupted before may be again, and is to get further each time.
             let last = reading.left.last() == Some(&at);
-            if !last && (reading.plan.resumed || now - reading.kept_at >= KEEP_EVERY) {
+            if settled && !last && (reading.plan.resumed || now - reading.kept_at >= KEEP_EVERY) {
                 keep(puller, set).await?;
                 reading.kept_at = puller.clock.now();
             }

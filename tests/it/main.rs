@@ -14,6 +14,7 @@ mod datasets;
 mod demo;
 mod docs;
 mod house;
+mod liveleader;
 mod pages_access;
 mod panes;
 mod panes_reports;

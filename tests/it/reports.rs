@@ -109,6 +109,7 @@ fn records<'a>(report: &Report, body: &'a mut Value) -> Vec<&'a mut Value> {
         Shape::List { under: Some(name), .. } | Shape::Archive { records: name, .. } => body[name].as_array_mut().unwrap().iter_mut().collect(),
         Shape::Periods(_) => body.as_object_mut().unwrap().values_mut().collect(),
         Shape::Single => vec![body],
+        Shape::Export(_) => unreachable!("LiveChat exports no documents"),
     }
 }
 
@@ -135,7 +136,7 @@ async fn an_empty_answer_is_no_rows_and_no_fault() {
             Shape::List { under: None, .. } => json!([]),
             Shape::List { under: Some(name), .. } => json!({ name: [] }),
             Shape::Archive { records, .. } => json!({records: [], "total": 0, "pages": 0}),
-            Shape::Periods(_) | Shape::Single => json!({}),
+            Shape::Periods(_) | Shape::Single | Shape::Export(_) => json!({}),
         };
         let mut all = answers();
         let prefix = report.request.path.split('{').next().unwrap();

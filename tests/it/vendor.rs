@@ -96,6 +96,7 @@ pub fn source(upstreams: &Upstreams, address: &str, key: &str) -> Source {
         connector: Connector::LiveChat,
         fields: BTreeMap::from([("username".to_owned(), "agent@sandbox.test".to_owned())]),
         secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
+        zone: TimeZone::UTC,
         upstream: upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap(),
     }
 }
@@ -106,6 +107,8 @@ pub fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
         menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
         zone: TimeZone::get(ZONE).unwrap(),
         extras: Vec::new(),
+        behind: None,
+        scratch: std::env::temp_dir(),
         windows: windows.to_vec(),
         cancel: CancellationToken::new(),
     }

@@ -76,7 +76,7 @@ struct ColumnBody {
 fn menu(taken: &MenuUse) -> MenuBody {
     let menu = taken.menu;
     let options = menu.options().iter().map(|(value, label)| OptionBody { value, label }).collect();
-    MenuBody { id: menu.id(), label: menu.label(), kind: menu.kind(), required: taken.required, extra: taken.extra, options }
+    MenuBody { id: menu.id(), label: menu.label(), kind: taken.kind(), required: taken.required, extra: taken.extra, options }
 }
 
 fn report(report: &'static Report) -> ReportBody {

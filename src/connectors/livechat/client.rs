@@ -37,10 +37,10 @@ impl Client {
     }
 
     /// Asks for `path`; `read` turns the body into what it should hold. `page` is for the words of an error: 0 where there are none.
-    pub async fn get<T>(&self, path: &str, page: u64, query: &Query, read: impl Fn(&Bytes) -> Result<T, String>) -> Result<T, PullError> {
+    pub async fn get<T: Send>(&self, path: &str, page: u64, query: &Query, read: impl Fn(&Bytes) -> Result<T, String> + Sync) -> Result<T, PullError> {
         let inner = &*self.0;
         let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
-        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")] };
+        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")], judge: |_, _| None };
         let asked = inner.upstream.get_checked(ask, &inner.cancel, read).await;
         let (_, value) = asked.map_err(|error| match error {
             PullError::Malformed { mut at, why } => {

@@ -17,8 +17,6 @@ mod windows;
 
 use std::collections::{HashSet, VecDeque};
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::concat;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
@@ -26,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::report::{Calls, Menu, Report, Shape};
+use super::table::joined;
 use super::{Choice, CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
 use client::{Client, Query, as_text, not_json, query};
 use lists::List;
@@ -241,15 +240,4 @@ async fn sample_archive(archive: &Archive, asked: &Query, most: usize, output: &
     let all = joined(&batches).ok_or_else(|| output.unwritable())?;
     let batch = all.slice(0, rows.min(most));
     Ok(Sample { batch, records, total: Some(total), whole: records >= total && rows <= most, newest: true, calls: 0 })
-}
-
-/// Batches of one pull as one. The last one has the columns of all.
-fn joined(batches: &[RecordBatch]) -> Option<RecordBatch> {
-    let schema = batches.last()?.schema();
-    let columns = schema.fields().iter().map(|field| {
-        let of = |batch: &RecordBatch| batch.column_by_name(field.name()).cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()));
-        let parts: Vec<ArrayRef> = batches.iter().map(of).collect();
-        concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>()).ok()
-    });
-    RecordBatch::try_new(schema.clone(), columns.collect::<Option<Vec<_>>>()?).ok()
 }

@@ -4,12 +4,12 @@ use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
 use super::client::Client;
-use super::joined;
 use super::paging::Sink;
 use super::rows::Rows;
 use crate::clock::Millis;
 use crate::connectors::pull_error::Place;
 use crate::connectors::report::Report;
+use crate::connectors::table::joined;
 use crate::connectors::upstream::Spent;
 use crate::connectors::{PullError, Pulled, Tally};
 
@@ -50,7 +50,7 @@ impl<'a> Output<'a> {
     }
 
     fn all_misfits(&self) -> u64 {
-        self.rows.iter().map(|rows| rows.misfits).sum()
+        self.rows.iter().map(|rows| rows.misfits()).sum()
     }
 
     pub fn unwritable(&self) -> PullError {
@@ -128,7 +128,7 @@ impl<'a> Output<'a> {
         let before = std::mem::replace(&mut self.spent, spent);
         (tally.calls, tally.waited_ms) = (spent.calls - before.calls, spent.waited_ms - before.waited_ms);
         tally.misfits = self.all_misfits() - self.misfits;
-        self.send(Pulled::WindowDone { window: self.window, tally }).await
+        self.send(Pulled::WindowDone { window: self.window, tally, settled: true }).await
     }
 }
 

@@ -1,13 +1,8 @@
 //! Rows of one report into Arrow batches. Declared columns come first and never change; what else comes is kept at the end.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::Arc;
 
-use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
-};
-use arrow::datatypes::Schema;
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use serde_json::value::RawValue;
 
@@ -15,32 +10,14 @@ use super::derived;
 use super::values::{Cell, Take};
 use super::walk::{Fields, Head, Node, Row};
 use crate::clock::Millis;
-use crate::connectors::report::{Column, ColumnKind, From, PeriodRows, RecordRows, Report, Shape, arrow_field};
-
-/// A batch holds at most this many rows,
-pub(super) const MOST_ROWS: usize = 8_192;
-/// or about this many bytes.
-const MOST_BYTES: usize = 2 << 20;
-/// Columns for fields that are not declared; further ones share `_more`.
-const MOST_EXTRAS: usize = 200;
-/// A longer name is no column's name.
-const LONGEST_NAME: usize = 120;
+use crate::connectors::report::{ColumnKind, From, PeriodRows, RecordRows, Report, Shape};
+use crate::connectors::table::Table;
 
 /// Builds the rows of one report.
 pub(super) struct Rows {
     report: &'static Report,
     node: Node,
-    declared: Vec<Builder>,
-    extras: Vec<(String, StringBuilder)>,
-    extra_at: HashMap<String, usize>,
-    /// JSON objects: fields beyond the extra columns, and values that fit no cell. Columns from when they are first needed.
-    more: Option<StringBuilder>,
-    misfit: Option<StringBuilder>,
-    rows: usize,
-    bytes: usize,
-    ready: Vec<RecordBatch>,
-    /// Values that did not fit, since the start.
-    pub misfits: u64,
+    table: Table,
     /// What the call was made for, and when the vendor answered.
     choice: Option<String>,
     read_at: Millis,
@@ -48,29 +25,12 @@ pub(super) struct Rows {
 
 impl Rows {
     pub fn new(report: &'static Report) -> Self {
-        Self {
-            report,
-            node: Node::new(report.columns),
-            declared: report.columns.iter().map(|column| Builder::new(column.kind)).collect(),
-            extras: Vec::new(),
-            extra_at: HashMap::new(),
-            more: None,
-            misfit: None,
-            rows: 0,
-            bytes: 0,
-            ready: Vec::new(),
-            misfits: 0,
-            choice: None,
-            read_at: 0,
-        }
+        Self { report, node: Node::new(report.columns), table: Table::new(report.columns), choice: None, read_at: 0 }
     }
 
     /// Gives these fields their columns before they come.
     pub fn expect(&mut self, names: &[String]) {
-        for name in names.iter().take(MOST_EXTRAS) {
-            self.extra_at.insert(name.clone(), self.extras.len());
-            self.extras.push((name.clone(), nulls(self.rows)));
-        }
+        self.table.expect(names);
     }
 
     /// What follows comes from a call that was made for `choice` and answered at `read_at`.
@@ -231,181 +191,34 @@ impl Rows {
         Ok(())
     }
 
-    /// Writes the row to all columns. A column that was never met before is null in the rows before.
     fn write(&mut self, row: &Row<'_>) -> Result<(), ArrowError> {
-        for (builder, cell) in self.declared.iter_mut().zip(&row.cells) {
-            self.bytes += builder.push(cell);
-        }
-        let mut more = Vec::new();
-        for (name, json) in &row.extras {
-            if !self.extra(name, json) {
-                more.push((name.clone(), *json));
-            }
-        }
-        self.misfits += row.misfits.len() as u64;
-        for (column, values) in [(&mut self.more, &more), (&mut self.misfit, &row.misfits)] {
-            if values.is_empty() {
-                continue;
-            }
-            let text = object(values);
-            self.bytes += text.len();
-            column.get_or_insert_with(|| nulls(self.rows)).append_value(text);
-        }
-        self.rows += 1;
-        let rest = self.extras.iter_mut().map(|(_, builder)| builder).chain(&mut self.more).chain(&mut self.misfit);
-        for builder in rest.filter(|builder| builder.len() < self.rows) {
-            builder.append_null();
-        }
-        if self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES { self.flush() } else { Ok(()) }
+        self.table.write(&row.cells, &row.extras, &row.misfits)
     }
 
-    /// Keeps an undeclared field in a column of its own; `false` when there is no room for one.
-    fn extra(&mut self, name: &str, json: &str) -> bool {
-        let at = match self.extra_at.get(name) {
-            Some(at) => *at,
-            None => {
-                let fits = !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('_') && self.report.column(name).is_none();
-                if !fits || self.extras.len() >= MOST_EXTRAS || name.chars().any(char::is_control) {
-                    return false;
-                }
-                self.extra_at.insert(name.to_owned(), self.extras.len());
-                self.extras.push((name.to_owned(), nulls(self.rows)));
-                self.extras.len() - 1
-            }
-        };
-        let builder = &mut self.extras[at].1;
-        if builder.len() > self.rows {
-            return false;
-        }
-        if json == "null" {
-            builder.append_null();
-            return true;
-        }
-        let text = if json.starts_with('"') { serde_json::from_str::<String>(json).map_or(Cow::Borrowed(json), Cow::Owned) } else { Cow::Borrowed(json) };
-        self.bytes += text.len();
-        builder.append_value(text);
-        true
+    /// Values that did not fit, since the start.
+    pub fn misfits(&self) -> u64 {
+        self.table.misfits
     }
 
     /// Ends the batch, so that everything that was given comes out of `take`.
     pub fn flush(&mut self) -> Result<(), ArrowError> {
-        if self.rows > 0 {
-            let batch = self.batch()?;
-            self.ready.push(batch);
-        }
-        Ok(())
+        self.table.flush()
     }
 
     /// The batch as it stands, with all columns; also without rows.
     pub fn batch(&mut self) -> Result<RecordBatch, ArrowError> {
-        let mut fields = Vec::new();
-        let mut arrays: Vec<ArrayRef> = Vec::new();
-        for (Column { name, kind, .. }, builder) in self.report.columns.iter().zip(&mut self.declared) {
-            fields.push(arrow_field(name, *kind, true));
-            arrays.push(builder.finish());
-        }
-        for (name, builder) in &mut self.extras {
-            fields.push(arrow_field(name, ColumnKind::Text, false));
-            arrays.push(Arc::new(builder.finish()));
-        }
-        for (name, builder) in [("_more", &mut self.more), ("_misfit", &mut self.misfit)] {
-            if let Some(builder) = builder {
-                fields.push(arrow_field(name, ColumnKind::Json, false));
-                arrays.push(Arc::new(builder.finish()));
-            }
-        }
-        (self.rows, self.bytes) = (0, 0);
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        self.table.batch()
     }
 
     /// The batches that are full.
     pub fn take(&mut self) -> Vec<RecordBatch> {
-        std::mem::take(&mut self.ready)
+        self.table.take()
     }
 }
 
 fn read(take: Take, json: &str) -> Option<Cell<'_>> {
     use serde::de::DeserializeSeed;
     take.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
-}
-
-fn nulls(rows: usize) -> StringBuilder {
-    let mut builder = StringBuilder::new();
-    for _ in 0..rows {
-        builder.append_null();
-    }
-    builder
-}
-
-/// A JSON object of values that stay as they came.
-fn object(values: &[(Cow<'_, str>, &str)]) -> String {
-    let mut text = String::from("{");
-    for (at, (name, json)) in values.iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        text.push_str(&serde_json::Value::from(name.as_ref()).to_string());
-        text.push(':');
-        text.push_str(json);
-    }
-    text.push('}');
-    text
-}
-
-/// The builder of one declared column.
-enum Builder {
-    Text(StringBuilder),
-    Integer(Int64Builder),
-    Number(Float64Builder),
-    Boolean(BooleanBuilder),
-    Date(Date32Builder),
-    Timestamp(TimestampMillisecondBuilder),
-}
-
-impl Builder {
-    fn new(kind: ColumnKind) -> Self {
-        match kind {
-            ColumnKind::Text | ColumnKind::Json => Builder::Text(StringBuilder::new()),
-            ColumnKind::Integer => Builder::Integer(Int64Builder::new()),
-            ColumnKind::Number => Builder::Number(Float64Builder::new()),
-            ColumnKind::Boolean => Builder::Boolean(BooleanBuilder::new()),
-            ColumnKind::Date => Builder::Date(Date32Builder::new()),
-            ColumnKind::Timestamp => Builder::Timestamp(TimestampMillisecondBuilder::new().with_data_type(kind.arrow())),
-        }
-    }
-
-    /// Appends the cell, null unless it is of this column's type; says about how many bytes it took.
-    fn push(&mut self, cell: &Cell<'_>) -> usize {
-        match (self, cell) {
-            (Builder::Text(builder), Cell::Text(text)) => {
-                builder.append_value(text);
-                return text.len() + 4;
-            }
-            (Builder::Integer(builder), Cell::Integer(value)) => builder.append_value(*value),
-            (Builder::Number(builder), Cell::Number(value)) => builder.append_value(*value),
-            (Builder::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
-            (Builder::Date(builder), Cell::Date(value)) => builder.append_value(*value),
-            (Builder::Timestamp(builder), Cell::Timestamp(value)) => builder.append_value(*value),
-            (Builder::Text(builder), _) => builder.append_null(),
-            (Builder::Integer(builder), _) => builder.append_null(),
-            (Builder::Number(builder), _) => builder.append_null(),
-            (Builder::Boolean(builder), _) => builder.append_null(),
-            (Builder::Date(builder), _) => builder.append_null(),
-            (Builder::Timestamp(builder), _) => builder.append_null(),
-        }
-        8
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Builder::Text(builder) => Arc::new(builder.finish()),
-            Builder::Integer(builder) => Arc::new(builder.finish()),
-            Builder::Number(builder) => Arc::new(builder.finish()),
-            Builder::Boolean(builder) => Arc::new(builder.finish()),
-            Builder::Date(builder) => Arc::new(builder.finish()),
-            Builder::Timestamp(builder) => Arc::new(builder.finish()),
-        }
-    }
 }
 
 #[cfg(test)]

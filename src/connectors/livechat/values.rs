@@ -10,21 +10,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, Visitor};
 use crate::clock::Millis;
 use crate::connectors::Window;
 use crate::connectors::report::ColumnKind;
-
-/// What a cell holds before it is written.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Cell<'a> {
-    #[default]
-    Null,
-    /// Text, and JSON as it came.
-    Text(Cow<'a, str>),
-    Integer(i64),
-    Number(f64),
-    Boolean(bool),
-    /// Days since 1970-01-01.
-    Date(i32),
-    Timestamp(Millis),
-}
+pub(super) use crate::connectors::table::Cell;
 
 /// How a value is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

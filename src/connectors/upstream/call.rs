@@ -9,15 +9,23 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use reqwest::{Request, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Limits;
 use super::guard::Blocked;
+use super::{Limits, Reader, Unread};
 use crate::connectors::pull_error::Cause;
 
-/// A whole answer, whatever its status.
-pub(super) struct Got {
+/// An answer that came to its end.
+pub(super) struct Got<T> {
     pub status: u16,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    /// What a good answer (status 200) was read as; of another one, its first bytes.
+    pub body: Result<T, Unmet>,
+}
+
+/// An answer that is not what was asked for.
+pub(super) enum Unmet {
+    /// Its status is not 200.
+    Status(Bytes),
+    Unread(Unread),
 }
 
 /// Why there is no whole answer.
@@ -38,53 +46,81 @@ impl From<Cause> for Broke {
 }
 
 /// Sends the request and reads the answer to its end.
-pub(super) async fn call(client: &reqwest::Client, request: Request, limits: &Limits) -> Result<Got, Broke> {
+pub(super) async fn call<R: Reader>(client: &reqwest::Client, request: Request, limits: &Limits, begin: impl FnOnce() -> R) -> Result<Got<R::Out>, Broke> {
     let deadline = Instant::now() + limits.whole;
     let sent = timeout(limits.first_byte, client.execute(request)).await.map_err(|_| Cause::FirstByteTimeout)?;
     let mut response = sent.map_err(|error| sort(&error))?;
     let status = response.status().as_u16();
-    // Of an error only the first words are of use.
-    let most = if status == 200 { limits.most_bytes } else { limits.most_bytes.min(64 << 10) };
     let headers = std::mem::take(response.headers_mut());
-    let read = timeout_at(deadline, read(&mut response, &headers, most, limits.no_progress)).await.map_err(|_| Cause::TooSlow)?;
-    match read {
-        Ok(body) => Ok(Got { status, headers, body }),
-        // The status says enough.
-        Err(_) if status != 200 => Ok(Got { status, headers, body: Bytes::new() }),
-        Err(broke) => Err(broke),
+    if status != 200 {
+        // Of an error only the first words are of use, and the status alone says enough.
+        let words = Whole::new(64 << 10);
+        let read = timeout_at(deadline, read(&mut response, &headers, words, limits.most_bytes, limits.no_progress)).await;
+        let words = read.ok().and_then(Result::ok).and_then(Result::ok).unwrap_or_default();
+        return Ok(Got { status, headers, body: Err(Unmet::Status(words)) });
     }
+    let reader = begin();
+    let most = if R::ENDLESS { limits.most_streamed } else { limits.most_bytes };
+    let reading = read(&mut response, &headers, reader, most, limits.no_progress);
+    // What comes piece by piece may take its time, as long as it comes.
+    let read = if R::ENDLESS { reading.await? } else { timeout_at(deadline, reading).await.map_err(|_| Cause::TooSlow)?? };
+    Ok(Got { status, headers, body: read.map_err(Unmet::Unread) })
 }
 
-async fn read(response: &mut Response, headers: &HeaderMap, most: usize, no_progress: Duration) -> Result<Bytes, Broke> {
+async fn read<R: Reader>(
+    response: &mut Response,
+    headers: &HeaderMap,
+    mut reader: R,
+    most: usize,
+    no_progress: Duration,
+) -> Result<Result<R::Out, Unread>, Broke> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     let gzip = match (encodings.next().map(|value| value.as_bytes()), encodings.next()) {
         (None | Some(b"identity" | b""), None) => false,
         (Some(b"gzip" | b"x-gzip"), None) => true,
         _ => return Err(Broke::Unreadable("its encoding is neither plain nor gzip".to_owned())),
     };
-    // What a length promises is believed only as far as the cap: it saves moving the body while it grows.
-    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(most);
-    let mut body = Decoder::new(gzip, expected, most);
+    reader.begins(headers, response.content_length());
+    let mut body = Decoder::new(gzip, most);
     loop {
         let piece = timeout(no_progress, response.chunk()).await.map_err(|_| Cause::NoProgress)?;
         match piece.map_err(|error| sort(&error))? {
-            Some(piece) => body.take(&piece)?,
-            None => return body.end(),
+            Some(piece) if gzip => {
+                // In small slices, so that what one of them unpacks to is small before it is counted.
+                for at in (0..piece.len()).step_by(SLICE) {
+                    let plain = body.unpack(&piece[at..piece.len().min(at + SLICE)])?;
+                    if !plain.is_empty() && !reader.piece(plain).await {
+                        return Ok(reader.end().await);
+                    }
+                }
+            }
+            Some(piece) => {
+                body.count(piece.len())?;
+                if !reader.piece(piece).await {
+                    return Ok(reader.end().await);
+                }
+            }
+            None => {
+                let rest = body.end()?;
+                if !rest.is_empty() {
+                    reader.piece(rest).await;
+                }
+                return Ok(reader.end().await);
+            }
         }
     }
 }
 
-/// Collects a body and counts it as it is after decoding.
-struct Decoder {
-    kind: Kind,
-    /// Bytes as they came.
-    wire: usize,
-    most: usize,
-}
+/// Bytes that are unpacked at a time.
+const SLICE: usize = 4 << 10;
 
-enum Kind {
-    Plain(BytesMut),
-    Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
+/// Unpacks a body and counts it as it is after that.
+struct Decoder {
+    gzip: Option<Box<flate2::write::MultiGzDecoder<Vec<u8>>>>,
+    /// Bytes as they came, and after unpacking.
+    wire: usize,
+    size: usize,
+    most: usize,
 }
 
 /// A body that grows by more than this when it is unpacked is an attack, not data; small ones may.
@@ -92,48 +128,73 @@ const MOST_RATIO: usize = 100;
 const FREE_OF_RATIO: usize = 1 << 20;
 
 impl Decoder {
-    fn new(gzip: bool, expected: usize, most: usize) -> Self {
-        let kind = match gzip {
-            true => Kind::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))),
-            false => Kind::Plain(BytesMut::with_capacity(expected.min(FREE_OF_RATIO))),
-        };
-        Self { kind, wire: 0, most }
+    fn new(gzip: bool, most: usize) -> Self {
+        let gzip = gzip.then(|| Box::new(flate2::write::MultiGzDecoder::new(Vec::new())));
+        Self { gzip, wire: 0, size: 0, most }
     }
 
-    fn take(&mut self, piece: &Bytes) -> Result<(), Broke> {
-        match &mut self.kind {
-            Kind::Plain(body) => {
-                self.wire += piece.len();
-                if self.wire > self.most {
-                    return Err(self.too_large());
-                }
-                body.extend_from_slice(piece);
-            }
-            Kind::Gzip(decoder) => {
-                // In small slices, so that what one of them unpacks to is small before it is counted.
-                for slice in piece.chunks(4 << 10) {
-                    self.wire += slice.len();
-                    decoder.write_all(slice).map_err(|_| broken_gzip())?;
-                    let size = decoder.get_ref().len();
-                    if size > self.most || (size > FREE_OF_RATIO && size / MOST_RATIO > self.wire) {
-                        return Err(self.too_large());
-                    }
-                }
-            }
+    /// Counts bytes that came plain.
+    fn count(&mut self, bytes: usize) -> Result<(), Broke> {
+        self.size += bytes;
+        if self.size > self.most { Err(self.too_large()) } else { Ok(()) }
+    }
+
+    /// What a few packed bytes stand for.
+    fn unpack(&mut self, slice: &[u8]) -> Result<Bytes, Broke> {
+        let Some(decoder) = &mut self.gzip else { return Ok(Bytes::new()) };
+        self.wire += slice.len();
+        decoder.write_all(slice).map_err(|_| broken_gzip())?;
+        let plain = std::mem::take(decoder.get_mut());
+        self.size += plain.len();
+        if self.size > self.most || (self.size > FREE_OF_RATIO && self.size / MOST_RATIO > self.wire) {
+            return Err(self.too_large());
         }
-        Ok(())
+        Ok(plain.into())
     }
 
     fn too_large(&self) -> Broke {
         Broke::Unreadable(format!("the answer is larger than {} MiB, or unpacks to far more than came", self.most >> 20))
     }
 
+    /// What is left at the end; an error when the end is missing.
     fn end(self) -> Result<Bytes, Broke> {
-        match self.kind {
-            Kind::Plain(body) => Ok(body.freeze()),
-            Kind::Gzip(decoder) if self.wire > 0 => decoder.finish().map(Bytes::from).map_err(|_| Cause::ConnectionCut.into()),
-            Kind::Gzip(_) => Ok(Bytes::new()),
+        match self.gzip {
+            Some(decoder) if self.wire > 0 => decoder.finish().map(Bytes::from).map_err(|_| Cause::ConnectionCut.into()),
+            _ => Ok(Bytes::new()),
         }
+    }
+}
+
+/// A body that is read when it is whole.
+pub(super) struct Whole {
+    body: BytesMut,
+    most: usize,
+}
+
+impl Whole {
+    pub fn new(most: usize) -> Self {
+        Self { body: BytesMut::new(), most }
+    }
+}
+
+impl Reader for Whole {
+    type Out = Bytes;
+    const ENDLESS: bool = false;
+
+    fn begins(&mut self, _: &HeaderMap, length: Option<u64>) {
+        // What a length promises is believed only so far: it saves moving the body while it grows.
+        let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        self.body.reserve(expected.min(FREE_OF_RATIO).min(self.most));
+    }
+
+    async fn piece(&mut self, piece: Bytes) -> bool {
+        let room = self.most.saturating_sub(self.body.len());
+        self.body.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.body.len() < self.most
+    }
+
+    async fn end(self) -> Result<Bytes, Unread> {
+        Ok(self.body.freeze())
     }
 }
 

@@ -38,13 +38,20 @@ fn sentence(text: &str) -> Option<String> {
 }
 
 fn mask(text: &str, auth: &Auth<'_>) -> String {
-    let Auth::Basic { user, secret } = auth else { return text.to_owned() };
+    let (user, secret) = match auth {
+        Auth::None => return text.to_owned(),
+        Auth::Basic { user, secret } => (*user, *secret),
+        Auth::Arguments { user, secret } => (user.1, secret.1),
+    };
     let plain = secret.reveal();
     let pair = format!("{user}:{plain}");
     let mut spellings = Vec::new();
     for known in [pair.as_str(), plain] {
         spellings.push(known.to_owned());
         spellings.push(url::form_urlencoded::byte_serialize(known.as_bytes()).collect());
+        spellings.push(super::encoded(known));
+        spellings.push(serde_json::Value::from(known).to_string().trim_matches('"').to_owned());
+        spellings.push(known.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
         for alphabet in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
             spellings.push(alphabet.encode(known));
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -26,6 +26,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::AllowUpstream;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use call::Whole;
 pub use guard::{Names, SystemNames, check_address, is_public};
 pub use pace::LONGEST_PAUSE;
 use standing::Standing;
@@ -44,6 +45,8 @@ pub struct Limits {
     pub whole: Duration,
     /// Of one answer, after decoding.
     pub most_bytes: usize,
+    /// Of one answer that is handed on while it comes.
+    pub most_streamed: usize,
     /// Tries of one request.
     pub tries: u32,
     /// No new try begins after this; waits that the vendor asked for are not counted.
@@ -66,6 +69,7 @@ impl Default for Limits {
             no_progress: Duration::from_secs(60),
             whole: Duration::from_secs(600),
             most_bytes: 64 << 20,
+            most_streamed: 4 << 30,
             tries: 5,
             try_within: Duration::from_secs(120),
             first_delay: Duration::from_millis(500),
@@ -238,7 +242,66 @@ impl std::fmt::Debug for Upstream {
 #[derive(Clone, Copy, Debug)]
 pub enum Auth<'a> {
     None,
-    Basic { user: &'a str, secret: &'a Secret },
+    Basic {
+        user: &'a str,
+        secret: &'a Secret,
+    },
+    /// Name and value among the arguments, in the clear, for a vendor that knows no other way.
+    Arguments {
+        user: (&'a str, &'a str),
+        secret: (&'a str, &'a Secret),
+    },
+}
+
+/// What an answer with another status than 200 means, by its first bytes, where the connector knows better than the status tells.
+pub type Judge = fn(u16, &[u8]) -> Option<PullError>;
+
+/// Takes the body of a good answer as it comes.
+pub trait Reader: Send {
+    type Out: Send;
+    /// It keeps no more than a part in memory: it may take as long as it goes on, and is as large as `Limits::most_streamed`.
+    const ENDLESS: bool;
+
+    /// Before the first piece: the head of the answer, and how long it says that the body is.
+    fn begins(&mut self, _headers: &HeaderMap, _length: Option<u64>) {}
+
+    /// The next piece, unpacked; false when no more is wanted.
+    fn piece(&mut self, piece: Bytes) -> impl Future<Output = bool> + Send;
+
+    /// After the last piece that was wanted or came.
+    fn end(self) -> impl Future<Output = Result<Self::Out, Unread>> + Send;
+}
+
+/// Why a whole answer is not what it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unread {
+    /// It may come better the next time.
+    Again(String),
+    Stop(PullError),
+}
+
+/// A whole answer that `read` has looked at.
+struct Checked<'r, F> {
+    whole: Whole,
+    read: &'r F,
+}
+
+impl<T: Send, F: Fn(&Bytes) -> Result<T, String> + Sync> Reader for Checked<'_, F> {
+    type Out = (Answer, T);
+    const ENDLESS: bool = false;
+
+    fn begins(&mut self, headers: &HeaderMap, length: Option<u64>) {
+        self.whole.begins(headers, length);
+    }
+
+    async fn piece(&mut self, piece: Bytes) -> bool {
+        self.whole.piece(piece).await
+    }
+
+    async fn end(self) -> Result<Self::Out, Unread> {
+        let body = self.whole.end().await?;
+        (self.read)(&body).map(|value| (Answer { body }, value)).map_err(Unread::Again)
+    }
 }
 
 /// A request below the account's root. Everything in it but `auth` may be logged, save the query.
@@ -249,6 +312,7 @@ pub struct Ask<'a> {
     pub query: &'a [(&'a str, String)],
     pub auth: Auth<'a>,
     pub headers: &'a [(&'static str, &'static str)],
+    pub judge: Judge,
 }
 
 /// A good answer (status 200), whole.
@@ -294,11 +358,21 @@ impl Upstream {
 
     /// As `get`, and `read` says whether the body is what it should be. `Err` is why not: the page is then asked for again, up to
     /// three times in all, before it is `Malformed`.
-    pub async fn get_checked<T>(&self, ask: Ask<'_>, cancel: &CancellationToken, read: impl Fn(&Bytes) -> Result<T, String>) -> Result<(Answer, T), PullError> {
+    pub async fn get_checked<T: Send>(
+        &self,
+        ask: Ask<'_>,
+        cancel: &CancellationToken,
+        read: impl Fn(&Bytes) -> Result<T, String> + Sync,
+    ) -> Result<(Answer, T), PullError> {
+        self.read(ask, cancel, || Checked { whole: Whole::new(usize::MAX), read: &read }).await
+    }
+
+    /// As `get`, handing the body on while it comes; each try begins with a reader of its own.
+    pub async fn read<R: Reader>(&self, ask: Ask<'_>, cancel: &CancellationToken, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(PullError::Cancelled),
-            done = retry::run(self, ask, read) => done,
+            done = retry::run(self, ask, begin) => done,
         }
     }
 
@@ -319,6 +393,10 @@ impl Upstream {
         if let Some(region) = self.standing.region() {
             headers.insert(HeaderName::from_static("x-region"), region);
         }
+        if let Auth::Arguments { user, secret } = ask.auth {
+            request.url_mut().query_pairs_mut().append_pair(user.0, user.1).append_pair(secret.0, secret.1.reveal());
+        }
+        let headers = request.headers_mut();
         if let Auth::Basic { user, secret } = ask.auth {
             let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));
             let text = Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())));

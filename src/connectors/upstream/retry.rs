@@ -4,15 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use bytes::Bytes;
 use jiff::civil::Date;
 use rand::RngExt;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::call::{Broke, Got, call};
+use super::call::{Broke, Got, Unmet, call};
 use super::pace::retry_after;
-use super::{Answer, Ask, Upstream, mask, standing};
+use super::{Ask, Reader, Unread, Upstream, mask, standing};
 use crate::connectors::PullError;
 use crate::connectors::pull_error::{Cause, Place};
 
@@ -33,7 +32,8 @@ enum Again {
     Malformed(String),
 }
 
-pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Bytes) -> Result<T, String>) -> Result<(Answer, T), PullError> {
+/// `begin` makes the reader of a good answer, for each try anew.
+pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
     let inner = &upstream.all.0;
     let (limits, counters) = (&inner.limits, &inner.counters);
     let mut delays = ExponentialBuilder::default()
@@ -63,12 +63,16 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
         upstream.spent.calls.fetch_add(1, Ordering::Relaxed);
         counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
         let left = Instant::now();
-        let got = call(&inner.client, request, limits).await;
+        let got = call(&inner.client, request, limits, &begin).await;
         drop(permit);
+        if R::ENDLESS {
+            // What came for an hour and broke then is worth another try.
+            held += left.elapsed();
+        }
         if let Some(day) = got.as_ref().ok().and_then(|got| sunset(&got.headers)) {
             upstream.standing.ends_on(day);
         }
-        let next = next(upstream, &ask, got, &read);
+        let next = next(upstream, &ask, got);
         match &next {
             Next::Done(_) => upstream.standing.accepted(),
             Next::Stop(PullError::Unauthorized) => upstream.standing.refused(turn.is_some()),
@@ -76,9 +80,9 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
         }
         drop(turn);
         match next {
-            Next::Done((body, value)) => {
+            Next::Done(value) => {
                 upstream.standing.pace.went_well(left);
-                return Ok((Answer { body }, value));
+                return Ok(value);
             }
             Next::Stop(error) => return Err(error),
             Next::Elsewhere(_, error) if sent_elsewhere => return Err(error),
@@ -114,7 +118,7 @@ pub(super) async fn run<T>(upstream: &Upstream, ask: Ask<'_>, read: impl Fn(&Byt
     }
 }
 
-fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got, Broke>, read: &impl Fn(&Bytes) -> Result<T, String>) -> Next<(Bytes, T)> {
+fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got<T>, Broke>) -> Next<T> {
     let got = match got {
         Ok(got) => got,
         // A certificate does not get better within two minutes.
@@ -129,11 +133,16 @@ fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got, Broke>, read: &i
         Err(Broke::Unreadable(why)) => return Next::Stop(PullError::Malformed { at: Place { path: ask.path.to_owned(), page: 0 }, why }),
     };
     let told = || got.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, upstream.all.0.clock.timestamp()));
+    let words = match got.body {
+        Ok(value) => return Next::Done(value),
+        Err(Unmet::Unread(Unread::Again(why))) => return Next::Again(Again::Malformed(why)),
+        Err(Unmet::Unread(Unread::Stop(error))) => return Next::Stop(error),
+        Err(Unmet::Status(words)) => words,
+    };
+    if let Some(meant) = (ask.judge)(got.status, &words) {
+        return Next::Stop(meant);
+    }
     match got.status {
-        200 => match read(&got.body) {
-            Ok(value) => Next::Done((got.body, value)),
-            Err(why) => Next::Again(Again::Malformed(why)),
-        },
         // 403: the credentials are good and do not reach this; only others would help.
         401 | 403 => Next::Stop(PullError::Unauthorized),
         429 => Next::Wait(told()),
@@ -141,8 +150,8 @@ fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got, Broke>, read: &i
         408 | 425 | 500..=599 => Next::Again(Again::Broken(Cause::Status(got.status))),
         300..=399 => Next::Stop(PullError::Refused { status: got.status, said: "unexpected redirect".to_owned() }),
         status => {
-            let refused = PullError::Refused { status, said: mask::said(&got.body, &ask.auth) };
-            match region(&got.body).filter(|_| status == 421) {
+            let refused = PullError::Refused { status, said: mask::said(&words, &ask.auth) };
+            match region(&words).filter(|_| status == 421) {
                 Some(region) => Next::Elsewhere(region, refused),
                 None => Next::Stop(refused),
             }

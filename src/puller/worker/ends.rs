@@ -20,7 +20,9 @@ pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended,
     let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else { return };
     let noted = match ended {
         Ended::Pulled { .. } => puller.accounts.record_health(account, Ok("used by a run"), asked_at).await,
-        Ended::Stopped(error @ (PullError::Unauthorized | PullError::Forbidden { .. })) => puller.accounts.record_health(account, Err(error), asked_at).await,
+        Ended::Stopped(error @ (PullError::Unauthorized | PullError::NotAllowed(_) | PullError::Forbidden { .. })) => {
+            puller.accounts.record_health(account, Err(error), asked_at).await
+        }
         _ => Ok(()),
     };
     if let Err(error) = noted {

@@ -214,7 +214,7 @@ fn row_per(report: &Report) -> String {
     match report.shape {
         Shape::Periods(PeriodRows::Currencies) => "period and currency".to_owned(),
         Shape::Periods(_) => "period".to_owned(),
-        Shape::List { .. } | Shape::Archive { .. } | Shape::Single => match report.about.strip_prefix("One row per ") {
+        Shape::List { .. } | Shape::Archive { .. } | Shape::Single | Shape::Export(_) => match report.about.strip_prefix("One row per ") {
             Some(rest) => noun(rest),
             None => "account".to_owned(),
         },

@@ -11,7 +11,7 @@ use super::For;
 use super::details::{self, Details};
 use super::view::{Column, Preview};
 use crate::accounts::{Account, vendor_error};
-use crate::connectors::report::{Menu, RecordRows, Report, Shape};
+use crate::connectors::report::{ExportRows, Menu, RecordRows, Report, Shape};
 use crate::connectors::{self, PullError, Sample};
 use crate::datasets::{columns, preview};
 use crate::error::{Error, Kind, Result};
@@ -124,6 +124,7 @@ fn extent(sample: &Sample, report: &Report, shown: usize) -> String {
     let rows = if shown == 0 { "No rows".to_owned() } else { words::counted(shown, "row", "rows") };
     let (noun, is_row) = match report.shape {
         Shape::Archive { records, rows } => (records, rows == RecordRows::Records),
+        Shape::Export(rows) => ("chats", rows == ExportRows::Chats),
         _ => ("records", true),
     };
     let of = |total: u64| words::counted(signed(total), noun.trim_end_matches('s'), noun);

@@ -113,15 +113,15 @@ const fn each(path: &'static str, menu: Menu) -> Request {
 }
 
 const fn takes(menu: Menu, sent: &'static str) -> MenuUse {
-    MenuUse { menu, required: false, extra: false, sent }
+    MenuUse { menu, required: false, extra: false, sent, typed: false }
 }
 
 const fn needs(menu: Menu, sent: &'static str) -> MenuUse {
-    MenuUse { menu, required: true, extra: false, sent }
+    MenuUse { menu, required: true, extra: false, sent, typed: false }
 }
 
 const fn extra(menu: Menu, sent: &'static str) -> MenuUse {
-    MenuUse { menu, required: false, extra: true, sent }
+    MenuUse { menu, required: false, extra: true, sent, typed: false }
 }
 
 const START: MenuUse = needs(Menu::StartDays, "date_from");

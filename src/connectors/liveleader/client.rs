@@ -1,0 +1,174 @@
+//! Requests to LiveLeader: who asks, for which period, and what an answer that is no document means.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use tokio_util::sync::CancellationToken;
+
+use crate::connectors::pull_error::Lack;
+use crate::connectors::upstream::{Ask, Auth, Reader, Spent, Upstream};
+use crate::connectors::{PullError, Source, Window};
+use crate::secret::Secret;
+
+pub(super) const PATH: &str = "/a/Srv";
+
+/// Asks one LiveLeader account. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Client(Arc<Inner>);
+
+struct Inner {
+    upstream: Upstream,
+    email: String,
+    password: Secret,
+    /// Times without a zone are meant in this one.
+    zone: TimeZone,
+    cancel: CancellationToken,
+}
+
+/// A half-open stretch of time.
+#[derive(Clone, Debug)]
+pub(super) struct Period {
+    start: Zoned,
+    stop: Zoned,
+}
+
+impl Period {
+    /// The whole days of a window in a zone. The next one begins where this one ends.
+    pub fn days(window: Window, zone: &TimeZone) -> Result<Self, PullError> {
+        let begin = |day: jiff::civil::Date| day.to_zoned(zone.clone()).and_then(|at| at.start_of_day());
+        let stop = window.to.tomorrow().and_then(begin);
+        match (begin(window.from), stop) {
+            (Ok(start), Ok(stop)) => Ok(Self { start, stop }),
+            _ => Err(PullError::Refused { status: 0, said: format!("{window} is beyond the calendar") }),
+        }
+    }
+
+    /// The last minute.
+    pub fn minute_until(now: Timestamp) -> Self {
+        let stop = now.to_zoned(TimeZone::UTC);
+        Self { start: stop.saturating_sub(jiff::Span::new().minutes(1)), stop }
+    }
+}
+
+/// The form of the sample on the vendor's page: three digits of a second and a numeric offset.
+fn written(at: &Zoned) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
+impl Client {
+    pub fn new(source: &Source, cancel: CancellationToken) -> Self {
+        Self(Arc::new(Inner {
+            upstream: source.upstream.clone(),
+            email: source.fields.get("email").cloned().unwrap_or_default(),
+            password: source.secrets.get("password").cloned().unwrap_or_else(|| Secret::new("")),
+            zone: source.zone.clone(),
+            cancel,
+        }))
+    }
+
+    /// Asks for the chats of a period; each try begins with a reader of its own.
+    pub async fn export<R: Reader + 'static>(&self, period: &Period, begin: impl Fn() -> R + Send + Sync + 'static) -> Result<R::Out, PullError> {
+        let inner = &*self.0;
+        let query = [("a", "export".to_owned()), ("start", written(&period.start)), ("stop", written(&period.stop))];
+        let auth = Auth::Arguments { user: ("email", &inner.email), secret: ("password", &inner.password) };
+        let headers = &[("accept", "text/xml, application/xml")];
+        inner.upstream.read(Ask { path: PATH, query: &query, auth, headers, judge: meant }, &inner.cancel, begin).await
+    }
+
+    pub fn zone(&self) -> &TimeZone {
+        &self.0.zone
+    }
+
+    /// What was asked through this source so far.
+    pub fn spent(&self) -> Spent {
+        self.0.upstream.spent()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        crate::clock::timestamp(self.0.upstream.now())
+    }
+
+    pub fn cancel(&self) -> &CancellationToken {
+        &self.0.cancel
+    }
+}
+
+/// What an answer without a document means. The vendor documents none of this: its status decides, and its words where it is not clear.
+fn meant(status: u16, words: &[u8]) -> Option<PullError> {
+    match (status, meant_by(words)) {
+        (401, _) | (400 | 403, Some(Said::Credentials)) => Some(PullError::Unauthorized),
+        (402, _) => Some(PullError::NotAllowed(Lack::Plan)),
+        (400 | 403, Some(Said::Lack(lack))) => Some(PullError::NotAllowed(lack)),
+        (403, None) => Some(PullError::NotAllowed(Lack::Either)),
+        _ => None,
+    }
+}
+
+/// What a good status with something else than a document means, when its words are plain: a page for people may say anything.
+pub(super) fn meant_by_text(words: &[u8]) -> Option<PullError> {
+    match meant_by(words)? {
+        Said::Credentials => Some(PullError::Unauthorized),
+        Said::Lack(lack) => Some(PullError::NotAllowed(lack)),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Credentials,
+    Lack(Lack),
+}
+
+fn meant_by(words: &[u8]) -> Option<Said> {
+    let words = String::from_utf8_lossy(&words[..words.len().min(2_048)]).to_lowercase();
+    if words.contains("<html") || words.contains("<!doctype html") {
+        return None;
+    }
+    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    if has(&["your plan", "plan does", "subscription", "licence", "license", "upgrade"]) {
+        Some(Said::Lack(Lack::Plan))
+    } else if has(&["permission", "privilege", "not allowed"]) {
+        Some(Said::Lack(Lack::Permission))
+    } else if has(&["password", "credential", "login", "log in", "authenticat"]) {
+        Some(Said::Credentials)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_are_half_open_and_follow_each_other_over_a_change_of_the_clock() {
+        let zone = TimeZone::get("Europe/Oslo").unwrap();
+        let day = |text: &str| text.parse::<jiff::civil::Date>().unwrap();
+        let of = |from: &str, to: &str| Period::days(Window { from: day(from), to: day(to) }, &zone).unwrap();
+        let change = of("2026-10-25", "2026-10-25");
+        assert_eq!((written(&change.start), written(&change.stop)), ("2026-10-25T00:00:00.000+02:00".to_owned(), "2026-10-26T00:00:00.000+01:00".to_owned()));
+        assert_eq!(of("2026-10-20", "2026-10-24").stop, change.start);
+        assert_eq!(of("2026-10-26", "2026-10-30").start, change.stop);
+    }
+
+    #[test]
+    fn a_refusal_is_told_apart_as_far_as_it_says() {
+        use PullError::{NotAllowed, Unauthorized};
+        for (status, words, is) in [
+            (401, "", Some(Unauthorized)),
+            (401, "Your plan is fine", Some(Unauthorized)),
+            (403, "Wrong password", Some(Unauthorized)),
+            (403, "The operator lacks the account permission.", Some(NotAllowed(Lack::Permission))),
+            (403, "Your plan does not include data export.", Some(NotAllowed(Lack::Plan))),
+            (402, "", Some(NotAllowed(Lack::Plan))),
+            (403, "", Some(NotAllowed(Lack::Either))),
+            (403, "<html>permission denied</html>", Some(NotAllowed(Lack::Either))),
+            (400, "stop lies before start", None),
+            (500, "password", None),
+        ] {
+            assert_eq!(meant(status, words.as_bytes()), is, "{status} {words}");
+        }
+        assert_eq!(meant_by_text(b"<error>Unknown login</error>"), Some(Unauthorized));
+        assert_eq!(meant_by_text(b"<!DOCTYPE html><form>password</form>"), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! LiveLeader over its data export: one XML document for a period, of any size. `reports` says what there is; `pull` reads `windows`,
+//! each of which is a `document` that comes in pieces, read by `xml` and `times` and put into `rows`; they wait in a `spool` until the
+//! document is known to be whole. `client` asks.
+
+mod client;
+mod document;
+mod reports;
+mod rows;
+mod sample;
+mod spool;
+pub mod times;
+mod windows;
+pub mod xml;
+
+use jiff::tz::TimeZone;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::report::Report;
+use super::{CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
+use client::{Client, Period};
+use document::Document;
+pub use reports::REPORTS;
+
+pub const FIELDS: &[CredentialField] = &[
+    CredentialField { id: "email", label: "Email", secret: false, help: "The e-mail address of an operator who has the account permission in LiveLeader." },
+    CredentialField { id: "password", label: "Password", secret: true, help: "The password that this operator signs in to LiveLeader with." },
+];
+
+/// What LiveLeader's way of asking means for a password, for whoever enters one.
+pub const PASSWORD_IN_ADDRESS: &str = "LiveLeader wants the password in the address of each request. Chatlake sends it over https only, follows no redirect, and keeps the address out of logs, errors and pages. A proxy in between that opens https can read it, so give the operator a password of its own.";
+
+/// Asks for the last minute: a call that every good credential may make and that costs next to nothing.
+pub(super) async fn check(source: &Source) -> Result<String, PullError> {
+    let client = Client::new(source, CancellationToken::new());
+    let begin = || Document::new(|pieces, label: Option<String>| xml::read(pieces, label.as_deref(), |_| true).map_err(Into::into));
+    match client.export(&Period::minute_until(client.now()), begin).await {
+        Ok(()) => Ok("data export answers".to_owned()),
+        Err(PullError::Malformed { at, why }) => Err(PullError::Malformed { at, why: format!("{why}. {UNCLEAR}") }),
+        Err(error) => Err(error),
+    }
+}
+
+const UNCLEAR: &str = "This is what comes when the e-mail address or the password is wrong, when the operator lacks the account permission, or when the plan has no data export; the answer does not say which of them it is";
+
+/// Pulls the reports, reading each document once.
+pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
+    windows::pull(Client::new(source, request.cancel.clone()), request, out).await
+}
+
+/// The first rows of a report, of the newest days that have any.
+pub(super) async fn sample(
+    source: &Source,
+    report: &'static Report,
+    menus: &Menus,
+    zone: &TimeZone,
+    range: Option<Window>,
+    most: usize,
+) -> Result<Sample, PullError> {
+    let range = range.ok_or_else(|| PullError::Refused { status: 0, said: "an export is read by days, and none were asked for".to_owned() })?;
+    sample::newest(&Client::new(source, CancellationToken::new()), report, menus, zone, range, most).await
+}

@@ -1,0 +1,208 @@
+//! Chats into rows: one builder for each report of a pull.
+
+use std::borrow::Cow;
+
+use arrow::array::RecordBatch;
+use jiff::tz::TimeZone;
+
+use super::times;
+use super::xml::{Chat, Field, MessageRef};
+use crate::clock::{Millis, timestamp};
+use crate::connectors::PullError;
+use crate::connectors::report::{ExportRows, Report, Shape};
+use crate::connectors::table::{Cell, Table};
+
+/// Builds the rows of one report.
+pub(super) struct Rows {
+    kind: ExportRows,
+    table: Table,
+    /// Times without a zone are meant in this one.
+    zone: TimeZone,
+}
+
+/// By name, as JSON.
+type Named = Vec<(String, String)>;
+
+impl Rows {
+    pub fn new(report: &'static Report, zone: &TimeZone) -> Self {
+        let kind = if let Shape::Export(kind) = report.shape { kind } else { ExportRows::Chats };
+        Self { kind, table: Table::new(report.columns), zone: zone.clone() }
+    }
+
+    /// Gives these fields their columns before they come.
+    pub fn expect(&mut self, names: &[String]) {
+        self.table.expect(names);
+    }
+
+    /// The fields that came so far and that no column declares.
+    pub fn extras(&self) -> Vec<String> {
+        self.table.extras().map(str::to_owned).collect()
+    }
+
+    pub fn misfits(&self) -> u64 {
+        self.table.misfits
+    }
+
+    pub fn take(&mut self) -> Vec<RecordBatch> {
+        self.table.take()
+    }
+
+    /// The batch as it stands, with all columns; also without rows.
+    pub fn batch(&mut self) -> Option<RecordBatch> {
+        self.table.batch().ok()
+    }
+
+    /// All rows so far, of which `take` has not told yet.
+    pub fn rest(&mut self) -> Option<Vec<RecordBatch>> {
+        self.table.flush().ok()?;
+        Some(self.table.take())
+    }
+
+    /// The rows of one chat; false when they could not be built.
+    pub fn chat(&mut self, chat: &Chat) -> bool {
+        match self.kind {
+            ExportRows::Chats => self.whole(chat),
+            ExportRows::Messages => (1..).zip(chat.messages()).all(|(position, message)| self.message(chat, position, message)),
+            ExportRows::Operators => chat.operators().all(|operator| {
+                let cells = [text(chat.field(Field::Id)), text(Some(operator))];
+                self.table.write::<&str, &str>(&cells, &[], &[]).is_ok()
+            }),
+        }
+    }
+
+    fn whole(&mut self, chat: &Chat) -> bool {
+        let mut misfits = Named::new();
+        let operators: Vec<&str> = chat.operators().collect();
+        let (start, stop) = (chat.field(Field::Start), chat.field(Field::Stop));
+        let cells = [
+            text(chat.field(Field::Id)),
+            text(chat.field(Field::Referrer)),
+            text(chat.field(Field::Keywords)),
+            if operators.is_empty() { Cell::Null } else { Cell::Text(operators.join(", ").into()) },
+            count(operators.len()),
+            text(chat.field(Field::VisitorIp)),
+            self.moment("start", start, &mut misfits),
+            self.moment("stop", stop, &mut misfits),
+            integer("duration", chat.field(Field::Duration), &mut misfits),
+            text(chat.field(Field::Url)),
+            count(chat.messages().len()),
+            Cell::Text(transcript(chat, &self.zone).into()),
+        ];
+        self.table.write(&cells, &grouped(chat.more()), &misfits).is_ok()
+    }
+
+    fn message(&mut self, chat: &Chat, position: usize, message: MessageRef<'_>) -> bool {
+        let mut misfits = Named::new();
+        let cells = [
+            text(chat.field(Field::Id)),
+            count(position),
+            text(message.from()),
+            message.from().map_or(Cell::Null, |from| Cell::Text(if from.eq_ignore_ascii_case("visitor") { "visitor" } else { "operator" }.into())),
+            self.moment("time", message.time(), &mut misfits),
+            text(Some(message.text())),
+        ];
+        self.table.write(&cells, &grouped(message.more()), &misfits).is_ok()
+    }
+
+    fn moment(&self, name: &str, told: Option<&str>, misfits: &mut Named) -> Cell<'static> {
+        let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
+        match times::moment(told, &self.zone) {
+            Some(at) => Cell::Timestamp(at),
+            None => {
+                misfits.push((name.to_owned(), json(told)));
+                Cell::Null
+            }
+        }
+    }
+}
+
+fn text(told: Option<&str>) -> Cell<'_> {
+    told.map_or(Cell::Null, |told| Cell::Text(Cow::Borrowed(told)))
+}
+
+fn count(number: usize) -> Cell<'static> {
+    i64::try_from(number).map_or(Cell::Null, Cell::Integer)
+}
+
+fn integer(name: &str, told: Option<&str>, misfits: &mut Named) -> Cell<'static> {
+    let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
+    match told.parse() {
+        Ok(number) => Cell::Integer(number),
+        Err(_) => {
+            misfits.push((name.to_owned(), json(told)));
+            Cell::Null
+        }
+    }
+}
+
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// What came several times under one name is a list.
+fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named {
+    let mut names: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, value) in more {
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => values.push(value),
+            None => names.push((name, vec![value])),
+        }
+    }
+    let one = |values: Vec<&str>| if let [only] = values[..] { json(only) } else { serde_json::Value::from(values).to_string() };
+    names.into_iter().map(|(name, values)| (name.to_owned(), one(values))).collect()
+}
+
+/// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in neither form is told as it came.
+fn transcript(chat: &Chat, zone: &TimeZone) -> String {
+    let mut all = String::from("[");
+    for (at, message) in chat.messages().enumerate() {
+        all.push_str(if at > 0 { ",{" } else { "{" });
+        let time = message.time().map(|time| times::moment(time, zone).map_or(Cow::Borrowed(time), |at| Cow::Owned(iso(at))));
+        let mut first = true;
+        let own = [("from", message.from()), ("time", time.as_deref()), ("text", Some(message.text()))];
+        for (name, value) in own.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            if !std::mem::take(&mut first) {
+                all.push(',');
+            }
+            all.push('"');
+            all.push_str(name);
+            all.push_str("\":");
+            push_json(&mut all, value);
+        }
+        for (name, value) in grouped(message.more()) {
+            // A name twice in one object would hide the first.
+            let mark = if matches!(name.as_str(), "from" | "time" | "text") { "_" } else { "" };
+            all.push(',');
+            push_json(&mut all, &format!("{mark}{name}"));
+            all.push(':');
+            all.push_str(&value);
+        }
+        all.push('}');
+    }
+    all.push(']');
+    all
+}
+
+fn push_json(all: &mut String, text: &str) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        all.push('"');
+        all.push_str(text);
+        all.push('"');
+    } else {
+        all.push_str(&json(text));
+    }
+}
+
+/// As the CSV writes moments, with as many digits of a second as there are.
+fn iso(at: Millis) -> String {
+    timestamp(at).to_string()
+}
+
+/// When the chat began, if that can be told.
+pub(super) fn start(chat: &Chat, zone: &TimeZone) -> Option<Millis> {
+    times::moment(chat.field(Field::Start)?, zone)
+}
+
+pub(super) fn unwritable() -> PullError {
+    super::document::malformed("its rows could not be built".to_owned())
+}

@@ -1,0 +1,132 @@
+//! Times as LiveLeader writes them: ISO 8601 in its usual spellings, and the form of the sample on its page, `23-10-2008T12:49:1231`.
+
+use jiff::civil::{DateTime, Time};
+use jiff::fmt::temporal::{DateTimeParser, Pieces};
+use jiff::tz::{Offset, TimeZone};
+
+use crate::clock::Millis;
+
+static ISO: DateTimeParser = DateTimeParser::new();
+
+/// The moment that a text names; none when it is in neither form. A time without a zone is meant in `zone`: an hour that comes twice is
+/// its first one, and one that is left out is as far behind the change as it says.
+pub fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
+    let text = text.trim();
+    if text.len() > 64 {
+        return None;
+    }
+    sample(text).map_or_else(|| iso(text, zone), |at| local(at, zone))
+}
+
+fn iso(text: &str, zone: &TimeZone) -> Option<Millis> {
+    // Names of zones in brackets are another standard's.
+    if text.contains('[') {
+        return None;
+    }
+    let pieces = ISO.parse_pieces(text).or_else(|_| Pieces::parse(text)).ok()?;
+    let at = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or(Time::midnight()));
+    match pieces.to_numeric_offset() {
+        Some(offset) => moment_at(at, offset),
+        None if text.ends_with(['z', 'Z']) => moment_at(at, Offset::UTC),
+        None => local(at, zone),
+    }
+}
+
+fn moment_at(at: DateTime, offset: Offset) -> Option<Millis> {
+    Some(offset.to_timestamp(at).ok()?.as_millisecond())
+}
+
+fn local(at: DateTime, zone: &TimeZone) -> Option<Millis> {
+    Some(zone.to_zoned(at).ok()?.timestamp().as_millisecond())
+}
+
+/// Day, month and year, then hours, minutes, seconds and hundredths of them.
+fn sample(text: &str) -> Option<DateTime> {
+    let bytes = text.as_bytes();
+    let fits = matches!(bytes.len(), 19 | 21)
+        && [(2, b'-'), (5, b'-'), (13, b':'), (16, b':')].iter().all(|(at, sign)| bytes[*at] == *sign)
+        && matches!(bytes[10], b'T' | b't' | b' ')
+        && [0..2, 3..5, 6..10, 11..13, 14..16, 17..bytes.len()].into_iter().flatten().all(|at| bytes[at].is_ascii_digit());
+    if !fits {
+        return None;
+    }
+    let number = |from: usize, to: usize| bytes[from..to].iter().fold(0_i32, |sum, digit| sum * 10 + i32::from(digit - b'0'));
+    let small = |from: usize| i8::try_from(number(from, from + 2)).ok();
+    let hundredths = if bytes.len() == 21 { number(19, 21) } else { 0 };
+    DateTime::new(i16::try_from(number(6, 10)).ok()?, small(3)?, small(0)?, small(11)?, small(14)?, small(17)?, hundredths * 10_000_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Option<String> {
+        moment(text, &TimeZone::get("Europe/Oslo").unwrap()).map(|at| crate::clock::timestamp(at).to_string())
+    }
+
+    #[test]
+    fn iso_in_all_its_usual_spellings() {
+        for (text, is) in [
+            ("2008-08-18T19:24:18.884+02:00", "2008-08-18T17:24:18.884Z"),
+            ("2008-08-18T19:24:18.884Z", "2008-08-18T19:24:18.884Z"),
+            ("2008-08-18T19:24:18z", "2008-08-18T19:24:18Z"),
+            ("2008-08-18T19:24:18,5+02", "2008-08-18T17:24:18.5Z"),
+            ("2008-08-18T19:24:18+0200", "2008-08-18T17:24:18Z"),
+            ("2008-08-18 19:24:18-03:30", "2008-08-18T22:54:18Z"),
+            ("2008-08-18t19:24:18.123456789+00:00", "2008-08-18T19:24:18.123Z"),
+            ("20080818T192418Z", "2008-08-18T19:24:18Z"),
+            ("20080818T192418.25+0200", "2008-08-18T17:24:18.25Z"),
+            ("2008-08-18T19:24Z", "2008-08-18T19:24:00Z"),
+            ("2008-08-18T19:24:18", "2008-08-18T17:24:18Z"),
+            ("2008-01-18T19:24:18.5", "2008-01-18T18:24:18.5Z"),
+            ("2008-08-18", "2008-08-17T22:00:00Z"),
+            ("  2008-08-18T19:24:18Z\n", "2008-08-18T19:24:18Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(told(text).as_deref(), Some(is), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_form_of_the_sample_is_day_month_year_and_hundredths() {
+        for (text, is) in [
+            ("23-10-2008T12:49:1231", "2008-10-23T10:49:12.31Z"),
+            ("23-10-2008T12:49:1200", "2008-10-23T10:49:12Z"),
+            ("01-02-2008T00:00:0099", "2008-01-31T23:00:00.99Z"),
+            ("23-10-2008 12:49:12", "2008-10-23T10:49:12Z"),
+            // The hour that comes twice is its first one; the one that is left out is as far behind the change as it says.
+            ("26-10-2008T02:30:0000", "2008-10-26T00:30:00Z"),
+            ("30-03-2008T02:30:0000", "2008-03-30T01:30:00Z"),
+        ] {
+            assert_eq!(told(text).as_deref(), Some(is), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_neither_form_is_no_moment() {
+        for text in [
+            "",
+            " ",
+            "yesterday",
+            "1358937653",
+            "12:49",
+            "23/10/2008 12:49",
+            "32-10-2008T12:49:1231",
+            "23-13-2008T12:49:1231",
+            "23-10-2008T24:49:1231",
+            "23-10-08T12:49:1231",
+            "23-10-2008T12:49:123",
+            "23-10-2008T12:49:12345",
+            "2008-02-30T00:00:00Z",
+            "2008-08-18T25:00:00Z",
+            "2008-08-18T19:24:18+99:00",
+            "2008-08-18T19:24:18 02:00",
+            "99999-08-18T19:24:18Z",
+            "２００８-08-18T19:24:18Z",
+            "2008-08-18T19:24:18+02:00[Europe/Oslo]",
+        ] {
+            assert_eq!(told(text), None, "{text}");
+        }
+        assert_eq!(told(&"2".repeat(9_000)), None);
+    }
+}

@@ -1,0 +1,358 @@
+//! The export document, read as a stream: chat by chat, with memory for one of them. Whatever is not one whole `<chats>` document is a
+//! `Fault` that says what it is instead.
+
+mod chat;
+mod fault;
+mod feed;
+
+use std::io::{BufRead, BufReader, Read};
+
+use quick_xml::Reader;
+use quick_xml::errors::{Error as XmlError, IllFormedError};
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::attributes::AttrError;
+use quick_xml::events::{BytesRef, BytesStart, Event};
+
+pub use chat::{Chat, Field, MessageRef};
+use chat::{FIELDS, Message};
+pub use fault::Fault;
+use feed::{Feed, TooLong};
+
+/// Elements within elements.
+const MOST_DEPTH: usize = 32;
+const MOST_ATTRIBUTES: usize = 64;
+/// Bytes of a name.
+const LONGEST_NAME: usize = 256;
+/// Bytes of one text, after decoding.
+const LONGEST_TEXT: usize = 1 << 20;
+/// Bytes of one piece of markup as it is on the way: a text, a tag, a comment.
+const LONGEST_PIECE: usize = LONGEST_TEXT + (64 << 10);
+
+/// Reads a document. `label` is the encoding that the answer's head names; what the document says itself counts more. `take` gets each
+/// chat when it is whole, and says whether more are wanted. `Ok` only when the root was closed and nothing follows.
+pub fn read(source: impl Read, label: Option<&str>, mut take: impl FnMut(&Chat) -> bool) -> Result<(), Fault> {
+    let decoded = feed::decoded(source, label)?;
+    let mut reader = Reader::from_reader(Feed::new(BufReader::with_capacity(64 << 10, decoded), LONGEST_PIECE));
+    reader.config_mut().check_comments = false;
+    let mut walk = Walk::default();
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        reader.get_mut().begin_piece();
+        let event = match reader.read_event_into(&mut piece) {
+            Ok(event) => event,
+            Err(error) => {
+                let at = reader.error_position();
+                let ended = reader.get_mut().fill_buf().map_or(true, <[u8]>::is_empty);
+                return Err(walk.fault(&error, at, ended));
+            }
+        };
+        let at = || reader.buffer_position();
+        match event {
+            Event::Start(tag) => walk.open(&tag).map_err(|fault| fault.at(at()))?,
+            Event::Empty(tag) => {
+                walk.open(&tag).map_err(|fault| fault.at(at()))?;
+                walk.close(&mut take)?;
+            }
+            Event::End(_) => walk.close(&mut take)?,
+            Event::Text(text) => walk.text(&text.xml10_content(), false)?,
+            Event::CData(text) => walk.text(&text.xml10_content(), true)?,
+            Event::GeneralRef(name) => walk.reference(&name)?,
+            Event::DocType(kind) => return Err(if walk.is_page(&kind) { Fault::WebPage } else { Fault::Doctype }),
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
+            Event::Eof => return walk.end(),
+        }
+    }
+}
+
+/// What an open element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Root,
+    /// Below the root, and no chat: passed over.
+    Aside,
+    Chat,
+    Field(Field),
+    Operator,
+    Message,
+    /// Not on the page: kept by its path, with the message when there is one.
+    Unknown {
+        message: bool,
+    },
+}
+
+/// An open element.
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    /// The path of an unknown element, and of what is below a known one.
+    path: String,
+    text: String,
+    /// Between these, text came as references or CDATA: white space there is meant.
+    exact: Option<(usize, usize)>,
+    has_children: bool,
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    chat: Chat,
+    open: Vec<Open>,
+    /// Closed elements, for their buffers.
+    spare: Vec<Open>,
+    had_root: bool,
+    /// Text came before any element.
+    had_text: bool,
+    had_chat: bool,
+    had_aside: bool,
+}
+
+impl Walk {
+    fn is_page(&self, doctype: &str) -> bool {
+        !self.had_root && doctype.trim_start().get(..4).is_some_and(|name| name.eq_ignore_ascii_case("html"))
+    }
+
+    /// `ended`: no more bytes come.
+    fn fault(&self, error: &XmlError, at: u64, ended: bool) -> Fault {
+        match error {
+            XmlError::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => Fault::LongText,
+            // Whoever feeds us knows better why there is no more.
+            XmlError::Io(_) => Fault::Cut,
+            _ if !self.had_root && self.had_text => Fault::NotXml,
+            XmlError::IllFormed(IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_)) => Fault::Broken { at },
+            _ if ended => Fault::Cut,
+            _ => Fault::Broken { at },
+        }
+    }
+
+    fn open(&mut self, tag: &BytesStart<'_>) -> Result<(), Fault> {
+        let name = tag.name();
+        let name = name.as_ref();
+        if name.len() > LONGEST_NAME {
+            return Err(Fault::LongName);
+        }
+        if self.open.len() >= MOST_DEPTH {
+            return Err(Fault::TooDeep);
+        }
+        let Some(parent) = self.open.last_mut() else { return self.root(tag, name) };
+        parent.has_children = true;
+        let message = matches!(parent.kind, Kind::Message | Kind::Unknown { message: true });
+        let kind = match parent.kind {
+            Kind::Root if name == "chat" => Kind::Chat,
+            Kind::Root | Kind::Aside => Kind::Aside,
+            Kind::Chat => match FIELDS.iter().find(|(known, field)| *known == name && self.chat.field(*field).is_none()) {
+                Some((_, field)) => Kind::Field(*field),
+                None if name == "operator" => Kind::Operator,
+                None if name == "msg" => Kind::Message,
+                None => Kind::Unknown { message: false },
+            },
+            _ => Kind::Unknown { message },
+        };
+        let mut next = self.spare.pop().unwrap_or_else(|| Open { kind, path: String::new(), text: String::new(), exact: None, has_children: false });
+        (next.kind, next.exact, next.has_children) = (kind, None, false);
+        next.path.clear();
+        next.text.clear();
+        if !matches!(parent.kind, Kind::Root | Kind::Chat | Kind::Message) {
+            next.path.push_str(&parent.path);
+            next.path.push('_');
+        }
+        plain_name(name, &mut next.path);
+        match kind {
+            Kind::Chat => {
+                self.had_chat = true;
+                self.chat.clear();
+            }
+            Kind::Aside => self.had_aside = true,
+            Kind::Message => {
+                self.chat.keep("")?;
+                self.chat.messages.push(Message::default());
+            }
+            _ => {}
+        }
+        if kind != Kind::Aside && !tag.attributes_raw().is_empty() {
+            self.attributes(tag, kind, &next.path)?;
+        }
+        self.open.push(next);
+        Ok(())
+    }
+
+    fn root(&mut self, tag: &BytesStart<'_>, name: &str) -> Result<(), Fault> {
+        if self.had_root {
+            return Err(Fault::TwoRoots);
+        }
+        if name.eq_ignore_ascii_case("html") {
+            return Err(Fault::WebPage);
+        }
+        if self.had_text {
+            return Err(Fault::NotXml);
+        }
+        if name != "chats" {
+            let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            return Err(Fault::OtherRoot(plain.then(|| name.to_owned())));
+        }
+        count_attributes(tag)?;
+        self.had_root = true;
+        self.open.push(Open { kind: Kind::Root, path: String::new(), text: String::new(), exact: None, has_children: false });
+        Ok(())
+    }
+
+    fn attributes(&mut self, tag: &BytesStart<'_>, kind: Kind, path: &str) -> Result<(), Fault> {
+        count_attributes(tag)?;
+        for attribute in tag.attributes() {
+            let attribute = attribute.map_err(|error| broken_attribute(&error))?;
+            let name = attribute.key.as_ref();
+            if name.len() > LONGEST_NAME {
+                return Err(Fault::LongName);
+            }
+            let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|_| Fault::UnknownEntity)?;
+            if value.len() > LONGEST_TEXT {
+                return Err(Fault::LongText);
+            }
+            let mut called = String::new();
+            match (kind, name) {
+                (Kind::Message, "from" | "time") => {
+                    let span = self.chat.keep(&value)?;
+                    if let Some(message) = self.chat.messages.last_mut() {
+                        *(if name == "from" { &mut message.from } else { &mut message.time }) = Some(span);
+                    }
+                    continue;
+                }
+                (Kind::Chat | Kind::Message, _) => {}
+                _ => {
+                    called.push_str(path);
+                    called.push('_');
+                }
+            }
+            plain_name(name, &mut called);
+            self.chat.keep_more(matches!(kind, Kind::Message | Kind::Unknown { message: true }), &called, &value)?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, exact: bool) -> Result<(), Fault> {
+        let Some(open) = self.open.last_mut() else {
+            if text.trim_matches(WHITE).is_empty() {
+                return Ok(());
+            }
+            if self.had_root {
+                return Err(Fault::Trailing);
+            }
+            self.had_text = true;
+            return Ok(());
+        };
+        if matches!(open.kind, Kind::Root | Kind::Chat | Kind::Aside) && text.trim_matches(WHITE).is_empty() {
+            return Ok(());
+        }
+        match open.kind {
+            Kind::Root => return Err(Fault::StrayText),
+            Kind::Aside => return Ok(()),
+            // No column's name: it is kept with what has no room.
+            Kind::Chat => return self.chat.keep_more(false, "_text", text),
+            _ => {}
+        }
+        if open.text.len() + text.len() > LONGEST_TEXT {
+            return Err(Fault::LongText);
+        }
+        let from = open.text.len();
+        open.text.push_str(text);
+        if exact {
+            let first = open.exact.map_or(from, |(first, _)| first);
+            open.exact = Some((first, open.text.len()));
+        }
+        Ok(())
+    }
+
+    fn reference(&mut self, name: &BytesRef<'_>) -> Result<(), Fault> {
+        let known = match name.resolve_char_ref() {
+            Ok(Some(c)) => return self.text(c.encode_utf8(&mut [0; 4]), true),
+            Ok(None) => resolve_xml_entity(&name.xml10_content()),
+            Err(_) => None,
+        };
+        match known {
+            Some(text) => self.text(text, true),
+            None if !self.had_root => {
+                self.had_text = true;
+                Ok(())
+            }
+            None => Err(Fault::UnknownEntity),
+        }
+    }
+
+    fn close(&mut self, take: &mut impl FnMut(&Chat) -> bool) -> Result<(), Fault> {
+        let Some(open) = self.open.pop() else { return Err(Fault::Trailing) };
+        let text = trimmed(&open.text, open.exact);
+        match open.kind {
+            Kind::Root | Kind::Aside => {}
+            Kind::Chat => {
+                if !take(&self.chat) {
+                    return Err(Fault::Enough);
+                }
+            }
+            Kind::Field(field) => self.chat.fields[field as usize] = Some(self.chat.keep(text)?),
+            Kind::Operator => {
+                let span = self.chat.keep(text)?;
+                self.chat.operators.push(span);
+            }
+            Kind::Message => {
+                let span = self.chat.keep(text)?;
+                if let Some(message) = self.chat.messages.last_mut() {
+                    message.text = span;
+                }
+            }
+            Kind::Unknown { message } => {
+                if !text.is_empty() || !open.has_children {
+                    self.chat.keep_more(message, &open.path, text)?;
+                }
+            }
+        }
+        self.spare.push(open);
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Fault> {
+        match (self.had_root, self.open.is_empty(), self.had_text) {
+            (true, true, _) if self.had_aside && !self.had_chat => Err(Fault::NoChats),
+            (true, true, _) => Ok(()),
+            (true, false, _) => Err(Fault::Cut),
+            (false, _, true) => Err(Fault::NotXml),
+            (false, _, false) => Err(Fault::Empty),
+        }
+    }
+}
+
+/// White space of XML.
+const WHITE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// A column's name: colons of prefixes would make it one that other programs stumble over.
+fn plain_name(name: &str, into: &mut String) {
+    into.extend(name.chars().map(|c| if c == ':' { '_' } else { c }));
+}
+
+fn count_attributes(tag: &BytesStart<'_>) -> Result<(), Fault> {
+    // Before any is looked into: finding duplicates among very many takes its time.
+    let most = tag.attributes_raw().bytes().filter(|b| *b == b'=').take(MOST_ATTRIBUTES + 1).count();
+    if most <= MOST_ATTRIBUTES {
+        return Ok(());
+    }
+    let mut attributes = tag.attributes();
+    attributes.with_checks(false);
+    if attributes.take(MOST_ATTRIBUTES + 1).count() > MOST_ATTRIBUTES { Err(Fault::TooManyAttributes) } else { Ok(()) }
+}
+
+fn broken_attribute(_: &AttrError) -> Fault {
+    Fault::Broken { at: 0 }
+}
+
+/// The text without the line breaks that only indent it: white space at its ends that was written as such and holds a line break.
+fn trimmed(text: &str, exact: Option<(usize, usize)>) -> &str {
+    let (first, last) = exact.unwrap_or((text.len(), 0));
+    let lead = text[..first].len() - text[..first].trim_start_matches(WHITE).len();
+    let from = if text[..lead].contains('\n') { lead } else { 0 };
+    let last = last.max(from);
+    let rest = &text[last..];
+    let kept = rest.trim_end_matches(WHITE).len();
+    let to = if rest[kept..].contains('\n') { last + kept } else { text.len() };
+    &text[from..to]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! One chat of a document: its text in one place, and where in it everything is.
+
+use super::Fault;
+
+/// Bytes of one chat, with an allowance for each of its parts.
+pub(super) const LARGEST_CHAT: usize = 16 << 20;
+/// What a field or message counts beside its bytes.
+const PART: usize = 32;
+/// Where something is in the text of a chat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    from: usize,
+    to: usize,
+}
+
+/// An element of a chat that appears once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    Id,
+    Referrer,
+    Keywords,
+    VisitorIp,
+    Start,
+    Stop,
+    Duration,
+    Url,
+}
+
+pub(super) const FIELDS: [(&str, Field); 8] = [
+    ("id", Field::Id),
+    ("referrer", Field::Referrer),
+    ("keywords", Field::Keywords),
+    ("visitorip", Field::VisitorIp),
+    ("start", Field::Start),
+    ("stop", Field::Stop),
+    ("duration", Field::Duration),
+    ("url", Field::Url),
+];
+
+/// One chat as the document tells it. It is reused from chat to chat.
+#[derive(Debug, Default)]
+pub struct Chat {
+    text: String,
+    pub(super) fields: [Option<Span>; FIELDS.len()],
+    pub(super) operators: Vec<Span>,
+    pub(super) messages: Vec<Message>,
+    more: Vec<(String, Span)>,
+    size: usize,
+}
+
+/// One message of a chat, in places of its text.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    pub from: Option<Span>,
+    pub time: Option<Span>,
+    pub text: Span,
+    more: Vec<(String, Span)>,
+}
+
+/// One message of a chat.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageRef<'c> {
+    chat: &'c Chat,
+    message: &'c Message,
+}
+
+impl Chat {
+    pub fn field(&self, field: Field) -> Option<&str> {
+        self.fields[field as usize].map(|span| self.at(span))
+    }
+
+    pub fn operators(&self) -> impl Iterator<Item = &str> {
+        self.operators.iter().map(|span| self.at(*span))
+    }
+
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
+        self.messages.iter().map(|message| MessageRef { chat: self, message })
+    }
+
+    /// What the page does not name: elements and attributes, by their path joined by `_`, in the order of the document.
+    pub fn more(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.more.iter().map(|(name, span)| (name.as_str(), self.at(*span)))
+    }
+
+    fn at(&self, span: Span) -> &str {
+        self.text.get(span.from..span.to).unwrap_or_default()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.fields = Default::default();
+        self.operators.clear();
+        self.messages.clear();
+        self.more.clear();
+        self.size = 0;
+    }
+
+    pub(super) fn keep(&mut self, text: &str) -> Result<Span, Fault> {
+        self.size += text.len() + PART;
+        if self.size > LARGEST_CHAT {
+            return Err(Fault::LargeChat);
+        }
+        let from = self.text.len();
+        self.text.push_str(text);
+        Ok(Span { from, to: self.text.len() })
+    }
+
+    pub(super) fn keep_more(&mut self, message: bool, name: &str, text: &str) -> Result<(), Fault> {
+        self.size += name.len();
+        let span = self.keep(text)?;
+        let list = if message { self.messages.last_mut().map(|message| &mut message.more) } else { Some(&mut self.more) };
+        if let Some(list) = list {
+            list.push((name.to_owned(), span));
+        }
+        Ok(())
+    }
+}
+
+impl<'c> MessageRef<'c> {
+    pub fn from(self) -> Option<&'c str> {
+        self.message.from.map(|span| self.chat.at(span))
+    }
+
+    pub fn time(self) -> Option<&'c str> {
+        self.message.time.map(|span| self.chat.at(span))
+    }
+
+    pub fn text(self) -> &'c str {
+        self.chat.at(self.message.text)
+    }
+
+    /// As `Chat::more`, of this message.
+    pub fn more(self) -> impl ExactSizeIterator<Item = (&'c str, &'c str)> {
+        self.message.more.iter().map(move |(name, span)| (name.as_str(), self.chat.at(*span)))
+    }
+}

@@ -1,0 +1,86 @@
+//! Why a document is not read, each kind told apart.
+
+use std::fmt;
+
+use super::chat::LARGEST_CHAT;
+use super::{LONGEST_NAME, LONGEST_TEXT, MOST_ATTRIBUTES, MOST_DEPTH};
+
+/// Why a document was not read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing but white space, or nothing at all.
+    Empty,
+    /// A page for people.
+    WebPage,
+    /// Text that is no XML.
+    NotXml,
+    /// It ends before its root is closed.
+    Cut,
+    /// Another root than `chats`; its name when it is a plain word.
+    OtherRoot(Option<String>),
+    /// Something after the root.
+    Trailing,
+    /// Another root after the root.
+    TwoRoots,
+    /// No chats, but something else below the root.
+    NoChats,
+    /// Text among the chats.
+    StrayText,
+    Doctype,
+    TooDeep,
+    TooManyAttributes,
+    LongName,
+    LongText,
+    LargeChat,
+    UnknownEntity,
+    /// An encoding that nobody knows, by the name the document gives.
+    UnknownEncoding,
+    /// Not well-formed, at this byte.
+    Broken {
+        at: u64,
+    },
+    /// Whoever takes the chats wants no more.
+    Enough,
+}
+
+impl Fault {
+    /// Asking again would only bring the same, at the same cost.
+    pub fn is_final(&self) -> bool {
+        use Fault::{Doctype, LargeChat, LongName, LongText, TooDeep, TooManyAttributes, UnknownEncoding};
+        matches!(self, Doctype | TooDeep | TooManyAttributes | LongName | LongText | LargeChat | UnknownEncoding)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Empty => f.write_str("it is empty"),
+            Fault::WebPage => f.write_str("it is a web page, not XML"),
+            Fault::NotXml => f.write_str("it is text, not XML"),
+            Fault::Cut => f.write_str("it ends before its closing </chats>"),
+            Fault::OtherRoot(Some(name)) => write!(f, "it is a <{name}> document, not <chats>"),
+            Fault::OtherRoot(None) => f.write_str("it is another XML document, not <chats>"),
+            Fault::Trailing => f.write_str("something follows its closing </chats>"),
+            Fault::TwoRoots => f.write_str("another document follows its closing </chats>"),
+            Fault::NoChats => f.write_str("it holds something else than chats"),
+            Fault::StrayText => f.write_str("it holds text among its chats"),
+            Fault::Doctype => f.write_str("it has a document type declaration, which is refused"),
+            Fault::TooDeep => write!(f, "its elements are nested deeper than {MOST_DEPTH} levels"),
+            Fault::TooManyAttributes => write!(f, "an element has more than {MOST_ATTRIBUTES} attributes"),
+            Fault::LongName => write!(f, "a name is longer than {LONGEST_NAME} bytes"),
+            Fault::LongText => write!(f, "a text is longer than {} MiB", LONGEST_TEXT >> 20),
+            Fault::LargeChat => write!(f, "a chat is larger than {} MiB", LARGEST_CHAT >> 20),
+            Fault::UnknownEntity => f.write_str("it refers to an entity that XML does not define"),
+            Fault::UnknownEncoding => f.write_str("it names an encoding that nobody knows"),
+            Fault::Broken { at } => write!(f, "it is not well-formed at byte {at}"),
+            Fault::Enough => f.write_str("no more of it was wanted"),
+        }
+    }
+}
+
+impl Fault {
+    /// With the place, where it has one.
+    pub(super) fn at(self, at: u64) -> Self {
+        if matches!(self, Fault::Broken { .. }) { Fault::Broken { at } } else { self }
+    }
+}

@@ -1,0 +1,466 @@
+//! The LiveLeader connector against the sandbox: what it pulls is what there is, field by field, and what goes wrong is told for what
+//! it is.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use chatlake::clock::Millis;
+use chatlake::connectors::pull_error::{Cause, Lack};
+use chatlake::connectors::report::Menu;
+use chatlake::connectors::{self, Connector, Menus, PullError, PullRequest, Source, Window};
+use chatlake::sandbox::Call;
+use chatlake::sandbox::faults::{Cut, Doctype, Fault, Kind, Label, RetryAfter};
+use chatlake::sandbox::truth::Question;
+use chatlake::secret::Secret;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::vendor::*;
+
+const ALL: [&str; 3] = ["chats", "chat_messages", "chat_operators"];
+const PASSWORD: &str = "sandbox-password";
+
+fn source_of(vendor: &Vendor, email: &str, password: &str) -> Source {
+    Source {
+        connector: Connector::LiveLeader,
+        fields: BTreeMap::from([("email".to_owned(), email.to_owned())]),
+        secrets: BTreeMap::from([("password".to_owned(), Secret::new(password))]),
+        zone: TimeZone::get(ZONE).unwrap(),
+        upstream: vendor.upstreams().for_account("", Connector::LiveLeader, Some(&vendor.address), 0).unwrap(),
+    }
+}
+
+fn good(vendor: &Vendor) -> Source {
+    source_of(vendor, "operator@sandbox.test", PASSWORD)
+}
+
+fn asked(reports: &[&str], range: Window) -> PullRequest {
+    let reports: Vec<_> = reports.iter().map(|id| Connector::LiveLeader.report(id).unwrap()).collect();
+    let windows = connectors::windows(reports[0], Some(range));
+    PullRequest { reports, windows, ..request(&[], &[]) }
+}
+
+fn truth(vendor: &Vendor, report: &str, range: Window, agent: Option<&str>) -> Value {
+    let question = Question {
+        connector: Some("liveleader".to_owned()),
+        report: report.to_owned(),
+        date_from: Some(range.from),
+        date_to: Some(range.to),
+        timezone: Some(ZONE.to_owned()),
+        agent: agent.map(str::to_owned),
+        ids: 1,
+        records: u8::from(report == "chats"),
+        ..Question::default()
+    };
+    vendor.sandbox.truth(&question).unwrap()
+}
+
+fn moment(text: &Value) -> Millis {
+    text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+fn moments(got: &Got, report: usize, name: &str) -> Vec<Option<Millis>> {
+    use arrow::array::{Array, AsArray};
+    let cells = got.batches[report].iter().flat_map(|batch| {
+        let column = batch.column_by_name(name).unwrap().as_primitive::<arrow::datatypes::TimestampMillisecondType>();
+        (0..column.len()).map(|row| (!column.is_null(row)).then(|| column.value(row))).collect::<Vec<_>>()
+    });
+    cells.collect()
+}
+
+/// Every field of every chat, in all three reports.
+fn compare(got: &Got, truth: &Value) {
+    let records = truth["records"].as_array().unwrap();
+    let mut by_id: BTreeMap<&str, &Value> = records.iter().map(|record| (record["id"].as_str().unwrap(), record)).collect();
+    assert_eq!(got.rows(0), records.len());
+    let column = |name: &str| got.column(0, name);
+    let (starts, stops) = (moments(got, 0, "start"), moments(got, 0, "stop"));
+    let cells: BTreeMap<&str, Vec<Option<String>>> = [
+        "id",
+        "referrer",
+        "keywords",
+        "operators",
+        "operator_count",
+        "visitor_ip",
+        "duration",
+        "url",
+        "message_count",
+        "transcript",
+        "city",
+        "country",
+        "organization",
+        "isp",
+    ]
+    .into_iter()
+    .map(|name| (name, column(name)))
+    .collect();
+    for row in 0..got.rows(0) {
+        let cell = |name: &str| cells[name][row].clone();
+        let record = by_id.remove(cell("id").unwrap().as_str()).expect("a chat that is there, once");
+        let text = |name: &str| record[name].as_str().map(str::to_owned);
+        let operators: Vec<&str> = record["operators"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+        assert_eq!(cell("operators").unwrap(), operators.join(", "));
+        assert_eq!(cell("operator_count").unwrap(), operators.len().to_string());
+        for (name, is) in [("referrer", "referrer"), ("keywords", "keywords"), ("visitor_ip", "visitorip"), ("url", "url")] {
+            assert_eq!(cell(name), text(is), "{name} of {record}");
+        }
+        for name in ["city", "country", "organization", "isp"] {
+            assert_eq!(cell(name), text(name), "{name} of {record}");
+        }
+        assert_eq!(cell("duration").unwrap(), record["duration"].to_string());
+        assert_eq!((starts[row], stops[row]), (Some(moment(&record["start"])), Some(moment(&record["stop"]))));
+        let told: Vec<Value> = serde_json::from_str(&cell("transcript").unwrap()).unwrap();
+        let messages = record["messages"].as_array().unwrap();
+        assert_eq!(cell("message_count").unwrap(), messages.len().to_string());
+        assert_eq!(told.len(), messages.len());
+        for (told, is) in told.iter().zip(messages) {
+            assert_eq!((&told["from"], &told["text"], moment(&told["time"])), (&is["from"], &is["text"], moment(&is["time"])));
+        }
+    }
+    assert!(by_id.is_empty());
+    if got.batches.len() < 3 {
+        return;
+    }
+    let messages: HashSet<(String, String, String, String, Millis, String)> = records
+        .iter()
+        .flat_map(|record| (1..).zip(record["messages"].as_array().unwrap()).map(move |(position, message)| (record, position, message)))
+        .map(|(record, position, message): (&Value, i32, &Value)| {
+            let from = message["from"].as_str().unwrap();
+            let sender = if from == "visitor" { "visitor" } else { "operator" };
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (text(&record["id"]), position.to_string(), from.to_owned(), sender.to_owned(), moment(&message["time"]), text(&message["text"]))
+        })
+        .collect();
+    let of = |name: &str| got.column(1, name).into_iter().map(Option::unwrap).collect::<Vec<_>>();
+    let (ids, positions, froms, senders, texts) = (of("chat_id"), of("position"), of("from"), of("sender"), of("text"));
+    let times = moments(got, 1, "time");
+    let pulled: HashSet<_> = (0..ids.len())
+        .map(|row| (ids[row].clone(), positions[row].clone(), froms[row].clone(), senders[row].clone(), times[row].unwrap(), texts[row].clone()))
+        .collect();
+    assert_eq!((got.rows(1), pulled), (messages.len(), messages));
+    let operators: Vec<(String, String)> = records
+        .iter()
+        .flat_map(|record| {
+            record["operators"].as_array().unwrap().iter().map(|one| (record["id"].as_str().unwrap().to_owned(), one.as_str().unwrap().to_owned()))
+        })
+        .collect();
+    let of = |name: &str| got.column(2, name).into_iter().map(Option::unwrap).collect::<Vec<_>>();
+    let mut pulled: Vec<(String, String)> = of("chat_id").into_iter().zip(of("operator")).collect();
+    let mut told = operators;
+    pulled.sort();
+    told.sort();
+    assert_eq!(pulled, told);
+}
+
+fn added_up(got: &Got) -> (u64, u64, u64, u64) {
+    for tally in &got.tallies {
+        assert_eq!(tally.read, tally.kept + tally.duplicates + tally.left_out + tally.rejected, "{tally:?}");
+    }
+    let sum = |of: fn(&connectors::Tally) -> u64| got.tallies.iter().map(of).sum();
+    (sum(|t| t.read), sum(|t| t.kept), sum(|t| t.duplicates), sum(|t| t.left_out))
+}
+
+/// Start and stop of each call.
+fn periods(calls: &[Call]) -> Vec<(jiff::Timestamp, jiff::Timestamp)> {
+    let at = |call: &Call, name: &str| call.argument(name).unwrap().parse().unwrap();
+    calls.iter().map(|call| (at(call, "start"), at(call, "stop"))).collect()
+}
+
+const MONTH: Window = Window { from: date(2026, 10, 15), to: date(2026, 11, 14) };
+const DAY: Window = Window { from: date(2026, 11, 12), to: date(2026, 11, 12) };
+
+#[tokio::test]
+async fn every_report_is_what_the_vendor_holds_field_by_field() {
+    let vendor = Vendor::new(2_000, 60).await;
+    let (got, done) = pull(&good(&vendor), &asked(&ALL, MONTH)).await;
+    assert_eq!(done, Ok(()));
+    let truth = truth(&vendor, "chats", MONTH, None);
+    assert!(got.rows(0) > 500, "{}", got.rows(0));
+    compare(&got, &truth);
+    // Each day has its line, whatever was asked for together; the days' counts are those of the chats that began on them.
+    assert_eq!(got.tallies.len(), 31);
+    let (read, kept, duplicates, left_out) = added_up(&got);
+    assert_eq!((read, kept, duplicates, left_out), (got.rows(0) as u64, read, 0, 0));
+    assert!(got.tallies.iter().all(|tally| (tally.misfits, tally.total, tally.word()) == (0, None, None)));
+    let zone = TimeZone::get(ZONE).unwrap();
+    for (day, tally) in asked(&ALL, MONTH).windows.iter().zip(&got.tallies) {
+        let of_day = moments(&got, 0, "start").into_iter().flatten();
+        let of_day = of_day.filter(|at| chatlake::clock::timestamp(*at).to_zoned(zone.clone()).date() == day.from).count();
+        assert_eq!(tally.kept, of_day as u64, "{day}");
+    }
+}
+
+#[tokio::test]
+async fn periods_meet_without_a_gap_or_an_overlap_and_grow_while_they_are_small() {
+    let vendor = Vendor::new(300, 60).await;
+    let source = good(&vendor);
+    let (_, done) = pull(&source, &asked(&["chats"], MONTH)).await;
+    assert_eq!(done, Ok(()));
+    let calls = vendor.sandbox.calls();
+    let mut asked_for = periods(&calls);
+    asked_for.sort();
+    let zone = TimeZone::get(ZONE).unwrap();
+    let midnight = |day: jiff::civil::Date| day.to_zoned(zone.clone()).unwrap().timestamp();
+    assert_eq!((asked_for[0].0, asked_for[asked_for.len() - 1].1), (midnight(MONTH.from), midnight(date(2026, 11, 15))));
+    assert!(asked_for.windows(2).all(|two| two[0].1 == two[1].0), "{asked_for:?}");
+    assert!((5..=10).contains(&calls.len()), "{} calls for 31 days", calls.len());
+    assert_eq!(source.upstream.spent().calls, calls.len() as u64);
+    // The plus of an offset is not a space, and the password is not in the record of the sandbox either.
+    assert!(calls.iter().all(|call| call.query.contains("%2B0") && call.query.contains("start=2026-") && call.query.contains("T00%3A00%3A00.000%2B0")));
+    assert!(calls.iter().all(|call| !call.query.contains(PASSWORD)));
+}
+
+#[tokio::test]
+async fn an_operator_narrows_what_comes() {
+    let vendor = Vendor::new(1_000, 30).await;
+    let mut some = asked(&ALL, WEEK);
+    some.menus.login = Some("Zofia@Sandbox.test".to_owned());
+    let (got, done) = pull(&good(&vendor), &some).await;
+    assert_eq!(done, Ok(()));
+    compare(&got, &truth(&vendor, "chats", WEEK, Some("zofia@sandbox.test")));
+    let (read, kept, _, left_out) = added_up(&got);
+    assert!(kept > 0 && left_out > 0 && read == kept + left_out, "{read} {kept} {left_out}");
+    some.menus.login = Some("nobody@sandbox.test".to_owned());
+    let (got, done) = pull(&good(&vendor), &some).await;
+    assert_eq!((done, got.rows(0), added_up(&got).1), (Ok(()), 0, 0));
+    // The columns are there all the same.
+    let sample = connectors::sample(&good(&vendor), some.reports[0], &some.menus, &some.zone, Some(WEEK), 50).await.unwrap();
+    assert_eq!((sample.batch.num_rows(), sample.whole), (0, true));
+    assert!(sample.batch.column_by_name("transcript").is_some());
+}
+
+/// What a fault does to a pull of one day.
+enum Fate {
+    /// The same chats as without it.
+    Same,
+    /// All chats, with so many misfits over the three reports.
+    Misfits(u64),
+    Malformed(&'static str),
+    Unavailable(Cause),
+    Refused(u16),
+    Limited,
+}
+
+fn fates() -> Vec<(Kind, Fate)> {
+    use Fate::{Limited, Malformed, Misfits, Refused, Same, Unavailable};
+    let doctype = "document type declaration";
+    vec![
+        (Kind::SampleTimes { zone: Some(ZONE.to_owned()) }, Same),
+        (Kind::Crlf, Same),
+        (Kind::Shuffle { seed: 7 }, Same),
+        (Kind::Overlap, Same),
+        (Kind::Twice, Same),
+        (Kind::Encoding { label: Label::Windows1252 }, Same),
+        (Kind::Encoding { label: Label::Iso88591 }, Same),
+        (Kind::Encoding { label: Label::Utf16Le }, Same),
+        (Kind::Encoding { label: Label::Utf16Be }, Same),
+        (Kind::Encoding { label: Label::Utf8Bom }, Same),
+        (Kind::Drip { bytes: 1_000, every_ms: 1 }, Same),
+        (Kind::Late { ms: 20 }, Same),
+        (Kind::OddTimes, Misfits(2)),
+        (Kind::Html, Malformed("it is a web page, not XML")),
+        (Kind::Empty, Malformed("it is empty")),
+        (Kind::Shape { body: "[]".to_owned() }, Malformed("it is text, not XML")),
+        (Kind::WrongRoot, Malformed("it is a <error> document, not <chats>")),
+        (Kind::TwoRoots, Malformed("another document follows")),
+        (Kind::Trailing, Malformed("something follows its closing </chats>")),
+        (Kind::Cut { after: 3_000, how: Cut::Clean }, Malformed("it ends before its closing </chats>")),
+        (Kind::Cut { after: 3_000, how: Cut::Length }, Unavailable(Cause::ConnectionCut)),
+        (Kind::Cut { after: 3_000, how: Cut::Chunked }, Unavailable(Cause::ConnectionCut)),
+        (Kind::Stall { after: 3_000 }, Unavailable(Cause::NoProgress)),
+        (Kind::HangUp, Unavailable(Cause::ConnectionCut)),
+        (Kind::Status { status: 500 }, Unavailable(Cause::Status(500))),
+        (Kind::Status { status: 404 }, Refused(404)),
+        (Kind::Redirect { status: 302, to: "https://elsewhere.example/".to_owned() }, Refused(302)),
+        (Kind::TooManyRequests { retry_after: RetryAfter::Seconds(600) }, Limited),
+        (Kind::Doctype { how: Doctype::Laughs }, Malformed(doctype)),
+        (Kind::Doctype { how: Doctype::External }, Malformed(doctype)),
+        (Kind::Doctype { how: Doctype::Quadratic }, Malformed(doctype)),
+        (Kind::Doctype { how: Doctype::Parameter }, Malformed(doctype)),
+        (Kind::Deep { levels: 2_000_000 }, Malformed("nested deeper than 32")),
+        (Kind::ManyAttributes { count: 800_000 }, Malformed("a text is longer")),
+        (Kind::ManyAttributes { count: 1_000 }, Malformed("more than 64 attributes")),
+        (Kind::LongText { bytes: 1 << 30 }, Malformed("a text is longer than 1 MiB")),
+        (Kind::LargeChat { bytes: 1 << 30 }, Malformed("a chat is larger than 16 MiB")),
+        (Kind::Endless, Malformed("a text is longer than 1 MiB")),
+        (Kind::GzipBomb, Malformed("unpacks to far more than came")),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_told_for_what_it_is_and_never_passes_for_less() {
+    let vendor = Vendor::new(2_000, 60).await;
+    let whole = truth(&vendor, "chats", DAY, None);
+    let chats = whole["count"].as_u64().unwrap() as usize;
+    assert!(chats > 10);
+    for (kind, fate) in fates() {
+        vendor.fault(kind.clone());
+        let (got, done) = pull(&good(&vendor), &asked(&ALL, DAY)).await;
+        vendor.sandbox.faults().clear();
+        let told = done.as_ref().map_or_else(ToString::to_string, |()| String::new());
+        assert!(!told.contains(PASSWORD) && !told.contains("password="), "{told}");
+        match fate {
+            Fate::Same => {
+                assert_eq!(done, Ok(()), "{kind:?}");
+                // The sample's form has hundredths only, and what touches the day is told by an overlap.
+                match kind {
+                    Kind::SampleTimes { .. } => assert_eq!(got.rows(0), chats),
+                    Kind::Overlap => assert!(got.rows(0) >= chats),
+                    _ => compare(&got, &whole),
+                }
+                assert_eq!(added_up(&got).2, u64::from(kind == Kind::Twice), "{kind:?}");
+            }
+            Fate::Misfits(misfits) => {
+                assert_eq!((done, got.rows(0), got.tallies[0].misfits), (Ok(()), chats, misfits), "{kind:?}");
+                let kept: Vec<String> = got.column(0, "_misfit").into_iter().flatten().collect();
+                assert_eq!(kept, ["{\"start\":\"the day before yesterday, 12.49\"}"]);
+                assert_eq!(got.column(1, "_misfit").into_iter().flatten().collect::<Vec<_>>(), ["{\"time\":\"32-13-2008T25:61:99\"}"]);
+            }
+            Fate::Malformed(why) => {
+                assert!(matches!(&done, Err(PullError::Malformed { why: told, .. }) if told.contains(why)), "{kind:?}: {done:?}");
+            }
+            Fate::Unavailable(cause) => assert_eq!(done, Err(PullError::Unavailable(cause)), "{kind:?}"),
+            Fate::Refused(status) => assert!(matches!(done, Err(PullError::Refused { status: told, .. }) if told == status), "{kind:?}: {done:?}"),
+            Fate::Limited => assert!(matches!(done, Err(PullError::RateLimited { .. })), "{kind:?}: {done:?}"),
+        }
+        assert!(told.is_empty() || (got.rows(0) == 0 && got.tallies.is_empty()), "{kind:?}: nothing of a broken document is handed on");
+    }
+    // Nothing that a document names was fetched.
+    assert!(vendor.sandbox.calls().iter().all(|call| call.path == "/a/Srv"));
+}
+
+#[tokio::test]
+async fn the_sample_form_keeps_its_hundredths_in_the_zone_of_the_account() {
+    let vendor = Vendor::new(600, 30).await;
+    let whole = truth(&vendor, "chats", WEEK, None);
+    vendor.fault(Kind::SampleTimes { zone: Some("America/New_York".to_owned()) });
+    let mut source = good(&vendor);
+    source.zone = TimeZone::get("America/New_York").unwrap();
+    let (got, done) = pull(&source, &asked(&["chats"], WEEK)).await;
+    assert_eq!((done, got.tallies.iter().map(|tally| tally.misfits).sum::<u64>()), (Ok(()), 0));
+    let told: BTreeMap<String, Millis> =
+        whole["records"].as_array().unwrap().iter().map(|record| (record["id"].as_str().unwrap().to_owned(), moment(&record["start"]))).collect();
+    let pulled: BTreeMap<String, Millis> = got.column(0, "id").into_iter().flatten().zip(moments(&got, 0, "start").into_iter().flatten()).collect();
+    assert_eq!(pulled.len(), told.len());
+    assert!(pulled.iter().all(|(id, at)| *at == told[id] / 10 * 10));
+}
+
+#[tokio::test]
+async fn a_chat_that_shows_up_in_two_windows_is_kept_once_also_after_an_interruption() {
+    let vendor = Vendor::new(20_000, 20).await;
+    vendor.fault(Kind::Overlap);
+    let few = Window { from: date(2026, 11, 10), to: date(2026, 11, 14) };
+    let (got, done) = pull(&good(&vendor), &asked(&ALL, few)).await;
+    assert_eq!(done, Ok(()));
+    let (read, kept, duplicates, _) = added_up(&got);
+    assert_eq!((got.rows(0), got.set(0, "id").len()), (kept as usize, kept as usize));
+    assert!(duplicates > 0 && read == kept + duplicates);
+    assert_eq!(got.set(0, "id"), got.set(1, "chat_id"));
+    assert_eq!(got.set(0, "id"), got.set(2, "chat_id"));
+    let messages: HashSet<(String, String)> = got.column(1, "chat_id").into_iter().flatten().zip(got.column(1, "position").into_iter().flatten()).collect();
+    assert_eq!(messages.len(), got.rows(1));
+
+    // The same in two parts: the second one begins behind a window that is there already.
+    let mut second = asked(&ALL, Window { from: date(2026, 11, 12), ..few });
+    second.behind = Some(Window { from: date(2026, 11, 11), to: date(2026, 11, 11) });
+    let (first, _) = pull(&good(&vendor), &asked(&ALL, Window { to: date(2026, 11, 11), ..few })).await;
+    let (rest, done) = pull(&good(&vendor), &second).await;
+    assert_eq!(done, Ok(()));
+    assert!(first.set(0, "id").is_disjoint(&rest.set(0, "id")));
+    assert_eq!(first.rows(0) + rest.rows(0), got.rows(0));
+}
+
+#[tokio::test]
+async fn what_nobody_knows_becomes_columns() {
+    let vendor = Vendor::new(300, 30).await;
+    vendor.fault(Kind::Unknown);
+    let (got, done) = pull(&good(&vendor), &asked(&ALL, WEEK)).await;
+    assert_eq!(done, Ok(()));
+    compare(&got, &truth(&vendor, "chats", WEEK, None));
+    let names: HashSet<String> = got.batches[0][0].schema().fields().iter().map(|field| field.name().clone()).collect();
+    for name in ["lang", "priority", "rating", "rating_scale", "tag", "archived"] {
+        assert!(names.contains(name), "{name} is not in {names:?}");
+        assert!(got.column(0, name).iter().all(Option::is_some), "{name}");
+    }
+    assert!(names.iter().any(|name| name.starts_with("visitor_") && name != "visitor_ip"), "{names:?}");
+    assert!(got.column(0, "tag")[0].as_ref().unwrap().starts_with('['), "what comes twice is a list");
+    assert!(got.column(1, "read").iter().all(|cell| cell.as_deref() == Some("true")));
+    assert!(got.column(0, "transcript")[0].as_ref().unwrap().contains("\"read\":\"true\""));
+}
+
+#[tokio::test]
+async fn a_failure_costs_one_window() {
+    let vendor = Vendor::new(400, 60).await;
+    // The fifth answer is one of several days. It is never good, but its days alone are.
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Html).skip(4).times(3)]);
+    let (got, done) = pull(&good(&vendor), &asked(&["chats"], MONTH)).await;
+    assert_eq!((done, got.tallies.len()), (Ok(()), 31));
+    compare(&got, &truth(&vendor, "chats", MONTH, None));
+    // One that comes good at the second time is asked for twice, and nothing else is.
+    vendor.sandbox.forget_calls();
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Cut { after: 500, how: Cut::Length }).times(1)]);
+    let (got, done) = pull(&good(&vendor), &asked(&["chats"], MONTH)).await;
+    assert_eq!(done, Ok(()));
+    compare(&got, &truth(&vendor, "chats", MONTH, None));
+    let mut asked_for = periods(&vendor.sandbox.calls());
+    let calls = asked_for.len();
+    asked_for.sort();
+    asked_for.dedup();
+    assert_eq!(calls, asked_for.len() + 1);
+    // A window that stays bad ends the pull, and says which one it is; what came before it counts.
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Html).skip(2)]);
+    let (got, done) = pull(&good(&vendor), &asked(&["chats"], WEEK)).await;
+    assert!(done.unwrap_err().to_string().contains("(asked for 2026-11-"));
+    assert!(got.tallies.len() <= 2);
+}
+
+#[tokio::test]
+async fn credentials_permission_and_plan_are_told_apart() {
+    let vendor = Vendor::new(50, 10).await;
+    let check = async |email: &str, password: &str| connectors::check(&source_of(&vendor, email, password)).await;
+    assert_eq!(check("operator@sandbox.test", PASSWORD).await, Ok("data export answers".to_owned()));
+    assert_eq!(vendor.sandbox.calls_total(), 1);
+    let (from, to) = periods(&vendor.sandbox.calls())[0];
+    assert_eq!((to - from).total(jiff::Unit::Minute).unwrap(), 1.0);
+    assert_eq!(check("operator@sandbox.test", "wrong").await, Err(PullError::Unauthorized));
+    assert_eq!(check("guest@sandbox.test", PASSWORD).await, Err(PullError::NotAllowed(Lack::Permission)));
+    assert_eq!(check("starter@sandbox.test", PASSWORD).await, Err(PullError::NotAllowed(Lack::Plan)));
+    vendor.fault(Kind::Html);
+    let told = check("operator@sandbox.test", PASSWORD).await.unwrap_err().to_string();
+    assert!(told.contains("web page") && told.contains("password is wrong") && told.contains("plan has no data export"), "{told}");
+    vendor.fault(Kind::Shape { body: "<error>Wrong password</error>".to_owned() });
+    assert_eq!(check("operator@sandbox.test", PASSWORD).await, Err(PullError::Unauthorized));
+    assert!(connectors::choices(&good(&vendor), Menu::Login).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sample_is_of_the_newest_days_that_have_any() {
+    let vendor = Vendor::new(60, 10).await;
+    let report = Connector::LiveLeader.report("chats").unwrap();
+    let zone = TimeZone::get(ZONE).unwrap();
+    let sample = async |range: Window, most: usize| {
+        vendor.sandbox.forget_calls();
+        connectors::sample(&good(&vendor), report, &Menus::default(), &zone, Some(range), most).await.unwrap()
+    };
+    let all = Window { from: date(2026, 10, 1), to: date(2026, 11, 20) };
+    let newest = sample(all, 3).await;
+    assert!((1..=3).contains(&newest.batch.num_rows()));
+    assert_eq!((newest.newest, newest.whole, newest.calls), (true, false, vendor.sandbox.calls_total()));
+    let week = sample(Window { from: date(2026, 11, 11), to: date(2026, 11, 17) }, 2).await;
+    assert_eq!((week.batch.num_rows(), week.newest, week.whole), (2, true, false));
+    // A range that ends long after the last chat is gone back from until there are rows.
+    let beyond = Window { from: date(2026, 11, 1), to: date(2027, 3, 1) };
+    let found = sample(beyond, 500).await;
+    assert!(found.batch.num_rows() > 0 && found.newest);
+    let mut asked_for = periods(&vendor.sandbox.calls());
+    asked_for.reverse();
+    assert!(asked_for.len() > 3 && asked_for.windows(2).all(|two| two[0].1 == two[1].0), "{asked_for:?}");
+    // Nothing at all is said to be nothing at all.
+    let none = sample(Window { from: date(2026, 1, 1), to: date(2026, 6, 1) }, 50).await;
+    assert_eq!((none.batch.num_rows(), none.whole, none.records), (0, true, 0));
+    // A document without an end is left when there is enough of it.
+    vendor.fault(Kind::EndlessChats);
+    let some = tokio::time::timeout(Duration::from_secs(60), sample(DAY, 50)).await.unwrap();
+    assert_eq!((some.batch.num_rows(), some.newest, some.whole), (50, false, false));
+}
