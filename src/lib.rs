@@ -1,4 +1,4 @@
-//! Chatlake pulls chat-support data from LiveChat into typed, versioned DataSets and serves it.
+//! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
 //! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports/mod.rs` (a report).
 
 /// Vendor accounts: their fields, sealed credentials, checks and health.

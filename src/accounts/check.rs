@@ -129,8 +129,11 @@ impl Accounts {
     /// What a menu of this account offers, at most five minutes old.
     pub async fn choices(&self, actor: &Actor, id: &AccountId, menu: Menu) -> Result<Vec<Choice>> {
         let account = self.usable(actor, id).await?;
-        if menu.kind() != "choice" {
-            return Err(Error::field("menu", format!("{} is not filled from the account; there is nothing to choose from.", menu.label())));
+        if !account.connector.lists(menu) {
+            return Err(Error::field(
+                "menu",
+                format!("{} is not filled from a {} account; there is nothing to choose from.", menu.label(), account.connector.title()),
+            ));
         }
         let key = (id.clone(), menu);
         let fresh = |at: Millis| at + MENU_FOR > self.clock.now();

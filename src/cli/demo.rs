@@ -25,6 +25,7 @@ use crate::ids::AccountId;
 use crate::puller::queue;
 use crate::puller::schedules::Schedule;
 use crate::sandbox::livechat::{API_KEY, LOGIN};
+use crate::sandbox::liveleader;
 use crate::sandbox::{Options, Sandbox};
 use crate::secret::Secret;
 
@@ -52,11 +53,45 @@ struct Wanted {
     days: Option<(u32, u32)>,
     cron: &'static str,
     shared: bool,
-    broken: bool,
+    of: Of,
+}
+
+/// The accounts of the demo.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Support,
+    /// Its key was withdrawn.
+    Webshop,
+    Leader,
+}
+
+impl Of {
+    const ALL: [Of; 3] = [Of::Support, Of::Webshop, Of::Leader];
+
+    fn name(self) -> &'static str {
+        match self {
+            Of::Support => "Support Oslo",
+            Of::Webshop => "Webshop operators",
+            Of::Leader => "Night desk",
+        }
+    }
+
+    fn connector(self) -> Connector {
+        if self == Of::Leader { Connector::LiveLeader } else { Connector::LiveChat }
+    }
+
+    fn credentials(self) -> BTreeMap<String, Secret> {
+        let pairs = match self {
+            Of::Support => [("username", LOGIN), ("api_key", API_KEY)],
+            Of::Webshop => [("username", LOGIN), ("api_key", "a key that was withdrawn")],
+            Of::Leader => [("email", liveleader::EMAIL), ("password", liveleader::PASSWORD)],
+        };
+        pairs.map(|(field, value)| (field.to_owned(), Secret::new(value))).into()
+    }
 }
 
 /// One of each shape of report: an archive's records and what is in them, periods, lists, a single object.
-const WANTED: [Wanted; 7] = [
+const WANTED: [Wanted; 8] = [
     Wanted {
         name: "Chats, last 14 days",
         description: "Every ended chat of the last two weeks, one row a chat.",
@@ -64,7 +99,7 @@ const WANTED: [Wanted; 7] = [
         days: Some((14, 1)),
         cron: "30 6 * * *",
         shared: true,
-        broken: false,
+        of: Of::Support,
     },
     Wanted {
         name: "Chat messages, last week",
@@ -73,7 +108,7 @@ const WANTED: [Wanted; 7] = [
         days: Some((7, 1)),
         cron: "45 6 * * *",
         shared: false,
-        broken: false,
+        of: Of::Support,
     },
     Wanted {
         name: "Chats per day",
@@ -82,7 +117,7 @@ const WANTED: [Wanted; 7] = [
         days: Some((30, 1)),
         cron: "0 7 * * *",
         shared: true,
-        broken: false,
+        of: Of::Support,
     },
     Wanted {
         name: "Agents",
@@ -91,7 +126,7 @@ const WANTED: [Wanted; 7] = [
         days: None,
         cron: "15 7 * * *",
         shared: false,
-        broken: false,
+        of: Of::Support,
     },
     Wanted {
         name: "Dashboard",
@@ -100,9 +135,17 @@ const WANTED: [Wanted; 7] = [
         days: None,
         cron: "40 6 * * *",
         shared: false,
-        broken: false,
+        of: Of::Support,
     },
-    Wanted { name: "Groups", description: "The groups, and who is in them.", report: "groups", days: None, cron: "20 7 * * 1-5", shared: false, broken: false },
+    Wanted {
+        name: "Groups",
+        description: "The groups, and who is in them.",
+        report: "groups",
+        days: None,
+        cron: "20 7 * * 1-5",
+        shared: false,
+        of: Of::Support,
+    },
     Wanted {
         name: "Webshop chats",
         description: "From the account of a colleague who has left.",
@@ -110,7 +153,16 @@ const WANTED: [Wanted; 7] = [
         days: Some((3, 1)),
         cron: "0 6 * * *",
         shared: false,
-        broken: true,
+        of: Of::Webshop,
+    },
+    Wanted {
+        name: "Night desk chats",
+        description: "Chats of the night desk with all that was said, from LiveLeader's export.",
+        report: "chats",
+        days: Some((14, 1)),
+        cron: "10 6 * * *",
+        shared: false,
+        of: Of::Leader,
     },
 ];
 
@@ -183,10 +235,14 @@ async fn live_a_week(config: Config, vendor: &str) -> Result<Option<Secret>, Fai
     }
     let passphrase = passphrase();
     let owner = people(&app, &passphrase).await?;
-    let good = account(&app, &owner, "Support Oslo", API_KEY, vendor).await?;
-    let broken = account(&app, &owner, "Webshop operators", "a key that was withdrawn", vendor).await?;
+    let mut accounts = Vec::new();
+    for of in Of::ALL {
+        accounts.push((of, account(&app, &owner, of, vendor).await?));
+    }
     for wanted in &WANTED {
-        dataset(&app, &owner, wanted, if wanted.broken { &broken } else { &good }).await?;
+        for (_, account) in accounts.iter().filter(|(of, _)| *of == wanted.of) {
+            dataset(&app, &owner, wanted, account).await?;
+        }
     }
     app.start_pulling().await?;
     // The last minutes are left for the workers, who wait by this clock.
@@ -196,7 +252,9 @@ async fn live_a_week(config: Config, vendor: &str) -> Result<Option<Secret>, Fai
         app.puller.rescheduled.notify_one();
         settle(&app, &clock, now).await?;
     }
-    app.accounts.check(&owner, &good).await?;
+    for (_, account) in accounts.iter().filter(|(of, _)| *of != Of::Webshop) {
+        app.accounts.check(&owner, account).await?;
+    }
     app.stop().await;
     Ok(Some(passphrase))
 }
@@ -230,12 +288,11 @@ async fn people(app: &App, passphrase: &Secret) -> Result<Actor> {
     owner.ok_or_else(|| Error::internal("a demo without people"))
 }
 
-async fn account(app: &App, owner: &Actor, name: &str, key: &str, vendor: &str) -> Result<AccountId> {
-    let credentials = BTreeMap::from([("username".to_owned(), Secret::new(LOGIN)), ("api_key".to_owned(), Secret::new(key))]);
+async fn account(app: &App, owner: &Actor, of: Of, vendor: &str) -> Result<AccountId> {
     let new = NewAccount {
-        connector: Connector::LiveChat,
-        name: name.to_owned(),
-        credentials,
+        connector: of.connector(),
+        name: of.name().to_owned(),
+        credentials: of.credentials(),
         api_url: Some(vendor.to_owned()),
         requests_per_minute: Some(60_000),
         time_zone: Some(ZONE.to_owned()),
@@ -244,7 +301,7 @@ async fn account(app: &App, owner: &Actor, name: &str, key: &str, vendor: &str) 
 }
 
 async fn dataset(app: &App, owner: &Actor, wanted: &Wanted, account: &AccountId) -> Result<()> {
-    let connector = Connector::LiveChat;
+    let connector = wanted.of.connector();
     let report = connector.report(wanted.report).ok_or_else(|| Error::internal("a demo of a report that is not there"))?;
     let now = app.clock.now();
     let schedule = Schedule::parse(wanted.cron, ZONE, now)?;
@@ -272,12 +329,13 @@ async fn lead_to(app: &App, vendor: &str) -> Result<()> {
     let keeper = super::keeper();
     for account in app.accounts.list(&keeper).await? {
         if account.api_url.as_deref().is_some_and(|url| url.starts_with("http://127.0.0.1:")) {
-            let key = if account.name == "Webshop operators" { "a key that was withdrawn" } else { API_KEY };
-            let change = ChangeAccount {
-                api_url: Some(Some(vendor.to_owned())),
-                credentials: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
-                ..ChangeAccount::default()
-            };
+            let of = Of::ALL.into_iter().find(|of| of.name() == account.name).unwrap_or(if account.connector == Connector::LiveLeader {
+                Of::Leader
+            } else {
+                Of::Support
+            });
+            let secrets = of.credentials().into_iter().filter(|(field, _)| !account.fields.contains_key(field));
+            let change = ChangeAccount { api_url: Some(Some(vendor.to_owned())), credentials: secrets.collect(), ..ChangeAccount::default() };
             app.accounts.update(&keeper, &account.id, &change).await?;
         }
     }

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::ids::UserId;
 use crate::secret::Secret;
 
-/// Pulls chat-support data from LiveChat into versioned DataSets and serves it.
+/// Pulls chat-support data from LiveChat and LiveLeader into versioned DataSets and serves it.
 #[derive(Parser)]
 #[command(name = "chatlake", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {

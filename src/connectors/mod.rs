@@ -74,6 +74,32 @@ impl Connector {
         }
     }
 
+    /// What Connect and Test ask for: "asks LiveChat for its agents".
+    pub fn proof(self) -> &'static str {
+        match self {
+            Connector::LiveChat => "its agents",
+            Connector::LiveLeader => "the chats of the last minute",
+        }
+    }
+
+    /// What whoever enters credentials has to know of this vendor.
+    pub fn notice(self) -> Option<&'static str> {
+        match self {
+            Connector::LiveChat => None,
+            Connector::LiveLeader => Some(liveleader::PASSWORD_IN_ADDRESS),
+        }
+    }
+
+    /// The vendor tells times without a zone, so that the account's zone decides what they mean.
+    pub fn tells_bare_times(self) -> bool {
+        self == Connector::LiveLeader
+    }
+
+    /// Whether a menu is filled from the account.
+    pub fn lists(self, menu: Menu) -> bool {
+        menu.kind() == "choice" && self.reports().iter().any(|report| report.takes(menu) && !report.types(menu))
+    }
+
     /// The vendor's root, used unless an account names another one.
     pub fn api_url(self) -> &'static str {
         match self {
@@ -199,7 +225,9 @@ impl Menus {
         }
         for (name, text) in [("group", &self.group), ("login", &self.login), ("tag", &self.tag)] {
             if text.as_ref().is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control)) {
-                wrong.push((name.to_owned(), "Choose one of the list, or leave it out for all.".to_owned()));
+                let typed = Menu::parse(name).is_some_and(|menu| report.types(menu));
+                let how = if typed { "Write it as the vendor does" } else { "Choose one of the list" };
+                wrong.push((name.to_owned(), format!("{how}, or leave it out for all.")));
             }
         }
         if wrong.is_empty() { Ok(self) } else { Err(wrong) }

@@ -534,28 +534,51 @@ async fn a_proxy_of_the_environment_is_not_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_gets_into_the_log_at_trace_however_a_vendor_fails() {
-    const CANARY: &str = "kanarie+geheim/4711=&%é~";
+    sweep_everything(&LIVECHAT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_in_an_address_gets_into_the_log_at_trace_however_a_vendor_fails() {
+    sweep_everything(&LIVELEADER).await;
+}
+
+/// A connector, as the sweep for secrets uses it.
+struct Swept {
+    connector: &'static str,
+    login: &'static str,
+    secret: &'static str,
+    good: &'static str,
+    report: &'static str,
+}
+
+const LIVECHAT: Swept = Swept { connector: "livechat", login: "username=agent@sandbox.test", secret: "api_key", good: "sandbox-key", report: "agents" };
+const LIVELEADER: Swept =
+    Swept { connector: "liveleader", login: "email=operator@sandbox.test", secret: "password", good: "sandbox-password", report: "chats" };
+
+const CANARY: &str = "kanarie+geheim/4711=&%<é>~";
+
+async fn sweep_everything(of: &Swept) {
     let (home, vendor) = (Home::new(), StandIn::new(40).await);
     let server = home.serve_with(&["--log", "trace", "--log-format", "json"]).await;
     let email = home.person("olga", "admin").await;
     let token = home.token(&email, "manage").await;
     let echo = echo().await;
-    let (closed, account) = (closed_port().await, home.account(&email, &vendor.address, CANARY).await);
+    let (closed, account) = (closed_port().await, home.run_with(&account_at(of, &email, &vendor.address), CANARY).await.good());
     // The stand-in does not know the canary: 401. The others fail in their own ways, or repeat what they were sent.
     let mut pulled = vec![("unauthorized", account)];
     for (name, address) in [("echo", echo.as_str()), ("closed", closed.as_str()), ("no such host", "http://no-such-host.invalid")] {
-        let id = home.run_with(&account_at(&email, address), CANARY).await;
+        let id = home.run_with(&account_at(of, &email, address), CANARY).await;
         // A host that no setting allows cannot even be saved.
         if id.code == 0 {
             pulled.push((name, id.good()));
         }
     }
-    let good = home.account(&email, &vendor.address, "sandbox-key").await;
+    let good = home.run_with(&account_at(of, &email, &vendor.address), of.good).await.good();
     let redirect = Kind::Redirect { status: 302, to: format!("{echo}/?next={CANARY}") };
     let faults = [Kind::Html, redirect, Kind::Status { status: 400 }, Kind::HangUp, Kind::Shape { body: format!("[\"{CANARY}\"") }];
     let mut failed = 0;
     for (name, account) in &pulled {
-        let dataset = home.dataset(&email, account, "agents").await;
+        let dataset = home.dataset(&email, account, of.report).await;
         let run = server.run(&dataset, &token).await;
         let record = until_within(Duration::from_secs(150), name, async || {
             let run = server.get(&format!("/runs/{run}"), &token).await.1;
@@ -577,13 +600,13 @@ async fn no_secret_gets_into_the_log_at_trace_however_a_vendor_fails() {
     for path in [format!("/api/v1/accounts?{}", "password=kanarie%2Bgeheim%2F4711"), "/set-up/kanarie-geheim-4711".to_owned()] {
         server.send("GET", &path, CANARY.trim_end_matches("é~"), None).await;
     }
-    let body = json!({"connector": "livechat", "name": "x", "credentials": {"username": "a", "api_key": CANARY, "more": CANARY}, "api_url": format!("http://{CANARY}")});
+    let body = json!({"connector": of.connector, "name": "x", "credentials": {of.secret: CANARY, "more": CANARY}, "api_url": format!("http://{CANARY}")});
     let refused = server.send("POST", "/api/v1/accounts", &token, Some(body)).await;
     assert_eq!(refused.status(), 422);
     sweep(CANARY, &refused.text().await.unwrap(), "an answer to a form");
     let log = server.err();
     sweep(CANARY, &log, "the log");
-    for plain in ["kanarie%2Bgeheim", "kanarie-geheim", &token, "sandbox-key"] {
+    for plain in ["kanarie%2Bgeheim", "kanarie-geheim", &token, of.good] {
         assert!(!log.contains(plain), "the log holds {plain}");
     }
     assert!(log.lines().count() > 20, "the log is not at trace:\n{log}");
@@ -598,8 +621,8 @@ async fn no_secret_gets_into_the_log_at_trace_however_a_vendor_fails() {
     }
 }
 
-fn account_at<'a>(email: &'a str, address: &'a str) -> Vec<&'a str> {
-    let fixed = ["account", "add", "--connector", "livechat", "--name", "Other", "--field", "username=agent@sandbox.test", "--requests-per-minute", "60000"];
+fn account_at<'a>(of: &Swept, email: &'a str, address: &'a str) -> Vec<&'a str> {
+    let fixed = ["account", "add", "--connector", of.connector, "--name", "Other", "--field", of.login, "--requests-per-minute", "60000"];
     [&fixed[..], &["--user", email, "--api-url", address]].concat()
 }
 
@@ -615,9 +638,20 @@ fn sweep(secret: &str, text: &str, place: &str) {
     });
     let basic = format!("agent@sandbox.test:{secret}");
     let json = serde_json::to_string(secret).unwrap().trim_matches('"').to_owned();
+    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let debug = format!("{secret:?}").trim_matches('"').to_owned();
-    let shapes =
-        [secret.to_owned(), form, percent.clone(), percent.to_lowercase(), path.unwrap(), json, debug, STANDARD.encode(&basic), STANDARD_NO_PAD.encode(secret)];
+    let shapes = [
+        secret.to_owned(),
+        form,
+        percent.clone(),
+        percent.to_lowercase(),
+        path.unwrap(),
+        html,
+        json,
+        debug,
+        STANDARD.encode(&basic),
+        STANDARD_NO_PAD.encode(secret),
+    ];
     for shape in shapes.into_iter().chain([URL_SAFE_NO_PAD.encode(secret), URL_SAFE_NO_PAD.encode(&basic), secret[..16].to_owned()]) {
         assert!(!text.contains(&shape), "{place} holds the secret as {shape}");
     }
@@ -648,6 +682,10 @@ fn plain_of(request: &[u8]) -> (String, String) {
     use base64::Engine;
     let text = String::from_utf8_lossy(request).into_owned();
     let basic = text.lines().find_map(|line| line.to_ascii_lowercase().starts_with("authorization: basic ").then(|| line[21..].trim().to_owned()));
+    let asked = text.split_whitespace().nth(1).and_then(|address| address.split_once('?')).map(|(_, query)| query.to_owned()).unwrap_or_default();
+    if let Some((_, password)) = url::form_urlencoded::parse(asked.as_bytes()).find(|(name, _)| name == "password") {
+        return (String::new(), password.into_owned());
+    }
     let plain = basic.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
     plain.and_then(|text| text.split_once(':').map(|(user, secret)| (user.to_owned(), secret.to_owned()))).unwrap_or_default()
 }

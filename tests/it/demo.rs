@@ -116,11 +116,11 @@ async fn a_newcomer_signs_in_to_a_week_of_history_within_seconds_and_nothing_sta
         .iter()
         .map(|line| {
             let title = line.split(" · ").next().unwrap();
-            let report = Connector::LiveChat.reports().iter().find(|report| report.title == title).unwrap_or_else(|| panic!("{line}"));
+            let report = Connector::ALL.iter().flat_map(|c| c.reports()).find(|report| report.title == title).unwrap_or_else(|| panic!("{line}"));
             std::mem::discriminant(&report.shape)
         })
         .collect();
-    let every: HashSet<_> = Connector::LiveChat.reports().iter().map(|report| std::mem::discriminant(&report.shape)).collect();
+    let every: HashSet<_> = Connector::ALL.iter().flat_map(|c| c.reports()).map(|report| std::mem::discriminant(&report.shape)).collect();
     assert_eq!(shapes, every, "a DataSet of each shape: {about:?}");
     let statuses = texts(&html, "tr[data-row] .status-cell .status");
     assert_eq!(statuses.iter().filter(|status| *status == "Failing").count(), 1, "{statuses:?}");

@@ -15,6 +15,7 @@ mod demo;
 mod docs;
 mod house;
 mod liveleader;
+mod liveleader_panes;
 mod pages_access;
 mod panes;
 mod panes_reports;

@@ -16,6 +16,7 @@ use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::web::forms::{Form, Id};
 use crate::web::page::{Answer, go, show, show_with};
+use crate::web::panes::view::VendorWords;
 use crate::web::parts::{Band, Chrome, Errors};
 use crate::web::person::{Keeper, Person};
 use crate::web::{Web, error_page, words};
@@ -45,6 +46,7 @@ struct AccountForm {
     requests_per_minute: String,
     account_zone: String,
     advanced_open: bool,
+    vendor: VendorWords,
     errors: Errors,
 }
 
@@ -111,6 +113,7 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
         requests_per_minute: typed.text("requests_per_minute"),
         account_zone: typed.text("account_zone"),
         advanced_open: false,
+        vendor: VendorWords::of(connector, &typed.text("api_url")),
         errors: Errors::default(),
     };
     Page {
@@ -147,6 +150,7 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         requests_per_minute: account.requests_per_minute.to_string(),
         account_zone: account.time_zone.clone(),
         advanced_open: account.api_url.is_some() && actor.is_admin(),
+        vendor: VendorWords::of(account.connector, account.api_url.as_deref().unwrap_or_default()),
         errors: Errors::default(),
     };
     let used = words::counted(account.dataset_count, "DataSet uses it", "DataSets use it");

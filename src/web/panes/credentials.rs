@@ -1,7 +1,7 @@
 //! The Credentials pane: a saved account, or one that is added here. A new account is kept once the vendor has accepted it.
 
 use super::typed::{NEW, Typed};
-use super::view::{AccountChoice, CredentialField, Wizard};
+use super::view::{AccountChoice, CredentialField, VendorWords, Wizard};
 use super::{At, For};
 use crate::accounts::{Account, Health, NewAccount};
 use crate::clock::Millis;
@@ -95,6 +95,12 @@ fn in_this_form(error: Error) -> Error {
 
 /// "Support Oslo, connected, 12 agents visible"
 pub fn summary(f: &For<'_>, account: &Account) -> String {
+    let clear = VendorWords::of(f.connector, account.api_url.as_deref().unwrap_or_default()).in_the_clear;
+    let words = standing(f, account);
+    if clear { format!("{words}, over plain http") } else { words }
+}
+
+fn standing(f: &For<'_>, account: &Account) -> String {
     match account.health {
         Health::Valid if is_proven(f, account) => format!("{}, connected, {}", account.name, account.health_message),
         Health::Valid => {
@@ -131,6 +137,8 @@ pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&A
     w.api_url.clone_from(&typed.api_url);
     w.requests_per_minute.clone_from(&typed.requests_per_minute);
     w.account_zone.clone_from(&typed.account_zone);
+    let address = accounts.iter().find(|a| selected.as_ref() == Some(&a.id)).and_then(|a| a.api_url.clone());
+    w.vendor = VendorWords::of(f.connector, address.as_ref().filter(|_| !w.new_chosen).unwrap_or(&typed.api_url));
     let mut usual = Typed::default();
     usual.fill_account(f.connector);
     let is_usual = typed.api_url == usual.api_url && typed.requests_per_minute == usual.requests_per_minute && typed.account_zone == usual.account_zone;

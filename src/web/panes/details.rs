@@ -56,7 +56,7 @@ pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
         start_days,
         end_days,
         group: choice(Menu::Group, &typed.group),
-        login: choice(Menu::Login, &typed.login),
+        login: choice(Menu::Login, typed.login.trim()),
         group_by: group_by.flatten().filter(|by| *by != GroupBy::Automatic),
         tag: choice(Menu::Tag, typed.tag.trim()),
         weekday: weekday.flatten(),
@@ -94,7 +94,7 @@ fn chosen(menus: &Menus, menu: Menu) -> Option<&String> {
 pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Result<()> {
     let stored = f.dataset.filter(|d| d.account_id.as_ref() == Some(&account.id)).map(|d| &d.menus);
     let mut wrong = Vec::new();
-    for menu in FROM_ACCOUNT {
+    for menu in FROM_ACCOUNT.into_iter().filter(|menu| f.connector.lists(*menu)) {
         let Some(value) = chosen(menus, menu).filter(|value| Some(*value) != stored.and_then(|m| chosen(m, menu))) else { continue };
         if let Ok(known) = f.web.accounts.choices(f.actor, &account.id, menu).await
             && !known.iter().any(|choice| choice.value == *value)
@@ -109,8 +109,7 @@ pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Res
 /// Reads Group, Login and Tag from the account, all at once; a menu that cannot be read says so beside its field.
 pub async fn read_choices(f: &For<'_>, account: &Account, errors: &mut Errors) -> Result<()> {
     let ask = async |menu: Menu| {
-        let taken = f.connector.reports().iter().any(|report| report.takes(menu));
-        if taken { f.web.accounts.choices(f.actor, &account.id, menu).await.map(drop) } else { Ok(()) }
+        if f.connector.lists(menu) { f.web.accounts.choices(f.actor, &account.id, menu).await.map(drop) } else { Ok(()) }
     };
     let (groups, logins, tags) = tokio::join!(ask(Menu::Group), ask(Menu::Login), ask(Menu::Tag));
     for (menu, read) in FROM_ACCOUNT.into_iter().zip([groups, logins, tags]) {
@@ -210,7 +209,9 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     let read = |menu: Menu| account.and_then(|a| f.web.accounts.remembered(&a.id, menu));
     let (groups, logins, tags) = (read(Menu::Group), read(Menu::Login), read(Menu::Tag));
     w.choices_words = choices_words(f, groups.as_ref(), logins.as_ref());
-    w.has_choices = groups.is_some() && logins.is_some() && tags.is_some();
+    w.has_choices = FROM_ACCOUNT.into_iter().all(|menu| !f.connector.lists(menu) || read(menu).is_some());
+    w.types_login = report.is_some_and(|r| r.types(Menu::Login));
+    w.login.clone_from(&typed.login);
     let list = |known: Option<(i64, Vec<connectors::Choice>)>| known.unwrap_or_default().1;
     w.groups = options("All groups", list(groups), &typed.group);
     w.logins = options("All logins", list(logins), &typed.login);

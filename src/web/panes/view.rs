@@ -1,5 +1,6 @@
 //! What the templates of the four panes are filled with; they are described at the top of `templates/pages/wizard.html`.
 
+use crate::connectors::Connector;
 use crate::web::cells::Cell;
 use crate::web::parts::{Band, Choice, Errors, Status};
 
@@ -32,6 +33,7 @@ pub struct Wizard {
     pub requests_per_minute: String,
     pub account_zone: String,
     pub advanced_open: bool,
+    pub vendor: VendorWords,
 
     pub reports: Vec<ReportChoice>,
     pub report_about: String,
@@ -54,6 +56,9 @@ pub struct Wizard {
     pub days_rest: String,
     pub groups: Vec<Choice>,
     pub logins: Vec<Choice>,
+    /// The login is written, as the vendor lists none.
+    pub types_login: bool,
+    pub login: String,
     pub report_weekdays: Vec<Choice>,
     pub group_bys: Vec<Choice>,
     /// Empty when they could not be read: then the tag is written.
@@ -85,6 +90,31 @@ pub struct Wizard {
     pub name_help: String,
     pub description: String,
     pub cost: String,
+}
+
+/// What is special about a vendor, for whoever enters credentials.
+#[derive(Clone, Debug, Default)]
+pub struct VendorWords {
+    /// What Connect asks for.
+    pub proof: &'static str,
+    /// Empty when there is nothing to know.
+    pub notice: &'static str,
+    /// The password goes over the network in the clear.
+    pub in_the_clear: bool,
+    /// The account's zone is a field that people should look at.
+    pub zone_first: bool,
+}
+
+impl VendorWords {
+    /// `api_url`: the address that the account has or is to have.
+    pub fn of(connector: Connector, api_url: &str) -> Self {
+        Self {
+            proof: connector.proof(),
+            notice: connector.notice().unwrap_or_default(),
+            in_the_clear: connector.notice().is_some() && api_url.trim().to_ascii_lowercase().starts_with("http://"),
+            zone_first: connector.tells_bare_times(),
+        }
+    }
 }
 
 /// The head of a pane.

@@ -83,6 +83,11 @@ impl House {
         Self { app, router, sandbox, address, _stop: stop.drop_guard(), _dir: dir }
     }
 
+    /// Where the vendor is.
+    pub fn vendor(&self) -> &str {
+        &self.address
+    }
+
     pub async fn person(&self, name: &str, role: Role) -> Browser {
         let new = users::NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: None };
         let hasher = chatlake::auth::passwords::Hasher::new(1);
