@@ -1,4 +1,4 @@
-//! The catalogue of LiveChat's reports: whole, sound, and the same in the snapshot and on the page that people read.
+//! The catalogue of reports: whole, sound, and the same in the snapshot and on the pages that people read.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -103,14 +103,15 @@ fn menus_are_taken_only_where_they_mean_something() {
     assert!(serde_json::from_str::<Menus>(r#"{"weekday":"someday"}"#).is_err());
 }
 
-/// The catalogue as a page.
-fn page() -> String {
-    let mut page = String::from(
-        "# LiveChat reports\n\nMade from the catalogue by a test; see `tests/it/catalogue.rs`. The same is at `GET /api/v1/connectors/livechat`.\n\n\
-         Fields that LiveChat sends and that are not listed become columns at the end, as they came. A value that does not fit its column's type \
+/// The catalogue of a connector as a page.
+fn page(of: Connector) -> String {
+    let (name, path) = (of.title(), of.id());
+    let mut page = format!(
+        "# {name} reports\n\nMade from the catalogue by a test; see `tests/it/catalogue.rs`. The same is at `GET /api/v1/connectors/{path}`.\n\n\
+         Fields that {name} sends and that are not listed become columns at the end, as they came. A value that does not fit its column's type \
          is in the column `_misfit`.\n",
     );
-    for Report { id, title, about, source, request, menus, columns, key, day, mode, .. } in REPORTS {
+    for Report { id, title, about, source, request, menus, columns, key, day, mode, .. } in of.reports() {
         writeln!(page, "\n## {title}\n\n{about}\n").unwrap();
         writeln!(page, "- Id: `{id}`").unwrap();
         let named = |extra: bool| menus.iter().filter(|m| m.extra == extra).map(|m| m.menu.label()).collect::<Vec<_>>().join(", ");
@@ -131,27 +132,42 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_in_the_docs_is_the_catalogue() {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/livechat-reports.md");
-    let expected = page();
-    if std::fs::read_to_string(&place).unwrap_or_default() != expected {
-        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("livechat-reports.md");
-        std::fs::write(&made, expected).unwrap();
-        panic!("docs/reference/livechat-reports.md is not what the catalogue says. Copy the new page over it:\ncp {} {}", made.display(), place.display());
+fn the_pages_in_the_docs_are_the_catalogue() {
+    for connector in Connector::ALL {
+        let name = format!("{}-reports.md", connector.id());
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference").join(&name);
+        let expected = page(connector);
+        if std::fs::read_to_string(&place).unwrap_or_default() != expected {
+            let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+            std::fs::write(&made, expected).unwrap();
+            panic!("docs/reference/{name} is not what the catalogue says. Copy the new page over it:\ncp {} {}", made.display(), place.display());
+        }
+    }
+}
+
+#[test]
+fn every_report_of_liveleader_is_there_and_they_share_one_reading() {
+    let reports = Connector::LiveLeader.reports();
+    assert_eq!(reports.iter().map(|report| report.title).collect::<Vec<_>>(), ["Chats", "Chat Messages", "Chat Operators"]);
+    for report in reports {
+        assert!(Connector::LiveLeader.shares(report) && report.types(Menu::Login) && !Connector::LiveLeader.lists(Menu::Login));
+        assert!(Menus::default().check(report).is_ok() && matches!(report.shape, Shape::Export(_)));
+        assert_eq!(report.id, report.title.to_lowercase().replace(' ', "_"));
+        assert!(report.key.iter().all(|key| report.column(key).is_some()) && report.day.is_none_or(|day| report.column(day).is_some()));
     }
 }
 
 #[test]
 fn the_catalogue_changes_only_on_purpose() {
     let mut text = String::new();
-    for report in REPORTS {
+    for report in Connector::ALL.iter().flat_map(|connector| connector.reports()) {
         writeln!(text, "{} {:?} {:?} key {:?} day {:?} {}", report.id, report.request, report.shape, report.key, report.day, report.mode.word()).unwrap();
         for m in report.menus {
             writeln!(
                 text,
                 "  menu {} {}{}{} as {:?}",
                 m.menu.id(),
-                m.menu.kind(),
+                m.kind(),
                 if m.required { " required" } else { "" },
                 if m.extra { " extra" } else { "" },
                 m.sent
