@@ -200,7 +200,9 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
         Some(passphrase) => println!("Sign in as maren@{HOST} with the password {}", passphrase.reveal()),
         None => println!("This directory holds an earlier demo: sign in with the password it told then."),
     }
-    println!("To connect the invented vendor as a new account: Username {LOGIN}, API Key {API_KEY}, API address {vendor}");
+    println!("To connect the invented vendors as new accounts, both with the API address {vendor}:");
+    println!("  LiveChat: Username {LOGIN}, API Key {API_KEY}");
+    println!("  LiveLeader: Email {}, Password {}", liveleader::EMAIL, liveleader::PASSWORD);
     println!("Press Ctrl+C to end.");
     app.serve(listener.into_std()?, stop).await?;
     Ok(())
