@@ -175,7 +175,12 @@ fn transcript(chat: &Chat, zone: &TimeZone) -> String {
             all.push(',');
             push_json(&mut all, &format!("{mark}{name}"));
             all.push(':');
-            all.push_str(&value);
+            // As in a column of its own: a list is told as a text.
+            if value.starts_with('"') {
+                all.push_str(&value);
+            } else {
+                push_json(&mut all, &value);
+            }
         }
         all.push('}');
     }
