@@ -78,6 +78,7 @@ macro_rules! id {
 id!(/** A person who signs in. */ UserId, "usr");
 id!(/** A one-time link that makes or readmits a person. */ InviteId, "inv");
 id!(/** An API token. */ TokenId, "tok");
+id!(/** A password for LiveLeader's export API, as it is served here. */ ExportPasswordId, "xpw");
 id!(/** Credentials for one vendor workspace. */ AccountId, "acc");
 id!(/** Where a report's rows land. */ DatasetId, "ds");
 id!(/** One pull of one dataset. */ RunId, "run");

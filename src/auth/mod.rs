@@ -1,7 +1,9 @@
-//! People and programs that sign in, and what they may do. Start at `sign_in.rs` for a person and at `tokens.rs` for a program; both
-//! end in an `Actor`, looked up anew for every request, so that a disabled person or a changed role counts at once.
+//! People and programs that sign in, and what they may do. Start at `sign_in.rs` for a person, at `tokens.rs` for a program, and at
+//! `export_passwords.rs` for one that was written for LiveLeader. All end in an `Actor`, looked up anew for every request, so that a
+//! disabled person or a changed role counts at once.
 
 pub mod audit;
+pub mod export_passwords;
 pub mod invites;
 pub mod passwords;
 pub mod session_layer;
@@ -17,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 pub use crate::actor::{Actor, Role, Scope};
 use crate::clock::{Clock, Millis};
@@ -25,6 +28,20 @@ use crate::error::Result;
 use crate::secret::Secret;
 
 const DAY: Millis = 24 * 60 * 60 * 1_000;
+/// The time of the last use of a token or export password is written at most this often.
+const NOTICE: Millis = 60 * 1_000;
+/// Characters of 256 random bits, and of the checksum behind them.
+const RANDOM: usize = 43;
+const CHECKSUM: usize = 6;
+
+/// How a request came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Over https, or from this very machine.
+    Closed,
+    /// Over plain http from elsewhere: whoever is on the way can read it.
+    Open,
+}
 
 /// Whether somebody who was let in still is: a download that runs for minutes asks now and then. A person must be enabled and as
 /// strong as then, a token unexpired and unrevoked.
@@ -56,6 +73,28 @@ fn random_text() -> Secret {
     let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
     rand::rng().fill(&mut bytes[..]);
     Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
+}
+
+/// What a program shows: `prefix`, 256 random bits and a checksum.
+fn new_text(prefix: &str) -> Secret {
+    let random = random_text();
+    Secret::new(format!("{prefix}{}{}", random.reveal(), checksum(random.reveal())))
+}
+
+/// Whether `text` has the form that `new_text` gives it: known without the catalogue.
+fn is_text(prefix: &str, text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(prefix) else { return false };
+    if rest.len() != RANDOM + CHECKSUM || !rest.is_ascii() {
+        return false;
+    }
+    let (random, check) = rest.split_at(RANDOM);
+    checksum(random).as_bytes().ct_eq(check.as_bytes()).into()
+}
+
+/// Catches a mistyped or cut text; it is no secret and proves nothing.
+fn checksum(random: &str) -> String {
+    let digest = Sha256::digest(random.as_bytes());
+    URL_SAFE_NO_PAD.encode(digest.get(..4).unwrap_or_default())
 }
 
 /// The address as limits count it: an IPv6 client has a /64 to choose from, so that counts as one.

@@ -43,6 +43,9 @@ pub fn check(password: &Secret, email: &str, name: &str) -> std::result::Result<
     if one_letter || COMMON.lines().any(|common| common == lower.as_str()) {
         return Err("This is one of the passwords that are tried first. Choose another.".to_owned());
     }
+    if super::export_passwords::well_formed(text) {
+        return Err("This is an export password, which travels in addresses. Choose another for signing in.".to_owned());
+    }
     if is_own(&lower, email, name) {
         return Err("This is your own name or email. Choose something that others do not know.".to_owned());
     }

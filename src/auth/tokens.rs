@@ -1,16 +1,12 @@
 //! API tokens: `clk_`, 32 random bytes and a checksum. The text is shown once and kept as its hash. A token is never more than its
 //! owner is just now, and it makes no tokens.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
-use subtle::ConstantTimeEq;
 
 use super::audit::{self, Deed};
-use super::{Actor, DAY, Scope, hash, random_text, users};
+use super::{Actor, DAY, NOTICE, Scope, hash, is_text, new_text, users};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -21,10 +17,6 @@ pub const DEFAULT_DAYS: u32 = 90;
 pub const MOST_DAYS: u32 = 365;
 
 const PREFIX: &str = "clk_";
-const RANDOM: usize = 43;
-const CHECKSUM: usize = 6;
-/// The time of the last use is written at most this often.
-const NOTICE: Millis = 60 * 1_000;
 
 /// A token as its owner sees it: everything but its text.
 #[derive(Clone, Debug, Serialize)]
@@ -64,8 +56,7 @@ pub async fn create(db: &Db, clock: &Clock, owner: &Actor, new: &NewToken) -> Re
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
     }
-    let random = random_text();
-    let text = Secret::new(format!("{PREFIX}{}{}", random.reveal(), checksum(random.reveal())));
+    let text = new_text(PREFIX);
     let now = clock.now();
     let mut tx = db.write().await?;
     let row = sqlx::query("INSERT INTO tokens (id, user_id, name, scope, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *")
@@ -87,12 +78,7 @@ pub async fn create(db: &Db, clock: &Clock, owner: &Actor, new: &NewToken) -> Re
 
 /// Whether `text` has the form of a token, by its checksum alone and without the catalogue.
 pub fn well_formed(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix(PREFIX) else { return false };
-    if rest.len() != RANDOM + CHECKSUM || !rest.is_ascii() {
-        return false;
-    }
-    let (random, check) = rest.split_at(RANDOM);
-    checksum(random).as_bytes().ct_eq(check.as_bytes()).into()
+    is_text(PREFIX, text)
 }
 
 /// Who brings this token; none when it is malformed, unknown, expired, revoked, or its owner disabled.
@@ -152,12 +138,6 @@ pub async fn revoke(db: &Db, clock: &Clock, id: &TokenId, by: Option<&Actor>) ->
 pub(super) async fn revoke_all(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, user: &UserId) -> Result<()> {
     sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL").bind(user).bind(clock.now()).execute(&mut **tx).await?;
     Ok(())
-}
-
-/// Catches a mistyped or cut token; it is no secret and proves nothing.
-fn checksum(random: &str) -> String {
-    let digest = Sha256::digest(random.as_bytes());
-    URL_SAFE_NO_PAD.encode(digest.get(..4).unwrap_or_default())
 }
 
 fn token(row: &SqliteRow) -> Result<Token> {

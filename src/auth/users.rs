@@ -6,7 +6,7 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{self, By, Deed};
 use super::passwords::{self, Hasher};
-use super::{Actor, Role, sessions, sign_in, tokens};
+use super::{Actor, Role, export_passwords, sessions, sign_in, tokens};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -157,7 +157,7 @@ pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, 
 }
 
 /// A person changes the own password, proving the current one. Ends all their sessions but `keep` (see `sessions::handle`), and
-/// revokes their tokens when they ask for it. Every browser is forgotten but this one: the answer is its new device cookie's value. The
+/// revokes their tokens and export passwords when they ask for it. Every browser is forgotten but this one: the answer is its new device cookie's value. The
 /// fields are `current_password` and `password`.
 pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: By<'_>, change: &ChangePassword<'_>) -> Result<Secret> {
     let actor = by.actor;
@@ -176,6 +176,7 @@ pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: By<'_>
     replace_password(&mut tx, clock, &actor.user, &hash, change.keep).await?;
     if change.revoke_tokens {
         tokens::revoke_all(&mut tx, clock, &actor.user).await?;
+        export_passwords::revoke_all(&mut tx, clock, &actor.user).await?;
     }
     let device = sign_in::new_device(&mut tx, clock, &actor.user).await?;
     audit::record(&mut tx, clock, Deed::done(Some(by), "user.change_password", actor.user.as_str())).await?;
