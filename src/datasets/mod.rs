@@ -6,6 +6,7 @@ pub mod download;
 pub mod export;
 pub mod list;
 pub mod preview;
+pub mod published;
 pub mod segments;
 pub mod versions;
 
@@ -55,6 +56,8 @@ pub struct Dataset {
     pub next_run_at: Option<Millis>,
     /// Everyone signed in may read.
     pub shared: bool,
+    /// Served as LiveLeader's export API, see `published`.
+    pub published: bool,
     pub current: Option<Current>,
     pub created_at: Millis,
     pub updated_at: Millis,
@@ -169,6 +172,7 @@ struct Row {
     schedule: Option<String>,
     next_run_at: Option<i64>,
     shared: i64,
+    published: i64,
     created_at: i64,
     updated_at: i64,
     version_id: Option<VersionId>,
@@ -183,13 +187,15 @@ macro_rules! select_dataset {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
-            "d.update_mode, d.time_zone, d.schedule, d.next_run_at, d.shared, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
+            "d.update_mode, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version ",
             $rest
         )
     };
 }
+
+use select_dataset;
 
 impl TryFrom<Row> for Dataset {
     type Error = Error;
@@ -222,6 +228,7 @@ impl TryFrom<Row> for Dataset {
             schedule: row.schedule,
             next_run_at: row.next_run_at,
             shared: row.shared != 0,
+            published: row.published != 0,
             current,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -308,13 +315,14 @@ impl Datasets {
         Ok(id)
     }
 
-    /// Changes a DataSet's settings. The rows stay until the next run.
+    /// Changes a DataSet's settings. The rows stay until the next run. One that becomes another report than Chats is published no more.
     pub async fn configure(&self, actor: &Actor, id: &DatasetId, settings: &Settings) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
-                                 schedule = $9, next_run_at = $10, updated_at = $11 WHERE id = $12",
+                                 schedule = $9, next_run_at = $10, updated_at = $11,
+                                 published = CASE WHEN $13 = 1 THEN published ELSE 0 END WHERE id = $12",
         )
         .bind(&settings.account_id)
         .bind(settings.connector.id())
@@ -328,6 +336,7 @@ impl Datasets {
         .bind(settings.schedule.as_ref().map(|(_, next)| *next))
         .bind(self.clock.now())
         .bind(id)
+        .bind(i64::from(published::can_be(settings.connector, settings.report)))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

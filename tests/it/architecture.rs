@@ -14,8 +14,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     // Never the connectors, or parser and emulator would share their mistakes.
     ("sandbox", &[]),
     ("auth", &["db"]),
-    ("datasets", &["db", "connectors"]),
-    // `auth` for the record of who did what.
+    // `auth`, here and for accounts, for the record of who did what.
+    ("datasets", &["db", "connectors", "auth"]),
     ("accounts", &["db", "vault", "connectors", "auth"]),
     ("puller", &["db", "accounts", "connectors", "datasets"]),
     // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.

@@ -1,8 +1,10 @@
 //! DataSets: make, configure, delete. Creating starts no run; `POST /datasets/{id}/runs` does.
 
-use axum::Json;
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,10 +14,11 @@ use crate::api::Api;
 use crate::api::body::{Body, Ids};
 use crate::api::error::{Answer, Refusal};
 use crate::api::token::Bearer;
+use crate::auth::audit::By;
 use crate::clock::iso;
 use crate::connectors::Menus;
 use crate::connectors::report::{Report, UpdateMode};
-use crate::datasets::{Dataset, Description, Name, Settings};
+use crate::datasets::{Dataset, Description, Name, Settings, published};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
 use crate::puller::schedules::{self, Schedule};
@@ -43,6 +46,8 @@ pub struct DatasetBody {
     next_run_at: Option<String>,
     /// Everyone signed in may read.
     shared: bool,
+    /// Served as LiveLeader's export API at `/a/Srv`.
+    published: bool,
     /// Of the current version; null before the first.
     rows: Option<i64>,
     columns: Option<usize>,
@@ -102,6 +107,7 @@ impl From<Dataset> for DatasetBody {
             menus: dataset.menus,
             time_zone: dataset.time_zone,
             shared: dataset.shared,
+            published: dataset.published,
         }
     }
 }
@@ -151,6 +157,8 @@ pub struct PatchDataset {
     time_zone: Option<String>,
     /// Everyone signed in may read.
     shared: Option<bool>,
+    /// Served as LiveLeader's export API at `/a/Srv`: for admins, and of LiveLeader's report Chats alone.
+    published: Option<bool>,
 }
 
 fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<ScheduleBody>>, D::Error> {
@@ -184,18 +192,35 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>
 
 /// Change a DataSet
 #[utoipa::path(patch, path = "/datasets/{id}", params(("id" = String, Path)), request_body = PatchDataset, responses((status = 200, body = DatasetBody), (status = 404), (status = 422)))]
-pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(patch): Body<PatchDataset>) -> Answer<Json<DatasetBody>> {
+pub async fn change(
+    State(api): State<Api>,
+    bearer: Bearer,
+    from: Option<Extension<IpAddr>>,
+    Ids(id): Ids<DatasetId>,
+    Body(patch): Body<PatchDataset>,
+) -> Answer<Json<DatasetBody>> {
+    let address = from.map(|Extension(address)| address);
     let actor = bearer.with(Scope::Manage)?;
     let now = api.datasets.get_to_change(&actor, &id).await?;
-    let shared = patch.shared;
+    let (shared, published) = (patch.shared, patch.published);
+    // Before anything is written, like everything else that can be wrong.
+    if published.is_some() {
+        published::may(&actor)?;
+    }
+    let to_publish = |connector, report| if published == Some(true) { published::check(connector, report) } else { Ok(()) };
     if patch.asks() {
         let settings = settings(&api, &actor, patch.onto(now)?).await?;
+        to_publish(settings.connector, settings.report)?;
         api.datasets.configure(&actor, &id, &settings).await?;
     } else {
+        to_publish(now.connector, now.report)?;
         rewrite(&api, &actor, &now, patch).await?;
     }
     if let Some(shared) = shared {
         api.datasets.share(&actor, &id, shared).await?;
+    }
+    if let Some(published) = published {
+        api.datasets.publish(By { actor: &actor, address }, &id, published).await?;
     }
     api.puller.rescheduled.notify_one();
     Ok(Json(api.datasets.get(&actor, &id).await?.into()))
