@@ -206,7 +206,8 @@ async fn note_use(db: &Db, clock: &Clock, admitted: &Admitted, address: IpAddr) 
     }
     let mut tx = db.write().await?;
     sqlx::query("UPDATE export_passwords SET last_used_at = $2 WHERE id = $1").bind(&admitted.password).bind(now).execute(&mut *tx).await?;
-    let deed = Deed { actor: Some(&admitted.actor.user), address: Some(address), action: "export.read", object: Some(admitted.password.as_str()), result: "done" };
+    let deed =
+        Deed { actor: Some(&admitted.actor.user), address: Some(address), action: "export.read", object: Some(admitted.password.as_str()), result: "done" };
     audit::record(&mut tx, clock, deed).await?;
     Ok(tx.commit().await?)
 }
@@ -239,10 +240,8 @@ pub async fn still_good(db: &Db, clock: &Clock, id: &ExportPasswordId, role: Rol
 
 /// Those of a person, or of everybody, newest first; revoked and expired ones too.
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<ExportPassword>> {
-    let rows = sqlx::query("SELECT * FROM export_passwords WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC")
-        .bind(of)
-        .fetch_all(db.read())
-        .await?;
+    let rows =
+        sqlx::query("SELECT * FROM export_passwords WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC").bind(of).fetch_all(db.read()).await?;
     rows.iter().map(export_password).collect()
 }
 

@@ -5,7 +5,6 @@ mod condition;
 mod order;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, RecordBatch};
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::{self, ColumnInfo};
 use super::export::text::{format_options, printable};
-use super::segments::{OpenSegment, Segments};
+use super::segments::{Segments, ranges};
 use super::versions::Version;
 use crate::connectors::report::ColumnKind;
 use crate::error::{Error, Kind, Result};
@@ -141,7 +140,7 @@ impl Reading<'_> {
         let mut counted = true;
         'all: for segment in 0..self.version.segments.len() {
             let open = self.segments.open(&self.version.segments[segment])?;
-            for rows in groups(&open) {
+            for rows in open.groups() {
                 let mut at = rows.start;
                 for batch in open.read(&schema, Some(&[rows]))? {
                     if self.is_late() {
@@ -176,7 +175,7 @@ impl Reading<'_> {
         let mut seen = 0;
         for segment in 0..self.version.segments.len() {
             let open = self.segments.open(&self.version.segments[segment])?;
-            for (group, rows) in groups(&open).into_iter().enumerate() {
+            for (group, rows) in open.groups().into_iter().enumerate() {
                 if conditions.is_empty() && !order.may_improve(&open, group)? {
                     seen += rows.end - rows.start;
                     continue;
@@ -235,29 +234,6 @@ pub fn cells(columns: &[ColumnInfo], batch: &RecordBatch) -> Result<Vec<Vec<Cell
         }
     }
     Ok(rows)
-}
-
-/// The rows of each row group.
-fn groups(open: &OpenSegment) -> Vec<Range<u64>> {
-    let mut first = 0;
-    let of = |rows: i64| {
-        let from = first;
-        first += u64::try_from(rows).unwrap_or(0);
-        from..first
-    };
-    open.footer().row_groups().iter().map(|group| group.num_rows()).map(of).collect()
-}
-
-/// Ascending row numbers as ranges.
-fn ranges(rows: &[u64]) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for row in rows {
-        match ranges.last_mut() {
-            Some(last) if last.end == *row => last.end = row + 1,
-            _ => ranges.push(*row..row + 1),
-        }
-    }
-    ranges
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! first byte is written and is on the disk before a version names it, so that a crash at any point leaves only what the sweep finds.
 //! `Writer` makes them (`writer.rs`), `OpenSegment` reads them; both work on the blocking pool.
 
+mod pruning;
 mod writer;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId};
+pub(super) use pruning::ranges;
 pub(super) use writer::stored;
 pub use writer::{Writer, Written, record, unrecord};
 
@@ -186,12 +188,16 @@ impl OpenSegment {
     /// Reads `ranges` of rows (ascending, apart; none is all rows) as batches of `schema`, columns found by name. Only the pages that
     /// hold these rows of these columns are decoded.
     pub fn read(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> Result<Batches> {
+        self.read_in(schema, ranges, self.batch_rows(schema))
+    }
+
+    /// As `read`, in batches of so many rows.
+    fn read_in(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>, batch_rows: usize) -> Result<Batches> {
         let has = self.footer.schema();
         let wanted = schema.fields().iter().filter_map(|field| has.index_of(field.name()).ok());
         let mask = ProjectionMask::roots(self.footer.parquet_schema(), wanted);
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.footer.clone())
-            .with_projection(mask)
-            .with_batch_size(self.batch_rows(schema));
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.footer.clone()).with_projection(mask).with_batch_size(batch_rows);
         if let Some(ranges) = ranges {
             let (groups, selection) = self.select(ranges);
             builder = builder.with_row_groups(groups).with_row_selection(selection);
@@ -225,18 +231,7 @@ impl OpenSegment {
 
     /// How many rows of these columns make a batch of the bounded size.
     fn batch_rows(&self, schema: &SchemaRef) -> usize {
-        let mut widest = 1_u64;
-        for group in self.footer().row_groups() {
-            let rows = u64::try_from(group.num_rows()).unwrap_or(1).max(1);
-            let bytes: i64 = group
-                .columns()
-                .iter()
-                .filter(|chunk| schema.index_of(chunk.column_path().string().as_str()).is_ok())
-                .map(|chunk| chunk.unencoded_byte_array_data_bytes().unwrap_or(0).max(chunk.uncompressed_size()))
-                .sum();
-            widest = widest.max(u64::try_from(bytes).unwrap_or(0) / rows);
-        }
-        (BATCH_BYTES / usize::try_from(widest).unwrap_or(usize::MAX).max(1)).clamp(16, BATCH_ROWS)
+        (BATCH_BYTES / self.row_bytes(schema)).clamp(16, BATCH_ROWS)
     }
 }
 

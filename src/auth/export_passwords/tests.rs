@@ -106,7 +106,8 @@ async fn guessing_is_slowed_and_never_keeps_the_owner_out() {
     // Many accounts from one address.
     let mut slowed = 0;
     for n in 0..40 {
-        slowed += usize::from(matches!(story.tries(Some(&format!("{n}@house.test")), "guess", HERE, Way::Closed).await.unwrap_err().kind(), Kind::TooMany { .. }));
+        slowed +=
+            usize::from(matches!(story.tries(Some(&format!("{n}@house.test")), "guess", HERE, Way::Closed).await.unwrap_err().kind(), Kind::TooMany { .. }));
     }
     assert_eq!(slowed, 30);
     assert!(story.works().await);

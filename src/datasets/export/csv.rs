@@ -1,6 +1,5 @@
-//! CSV: RFC 4180 with CRLF, UTF-8, a header line. One blocking thread reads the segments and writes; a short channel carries chunks to
-//! whoever streams them. Anything that goes wrong ends the stream with an error, so that a broken file never looks whole. Null and
-//! empty text are both an empty field.
+//! CSV: RFC 4180 with CRLF, UTF-8, a header line. One blocking thread reads the segments and writes into a `pipe`. Null and empty text
+//! are both an empty field.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -13,21 +12,13 @@ use arrow::csv::writer::Terminator;
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use super::super::columns::{self, ColumnInfo};
 use super::super::segments::Segments;
 use super::super::versions::Pin;
+use super::pipe::{Chunks, STALLED, pipe};
 use super::text::{printable, with_columns};
 use crate::error::{Error, Result};
-
-/// A chunk is sent when it has grown beyond this.
-const CHUNK: usize = 256 << 10;
-/// So many chunks may wait for a slow client.
-const WAITING: usize = 4;
-/// A client that takes no chunk for so long is given up.
-const STALLED: Duration = Duration::from_secs(60);
 
 /// How the file is written.
 #[derive(Clone, Debug, Default)]
@@ -40,12 +31,6 @@ pub struct Options {
     pub guard: bool,
 }
 
-enum Piece {
-    Chunk(Bytes),
-    /// All rows were sent. A stream that ends without it is broken.
-    End,
-}
-
 /// A version as CSV. An error now is about `options`; one in the stream means that the file is not whole and must not look so. The
 /// version stays pinned until the stream is dropped or done. Must be called within a runtime.
 pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
@@ -54,31 +39,9 @@ pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<impl S
 
 fn stream(segments: &Segments, version: Pin, options: Options, stalled: Duration) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
     let columns = choose(&version.columns, options.columns.as_deref())?;
-    let (to, from) = mpsc::channel(WAITING);
-    let (segments, handle) = (segments.clone(), Handle::current());
-    tokio::task::spawn_blocking(move || {
-        let mut out = Chunks { to, handle, stalled, buffer: Vec::with_capacity(CHUNK + CHUNK / 4) };
-        let ended = match write_rows(&segments, &version, &columns, &options, &mut out) {
-            Ok(()) => out.send_rest().and_then(|()| out.send(Ok(Piece::End))),
-            Err(why) => {
-                if !out.to.is_closed() {
-                    tracing::error!(version = %version.id, cause = ?why.inside(), "a CSV download broke off: {why}");
-                }
-                out.send(Err(io::Error::other(why)))
-            }
-        };
-        // Nobody listens any more: there is nobody to tell.
-        drop(ended);
-    });
-    Ok(futures_util::stream::unfold(Some(from), |from| async move {
-        let mut from = from?;
-        match from.recv().await {
-            Some(Ok(Piece::Chunk(chunk))) => Some((Ok(chunk), Some(from))),
-            Some(Ok(Piece::End)) => None,
-            Some(Err(why)) => Some((Err(why), None)),
-            None => Some((Err(io::Error::other("the download broke off")), None)),
-        }
-    }))
+    let (segments, id) = (segments.clone(), version.id.clone());
+    let write = move |out: &mut Chunks| write_rows(&segments, &version, &columns, &options, out);
+    Ok(pipe(stalled, write, move |why| tracing::error!(version = %id, cause = ?why.inside(), "a CSV download broke off: {why}")))
 }
 
 /// The columns that were asked for, in the order that was asked for.
@@ -167,47 +130,6 @@ fn is_plain_number(text: &str) -> bool {
         None => (mantissa, None),
     };
     digits(whole) && fraction.is_none_or(digits) && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
-}
-
-/// Collects what is written into chunks, and waits a bounded time for a slow client.
-struct Chunks {
-    to: mpsc::Sender<io::Result<Piece>>,
-    handle: Handle,
-    stalled: Duration,
-    buffer: Vec<u8>,
-}
-
-impl Chunks {
-    fn send(&self, piece: io::Result<Piece>) -> io::Result<()> {
-        match self.handle.block_on(async { tokio::time::timeout(self.stalled, self.to.send(piece)).await }) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")),
-        }
-    }
-
-    fn send_rest(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK + CHUNK / 4));
-        self.send(Ok(Piece::Chunk(chunk.into())))
-    }
-}
-
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.send_rest()?;
-        }
-        Ok(bytes.len())
-    }
-
-    /// The CSV writer flushes after each batch; chunks go when they are full.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! A version as a file to download: one row source, a writer for each format. Start at `csv`.
 
+/// Rows of several versions in the order of their start.
+pub mod by_start;
 /// CSV, exact or safe for spreadsheets.
 pub mod csv;
+/// From the thread that writes to the client that reads.
+pub mod pipe;
 /// How a value is written.
 pub(super) mod text;
 

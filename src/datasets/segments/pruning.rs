@@ -1,0 +1,93 @@
+//! Which rows of a segment to read, by what its footer says: row groups, their sizes, and what their statistics tell of a column of
+//! moments.
+
+use std::ops::Range;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+
+use super::{BATCH_BYTES, BATCH_ROWS, Batches, OpenSegment};
+use crate::clock::Millis;
+use crate::error::Result;
+
+/// What the row groups of a segment can have to do with a period.
+#[derive(Debug, Default)]
+pub struct Within {
+    /// The rows of the groups that may hold a moment of the period.
+    pub groups: Vec<Range<u64>>,
+    /// How many cells of the column are empty in all groups, as far as the statistics tell.
+    pub empty: u64,
+}
+
+impl OpenSegment {
+    /// The rows of each row group.
+    pub fn groups(&self) -> Vec<Range<u64>> {
+        let mut first = 0;
+        let of = |rows: i64| {
+            let from = first;
+            first += u64::try_from(rows).unwrap_or(0);
+            from..first
+        };
+        self.footer().row_groups().iter().map(|group| group.num_rows()).map(of).collect()
+    }
+
+    /// What may lie within `period`, its end not included, by the statistics of a column of moments. A segment without that column has
+    /// empty cells there.
+    pub fn within(&self, column: &str, period: &Range<Millis>) -> Within {
+        let all = self.groups();
+        let Ok(field) = self.schema().field_with_name(column) else {
+            return Within { groups: Vec::new(), empty: all.last().map_or(0, |group| group.end) };
+        };
+        let converter = StatisticsConverter::try_new(column, self.schema(), self.footer().file_metadata().schema_descr()).ok();
+        let is_moment = matches!(field.data_type(), DataType::Timestamp(TimeUnit::Millisecond, _));
+        // Without statistics every group may.
+        let Some(converter) = converter.filter(|_| is_moment) else { return Within { groups: all, empty: 0 } };
+        let of = self.footer().row_groups();
+        let (Ok(first), Ok(last), Ok(empty)) = (converter.row_group_mins(of), converter.row_group_maxes(of), converter.row_group_null_counts(of)) else {
+            return Within { groups: all, empty: 0 };
+        };
+        let (first, last) = (first.as_primitive_opt::<TimestampMillisecondType>(), last.as_primitive_opt::<TimestampMillisecondType>());
+        let may_hold = |index: usize| match (first, last) {
+            (Some(first), Some(last)) if first.is_valid(index) && last.is_valid(index) => first.value(index) < period.end && last.value(index) >= period.start,
+            // A group of empty cells has neither.
+            _ => !(empty.is_valid(index) && empty.value(index) == all[index].end - all[index].start),
+        };
+        let groups = (0..all.len()).filter(|index| may_hold(*index)).map(|index| all[index].clone()).collect();
+        Within { groups, empty: empty.iter().flatten().sum() }
+    }
+
+    /// Reads these rows (ascending) as `read` does, in batches that are no larger even when a row alone is.
+    pub fn read_rows(&self, schema: &SchemaRef, rows: &[u64]) -> Result<Batches> {
+        let batch_rows = (BATCH_BYTES / self.row_bytes(schema)).clamp(1, BATCH_ROWS).min(rows.len().max(1));
+        self.read_in(schema, Some(&ranges(rows)), batch_rows)
+    }
+
+    /// About how large a row of these columns is, in bytes, in the row group where they are largest.
+    pub fn row_bytes(&self, schema: &SchemaRef) -> usize {
+        let mut widest = 1_u64;
+        for group in self.footer().row_groups() {
+            let rows = u64::try_from(group.num_rows()).unwrap_or(1).max(1);
+            let bytes: i64 = group
+                .columns()
+                .iter()
+                .filter(|chunk| schema.index_of(chunk.column_path().string().as_str()).is_ok())
+                .map(|chunk| chunk.unencoded_byte_array_data_bytes().unwrap_or(0).max(chunk.uncompressed_size()))
+                .sum();
+            widest = widest.max(u64::try_from(bytes).unwrap_or(0) / rows);
+        }
+        usize::try_from(widest).unwrap_or(usize::MAX)
+    }
+}
+
+/// Ascending row numbers as ranges.
+pub fn ranges(rows: &[u64]) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some(last) if last.end == *row => last.end = row + 1,
+            _ => ranges.push(*row..row + 1),
+        }
+    }
+    ranges
+}
