@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::{Accounts, keys};
 use crate::api::Api;
+use crate::auth::export_passwords::Gate;
 use crate::auth::invites;
 use crate::auth::passwords::Hasher;
 use crate::auth::sessions::Sessions;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::upstream::Upstreams;
 use crate::datasets::Datasets;
+use crate::datasets::download::Places;
 use crate::datasets::segments::Segments;
 use crate::datasets::versions::{Keep, Versions};
 use crate::db::Db;
@@ -156,6 +158,9 @@ impl App {
             datasets: self.datasets.clone(),
             puller: self.puller.clone(),
             throttle: throttle.clone(),
+            metrics: self.metrics.clone(),
+            gate: Gate::new(self.clock.clone()),
+            places: Places::default(),
         };
         let web = Web::new(web::Parts {
             config: self.config.clone(),
@@ -220,14 +225,11 @@ impl App {
     }
 }
 
-/// How a request that comes to no handler is answered: programs get the one shape of an error, people a page.
+/// How a request that comes to no handler is answered: programs get what their API says, people a page.
 pub fn refuse() -> Refuse {
     Arc::new(|uri, id, refusal| {
-        if uri.path().starts_with("/api/") {
-            crate::api::refuse(refusal.status, refusal.code, refusal.message, id)
-        } else {
-            web::error_page::at_the_door(id, refusal)
-        }
+        let by_api = crate::api::refuse(uri.path(), refusal.status, refusal.code, refusal.message, id);
+        by_api.unwrap_or_else(|| web::error_page::at_the_door(id, refusal))
     })
 }
 

@@ -38,6 +38,8 @@ pub struct Metrics {
     account_paused: Family<Account, Gauge>,
     /// Calls to vendors.
     pub vendor_calls: Counter<u64, AtomicU64>,
+    /// Code points in exported chats that XML forbids, each written as U+FFFD.
+    pub replaced_code_points: Counter<u64, AtomicU64>,
     /// Runs that are queued, running or waiting.
     pub runs_alive: Gauge,
     /// When the newest run of any DataSet succeeded, in seconds since 1970.
@@ -57,7 +59,7 @@ impl Metrics {
         let answers = Family::<Answer, Counter>::default();
         let answer_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 8));
         let (account_calls, account_most_calls, account_paused) = <(Family<Account, Gauge>, Family<Account, Gauge>, Family<Account, Gauge>)>::default();
-        let vendor_calls = Counter::default();
+        let (vendor_calls, replaced_code_points) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
         let (runs_alive, last_success) = (Gauge::default(), Gauge::default());
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
@@ -66,6 +68,7 @@ impl Metrics {
         registry.register("account_calls_most", "The most calls that are made in any 60 seconds, by the id of the account", account_most_calls.clone());
         registry.register("account_paused_seconds", "How long the vendor still wants no calls, by the id of the account", account_paused.clone());
         registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
+        registry.register("replaced_code_points", "Code points in exported chats that XML forbids, each written as U+FFFD", replaced_code_points.clone());
         registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());
         registry.register("last_success_timestamp_seconds", "When a run last succeeded", last_success.clone());
         Self {
@@ -77,6 +80,7 @@ impl Metrics {
             account_most_calls,
             account_paused,
             vendor_calls,
+            replaced_code_points,
             runs_alive,
             last_success,
         }

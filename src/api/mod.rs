@@ -1,8 +1,10 @@
 //! The JSON API under `/api/v1`, one file per noun in `v1/`. A program shows its token as `Authorization: Bearer`; every error has one
-//! shape. The document of it all is `openapi.rs`, made from the same routes.
+//! shape. The document of it all is `openapi.rs`, made from the same routes. Beside it `compat.rs`: LiveLeader's own API, served.
 
 mod body;
+mod compat;
 mod error;
+mod export_xml;
 mod openapi;
 mod token;
 pub mod v1;
@@ -16,10 +18,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accounts::Accounts;
+use crate::auth::export_passwords::Gate;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::datasets::Datasets;
+use crate::datasets::download::Places;
 use crate::db::Db;
+use crate::metrics::Metrics;
 use crate::puller::Puller;
 
 /// What the API's handlers need. Cheap to clone.
@@ -31,6 +36,10 @@ pub struct Api {
     pub datasets: Datasets,
     pub puller: Puller,
     pub throttle: Throttle,
+    pub metrics: Metrics,
+    /// Of the LiveLeader API: who comes in, and how many at once.
+    pub gate: Gate,
+    pub places: Places,
 }
 
 /// Bodies are at most this long.
@@ -57,7 +66,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(data::schema))
 }
 
-/// The API's routes, below `/api/v1`; whatever else begins with `/api` is an address that is not there, in the same shape.
+/// The API's routes, below `/api/v1`, and `/a/Srv`; whatever else begins with `/api` is an address that is not there, in the same shape.
 pub fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
@@ -70,14 +79,18 @@ pub fn router(api: Api) -> Router {
         .route("/api", any(error::no_such_address))
         .route("/api/", any(error::no_such_address))
         .route("/api/{*rest}", any(error::no_such_address))
-        .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(axum::middleware::from_fn_with_state(api.clock.clone(), error::render))
+        .merge(compat::router())
+        .layer(DefaultBodyLimit::max(MOST_BODY))
         .with_state(api)
 }
 
-/// The shape of an error around what was turned away before it came to the API.
-pub fn refuse(status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Response {
-    error::refuse(status, code, message, request_id)
+/// How what was turned away before it came here is answered, when its path is one of ours: a sentence, or the one shape of an error.
+pub fn refuse(path: &str, status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Option<Response> {
+    if compat::is_at(path) {
+        return Some(compat::refuse(status, message));
+    }
+    path.starts_with("/api/").then(|| error::refuse(status, code, message, request_id))
 }
 
 /// Every address and method of the API, as in its document: for the test that asks who may do what.

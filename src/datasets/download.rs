@@ -1,8 +1,10 @@
 //! What a download of a version needs besides its bytes: a tag that tells one body from another, and an early, visible end when whoever
 //! began it may no longer have it.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,8 @@ use sha2::{Digest, Sha256};
 use super::Datasets;
 use super::export::Options;
 use crate::actor::Actor;
-use crate::ids::{DatasetId, VersionId};
+use crate::clock::Clock;
+use crate::ids::{DatasetId, UserId, VersionId};
 
 /// The `ETag` of a version as CSV with these options: equal tags, equal bytes.
 pub fn tag(version: &VersionId, options: &Options) -> String {
@@ -27,6 +30,49 @@ pub fn is_known(header: &str, tag: &str) -> bool {
     header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
+/// So many downloads of a kind run at once, for one person and for all.
+pub const MOST_OF_A_PERSON: usize = 4;
+pub const MOST: usize = 64;
+
+/// Places for downloads that run at once. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Places(Arc<Mutex<HashMap<UserId, usize>>>);
+
+/// Taken until it is dropped.
+pub struct Place {
+    user: UserId,
+    places: Places,
+}
+
+impl Places {
+    /// A place for this person; none when the person, or everybody together, has as many as there may be.
+    pub fn take(&self, user: &UserId) -> Option<Place> {
+        let mut taken = self.taken();
+        let own = taken.get(user).copied().unwrap_or(0);
+        if own >= MOST_OF_A_PERSON || taken.values().sum::<usize>() >= MOST {
+            return None;
+        }
+        taken.insert(user.clone(), own + 1);
+        Some(Place { user: user.clone(), places: self.clone() })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        if let Some(own) = taken.get_mut(&self.user) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.user);
+            }
+        }
+    }
+}
+
 /// How often a running download is asked about.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,10 +84,24 @@ where
     F: Fn() -> A + Send + 'static,
     A: Future<Output = bool> + Send,
 {
+    let clock = datasets.clock.clone();
+    while_good(stream, clock, move || {
+        let (good, datasets, actor, id) = (still_good(), datasets.clone(), actor.clone(), id.clone());
+        async move { good.await && datasets.get(&actor, &id).await.is_ok() }
+    })
+}
+
+/// The stream, for as long as `still_good` says so when it is asked now and then; then an error.
+pub fn while_good<S, F, A>(stream: S, clock: Clock, still_good: F) -> impl Stream<Item = io::Result<Bytes>> + Send
+where
+    S: Stream<Item = io::Result<Bytes>> + Send,
+    F: Fn() -> A + Send + 'static,
+    A: Future<Output = bool> + Send,
+{
     let revoked = async move {
         loop {
-            datasets.clock.wait(ASK_EVERY).await;
-            if !still_good().await || datasets.get(&actor, &id).await.is_err() {
+            clock.wait(ASK_EVERY).await;
+            if !still_good().await {
                 return io::Error::other("the right to this download has ended");
             }
         }
@@ -66,7 +126,6 @@ mod tests {
     use super::super::testing::World;
     use super::*;
     use crate::actor::Role;
-    use crate::ids::UserId;
 
     #[test]
     fn a_known_tag_is_known_however_it_is_written() {
@@ -74,6 +133,22 @@ mod tests {
             assert!(is_known(known, "\"a\""), "{known}");
         }
         assert!(!is_known("\"b\", a", "\"a\"") && !is_known("", "\"a\""));
+    }
+
+    #[test]
+    fn a_person_and_all_together_have_so_many_places() {
+        let places = Places::default();
+        let owner = UserId::new();
+        let mut held: Vec<Place> = (0..4).map(|_| places.take(&owner).unwrap()).collect();
+        assert!(places.take(&owner).is_none());
+        held.pop();
+        held.push(places.take(&owner).unwrap());
+        while let Some(place) = places.take(&UserId::new()) {
+            held.push(place);
+        }
+        assert_eq!(held.len(), MOST);
+        drop(held);
+        assert!(places.taken().is_empty());
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Whose request it is, by address. What a proxy says is believed only of proxies that the settings name: the client is the
+//! Whose request it is, by address, and how it came. What a proxy says is believed only of proxies that the settings name: the client is the
 //! right-most hop that is none of them, since everything left of it could be the client's own invention.
 
 use std::convert::Infallible;
@@ -8,6 +8,8 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
+
+use crate::auth::Way;
 
 /// The client's address. `security::around` puts it on every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,18 @@ pub fn of(extensions: &Extensions) -> ClientAddress {
 pub fn find(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
     ClientAddress(behind(peer, headers, trusted))
+}
+
+/// How a request of `client` came. The server itself speaks plain http, so only a trusted proxy makes it more than that; one that does
+/// not say how it was reached is taken to serve the public address, whose scheme is `https` or not.
+pub fn way(extensions: &Extensions, headers: &HeaderMap, client: ClientAddress, trusted: &[IpNet], https: bool) -> Way {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+    let by_proxy = peer.is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer)));
+    // The nearest proxy is the right-most to speak.
+    let said = headers.get_all("x-forwarded-proto").iter().next_back().map(|said| said.to_str().unwrap_or_default());
+    let said = said.map(|said| said.rsplit(',').next().unwrap_or_default().trim());
+    let sealed = by_proxy && said.map_or(https, |said| said.eq_ignore_ascii_case("https"));
+    if sealed || client.0.is_loopback() { Way::Closed } else { Way::Open }
 }
 
 fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
@@ -68,6 +82,41 @@ mod tests {
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         behind(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn a_way_is_closed_by_https_of_a_trusted_proxy_or_on_this_machine() {
+        let proxies = ["127.0.0.1/32", "10.0.0.0/8"];
+        for (peer, forwarded, proto, trusted, https, expected) in [
+            ("127.0.0.1", "", "", &[][..], false, Way::Closed),
+            ("::1", "", "", &[], false, Way::Closed),
+            ("::ffff:127.0.0.1", "", "", &[], true, Way::Closed),
+            ("192.0.2.7", "", "", &[], false, Way::Open),
+            ("192.0.2.7", "", "https", &[], true, Way::Open),
+            ("192.0.2.7", "127.0.0.1", "https", &proxies, true, Way::Open),
+            ("127.0.0.1", "", "http", &[], false, Way::Closed),
+            ("127.0.0.1", "192.0.2.7", "https", &proxies, true, Way::Closed),
+            ("127.0.0.1", "192.0.2.7", "http", &proxies, true, Way::Open),
+            ("127.0.0.1", "192.0.2.7", "", &proxies, true, Way::Closed),
+            ("127.0.0.1", "192.0.2.7", "", &proxies, false, Way::Open),
+            ("127.0.0.1", "127.0.0.1", "http", &proxies, true, Way::Closed),
+            ("10.0.0.1", "192.0.2.7", "http, https", &proxies, true, Way::Closed),
+            ("10.0.0.1", "192.0.2.7", "https, http", &proxies, true, Way::Open),
+            ("10.0.0.1", "192.0.2.7", "HTTPS", &proxies, false, Way::Closed),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("x-forwarded-for", forwarded), ("x-forwarded-proto", proto)] {
+                if !value.is_empty() {
+                    headers.insert(name, value.parse().unwrap());
+                }
+            }
+            let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+            let mut extensions = Extensions::new();
+            extensions.insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
+            let client = find(&extensions, &headers, &trusted);
+            assert_eq!(way(&extensions, &headers, client, &trusted, https), expected, "{peer} {forwarded} {proto} {trusted:?} {https}");
+        }
+        assert_eq!(way(&Extensions::new(), &HeaderMap::new(), ClientAddress(Ipv4Addr::UNSPECIFIED.into()), &[], true), Way::Open);
     }
 
     #[test]

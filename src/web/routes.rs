@@ -39,6 +39,8 @@ fn people() -> Router<Web> {
         .route("/me/name", post(pages::me::rename))
         .route("/me/password", post(pages::me::change_password))
         .route("/me/sign-out-everywhere", post(pages::me::sign_out_everywhere))
+        .route("/me/export-passwords", post(pages::export_passwords::make))
+        .route("/me/export-passwords/{id}/revoke", post(pages::export_passwords::revoke))
         .route("/settings", get(pages::settings::settings))
         .route("/settings/people/new", get(pages::person_new::form).post(pages::person_new::add))
         .route("/settings/people/{id}/disable", post(pages::settings::disable))
@@ -77,6 +79,7 @@ fn datasets() -> Router<Web> {
         .route("/datasets/{id}/delete", get(pages::dataset_delete::ask).post(pages::dataset_delete::delete))
         .route("/datasets/{id}/run", post(pages::dataset_acts::run))
         .route("/datasets/{id}/sharing", post(pages::dataset_acts::share))
+        .route("/datasets/{id}/publishing", post(pages::dataset_acts::publish))
         .route("/runs/{id}", get(pages::run::show_run))
         .route("/runs/{id}/events", get(pages::run::events))
         .route("/runs/{id}/progress", get(pages::run::progress))
@@ -84,7 +87,7 @@ fn datasets() -> Router<Web> {
         .route("/activity", get(pages::activity::show_activity))
 }
 
-/// Everything under `/`; `api` brings all that begins with `/api`. `refuse` answers what is turned away at the door.
+/// Everything under `/`; `api` brings all that begins with `/api`, and `/a/Srv`. `refuse` answers what is turned away at the door.
 pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
     let door = Door::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), refuse);
     let pages = people()

@@ -169,6 +169,8 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     request.extensions_mut().insert(address);
     // For the API, which knows nothing of the pages' types.
     request.extensions_mut().insert(address.0);
+    let way = client_address::way(request.extensions(), request.headers(), address, &door.0.proxies, door.0.https);
+    request.extensions_mut().insert(way);
     next.run(request).await
 }
 
@@ -228,9 +230,7 @@ async fn dress(State(door): State<Door>, request: Request, next: Next) -> Respon
     let headers = answer.headers_mut();
     let referrer = if door.0.https { "no-referrer" } else { "same-origin" };
     let fixed = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, referrer),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), PERMISSIONS),
@@ -238,6 +238,9 @@ async fn dress(State(door): State<Door>, request: Request, next: Next) -> Respon
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // An answer that is no page has brought stricter ones.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static(referrer));
     if door.0.https {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }

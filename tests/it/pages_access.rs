@@ -9,11 +9,12 @@ use axum::http::{Method, StatusCode};
 use axum::routing::get;
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role, Scope};
+use chatlake::auth::export_passwords::{self, NewExportPassword};
 use chatlake::auth::sessions::Sessions;
 use chatlake::auth::users::{self, NewUser};
 use chatlake::auth::{invites, passwords::Hasher, session_layer};
 use chatlake::clock::Clock;
-use chatlake::ids::{AccountId, DatasetId, InviteId, RunId, UserId};
+use chatlake::ids::{AccountId, DatasetId, ExportPasswordId, InviteId, RunId, UserId};
 use scraper::{Html, Selector};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -71,7 +72,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 60] = [
+const CASES: [Case; 63] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -89,6 +90,8 @@ const CASES: [Case; 60] = [
     // With another password than the present one.
     ("POST", "/me/password", [SignIn, Wrong, Wrong, Wrong, Wrong]),
     ("POST", "/me/sign-out-everywhere", [SignIn; 5]),
+    ("POST", "/me/export-passwords", PEOPLE),
+    ("POST", "/me/export-passwords/{id}/revoke", own(Hidden, Done)),
     ("GET", "/settings", PEOPLE),
     ("GET", "/settings/people/new", admins(Shown)),
     ("POST", "/settings/people/new", admins(Shown)),
@@ -126,6 +129,7 @@ const CASES: [Case; 60] = [
     ("POST", "/datasets/{id}/delete", own(Hidden, Done)),
     ("POST", "/datasets/{id}/run", own(Hidden, Done)),
     ("POST", "/datasets/{id}/sharing", own(Hidden, Done)),
+    ("POST", "/datasets/{id}/publishing", [SignIn, Hidden, Forbidden, Hidden, Done]),
     ("GET", "/runs/{id}", own(Hidden, Shown)),
     ("GET", "/runs/{id}/events", own(Hidden, Shown)),
     ("GET", "/runs/{id}/progress", own(Hidden, Shown)),
@@ -144,7 +148,9 @@ const CASES: [Case; 60] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 24] = [
+const SHARED: [(&str, &str, [Got; 2]); 26] = [
+    // An export password is never shared.
+    ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/check", [Forbidden, Done]),
@@ -165,6 +171,7 @@ const SHARED: [(&str, &str, [Got; 2]); 24] = [
     ("POST", "/datasets/{id}/delete", [Forbidden; 2]),
     ("POST", "/datasets/{id}/run", [Forbidden; 2]),
     ("POST", "/datasets/{id}/sharing", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/publishing", [Forbidden; 2]),
     ("GET", "/runs/{id}", [Shown; 2]),
     ("GET", "/runs/{id}/events", [Shown; 2]),
     ("GET", "/runs/{id}/progress", [Shown; 2]),
@@ -241,6 +248,7 @@ struct Objects {
     user: String,
     invite: String,
     code: String,
+    export_password: String,
 }
 
 struct World {
@@ -312,6 +320,7 @@ impl World {
 
     fn path(&self, address: &str, objects: &Objects) -> String {
         let id = match address.split('/').collect::<Vec<_>>()[..] {
+            ["", "me", ..] => &objects.export_password,
             ["", "settings", "people", ..] => &objects.user,
             ["", "settings", ..] => &objects.invite,
             ["", "accounts", ..] => &objects.account,
@@ -374,6 +383,8 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
     let user = newcomer(house, hasher, &unique, Role::Viewer).await.user;
     let email = format!("new-{unique}@house.test");
     let (invite, code) = invites::make(&house.app.db, &house.app.clock, admin.into(), &email, "Nina", Role::Viewer).await.unwrap();
+    let new = NewExportPassword { name: "script".to_owned(), days: 1 };
+    let (export_password, _) = export_passwords::create(&house.app.db, &house.app.clock, owner.into(), &new).await.unwrap();
     Objects {
         account: account.to_string(),
         dataset: dataset.to_string(),
@@ -381,6 +392,7 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
         user: user.to_string(),
         invite: invite.id.to_string(),
         code: code.reveal().to_owned(),
+        export_password: export_password.id.to_string(),
     }
 }
 
@@ -392,6 +404,7 @@ fn fields<'a>(address: &str, objects: &'a Objects) -> Vec<(&'static str, &'a str
         "/invite" => vec![("code", &objects.code), ("password", PASSWORD)],
         "/me/name" => vec![("name", "Another")],
         "/me/password" => vec![("current_password", "not the present one"), ("password", "quite another battery")],
+        "/me/export-passwords" => vec![("export_name", "script"), ("days", "1")],
         "/settings/people/new" => vec![("email", "eve@house.test"), ("name", "Eve"), ("role", "viewer")],
         "/settings/people/{id}/role" => vec![("role", "editor")],
         "/accounts/{id}/edit" => vec![("name", "Other"), ("credentials.username", "agent@sandbox.test")],
@@ -509,6 +522,7 @@ async fn what_is_hidden_answers_as_what_is_not_there() {
         user: UserId::new().to_string(),
         invite: InviteId::new().to_string(),
         code: "x".repeat(43),
+        export_password: ExportPasswordId::new().to_string(),
     };
     for (method, address, _) in SHARED {
         for (who, actor) in [("viewer", &world.viewer), ("stranger", &world.stranger)] {

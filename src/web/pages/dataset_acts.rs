@@ -1,4 +1,4 @@
-//! What is done to a DataSet by one press: run it, share it.
+//! What is done to a DataSet by one press: run it, share it, publish it.
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use crate::puller::queue;
 use crate::puller::run::Trigger;
 use crate::web::Web;
 use crate::web::asked::Id;
+use crate::web::client_address::ClientAddress;
 use crate::web::forms::Form;
 use crate::web::page::{Answer, go};
 use crate::web::person::Person;
@@ -16,6 +17,12 @@ use crate::web::person::Person;
 #[serde(default)]
 pub struct Sharing {
     shared: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Publishing {
+    published: String,
 }
 
 /// `POST /datasets/{id}/run`: starts a run, or shows the one that is alive.
@@ -35,6 +42,15 @@ pub async fn share(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>
     let shared = fields.shared == "true";
     web.datasets.share(&person.actor, &id, shared).await?;
     let sentence = if shared { "Everyone signed in may read it now." } else { "Only its owner and admins may read it now." };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{id}/settings"))
+}
+
+/// `POST /datasets/{id}/publishing`
+pub async fn publish(State(web): State<Web>, from: ClientAddress, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<Publishing>) -> Answer {
+    let published = fields.published == "true";
+    web.datasets.publish(person.by(from), &id, published).await?;
+    let sentence = if published { "Its chats are served over the LiveLeader API now." } else { "Its chats are served over the LiveLeader API no more." };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{id}/settings"))
 }

@@ -1,4 +1,4 @@
-//! The Settings tab of a DataSet: the four panes again, closed, and who may read it.
+//! The Settings tab of a DataSet: the four panes again, closed, who may read it, and whether the LiveLeader API serves it.
 
 use askama::Template;
 use axum::Extension;
@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::connect::{FRAGMENT, next_runs_alone, preview_alone};
 use super::dataset::{self, DatasetHead};
-use crate::datasets::Dataset;
+use super::export_passwords;
+use crate::datasets::{Dataset, published};
 use crate::ids::DatasetId;
 use crate::web::forms::{Form, Id};
 use crate::web::page::{Answer, go, show_with};
@@ -26,7 +27,16 @@ struct Page {
     head: DatasetHead,
     w: Wizard,
     shared: bool,
+    /// Of LiveLeader's chats alone.
+    serving: Option<Serving>,
     rows_words: String,
+}
+
+/// What the page says of the LiveLeader API.
+struct Serving {
+    on: bool,
+    may_change: bool,
+    address: String,
 }
 
 /// `GET /datasets/{id}/settings`
@@ -67,6 +77,11 @@ async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, status: 
         head: dataset::open(web, &person.actor, &dataset.id, "settings").await?.head,
         w,
         shared: dataset.shared,
+        serving: dataset.can_be_published().then(|| Serving {
+            on: dataset.published,
+            may_change: published::may(&person.actor).is_ok(),
+            address: export_passwords::address(web),
+        }),
         rows_words: format!("{} and {}", words::counted(contents.rows, "row", "rows"), words::counted(contents.versions, "version", "versions")),
     };
     show_with(status, &page)

@@ -1,4 +1,4 @@
-//! One's own name, password, sessions and tokens.
+//! One's own name, password, sessions, tokens and export passwords.
 
 use askama::Template;
 use axum::extract::State;
@@ -8,6 +8,7 @@ use axum_extra::extract::CookieJar;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::export_passwords::{Exports, Made, Typed};
 use crate::auth::{sessions, tokens, users};
 use crate::clock::Millis;
 use crate::error::Error;
@@ -28,6 +29,7 @@ struct Page {
     role: &'static str,
     sessions: usize,
     tokens: Vec<Token>,
+    exports: Exports,
     errors: Errors,
 }
 
@@ -39,14 +41,19 @@ struct Token {
     until: String,
 }
 
+/// Until when a token or an export password works, in words.
+pub(super) fn until(revoked_at: Option<Millis>, expires_at: Millis, now: Millis) -> String {
+    match revoked_at {
+        Some(_) => "revoked".to_owned(),
+        None if expires_at <= now => "ended".to_owned(),
+        None => words::short(expires_at, now, &TimeZone::UTC),
+    }
+}
+
 impl Token {
     fn new(token: tokens::Token, now: Millis) -> Self {
         let zone = &TimeZone::UTC;
-        let until = match token.revoked_at {
-            Some(_) => "revoked".to_owned(),
-            None if token.expires_at <= now => "ended".to_owned(),
-            None => words::short(token.expires_at, now, zone),
-        };
+        let until = until(token.revoked_at, token.expires_at, now);
         let (made, last_used) = (When::ago(token.created_at, now, zone), When::maybe(token.last_used_at, now, zone));
         Self { name: token.name, scope: token.scope.word(), made, last_used, until }
     }
@@ -66,13 +73,33 @@ pub struct PasswordFields {
     current_password: Secret,
     #[serde(default)]
     password: Secret,
-    /// Any text: end the API tokens too.
+    /// Any text: end the API tokens and export passwords too.
     revoke_tokens: Option<String>,
 }
 
 /// `GET /me`
 pub async fn me(State(web): State<Web>, person: Person) -> Answer {
     show(&page(&web, &person, Errors::default()).await?)
+}
+
+/// The page with an export password that was made just now on it.
+pub(super) async fn with_export_password(web: &Web, person: &Person, made: Made) -> Answer {
+    let mut page = page(web, person, Errors::default()).await?;
+    page.exports.made = Some(made);
+    show(&page)
+}
+
+/// The page with what is wrong about the export password that was asked for.
+pub(super) async fn without_export_password(web: &Web, person: &Person, error: Error, typed: Typed) -> Answer {
+    let mut errors = Errors::default();
+    if let Some(error) = errors.take(error) {
+        return Err(error.into());
+    }
+    // The page has another field of that name.
+    errors.0.iter_mut().filter(|(field, _)| field == "name").for_each(|(field, _)| field.insert_str(0, "export_"));
+    let mut page = page(web, person, errors).await?;
+    page.exports.typed = typed;
+    show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
 async fn page(web: &Web, Person { actor, session }: &Person, errors: Errors) -> Result<Page, Error> {
@@ -84,6 +111,7 @@ async fn page(web: &Web, Person { actor, session }: &Person, errors: Errors) -> 
         role: actor.role.word(),
         sessions: web.sessions.list_for(&actor.user).await?.len(),
         tokens: tokens::list(&web.db, Some(&actor.user)).await?.into_iter().map(|token| Token::new(token, now)).collect(),
+        exports: Exports::of(web, actor, now).await?,
         errors,
     })
 }

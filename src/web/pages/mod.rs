@@ -19,6 +19,7 @@ pub mod dataset_status;
 pub mod datasets;
 mod datasets_attention;
 pub mod download;
+pub mod export_passwords;
 pub mod help;
 pub mod invite;
 pub mod me;

@@ -1,0 +1,203 @@
+//! What a request to `/a/Srv` asks for and what it shows, read strictly: decoded once, each parameter at most once. A sentence names a
+//! parameter and never repeats a value, which may be a password in the wrong place.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::period;
+use crate::auth::Way;
+use crate::auth::export_passwords::Given;
+use crate::clock::Millis;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// The code of the error for a body that is no form.
+pub const NOT_A_FORM: &str = "not_a_form";
+
+/// The parameters and credentials of a request, as they came.
+#[derive(Default)]
+pub struct Asked {
+    action: Option<String>,
+    email: Option<String>,
+    password: Option<Secret>,
+    start: Option<String>,
+    stop: Option<String>,
+    shown: Option<Shown>,
+}
+
+/// What the Authorization header shows.
+enum Shown {
+    Basic(String, Secret),
+    Bearer(Secret),
+}
+
+impl Asked {
+    /// Of a GET: all of it is in the address, but what the Authorization header shows.
+    pub fn of_query(headers: &HeaderMap, query: &str) -> Result<Self> {
+        Self::read(headers, query.as_bytes())
+    }
+
+    /// Of a POST: all of it is in the body, but what the Authorization header shows.
+    pub fn of_form(headers: &HeaderMap, body: &[u8]) -> Result<Self> {
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        let is_form = kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        if !is_form && !(kind.is_empty() && body.is_empty()) {
+            return Err(Error::new(Kind::BadRequest, NOT_A_FORM, "The body must be a form, with Content-Type: application/x-www-form-urlencoded."));
+        }
+        Self::read(headers, body)
+    }
+
+    fn read(headers: &HeaderMap, fields: &[u8]) -> Result<Self> {
+        let mut asked = Self { shown: shown(headers)?, ..Self::default() };
+        for field in fields.split(|byte| *byte == b'&').filter(|field| !field.is_empty()) {
+            let (name, value) = field.iter().position(|byte| *byte == b'=').map_or((field, &b""[..]), |at| (&field[..at], &field[at + 1..]));
+            let name = decoded(name).ok_or_else(|| unreadable("The name of a parameter"))?;
+            let (slot, name) = match name.as_str() {
+                "a" => (&mut asked.action, "a"),
+                "email" => (&mut asked.email, "email"),
+                "start" => (&mut asked.start, "start"),
+                "stop" => (&mut asked.stop, "stop"),
+                "password" => {
+                    let value = decoded(value).ok_or_else(|| unreadable("password"))?;
+                    if asked.password.replace(Secret::new(value)).is_some() {
+                        return Err(twice("password"));
+                    }
+                    continue;
+                }
+                // Of others nobody knows here, and there is no need to refuse them.
+                _ => continue,
+            };
+            if slot.replace(decoded(value).ok_or_else(|| unreadable(name))?).is_some() {
+                return Err(twice(name));
+            }
+        }
+        asked.email = asked.email.filter(|email| !email.trim().is_empty());
+        asked.password = asked.password.filter(|password| !password.is_empty());
+        Ok(asked)
+    }
+
+    /// Who asks, by the one place where that is told.
+    pub fn given(&self, address: IpAddr, way: Way) -> Result<Given<'_>> {
+        let given = |email, password| Ok(Given { email, password, address, way });
+        match (&self.shown, self.email.as_deref(), &self.password) {
+            (Some(_), _, Some(_)) => Err(Error::field("password", "password is given twice, as a parameter and in the Authorization header.")),
+            (Some(Shown::Basic(..)), Some(_), None) => Err(Error::field("email", "email is given twice, as a parameter and in the Authorization header.")),
+            (Some(Shown::Basic(email, password)), None, None) => given(Some(email), password),
+            (Some(Shown::Bearer(password)), email, None) => given(email, password),
+            (None, Some(email), Some(password)) => given(Some(email), password),
+            (None, Some(_), None) => Err(Error::field("password", "password is missing: it must be an export password.")),
+            (None, None, Some(_)) => Err(Error::field("email", "email is missing: it must be that of the export password's owner.")),
+            (None, None, None) => Err(Error::new(Kind::Unauthenticated, "unauthenticated", "This address needs an e-mail and an export password.")),
+        }
+    }
+
+    /// The period that is asked for, its end not included, in whole milliseconds.
+    pub fn period(&self, now: Millis) -> Result<Range<Millis>> {
+        if self.action.as_deref() != Some("export") {
+            return Err(Error::field("a", "a must be export."));
+        }
+        period::between(self.start.as_deref().unwrap_or_default(), self.stop.as_deref().unwrap_or_default(), now)
+    }
+}
+
+fn unreadable(name: &str) -> Error {
+    Error::new(Kind::BadRequest, "unreadable", format!("{name} is not well-formed: it must be percent-encoded UTF-8 without null characters."))
+}
+
+fn twice(name: &str) -> Error {
+    Error::field(name, format!("{name} is given twice."))
+}
+
+/// What the text spells: `+` is a space, `%` and two digits a byte. None when it is not UTF-8, or holds a null character.
+fn decoded(text: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || rest.next().and_then(|digit| char::from(*digit).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+                digit()? << 4 | digit()?
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+/// What the Authorization header shows, if there is one.
+fn shown(headers: &HeaderMap) -> Result<Option<Shown>> {
+    let wrong = || Error::new(Kind::Unauthenticated, "unauthenticated", "The Authorization header must be Basic with e-mail and export password, or Bearer.");
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (Some(header), None) = (all.next(), all.next()) else {
+        return if headers.contains_key(AUTHORIZATION) { Err(wrong()) } else { Ok(None) };
+    };
+    let (scheme, rest) = header.to_str().ok().and_then(|text| text.trim().split_once(' ')).ok_or_else(wrong)?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Some(Shown::Bearer(Secret::new(rest))));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(wrong());
+    }
+    let plain = STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+    let (email, password) = plain.split_once(':').ok_or_else(wrong)?;
+    Ok(Some(Shown::Basic(email.to_owned(), Secret::new(password))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_decoded_once_and_strictly() {
+        for (text, wanted) in [
+            ("a+b%20c%2Bd", Some("a b c+d")),
+            ("%C3%A9", Some("é")),
+            ("%2541", Some("%41")),
+            ("é", Some("é")),
+            ("%", None),
+            ("%4", None),
+            ("%zz", None),
+            ("%+1", None),
+            ("%FF", None),
+            ("%00", None),
+            ("", Some("")),
+        ] {
+            assert_eq!(decoded(text.as_bytes()).as_deref(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_never_repeats_a_value() {
+        let canary = "kanarie4711";
+        let queries = [
+            format!("a=export&password={canary}&password={canary}"),
+            format!("{canary}=%FF"),
+            format!("%FF{canary}"),
+            format!("a={canary}"),
+            format!("a=export&email={canary}"),
+            format!("a=export&password={canary}"),
+            format!("a=export&start={canary}&stop={canary}"),
+            format!("a=export;password={canary};start={canary}"),
+        ];
+        for query in queries {
+            let asked = Asked::of_query(&HeaderMap::new(), &query);
+            let asked = match asked {
+                Ok(asked) => asked,
+                Err(why) => {
+                    assert!(!format!("{why:?}").contains(canary), "{why:?}");
+                    continue;
+                }
+            };
+            let given = asked.given(IpAddr::from([127, 0, 0, 1]), Way::Closed).map(|_| ()).unwrap_err();
+            let period = asked.period(0).unwrap_err();
+            assert!(!format!("{given:?} {period:?}").contains(canary), "{given:?} {period:?}");
+        }
+    }
+}
