@@ -5,6 +5,7 @@
 mod account;
 mod dataset;
 mod demo;
+mod export_password;
 mod healthcheck;
 mod log;
 mod sandbox;
@@ -50,6 +51,9 @@ enum Command {
     /// API tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Passwords for scripts that were written for LiveLeader
+    #[command(subcommand)]
+    ExportPassword(export_password::Command),
     /// Vendor accounts
     #[command(subcommand)]
     Account(account::Command),
@@ -115,6 +119,7 @@ pub fn run() -> ExitCode {
             Command::Sandbox(arguments) => sandbox::run(&given, &arguments).await,
             Command::User(command) => user::run(&given, command).await,
             Command::Token(command) => token::run(&given, command).await,
+            Command::ExportPassword(command) => export_password::run(&given, command).await,
             Command::Account(command) => account::run(&given, command).await,
             Command::Dataset(command) => dataset::run(&given, command).await,
             Command::Healthcheck(arguments) => healthcheck::run(&given, &arguments).await,

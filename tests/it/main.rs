@@ -13,6 +13,7 @@ mod crash;
 mod datasets;
 mod demo;
 mod docs;
+mod export_api;
 mod house;
 mod liveleader;
 mod liveleader_panes;
