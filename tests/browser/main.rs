@@ -3,5 +3,6 @@
 
 mod follow;
 mod journey;
+mod leader;
 mod machine;
 mod reports;

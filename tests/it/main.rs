@@ -14,6 +14,7 @@ mod datasets;
 mod demo;
 mod docs;
 mod export_api;
+mod export_roundtrip;
 mod house;
 mod liveleader;
 mod liveleader_panes;
