@@ -9,6 +9,7 @@ mod archive;
 mod binary;
 mod catalogue;
 mod connectors;
+mod corpus;
 mod crash;
 mod datasets;
 mod demo;

@@ -1,0 +1,34 @@
+//! What the fuzz targets check, checked for every input that is kept in `fuzz/corpus`.
+
+use std::path::Path;
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
+fn replay(name: &str, target: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let mut inputs: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inputs.sort();
+    assert!(inputs.len() > 20, "the corpus of {name} was not found");
+    for path in inputs {
+        let input = std::fs::read(&path).unwrap();
+        assert!(std::panic::catch_unwind(|| target(&input)).is_ok(), "{}", path.display());
+    }
+}
+
+#[test]
+fn what_is_kept_of_documents_is_read_as_it_must_be() {
+    replay("liveleader_xml", targets::liveleader_xml);
+}
+
+#[test]
+fn what_is_kept_of_times_is_read_as_it_must_be() {
+    replay("liveleader_times", targets::liveleader_times);
+}
+
+#[test]
+fn every_target_is_replayed() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
+    let targets: Vec<&str> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\"")).collect();
+    assert_eq!(targets, ["liveleader_xml", "liveleader_times"]);
+}
