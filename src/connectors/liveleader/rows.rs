@@ -1,8 +1,10 @@
 //! Chats into rows: one builder for each report of a pull.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use arrow::array::RecordBatch;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use super::times;
@@ -11,6 +13,8 @@ use crate::clock::{Millis, timestamp};
 use crate::connectors::PullError;
 use crate::connectors::report::{ExportRows, Report, Shape};
 use crate::connectors::table::{Cell, Table};
+
+static ISO: DateTimePrinter = DateTimePrinter::new();
 
 /// Builds the rows of one report.
 pub(super) struct Rows {
@@ -21,7 +25,7 @@ pub(super) struct Rows {
 }
 
 /// By name, as JSON.
-type Named = Vec<(String, String)>;
+type Named<'n> = Vec<(&'n str, String)>;
 
 impl Rows {
     pub fn new(report: &'static Report, zone: &TimeZone) -> Self {
@@ -104,12 +108,12 @@ impl Rows {
         self.table.write(&cells, &grouped(message.more()), &misfits).is_ok()
     }
 
-    fn moment(&self, name: &str, told: Option<&str>, misfits: &mut Named) -> Cell<'static> {
+    fn moment<'n>(&self, name: &'n str, told: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
         let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
         match times::moment(told, &self.zone) {
             Some(at) => Cell::Timestamp(at),
             None => {
-                misfits.push((name.to_owned(), json(told)));
+                misfits.push((name, json(told)));
                 Cell::Null
             }
         }
@@ -124,32 +128,35 @@ fn count(number: usize) -> Cell<'static> {
     i64::try_from(number).map_or(Cell::Null, Cell::Integer)
 }
 
-fn integer(name: &str, told: Option<&str>, misfits: &mut Named) -> Cell<'static> {
+fn integer<'n>(name: &'n str, told: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
     let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
     match told.parse() {
         Ok(number) => Cell::Integer(number),
         Err(_) => {
-            misfits.push((name.to_owned(), json(told)));
+            misfits.push((name, json(told)));
             Cell::Null
         }
     }
 }
 
 fn json(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut all = String::with_capacity(text.len() + 2);
+    push_json(&mut all, text);
+    all
 }
 
 /// What came several times under one name is a list.
-fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named {
-    let mut names: Vec<(&str, Vec<&str>)> = Vec::new();
+fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named<'a> {
+    let mut named: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for (name, value) in more {
-        match names.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => names.push((name, vec![value])),
+        match named.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, _, others)) => others.push(value),
+            None => named.push((name, value, Vec::new())),
         }
     }
-    let one = |values: Vec<&str>| if let [only] = values[..] { json(only) } else { serde_json::Value::from(values).to_string() };
-    names.into_iter().map(|(name, values)| (name.to_owned(), one(values))).collect()
+    let all =
+        |first, others: Vec<&str>| if others.is_empty() { json(first) } else { serde_json::Value::from_iter([first].into_iter().chain(others)).to_string() };
+    named.into_iter().map(|(name, first, others)| (name, all(first, others))).collect()
 }
 
 /// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in neither form is told as it came.
@@ -157,21 +164,28 @@ fn transcript(chat: &Chat, zone: &TimeZone) -> String {
     let mut all = String::from("[");
     for (at, message) in chat.messages().enumerate() {
         all.push_str(if at > 0 { ",{" } else { "{" });
-        let time = message.time().map(|time| times::moment(time, zone).map_or(Cow::Borrowed(time), |at| Cow::Owned(iso(at))));
-        let mut first = true;
-        let own = [("from", message.from()), ("time", time.as_deref()), ("text", Some(message.text()))];
-        for (name, value) in own.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-            if !std::mem::take(&mut first) {
-                all.push(',');
-            }
-            all.push('"');
-            all.push_str(name);
-            all.push_str("\":");
-            push_json(&mut all, value);
+        if let Some(from) = message.from() {
+            all.push_str("\"from\":");
+            push_json(&mut all, from);
+            all.push(',');
         }
+        if let Some(time) = message.time() {
+            all.push_str("\"time\":");
+            match times::moment(time, zone) {
+                Some(at) => {
+                    all.push('"');
+                    push_iso(&mut all, at);
+                    all.push('"');
+                }
+                None => push_json(&mut all, time),
+            }
+            all.push(',');
+        }
+        all.push_str("\"text\":");
+        push_json(&mut all, message.text());
         for (name, value) in grouped(message.more()) {
             // A name twice in one object would hide the first.
-            let mark = if matches!(name.as_str(), "from" | "time" | "text") { "_" } else { "" };
+            let mark = if matches!(name, "from" | "time" | "text") { "_" } else { "" };
             all.push(',');
             push_json(&mut all, &format!("{mark}{name}"));
             all.push(':');
@@ -189,18 +203,38 @@ fn transcript(chat: &Chat, zone: &TimeZone) -> String {
 }
 
 fn push_json(all: &mut String, text: &str) {
-    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-        all.push('"');
-        all.push_str(text);
-        all.push('"');
+    let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    all.push('"');
+    // All bytes, whatever the first ones are: many at a time are looked at so.
+    if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(escaped) {
+            let (plain, from) = rest.split_at(at);
+            all.push_str(plain);
+            let mut from = from.chars();
+            match from.next().unwrap_or_default() {
+                '"' => all.push_str("\\\""),
+                '\\' => all.push_str("\\\\"),
+                '\n' => all.push_str("\\n"),
+                '\r' => all.push_str("\\r"),
+                '\t' => all.push_str("\\t"),
+                '\u{8}' => all.push_str("\\b"),
+                '\u{c}' => all.push_str("\\f"),
+                // Writing into a String cannot fail, here and below.
+                other => drop(write!(all, "\\u{:04x}", u32::from(other))),
+            }
+            rest = from.as_str();
+        }
+        all.push_str(rest);
     } else {
-        all.push_str(&json(text));
+        all.push_str(text);
     }
+    all.push('"');
 }
 
 /// As the CSV writes moments, with as many digits of a second as there are.
-fn iso(at: Millis) -> String {
-    timestamp(at).to_string()
+fn push_iso(all: &mut String, at: Millis) {
+    drop(ISO.print_timestamp(&timestamp(at), all));
 }
 
 /// When the chat began, if that can be told.
@@ -210,4 +244,18 @@ pub(super) fn start(chat: &Chat, zone: &TimeZone) -> Option<Millis> {
 
 pub(super) fn unwritable() -> PullError {
     super::document::malformed("its rows could not be built".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_json_as_a_library_writes_it(text in "(?s)[\0-\x20\"\\\\\x7f]{0,3}.{0,40}[\0-\x20\"\\\\é😀a-z]{0,5}") {
+            let mut ours = String::new();
+            push_json(&mut ours, &text);
+            proptest::prop_assert_eq!(ours, serde_json::Value::from(text).to_string());
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Rows of a window that is not known to be whole yet: a few in memory, the rest in a file without a name, which goes with the process.
 
 use std::fs::File;
-use std::io::{Cursor, Write};
+use std::io::{Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -65,8 +65,8 @@ pub(super) struct Spool {
     memory: Vec<(usize, RecordBatch)>,
     bytes: usize,
     file: Option<Arc<File>>,
-    /// Report, offset and length of each batch in the file.
-    places: Vec<(usize, u64, usize)>,
+    /// Report and offset of each batch in the file.
+    places: Vec<(usize, u64)>,
     end: u64,
 }
 
@@ -97,13 +97,11 @@ impl Spool {
             Some(file) => file.clone(),
             None => self.file.insert(Arc::new(tempfile::tempfile_in(&self.scratch)?)).clone(),
         };
-        let mut packed = Vec::with_capacity(batch.get_array_memory_size() + 4_096);
-        let mut writer = StreamWriter::try_new(&mut packed, batch.schema_ref()).map_err(std::io::Error::other)?;
+        let mut writer = StreamWriter::try_new(&*file, batch.schema_ref()).map_err(std::io::Error::other)?;
         writer.write(batch).and_then(|()| writer.finish()).map_err(std::io::Error::other)?;
         drop(writer);
-        (&*file).write_all(&packed)?;
-        self.places.push((report, self.end, packed.len()));
-        self.end += packed.len() as u64;
+        self.places.push((report, self.end));
+        self.end = (&*file).stream_position()?;
         Ok(())
     }
 
@@ -116,7 +114,7 @@ impl Spool {
 pub(super) struct Batches {
     memory: std::vec::IntoIter<(usize, RecordBatch)>,
     file: Option<Arc<File>>,
-    places: std::vec::IntoIter<(usize, u64, usize)>,
+    places: std::vec::IntoIter<(usize, u64)>,
 }
 
 impl Batches {
@@ -124,14 +122,24 @@ impl Batches {
         if let Some(held) = self.memory.next() {
             return Ok(Some(held));
         }
-        let (Some(file), Some((report, at, length))) = (self.file.clone(), self.places.next()) else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || {
-            let mut packed = vec![0; length];
-            file.read_exact_at(&mut packed, at).ok()?;
-            StreamReader::try_new(Cursor::new(packed), None).ok()?.next()?.ok()
-        });
+        let (Some(file), Some((report, at))) = (self.file.clone(), self.places.next()) else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || StreamReader::try_new(Part { file, at }, None).ok()?.next()?.ok());
         let batch = read.await.ok().flatten().ok_or(PullError::NoRoom)?;
         Ok(Some((report, batch)))
+    }
+}
+
+/// What stands in the file from a place on.
+struct Part {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

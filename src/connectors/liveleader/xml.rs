@@ -1,6 +1,7 @@
 //! The export document, read as a stream: chat by chat, with memory for one of them. Whatever is not one whole `<chats>` document is a
 //! `Fault` that says what it is instead.
 
+mod attributes;
 mod chat;
 mod fault;
 mod feed;
@@ -13,8 +14,9 @@ use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
+use attributes::Plain;
+use chat::FIELDS;
 pub use chat::{Chat, Field, MessageRef};
-use chat::{FIELDS, Message};
 pub use fault::Fault;
 use feed::{Feed, TooLong};
 
@@ -39,28 +41,27 @@ pub fn read(source: impl Read, label: Option<&str>, mut take: impl FnMut(&Chat) 
     loop {
         piece.clear();
         reader.get_mut().begin_piece();
-        let event = match reader.read_event_into(&mut piece) {
-            Ok(event) => event,
+        let event = reader.read_event_into(&mut piece);
+        let at = || reader.buffer_position();
+        // Looked at where it is: moving it costs as much as reading it.
+        match &event {
+            Ok(Event::Start(tag)) => walk.open(tag).map_err(|fault| fault.at(at()))?,
+            Ok(Event::Empty(tag)) => {
+                walk.open(tag).map_err(|fault| fault.at(at()))?;
+                walk.close(&mut take)?;
+            }
+            Ok(Event::End(_)) => walk.close(&mut take)?,
+            Ok(Event::Text(text)) => walk.text(&text.xml10_content(), false)?,
+            Ok(Event::CData(text)) => walk.text(&text.xml10_content(), true)?,
+            Ok(Event::GeneralRef(name)) => walk.reference(name)?,
+            Ok(Event::DocType(kind)) => return Err(if walk.is_page(kind) { Fault::WebPage } else { Fault::Doctype }),
+            Ok(Event::Decl(_) | Event::PI(_) | Event::Comment(_)) => {}
+            Ok(Event::Eof) => return walk.end(),
             Err(error) => {
                 let at = reader.error_position();
                 let ended = reader.get_mut().fill_buf().map_or(true, <[u8]>::is_empty);
-                return Err(walk.fault(&error, at, ended));
+                return Err(walk.fault(error, at, ended));
             }
-        };
-        let at = || reader.buffer_position();
-        match event {
-            Event::Start(tag) => walk.open(&tag).map_err(|fault| fault.at(at()))?,
-            Event::Empty(tag) => {
-                walk.open(&tag).map_err(|fault| fault.at(at()))?;
-                walk.close(&mut take)?;
-            }
-            Event::End(_) => walk.close(&mut take)?,
-            Event::Text(text) => walk.text(&text.xml10_content(), false)?,
-            Event::CData(text) => walk.text(&text.xml10_content(), true)?,
-            Event::GeneralRef(name) => walk.reference(&name)?,
-            Event::DocType(kind) => return Err(if walk.is_page(&kind) { Fault::WebPage } else { Fault::Doctype }),
-            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
-            Event::Eof => return walk.end(),
         }
     }
 }
@@ -85,7 +86,7 @@ enum Kind {
 #[derive(Debug)]
 struct Open {
     kind: Kind,
-    /// The path of an unknown element, and of what is below a known one.
+    /// Of a field, an operator, and an unknown element: what is below it is called after it.
     path: String,
     text: String,
     /// Between these, text came as references or CDATA: white space there is meant.
@@ -93,12 +94,37 @@ struct Open {
     has_children: bool,
 }
 
+/// The open elements, and beyond them closed ones, for their buffers.
+#[derive(Debug, Default)]
+struct Stack {
+    all: Vec<Open>,
+    depth: usize,
+}
+
+impl Stack {
+    fn last(&mut self) -> Option<&mut Open> {
+        self.all[..self.depth].last_mut()
+    }
+
+    /// The next one, as if it were open.
+    fn next(&mut self) -> (&mut [Open], &mut Open) {
+        if self.all.len() == self.depth {
+            self.all.push(Open { kind: Kind::Aside, path: String::new(), text: String::new(), exact: None, has_children: false });
+        }
+        let (open, next) = self.all.split_at_mut(self.depth);
+        (open, &mut next[0])
+    }
+
+    fn pop(&mut self) -> Option<&Open> {
+        self.depth = self.depth.checked_sub(1)?;
+        self.all.get(self.depth)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Walk {
     chat: Chat,
-    open: Vec<Open>,
-    /// Closed elements, for their buffers.
-    spare: Vec<Open>,
+    open: Stack,
     had_root: bool,
     /// Text came before any element.
     had_text: bool,
@@ -130,48 +156,48 @@ impl Walk {
         if name.len() > LONGEST_NAME {
             return Err(Fault::LongName);
         }
-        if self.open.len() >= MOST_DEPTH {
+        if self.open.depth >= MOST_DEPTH {
             return Err(Fault::TooDeep);
         }
-        let Some(parent) = self.open.last_mut() else { return self.root(tag, name) };
+        let (open, next) = self.open.next();
+        let Some(parent) = open.last_mut() else { return self.root(tag, name) };
         parent.has_children = true;
         let message = matches!(parent.kind, Kind::Message | Kind::Unknown { message: true });
         let kind = match parent.kind {
             Kind::Root if name == "chat" => Kind::Chat,
             Kind::Root | Kind::Aside => Kind::Aside,
-            Kind::Chat => match FIELDS.iter().find(|(known, field)| *known == name && self.chat.field(*field).is_none()) {
-                Some((_, field)) => Kind::Field(*field),
-                None if name == "operator" => Kind::Operator,
-                None if name == "msg" => Kind::Message,
-                None => Kind::Unknown { message: false },
+            Kind::Chat => match name {
+                "msg" => Kind::Message,
+                "operator" => Kind::Operator,
+                _ => match FIELDS.iter().find(|(known, _)| *known == name) {
+                    Some((_, field)) if self.chat.field(*field).is_none() => Kind::Field(*field),
+                    _ => Kind::Unknown { message: false },
+                },
             },
             _ => Kind::Unknown { message },
         };
-        let mut next = self.spare.pop().unwrap_or_else(|| Open { kind, path: String::new(), text: String::new(), exact: None, has_children: false });
         (next.kind, next.exact, next.has_children) = (kind, None, false);
         next.path.clear();
         next.text.clear();
-        if !matches!(parent.kind, Kind::Root | Kind::Chat | Kind::Message) {
-            next.path.push_str(&parent.path);
-            next.path.push('_');
-        }
-        plain_name(name, &mut next.path);
         match kind {
             Kind::Chat => {
                 self.had_chat = true;
                 self.chat.clear();
             }
+            Kind::Message => self.chat.begin_message()?,
             Kind::Aside => self.had_aside = true,
-            Kind::Message => {
-                self.chat.keep("")?;
-                self.chat.messages.push(Message::default());
+            _ => {
+                if !matches!(parent.kind, Kind::Chat | Kind::Message) {
+                    next.path.push_str(&parent.path);
+                    next.path.push('_');
+                }
+                plain_name(name, &mut next.path);
             }
-            _ => {}
         }
         if kind != Kind::Aside && !tag.attributes_raw().is_empty() {
-            self.attributes(tag, kind, &next.path)?;
+            attributes(&mut self.chat, tag, kind, &next.path)?;
         }
-        self.open.push(next);
+        self.open.depth += 1;
         Ok(())
     }
 
@@ -191,46 +217,14 @@ impl Walk {
         }
         count_attributes(tag)?;
         self.had_root = true;
-        self.open.push(Open { kind: Kind::Root, path: String::new(), text: String::new(), exact: None, has_children: false });
-        Ok(())
-    }
-
-    fn attributes(&mut self, tag: &BytesStart<'_>, kind: Kind, path: &str) -> Result<(), Fault> {
-        count_attributes(tag)?;
-        for attribute in tag.attributes() {
-            let attribute = attribute.map_err(|error| broken_attribute(&error))?;
-            let name = attribute.key.as_ref();
-            if name.len() > LONGEST_NAME {
-                return Err(Fault::LongName);
-            }
-            let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|_| Fault::UnknownEntity)?;
-            if value.len() > LONGEST_TEXT {
-                return Err(Fault::LongText);
-            }
-            let mut called = String::new();
-            match (kind, name) {
-                (Kind::Message, "from" | "time") => {
-                    let span = self.chat.keep(&value)?;
-                    if let Some(message) = self.chat.messages.last_mut() {
-                        *(if name == "from" { &mut message.from } else { &mut message.time }) = Some(span);
-                    }
-                    continue;
-                }
-                (Kind::Chat | Kind::Message, _) => {}
-                _ => {
-                    called.push_str(path);
-                    called.push('_');
-                }
-            }
-            plain_name(name, &mut called);
-            self.chat.keep_more(matches!(kind, Kind::Message | Kind::Unknown { message: true }), &called, &value)?;
-        }
+        self.open.next().1.kind = Kind::Root;
+        self.open.depth = 1;
         Ok(())
     }
 
     fn text(&mut self, text: &str, exact: bool) -> Result<(), Fault> {
-        let Some(open) = self.open.last_mut() else {
-            if text.trim_matches(WHITE).is_empty() {
+        let Some(open) = self.open.last() else {
+            if is_white(text) {
                 return Ok(());
             }
             if self.had_root {
@@ -239,7 +233,7 @@ impl Walk {
             self.had_text = true;
             return Ok(());
         };
-        if matches!(open.kind, Kind::Root | Kind::Chat | Kind::Aside) && text.trim_matches(WHITE).is_empty() {
+        if matches!(open.kind, Kind::Root | Kind::Chat | Kind::Aside) && is_white(text) {
             return Ok(());
         }
         match open.kind {
@@ -304,12 +298,11 @@ impl Walk {
                 }
             }
         }
-        self.spare.push(open);
         Ok(())
     }
 
     fn end(self) -> Result<(), Fault> {
-        match (self.had_root, self.open.is_empty(), self.had_text) {
+        match (self.had_root, self.open.depth == 0, self.had_text) {
             (true, true, _) if self.had_aside && !self.had_chat => Err(Fault::NoChats),
             (true, true, _) => Ok(()),
             (true, false, _) => Err(Fault::Cut),
@@ -322,14 +315,63 @@ impl Walk {
 /// White space of XML.
 const WHITE: [char; 4] = [' ', '\t', '\n', '\r'];
 
+fn is_white(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
 /// A column's name: colons of prefixes would make it one that other programs stumble over.
 fn plain_name(name: &str, into: &mut String) {
-    into.extend(name.chars().map(|c| if c == ':' { '_' } else { c }));
+    if name.contains(':') {
+        into.extend(name.chars().map(|c| if c == ':' { '_' } else { c }));
+    } else {
+        into.push_str(name);
+    }
+}
+
+/// Keeps what a tag says. `path` is that of its element.
+fn attributes(chat: &mut Chat, tag: &BytesStart<'_>, kind: Kind, path: &str) -> Result<(), Fault> {
+    if let Some(plain) = Plain::of(tag.attributes_raw()) {
+        return plain.iter().try_for_each(|(name, value)| attribute(chat, kind, path, name, value));
+    }
+    count_attributes(tag)?;
+    for told in tag.attributes() {
+        let told = told.map_err(|error| broken_attribute(&error))?;
+        let name = told.key.as_ref();
+        if name.len() > LONGEST_NAME {
+            return Err(Fault::LongName);
+        }
+        let value = told.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|_| Fault::UnknownEntity)?;
+        if value.len() > LONGEST_TEXT {
+            return Err(Fault::LongText);
+        }
+        attribute(chat, kind, path, name, &value)?;
+    }
+    Ok(())
+}
+
+fn attribute(chat: &mut Chat, kind: Kind, path: &str, name: &str, value: &str) -> Result<(), Fault> {
+    let mut called = String::new();
+    match (kind, name) {
+        (Kind::Message, "from" | "time") => {
+            let span = chat.keep(value)?;
+            if let Some(message) = chat.messages.last_mut() {
+                *(if name == "from" { &mut message.from } else { &mut message.time }) = Some(span);
+            }
+            return Ok(());
+        }
+        (Kind::Chat | Kind::Message, _) => {}
+        _ => {
+            called.push_str(path);
+            called.push('_');
+        }
+    }
+    plain_name(name, &mut called);
+    chat.keep_more(matches!(kind, Kind::Message | Kind::Unknown { message: true }), &called, value)
 }
 
 fn count_attributes(tag: &BytesStart<'_>) -> Result<(), Fault> {
     // Before any is looked into: finding duplicates among very many takes its time.
-    let most = tag.attributes_raw().bytes().filter(|b| *b == b'=').take(MOST_ATTRIBUTES + 1).count();
+    let most = tag.attributes_raw().bytes().filter(|b| *b == b'=').count();
     if most <= MOST_ATTRIBUTES {
         return Ok(());
     }

@@ -6,12 +6,16 @@ use super::Fault;
 pub(super) const LARGEST_CHAT: usize = 16 << 20;
 /// What a field or message counts beside its bytes.
 const PART: usize = 32;
-/// Where something is in the text of a chat.
+
+/// Where something is in the text of a chat, which is short enough for this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    from: usize,
-    to: usize,
+    from: u32,
+    to: u32,
 }
+
+/// Name and value of something that the page does not name.
+type More = (Span, Span);
 
 /// An element of a chat that appears once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,9 @@ pub struct Chat {
     pub(super) fields: [Option<Span>; FIELDS.len()],
     pub(super) operators: Vec<Span>,
     pub(super) messages: Vec<Message>,
-    more: Vec<(String, Span)>,
+    more: Vec<More>,
+    /// Of all messages, one after the other.
+    more_of_messages: Vec<More>,
     size: usize,
 }
 
@@ -54,7 +60,8 @@ pub(super) struct Message {
     pub from: Option<Span>,
     pub time: Option<Span>,
     pub text: Span,
-    more: Vec<(String, Span)>,
+    /// Where in `more_of_messages` its own are.
+    more: Span,
 }
 
 /// One message of a chat.
@@ -79,11 +86,11 @@ impl Chat {
 
     /// What the page does not name: elements and attributes, by their path joined by `_`, in the order of the document.
     pub fn more(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.more.iter().map(|(name, span)| (name.as_str(), self.at(*span)))
+        self.more.iter().map(|(name, value)| (self.at(*name), self.at(*value)))
     }
 
     fn at(&self, span: Span) -> &str {
-        self.text.get(span.from..span.to).unwrap_or_default()
+        self.text.get(span.from as usize..span.to as usize).unwrap_or_default()
     }
 
     pub(super) fn clear(&mut self) {
@@ -92,28 +99,47 @@ impl Chat {
         self.operators.clear();
         self.messages.clear();
         self.more.clear();
+        self.more_of_messages.clear();
         self.size = 0;
     }
 
     pub(super) fn keep(&mut self, text: &str) -> Result<Span, Fault> {
-        self.size += text.len() + PART;
+        self.size += PART;
+        self.put(text)
+    }
+
+    fn put(&mut self, text: &str) -> Result<Span, Fault> {
+        self.size += text.len();
         if self.size > LARGEST_CHAT {
             return Err(Fault::LargeChat);
         }
-        let from = self.text.len();
+        let from = place(self.text.len())?;
         self.text.push_str(text);
-        Ok(Span { from, to: self.text.len() })
+        Ok(Span { from, to: place(self.text.len())? })
+    }
+
+    pub(super) fn begin_message(&mut self) -> Result<(), Fault> {
+        self.keep("")?;
+        let at = place(self.more_of_messages.len())?;
+        self.messages.push(Message { more: Span { from: at, to: at }, ..Message::default() });
+        Ok(())
     }
 
     pub(super) fn keep_more(&mut self, message: bool, name: &str, text: &str) -> Result<(), Fault> {
-        self.size += name.len();
-        let span = self.keep(text)?;
-        let list = if message { self.messages.last_mut().map(|message| &mut message.more) } else { Some(&mut self.more) };
-        if let Some(list) = list {
-            list.push((name.to_owned(), span));
+        let more = (self.put(name)?, self.keep(text)?);
+        match self.messages.last_mut().filter(|_| message) {
+            Some(message) => {
+                self.more_of_messages.push(more);
+                message.more.to = place(self.more_of_messages.len())?;
+            }
+            None => self.more.push(more),
         }
         Ok(())
     }
+}
+
+fn place(at: usize) -> Result<u32, Fault> {
+    u32::try_from(at).map_err(|_| Fault::LargeChat)
 }
 
 impl<'c> MessageRef<'c> {
@@ -131,6 +157,8 @@ impl<'c> MessageRef<'c> {
 
     /// As `Chat::more`, of this message.
     pub fn more(self) -> impl ExactSizeIterator<Item = (&'c str, &'c str)> {
-        self.message.more.iter().map(move |(name, span)| (name.as_str(), self.chat.at(*span)))
+        let Span { from, to } = self.message.more;
+        let all = self.chat.more_of_messages.get(from as usize..to as usize).unwrap_or_default();
+        all.iter().map(move |(name, value)| (self.chat.at(*name), self.chat.at(*value)))
     }
 }
