@@ -1,5 +1,7 @@
 //! Odd cells, and what a reader of XML makes of them.
 
+mod whole;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMillisecondArray};
@@ -26,6 +28,16 @@ fn report() -> &'static Report {
 
 /// A document of one chat with these cells; the others are null.
 fn document(cells: Vec<(&str, ArrayRef)>) -> (String, Told) {
+    document_of(vec![cells])
+}
+
+/// A document of chats with the same columns.
+fn document_of(chats: Vec<Vec<(&str, ArrayRef)>>) -> (String, Told) {
+    let Some(cells) = chats.first() else {
+        let mut bytes = Vec::new();
+        let told = Writer::begin(&mut bytes, std::iter::empty()).unwrap().end().unwrap();
+        return (String::from_utf8(bytes).unwrap(), told);
+    };
     let of = |name: &str, array: &ArrayRef| {
         let kind = match array.data_type() {
             arrow::datatypes::DataType::Int64 => ColumnKind::Integer,
@@ -36,11 +48,13 @@ fn document(cells: Vec<(&str, ArrayRef)>) -> (String, Told) {
     };
     let all: Vec<ColumnInfo> = cells.iter().map(|(name, array)| of(name, array)).collect();
     let chosen = columns(report(), &all);
-    let arrays = chosen.iter().map(|column| cells.iter().find(|(name, _)| *name == column.name).unwrap().1.clone()).collect();
-    let batch = RecordBatch::try_new(to_schema(&chosen), arrays).unwrap();
     let mut bytes = Vec::new();
     let mut writer = Writer::begin(&mut bytes, [chosen.as_slice()].into_iter()).unwrap();
-    writer.chat(0, &batch, 0).unwrap();
+    for cells in &chats {
+        let arrays = chosen.iter().map(|column| cells.iter().find(|(name, _)| *name == column.name).unwrap().1.clone()).collect();
+        let batch = RecordBatch::try_new(to_schema(&chosen), arrays).unwrap();
+        writer.chat(0, &batch, 0).unwrap();
+    }
     let told = writer.end().unwrap();
     (String::from_utf8(bytes).unwrap(), told)
 }
