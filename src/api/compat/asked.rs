@@ -46,7 +46,8 @@ impl Asked {
     pub fn of_form(headers: &HeaderMap, body: &[u8]) -> Result<Self> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split(';').next()).unwrap_or_default();
         let is_form = kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
-        if !is_form && !(kind.is_empty() && body.is_empty()) {
+        let is_nothing = kind.is_empty() && body.is_empty();
+        if !is_form && !is_nothing {
             return Err(Error::new(Kind::BadRequest, NOT_A_FORM, "The body must be a form, with Content-Type: application/x-www-form-urlencoded."));
         }
         Self::read(headers, body)
