@@ -36,6 +36,9 @@ use tower::ServiceExt;
 use super::house::{House, NOON, PASSWORD};
 use super::process::{Home, Server};
 
+/// Header lines of a request.
+type Lines<'a> = Vec<(&'a str, &'a str)>;
+
 const HERE: &str = "127.0.0.1";
 const DAY: Millis = 86_400_000;
 const CLASSIC: &str = "a=export&start=2026-11-01T00:00:00.000%2B00:00&stop=2026-12-01T00:00:00.000%2B00:00";
@@ -258,7 +261,7 @@ async fn while_nothing_is_published_there_is_nothing() {
         // Nor does it matter how it came.
         ("203.0.113.7", story.classic(CLASSIC), String::new()),
     ] {
-        let headers: Vec<(&str, &str)> = [("authorization", header.as_str())].into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let headers: Lines = [("authorization", header.as_str())].into_iter().filter(|(_, value)| !value.is_empty()).collect();
         for method in ["GET", "POST"] {
             let answer = story.ask_from(address, method, &path, &headers, "").await;
             assert_eq!(answer.status, 404, "{path}: {}", answer.text);
@@ -343,7 +346,7 @@ async fn every_way_to_ask_gives_the_same_bytes() {
     let (basic, bearer) = (basic("olga@house.test", &story.password), format!("bearer {}", story.password));
     let credentials = format!("email=olga%40house.test&password={}", story.password);
     let plus = CLASSIC.replace("%2B", "+");
-    let asked: Vec<(&str, String, Vec<(&str, &str)>, String)> = vec![
+    let asked: Vec<(&str, String, Lines, String)> = vec![
         ("GET", story.classic(CLASSIC).replace("Srv", "srv"), vec![], String::new()),
         ("GET", story.classic(&plus), vec![], String::new()),
         ("GET", story.classic(&CLASSIC.replace("2026-11-01T00:00:00.000%2B00:00", "2026-11-01T01:00:00%2B01")), vec![], String::new()),
@@ -503,7 +506,7 @@ async fn a_wrong_request_is_told_in_one_sentence_which_names_the_parameter() {
     let (form, json) = (("content-type", "application/x-www-form-urlencoded"), ("content-type", "application/json"));
     let rest = &CLASSIC["a=export&".len()..];
     let large = format!("{CLASSIC}&{own}&x={}", "y".repeat(70_000));
-    let cases: Vec<(u16, &str, &str, String, Vec<(&str, &str)>, String)> = vec![
+    let cases: Vec<(u16, &str, &str, String, Lines, String)> = vec![
         (400, "a must", "GET", format!("{rest}&{own}"), vec![], String::new()),
         (400, "a must", "GET", format!("a=Export&{rest}&{own}"), vec![], String::new()),
         (400, "a must", "GET", format!("a=export;{rest}&{own}"), vec![], String::new()),
@@ -926,7 +929,7 @@ async fn no_password_gets_into_the_log_at_trace_however_it_is_sent() {
         format!("a=export&email={email}&password={CANARY}%FF"),
         format!("a=export&email={email}&password={long}"),
         format!("a={CANARY}"),
-        format!("{CANARY}"),
+        CANARY.to_owned(),
         format!("?password={CANARY}"),
         format!("a=export&email={CANARY}&password={CANARY}"),
         format!("a=export&email={CANARY}"),
