@@ -4,6 +4,7 @@
 
 mod client;
 mod document;
+mod ids;
 mod reports;
 mod rows;
 mod sample;

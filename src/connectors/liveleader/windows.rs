@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Client, Period};
 use super::document::{Document, Pieces, Stop, malformed};
+use super::ids::Ids;
 use super::rows::{Rows, start, unwritable};
 use super::spool::{Spool, Turn};
 use super::xml::{self, Chat, Field};
@@ -55,7 +56,7 @@ struct Job {
 /// What one answer held.
 struct Answer {
     spool: Spool,
-    ids: HashSet<u64>,
+    ids: Ids,
     /// For each of its windows.
     counts: Vec<Count>,
     extras: Vec<Vec<String>>,
@@ -97,7 +98,7 @@ pub(super) async fn pull(client: Client, request: &PullRequest, out: &mpsc::Send
         read: AtomicU64::new(0),
     });
     let windows: Arc<[Window]> = request.windows.as_slice().into();
-    let mut output = Output { job: &job, out, before: HashSet::new(), spent: job.client.spent() };
+    let mut output = Output { job: &job, out, before: Ids::default(), spent: job.client.spent() };
     if let Some(behind) = request.behind {
         // Its rows are there already: only its ids are wanted, for what stands in both.
         output.before = job.fetch(&[behind], Turn::now()).await.map_err(|error| named(error, behind))?.ids;
@@ -198,7 +199,7 @@ impl Job {
         }
         let mut answer = Answer {
             spool: Spool::new(self.scratch.clone(), turn),
-            ids: HashSet::new(),
+            ids: Ids::default(),
             counts: vec![Count::default(); windows.len()],
             extras: Vec::new(),
             misfits: 0,
@@ -290,7 +291,7 @@ struct Output<'o> {
     job: &'o Job,
     out: &'o mpsc::Sender<Pulled>,
     /// Ids of the answer before.
-    before: HashSet<u64>,
+    before: Ids,
     spent: Spent,
 }
 
@@ -312,8 +313,7 @@ impl Output<'_> {
 
     async fn hand_on(&mut self, range: Range<usize>, mut answer: Answer) -> Result<(), PullError> {
         self.know(&mut answer);
-        let (small, large) = if answer.ids.len() < self.before.len() { (&answer.ids, &self.before) } else { (&self.before, &answer.ids) };
-        let both: HashSet<u64> = small.iter().filter(|id| large.contains(id)).copied().collect();
+        let both = answer.ids.both(&self.before);
         let mut batches = answer.spool.batches();
         let mut gone = HashSet::new();
         while let Some((report, batch)) = batches.next().await? {
