@@ -284,7 +284,7 @@ pub struct PullRequest {
 #[derive(Debug)]
 pub enum Pulled {
     /// Rows of report number `report` of the request. Columns may be more than declared, and more than in the batch before:
-    /// within a pull they only grow. At most 8,192 rows or about 2 MiB.
+    /// within a pull they only grow. At most 8,192 rows or about 1 MiB.
     Rows { report: usize, batch: RecordBatch },
     /// What is being read just now.
     Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },

@@ -19,7 +19,7 @@ use crate::clock::Millis;
 /// A batch holds at most this many rows,
 pub(super) const MOST_ROWS: usize = 8_192;
 /// or about this many bytes.
-const MOST_BYTES: usize = 2 << 20;
+const MOST_BYTES: usize = 1 << 20;
 /// Columns for fields that are not declared; further ones share `_more`.
 const MOST_EXTRAS: usize = 200;
 /// A longer name is no column's name.
