@@ -50,7 +50,7 @@ async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor()
     let password = home.run(&["export-password", "create", "--user", &email, "--name", "The other one"]).await.good();
 
     let zone = TimeZone::get(&crate::process::noon_zone()).unwrap();
-    let today = jiff::Timestamp::now().to_zoned(zone.clone()).date();
+    let today = chatlake::clock::Clock::system().timestamp().to_zoned(zone.clone()).date();
     let range = Menus { start_days: Some(14), end_days: Some(0), ..Menus::default() }.range(today);
     let upstreams = connectors::upstream::Upstreams::new(vec![allow("127.0.0.1")], chatlake::clock::Clock::system()).unwrap();
     let ask = async |address: &str, email: &str, password: &str, whole: bool| {

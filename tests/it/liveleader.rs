@@ -339,7 +339,7 @@ async fn every_fault_is_told_for_what_it_is_and_never_passes_for_less() {
                     // They are told in ways that the truth does not know of.
                     Kind::NoId => {
                         assert_eq!((got.rows(0), got.set(0, "id").len()), (chats, chats - 1));
-                        assert_eq!(got.column(1, "chat_id").iter().any(Option::is_none), true);
+                        assert!(got.column(1, "chat_id").iter().any(Option::is_none));
                     }
                     Kind::SeveralOperators => assert!(got.rows(0) == chats && got.rows(2) >= 3 * chats),
                     Kind::Mutate { .. } => assert_eq!(got.rows(0), chats),

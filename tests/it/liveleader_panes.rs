@@ -131,7 +131,7 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
     for dataset in &datasets {
         runs.push(house.app.puller.run_now(&maren.actor, dataset, chatlake::puller::run::Trigger::Manual).await.unwrap());
     }
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::get("Europe/Oslo").unwrap()).date();
+    let today = chatlake::clock::Clock::system().timestamp().to_zoned(jiff::tz::TimeZone::get("Europe/Oslo").unwrap()).date();
     let range = Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() }.range(today).unwrap();
     for (run, report) in runs.iter().zip(["chats", "chat_messages", "chat_operators"]) {
         let run = house.ended(&run.id).await;

@@ -37,10 +37,13 @@ impl From<Fault> for Stop {
 /// Reads a document in a thread where it may block.
 type Work<T> = Box<dyn FnOnce(Pieces, Option<String>) -> Result<T, Stop> + Send>;
 
+/// Where the pieces go, and who reads them.
+type Running<T> = (mpsc::Sender<Bytes>, JoinHandle<Result<T, Stop>>);
+
 /// One answer on its way.
 pub(super) struct Document<T> {
     work: Option<Work<T>>,
-    running: Option<(mpsc::Sender<Bytes>, JoinHandle<Result<T, Stop>>)>,
+    running: Option<Running<T>>,
     head: Vec<u8>,
 }
 

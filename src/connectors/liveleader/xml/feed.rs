@@ -11,9 +11,12 @@ use super::Fault;
 /// A declaration is looked for in the first bytes.
 const HEAD: usize = 1_024;
 
+/// What was looked at of a source, then its rest, as UTF-8.
+pub type Decoded<R> = DecodeReaderBytes<io::Chain<Cursor<Vec<u8>>, R>, Vec<u8>>;
+
 /// The document as UTF-8, without a byte order mark. Its own mark counts most, then its declaration, then `label`; else it is UTF-8. A
 /// byte that its encoding does not know becomes U+FFFD.
-pub fn decoded<R: Read>(mut source: R, label: Option<&str>) -> Result<DecodeReaderBytes<io::Chain<Cursor<Vec<u8>>, R>, Vec<u8>>, Fault> {
+pub fn decoded<R: Read>(mut source: R, label: Option<&str>) -> Result<Decoded<R>, Fault> {
     let mut head = Vec::with_capacity(HEAD);
     while head.len() < HEAD && declaration(&head).is_none() && !settled(&head) {
         let mut more = [0; HEAD];
