@@ -70,7 +70,7 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
 
 #[tokio::test]
 async fn events_tell_of_progress_and_end_with_the_run() {
-    let house = House::with(slow()).await;
+    let house = House::with(Options { delay: Duration::from_millis(500), ..slow() }).await;
     let owner = house.person("olga", Role::Editor).await;
     let account = house.account("sandbox-key").await;
     let dataset = house.dataset(&owner, &account, "Chats", "chat").await;

@@ -139,7 +139,7 @@ fn batches_are_small_in_rows_and_in_bytes() {
     let mut wide = rows("groups", &[long.as_str(); 20]);
     wide.flush().unwrap();
     let sizes: Vec<usize> = wide.take().iter().map(RecordBatch::num_rows).collect();
-    assert_eq!(sizes, [7, 7, 6]);
+    assert_eq!(sizes, [4, 4, 4, 4, 4]);
 }
 
 #[test]
