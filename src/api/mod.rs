@@ -59,6 +59,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(runs::of_dataset, runs::start))
         .routes(routes!(runs::get))
         .routes(routes!(runs::cancel))
+        .routes(routes!(runs::accept))
         .routes(routes!(data::rows))
         .routes(routes!(data::download))
         .routes(routes!(data::versions))

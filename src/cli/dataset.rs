@@ -15,9 +15,10 @@ use crate::app::App;
 use crate::clock::iso;
 use crate::config::Given;
 use crate::connectors::Menus;
-use crate::connectors::report::{GroupBy, Weekday};
+use crate::connectors::report::{GroupBy, UpdateMode, Weekday};
 use crate::datasets::export::{self, Options};
-use crate::datasets::{Dataset, Description, Name, Settings};
+use crate::datasets::options::Setup;
+use crate::datasets::{self, Dataset, Description, Name, Settings};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
 use crate::puller::queue;
@@ -73,6 +74,15 @@ pub enum Command {
         /// A call more for each agent, which tells more
         #[arg(long)]
         agent_details: bool,
+        /// How new rows meet those that are there: replace, append, merge or partition; the report's own way when left out
+        #[arg(long, value_name = "MODE", value_parser = update_mode)]
+        update_mode: Option<UpdateMode>,
+        /// Column of the key for merge, several with commas; the report's own key when left out
+        #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+        key: Vec<String>,
+        /// For merge and partition: later runs begin this many days before the first day that is not held
+        #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
+        look_back: u32,
         /// Five fields of cron on the clock of --time-zone; by hand when left out
         #[arg(long, value_name = "CRON")]
         schedule: Option<String>,
@@ -163,6 +173,9 @@ pub async fn run(given: &Given, command: Command) -> Done {
             weekday,
             include_pending,
             agent_details,
+            update_mode,
+            key,
+            look_back,
             schedule,
             time_zone,
         } => {
@@ -171,6 +184,10 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let menus = Menus { start_days, end_days, group, login, group_by, tag, weekday, include_pending, agent_details };
             let mut settings = settings(&app, &actor, &name, &account, &report, menus, schedule, time_zone).await?;
             settings.description = Description::parse(&description)?;
+            settings.update_mode = update_mode.unwrap_or(settings.update_mode);
+            let setup = Setup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
+            let options = datasets::options::Options { key, look_back, ..Default::default() };
+            settings.options = options.check(&setup, &[]).map_err(Error::fields)?;
             println!("{}", app.datasets.create(&actor, &settings).await?);
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,
@@ -184,6 +201,10 @@ pub async fn run(given: &Given, command: Command) -> Done {
 
 fn group_by(word: &str) -> Result<GroupBy, String> {
     GroupBy::parse(word).ok_or_else(|| "it must be automatic, hour, day or month".to_owned())
+}
+
+fn update_mode(word: &str) -> Result<UpdateMode, String> {
+    UpdateMode::parse(word).ok_or_else(|| "it must be replace, append, merge or partition".to_owned())
 }
 
 fn weekday(word: &str) -> Result<Weekday, String> {
@@ -223,6 +244,7 @@ async fn settings(
         connector: account.connector,
         menus: menus.check(report).map_err(Error::fields)?,
         update_mode: report.mode,
+        options: datasets::options::Options::default(),
         report,
         time_zone,
         schedule,

@@ -316,6 +316,7 @@ async fn dataset(app: &App, owner: &Actor, wanted: &Wanted, account: &AccountId)
         report,
         menus: menus.check(report).map_err(Error::fields)?,
         update_mode: report.mode,
+        options: crate::datasets::options::Options::default(),
         time_zone: ZONE.to_owned(),
         schedule: schedule.next_after(now).map(|next| (schedule.text().to_owned(), next)),
     };

@@ -286,6 +286,9 @@ pub enum Pulled {
     /// Rows of report number `report` of the request. Columns may be more than declared, and more than in the batch before:
     /// within a pull they only grow. At most 8,192 rows or about 1 MiB.
     Rows { report: usize, batch: RecordBatch },
+    /// Records of this window that gave report number `report` no row, by the ids that its rows would bear as their parent: only of a
+    /// report with `Report::parent`.
+    Childless { report: usize, parents: Vec<String> },
     /// What is being read just now.
     Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },
     /// A window is complete, for all reports of the request.

@@ -338,18 +338,39 @@ pub enum From {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateMode {
+    /// The new rows take the place of all rows.
     Replace,
+    /// The new rows come after the old ones.
+    Append,
+    /// As Append; old rows whose key is in the new ones go.
+    Merge,
+    /// As Append; old rows whose day was pulled go.
+    Partition,
 }
 
 impl UpdateMode {
+    pub const ALL: [UpdateMode; 4] = [UpdateMode::Replace, UpdateMode::Append, UpdateMode::Merge, UpdateMode::Partition];
+
     pub fn word(self) -> &'static str {
         match self {
             UpdateMode::Replace => "replace",
+            UpdateMode::Append => "append",
+            UpdateMode::Merge => "merge",
+            UpdateMode::Partition => "partition",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            UpdateMode::Replace => "Replace",
+            UpdateMode::Append => "Append",
+            UpdateMode::Merge => "Merge",
+            UpdateMode::Partition => "Partition",
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        (word == "replace").then_some(UpdateMode::Replace)
+        Self::ALL.into_iter().find(|mode| mode.word() == word)
     }
 }
 
@@ -357,6 +378,17 @@ impl Report {
     /// It tells what is there just now, which may be nothing at any time.
     pub fn comes_and_goes(&self) -> bool {
         self.request.path == "/visitors"
+    }
+
+    /// The column of the record that a row is a part of, where a record becomes several rows: all of them are read at once.
+    pub fn parent(&self) -> Option<&'static str> {
+        let nested = matches!(
+            self.shape,
+            Shape::List { rows: RecordRows::Items { .. }, .. }
+                | Shape::Archive { rows: RecordRows::Items { .. }, .. }
+                | Shape::Export(ExportRows::Messages | ExportRows::Operators)
+        );
+        self.key.first().copied().filter(|_| nested)
     }
 
     pub fn takes(&self, menu: Menu) -> bool {

@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use super::update_mode::{BATCH_ID, BATCH_LAST_RUN};
 use crate::connectors::report::{ColumnKind, Report, arrow_field};
 use crate::error::{Error, Result};
 
@@ -14,6 +15,8 @@ use crate::error::{Error, Result};
 pub const MISFIT: &str = "_misfit";
 /// The column of what came beyond the most undeclared columns, as JSON.
 pub const MORE: &str = "_more";
+/// The columns that stand after all others, in this order.
+const TAIL: [&str; 4] = [BATCH_ID, BATCH_LAST_RUN, MISFIT, MORE];
 /// A version has at most this many columns that its report does not declare.
 pub const MOST_EXTRA: usize = 200;
 
@@ -50,7 +53,7 @@ impl ColumnInfo {
 
     /// Whether it stands after all the others.
     fn is_tail(&self) -> bool {
-        self.name == MISFIT || self.name == MORE
+        TAIL.contains(&self.name.as_str())
     }
 }
 
@@ -69,8 +72,8 @@ pub fn to_schema(columns: &[ColumnInfo]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(ColumnInfo::field).collect::<Vec<_>>()))
 }
 
-/// All columns of several lists, each once: declared ones first, then the others, both in order of first appearance, then `_misfit`
-/// and `_more`. Where two lists disagree about a column, the first one is right.
+/// All columns of several lists, each once: declared ones first, then the others, both in order of first appearance, then those of
+/// `TAIL`. Where two lists disagree about a column, the first one is right.
 pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<ColumnInfo> {
     let mut all: Vec<ColumnInfo> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -79,18 +82,17 @@ pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<Colum
             all.push(column.clone());
         }
     }
-    let place = |column: &ColumnInfo| match (column.declared, column.name.as_str()) {
-        (_, MISFIT) => 2,
-        (_, MORE) => 3,
-        (true, _) => 0,
-        (false, _) => 1,
+    let place = |column: &ColumnInfo| match TAIL.iter().position(|name| column.name == *name) {
+        Some(at) => 2 + at,
+        None if column.declared => 0,
+        None => 1,
     };
     all.sort_by_key(place);
     all
 }
 
 /// The columns of a new version: what the report declares, what came, and what the version before had, which stays and is empty.
-/// `_misfit` and `_more` are there only when they came, and columns that went away are let go first beyond the most there may be.
+/// Those of `TAIL` are there only when they came, and columns that went away are let go first beyond the most there may be.
 pub fn next_version(declared: &[ColumnInfo], came: &[ColumnInfo], before: &[ColumnInfo]) -> Vec<ColumnInfo> {
     let mut columns = union([declared, came]);
     let room = MOST_EXTRA.saturating_sub(columns.iter().filter(|column| !column.declared && !column.is_tail()).count());

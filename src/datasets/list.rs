@@ -18,6 +18,12 @@ pub struct Lately {
     pub failed_in_a_row: usize,
     /// When the failures began.
     pub failing_since: Option<Millis>,
+    /// The newest finished run, when its version is held.
+    pub held: Option<RunId>,
+    /// The newest finished run brought no rows, and those from before stay.
+    pub kept: bool,
+    /// How many rows the newest succeeded run made more, where that is known.
+    pub change: Option<i64>,
     /// Rows written by the last succeeded runs, oldest first, at most 14.
     pub rows_per_run: Vec<i64>,
 }
@@ -33,14 +39,15 @@ pub struct Newest {
     pub due_at: Millis,
 }
 
-type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>);
+type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<i64>);
 
 impl Datasets {
     /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action FROM (
+            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, more FROM (
                 SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
+                       r.outcome, r.rows_after - r.rows_before AS more,
                        ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
                 FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
              WHERE place <= 20 ORDER BY dataset_id, place",
@@ -51,8 +58,13 @@ impl Datasets {
         .await?;
         let mut all: HashMap<DatasetId, Lately> = HashMap::new();
         let mut settled: HashMap<DatasetId, bool> = HashMap::new();
-        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action) in rows {
+        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action, outcome, more) in rows {
             let lately = all.entry(dataset.clone()).or_default();
+            let is_first_over = !*settled.get(&dataset).unwrap_or(&false) && lately.failed_in_a_row == 0 && finished_at.is_some() && state != "cancelled";
+            if is_first_over {
+                lately.held = (outcome.as_deref() == Some("held")).then(|| run.clone());
+                lately.kept = outcome.as_deref() == Some("kept");
+            }
             if lately.newest.is_none() {
                 lately.newest = Some(Newest { run, state: state.clone(), at: finished_at.unwrap_or(queued_at), due_at });
             }
@@ -67,6 +79,9 @@ impl Datasets {
                 }
                 "succeeded" => *is_settled = true,
                 _ => {}
+            }
+            if state == "succeeded" && lately.rows_per_run.is_empty() {
+                lately.change = more;
             }
             if state == "succeeded" && lately.rows_per_run.len() < 14 {
                 lately.rows_per_run.insert(0, rows);

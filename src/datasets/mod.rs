@@ -5,9 +5,13 @@ pub mod columns;
 pub mod download;
 pub mod export;
 pub mod list;
+pub mod options;
+pub mod origin;
 pub mod preview;
 pub mod published;
+pub mod schema_change;
 pub mod segments;
+pub mod update_mode;
 pub mod versions;
 
 #[cfg(test)]
@@ -22,6 +26,8 @@ use crate::connectors::{Connector, Menus};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId, VersionId};
+use options::{Options, options_text};
+use origin::Origin;
 use segments::Segments;
 use versions::Versions;
 
@@ -49,6 +55,7 @@ pub struct Dataset {
     pub description: String,
     pub menus: Menus,
     pub update_mode: UpdateMode,
+    pub options: Options,
     /// IANA name.
     pub time_zone: String,
     /// A cron line in `time_zone`; none is manual.
@@ -59,6 +66,8 @@ pub struct Dataset {
     /// Served as LiveLeader's export API, see `published`.
     pub published: bool,
     pub current: Option<Current>,
+    /// A version that waits for a person to accept it.
+    pub held: Option<VersionId>,
     pub created_at: Millis,
     pub updated_at: Millis,
 }
@@ -71,7 +80,11 @@ pub struct Current {
     pub rows: i64,
     pub bytes: i64,
     pub columns: usize,
+    /// Those of its columns that the report does not declare.
+    pub undeclared: Vec<columns::ColumnInfo>,
     pub created_at: Millis,
+    /// None for one that was made before this was kept.
+    pub origin: Option<Origin>,
 }
 
 /// What a DataSet is made from or changed to; every value is checked.
@@ -84,6 +97,7 @@ pub struct Settings {
     pub report: &'static Report,
     pub menus: Menus,
     pub update_mode: UpdateMode,
+    pub options: Options,
     pub time_zone: String,
     /// The cron line and the moment it fires next; none is manual.
     pub schedule: Option<(String, Millis)>,
@@ -146,13 +160,6 @@ impl Dataset {
     pub fn is_run_by(&self, actor: &Actor) -> bool {
         actor.may_run() && (actor.is_admin() || self.owner_id == actor.user)
     }
-
-    /// Runs with equal keys ask the vendor for the same things, so one reading serves them all.
-    pub fn source_key(&self) -> String {
-        let account = self.account_id.as_ref().map_or("none", AccountId::as_str);
-        let menus = serde_json::to_string(&self.menus).unwrap_or_default();
-        format!("{account} {} {} {menus}", self.report.request.path, self.time_zone)
-    }
 }
 
 #[derive(FromRow)]
@@ -168,11 +175,13 @@ struct Row {
     description: String,
     menus: String,
     update_mode: String,
+    options: String,
     time_zone: String,
     schedule: Option<String>,
     next_run_at: Option<i64>,
     shared: i64,
     published: i64,
+    held_version: Option<VersionId>,
     created_at: i64,
     updated_at: i64,
     version_id: Option<VersionId>,
@@ -181,13 +190,14 @@ struct Row {
     version_bytes: Option<i64>,
     version_columns: Option<String>,
     version_created_at: Option<i64>,
+    version_origin: Option<String>,
 }
 
 macro_rules! select_dataset {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
-            "d.update_mode, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
+            "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version ",
             $rest
@@ -204,17 +214,24 @@ impl TryFrom<Row> for Dataset {
         let damaged = |what: &str| Error::internal(format!("dataset {} holds {what} that this program does not know", row.id));
         let connector = Connector::parse(&row.connector).ok_or_else(|| damaged("a connector"))?;
         let report = connector.report(&row.report).ok_or_else(|| damaged("a report"))?;
+        let mut all: Vec<columns::ColumnInfo> = row.version_columns.as_deref().and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
         let current = row.version_id.map(|version| Current {
             version,
             number: row.version_number.unwrap_or_default(),
             rows: row.version_rows.unwrap_or_default(),
             bytes: row.version_bytes.unwrap_or_default(),
-            columns: row.version_columns.as_deref().and_then(|c| serde_json::from_str::<Vec<columns::ColumnInfo>>(c).ok()).map_or(0, |c| c.len()),
+            columns: all.len(),
+            undeclared: {
+                all.retain(|column| !column.declared);
+                all
+            },
             created_at: row.version_created_at.unwrap_or_default(),
+            origin: row.version_origin.as_deref().and_then(|origin| serde_json::from_str(origin).ok()),
         });
         Ok(Self {
             menus: serde_json::from_str(&row.menus).map_err(|_| Error::internal(format!("dataset {} holds menus that cannot be read", row.id)))?,
-            update_mode: UpdateMode::parse(&row.update_mode).unwrap_or(report.mode),
+            update_mode: UpdateMode::parse(&row.update_mode).ok_or_else(|| damaged("an update mode"))?,
+            options: serde_json::from_str(&row.options).map_err(|_| damaged("options"))?,
             id: row.id,
             owner_id: row.owner_id,
             owner_name: row.owner_name,
@@ -230,6 +247,7 @@ impl TryFrom<Row> for Dataset {
             shared: row.shared != 0,
             published: row.published != 0,
             current,
+            held: row.held_version,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
@@ -293,8 +311,8 @@ impl Datasets {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)",
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at, options)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)",
         )
         .bind(&id)
         .bind(&actor.user)
@@ -309,6 +327,7 @@ impl Datasets {
         .bind(settings.schedule.as_ref().map(|(cron, _)| cron.as_str()))
         .bind(settings.schedule.as_ref().map(|(_, next)| *next))
         .bind(now)
+        .bind(options_text(&settings.options)?)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -321,7 +340,7 @@ impl Datasets {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
-                                 schedule = $9, next_run_at = $10, updated_at = $11,
+                                 schedule = $9, next_run_at = $10, updated_at = $11, options = $14,
                                  published = CASE WHEN $13 = 1 THEN published ELSE 0 END WHERE id = $12",
         )
         .bind(&settings.account_id)
@@ -337,6 +356,7 @@ impl Datasets {
         .bind(self.clock.now())
         .bind(id)
         .bind(i64::from(published::can_be(settings.connector, settings.report)))
+        .bind(options_text(&settings.options)?)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

@@ -23,6 +23,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 
 use super::columns;
 use crate::clock::{Clock, Millis};
@@ -169,6 +170,15 @@ pub struct OpenSegment {
     footer: ArrowReaderMetadata,
 }
 
+/// A row group of a segment.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub rows: Range<u64>,
+    /// The least and the greatest value of the column; none where the file does not tell.
+    pub bounds: Option<(i64, i64)>,
+    pub has_nulls: bool,
+}
+
 /// The batches of a read, in order.
 pub struct Batches {
     reader: ParquetRecordBatchReader,
@@ -183,6 +193,24 @@ impl OpenSegment {
     /// The schema of the file.
     pub fn schema(&self) -> &SchemaRef {
         self.footer.schema()
+    }
+
+    /// The row groups, with what the statistics of a column of whole numbers (timestamps and dates among them) say of each.
+    pub(super) fn groups_of(&self, column: &str) -> Vec<Group> {
+        let mut first = 0;
+        let groups = self.footer().row_groups().iter().map(|group| {
+            let rows = first..first + u64::try_from(group.num_rows()).unwrap_or(0);
+            first = rows.end;
+            let chunk = group.columns().iter().find(|chunk| matches!(chunk.column_path().parts(), [name] if name == column));
+            let statistics = chunk.and_then(|chunk| chunk.statistics());
+            let bounds = match statistics {
+                Some(Statistics::Int64(values)) => values.min_opt().copied().zip(values.max_opt().copied()),
+                Some(Statistics::Int32(values)) => values.min_opt().zip(values.max_opt()).map(|(least, most)| (i64::from(*least), i64::from(*most))),
+                _ => None,
+            };
+            Group { rows, bounds, has_nulls: statistics.and_then(Statistics::null_count_opt) != Some(0) }
+        });
+        groups.collect()
     }
 
     /// Reads `ranges` of rows (ascending, apart; none is all rows) as batches of `schema`, columns found by name. Only the pages that

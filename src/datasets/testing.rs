@@ -86,7 +86,7 @@ impl World {
 
     pub async fn commit(&self, run: &RunId, declared: &[ColumnInfo], written: &[Written]) -> Version {
         let mut tx = self.db.write().await.unwrap();
-        let version = self.versions.commit(&mut tx, &Commit { dataset: &self.dataset, run, declared, written }).await.unwrap();
+        let version = self.versions.commit(&mut tx, &Commit::new(&self.dataset, run, declared, written)).await.unwrap();
         tx.commit().await.unwrap();
         self.end_run(run, "succeeded").await;
         version

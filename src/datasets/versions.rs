@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::columns::{self, ColumnInfo};
+use super::origin::Origin;
 use super::segments::{self, SegmentMeta, Segments, Written, stored};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
@@ -47,8 +48,22 @@ pub struct Commit<'a> {
     pub run: &'a RunId,
     /// What the report declares.
     pub declared: &'a [ColumnInfo],
-    /// What the run's writer finished, in order.
+    /// What the run wrote of it, in order.
     pub written: &'a [Written],
+    /// All segments of the version in the order of their rows, where old ones are among them; else it is `written`.
+    pub order: Option<&'a [SegmentMeta]>,
+    /// The version that is current meanwhile and the old segments are of; where it is given, another one refuses the commit.
+    pub base: Option<&'a VersionId>,
+    pub origin: Option<&'a Origin>,
+    /// It is kept and waits for a person; the current version stays.
+    pub held: bool,
+}
+
+impl<'a> Commit<'a> {
+    /// What a run wrote becomes the current version, whatever was there before.
+    pub fn new(dataset: &'a DatasetId, run: &'a RunId, declared: &'a [ColumnInfo], written: &'a [Written]) -> Self {
+        Self { dataset, run, declared, written, order: None, base: None, origin: None, held: false }
+    }
 }
 
 /// How much history is kept besides the current version, which always is.
@@ -203,40 +218,54 @@ impl Versions {
     pub async fn commit(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Version> {
         let now = self.clock.now();
         segments::record(tx, commit.written).await?;
-        let row = sqlx::query("SELECT d.next_number, v.columns FROM datasets d LEFT JOIN versions v ON v.id = d.current_version WHERE d.id = $1")
-            .bind(commit.dataset)
-            .fetch_optional(&mut **tx)
-            .await?
-            .ok_or_else(|| Error::conflict("dataset_gone", "The DataSet was deleted while it was pulled, so its rows are not kept."))?;
+        let row =
+            sqlx::query("SELECT d.next_number, v.columns, d.current_version FROM datasets d LEFT JOIN versions v ON v.id = d.current_version WHERE d.id = $1")
+                .bind(commit.dataset)
+                .fetch_optional(&mut **tx)
+                .await?
+                .ok_or_else(|| Error::conflict("dataset_gone", "The DataSet was deleted while it was pulled, so its rows are not kept."))?;
         let number: i64 = row.try_get(0)?;
         let before: Vec<ColumnInfo> = match row.try_get::<Option<String>, _>(1)? {
             Some(text) => serde_json::from_str(&text).map_err(Error::internal)?,
             None => Vec::new(),
         };
-        let came = columns::union(commit.written.iter().map(|segment| segment.columns.as_slice()));
+        if commit.base.is_some() && row.try_get::<Option<VersionId>, _>(2)?.as_ref() != commit.base {
+            return Err(Error::conflict("version_changed", "Another version became the current one while this run was merging into the one before."));
+        }
+        let mut parts: Vec<Vec<ColumnInfo>> = Vec::new();
+        let mut list: Vec<SegmentMeta> = commit.written.iter().map(Written::meta).collect();
+        if let Some(order) = commit.order {
+            order.clone_into(&mut list);
+            parts = self.old_columns(tx, commit).await?;
+        }
+        parts.extend(commit.written.iter().map(|segment| segment.columns.clone()));
+        let came = columns::union(parts.iter().map(Vec::as_slice));
         let version = Version {
             id: VersionId::new(),
             dataset: commit.dataset.clone(),
             run: Some(commit.run.clone()),
             number: unsigned(number),
-            rows: commit.written.iter().map(|segment| segment.rows).sum(),
-            bytes: commit.written.iter().map(|segment| segment.bytes).sum(),
+            rows: list.iter().map(|segment| segment.rows).sum(),
+            bytes: list.iter().map(|segment| segment.bytes).sum(),
             columns: columns::next_version(commit.declared, &came, &before),
             created_at: now,
-            segments: commit.written.iter().map(Written::meta).collect(),
+            segments: list,
         };
-        sqlx::query("INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
-            .bind(&version.id)
-            .bind(commit.dataset)
-            .bind(commit.run)
-            .bind(number)
-            .bind(stored(version.rows))
-            .bind(stored(version.bytes))
-            .bind(serde_json::to_string(&version.columns).map_err(Error::internal)?)
-            .bind(now)
-            .execute(&mut **tx)
-            .await?;
-        for (position, segment) in (0_i64..).zip(&version.segments) {
+        sqlx::query(
+            "INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at, origin) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(&version.id)
+        .bind(commit.dataset)
+        .bind(commit.run)
+        .bind(number)
+        .bind(stored(version.rows))
+        .bind(stored(version.bytes))
+        .bind(serde_json::to_string(&version.columns).map_err(Error::internal)?)
+        .bind(now)
+        .bind(commit.origin.map(serde_json::to_string).transpose().map_err(Error::internal)?)
+        .execute(&mut **tx)
+        .await?;
+        for segment in commit.written {
             let kept = sqlx::query("UPDATE segments SET state = 'kept' WHERE id = $1 AND dataset_id = $2 AND run_id = $3 AND state = 'staged'")
                 .bind(&segment.id)
                 .bind(commit.dataset)
@@ -246,6 +275,8 @@ impl Versions {
             if kept.rows_affected() != 1 {
                 return Err(Error::internal(format!("segment {} of {} is not staged any more", segment.id, commit.run)));
             }
+        }
+        for (position, segment) in (0_i64..).zip(&version.segments) {
             sqlx::query("INSERT INTO version_segments (version_id, position, segment_id) VALUES ($1, $2, $3)")
                 .bind(&version.id)
                 .bind(position)
@@ -258,21 +289,46 @@ impl Versions {
             .bind(commit.run)
             .execute(&mut **tx)
             .await?;
-        sqlx::query("UPDATE datasets SET current_version = $1, next_number = $2 WHERE id = $3")
-            .bind(&version.id)
-            .bind(number + 1)
-            .bind(commit.dataset)
-            .execute(&mut **tx)
-            .await?;
+        sqlx::query(
+            "UPDATE datasets SET current_version = CASE WHEN $4 = 1 THEN current_version ELSE $1 END,
+                                 held_version = CASE WHEN $4 = 1 THEN $1 ELSE NULL END, next_number = $2 WHERE id = $3",
+        )
+        .bind(&version.id)
+        .bind(number + 1)
+        .bind(commit.dataset)
+        .bind(i64::from(commit.held))
+        .execute(&mut **tx)
+        .await?;
         Ok(version)
     }
 
+    /// The columns of the old segments that a commit takes over, which must be those of the version it was built on.
+    async fn old_columns(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Vec<Vec<ColumnInfo>>> {
+        let rows =
+            sqlx::query("SELECT s.id, s.columns FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 AND s.state = 'kept'")
+                .bind(commit.base)
+                .fetch_all(&mut **tx)
+                .await?;
+        let mut of: HashMap<SegmentId, String> = HashMap::new();
+        for row in rows {
+            of.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        let is_new = |id: &SegmentId| commit.written.iter().any(|segment| segment.id == *id);
+        let old = commit.order.unwrap_or_default().iter().filter(|segment| !is_new(&segment.id));
+        old.map(|segment| {
+            let columns = of.remove(&segment.id);
+            let columns = columns.ok_or_else(|| Error::internal(format!("segment {} is not one of the version before", segment.id)))?;
+            serde_json::from_str(&columns).map_err(Error::internal)
+        })
+        .collect()
+    }
+
     /// Drops what is beyond the history that is kept: all but the newest few, and those that are too old. Never the current version
-    /// nor one that is pinned. Answers how many went. A transaction for each.
+    /// nor one that is held or pinned. Answers how many went. A transaction for each.
     pub async fn retain(&self, dataset: &DatasetId) -> Result<u64> {
         let oldest = self.clock.now() - i64::from(self.keep.days) * DAY;
         let rows = sqlx::query(
-            "SELECT v.id, v.created_at, CASE WHEN d.current_version = v.id THEN 1 ELSE 0 END AS current FROM versions v JOIN datasets d ON d.id = v.dataset_id \
+            "SELECT v.id, v.created_at, CASE WHEN v.id IN (d.current_version, d.held_version) THEN 1 ELSE 0 END AS current FROM versions v JOIN datasets d ON d.id = v.dataset_id \
              WHERE v.dataset_id = $1 ORDER BY current DESC, v.number DESC",
         )
         .bind(dataset)
@@ -287,7 +343,7 @@ impl Versions {
             }
             let mut tx = self.db.write().await?;
             // It may have become the current one since (a revert).
-            let still = sqlx::query("SELECT 1 FROM datasets WHERE current_version = $1").bind(&id).fetch_optional(&mut *tx).await?;
+            let still = sqlx::query("SELECT 1 FROM datasets WHERE current_version = $1 OR held_version = $1").bind(&id).fetch_optional(&mut *tx).await?;
             if still.is_some() {
                 continue;
             }
@@ -314,7 +370,7 @@ impl Versions {
 
     /// Drops every version and segment of a DataSet, which then has no data. The files follow with the sweep.
     pub async fn drop_all(&self, tx: &mut Transaction<'_, Sqlite>, dataset: &DatasetId) -> Result<()> {
-        sqlx::query("UPDATE datasets SET current_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
+        sqlx::query("UPDATE datasets SET current_version = NULL, held_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
         sqlx::query("DELETE FROM versions WHERE dataset_id = $1").bind(dataset).execute(&mut **tx).await?;
         sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE dataset_id = $2 AND state <> 'dropped'")
             .bind(self.clock.now())

@@ -103,6 +103,15 @@ impl Puller {
         self.found(&run.id).await
     }
 
+    /// Makes the version that a run left held the current one. Answers the run.
+    pub async fn accept(&self, actor: &Actor, run: &RunId) -> Result<Run> {
+        let run = self.get(actor, run).await?;
+        self.datasets.get_to_change(actor, &run.dataset_id).await?;
+        queue::accept(&self.db, &self.clock, &run.id, &run.dataset_id, &actor.user).await?;
+        self.datasets.versions.retain(&run.dataset_id).await?;
+        self.found(&run.id).await
+    }
+
     /// One run, if this person may see its DataSet.
     pub async fn get(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let missing = || Error::not_found("run");

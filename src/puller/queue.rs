@@ -3,6 +3,7 @@
 //! by the claim itself, before any work, so that a run which kills the process is parked after three. What a run asks for, and what of
 //! that is there, is in `queue/plan.rs`.
 
+mod outcome;
 mod plan;
 
 use std::time::Duration;
@@ -15,11 +16,11 @@ use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::Window;
 pub use crate::connectors::upstream::Spent;
-use crate::datasets::versions::{Commit, Versions};
 use crate::db::Db;
 use crate::error::Result;
-use crate::ids::{DatasetId, RunId, UserId, VersionId};
-pub use plan::{Plan, keep, plan, rekey, window_done};
+use crate::ids::{DatasetId, RunId, UserId};
+pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with};
+pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -222,38 +223,6 @@ pub async fn extend(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Re
         Some((0,)) => Held::Yes,
         Some(_) => Held::Cancel,
     })
-}
-
-/// The one commit of a run: version, segments and the run's end in one transaction, refused when the fence is stale or a person has
-/// asked to stop. Answers the version, or why there is none.
-pub async fn succeed(db: &Db, clock: &Clock, versions: &Versions, run: &Claimed, commit: &Commit<'_>) -> Result<std::result::Result<VersionId, Held>> {
-    let now = clock.now();
-    let mut tx = db.write().await?;
-    let state: Option<(i64,)> = sqlx::query_as("SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
-        .bind(&run.id)
-        .bind(run.fence)
-        .fetch_optional(&mut *tx)
-        .await?;
-    match state {
-        None => return Ok(Err(Held::Lost)),
-        Some((0,)) => {}
-        Some(_) => return Ok(Err(Held::Cancel)),
-    }
-    let version = versions.commit(&mut tx, commit).await?;
-    sqlx::query(
-        "UPDATE runs SET state = 'succeeded', finished_at = $1, lease_until = NULL, version_id = $2, rows_written = $3, bytes_written = $4, progress = '{}'
-         WHERE id = $5 AND fence = $6",
-    )
-    .bind(now)
-    .bind(&version.id)
-    .bind(signed(version.rows))
-    .bind(signed(version.bytes))
-    .bind(&run.id)
-    .bind(run.fence)
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(Ok(version.id))
 }
 
 /// Ends a run that did not succeed. Its staged segments are left to the sweep. Does nothing when the fence is stale.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::clock::Millis;
+use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
 
 /// Where a run is. The last four are final.
@@ -70,6 +71,37 @@ impl Trigger {
     }
 }
 
+/// What became of what a run brought, where that is not simply the current version or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It brought nothing, and the rows from before stay.
+    Kept,
+    /// Its version has too few rows, and waits for a person.
+    Held,
+    /// A person accepted the version that was held.
+    Accepted,
+    /// The version was held until a later run took its place.
+    Superseded,
+}
+
+impl Outcome {
+    pub const ALL: [Outcome; 4] = [Outcome::Kept, Outcome::Held, Outcome::Accepted, Outcome::Superseded];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Kept => "kept",
+            Outcome::Held => "held",
+            Outcome::Accepted => "accepted",
+            Outcome::Superseded => "superseded",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.word() == word)
+    }
+}
+
 /// Why a run did not succeed, in the three parts that people ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
@@ -118,6 +150,16 @@ pub struct Run {
     /// How many runs share its reading of the vendor, this one included: they have its calls in common. 0 before it was claimed.
     pub shared_by: i64,
     pub version_id: Option<VersionId>,
+    pub outcome: Option<Outcome>,
+    pub accepted_by_name: Option<String>,
+    pub accepted_at: Option<Millis>,
+    /// What changed in the columns since the version before.
+    pub schema_change: Option<SchemaChange>,
+    /// Rows of the version before and of its own; none where it made none.
+    pub rows_before: Option<i64>,
+    pub rows_after: Option<i64>,
+    /// Rows from before that a merge left out.
+    pub rows_dropped: i64,
     pub failure: Option<Failure>,
 }
 
@@ -167,6 +209,13 @@ pub(super) struct Row {
     corrected: i64,
     shared_by: i64,
     version_id: Option<VersionId>,
+    outcome: Option<String>,
+    accepted_by_name: Option<String>,
+    accepted_at: Option<i64>,
+    schema_change: Option<String>,
+    rows_before: Option<i64>,
+    rows_after: Option<i64>,
+    rows_dropped: i64,
     error_code: Option<String>,
     error_message: Option<String>,
     error_who: Option<String>,
@@ -182,6 +231,8 @@ macro_rules! select_run {
             "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
             "r.waited_ms, r.vendor_total, r.verified, ",
             "r.corrected, (SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, ",
+            "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.accepted_by) AS accepted_by_name, r.accepted_at, r.schema_change, ",
+            "r.rows_before, r.rows_after, r.rows_dropped, ",
             "r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
             "FROM runs r LEFT JOIN users u ON u.id = r.started_by ",
             $rest
@@ -229,6 +280,13 @@ impl From<Row> for Run {
             corrected: row.corrected != 0,
             shared_by: row.shared_by,
             version_id: row.version_id,
+            outcome: row.outcome.as_deref().and_then(Outcome::parse),
+            accepted_by_name: row.accepted_by_name,
+            accepted_at: row.accepted_at,
+            schema_change: row.schema_change.as_deref().and_then(|change| serde_json::from_str(change).ok()),
+            rows_before: row.rows_before,
+            rows_after: row.rows_after,
+            rows_dropped: row.rows_dropped,
             failure,
         }
     }

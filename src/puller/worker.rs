@@ -1,5 +1,6 @@
 //! A worker: claim, pull, write, commit. Read `work` first; how a run ends is in `worker/ends.rs`.
 
+mod commit;
 mod ends;
 
 use std::time::Duration;
@@ -13,9 +14,11 @@ use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
 use super::{Puller, retry, schedules};
 use crate::clock::Millis;
+use crate::connectors::report::UpdateMode;
 use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
 use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
+use crate::datasets::update_mode::Stamp;
 use crate::error::{Error, Result};
 
 /// An idle worker looks at least this often.
@@ -32,6 +35,10 @@ struct Pulling {
     writer: Writer,
     shown: Shown,
     rows: u64,
+    /// Written beside every row, where rows of several runs are kept.
+    stamp: Option<Stamp>,
+    /// Records of the present window that became no row, where that is asked for.
+    childless: Vec<String>,
     /// Set once a person stopped this run or its lease was lost: the others of the set go on.
     gone: Option<Held>,
 }
@@ -151,7 +158,11 @@ async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Res
     }
     let writer = puller.datasets.segments.writer(&run.dataset_id, &run.id);
     let shown = puller.live.show(&run.id, puller.clock.now());
-    Ok(Some(Pulling { run, dataset, writer, shown, rows: 0, gone: None }))
+    let stamp = match dataset.update_mode {
+        UpdateMode::Replace => None,
+        _ => queue::batch(&puller.db, &run).await.map(|(batch_id, last_run)| Some(Stamp { batch_id, last_run }))?,
+    };
+    Ok(Some(Pulling { run, dataset, writer, shown, rows: 0, stamp, childless: Vec::new(), gone: None }))
 }
 
 /// The plan that all runs of the set share. One whose own differs, since it was interrupted elsewhere, goes back into the queue.
@@ -163,7 +174,8 @@ async fn plan(puller: &Puller, set: &mut Vec<Pulling>, source: &Source, fresh: &
         let windows = shared.as_ref().map_or(fresh, |plan| &plan.windows);
         // What is asked, of whom, and how it becomes rows.
         let zone = source.zone.iana_name();
-        let asked = format!("{} {} {} {:?} {zone:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
+        let mode = dataset.update_mode.word();
+        let asked = format!("{} {} {mode} {} {:?} {zone:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
         let key = Sha256::digest(asked).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let plan = queue::plan(&puller.db, run, &key, windows).await?;
         match (plan, &shared) {
@@ -194,7 +206,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     let source = puller.accounts.source(&account).await?;
     let zone = schedules::zone(&first.dataset.time_zone)?;
     let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
-    let fresh = connectors::windows(first.dataset.report, first.dataset.menus.range(today));
+    let fresh = connectors::windows(first.dataset.report, first.dataset.range(today));
     let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };
     let mut reading = Reading::new(plan, puller.clock.now());
     *spent = reading.spent();
@@ -290,10 +302,18 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
     match pulled {
         Pulled::Rows { report, batch } => {
             if let Some(pulling) = set.get_mut(report).filter(|p| p.gone.is_none()) {
-                pulling.writer.write(&batch).await?;
+                match &pulling.stamp {
+                    Some(stamp) => pulling.writer.write(&stamp.on(&batch)?).await?,
+                    None => pulling.writer.write(&batch).await?,
+                }
                 pulling.rows += batch.num_rows() as u64;
                 let rows = pulling.rows;
                 pulling.shown.change(now, |p| p.rows = rows);
+            }
+        }
+        Pulled::Childless { report, mut parents } => {
+            if let Some(pulling) = set.get_mut(report).filter(|p| commit::counts_childless(&p.dataset)) {
+                pulling.childless.append(&mut parents);
             }
         }
         Pulled::Progress { window, page, pages, read, calls } => {
@@ -312,6 +332,9 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
             reading.total = reading.total.zip(tally.total).map(|(sum, part)| sum + part);
             let at = reading.position(window);
             for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
+                if commit::counts_childless(&pulling.dataset) {
+                    queue::note_childless(&puller.db, &pulling.run, at, &std::mem::take(&mut pulling.childless)).await?;
+                }
                 if queue::window_done(&puller.db, &puller.clock, &pulling.run, at, &tally).await? == Held::Lost {
                     pulling.gone = Some(Held::Lost);
                 }

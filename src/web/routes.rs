@@ -84,6 +84,7 @@ fn datasets() -> Router<Web> {
         .route("/runs/{id}/events", get(pages::run::events))
         .route("/runs/{id}/progress", get(pages::run::progress))
         .route("/runs/{id}/stop", post(pages::run::stop))
+        .route("/runs/{id}/accept", post(pages::run::accept))
         .route("/activity", get(pages::activity::show_activity))
 }
 

@@ -128,6 +128,7 @@ impl Site {
             connector: Connector::LiveChat,
             menus: menus.check(report).unwrap(),
             update_mode: report.mode,
+            options: Default::default(),
             report,
             time_zone: noon_zone(),
             schedule: None,

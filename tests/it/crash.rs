@@ -332,7 +332,7 @@ async fn whoever_lost_the_lease_can_commit_nothing() {
     assert_eq!((&second.id, second.fence, second.attempt), (&first.id, first.fence + 1, 2));
     let declared = columns::columns_of(report);
     let written = versions.segments().writer(&dataset, &first.id).finish().await.unwrap();
-    let commit = Commit { dataset: &dataset, run: &first.id, declared: &declared, written: &written };
+    let commit = Commit::new(&dataset, &first.id, &declared, &written);
     assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Lost);
     assert_eq!(queue::plan(&db, &first, "key", &[]).await.unwrap(), None);
     assert_eq!(queue::window_done(&db, &clock, &first, 0, &Tally::default()).await.unwrap(), Held::Lost);
@@ -352,7 +352,7 @@ async fn a_run_that_was_asked_to_stop_commits_nothing() {
     let run = one(&db, &clock, "one").await.unwrap();
     assert!(queue::cancel(&db, &clock, &run.id).await.unwrap());
     let declared = columns::columns_of(report);
-    let commit = Commit { dataset: &dataset, run: &run.id, declared: &declared, written: &[] };
+    let commit = Commit::new(&dataset, &run.id, &declared, &[]);
     assert_eq!(queue::succeed(&db, &clock, &versions, &run, &commit).await.unwrap().unwrap_err(), Held::Cancel);
     assert!(versions.current(&dataset).await.unwrap().is_none());
 }

@@ -175,6 +175,7 @@ impl House {
             report,
             menus: Menus::default().check(report).unwrap(),
             update_mode: report.mode,
+            options: Default::default(),
             time_zone: "UTC".to_owned(),
             schedule: None,
         };

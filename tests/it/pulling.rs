@@ -92,6 +92,7 @@ async fn a_dataset_that_was_changed_while_its_run_was_queued_gets_what_it_asks_f
         report,
         menus: Menus { group: Some("1".to_owned()), ..Menus::default() }.check(report).unwrap(),
         update_mode: report.mode,
+        options: Default::default(),
         time_zone: "Europe/Oslo".to_owned(),
         schedule: None,
     };

@@ -163,6 +163,7 @@ pub async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), Pu
             match pulled {
                 Pulled::Rows { report, batch } => got.batches[report].push(batch),
                 Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
+                Pulled::Childless { .. } => {}
                 Pulled::Progress { .. } => got.progress += 1,
             }
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::List;
+use super::options::{self, OptionsBody, OptionsPatch};
 use crate::actor::{Actor, Scope};
 use crate::api::Api;
 use crate::api::body::{Body, Ids};
@@ -17,7 +18,8 @@ use crate::api::token::Bearer;
 use crate::auth::audit::By;
 use crate::clock::iso;
 use crate::connectors::Menus;
-use crate::connectors::report::{Report, UpdateMode};
+use crate::connectors::report::UpdateMode;
+use crate::datasets::options::{Options, Setup};
 use crate::datasets::{Dataset, Description, Name, Settings, published};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
@@ -38,8 +40,13 @@ pub struct DatasetBody {
     report: &'static str,
     #[schema(value_type = MenusBody)]
     menus: Menus,
+    /// replace, append, merge or partition.
     update_mode: &'static str,
-    key: &'static [&'static str],
+    /// The columns that tell rows apart: chosen, or the report's own.
+    key: Vec<String>,
+    options: OptionsBody,
+    /// The version that is held until somebody accepts it; its run says why.
+    held_version: Option<String>,
     /// Null: run by hand.
     schedule: Option<ScheduleBody>,
     time_zone: String,
@@ -91,7 +98,9 @@ impl From<Dataset> for DatasetBody {
             connector: dataset.connector.id(),
             report: dataset.report.id,
             update_mode: dataset.update_mode.word(),
-            key: dataset.report.key,
+            key: dataset.options.key_of(dataset.report).into_iter().map(str::to_owned).collect(),
+            options: (&dataset.options).into(),
+            held_version: dataset.held.as_ref().map(ToString::to_string),
             schedule: dataset.schedule.map(|cron| ScheduleBody { cron }),
             next_run_at: dataset.next_run_at.map(iso),
             rows: current.map(|c| c.rows),
@@ -126,10 +135,11 @@ pub struct CreateDataset {
     #[serde(default)]
     #[schema(value_type = MenusBody)]
     menus: Menus,
-    /// `replace`; the report's own when absent.
+    /// `replace`, `append`, `merge` or `partition`; the report's own when absent.
     update_mode: Option<String>,
-    /// The columns that tell rows apart; must be the report's own.
+    /// The columns that tell rows apart for `merge`; the report's own when absent or empty.
     key: Option<Vec<String>>,
+    options: Option<OptionsPatch>,
     /// Null or absent: run by hand.
     schedule: Option<ScheduleBody>,
     /// IANA name; UTC when absent.
@@ -149,7 +159,10 @@ pub struct PatchDataset {
     #[schema(value_type = Option<MenusBody>)]
     menus: Option<Menus>,
     update_mode: Option<String>,
+    /// Empty: the report's own.
     key: Option<Vec<String>>,
+    /// What is absent stays.
+    options: Option<OptionsPatch>,
     /// Null: run by hand.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<ScheduleBody>)]
@@ -177,7 +190,7 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<Da
 #[utoipa::path(post, path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
 pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateDataset>) -> Answer<(StatusCode, Json<DatasetBody>)> {
     let actor = bearer.with(Scope::Manage)?;
-    let settings = settings(&api, &actor, new).await?;
+    let settings = settings(&api, &actor, new, None).await?;
     let id = api.datasets.create(&actor, &settings).await?;
     api.puller.rescheduled.notify_one();
     Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &id).await?.into())))
@@ -209,7 +222,8 @@ pub async fn change(
     }
     let to_publish = |connector, report| if published == Some(true) { published::check(connector, report) } else { Ok(()) };
     if patch.asks() {
-        let settings = settings(&api, &actor, patch.onto(now)?).await?;
+        let before = now.clone();
+        let settings = settings(&api, &actor, patch.onto(now)?, Some(&before)).await?;
         to_publish(settings.connector, settings.report)?;
         api.datasets.configure(&actor, &id, &settings).await?;
     } else {
@@ -245,6 +259,7 @@ impl PatchDataset {
             menus: self.menus.unwrap_or(now.menus),
             update_mode: Some(self.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
             key: self.key,
+            options: self.options,
             schedule: self.schedule.unwrap_or_else(|| now.schedule.map(|cron| ScheduleBody { cron })),
             time_zone: Some(self.time_zone.unwrap_or(now.time_zone)),
         })
@@ -256,22 +271,27 @@ async fn rewrite(api: &Api, actor: &Actor, now: &Dataset, patch: PatchDataset) -
     let named = patch.name.is_some() || patch.description.is_some();
     let name = Name::parse(patch.name.as_deref().unwrap_or(&now.name))?;
     let description = Description::parse(patch.description.as_deref().unwrap_or(&now.description))?;
-    check_key(patch.key.as_deref(), now.report)?;
+    let options = match (patch.key, patch.options) {
+        (None, None) => None,
+        (key, options) => Some(options_of(now.setup(), key, options, Some(now))?),
+    };
     if named {
         api.datasets.rename(actor, &now.id, &name, &description).await?;
     }
     if matches!(patch.schedule, Some(None)) {
         api.datasets.unschedule(actor, &now.id).await?;
     }
+    if let Some(options) = options {
+        api.datasets.choose(actor, &now.id, &options).await?;
+    }
     Ok(())
 }
 
-/// The key cannot be chosen yet: it is the report's own, or not given.
-fn check_key(key: Option<&[String]>, report: &Report) -> Result<(), Error> {
-    if key.is_some_and(|key| key != report.key) {
-        return Err(Error::field("key", format!("The rows of {} are told apart by {}. Leave key out.", report.title, report.key.join(", "))));
-    }
-    Ok(())
+/// The options, changed and checked against what the DataSet asks for. `now`: the DataSet, when there is one.
+fn options_of(setup: Setup<'_>, key: Option<Vec<String>>, patch: Option<OptionsPatch>, now: Option<&Dataset>) -> Result<Options, Error> {
+    let before = now.map(|now| now.options.clone()).unwrap_or_default();
+    let undeclared = now.and_then(|now| now.current.as_ref()).map(|current| current.undeclared.as_slice()).unwrap_or_default();
+    options::changed(&before, key, patch, setup.mode)?.check(&setup, undeclared).map_err(Error::fields)
 }
 
 /// Delete a DataSet with its rows and versions
@@ -283,7 +303,7 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 }
 
 /// Checks every value, and the right to the account at this moment.
-async fn settings(api: &Api, actor: &Actor, new: CreateDataset) -> Result<Settings, Refusal> {
+async fn settings(api: &Api, actor: &Actor, new: CreateDataset, now: Option<&Dataset>) -> Result<Settings, Refusal> {
     if !actor.may_edit() {
         return Err(Error::forbidden("Viewers may not make or change DataSets. An admin can change what you may do.").into());
     }
@@ -294,9 +314,9 @@ async fn settings(api: &Api, actor: &Actor, new: CreateDataset) -> Result<Settin
     let menus = new.menus.check(report).map_err(Error::fields)?;
     let update_mode = match new.update_mode.as_deref() {
         None => report.mode,
-        Some(word) => UpdateMode::parse(word).ok_or_else(|| Error::field("update_mode", "update_mode must be replace."))?,
+        Some(word) => UpdateMode::parse(word).ok_or_else(|| Error::field("update_mode", "update_mode must be replace, append, merge or partition."))?,
     };
-    check_key(new.key.as_deref(), report)?;
+    let options = options_of(Setup { report, mode: update_mode, menus: &menus }, new.key, new.options, now)?;
     let time_zone = new.time_zone.unwrap_or_else(|| "UTC".to_owned());
     schedules::zone(&time_zone)?;
     let now = api.clock.now();
@@ -315,6 +335,7 @@ async fn settings(api: &Api, actor: &Actor, new: CreateDataset) -> Result<Settin
         report,
         menus,
         update_mode,
+        options,
         time_zone,
         schedule,
     })

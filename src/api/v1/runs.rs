@@ -13,9 +13,10 @@ use crate::api::body::{Asked, Body, Ids};
 use crate::api::error::Answer;
 use crate::api::token::Bearer;
 use crate::clock::iso;
+use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{DatasetId, RunId};
 use crate::puller::queue;
-use crate::puller::run::{Run, Trigger};
+use crate::puller::run::{Outcome, Run, Trigger};
 
 /// One pull of one DataSet.
 #[derive(Serialize, ToSchema)]
@@ -57,6 +58,19 @@ pub struct RunBody {
     /// verified, or corrected when pages were read again or records that the vendor no longer tells of were kept; null where it tells no total.
     completeness: Option<&'static str>,
     version: Option<String>,
+    /// Null, or: kept (no rows came, those from before stay), held (its version has too few rows and waits to be accepted; the run counts as
+    /// failed until then), accepted, or superseded (a later run took the place of a held one).
+    outcome: Option<&'static str>,
+    accepted_by: Option<String>,
+    accepted_at: Option<String>,
+    /// Rows of the version before, and of the run's own; null where it made none.
+    rows_before: Option<i64>,
+    rows_after: Option<i64>,
+    /// Rows from before that a merge left out.
+    rows_dropped: i64,
+    /// What is different in the columns: added, removed, retyped (name, from, to), and the verdict: accept, warn or stop.
+    #[schema(value_type = Option<Object>)]
+    schema_change: Option<SchemaChange>,
     error: Option<RunError>,
     /// What a running pull is doing just now.
     #[schema(value_type = Option<Object>)]
@@ -100,6 +114,13 @@ fn body(api: &Api, run: Run) -> RunBody {
         verified: run.verified,
         completeness: run.completeness(),
         version: run.version_id.as_ref().map(ToString::to_string),
+        outcome: run.outcome.map(Outcome::word),
+        accepted_by: run.accepted_by_name,
+        accepted_at: run.accepted_at.map(iso),
+        rows_before: run.rows_before,
+        rows_after: run.rows_after,
+        rows_dropped: run.rows_dropped,
+        schema_change: run.schema_change,
         error: run.failure.map(|f| RunError { code: f.code, message: f.message, who: f.who, action: f.action }),
         progress,
         id: run.id,
@@ -138,6 +159,16 @@ pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Read)?;
     let run = api.puller.get(&actor, &id).await?;
+    Ok(Json(body(&api, run)))
+}
+
+/// Accept what a run left held
+///
+/// Its version becomes the current one. Answers the run.
+#[utoipa::path(post, path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
+    let actor = bearer.with(Scope::Manage)?;
+    let run = api.puller.accept(&actor, &id).await?;
     Ok(Json(body(&api, run)))
 }
 

@@ -122,6 +122,12 @@ impl<'a> Output<'a> {
             }
         }
         self.send_ready().await?;
+        for report in 0..self.rows.len() {
+            let parents = std::mem::take(&mut self.rows[report].childless);
+            if !parents.is_empty() {
+                self.send(Pulled::Childless { report, parents }).await?;
+            }
+        }
         tally.duplicates = tally.read - tally.kept;
         // Since the window before was done: pages of this one may have come early.
         let spent = self.client.spent();

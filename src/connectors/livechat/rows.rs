@@ -18,6 +18,8 @@ pub(super) struct Rows {
     report: &'static Report,
     node: Node,
     table: Table,
+    /// Records that became no row, by their ids, since they were last taken.
+    pub childless: Vec<String>,
     /// What the call was made for, and when the vendor answered.
     choice: Option<String>,
     read_at: Millis,
@@ -25,7 +27,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub fn new(report: &'static Report) -> Self {
-        Self { report, node: Node::new(report.columns), table: Table::new(report.columns), choice: None, read_at: 0 }
+        Self { report, node: Node::new(report.columns), table: Table::new(report.columns), childless: Vec::new(), choice: None, read_at: 0 }
     }
 
     /// Gives these fields their columns before they come.
@@ -68,12 +70,18 @@ impl Rows {
             row.misfits.push((Cow::Borrowed("_record"), json));
             return self.write(row);
         };
-        let Some(items) = head.list else { return Ok(()) };
+        let Some(items) = head.list else {
+            self.childless(&head);
+            return Ok(());
+        };
         let Ok(items) = serde_json::from_str::<Vec<&'a RawValue>>(items) else {
             self.parent(&head, 1, row);
             row.misfits.push((Cow::Borrowed(list), items));
             return self.write(row);
         };
+        if items.is_empty() {
+            self.childless(&head);
+        }
         for (at, item) in items.into_iter().enumerate() {
             row.clear();
             if !self.whole(From::Item, Take::Verbatim, item.get(), row) {
@@ -83,6 +91,16 @@ impl Rows {
             self.write(row)?;
         }
         Ok(())
+    }
+
+    /// Notes a record that has no items, so that rows of it from before are known to be gone.
+    fn childless(&mut self, head: &Head<'_>) {
+        let Some(column) = self.report.columns.iter().find(|column| column.from == From::ParentId) else { return };
+        match head.id.and_then(|json| read(Take::As(column.kind), json)) {
+            Some(Cell::Text(id)) => self.childless.push(id.into_owned()),
+            Some(Cell::Integer(id)) => self.childless.push(id.to_string()),
+            _ => {}
+        }
     }
 
     /// Fills the columns that come from the item's record.

@@ -74,6 +74,15 @@ impl Rows {
         }
     }
 
+    /// Whether this chat gives the report no row.
+    pub fn is_childless(&self, chat: &Chat) -> bool {
+        match self.kind {
+            ExportRows::Chats => false,
+            ExportRows::Messages => chat.messages().len() == 0,
+            ExportRows::Operators => chat.operators().next().is_none(),
+        }
+    }
+
     fn whole(&mut self, chat: &Chat) -> bool {
         let mut misfits = Named::new();
         let operators: Vec<&str> = chat.operators().collect();

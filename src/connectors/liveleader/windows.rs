@@ -60,6 +60,8 @@ struct Answer {
     /// For each of its windows.
     counts: Vec<Count>,
     extras: Vec<Vec<String>>,
+    /// By report, chats that gave it no row, by their ids.
+    childless: Vec<Vec<String>>,
     misfits: u64,
     bytes: u64,
 }
@@ -202,6 +204,7 @@ impl Job {
             ids: Ids::default(),
             counts: vec![Count::default(); windows.len()],
             extras: Vec::new(),
+            childless: vec![Vec::new(); self.reports.len()],
             misfits: 0,
             bytes: 0,
         };
@@ -253,6 +256,9 @@ impl Job {
         for (report, rows) in rows.iter_mut().enumerate() {
             if !rows.chat(chat) {
                 return Err(Stop::Own(unwritable()));
+            }
+            if rows.is_childless(chat) {
+                answer.childless[report].extend(chat.field(Field::Id).filter(|id| !id.is_empty()).map(str::to_owned));
             }
             for batch in rows.take() {
                 answer.spool.push(report, batch)?;
@@ -321,6 +327,9 @@ impl Output<'_> {
             if batch.num_rows() > 0 {
                 self.send(Pulled::Rows { report, batch }).await?;
             }
+        }
+        for (report, parents) in answer.childless.into_iter().enumerate().filter(|(_, parents)| !parents.is_empty()) {
+            self.send(Pulled::Childless { report, parents }).await?;
         }
         self.before = std::mem::take(&mut answer.ids);
         // What stood in the answer before as well was kept there; those that a menu left out are left out in both.

@@ -1,6 +1,7 @@
 //! Writing: the rows of one run into as many segments as they need. The async half is `Writer`; `write_all` encodes on the blocking pool.
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -218,12 +219,18 @@ impl Writer {
     }
 
     async fn rewrite(&mut self, small: Vec<Written>) -> Result<()> {
-        let schema = columns::to_schema(&columns::union(small.iter().map(|segment| segment.columns.as_slice())));
+        self.copy(small.iter().map(|segment| (segment.meta(), None)).collect()).await
+    }
+
+    /// Writes rows of other segments (these ranges; none is all) as segments of this run, whole and durable when it answers.
+    pub(in crate::datasets) async fn copy(&mut self, parts: Vec<(SegmentMeta, Option<Vec<Range<u64>>>)>) -> Result<()> {
         let segments = self.segments.clone();
         let (to, mut batches) = mpsc::channel(2);
         let reading = tokio::task::spawn_blocking(move || {
-            for segment in &small {
-                for batch in segments.open(&segment.meta())?.read(&schema, None)? {
+            let lists = parts.iter().map(|(meta, _)| columns::from_schema(segments.open(meta)?.schema())).collect::<Result<Vec<_>>>()?;
+            let schema = columns::to_schema(&columns::union(lists.iter().map(Vec::as_slice)));
+            for (meta, ranges) in &parts {
+                for batch in segments.open(meta)?.read(&schema, ranges.as_deref())? {
                     // Nobody takes it when the writing failed, which says why.
                     if to.blocking_send(batch?).is_err() {
                         return Ok(());

@@ -23,7 +23,7 @@ async fn a_commit_that_is_rolled_back_changes_nothing_and_cannot_come_twice() {
     let one = world.pull(&[mixed(0, 10)]).await;
     let run = world.new_run().await;
     let written = world.write(&run, &[mixed(0, 20)]).await;
-    let commit = Commit { dataset: &world.dataset, run: &run, declared: &[], written: &written };
+    let commit = Commit::new(&world.dataset, &run, &[], &written);
     let mut tx = world.db.write().await.unwrap();
     world.versions.commit(&mut tx, &commit).await.unwrap();
     drop(tx);

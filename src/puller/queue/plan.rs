@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::connectors::{Tally, Window};
 use crate::datasets::segments::{self, Written};
 use crate::db::Db;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::RunId;
 use crate::puller::windows;
 
@@ -99,6 +99,35 @@ pub async fn window_done(db: &Db, clock: &Clock, run: &Claimed, position: usize,
     windows::done(&mut tx, &run.id, position, tally, clock.now()).await?;
     tx.commit().await?;
     Ok(Held::Yes)
+}
+
+/// Notes the records of a window that became no row, before the window is done, so that a later attempt knows of them. A window that is
+/// read again has them written anew.
+pub async fn note_childless(db: &Db, run: &Claimed, position: usize, parents: &[String]) -> Result<()> {
+    let mut tx = db.write().await?;
+    if is_held(&mut tx, run).await? {
+        sqlx::query("UPDATE windows SET childless = $1 WHERE run_id = $2 AND position = $3")
+            .bind(serde_json::to_string(parents).map_err(Error::internal)?)
+            .bind(&run.id)
+            .bind(i64::try_from(position).unwrap_or(i64::MAX))
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// The records of all windows of a run that became no row.
+pub async fn childless(db: &Db, run: &RunId) -> Result<Vec<String>> {
+    let lists: Vec<String> = sqlx::query_scalar("SELECT childless FROM windows WHERE run_id = $1 AND childless IS NOT NULL ORDER BY position")
+        .bind(run)
+        .fetch_all(db.read())
+        .await?;
+    let mut all = Vec::new();
+    for list in lists {
+        all.append(&mut serde_json::from_str::<Vec<String>>(&list).map_err(Error::internal)?);
+    }
+    Ok(all)
 }
 
 /// Makes what came so far outlast an interruption, for all runs of a reading at once: every window that is done has its rows in

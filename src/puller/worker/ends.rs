@@ -1,19 +1,15 @@
 //! How a run ends: committed, failed, stopped, or given back to wait.
 
+use super::commit::{Committed, commit};
 use super::{Ended, Pulling};
 use crate::clock::Millis;
 use crate::connectors::PullError;
-use crate::datasets::segments::Writer;
-use crate::datasets::versions::Commit;
-use crate::datasets::{Dataset, columns};
-use crate::error::{Error, Kind, Result};
+use crate::datasets::Dataset;
+use crate::error::{Error, Kind};
 use crate::puller::Puller;
 use crate::puller::queue::{self, Claimed, End, Held, Short, Spent};
 use crate::puller::retry::{self, Decision};
 use crate::puller::run::Failure;
-
-/// The code of a run that failed because nothing came where there was something before.
-const SUSPICIOUS: &str = "suspicious_empty";
 
 /// An account that was refused is failing; one that was read is valid. `asked_at`: when its credentials were opened.
 pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended, asked_at: Millis) {
@@ -32,15 +28,16 @@ pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended,
 
 /// Ends one run of the set by how the pull ended.
 pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spent) {
-    let Pulling { run, dataset, writer, shown, rows, gone } = pulling;
+    let Pulling { run, dataset, writer, shown, rows, gone, .. } = pulling;
     shown.change(puller.clock.now(), |p| p.phase = "Saving");
     let had_rows = dataset.current.is_some();
     let outcome = match (gone, ended) {
         // Its end is written already, or is another's affair.
         (Some(_), _) => return writer.abandon(),
         (None, Ended::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total).await {
-            Ok(None) => return succeeded(puller, &run, &dataset, rows).await,
-            Ok(Some(end)) => end,
+            Ok(Committed::Current | Committed::Kept) => return succeeded(puller, &run, &dataset, rows).await,
+            Ok(Committed::Held(failure)) => return held(puller, &run, &failure).await,
+            Ok(Committed::Not(end)) => end,
             Err(error) => own_fault(&error, had_rows),
         },
         (None, Ended::OwnFault(error)) => own_fault(error, had_rows),
@@ -66,29 +63,20 @@ pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spe
     end(puller, &run, &outcome, spent).await;
 }
 
-/// Closes the files and commits. None when it is done; otherwise how the run ends instead.
-async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, writer: Writer, rows: u64, total: Option<u64>) -> Result<Option<End>> {
-    let had = dataset.current.as_ref().map_or(0, |current| current.rows);
-    // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something before
-    // is believed when it comes a second time; who is on the site just now may be nobody at any time.
-    if rows == 0 && had > 0 && total.is_none() && !dataset.report.comes_and_goes() && !queue::last_ended_with(&puller.db, &run.dataset_id, SUSPICIOUS).await? {
-        return Ok(Some(End::Failed(Failure {
-            code: SUSPICIOUS.to_owned(),
-            message: format!("{} gave no rows at all, where there were {had} before, and tells no count to check that by.", dataset.connector.title()),
-            who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
-            action: "The rows from before stay. When the next run finds nothing either, that is believed.".to_owned(),
-        })));
+/// The end of a run whose commit was refused.
+pub(super) fn cancelled(why: Held) -> End {
+    if why != Held::Cancel {
+        tracing::warn!("the lease was lost before the commit; nothing was kept");
     }
-    let written = writer.finish().await?;
-    let declared = columns::columns_of(dataset.report);
-    let commit = Commit { dataset: &run.dataset_id, run: &run.id, declared: &declared, written: &written };
-    match queue::succeed(&puller.db, &puller.clock, &puller.datasets.versions, run, &commit).await? {
-        Ok(_) => Ok(None),
-        Err(Held::Cancel) => Ok(Some(End::Cancelled)),
-        Err(_) => {
-            tracing::warn!("the lease was lost before the commit; nothing was kept");
-            Ok(Some(End::Cancelled))
-        }
+    End::Cancelled
+}
+
+/// The version is kept, and readers see the one before until a person accepts it.
+async fn held(puller: &Puller, run: &Claimed, failure: &Failure) {
+    puller.metrics.run_ended("failed");
+    tracing::warn!(code = failure.code, "the run's version is held: {}", failure.message);
+    if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
+        tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");
     }
 }
 

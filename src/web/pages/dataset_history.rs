@@ -9,7 +9,7 @@ use super::run_record::{Question, RunRecord, sums};
 use crate::clock::timestamp;
 use crate::ids::DatasetId;
 use crate::puller::queue;
-use crate::puller::run::{Run, State as RunState};
+use crate::puller::run::{Outcome, Run, State as RunState};
 use crate::puller::windows::{self, Line};
 use crate::web::Web;
 use crate::web::asked::{Asked, Id};
@@ -102,6 +102,8 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool) -> RunRow {
         lines.clear();
     }
     let (rows, rows_line) = match run.state {
+        RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
+        RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "held".to_owned()),
         RunState::Succeeded => (grouped(run.rows), format!("from {}", words::counted(run.records_read, "record", "records"))),
         state if state.is_final() => ("0".to_owned(), "nothing kept".to_owned()),
         _ => ("–".to_owned(), String::new()),

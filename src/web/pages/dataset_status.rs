@@ -7,7 +7,7 @@ use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
 use crate::ids::RunId;
 use crate::puller::live::Progress;
-use crate::puller::run::{Run, State};
+use crate::puller::run::{Outcome, Run, State};
 use crate::web::parts::Status;
 use crate::web::words;
 
@@ -25,6 +25,10 @@ pub struct Glance {
     pub trouble: Option<(String, String, String)>,
     pub failed_in_a_row: usize,
     pub failing_since: Option<Millis>,
+    /// The run whose version is held, when that is why it is failing.
+    pub held: Option<RunId>,
+    /// The newest run brought no rows, and those from before stay.
+    pub kept: bool,
     /// How many rows more than the run before the newest one brought.
     pub change: Option<i64>,
 }
@@ -46,7 +50,9 @@ impl Glance {
             trouble: lately.trouble.clone(),
             failed_in_a_row: lately.failed_in_a_row,
             failing_since: lately.failing_since,
-            change: rows.len().checked_sub(2).map(|before| rows[before + 1] - rows[before]),
+            held: lately.held.clone(),
+            kept: lately.kept,
+            change: rows.len().checked_sub(2).map(|before| lately.change.unwrap_or(rows[before + 1] - rows[before])),
         }
     }
 
@@ -54,14 +60,20 @@ impl Glance {
     pub fn of_runs(runs: &[Run]) -> Self {
         let failed: Vec<&Run> =
             runs.iter().take_while(|run| run.state != State::Succeeded).filter(|run| matches!(run.state, State::Failed | State::Parked)).collect();
-        let mut rows = runs.iter().filter(|run| run.state == State::Succeeded).map(|run| run.rows);
+        let good: Vec<&Run> = runs.iter().filter(|run| run.state == State::Succeeded).take(2).collect();
+        let over = runs.iter().find(|run| run.state.is_final() && run.state != State::Cancelled);
         Self {
             newest: runs.first().map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
             waits_until: runs.first().filter(|run| run.state == State::Waiting).map(|run| run.due_at),
             trouble: failed.first().and_then(|run| run.failure.clone()).map(|f| (f.message, f.who, f.action)),
             failed_in_a_row: failed.len(),
             failing_since: failed.last().and_then(|run| run.finished_at),
-            change: rows.next().zip(rows.next()).map(|(newest, before)| newest - before),
+            held: failed.first().filter(|run| run.outcome == Some(Outcome::Held)).map(|run| run.id.clone()),
+            kept: over.is_some_and(|run| run.outcome == Some(Outcome::Kept)),
+            change: good.first().zip(good.get(1)).map(|(newest, before)| match (newest.rows_before, newest.rows_after) {
+                (Some(before), Some(after)) => after - before,
+                _ => newest.rows - before.rows,
+            }),
         }
     }
 
@@ -75,7 +87,7 @@ impl Glance {
             return Rank::Failing;
         }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
-        if dataset.account_id.is_none() || empty || self.late_since(dataset, now).is_some() { Rank::Look } else { Rank::Planned }
+        if dataset.account_id.is_none() || empty || self.kept || self.late_since(dataset, now).is_some() { Rank::Look } else { Rank::Planned }
     }
 
     fn late_since(&self, dataset: &Dataset, now: Millis) -> Option<Millis> {
@@ -94,6 +106,9 @@ impl Glance {
             }
             _ => {}
         }
+        if self.held.is_some() {
+            return Status::new("bad", false, "Held", "too few rows came");
+        }
         if self.failed_in_a_row > 0 {
             let line = if self.failed_in_a_row == 1 { "the last run".to_owned() } else { format!("{} runs in a row", self.failed_in_a_row) };
             return Status::new("bad", false, "Failing", line);
@@ -108,6 +123,7 @@ impl Glance {
             None if state == Some(State::Cancelled) => Status::new("", true, "Stopped", "before its first rows"),
             None => Status::new("", true, "Never run", format!("made {}", words::relative(dataset.created_at, now))),
             Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "the last run found none"),
+            Some(_) if self.kept => Status::new("warn", false, "0 rows", "came; those from before stay"),
             Some(_) if state == Some(State::Cancelled) => Status::new("good", false, "Up to date", "the last run was stopped"),
             Some(_) => Status::new("good", false, "Up to date", self.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
         }

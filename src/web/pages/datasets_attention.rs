@@ -45,7 +45,11 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Accoun
         _ => format!("/datasets/{}/history", dataset.id),
     };
     let mut actions = vec![Action { label: "See the run".to_owned(), href: see, primary: false, post: false }];
+    if let Some(run) = glance.held.as_ref().filter(|_| can_run) {
+        actions.push(Action { label: "Accept these rows".to_owned(), href: format!("/runs/{run}/accept"), primary: true, post: true });
+    }
     match account {
+        _ if glance.held.is_some() => {}
         Some(account) if account.health == Health::Failing => {
             actions.push(Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false });
         }

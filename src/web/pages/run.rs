@@ -21,7 +21,7 @@ use crate::datasets::Dataset;
 use crate::error::Result;
 use crate::ids::RunId;
 use crate::puller::live::Progress;
-use crate::puller::run::Run;
+use crate::puller::run::{Outcome, Run};
 use crate::puller::windows;
 use crate::web::Web;
 use crate::web::asked::Id;
@@ -48,6 +48,10 @@ struct Page {
     when: String,
     live: Option<Live>,
     run: RunRecord,
+    /// Its version waits to be accepted.
+    held: bool,
+    can_accept: bool,
+    rows_href: String,
 }
 
 /// `GET /runs/{id}`
@@ -58,6 +62,8 @@ pub async fn show_run(State(web): State<Web>, person: Person, Id(id): Id<RunId>)
     let lines = windows::of_run(&web.db, &id).await?;
     let progress = web.puller.live.now(&id);
     let live = (!run.state.is_final()).then(|| Live::new(&run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(&person.actor)));
+    let held = run.outcome == Some(Outcome::Held);
+    let rows_href = run.version_id.as_ref().filter(|_| held).map(|v| format!("/datasets/{}/download?version={v}", dataset.id)).unwrap_or_default();
     let took = run.duration(now).map_or_else(String::new, |took| format!(", {}", words::span(took)));
     let by = started_by(&run);
     show(&Page {
@@ -66,6 +72,9 @@ pub async fn show_run(State(web): State<Web>, person: Person, Id(id): Id<RunId>)
         status: run_live::status(&run),
         when: format!("Started by {}{took}. Times in {}.", if by == "Schedule" { "the schedule".to_owned() } else { by }, dataset.time_zone),
         live,
+        held,
+        can_accept: dataset.is_changed_by(&person.actor),
+        rows_href,
         run: RunRecord::new(&run, &lines, &Question { dataset: &dataset, zone: &zone, now, own_page: true }),
         dataset_id: dataset.id.to_string(),
         dataset_name: dataset.name,
@@ -84,6 +93,13 @@ pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> 
         "The run is being stopped. Nothing of it is kept."
     };
     web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{}", run.dataset_id))
+}
+
+/// `POST /runs/{id}/accept`: the version that was held is what people read from now on.
+pub async fn accept(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let run = web.puller.accept(&person.actor, &id).await?;
+    web.say_next(&person.session, "Accepted. These are the rows that people read now.").await;
     go(&format!("/datasets/{}", run.dataset_id))
 }
 

@@ -8,7 +8,7 @@ use crate::clock::Millis;
 use crate::connectors::Window;
 use crate::datasets::Dataset;
 use crate::puller::live::Progress;
-use crate::puller::run::{Run, State, Trigger};
+use crate::puller::run::{Outcome, Run, State, Trigger};
 use crate::web::parts::Status;
 use crate::web::words::{self, counted};
 
@@ -50,7 +50,10 @@ pub fn status(run: &Run) -> Status {
         State::Running if run.cancel_requested => Status::new("info", true, "Stopping", ""),
         State::Running => Status::new("info", true, "Running", ""),
         State::Waiting => Status::new("warn", true, "Waiting", ""),
+        State::Succeeded if run.outcome == Some(Outcome::Kept) => Status::new("warn", false, "0 rows", ""),
         State::Succeeded => Status::new("good", false, "Succeeded", ""),
+        State::Failed if run.outcome == Some(Outcome::Held) => Status::new("bad", false, "Held", ""),
+        State::Failed if run.outcome == Some(Outcome::Superseded) => Status::new("bad", false, "Not accepted", ""),
         State::Failed => Status::new("bad", false, "Failed", ""),
         State::Cancelled => Status::new("", true, "Stopped", ""),
         State::Parked => Status::new("bad", false, "Parked", ""),

@@ -5,7 +5,9 @@ use jiff::tz::TimeZone;
 use super::run_live::{days_of, started_by};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
-use crate::puller::run::{Run, State, Trigger};
+use crate::datasets::options::Rule;
+use crate::datasets::schema_change::SchemaChange;
+use crate::puller::run::{Outcome, Run, State, Trigger};
 use crate::puller::windows::Line;
 use crate::web::parts::{Fact, Status};
 use crate::web::words::{self, grouped};
@@ -19,6 +21,9 @@ pub struct RunRecord {
     pub next: String,
     pub facts: Vec<Fact>,
     pub sums: String,
+    /// What changed in the columns, and its tone.
+    pub columns: String,
+    pub columns_tone: String,
     pub verified: String,
     pub windows: Vec<WindowRow>,
     pub technical: Vec<Fact>,
@@ -55,6 +60,8 @@ impl RunRecord {
             next,
             facts: facts(run, ask),
             sums: sums(run),
+            columns: run.schema_change.as_ref().map(SchemaChange::in_words).unwrap_or_default(),
+            columns_tone: if run.schema_change.as_ref().is_some_and(|change| change.verdict != Rule::Accept) { "warn" } else { "info" }.to_owned(),
             verified: verified(run, ask),
             windows: lines.iter().map(|line| window(line, run)).collect(),
             technical: technical(run),
@@ -67,6 +74,14 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
     let vendor = ask.dataset.connector.title();
     let text = |a: &str, b: &str, c: String| (a.to_owned(), b.to_owned(), c);
     match (run.state, &run.failure) {
+        (State::Failed, Some(failure)) if run.outcome == Some(Outcome::Superseded) => {
+            (failure.message.clone(), "Nobody.".to_owned(), "A later run has taken its place, so it can be accepted no more.".to_owned())
+        }
+        (State::Succeeded, None) if run.outcome == Some(Outcome::Kept) => (
+            format!("{vendor} gave no rows: 0 rows came."),
+            "Nobody.".to_owned(),
+            "The rows from before stay, as the Settings of this DataSet have it.".to_owned(),
+        ),
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
         (State::Cancelled, None) => {
             let kept = if ask.dataset.current.is_some() { "The rows from before are untouched." } else { "There are no rows from before." };
@@ -109,6 +124,15 @@ fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
         facts.push(Fact::new("Calls shared by", format!("{} DataSets, read together", grouped(run.shared_by))));
     }
     facts.push(Fact::new("Rows", grouped(run.rows)));
+    if run.rows_dropped > 0 {
+        facts.push(Fact::new("Old rows replaced", grouped(run.rows_dropped)));
+    }
+    if let Some(after) = run.rows_after.filter(|after| *after != run.rows) {
+        facts.push(Fact::new("Rows in all", grouped(after)));
+    }
+    if let (Some(by), Some(at)) = (&run.accepted_by_name, run.accepted_at) {
+        facts.push(Fact::new("Accepted", format!("by {by}, {}", clock(at))));
+    }
     facts.push(Fact::new("Duplicates", grouped(run.duplicates)));
     if run.bytes > 0 {
         facts.push(Fact::new("Size", words::size(run.bytes)));

@@ -10,6 +10,7 @@ pub mod name;
 pub mod preview;
 pub mod scheduling;
 pub mod typed;
+pub mod update_method;
 pub mod view;
 
 use axum::http::StatusCode;
@@ -363,7 +364,8 @@ async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
         connector: f.connector,
         report: details.report,
         menus: details.menus,
-        update_mode: scheduling.mode,
+        update_mode: scheduling.update.mode,
+        options: scheduling.update.options.clone(),
         schedule: scheduling::stored(&scheduling, f.web.clock.timestamp()),
         time_zone: scheduling.zone_name,
     };

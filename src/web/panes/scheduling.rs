@@ -7,9 +7,9 @@ use jiff::{Timestamp, Zoned};
 
 use super::For;
 use super::typed::Typed;
+use super::update_method::{self, UpdateMethod};
 use super::view::{NextRun, Wizard};
 use crate::clock::Millis;
-use crate::connectors::report::UpdateMode;
 use crate::error::{Error, Result};
 use crate::puller::schedules::{self, Basic, HOUR_STEPS, Schedule};
 use crate::web::parts::Choice;
@@ -27,7 +27,7 @@ pub struct Scheduling {
     pub zone: TimeZone,
     /// None: manually.
     pub schedule: Option<Schedule>,
-    pub mode: UpdateMode,
+    pub update: UpdateMethod,
 }
 
 /// The next runs, also served alone while somebody chooses.
@@ -37,6 +37,8 @@ pub struct NextRuns {
     pub zone: String,
     pub next_runs: Vec<NextRun>,
     pub next_note: String,
+    /// What somebody should know of the update method.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Template)]
@@ -57,16 +59,13 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<Scheduling> {
     if let Err((field, why)) = &basic {
         wrong.push(((*field).to_owned(), why.clone()));
     }
-    let mode = if typed.update_mode.is_empty() { Some(UpdateMode::Replace) } else { UpdateMode::parse(&typed.update_mode) };
-    if mode.is_none() {
-        wrong.push(("update_mode".to_owned(), "Choose Replace.".to_owned()));
-    }
-    let (Ok(zone), Ok(basic), Some(mode)) = (zone, basic, mode) else { return Err(Error::fields(wrong)) };
+    let update = update_method::read(f, typed).map_err(|mut why| wrong.append(&mut why));
+    let (Ok(zone), Ok(basic), Ok(update)) = (zone, basic, update) else { return Err(Error::fields(wrong)) };
     let schedule = match basic.cron() {
         None => None,
         Some(cron) => Some(Schedule::parse(&cron, &zone_name, f.web.clock.now()).map_err(|why| Error::field("every", why.message()))?),
     };
-    Ok(Scheduling { basic, zone_name, zone, schedule, mode })
+    Ok(Scheduling { basic, zone_name, zone, schedule, update })
 }
 
 fn basic(f: &For<'_>, typed: &Typed) -> Result<Basic, (&'static str, String)> {
@@ -116,10 +115,7 @@ fn clock(text: &str) -> Option<(u8, u8)> {
 /// "Every day at 09:00, Europe/Oslo, Replace"
 pub fn summary(scheduling: &Scheduling) -> String {
     let when = scheduling.schedule.as_ref().map_or_else(|| "Manually".to_owned(), Schedule::in_words);
-    let mode = match scheduling.mode {
-        UpdateMode::Replace => "Replace",
-    };
-    format!("{when}, {mode}")
+    format!("{when}, {}", scheduling.update.mode.title())
 }
 
 /// What the chosen schedule means from now on.
@@ -128,14 +124,14 @@ pub fn next_runs(scheduling: &Result<Scheduling>, now: Millis) -> NextRuns {
         Ok(scheduling) => scheduling,
         Err(why) => return NextRuns { next_note: why.message().to_owned(), ..NextRuns::default() },
     };
-    let zone = scheduling.zone_name.clone();
+    let (zone, warnings) = (scheduling.zone_name.clone(), scheduling.update.warnings.clone());
     let Some(schedule) = &scheduling.schedule else {
-        return NextRuns { zone, next_note: "None by itself.".to_owned(), ..NextRuns::default() };
+        return NextRuns { zone, next_note: "None by itself.".to_owned(), warnings, ..NextRuns::default() };
     };
     let coming = schedule.next(now, NEXT);
     let next_runs = coming.iter().map(|at| next_run(&scheduling.basic, at)).collect();
     let first = coming.first().map(|at| words::coming(at.timestamp().as_millisecond(), now, &scheduling.zone)).unwrap_or_default();
-    NextRuns { words: sentence(scheduling, schedule, &first, now), zone, next_runs, next_note: String::new() }
+    NextRuns { words: sentence(scheduling, schedule, &first, now), zone, next_runs, next_note: String::new(), warnings }
 }
 
 fn sentence(scheduling: &Scheduling, schedule: &Schedule, first: &str, now: Millis) -> String {
@@ -203,7 +199,8 @@ fn note(basic: &Basic, at: &Zoned) -> Option<String> {
 pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     let scheduling = read(f, typed);
     let next = next_runs(&scheduling, f.web.clock.now());
-    (w.words, w.next_runs, w.next_note) = (next.words, next.next_runs, next.next_note);
+    (w.words, w.next_runs, w.next_note, w.warnings) = (next.words, next.next_runs, next.next_note, next.warnings);
+    update_method::fill(w, f, typed);
     w.zones = zones(&typed.time_zone);
     w.every.clone_from(&typed.every);
     w.kept = kept(f).and_then(|basic| basic.cron()).map(|cron| in_words(f, &cron)).unwrap_or_default();

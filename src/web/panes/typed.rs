@@ -51,6 +51,14 @@ pub struct Typed {
     /// Empty until a browser or a person chose one.
     pub time_zone: String,
     pub update_mode: String,
+    /// Columns with commas between.
+    pub key: String,
+    pub look_back: String,
+    pub on_empty: String,
+    pub hold_drop: String,
+    pub on_added: String,
+    pub on_removed: String,
+    pub on_retyped: String,
 
     pub name: String,
     /// The name that was proposed: while it is kept, it follows report and account.
@@ -106,6 +114,13 @@ impl Typed {
                 "at" => &mut typed.at,
                 "time_zone" => &mut typed.time_zone,
                 "update_mode" => &mut typed.update_mode,
+                "key" => &mut typed.key,
+                "look_back" => &mut typed.look_back,
+                "on_empty" => &mut typed.on_empty,
+                "hold_drop" => &mut typed.hold_drop,
+                "on_added" => &mut typed.on_added,
+                "on_removed" => &mut typed.on_removed,
+                "on_retyped" => &mut typed.on_retyped,
                 "name" => &mut typed.name,
                 "suggested" => &mut typed.suggested,
                 "description" => &mut typed.description,
@@ -150,6 +165,7 @@ impl Typed {
             description: dataset.description.clone(),
             ..Self::default()
         };
+        typed.fill_update_method(&dataset.options);
         typed.fill_schedule(&Basic::of(dataset.schedule.as_deref()));
         typed.fill_account(dataset.connector);
         typed

@@ -1,5 +1,6 @@
 //! What the templates of the four panes are filled with; they are described at the top of `templates/pages/wizard.html`.
 
+use super::update_method::UpdateView;
 use crate::connectors::Connector;
 use crate::web::cells::Cell;
 use crate::web::parts::{Band, Choice, Errors, Status};
@@ -84,6 +85,8 @@ pub struct Wizard {
     pub words: String,
     pub next_runs: Vec<NextRun>,
     pub next_note: String,
+    pub warnings: Vec<String>,
+    pub update: UpdateView,
 
     pub name: String,
     pub suggested: String,

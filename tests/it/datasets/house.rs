@@ -124,6 +124,7 @@ impl House {
             report,
             menus: Menus::default().check(report).unwrap(),
             update_mode: report.mode,
+            options: Default::default(),
             time_zone: "Europe/Oslo".to_owned(),
             schedule: None,
         };

@@ -1,0 +1,81 @@
+//! What a DataSet holds beside its update mode, as programs write it: what is absent stays as it is.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::connectors::report::UpdateMode;
+use crate::datasets::options::{OnEmpty, Options, Rule};
+use crate::error::Error;
+
+/// What guards the rows that are there.
+#[derive(Serialize, ToSchema)]
+pub struct OptionsBody {
+    /// Merge and Partition: runs after the first begin this many days before the first day that is not held; 0: all days each time.
+    look_back: u32,
+    /// When a run brings no rows. check: the rows stay until it is certain that there is nothing; keep: they stay; empty: it is believed; fail: the run fails.
+    on_empty: &'static str,
+    /// Replace: a version with more than so many percent fewer rows is held until somebody accepts it; 0: none is.
+    hold_drop: u8,
+    /// When a column is new: accept, warn (accept and tell) or stop (the run fails).
+    on_added: &'static str,
+    /// When a column does not come any more.
+    on_removed: &'static str,
+    /// When a column is of another type.
+    on_retyped: &'static str,
+}
+
+impl From<&Options> for OptionsBody {
+    fn from(options: &Options) -> Self {
+        Self {
+            look_back: options.look_back,
+            on_empty: options.on_empty.word(),
+            hold_drop: options.hold_drop,
+            on_added: options.on_added.word(),
+            on_removed: options.on_removed.word(),
+            on_retyped: options.on_retyped.word(),
+        }
+    }
+}
+
+/// What changes of it.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptionsPatch {
+    look_back: Option<u32>,
+    on_empty: Option<String>,
+    hold_drop: Option<u32>,
+    on_added: Option<String>,
+    on_removed: Option<String>,
+    on_retyped: Option<String>,
+}
+
+/// The options with these changes, for `mode`. What an earlier mode took and this one does not is let go unless it is given again.
+pub fn changed(now: &Options, key: Option<Vec<String>>, patch: Option<OptionsPatch>, mode: UpdateMode) -> Result<Options, Error> {
+    let patch = patch.unwrap_or_default();
+    let mut wrong = Vec::new();
+    let mut rule = |field: &str, word: Option<String>, now: Rule| {
+        let Some(word) = word else { return now };
+        Rule::parse(&word).unwrap_or_else(|| {
+            wrong.push((field.to_owned(), format!("{field} must be accept, warn or stop.")));
+            now
+        })
+    };
+    let on_added = rule("on_added", patch.on_added, now.on_added);
+    let on_removed = rule("on_removed", patch.on_removed, now.on_removed);
+    let on_retyped = rule("on_retyped", patch.on_retyped, now.on_retyped);
+    let on_empty = match patch.on_empty {
+        None => now.on_empty,
+        Some(word) => OnEmpty::parse(&word).unwrap_or_else(|| {
+            wrong.push(("on_empty".to_owned(), "on_empty must be check, keep, empty or fail.".to_owned()));
+            now.on_empty
+        }),
+    };
+    if !wrong.is_empty() {
+        return Err(Error::fields(wrong));
+    }
+    let keeps_days = matches!(mode, UpdateMode::Merge | UpdateMode::Partition);
+    let look_back = patch.look_back.unwrap_or(if keeps_days { now.look_back } else { 0 });
+    let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Replace { now.hold_drop.into() } else { 0 });
+    let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
+    Ok(Options { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped })
+}

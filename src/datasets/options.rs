@@ -1,0 +1,314 @@
+//! What a DataSet holds beside its update mode: the chosen key, how much is pulled again, and what guards the rows that are there.
+//! Stored as JSON; a value that exists fits its report and mode, see `Options::check`.
+
+use serde::{Deserialize, Serialize};
+
+use super::Datasets;
+use super::columns::ColumnInfo;
+use crate::actor::Actor;
+use crate::connectors::report::{GroupBy, Menu, Report, Shape, UpdateMode};
+use crate::connectors::{MOST_DAYS, Menus};
+use crate::error::{Error, Result};
+use crate::ids::DatasetId;
+
+/// A key has at most this many columns.
+const MOST_KEY: usize = 16;
+
+/// The choices of one DataSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The columns that tell rows apart for Merge; empty is the report's own key.
+    pub key: Vec<String>,
+    /// Merge and Partition: later runs begin this many days before the first day that is not held yet; 0: every run pulls all days.
+    pub look_back: u32,
+    pub on_empty: OnEmpty,
+    /// Replace: a version with so many percent fewer rows than the one before is held until a person accepts it; 0: none is.
+    pub hold_drop: u8,
+    pub on_added: Rule,
+    pub on_removed: Rule,
+    pub on_retyped: Rule,
+}
+
+/// What happens when a run brings no rows at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnEmpty {
+    /// The rows stay, and the run fails, until it is certain: the vendor counts nothing, or the next run finds nothing either.
+    #[default]
+    Check,
+    /// The rows stay.
+    Keep,
+    /// It is believed.
+    Empty,
+    /// The run fails each time.
+    Fail,
+}
+
+impl OnEmpty {
+    pub const ALL: [OnEmpty; 4] = [OnEmpty::Check, OnEmpty::Keep, OnEmpty::Empty, OnEmpty::Fail];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            OnEmpty::Check => "check",
+            OnEmpty::Keep => "keep",
+            OnEmpty::Empty => "empty",
+            OnEmpty::Fail => "fail",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            OnEmpty::Check => "Keep the rows until it is certain that there is nothing",
+            OnEmpty::Keep => "Keep the rows from before",
+            OnEmpty::Empty => "Believe it: the DataSet becomes empty",
+            OnEmpty::Fail => "Fail the run",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.word() == word)
+    }
+}
+
+/// What happens when columns are not what they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    Accept,
+    /// Accepted, and told on the run.
+    #[default]
+    Warn,
+    /// The run fails, and the rows from before stay.
+    Stop,
+}
+
+impl Rule {
+    pub const ALL: [Rule; 3] = [Rule::Accept, Rule::Warn, Rule::Stop];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Rule::Accept => "accept",
+            Rule::Warn => "warn",
+            Rule::Stop => "stop",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Rule::Accept => "Accept",
+            Rule::Warn => "Accept and warn",
+            Rule::Stop => "Stop",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.word() == word)
+    }
+}
+
+/// What a DataSet asks for and how it keeps it, as far as options have to fit it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    pub report: &'static Report,
+    pub mode: UpdateMode,
+    pub menus: &'a Menus,
+}
+
+impl Setup<'_> {
+    /// The days of a run are records' own days, so that one day can be pulled without the others.
+    fn has_days_apart(&self) -> bool {
+        self.report.takes(Menu::StartDays) && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
+    }
+
+    fn is_by_month(&self) -> bool {
+        self.menus.group_by == Some(GroupBy::Month)
+    }
+
+    pub fn takes_look_back(&self) -> bool {
+        matches!(self.mode, UpdateMode::Merge | UpdateMode::Partition) && self.has_days_apart()
+    }
+}
+
+impl Options {
+    /// The columns that tell rows apart.
+    pub fn key_of<'a>(&'a self, report: &'static Report) -> Vec<&'a str> {
+        if self.key.is_empty() { report.key.to_vec() } else { self.key.iter().map(String::as_str).collect() }
+    }
+
+    /// Whether these choices fit: field and sentence for each that does not. `held`: the columns that the DataSet has besides those
+    /// that the report declares.
+    pub fn check(mut self, setup: &Setup<'_>, held: &[ColumnInfo]) -> std::result::Result<Self, Vec<(String, String)>> {
+        let Setup { report, mode, .. } = *setup;
+        let mut wrong = Vec::new();
+        if self.key.iter().map(String::as_str).eq(report.key.iter().copied()) {
+            self.key.clear();
+        }
+        if let Some(why) = self.wrong_key(report, held) {
+            wrong.push(("key".to_owned(), why));
+        } else if mode == UpdateMode::Merge && self.key_of(report).is_empty() {
+            wrong.push(("key".to_owned(), format!("Merge needs a key, and {} has none of its own. Name the columns that tell its rows apart.", report.title)));
+        }
+        if mode == UpdateMode::Partition && report.day.is_none() {
+            let why = format!("Partition needs a day on every row, and the rows of {} have none. Choose Merge or Replace.", report.title);
+            wrong.push(("update_mode".to_owned(), why));
+        } else if mode == UpdateMode::Partition && setup.is_by_month() {
+            let why = "Partition goes by days, and these rows are months. Choose Merge, or another Group by.";
+            wrong.push(("update_mode".to_owned(), why.to_owned()));
+        }
+        if self.look_back > MOST_DAYS {
+            wrong.push(("look_back".to_owned(), format!("Days to pull again must not be larger than {MOST_DAYS}, which is ten years.")));
+        } else if self.look_back > 0 && !setup.takes_look_back() {
+            let why = if matches!(mode, UpdateMode::Merge | UpdateMode::Partition) {
+                format!("{} is always pulled for its whole range. Leave the days to pull again at 0.", report.title)
+            } else {
+                format!("{} keeps no rows to pull again. Leave the days to pull again at 0, or choose Merge or Partition.", mode.title())
+            };
+            wrong.push(("look_back".to_owned(), why));
+        }
+        if self.hold_drop > 99 {
+            wrong.push(("hold_drop".to_owned(), "A share is from 1 to 99 percent; 0 holds nothing.".to_owned()));
+        } else if self.hold_drop > 0 && mode != UpdateMode::Replace {
+            wrong.push(("hold_drop".to_owned(), format!("Only Replace puts all rows at stake; with {} leave it at 0.", mode.title())));
+        }
+        if wrong.is_empty() { Ok(self) } else { Err(wrong) }
+    }
+
+    fn wrong_key(&self, report: &Report, held: &[ColumnInfo]) -> Option<String> {
+        if self.key.len() > MOST_KEY {
+            return Some(format!("A key has at most {MOST_KEY} columns."));
+        }
+        for (at, name) in self.key.iter().enumerate() {
+            let is_there = report.column(name).is_some() || held.iter().any(|column| column.name == *name);
+            if name.is_empty() || name.starts_with('_') || !is_there {
+                return Some(format!("{} has no column “{name}”. Name columns as they are in its rows.", report.title));
+            }
+            if self.key[..at].contains(name) {
+                return Some(format!("The column “{name}” is named twice."));
+            }
+        }
+        None
+    }
+
+    /// What somebody should know before they choose this. None of it is an error.
+    pub fn warnings(&self, setup: &Setup<'_>) -> Vec<String> {
+        let Setup { report, mode, menus } = *setup;
+        let mut warnings = Vec::new();
+        let days = menus.start_days.zip(menus.end_days).map(|(start, end)| start.saturating_sub(end) + 1);
+        match mode {
+            UpdateMode::Append => match days {
+                Some(1) => warnings.push("A second run on the same day brings that day again, and its rows are in the DataSet twice.".to_owned()),
+                Some(days) => warnings.push(format!(
+                    "Every run pulls {days} days. Days that were pulled before come again, and their rows are in the DataSet twice. Choose Merge{}, or set Start Days and End Days to the same number.",
+                    if report.day.is_some() { " or Partition" } else { "" }
+                )),
+                None => warnings.push(format!("Every run adds all of {} again: snapshots, told apart by _batch_last_run.", report.title)),
+            },
+            UpdateMode::Merge if self.key_of(report) == ["read_at"] => {
+                warnings.push("The key is the moment of reading, which is another one each time: every run adds its rows, as with Append.".to_owned());
+            }
+            UpdateMode::Merge if !self.key.is_empty() && report.parent().is_some() => {
+                let parent = report.parent().unwrap_or_default();
+                warnings.push(format!("With a key of your own, rows that the vendor has taken away stay. The report's own key goes by {parent} and knows of them."));
+            }
+            UpdateMode::Merge if setup.is_by_month() && days.is_some() => {
+                warnings.push("A month of which only some days are pulled takes the place of the whole month.".to_owned());
+            }
+            UpdateMode::Partition if menus.group.is_some() || menus.login.is_some() || menus.tag.is_some() => {
+                warnings.push("A day is replaced whole: after you change Group, Login or Tag, the days that are pulled again hold only what the new choice gives.".to_owned());
+            }
+            _ => {}
+        }
+        warnings
+    }
+}
+
+pub(super) fn options_text(options: &Options) -> Result<String> {
+    serde_json::to_string(options).map_err(Error::internal)
+}
+
+impl Datasets {
+    /// Changes the options alone, which are checked.
+    pub async fn choose(&self, actor: &Actor, id: &DatasetId, options: &Options) -> Result<()> {
+        self.get_to_change(actor, id).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE datasets SET options = $1, updated_at = $2 WHERE id = $3")
+            .bind(options_text(options)?)
+            .bind(self.clock.now())
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::Connector;
+
+    fn setup<'a>(report: &str, mode: UpdateMode, menus: &'a Menus) -> Setup<'a> {
+        Setup { report: Connector::LiveChat.report(report).unwrap(), mode, menus }
+    }
+
+    #[test]
+    fn every_choice_that_does_not_fit_is_told_beside_its_field() {
+        let menus = Menus { start_days: Some(7), end_days: Some(1), ..Menus::default() };
+        let months = Menus { group_by: Some(GroupBy::Month), ..menus.clone() };
+        let with = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            options
+        };
+        let fields = |options: Options, setup: &Setup<'_>| -> Vec<String> {
+            options.check(setup, &[]).err().unwrap_or_default().into_iter().map(|(field, _)| field).collect()
+        };
+        use UpdateMode::{Append, Merge, Partition, Replace};
+        for mode in UpdateMode::ALL {
+            assert!(fields(Options::default(), &setup("chat", mode, &menus)).is_empty(), "{mode:?}");
+        }
+        for (options, setup, field) in [
+            (Options::default(), setup("agents", Partition, &menus), "update_mode"),
+            (Options::default(), setup("chat_report", Partition, &months), "update_mode"),
+            (with(|o| o.key = vec!["nobody".to_owned()]), setup("chat", Merge, &menus), "key"),
+            (with(|o| o.key = vec!["_batch_id".to_owned()]), setup("chat", Merge, &menus), "key"),
+            (with(|o| o.key = vec!["id".to_owned(), "rate".to_owned(), "id".to_owned()]), setup("chat", Merge, &menus), "key"),
+            (with(|o| o.look_back = 2), setup("chat", Replace, &menus), "look_back"),
+            (with(|o| o.look_back = 2), setup("chat", Append, &menus), "look_back"),
+            (with(|o| o.look_back = 2), setup("agents", Merge, &menus), "look_back"),
+            (with(|o| o.look_back = 2), setup("chat_report", Merge, &menus), "look_back"),
+            (with(|o| o.look_back = 4_000), setup("chat", Merge, &menus), "look_back"),
+            (with(|o| o.hold_drop = 100), setup("chat", Replace, &menus), "hold_drop"),
+            (with(|o| o.hold_drop = 50), setup("chat", Merge, &menus), "hold_drop"),
+        ] {
+            assert_eq!(fields(options.clone(), &setup), [field], "{options:?} {:?}", setup.mode);
+        }
+        let own = with(|o| o.key = vec!["id".to_owned()]).check(&setup("chat", Merge, &menus), &[]).unwrap();
+        assert!(own.key.is_empty(), "the report's own key is not a chosen one");
+    }
+
+    #[test]
+    fn what_does_not_fit_well_is_told_and_what_does_is_not() {
+        let week = Menus { start_days: Some(7), end_days: Some(1), ..Menus::default() };
+        let (day, none) = (Menus { start_days: Some(1), ..week.clone() }, Menus::default());
+        let told = |options: &Options, report: &str, mode, menus: &Menus| options.warnings(&setup(report, mode, menus)).join(" ");
+        let own = Options::default();
+        assert!(told(&own, "chat", UpdateMode::Append, &week).contains("Every run pulls 7 days"));
+        assert!(told(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day"));
+        assert!(told(&own, "agents", UpdateMode::Append, &none).contains("snapshots"));
+        assert!(told(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append"));
+        let chosen = Options { key: vec!["text".to_owned()], ..Options::default() };
+        assert!(told(&chosen, "chat_messages", UpdateMode::Merge, &week).contains("chat_id"));
+        for mode in [UpdateMode::Replace, UpdateMode::Merge, UpdateMode::Partition] {
+            assert_eq!(told(&own, "chat", mode, &week), "", "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_without_options_has_the_usual_ones() {
+        assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), Options::default());
+        let text = serde_json::to_string(&Options { look_back: 3, on_added: Rule::Stop, ..Options::default() }).unwrap();
+        assert_eq!(serde_json::from_str::<Options>(&text).unwrap().on_added, Rule::Stop);
+    }
+}

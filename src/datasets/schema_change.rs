@@ -1,0 +1,96 @@
+//! What changed in the columns from one version to the next, and whether that stops a run.
+
+use serde::{Deserialize, Serialize};
+
+use super::columns::ColumnInfo;
+use super::options::{Options, Rule};
+use crate::connectors::report::ColumnKind;
+
+/// The difference to the version before. At least one list has something in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaChange {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub retyped: Vec<Retyped>,
+    /// The strictest of the rules for what happened.
+    pub verdict: Rule,
+}
+
+/// A column whose values are of another kind now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retyped {
+    pub name: String,
+    pub from: ColumnKind,
+    pub to: ColumnKind,
+}
+
+/// What is different in `came`, what a run brought, from `before`, what the run before it brought; none when nothing is. Columns of
+/// ours, which begin with an underscore, do not count.
+pub fn between(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) -> Option<SchemaChange> {
+    let named = |columns: &[ColumnInfo], name: &str| columns.iter().find(|column| column.name == name).map(|column| column.kind);
+    let theirs = |columns: &'_ [ColumnInfo]| columns.iter().filter(|column| !column.name.starts_with('_')).cloned().collect::<Vec<_>>();
+    let (before, came) = (theirs(before), theirs(came));
+    let only = |these: &[ColumnInfo], others: &[ColumnInfo]| -> Vec<String> {
+        these.iter().filter(|column| named(others, &column.name).is_none()).map(|column| column.name.clone()).collect()
+    };
+    let (added, removed) = (only(&came, &before), only(&before, &came));
+    let retyped: Vec<Retyped> = came
+        .iter()
+        .filter_map(|column| {
+            let from = named(&before, &column.name).filter(|from| *from != column.kind)?;
+            Some(Retyped { name: column.name.clone(), from, to: column.kind })
+        })
+        .collect();
+    let rules = [(!added.is_empty(), options.on_added), (!removed.is_empty(), options.on_removed), (!retyped.is_empty(), options.on_retyped)];
+    let verdict = rules.into_iter().filter(|(happened, _)| *happened).map(|(_, rule)| rule).max()?;
+    Some(SchemaChange { added, removed, retyped, verdict })
+}
+
+impl SchemaChange {
+    /// "2 columns are new: mood, mood_score. 1 column did not come: rate."
+    pub fn in_words(&self) -> String {
+        let counted = |names: &[String], one: &str, many: &str| match names.len() {
+            0 => None,
+            1 => Some(format!("1 column {one}: {}.", names[0])),
+            number => Some(format!("{number} columns {many}: {}.", listed(names))),
+        };
+        let retyped: Vec<String> = self.retyped.iter().map(|r| format!("{} ({}, before {})", r.name, r.to.word(), r.from.word())).collect();
+        let parts = [
+            counted(&self.added, "is new", "are new"),
+            counted(&self.removed, "did not come any more", "did not come any more"),
+            counted(&retyped, "is of another type", "are of another type"),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The first few, and how many more.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 12;
+    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: ColumnKind) -> ColumnInfo {
+        ColumnInfo { name: name.to_owned(), kind, declared: false }
+    }
+
+    #[test]
+    fn added_removed_and_retyped_columns_are_told_and_the_strictest_rule_is_the_verdict() {
+        use ColumnKind::{Integer, Json, Text};
+        let before = [column("id", Text), column("old", Text), column("n", Text), column("_misfit", Json)];
+        let came = [column("id", Text), column("n", Integer), column("new", Text), column("_batch_id", Integer)];
+        let change = between(&before, &came, &Options { on_added: Rule::Accept, on_removed: Rule::Stop, ..Options::default() }).unwrap();
+        assert_eq!((change.added.as_slice(), change.removed.as_slice()), (&["new".to_owned()][..], &["old".to_owned()][..]));
+        assert_eq!(change.retyped, [Retyped { name: "n".to_owned(), from: Text, to: Integer }]);
+        assert_eq!(change.verdict, Rule::Stop);
+        assert_eq!(change.in_words(), "1 column is new: new. 1 column did not come any more: old. 1 column is of another type: n (integer, before text).");
+        assert_eq!(between(&before, &before[..3], &Options::default()), None, "columns of ours do not count");
+        let added = between(&came[..2], &came, &Options { on_added: Rule::Accept, on_removed: Rule::Stop, ..Options::default() }).unwrap();
+        assert_eq!(added.verdict, Rule::Accept, "only what happened is judged");
+    }
+}

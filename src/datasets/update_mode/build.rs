@@ -1,0 +1,71 @@
+//! Makes the segments of a new version from the old ones and those of a run.
+
+use super::mark::{Drops, mark};
+use super::{Piece, pieces, small_tail};
+use crate::connectors::report::UpdateMode;
+use crate::datasets::segments::{SegmentMeta, Segments, Written};
+use crate::error::{Error, Result};
+use crate::ids::{DatasetId, RunId};
+
+/// The segments of the new version.
+#[derive(Debug)]
+pub struct Built {
+    /// In the order of their rows.
+    pub order: Vec<SegmentMeta>,
+    /// Those of them that the run has staged.
+    pub written: Vec<Written>,
+    /// Old rows that are in it no more.
+    pub dropped: u64,
+}
+
+/// Joins `new`, what a run wrote, to `old`, the segments of the version before, which must stay where they are meanwhile. What has to be
+/// written anew is staged by the run. Stopped at any point it leaves nothing but staged segments.
+pub async fn build(
+    segments: &Segments,
+    (dataset, run): (&DatasetId, &RunId),
+    mode: UpdateMode,
+    old: &[SegmentMeta],
+    new: Vec<Written>,
+    drops: Drops,
+) -> Result<Built> {
+    let metas: Vec<SegmentMeta> = new.iter().map(Written::meta).collect();
+    let marks = {
+        let (segments, old, metas) = (segments.clone(), old.to_vec(), metas.clone());
+        tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops)).await.map_err(Error::internal)??
+    };
+    let dropped = marks.iter().map(super::Marks::marked).sum();
+    let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
+    let mut written = new;
+    let mut order = Vec::new();
+    let mut writer = segments.writer(dataset, run);
+    let mut pieces = pieces(mode, &marked, &metas).into_iter().peekable();
+    while let Some(piece) = pieces.next() {
+        match piece {
+            Piece::Reused(segment) | Piece::New(segment) => order.push(segment),
+            Piece::Rewritten(segment, rows) => {
+                // Neighbours become one, as far as a segment may grow.
+                let mut stretch = vec![(segment, Some(rows))];
+                while let Some(Piece::Rewritten(..)) = pieces.peek() {
+                    if let Some(Piece::Rewritten(segment, rows)) = pieces.next() {
+                        stretch.push((segment, Some(rows)));
+                    }
+                }
+                let before = writer.written().len();
+                writer.copy(stretch).await?;
+                let came = &writer.written()[before..];
+                order.extend(came.iter().map(Written::meta));
+                written.extend_from_slice(came);
+            }
+        }
+    }
+    if let Some(begin) = small_tail(&order.iter().map(|segment| segment.bytes).collect::<Vec<_>>()) {
+        let before = writer.written().len();
+        let small = order.split_off(begin);
+        writer.copy(small.iter().map(|segment| (segment.clone(), None)).collect()).await?;
+        let came = &writer.written()[before..];
+        written.retain(|segment| !small.iter().any(|small| small.id == segment.id));
+        order.extend(came.iter().map(Written::meta));
+        written.extend_from_slice(came);
+    }
+    Ok(Built { order, written, dropped })
+}

@@ -1,0 +1,259 @@
+//! Which old rows go: by their day for Partition, by their key for Merge. The statistics of the day column tell which parts of a file
+//! need not be looked at; of the others only the day, or the columns of the key, are read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Date32Type, SchemaRef, TimestampMillisecondType};
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::Marks;
+use super::keys::{KeySet, Keys, MOST_KEYS};
+use crate::connectors::Window;
+use crate::connectors::report::ColumnKind;
+use crate::datasets::columns::{ColumnInfo, to_schema};
+use crate::datasets::segments::{OpenSegment, SegmentMeta, Segments};
+use crate::error::{Error, Result};
+
+const DAY: i64 = 24 * 60 * 60 * 1_000;
+
+/// What makes an old row go.
+#[derive(Clone, Debug)]
+pub enum Drops {
+    Nothing,
+    /// Its day is in one of these.
+    Days(Days),
+    /// Its key is the key of a new row, or of a record that was read and became no row.
+    Keys {
+        columns: Vec<ColumnInfo>,
+        /// Values of the first column, as text.
+        childless: Vec<String>,
+        /// Rows with such a key have their day in here, as far as they have one.
+        within: Option<Days>,
+    },
+}
+
+/// Moments of one column: a timestamp, or a date that stands for its midnight in UTC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Days {
+    pub column: ColumnInfo,
+    /// In milliseconds since 1970; in order and apart.
+    pub ranges: Vec<Range<i64>>,
+}
+
+impl Days {
+    /// The days of these windows, on the clock of `zone`.
+    pub fn of(column: ColumnInfo, windows: &[Window], zone: &TimeZone) -> Result<Self> {
+        let start = |day: Date| -> Result<i64> {
+            if column.kind == ColumnKind::Date {
+                return Ok(day.to_zoned(TimeZone::UTC).map_err(Error::internal)?.timestamp().as_millisecond());
+            }
+            // A day may begin later than midnight.
+            Ok(day.to_zoned(zone.clone()).and_then(|midnight| midnight.start_of_day()).map_err(Error::internal)?.timestamp().as_millisecond())
+        };
+        let mut all = Vec::with_capacity(windows.len());
+        for window in windows {
+            all.push(start(window.from)?..start(window.to.tomorrow().map_err(Error::internal)?)?);
+        }
+        all.sort_by_key(|range| range.start);
+        let mut ranges: Vec<Range<i64>> = Vec::new();
+        for range in all {
+            match ranges.last_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => ranges.push(range),
+            }
+        }
+        Ok(Self { column, ranges })
+    }
+
+    fn has(&self, moment: i64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= moment);
+        self.ranges.get(at).is_some_and(|range| range.start <= moment)
+    }
+
+    fn touches(&self, least: i64, most: i64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= least);
+        self.ranges.get(at).is_some_and(|range| range.start <= most)
+    }
+
+    /// A value of the column as the file holds it.
+    fn moment(&self, stored: i64) -> i64 {
+        if self.column.kind == ColumnKind::Date { stored.saturating_mul(DAY) } else { stored }
+    }
+
+    /// The rows of a segment that may have their day in here. `or_none`: a row without a day may, too.
+    fn candidates(&self, segment: &OpenSegment, or_none: bool) -> Vec<Range<u64>> {
+        let mut found: Vec<Range<u64>> = Vec::new();
+        for group in segment.groups_of(&self.column.name) {
+            let touched = match group.bounds {
+                Some((least, most)) => self.touches(self.moment(least), self.moment(most)) || (or_none && group.has_nulls),
+                None => true,
+            };
+            match found.last_mut() {
+                _ if !touched => {}
+                Some(last) if last.end == group.rows.start => last.end = group.rows.end,
+                _ => found.push(group.rows),
+            }
+        }
+        found
+    }
+
+    /// Widens the ranges to one that reaches from the first to the last moment of these segments as well, and a day beyond at both ends:
+    /// the vendor's days may be of another zone. None where a segment does not tell.
+    pub fn around(mut self, segments: &[OpenSegment]) -> Option<Self> {
+        let mut ends: Vec<i64> = self.ranges.iter().flat_map(|range| [range.start, range.end]).collect();
+        for segment in segments {
+            for group in segment.groups_of(&self.column.name) {
+                // A row without a day may have the key of one with any day.
+                let (least, most) = group.bounds.filter(|_| !group.has_nulls)?;
+                ends.extend([self.moment(least), self.moment(most)]);
+            }
+        }
+        let whole = ends.iter().min()?.saturating_sub(DAY)..ends.iter().max()?.saturating_add(DAY + 1);
+        self.ranges = vec![whole];
+        Some(self)
+    }
+}
+
+/// Marks the rows of `old` that go. Blocks.
+pub fn mark(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops) -> Result<Vec<Marks>> {
+    mark_with(segments, old, new, drops, MOST_KEYS)
+}
+
+/// With about so many keys a pass.
+pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops, most: usize) -> Result<Vec<Marks>> {
+    let mut marks: Vec<Marks> = old.iter().map(|segment| Marks::new(segment.rows)).collect();
+    match drops {
+        Drops::Nothing => {}
+        Drops::Days(days) => {
+            for (segment, marks) in old.iter().zip(&mut marks) {
+                mark_days(&segments.open(segment)?, days, marks)?;
+            }
+        }
+        Drops::Keys { columns, childless, within } => {
+            let schema = to_schema(columns);
+            let keys = Keys::new(&schema)?;
+            let opened: Vec<OpenSegment> = new.iter().map(|segment| segments.open(segment)).collect::<Result<_>>()?;
+            let within = within.clone().and_then(|days| days.around(&opened));
+            let mut coming = Coming::new(&opened, childless, &schema)?;
+            loop {
+                let set = coming.next_set(&keys, &schema, most)?;
+                if set.is_empty() {
+                    break;
+                }
+                for (segment, marks) in old.iter().zip(&mut marks) {
+                    mark_keys(&segments.open(segment)?, within.as_ref(), &keys, &schema, &set, marks)?;
+                }
+            }
+        }
+    }
+    Ok(marks)
+}
+
+fn mark_days(segment: &OpenSegment, days: &Days, marks: &mut Marks) -> Result<()> {
+    if segment.schema().index_of(&days.column.name).is_err() {
+        return Ok(());
+    }
+    let schema = to_schema(std::slice::from_ref(&days.column));
+    scan(segment, &schema, &days.candidates(segment, false), |batch, row_of| {
+        let column = batch.column(0);
+        for at in (0..batch.num_rows()).filter(|at| !column.is_null(*at)) {
+            if moment(column, at).is_some_and(|moment| days.has(moment)) {
+                marks.mark(row_of(at));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn moment(column: &ArrayRef, at: usize) -> Option<i64> {
+    let timestamp = column.as_primitive_opt::<TimestampMillisecondType>().map(|column| column.value(at));
+    timestamp.or_else(|| column.as_primitive_opt::<Date32Type>().map(|column| i64::from(column.value(at)) * DAY))
+}
+
+fn mark_keys(segment: &OpenSegment, within: Option<&Days>, keys: &Keys, schema: &SchemaRef, set: &KeySet, marks: &mut Marks) -> Result<()> {
+    // One that has none of the columns has no keys.
+    if !schema.fields().iter().any(|field| segment.schema().index_of(field.name()).is_ok()) {
+        return Ok(());
+    }
+    let candidates = match within {
+        Some(days) => days.candidates(segment, true),
+        None => std::iter::once(0..marks.rows).filter(|rows| !rows.is_empty()).collect(),
+    };
+    scan(segment, schema, &candidates, |batch, row_of| {
+        for (at, key) in keys.of(batch)?.into_iter().enumerate() {
+            if key.is_some_and(|key| set.contains(&key)) {
+                marks.mark(row_of(at));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Reads these rows; `take` gets each batch, and what turns a place in it into the number of the row in the segment.
+fn scan(
+    segment: &OpenSegment,
+    schema: &SchemaRef,
+    ranges: &[Range<u64>],
+    mut take: impl FnMut(&RecordBatch, &dyn Fn(usize) -> u64) -> Result<()>,
+) -> Result<()> {
+    if ranges.is_empty() {
+        return Ok(());
+    }
+    let mut rows = ranges.iter().cloned().flatten();
+    for batch in segment.read(schema, Some(ranges))? {
+        let batch = batch?;
+        let numbers: Vec<u64> = rows.by_ref().take(batch.num_rows()).collect();
+        take(&batch, &|at| numbers[at])?;
+    }
+    Ok(())
+}
+
+/// The keys that a run brings, set by set.
+struct Coming<'a> {
+    segments: std::slice::Iter<'a, OpenSegment>,
+    open: Option<crate::datasets::segments::Batches>,
+    childless: Option<ArrayRef>,
+}
+
+impl<'a> Coming<'a> {
+    fn new(segments: &'a [OpenSegment], childless: &[String], schema: &SchemaRef) -> Result<Self> {
+        let childless = match schema.fields().first() {
+            Some(field) if !childless.is_empty() => {
+                let text: ArrayRef = Arc::new(StringArray::from_iter_values(childless));
+                Some(arrow::compute::cast(&text, field.data_type()).map_err(Error::internal)?)
+            }
+            _ => None,
+        };
+        Ok(Self { segments: segments.iter(), open: None, childless })
+    }
+
+    /// About as many keys as a set may have; empty at the end.
+    fn next_set(&mut self, keys: &Keys, schema: &SchemaRef, most: usize) -> Result<KeySet> {
+        let mut set = KeySet::default();
+        while let Some(childless) = self.childless.take() {
+            // Their number has the bound of the windows that were read; a set takes them in parts all the same.
+            let (now, later) = (childless.len().min(most), childless.len().saturating_sub(most));
+            let part = childless.slice(0, now);
+            set.extend(keys.of_columns(std::slice::from_ref(&part), now)?.into_iter().flatten());
+            if later > 0 {
+                self.childless = Some(childless.slice(now, later));
+                return Ok(set);
+            }
+        }
+        while set.len() < most {
+            if self.open.is_none() {
+                let Some(segment) = self.segments.next() else { break };
+                self.open = Some(segment.read(schema, None)?);
+            }
+            match self.open.as_mut().and_then(Iterator::next) {
+                Some(batch) => set.extend(keys.of(&batch?)?.into_iter().flatten()),
+                None => self.open = None,
+            }
+        }
+        Ok(set)
+    }
+}

@@ -1,0 +1,36 @@
+//! The columns that tell which run brought a row, in DataSets that keep rows of several runs.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::datatypes::Schema;
+
+use crate::clock::Millis;
+use crate::connectors::report::{ColumnKind, arrow_field};
+use crate::error::{Error, Result};
+
+/// The number of the version that the run made.
+pub const BATCH_ID: &str = "_batch_id";
+/// When the run started.
+pub const BATCH_LAST_RUN: &str = "_batch_last_run";
+
+/// What is written beside every row of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub batch_id: i64,
+    pub last_run: Millis,
+}
+
+impl Stamp {
+    /// The batch with both columns at its end.
+    pub fn on(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut fields: Vec<_> = batch.schema_ref().fields().iter().cloned().collect();
+        fields.push(Arc::new(arrow_field(BATCH_ID, ColumnKind::Integer, false)));
+        fields.push(Arc::new(arrow_field(BATCH_LAST_RUN, ColumnKind::Timestamp, false)));
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from(vec![self.batch_id; rows])) as ArrayRef);
+        columns.push(Arc::new(TimestampMillisecondArray::from(vec![self.last_run; rows]).with_timezone("UTC")));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::internal)
+    }
+}

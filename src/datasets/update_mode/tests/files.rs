@@ -1,0 +1,176 @@
+//! The same with files: what is built is what the model says, and only what must be read is.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::super::mark::mark_with;
+use super::*;
+use crate::connectors::Window;
+use crate::connectors::report::ColumnKind;
+use crate::datasets::columns::{ColumnInfo, to_schema};
+use crate::datasets::segments::{SegmentMeta, Written};
+use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
+
+const DAY: i64 = 86_400_000;
+
+/// A row: key, day since 1970 and number. A key of none is an empty cell, a day of none as well.
+type Line = (Option<i64>, Option<i64>, i64);
+
+fn lines(of: &[Line]) -> RecordBatch {
+    batch(vec![
+        ("key", ColumnKind::Text, text(of.iter().map(|line| line.0.map(|key| ["a", "b", "c", "d", "e", "f", "g", "h"][key as usize])).collect())),
+        ("at", ColumnKind::Timestamp, timestamp(of.iter().map(|line| line.1.map(|day| day * DAY + line.2 % 1_000)).collect())),
+        ("number", ColumnKind::Integer, integer(of.iter().map(|line| Some(line.2)).collect())),
+    ])
+}
+
+fn key_column() -> ColumnInfo {
+    column("key", ColumnKind::Text)
+}
+
+fn days(from: i8, to: i8) -> Days {
+    let window = Window { from: date(1970, 1, from), to: date(1970, 1, to) };
+    Days::of(column("at", ColumnKind::Timestamp), &[window], &TimeZone::UTC).unwrap()
+}
+
+async fn segment(world: &World, of: &[Line]) -> Written {
+    let run = world.new_run().await;
+    let mut written = world.write(&run, &[lines(of)]).await;
+    world.end_run(&run, "failed").await;
+    written.remove(0)
+}
+
+fn numbers(world: &World, order: &[SegmentMeta]) -> Vec<i64> {
+    let schema = to_schema(&[column("number", ColumnKind::Integer)]);
+    let read = |meta: &SegmentMeta| world.segments.open(meta).unwrap().read(&schema, None).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    order.iter().flat_map(read).flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+async fn built(world: &World, mode: UpdateMode, old: &[Written], new: &[Written], drops: Drops) -> Built {
+    let run = world.new_run().await;
+    let metas: Vec<SegmentMeta> = old.iter().map(Written::meta).collect();
+    let built = build(&world.segments, (&world.dataset, &run), mode, &metas, new.to_vec(), drops).await.unwrap();
+    world.end_run(&run, "failed").await;
+    built
+}
+
+fn by_key(within: Option<Days>) -> Drops {
+    Drops::Keys { columns: vec![key_column()], childless: Vec::new(), within }
+}
+
+#[test]
+fn files_are_merged_and_partitioned_as_the_model_says() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let line = |first: i64| {
+        prop::collection::vec((prop::option::weighted(0.9, 0_i64..8), prop::option::weighted(0.9, 0_i64..5)), 1..12)
+            .prop_map(move |cells| cells.into_iter().zip(first..).map(|((key, day), number)| (key, day, number)).collect::<Vec<Line>>())
+    };
+    let cases = (prop::collection::vec(line(0), 0..5), prop::collection::vec(line(500), 0..3), 1_i8..5);
+    let mut runner = TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
+    let world = runtime.block_on(World::new());
+    runner
+        .run(&cases, |(old, new, day)| {
+            runtime.block_on(async {
+                let (mut before, mut came) = (Vec::new(), Vec::new());
+                for of in &old {
+                    before.push(segment(&world, of).await);
+                }
+                for of in &new {
+                    came.push(segment(&world, of).await);
+                }
+                let fresh: Vec<Line> = new.concat();
+                let keys: Vec<i64> = fresh.iter().filter_map(|line| line.0).collect();
+                let merged = old.iter().flatten().filter(|line| line.0.is_none_or(|key| !keys.contains(&key)));
+                let merged: Vec<i64> = merged.chain(&fresh).map(|line| line.2).collect();
+                let got = built(&world, UpdateMode::Merge, &before, &came, by_key(None)).await;
+                assert_eq!(numbers(&world, &got.order), merged);
+                assert_eq!(got.dropped as usize, old.iter().map(Vec::len).sum::<usize>() + fresh.len() - merged.len());
+                for segment in before.iter().zip(&old).filter(|(_, of)| of.iter().all(|line| line.0.is_none_or(|key| !keys.contains(&key)))) {
+                    assert!(got.order.contains(&segment.0.meta()), "a segment that loses no row is the same one");
+                }
+
+                let pulled = i64::from(day) - 1;
+                let parted = old.iter().flatten().filter(|line| line.1 != Some(pulled)).chain(&fresh).map(|line| line.2);
+                let got = built(&world, UpdateMode::Partition, &before, &came, Drops::Days(days(day, day))).await;
+                assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_days_rule_out_is_not_read() {
+    let world = World::new().await;
+    let many = |first: i64, day: i64| (0..20_000).map(|n| (Some(n % 8), Some(day), first + n)).collect::<Vec<Line>>();
+    let (far, near) = (segment(&world, &many(0, 3)).await, segment(&world, &many(100_000, 20)).await);
+    let new = segment(&world, &[(Some(1), Some(20), 900_000)]).await;
+    // Every page of the segment that cannot have such rows is spoiled; its footer stays.
+    let path = world.segments.dir().join(format!("{}.parquet", far.id));
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&vec![0xff; (far.bytes / 2) as usize], 4).unwrap();
+    let got = built(&world, UpdateMode::Merge, &[far.clone(), near.clone()], &[new.clone()], by_key(Some(days(20, 21)))).await;
+    assert_eq!((got.dropped, got.order.len(), &got.order[0]), (2_500, 3, &far.meta()));
+    let got = built(&world, UpdateMode::Partition, &[far.clone(), near], &[new], Drops::Days(days(21, 21))).await;
+    assert_eq!((got.dropped, got.order.len(), &got.order[0]), (20_000, 2, &far.meta()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_keys_than_a_pass_takes_are_several_passes() {
+    let world = World::new().await;
+    let old = segment(&world, &(0..64).map(|n| (Some(n % 8), None, n)).collect::<Vec<_>>()).await;
+    let new = segment(&world, &(0..7).map(|n| (Some(n), None, 100 + n)).collect::<Vec<_>>()).await;
+    let drops = Drops::Keys { columns: vec![key_column()], childless: vec!["g".to_owned(), "h".to_owned(), "nobody".to_owned()], within: None };
+    let (segments, old, new) = (world.segments.clone(), vec![old.meta()], vec![new.meta()]);
+    for most in [1, 2, 100] {
+        let (segments, old, new, drops) = (segments.clone(), old.clone(), new.clone(), drops.clone());
+        let marks = tokio::task::spawn_blocking(move || mark_with(&segments, &old, &new, &drops, most).unwrap()).await.unwrap();
+        assert_eq!(marks[0].marked(), 64, "all eight keys go, {most} a pass");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_segments_become_one_and_keep_the_order_of_their_rows() {
+    let world = World::new().await;
+    let mut old = Vec::new();
+    for n in 0..40 {
+        old.push(segment(&world, &[(Some(n % 8), Some(1), n)]).await);
+    }
+    let new = segment(&world, &[(Some(0), Some(2), 40)]).await;
+    let got = built(&world, UpdateMode::Append, &old, &[new], Drops::Nothing).await;
+    assert_eq!((got.order.len(), got.written.len(), got.dropped), (1, 1, 0));
+    assert_eq!(numbers(&world, &got.order), (0..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_empty_cell_of_a_key_is_a_value_and_an_empty_key_is_like_no_other() {
+    let (names, numbers) = (text(vec![Some("a"), Some("a"), None, None, Some("")]), integer(vec![Some(1), None, Some(1), None, None]));
+    let both = batch(vec![("name", ColumnKind::Text, Arc::clone(&names)), ("n", ColumnKind::Integer, numbers)]);
+    let keys = super::super::keys::Keys::new(both.schema_ref()).unwrap().of(&both).unwrap();
+    assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, true, false, true]);
+    let different: std::collections::HashSet<_> = keys.iter().flatten().collect();
+    assert_eq!((different.len(), names.len()), (4, 5), "an empty text is not an empty cell");
+}
+
+#[test]
+fn days_are_those_of_the_zone_also_where_they_begin_late_or_have_23_hours() {
+    let ranges = |zone: &str, from, to| {
+        let windows = [Window { from, to }];
+        Days::of(column("at", ColumnKind::Timestamp), &windows, &TimeZone::get(zone).unwrap()).unwrap().ranges
+    };
+    let text =
+        |ranges: Vec<Range<i64>>| ranges.iter().map(|range| format!("{} {}", crate::clock::iso(range.start), crate::clock::iso(range.end))).collect::<Vec<_>>();
+    assert_eq!(text(ranges("Europe/Oslo", date(2027, 3, 28), date(2027, 3, 28))), ["2027-03-27T23:00:00Z 2027-03-28T22:00:00Z"]);
+    // Midnight of that day does not exist in Beirut.
+    assert_eq!(text(ranges("Asia/Beirut", date(2027, 3, 28), date(2027, 3, 28))), ["2027-03-27T22:00:00Z 2027-03-28T21:00:00Z"]);
+    let windows = [Window { from: date(2027, 1, 2), to: date(2027, 1, 2) }, Window { from: date(2027, 1, 1), to: date(2027, 1, 1) }];
+    let joined = Days::of(column("day", ColumnKind::Date), &windows, &TimeZone::get("Europe/Oslo").unwrap()).unwrap().ranges;
+    assert_eq!(text(joined), ["2027-01-01T00:00:00Z 2027-01-03T00:00:00Z"], "a date has no zone");
+}

@@ -1,0 +1,163 @@
+//! How a run that pulled all ends: its one commit, as a version that is current, or held, or none; and a held one that is accepted.
+
+use super::{Claimed, Held, signed};
+use crate::clock::{Clock, Millis};
+use crate::datasets::versions::{Commit, Versions};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::ids::{DatasetId, RunId, UserId, VersionId};
+use crate::puller::run::Failure;
+
+/// What a run's record says of its commit beside the version.
+#[derive(Debug, Default)]
+pub struct Told<'a> {
+    /// Rows that the run brought, and the length of their files; none: those of the version.
+    pub brought: Option<(u64, u64)>,
+    /// Rows of the version before.
+    pub before: u64,
+    /// Of those, how many are in the new version no more.
+    pub dropped: u64,
+    /// JSON of a `SchemaChange`.
+    pub schema_change: Option<String>,
+    /// Why the version is held; it must be so in the commit, too.
+    pub held: Option<&'a Failure>,
+}
+
+/// The one commit of a run: version, segments and the run's end in one transaction, refused when the fence is stale or a person has
+/// asked to stop. Answers the version, or why there is none.
+pub async fn succeed(db: &Db, clock: &Clock, versions: &Versions, run: &Claimed, commit: &Commit<'_>) -> Result<std::result::Result<VersionId, Held>> {
+    succeed_with(db, clock, versions, run, commit, &Told::default()).await
+}
+
+/// As `succeed`, with what else is told of it. A version that is held leaves the current one and ends its run as failed.
+pub async fn succeed_with(
+    db: &Db,
+    clock: &Clock,
+    versions: &Versions,
+    run: &Claimed,
+    commit: &Commit<'_>,
+    told: &Told<'_>,
+) -> Result<std::result::Result<VersionId, Held>> {
+    let now = clock.now();
+    let mut tx = db.write().await?;
+    if let Some(gone) = gone(&mut tx, run).await? {
+        return Ok(Err(gone));
+    }
+    let version = versions.commit(&mut tx, commit).await?;
+    let (rows, bytes) = told.brought.unwrap_or((version.rows, version.bytes));
+    let (state, outcome) = if told.held.is_some() { ("failed", Some("held")) } else { ("succeeded", None) };
+    sqlx::query(
+        "UPDATE runs SET state = $1, finished_at = $2, lease_until = NULL, version_id = $3, rows_written = $4, bytes_written = $5, progress = '{}',
+                         rows_before = $6, rows_after = $7, rows_dropped = $8, schema_change = $9, outcome = $10,
+                         error_code = $11, error_message = $12, error_who = $13, error_action = $14
+         WHERE id = $15 AND fence = $16",
+    )
+    .bind(state)
+    .bind(now)
+    .bind(&version.id)
+    .bind(signed(rows))
+    .bind(signed(bytes))
+    .bind(signed(told.before))
+    .bind(signed(version.rows))
+    .bind(signed(told.dropped))
+    .bind(&told.schema_change)
+    .bind(outcome)
+    .bind(told.held.map(|f| f.code.as_str()))
+    .bind(told.held.map(|f| f.message.as_str()))
+    .bind(told.held.map(|f| f.who.as_str()))
+    .bind(told.held.map(|f| f.action.as_str()))
+    .bind(&run.id)
+    .bind(run.fence)
+    .execute(&mut *tx)
+    .await?;
+    // The version that was held before this one waits no more.
+    sqlx::query("UPDATE runs SET outcome = 'superseded' WHERE dataset_id = $1 AND outcome = 'held' AND id <> $2")
+        .bind(&run.dataset_id)
+        .bind(&run.id)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE windows SET childless = NULL WHERE run_id = $1 AND childless IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(Ok(version.id))
+}
+
+/// Ends a run that brought nothing and leaves the rows from before as they are: it succeeds and makes no version.
+pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64) -> Result<std::result::Result<(), Held>> {
+    let mut tx = db.write().await?;
+    if let Some(gone) = gone(&mut tx, run).await? {
+        return Ok(Err(gone));
+    }
+    sqlx::query(
+        "UPDATE runs SET state = 'succeeded', finished_at = $1, lease_until = NULL, progress = '{}', outcome = 'kept', rows_before = $2, rows_after = $2
+         WHERE id = $3 AND fence = $4",
+    )
+    .bind(clock.now())
+    .bind(signed(before))
+    .bind(&run.id)
+    .bind(run.fence)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Ok(()))
+}
+
+/// Keeps what changed in the columns with a run that this stops.
+pub async fn note_schema(db: &Db, run: &Claimed, change: &str) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE runs SET schema_change = $1 WHERE id = $2 AND fence = $3").bind(change).bind(&run.id).bind(run.fence).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn gone(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &Claimed) -> Result<Option<Held>> {
+    let state: Option<(i64,)> = sqlx::query_as("SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
+        .bind(&run.id)
+        .bind(run.fence)
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(match state {
+        None => Some(Held::Lost),
+        Some((0,)) => None,
+        Some(_) => Some(Held::Cancel),
+    })
+}
+
+/// The number of the version that a run is going to make, and when the run started: the same for all its attempts, as only a commit
+/// takes a number.
+pub async fn batch(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
+    let row: Option<(i64, Option<i64>)> =
+        sqlx::query_as("SELECT d.next_number, r.started_at FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.id = $1")
+            .bind(&run.id)
+            .fetch_optional(db.read())
+            .await?;
+    let (number, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
+    Ok((number, started_at.unwrap_or_default()))
+}
+
+/// Makes the version that a run left held the current one. Fails when it is held no more.
+pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by: &UserId) -> Result<()> {
+    let mut tx = db.write().await?;
+    let accepted = sqlx::query(
+        "UPDATE datasets SET current_version = held_version, held_version = NULL
+         WHERE id = $1 AND held_version = (SELECT version_id FROM runs WHERE id = $2 AND dataset_id = $1 AND outcome = 'held')",
+    )
+    .bind(dataset)
+    .bind(run)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    if accepted != 1 {
+        return Err(Error::conflict("not_held", "No rows of this run wait to be accepted.").action("See the newest runs under History."));
+    }
+    sqlx::query(
+        "UPDATE runs SET state = 'succeeded', outcome = 'accepted', accepted_by = $1, accepted_at = $2,
+                         error_code = NULL, error_message = NULL, error_who = NULL, error_action = NULL WHERE id = $3",
+    )
+    .bind(by)
+    .bind(clock.now())
+    .bind(run)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}

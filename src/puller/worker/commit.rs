@@ -1,0 +1,197 @@
+//! What a run that pulled all comes to: a new version, a held one, none, or a failure. Every guard of the rows from before is here.
+
+use super::ends::cancelled;
+use crate::connectors::Window;
+use crate::connectors::report::UpdateMode;
+use crate::datasets::Dataset;
+use crate::datasets::columns::{self, ColumnInfo};
+use crate::datasets::options::{OnEmpty, Rule};
+use crate::datasets::origin::Origin;
+use crate::datasets::schema_change;
+use crate::datasets::segments::{Writer, Written};
+use crate::datasets::update_mode::{self, Built, Days, Drops};
+use crate::datasets::versions::Commit;
+use crate::error::{Error, Result};
+use crate::puller::queue::{self, Claimed, End, Told};
+use crate::puller::run::Failure;
+use crate::puller::{Puller, schedules, windows};
+
+/// The code of a run that failed because nothing came where there was something before.
+const SUSPICIOUS: &str = "suspicious_empty";
+
+/// How a run that pulled all ends.
+pub(super) enum Committed {
+    /// Its version is the current one.
+    Current,
+    /// Nothing came, and the rows from before stay.
+    Kept,
+    /// Its version is held.
+    Held(Failure),
+    /// There is none.
+    Not(End),
+}
+
+/// Closes the files and commits. `total`: what the vendor said there is.
+pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, writer: Writer, rows: u64, total: Option<u64>) -> Result<Committed> {
+    let versions = &puller.datasets.versions;
+    // Held on to until the commit, which fails when another version is current by then.
+    let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
+    let had = before.as_ref().map_or(0, |version| version.rows);
+    if rows == 0 {
+        match empty(puller, run, dataset, had, total).await? {
+            Empty::Believed => {}
+            Empty::Kept => {
+                writer.abandon();
+                return Ok(match queue::keep_old(&puller.db, &puller.clock, run, had).await? {
+                    Ok(()) => Committed::Kept,
+                    Err(held) => Committed::Not(cancelled(held)),
+                });
+            }
+            Empty::Failed(failure) => return Ok(Committed::Not(End::Failed(failure))),
+        }
+    }
+    let written = writer.finish().await?;
+    let came = columns::union(written.iter().map(|segment| segment.columns.as_slice()));
+    let of_before = dataset.current.as_ref().filter(|current| before.as_ref().is_some_and(|v| v.id == current.version)).and_then(|c| c.origin.as_ref());
+    let same_report = dataset.is_of(of_before);
+
+    let change = match (&before, rows) {
+        (Some(version), 1..) => schema_change::between(of_before.map_or(&version.columns, |origin| &origin.columns), &came, &dataset.options),
+        _ => None,
+    };
+    let change_text = change.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
+    // Another report has other columns: that is what was asked for.
+    if let (Some(change), Some(text), true) = (&change, &change_text, same_report)
+        && change.verdict == Rule::Stop
+    {
+        queue::note_schema(&puller.db, run, text).await?;
+        return Ok(Committed::Not(End::Failed(Failure {
+            code: "schema_changed".to_owned(),
+            message: format!("The columns are not what they were, and this DataSet stops at that. {}", change.in_words()),
+            who: "The owner of the DataSet: see whether whatever reads it can do with these columns.".to_owned(),
+            action: "To take them, choose Accept or Accept and warn under Settings, then Run now. The rows from before are untouched.".to_owned(),
+        })));
+    }
+
+    let asked = windows::of_run(&puller.db, &run.id).await?.into_iter().filter_map(|line| line.window).collect::<Vec<_>>();
+    let origin = origin(dataset, of_before, &asked, &came);
+    let held = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| too_few(dataset, of_before, had, rows));
+    let brought = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
+    let base = before.as_ref().filter(|_| dataset.update_mode != UpdateMode::Replace && same_report);
+    let built = match base {
+        Some(version) => {
+            let drops = drops(puller, run, dataset, &asked, &came, &version.columns).await?;
+            update_mode::build(&puller.datasets.segments, (&run.dataset_id, &run.id), dataset.update_mode, &version.segments, written, drops).await?
+        }
+        None => Built { order: written.iter().map(Written::meta).collect(), written, dropped: had },
+    };
+    let declared = columns::columns_of(dataset.report);
+    let commit = Commit {
+        order: base.map(|_| built.order.as_slice()),
+        base: base.map(|version| &version.id),
+        origin: Some(&origin),
+        held: held.is_some(),
+        ..Commit::new(&run.dataset_id, &run.id, &declared, &built.written)
+    };
+    let dropped = if base.is_some() { built.dropped } else { 0 };
+    let told = Told { brought: Some(brought), before: had, dropped, schema_change: change_text, held: held.as_ref() };
+    Ok(match queue::succeed_with(&puller.db, &puller.clock, versions, run, &commit, &told).await? {
+        Ok(_) => held.map_or(Committed::Current, Committed::Held),
+        Err(gone) => Committed::Not(cancelled(gone)),
+    })
+}
+
+/// What becomes of an answer without rows.
+enum Empty {
+    Believed,
+    Kept,
+    Failed(Failure),
+}
+
+async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, had: u64, total: Option<u64>) -> Result<Empty> {
+    let vendor = dataset.connector.title();
+    // Nothing is added: there is nothing to lose.
+    let believed = if dataset.update_mode == UpdateMode::Append && had > 0 { Empty::Kept } else { Empty::Believed };
+    Ok(match dataset.options.on_empty {
+        OnEmpty::Fail => Empty::Failed(Failure {
+            code: "empty_answer".to_owned(),
+            message: format!("{vendor} gave no rows at all, and this DataSet takes that for a failure."),
+            who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
+            action: format!("The next run tries again.{}", if had > 0 { " The rows from before stay." } else { "" }),
+        }),
+        OnEmpty::Keep if had > 0 => Empty::Kept,
+        OnEmpty::Check if had > 0 && dataset.update_mode != UpdateMode::Append => {
+            // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something
+            // before is believed when it comes a second time; who is on the site just now may be nobody at any time.
+            let is_certain = total.is_some() || dataset.report.comes_and_goes() || queue::last_ended_with(&puller.db, &run.dataset_id, SUSPICIOUS).await?;
+            if is_certain {
+                return Ok(believed);
+            }
+            Empty::Failed(Failure {
+                code: SUSPICIOUS.to_owned(),
+                message: format!("{vendor} gave no rows at all, where there were {had} before, and tells no count to check that by."),
+                who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
+                action: "The rows from before stay. When the next run finds nothing either, that is believed.".to_owned(),
+            })
+        }
+        OnEmpty::Keep | OnEmpty::Check | OnEmpty::Empty => believed,
+    })
+}
+
+/// Why a version is held: it has many fewer rows than the one before, which was asked for the same.
+fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -> Option<Failure> {
+    let most = u64::from(dataset.options.hold_drop);
+    let asked_same = of_before.is_none_or(|origin| origin.asked == dataset.asked_key());
+    let applies = most > 0 && dataset.update_mode == UpdateMode::Replace && asked_same && !dataset.report.comes_and_goes();
+    let lost = had.saturating_sub(rows);
+    if !applies || u128::from(lost) * 100 <= u128::from(had) * u128::from(most) {
+        return None;
+    }
+    Some(Failure {
+        code: "held".to_owned(),
+        message: format!(
+            "This run brought {rows} rows, where there were {had} before: {} % fewer. What loses more than {most} % is held.",
+            lost * 100 / had.max(1)
+        ),
+        who: "The owner of the DataSet: look at the rows of this run, and accept them if they are right.".to_owned(),
+        action: "People keep reading the rows from before, until somebody accepts these or a later run brings enough.".to_owned(),
+    })
+}
+
+fn origin(dataset: &Dataset, of_before: Option<&Origin>, asked: &[Window], came: &[ColumnInfo]) -> Origin {
+    let (report, key) = (dataset.report.id.to_owned(), dataset.asked_key());
+    let to = asked.iter().map(|window| window.to).max();
+    // A pull of days that are long past leaves the later ones held.
+    let before = of_before.filter(|before| before.report == report && before.asked == key && dataset.update_mode != UpdateMode::Replace);
+    Origin { to: to.max(before.and_then(|before| before.to)), report, asked: key, columns: came.to_vec() }
+}
+
+/// Which rows of the version before go.
+async fn drops(puller: &Puller, run: &Claimed, dataset: &Dataset, asked: &[Window], came: &[ColumnInfo], before: &[ColumnInfo]) -> Result<Drops> {
+    let all = columns::union([columns::columns_of(dataset.report).as_slice(), came, before]);
+    let column = |name: &str| all.iter().find(|column| column.name == name).cloned();
+    let days = || -> Result<Option<Days>> {
+        let Some(column) = dataset.report.day.and_then(column) else { return Ok(None) };
+        Ok(Some(Days::of(column, asked, &schedules::zone(&dataset.time_zone)?)?))
+    };
+    Ok(match dataset.update_mode {
+        UpdateMode::Replace | UpdateMode::Append => Drops::Nothing,
+        UpdateMode::Partition => days()?.map_or(Drops::Nothing, Drops::Days),
+        UpdateMode::Merge if !dataset.options.key.is_empty() => {
+            // Rows with a key of somebody's own may have been of any day before.
+            Drops::Keys { columns: dataset.options.key.iter().filter_map(|name| column(name)).collect(), childless: Vec::new(), within: None }
+        }
+        UpdateMode::Merge => match dataset.report.parent() {
+            Some(parent) => {
+                let childless = queue::childless(&puller.db, &run.id).await?;
+                Drops::Keys { columns: column(parent).into_iter().collect(), childless, within: days()? }
+            }
+            None => Drops::Keys { columns: dataset.report.key.iter().filter_map(|name| column(name)).collect(), childless: Vec::new(), within: days()? },
+        },
+    })
+}
+
+/// Whether the run notes records that become no row: rows of them from before are to go.
+pub(super) fn counts_childless(dataset: &Dataset) -> bool {
+    dataset.update_mode == UpdateMode::Merge && dataset.options.key.is_empty() && dataset.report.parent().is_some()
+}

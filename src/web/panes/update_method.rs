@@ -1,0 +1,166 @@
+//! The update method in the Scheduling pane: how new rows meet those that are there, and what guards those.
+
+use super::For;
+use super::details;
+use super::typed::Typed;
+use super::view::Wizard;
+use crate::connectors::report::UpdateMode;
+use crate::datasets::options::{OnEmpty, Options, Rule, Setup};
+use crate::web::parts::Choice;
+
+/// Field and sentence of what is wrong.
+type Wrong = Vec<(String, String)>;
+
+/// How rows meet rows, as it was chosen and checked.
+#[derive(Clone, Debug)]
+pub struct UpdateMethod {
+    pub mode: UpdateMode,
+    pub options: Options,
+    /// What somebody should know of this choice.
+    pub warnings: Vec<String>,
+}
+
+/// A mode of the list.
+#[derive(Clone, Debug, Default)]
+pub struct ModeChoice {
+    pub value: String,
+    pub title: String,
+    pub about: String,
+    pub selected: bool,
+}
+
+/// What the template is filled with.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateView {
+    pub modes: Vec<ModeChoice>,
+    pub key: String,
+    /// "id", what is meant while `key` is empty; empty when the report has none.
+    pub own_key: String,
+    pub look_back: String,
+    /// The report's records have days of their own, so that one day can be pulled without the others.
+    pub takes_look_back: bool,
+    pub on_empty: Vec<Choice>,
+    pub hold_drop: String,
+    pub on_added: Vec<Choice>,
+    pub on_removed: Vec<Choice>,
+    pub on_retyped: Vec<Choice>,
+    /// Something of it is chosen, or wrong.
+    pub guards_open: bool,
+}
+
+/// What a mode does, and what it may do to somebody.
+fn about(mode: UpdateMode) -> &'static str {
+    match mode {
+        UpdateMode::Replace => {
+            "The new rows take the place of all rows: what is older than the days you pull is gone with the next run. The versions before stay in History."
+        }
+        UpdateMode::Append => "The new rows come after those that are there. Nothing is taken away, so a day that is pulled twice is there twice.",
+        UpdateMode::Merge => {
+            "New rows take the place of old ones with the same key, and all other rows stay. What the vendor deletes later stays too, and a key that does not tell rows apart loses some."
+        }
+        UpdateMode::Partition => {
+            "The days that are pulled are replaced whole, and all other days stay. Only for reports whose rows have a day; what the vendor no longer has of these days is gone."
+        }
+    }
+}
+
+/// Reads the fields. What a mode does not take is passed over: it may have been typed for another one.
+pub fn read(f: &For<'_>, typed: &Typed) -> Result<UpdateMethod, Wrong> {
+    let mut wrong = Wrong::new();
+    let mode = if typed.update_mode.is_empty() { Some(UpdateMode::Replace) } else { UpdateMode::parse(&typed.update_mode) };
+    let Some(mode) = mode else { return Err(vec![("update_mode".to_owned(), "Choose Replace, Append, Merge or Partition.".to_owned())]) };
+    let mut number = |field: &str, text: &str, why: &str| {
+        let text = text.trim().trim_end_matches('%').trim_end();
+        if text.is_empty() {
+            return 0;
+        }
+        text.parse::<u32>().unwrap_or_else(|_| {
+            wrong.push((field.to_owned(), why.to_owned()));
+            0
+        })
+    };
+    let keeps_days = matches!(mode, UpdateMode::Merge | UpdateMode::Partition);
+    let details = details::read(f.connector, typed).ok();
+    let setup = details.as_ref().map(|details| Setup { report: details.report, mode, menus: &details.menus });
+    let look_back = match setup.as_ref().is_none_or(Setup::takes_look_back) && keeps_days {
+        true => number("look_back", &typed.look_back, "Write a whole number of days, or leave it empty."),
+        false => 0,
+    };
+    let hold_drop = match mode {
+        UpdateMode::Replace => number("hold_drop", &typed.hold_drop, "Write a whole number of percent, or leave it empty."),
+        _ => 0,
+    };
+    let mut rule = |field: &str, word: &str| match (word, Rule::parse(word)) {
+        ("", _) => Rule::default(),
+        (_, Some(rule)) => rule,
+        (_, None) => {
+            wrong.push((field.to_owned(), "Choose one of the list.".to_owned()));
+            Rule::default()
+        }
+    };
+    let (on_added, on_removed, on_retyped) = (rule("on_added", &typed.on_added), rule("on_removed", &typed.on_removed), rule("on_retyped", &typed.on_retyped));
+    let on_empty = if typed.on_empty.is_empty() { Some(OnEmpty::default()) } else { OnEmpty::parse(&typed.on_empty) };
+    if on_empty.is_none() {
+        wrong.push(("on_empty".to_owned(), "Choose one of the list.".to_owned()));
+    }
+    let key = if mode == UpdateMode::Merge { key(&typed.key) } else { Vec::new() };
+    let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
+    let options = Options { key, look_back, on_empty: on_empty.unwrap_or_default(), hold_drop, on_added, on_removed, on_retyped };
+    // While Details is wrong, that is what is told; this is checked again before anything is saved.
+    let Some(setup) = setup.filter(|_| wrong.is_empty()) else {
+        return if wrong.is_empty() { Ok(UpdateMethod { mode, options, warnings: Vec::new() }) } else { Err(wrong) };
+    };
+    let undeclared = f.dataset.and_then(|dataset| dataset.current.as_ref()).map(|current| current.undeclared.as_slice()).unwrap_or_default();
+    let options = options.check(&setup, undeclared)?;
+    Ok(UpdateMethod { mode, warnings: options.warnings(&setup), options })
+}
+
+/// Names with commas between.
+fn key(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Fills its part of the pane.
+pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
+    let chosen = UpdateMode::parse(&typed.update_mode).unwrap_or(UpdateMode::Replace);
+    let report = f.connector.report(&typed.report);
+    let choices = |all: &[(&'static str, &'static str)], chosen: &str| {
+        all.iter().map(|(value, label)| Choice { value: (*value).to_owned(), label: (*label).to_owned(), selected: *value == chosen }).collect::<Vec<_>>()
+    };
+    let or = |word: &str, usual: &'static str| if word.is_empty() { usual.to_owned() } else { word.to_owned() };
+    let rules = Rule::ALL.map(|rule| (rule.word(), rule.title()));
+    let empties = OnEmpty::ALL.map(|choice| (choice.word(), choice.title()));
+    let fields = ["on_empty", "hold_drop", "on_added", "on_removed", "on_retyped"];
+    let is_chosen = or(&typed.on_empty, "check") != "check"
+        || !matches!(typed.hold_drop.trim(), "" | "0")
+        || [&typed.on_added, &typed.on_removed, &typed.on_retyped].iter().any(|word| or(word, "warn") != "warn");
+    w.update = UpdateView {
+        modes: UpdateMode::ALL
+            .map(|mode| ModeChoice { value: mode.word().to_owned(), title: mode.title().to_owned(), about: about(mode).to_owned(), selected: mode == chosen })
+            .into(),
+        key: typed.key.clone(),
+        own_key: report.map(|report| report.key.join(", ")).unwrap_or_default(),
+        look_back: typed.look_back.clone(),
+        takes_look_back: report.is_none_or(|report| Setup { report, mode: UpdateMode::Merge, menus: &Default::default() }.takes_look_back()),
+        on_empty: choices(&empties, &or(&typed.on_empty, "check")),
+        hold_drop: typed.hold_drop.clone(),
+        on_added: choices(&rules, &or(&typed.on_added, "warn")),
+        on_removed: choices(&rules, &or(&typed.on_removed, "warn")),
+        on_retyped: choices(&rules, &or(&typed.on_retyped, "warn")),
+        guards_open: is_chosen || fields.iter().any(|field| !w.errors.of(field).is_empty()),
+    };
+}
+
+impl Typed {
+    /// The fields of the update method of a DataSet as it is.
+    pub fn fill_update_method(&mut self, options: &Options) {
+        let number = |n: u32| if n == 0 { String::new() } else { n.to_string() };
+        self.key = options.key.join(", ");
+        self.look_back = number(options.look_back);
+        self.hold_drop = number(options.hold_drop.into());
+        options.on_empty.word().clone_into(&mut self.on_empty);
+        options.on_added.word().clone_into(&mut self.on_added);
+        options.on_removed.word().clone_into(&mut self.on_removed);
+        options.on_retyped.word().clone_into(&mut self.on_retyped);
+    }
+}
