@@ -204,7 +204,7 @@ const fn run(good: u16) -> ByScope {
     [403, good, good]
 }
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 25] = [
     case("GET", "/connectors", ALL, ALL, ALL, ALL),
     case("GET", "/connectors/{id}", ALL, ALL, ALL, ALL),
     case("GET", "/accounts", NO, manage(200), manage(200), manage(200)),
@@ -222,6 +222,8 @@ const CASES: [Case; 24] = [
     case("GET", "/datasets/{id}/runs", HIDDEN, ALL, HIDDEN, ALL),
     case("POST", "/datasets/{id}/runs", run(404), run(202), run(404), run(202)),
     case("GET", "/runs/{id}", HIDDEN, ALL, HIDDEN, ALL),
+    // The run is not held.
+    case("POST", "/runs/{id}/accept", manage(404), manage(409), manage(404), manage(409)),
     case("POST", "/runs/{id}/cancel", run(404), run(200), run(404), run(200)),
     case("GET", "/datasets/{id}/rows", HIDDEN, ALL, HIDDEN, ALL),
     case("GET", "/datasets/{id}/data", HIDDEN, ALL, HIDDEN, ALL),

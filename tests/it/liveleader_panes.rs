@@ -111,6 +111,7 @@ async fn dataset(house: &House, who: &Browser, account: &AccountId, report: &str
         report,
         menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() }.check(report).unwrap(),
         update_mode: report.mode,
+        options: chatlake::datasets::options::Options::default(),
         time_zone: "Europe/Oslo".to_owned(),
         schedule: None,
     };

@@ -27,6 +27,7 @@ mod process;
 mod pulling;
 mod reports;
 mod sandbox_reports;
+mod update_modes;
 mod upstream;
 mod vendor;
 mod waiting;

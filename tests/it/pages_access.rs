@@ -72,7 +72,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 63] = [
+const CASES: [Case; 64] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -134,6 +134,8 @@ const CASES: [Case; 63] = [
     ("GET", "/runs/{id}/events", own(Hidden, Shown)),
     ("GET", "/runs/{id}/progress", own(Hidden, Shown)),
     ("POST", "/runs/{id}/stop", own(Hidden, Done)),
+    // The run is not held.
+    ("POST", "/runs/{id}/accept", own(Hidden, Got::Other(409))),
     ("GET", "/activity", PEOPLE),
     // One file of `/static`, which is no route of the table.
     ("GET", "/static/{file}", ALL),
@@ -148,7 +150,7 @@ const CASES: [Case; 63] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 26] = [
+const SHARED: [(&str, &str, [Got; 2]); 27] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
@@ -176,6 +178,7 @@ const SHARED: [(&str, &str, [Got; 2]); 26] = [
     ("GET", "/runs/{id}/events", [Shown; 2]),
     ("GET", "/runs/{id}/progress", [Shown; 2]),
     ("POST", "/runs/{id}/stop", [Forbidden; 2]),
+    ("POST", "/runs/{id}/accept", [Forbidden; 2]),
 ];
 
 // ---- the table of addresses, read as text ----

@@ -120,23 +120,7 @@ impl Page {
 
     /// What a browser would send of the panes.
     pub fn form(&self) -> Form {
-        let mut form = BTreeMap::new();
-        let fields = self.each("form[data-panes] input, form[data-panes] select, form[data-panes] textarea", |e| {
-            let name = e.attr("name")?.to_owned();
-            let value = match e.value().name() {
-                "select" => {
-                    let options = Selector::parse("option").unwrap();
-                    let chosen = e.select(&options).find(|o| o.attr("selected").is_some()).or_else(|| e.select(&options).next())?;
-                    chosen.attr("value").unwrap_or_default().to_owned()
-                }
-                "textarea" => e.text().collect(),
-                _ if matches!(e.attr("type"), Some("radio" | "checkbox")) && e.attr("checked").is_none() => return None,
-                _ => e.attr("value").unwrap_or_default().to_owned(),
-            };
-            Some((name, value))
-        });
-        form.extend(fields.into_iter().flatten());
-        Form(form)
+        Form(fields_of(&Html::parse_document(&self.text)))
     }
 
     pub fn open_pane(&self) -> Vec<String> {
@@ -146,6 +130,26 @@ impl Page {
     pub fn summary(&self, pane: &str) -> String {
         self.words(&format!("[data-pane={pane}] .pane-summary"))
     }
+}
+
+/// What a browser would send of the panes of a page.
+pub fn fields_of(html: &Html) -> BTreeMap<String, String> {
+    let fields = Selector::parse("form[data-panes] input, form[data-panes] select, form[data-panes] textarea").unwrap();
+    let fields = html.select(&fields).filter_map(|e| {
+        let name = e.attr("name")?.to_owned();
+        let value = match e.value().name() {
+            "select" => {
+                let options = Selector::parse("option").unwrap();
+                let chosen = e.select(&options).find(|o| o.attr("selected").is_some()).or_else(|| e.select(&options).next())?;
+                chosen.attr("value").unwrap_or_default().to_owned()
+            }
+            "textarea" => e.text().collect(),
+            _ if matches!(e.attr("type"), Some("radio" | "checkbox")) && e.attr("checked").is_none() => return None,
+            _ => e.attr("value").unwrap_or_default().to_owned(),
+        };
+        Some((name, value))
+    });
+    fields.collect()
 }
 
 #[tokio::test]
@@ -272,7 +276,7 @@ async fn the_last_pane_alone_saves_nothing() {
         ("scheduling", ("at", "25:00")),
         ("scheduling", ("every", "keep")),
         ("scheduling", ("time_zone", "Mars/Base")),
-        ("scheduling", ("update_mode", "append")),
+        ("scheduling", ("update_mode", "upsert")),
         ("name", ("name", " ")),
         ("name", ("description", "a\0b")),
     ];

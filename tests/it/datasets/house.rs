@@ -56,8 +56,12 @@ impl House {
     }
 
     pub async fn with(options: Options) -> Self {
+        Self::at(options, Clock::system()).await
+    }
+
+    /// By this clock, which the sandbox has, too.
+    pub async fn at(options: Options, clock: Clock) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::system();
         let sandbox = Sandbox::new(options, clock.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
