@@ -87,12 +87,14 @@ impl World {
     async fn run(&self) -> RunId {
         let run = RunId::new();
         let mut tx = self.db.write().await.unwrap();
-        sqlx::query("INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'failed', '', 0, 0, 0)")
-            .bind(&run)
-            .bind(&self.dataset)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'failed', '', 0, 0, 0)",
+        )
+        .bind(&run)
+        .bind(&self.dataset)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         run
     }
@@ -114,7 +116,9 @@ impl World {
             match (column.name.as_str(), column.kind) {
                 ("id", _) => Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("CH{number:010X}")))),
                 ("started_timestamp", _) => Arc::new(TimestampMillisecondArray::from_iter_values(chats.iter().map(|(_, start)| *start)).with_timezone("UTC")),
-                (_, ColumnKind::Text) if is_told => Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("{} {}", column.name, number % 9_973)))),
+                (_, ColumnKind::Text) if is_told => {
+                    Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("{} {}", column.name, number % 9_973))))
+                }
                 (_, ColumnKind::Integer) if is_told => Arc::new(Int64Array::from_iter_values(chats.iter().map(|(number, _)| number % 4_001))),
                 _ => arrow::array::new_null_array(&column.kind.arrow(), chats.len()),
             }

@@ -112,6 +112,7 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
         "address_refused" => ("An admin: correct the account's API address.", "Nothing was sent to the vendor. The next run tries again."),
         "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then Run now. Nothing was sent to the vendor."),
         "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then Run now. Nothing was sent to any vendor."),
+        "version_changed" => ("Nobody.", "The next run, by schedule or by Run now, goes by the version that is current now."),
         "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
         _ => ("The person who runs the server: the log tells more under this run's id.", "The next run tries again."),
     };

@@ -380,7 +380,7 @@ async fn an_owner_whose_account_is_gone_still_renames_unshares_and_unschedules()
             let answer = site.send("PATCH", &own, &token, change).await;
             assert_eq!(answer.status, status, "{gone}, {change}: {}", answer.text);
         }
-        for wrong in [json!({"name": " "}), json!({"key": ["name"]}), json!({"description": "a\u{0}b"})] {
+        for wrong in [json!({"name": " "}), json!({"key": ["shoe_size"]}), json!({"options": {"look_back": 2}}), json!({"description": "a\u{0}b"})] {
             assert_eq!(site.send("PATCH", &own, &token, &wrong).await.status, 422, "{gone}, {wrong}");
         }
         // As it was, for the next round.

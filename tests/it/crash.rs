@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chatlake::clock::Clock;
 use chatlake::connectors::report::Report;
-use chatlake::connectors::{Connector, Tally};
+use chatlake::connectors::{Connector, Tally, Window};
 use chatlake::datasets::columns;
 use chatlake::datasets::segments::Segments;
 use chatlake::datasets::versions::{Commit, Keep, Versions};
@@ -14,6 +14,7 @@ use chatlake::ids::{DatasetId, UserId};
 use chatlake::puller::queue::{self, Claimed, End, Held, Spent};
 use chatlake::puller::run::Trigger;
 use chatlake::sandbox::faults::{Fault, Kind};
+use jiff::civil::date;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
@@ -355,4 +356,25 @@ async fn a_run_that_was_asked_to_stop_commits_nothing() {
     let commit = Commit::new(&dataset, &run.id, &declared, &[]);
     assert_eq!(queue::succeed(&db, &clock, &versions, &run, &commit).await.unwrap().unwrap_err(), Held::Cancel);
     assert!(versions.current(&dataset).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_a_merge_has_to_know_of_a_window_outlasts_an_interruption_and_not_another_question() {
+    let Bench { _dir, db, clock, versions, dataset, .. } = Bench::new().await;
+    let day = |day| Window { from: date(2026, 11, day), to: date(2026, 11, day) };
+    let first = one(&db, &clock, "first").await.unwrap();
+    queue::plan(&db, &first, "key", &[day(1), day(2)]).await.unwrap().unwrap();
+    queue::note_childless(&db, &first, 0, &["A".to_owned(), "B".to_owned()]).await.unwrap();
+    queue::window_done(&db, &clock, &first, 0, &Tally::default()).await.unwrap();
+    let written = versions.segments().writer(&dataset, &first.id).finish().await.unwrap();
+    queue::keep(&db, &[(&first, &written)]).await.unwrap();
+    clock.advance(i64::try_from(queue::LEASE.as_millis()).unwrap() + 1);
+    let second = one(&db, &clock, "second").await.unwrap();
+    let plan = queue::plan(&db, &second, "key", &[]).await.unwrap().unwrap();
+    assert_eq!((plan.left(), queue::childless(&db, &second.id).await.unwrap()), (vec![1], vec!["A".to_owned(), "B".to_owned()]));
+    // Whoever lost the lease writes nothing there.
+    queue::note_childless(&db, &first, 1, &["C".to_owned()]).await.unwrap();
+    assert_eq!(queue::childless(&db, &second.id).await.unwrap().len(), 2);
+    queue::plan(&db, &second, "another key", &[day(3)]).await.unwrap().unwrap();
+    assert!(queue::childless(&db, &second.id).await.unwrap().is_empty());
 }

@@ -360,7 +360,7 @@ async fn a_changed_column_is_told_on_the_run_and_stops_it_where_that_is_wanted()
     desk.answers(&json!([{"login": "bob"}]));
     let stopped = desk.run(&dataset).await;
     assert_eq!((&stopped["state"], &stopped["error"]["code"]), (&json!("failed"), &json!("schema_changed")), "{stopped}");
-    assert_eq!((&stopped["schema_change"]["removed"], &stopped["schema_change"]["verdict"]), (&json!(["hat", "shoes"]), &json!("stop")));
+    assert_eq!((&stopped["schema_change"]["removed"], &stopped["schema_change"]["verdict"]), (&json!(["shoes", "hat"]), &json!("stop")));
     assert_eq!(desk.rows(&dataset).await, before);
     assert!(desk.owner.get("/datasets").await.text().contains("this DataSet stops at that"));
     // Another report is what somebody asked for.

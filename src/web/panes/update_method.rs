@@ -82,14 +82,13 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<UpdateMethod, Wrong> {
     let keeps_days = matches!(mode, UpdateMode::Merge | UpdateMode::Partition);
     let details = details::read(f.connector, typed).ok();
     let setup = details.as_ref().map(|details| Setup { report: details.report, mode, menus: &details.menus });
-    let look_back = match setup.as_ref().is_none_or(Setup::takes_look_back) && keeps_days {
-        true => number("look_back", &typed.look_back, "Write a whole number of days, or leave it empty."),
-        false => 0,
-    };
-    let hold_drop = match mode {
-        UpdateMode::Replace => number("hold_drop", &typed.hold_drop, "Write a whole number of percent, or leave it empty."),
-        _ => 0,
-    };
+    let (mut look_back, mut hold_drop) = (0, 0);
+    if keeps_days && setup.as_ref().is_none_or(Setup::takes_look_back) {
+        look_back = number("look_back", &typed.look_back, "Write a whole number of days, or leave it empty.");
+    }
+    if mode == UpdateMode::Replace {
+        hold_drop = number("hold_drop", &typed.hold_drop, "Write a whole number of percent, or leave it empty.");
+    }
     let mut rule = |field: &str, word: &str| match (word, Rule::parse(word)) {
         ("", _) => Rule::default(),
         (_, Some(rule)) => rule,
