@@ -122,6 +122,8 @@ impl App {
             wake: tokio::sync::Notify::new(),
             rescheduled: tokio::sync::Notify::new(),
             stop: stop.clone(),
+            workers: config.workers,
+            shortest_interval: config.shortest_interval,
         });
         Ok(Self { config: Arc::new(config), clock, db, accounts, datasets, puller, metrics, stop, tasks: TaskTracker::new(), lock: None })
     }

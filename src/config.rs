@@ -44,6 +44,9 @@ pub struct GivenToServe {
     /// Runs at once. Default: 4
     #[arg(long, env = "CHATLAKE_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
+    /// No DataSet is pulled more often than every so many minutes by its schedule. Default: 5
+    #[arg(long, env = "CHATLAKE_SHORTEST_INTERVAL", value_name = "MINUTES")]
+    pub shortest_interval: Option<u32>,
     /// Versions kept of a DataSet, besides the current one being always kept. Default: 10
     #[arg(long, env = "CHATLAKE_KEEP_VERSIONS", value_name = "N")]
     pub keep_versions: Option<u32>,
@@ -65,6 +68,7 @@ struct File {
     #[serde(default)]
     allow_upstream: Vec<String>,
     workers: Option<usize>,
+    shortest_interval: Option<u32>,
     keep_versions: Option<u32>,
     keep_days: Option<u32>,
     #[serde(default)]
@@ -83,6 +87,8 @@ pub struct Config {
     pub insecure_http: bool,
     pub allow_upstream: Vec<AllowUpstream>,
     pub workers: usize,
+    /// In minutes.
+    pub shortest_interval: u32,
     pub keep_versions: u32,
     pub keep_days: u32,
     pub trusted_proxy: Vec<ipnet::IpNet>,
@@ -195,6 +201,10 @@ impl Config {
         if !(1..=64).contains(&workers) {
             return Err(Error::conflict("settings", format!("--workers must be from 1 to 64, not {workers}.")));
         }
+        let shortest_interval = serve.shortest_interval.or(file.shortest_interval).unwrap_or(5);
+        if !(1..=1_440).contains(&shortest_interval) {
+            return Err(Error::conflict("settings", format!("--shortest-interval must be from 1 to 1440 minutes, not {shortest_interval}.")));
+        }
         let keep_versions = serve.keep_versions.or(file.keep_versions).unwrap_or(10);
         if keep_versions == 0 {
             return Err(Error::conflict("settings", "--keep-versions must be at least 1: the current version is always kept."));
@@ -206,6 +216,7 @@ impl Config {
             insecure_http,
             allow_upstream,
             workers,
+            shortest_interval,
             keep_versions,
             keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },

@@ -56,6 +56,8 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(accounts::choices))
         .routes(routes!(datasets::list, datasets::create))
         .routes(routes!(datasets::get, datasets::change, datasets::delete))
+        .routes(routes!(datasets::pause))
+        .routes(routes!(datasets::resume))
         .routes(routes!(runs::of_dataset, runs::start))
         .routes(routes!(runs::get))
         .routes(routes!(runs::cancel))

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 
+use super::dataset_schedule::ScheduleArgs;
 use super::{Done, Failed, keeper, print_list};
 use crate::actor::Actor;
 use crate::app::App;
@@ -83,9 +84,8 @@ pub enum Command {
         /// For merge and partition: later runs begin this many days before the first day that is not held
         #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
         look_back: u32,
-        /// Five fields of cron on the clock of --time-zone; by hand when left out
-        #[arg(long, value_name = "CRON")]
-        schedule: Option<String>,
+        #[command(flatten)]
+        schedule: ScheduleArgs,
         /// IANA name
         #[arg(long, default_value = "UTC", value_name = "ZONE")]
         time_zone: String,
@@ -182,7 +182,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let actor = super::user::find(&app, &user).await?.actor();
             let (include_pending, agent_details) = (include_pending.then_some(true), agent_details.then_some(true));
             let menus = Menus { start_days, end_days, group, login, group_by, tag, weekday, include_pending, agent_details };
-            let mut settings = settings(&app, &actor, &name, &account, &report, menus, schedule, time_zone).await?;
+            let mut settings = settings(&app, &actor, &name, &account, &report, menus, &schedule, time_zone).await?;
             settings.description = Description::parse(&description)?;
             settings.update_mode = update_mode.unwrap_or(settings.update_mode);
             let setup = Setup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
@@ -222,7 +222,7 @@ async fn settings(
     account: &str,
     report: &str,
     menus: Menus,
-    schedule: Option<String>,
+    schedule: &ScheduleArgs,
     time_zone: String,
 ) -> Result<Settings, Failed> {
     let account_id = AccountId::parse(account).ok_or_else(|| Error::not_found("account"))?;
@@ -230,12 +230,9 @@ async fn settings(
     let report = account.connector.report(report).ok_or_else(|| Error::field("report", format!("{} has no report {report}.", account.connector.title())))?;
     schedules::zone(&time_zone)?;
     let now = app.clock.now();
-    let schedule = match schedule {
+    let schedule = match schedule.wire()? {
         None => None,
-        Some(cron) => {
-            let schedule = Schedule::parse(&cron, &time_zone, now)?;
-            schedule.next_after(now).map(|next| (schedule.text().to_owned(), next))
-        }
+        Some(wire) => Schedule::of_wire(&wire, &time_zone, now, app.config.shortest_interval)?.planned(now),
     };
     Ok(Settings {
         name: Name::parse(name)?,

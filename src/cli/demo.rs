@@ -318,7 +318,7 @@ async fn dataset(app: &App, owner: &Actor, wanted: &Wanted, account: &AccountId)
         update_mode: report.mode,
         options: crate::datasets::options::Options::default(),
         time_zone: ZONE.to_owned(),
-        schedule: schedule.next_after(now).map(|next| (schedule.text().to_owned(), next)),
+        schedule: schedule.planned(now),
     };
     let id = app.datasets.create(owner, &settings).await?;
     if wanted.shared {

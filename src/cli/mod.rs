@@ -4,6 +4,7 @@
 
 mod account;
 mod dataset;
+mod dataset_schedule;
 mod demo;
 mod export_password;
 mod healthcheck;

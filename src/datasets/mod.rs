@@ -11,6 +11,7 @@ pub mod preview;
 pub mod published;
 pub mod schema_change;
 pub mod segments;
+pub mod timing;
 pub mod update_mode;
 pub mod versions;
 
@@ -29,6 +30,7 @@ use crate::ids::{AccountId, DatasetId, UserId, VersionId};
 use options::{Options, options_text};
 use origin::Origin;
 use segments::Segments;
+use timing::{Paused, Planned, Timing};
 use versions::Versions;
 
 /// What DataSets need to live. Cheap to clone.
@@ -58,8 +60,9 @@ pub struct Dataset {
     pub options: Options,
     /// IANA name.
     pub time_zone: String,
-    /// A cron line in `time_zone`; none is manual.
+    /// Cron lines in `time_zone`; none is manual.
     pub schedule: Option<String>,
+    pub timing: Timing,
     pub next_run_at: Option<Millis>,
     /// Everyone signed in may read.
     pub shared: bool,
@@ -99,8 +102,8 @@ pub struct Settings {
     pub update_mode: UpdateMode,
     pub options: Options,
     pub time_zone: String,
-    /// The cron line and the moment it fires next; none is manual.
-    pub schedule: Option<(String, Millis)>,
+    /// None is manual.
+    pub schedule: Option<Planned>,
 }
 
 /// A DataSet's name: 1 to 200 characters, no control characters.
@@ -178,6 +181,12 @@ struct Row {
     options: String,
     time_zone: String,
     schedule: Option<String>,
+    plan: Option<String>,
+    paused_at: Option<i64>,
+    paused_by_name: Option<String>,
+    schedule_error: Option<String>,
+    last_due_at: Option<i64>,
+    missed: i64,
     next_run_at: Option<i64>,
     shared: i64,
     published: i64,
@@ -197,9 +206,10 @@ macro_rules! select_dataset {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
+            "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
             "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at ",
-            "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version ",
+            "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
             $rest
         )
     };
@@ -243,6 +253,13 @@ impl TryFrom<Row> for Dataset {
             description: row.description,
             time_zone: row.time_zone,
             schedule: row.schedule,
+            timing: Timing {
+                plan: row.plan,
+                paused: row.paused_at.map(|at| Paused { at, by: row.paused_by_name }),
+                problem: row.schedule_error,
+                missed: row.missed,
+                last_due_at: row.last_due_at,
+            },
             next_run_at: row.next_run_at,
             shared: row.shared != 0,
             published: row.published != 0,
@@ -311,8 +328,8 @@ impl Datasets {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at, options)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)",
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at, last_due_at, options, plan)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14, $15)",
         )
         .bind(&id)
         .bind(&actor.user)
@@ -324,10 +341,11 @@ impl Datasets {
         .bind(menus_text(&settings.menus)?)
         .bind(settings.update_mode.word())
         .bind(&settings.time_zone)
-        .bind(settings.schedule.as_ref().map(|(cron, _)| cron.as_str()))
-        .bind(settings.schedule.as_ref().map(|(_, next)| *next))
+        .bind(settings.schedule.as_ref().and_then(|planned| planned.cron.as_deref()))
+        .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
         .bind(now)
         .bind(options_text(&settings.options)?)
+        .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -340,7 +358,8 @@ impl Datasets {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
-                                 schedule = $9, next_run_at = $10, updated_at = $11, options = $14,
+                                 schedule = $9, next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END, updated_at = $11, options = $14, plan = $15,
+                                 paused_at = CASE WHEN $9 IS NULL THEN NULL ELSE paused_at END, schedule_error = NULL, missed = 0, last_due_at = $11,
                                  published = CASE WHEN $13 = 1 THEN published ELSE 0 END WHERE id = $12",
         )
         .bind(&settings.account_id)
@@ -351,12 +370,13 @@ impl Datasets {
         .bind(menus_text(&settings.menus)?)
         .bind(settings.update_mode.word())
         .bind(&settings.time_zone)
-        .bind(settings.schedule.as_ref().map(|(cron, _)| cron.as_str()))
-        .bind(settings.schedule.as_ref().map(|(_, next)| *next))
+        .bind(settings.schedule.as_ref().and_then(|planned| planned.cron.as_deref()))
+        .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
         .bind(self.clock.now())
         .bind(id)
         .bind(i64::from(published::can_be(settings.connector, settings.report)))
         .bind(options_text(&settings.options)?)
+        .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -396,11 +416,14 @@ impl Datasets {
     pub async fn unschedule(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE datasets SET schedule = NULL, next_run_at = NULL, updated_at = $1 WHERE id = $2")
-            .bind(self.clock.now())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE datasets SET schedule = NULL, plan = NULL, next_run_at = NULL, paused_at = NULL, paused_by = NULL, schedule_error = NULL, missed = 0,
+                                 updated_at = $1 WHERE id = $2",
+        )
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -2,10 +2,11 @@
 //! `worker.rs`. This file is the handle that pages and programs use.
 
 pub mod live;
+mod pausing;
 pub mod queue;
 pub mod retry;
 pub mod run;
-mod scheduler;
+pub mod scheduler;
 pub mod schedules;
 pub mod windows;
 mod worker;
@@ -49,6 +50,17 @@ pub struct Parts {
     pub rescheduled: Notify,
     /// Fires when the server stops.
     pub stop: CancellationToken,
+    /// Runs at once.
+    pub workers: usize,
+    /// No DataSet is pulled more often than every so many minutes.
+    pub shortest_interval: u32,
+}
+
+impl Parts {
+    /// So many readings of one account may be under way before a run that no person asked for begins: a worker stays for the others.
+    pub fn most_per_account(&self) -> i64 {
+        i64::try_from(self.workers.saturating_sub(1).max(1)).unwrap_or(i64::MAX)
+    }
 }
 
 impl Deref for Puller {
@@ -115,12 +127,23 @@ impl Puller {
     /// One run, if this person may see its DataSet.
     pub async fn get(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let missing = || Error::not_found("run");
-        let run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
+        let mut run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
         self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
+        run.waits_for = self.waits_for(&run).await?;
         Ok(run)
     }
 
+    /// What a queued run waits for; none for one that is not queued.
+    pub async fn waits_for(&self, run: &Run) -> Result<Option<queue::turns::Wait>> {
+        if run.state != run::State::Queued {
+            return Ok(None);
+        }
+        queue::turns::waits_for(&self.db, &self.clock, &run.id, self.most_per_account()).await
+    }
+
     async fn found(&self, run: &RunId) -> Result<Run> {
-        queue::get(&self.db, run).await?.ok_or_else(|| Error::not_found("run"))
+        let mut run = queue::get(&self.db, run).await?.ok_or_else(|| Error::not_found("run"))?;
+        run.waits_for = self.waits_for(&run).await?;
+        Ok(run)
     }
 }

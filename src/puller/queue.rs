@@ -5,6 +5,7 @@
 
 mod outcome;
 mod plan;
+pub mod turns;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::error::Result;
 use crate::ids::{DatasetId, RunId, UserId};
 pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
+pub use turns::{due_at_last, from_schedule, is_alive};
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -86,8 +88,8 @@ pub async fn enqueue_in(
     started_by: Option<&UserId>,
 ) -> Result<RunId> {
     let made: Option<(RunId,)> = sqlx::query_as(
-        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at)
-         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6)
+        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id)
+         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6, (SELECT account_id FROM datasets WHERE id = $2))
          ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') DO NOTHING RETURNING id",
     )
     .bind(RunId::new())
@@ -108,12 +110,13 @@ pub async fn enqueue_in(
 
 type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>);
 
-/// Claims the run that is due next: people's runs first, then the oldest; and with it those that share its reading of the vendor. A run
-/// whose lease has ended is due again. The first one answered leads; none is answered when nothing is due.
+/// Claims the run that is due next: people's runs first, then those of the account with the fewest under way, then the oldest; and with
+/// it those that share its reading of the vendor. A run whose lease has ended is due again. Of one account at most `most` readings are
+/// under way before a run that no person asked for is claimed. The first one answered leads; none is answered when nothing is due.
 ///
 /// A run of a fresh reading gathers others for a moment, in which no worker claims one that wants the same. What was interrupted
 /// comes back together, but third attempts are made alone, and one after the other, so that whichever run kills the process is found out.
-pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Vec<Claimed>> {
+pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Vec<Claimed>> {
     let now = clock.now();
     let mut tx = db.write().await?;
     park_killers(&mut tx, now).await?;
@@ -122,10 +125,12 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Vec<Claimed>>
                          started_at = COALESCE(started_at, $3), gather_until = CASE WHEN reading IS NULL THEN $4 ELSE NULL END,
                          reading = CASE WHEN reading IS NULL OR attempt >= $5 THEN id ELSE reading END
          WHERE id = (SELECT r.id FROM runs r
-                     WHERE r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
+                     LEFT JOIN (SELECT account_id, COUNT(DISTINCT reading) AS under_way FROM runs WHERE state = 'running' AND lease_until >= $3
+                                GROUP BY account_id) b ON b.account_id = r.account_id
+                     WHERE (r.cause IN ('manual', 'first') OR COALESCE(b.under_way, 0) < $6) AND r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
                        AND (r.attempt < $5 OR NOT EXISTS (SELECT 1 FROM runs k WHERE k.state = 'running' AND k.attempt > $5 AND k.lease_until >= $3 AND k.id <> r.id))
                        AND NOT EXISTS (SELECT 1 FROM runs g WHERE g.state = 'running' AND g.source_key = r.source_key AND g.gather_until > $3 AND g.id <> r.id)
-                     ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 ELSE 1 END, r.due_at, r.id LIMIT 1)
+                     ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 ELSE 1 END, COALESCE(b.under_way, 0), r.due_at, r.id LIMIT 1)
          RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until",
     )
     .bind(holder)
@@ -133,6 +138,7 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str) -> Result<Vec<Claimed>>
     .bind(now)
     .bind(now + millis(GATHER_AT_MOST))
     .bind(MOST_ATTEMPTS - 1)
+    .bind(most)
     .fetch_optional(&mut *tx)
     .await?;
     let mut set: Vec<Claimed> = row.into_iter().map(claimed).collect();

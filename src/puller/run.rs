@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
+use super::queue::turns::Wait;
 use crate::clock::Millis;
 use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
@@ -149,6 +150,10 @@ pub struct Run {
     pub corrected: bool,
     /// How many runs share its reading of the vendor, this one included: they have its calls in common. 0 before it was claimed.
     pub shared_by: i64,
+    /// So many moments of the schedule passed before it, for which there was no run.
+    pub missed: i64,
+    /// What it waits for while it is queued; see `Puller::waits_for`.
+    pub waits_for: Option<Wait>,
     pub version_id: Option<VersionId>,
     pub outcome: Option<Outcome>,
     pub accepted_by_name: Option<String>,
@@ -208,6 +213,7 @@ pub(super) struct Row {
     verified: Option<i64>,
     corrected: i64,
     shared_by: i64,
+    missed: i64,
     version_id: Option<VersionId>,
     outcome: Option<String>,
     accepted_by_name: Option<String>,
@@ -230,7 +236,7 @@ macro_rules! select_run {
             "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
             "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
             "r.waited_ms, r.vendor_total, r.verified, ",
-            "r.corrected, (SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, ",
+            "r.corrected, (SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, r.missed, ",
             "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.accepted_by) AS accepted_by_name, r.accepted_at, r.schema_change, ",
             "r.rows_before, r.rows_after, r.rows_dropped, ",
             "r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
@@ -279,6 +285,8 @@ impl From<Row> for Run {
             verified: row.verified.map(|v| v != 0),
             corrected: row.corrected != 0,
             shared_by: row.shared_by,
+            missed: row.missed,
+            waits_for: None,
             version_id: row.version_id,
             outcome: row.outcome.as_deref().and_then(Outcome::parse),
             accepted_by_name: row.accepted_by_name,

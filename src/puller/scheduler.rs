@@ -1,9 +1,13 @@
-//! What is due becomes a run; what nobody needs any more is swept. One query on `next_run_at` finds what is due.
+//! What is due becomes a run; what nobody needs any more is swept. One query on `next_run_at` finds what is due. Nothing is decided by
+//! how long the process waited, only by what the clock shows and what is written down, so a clock that is set makes no run come twice.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use sqlx::{Sqlite, Transaction};
+
 use super::run::Trigger;
-use super::schedules::Schedule;
+use super::schedules::{CatchUp, Schedule};
 use super::{Puller, queue};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
@@ -12,72 +16,237 @@ use crate::ids::DatasetId;
 
 /// The scheduler looks at least this often, whatever the clock did meanwhile.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(30);
-/// A DataSet whose schedule cannot be read is looked at again after this, so that one bad row cannot stop the others.
-const PUSH_AHEAD: Duration = Duration::from_secs(3600);
+/// A DataSet whose schedule cannot be followed is looked at again after this.
+const PUSH_AHEAD: Millis = 3_600_000;
 /// How often old versions and files are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// So many DataSets are dealt with in one transaction.
+const AT_ONCE: usize = 500;
+/// Where more than this become due together their starts are spread: so many a second, over a minute at most.
+const STARTS_PER_SECOND: usize = 20;
+const SPREAD_OVER: Millis = 60_000;
+/// A moment that passed longer ago than this was missed; until then its run is merely late.
+const LATE: Millis = 5 * 60_000;
+/// Missed moments are counted up to this.
+const MOST_MISSED: usize = 10_000;
+/// What is further ahead than this was written down under a wrong clock.
+const TOO_FAR_AHEAD: Millis = 86_400_000;
+/// 2024-01-01: no earlier time is believed.
+const EARLIEST: Millis = 1_704_067_200_000;
+
+/// Why nothing is scheduled just now, if so: the machine's clock shows a time that cannot be.
+pub fn clock_trouble(now: Millis) -> Option<String> {
+    let shows = crate::clock::timestamp(now).strftime("%Y-%m-%d %H:%M");
+    (now < EARLIEST).then(|| format!("The clock of this server shows {shows} UTC, which cannot be. Nothing is started by schedule until it is set."))
+}
 
 pub(super) async fn schedule_until_stopped(puller: Puller) {
+    let mut told = false;
     loop {
-        let next = match tick(&puller).await {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::error!(cause = ?error.inside(), "the scheduler could not look: {error}");
+        let next = match clock_trouble(puller.clock.now()) {
+            Some(trouble) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!("{trouble}");
+                }
                 None
+            }
+            None => {
+                told = false;
+                tick(&puller).await.unwrap_or_else(|error| {
+                    tracing::error!(cause = ?error.inside(), "the scheduler could not look: {error}");
+                    None
+                })
             }
         };
         let latest = puller.clock.now() + i64::try_from(LOOK_AT_LEAST.as_millis()).unwrap_or(i64::MAX);
+        // On both clocks: one that was set back must not keep the scheduler waiting.
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.rescheduled.notified() => {}
             () = puller.clock.wait_until(next.map_or(latest, |next| next.min(latest))) => {}
+            () = tokio::time::sleep(LOOK_AT_LEAST) => {}
         }
     }
 }
 
 /// Makes runs of all that is due and answers when the next one will be.
-async fn tick(puller: &Puller) -> Result<Option<Millis>> {
+pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     puller.metrics.runs_alive.set(queue::alive(&puller.db).await?);
-    loop {
-        let now = puller.clock.now();
-        let due: Vec<(DatasetId,)> =
-            sqlx::query_as("SELECT id FROM datasets WHERE next_run_at IS NOT NULL AND next_run_at <= $1 ORDER BY next_run_at, id LIMIT 100")
-                .bind(now)
-                .fetch_all(puller.db.read())
-                .await?;
-        if due.is_empty() {
-            break;
-        }
-        for (id,) in due {
-            start(puller, &id, now).await?;
-        }
+    let now = puller.clock.now();
+    mend(puller, now).await?;
+    let due: Vec<(DatasetId,)> =
+        sqlx::query_as("SELECT id FROM datasets WHERE next_run_at <= $1 ORDER BY next_run_at, id").bind(now).fetch_all(puller.db.read()).await?;
+    let mut starts = Starts::new(now, due.len());
+    let mut left = false;
+    for some in due.chunks(AT_ONCE) {
+        left |= start(puller, some, now, &mut starts).await?;
     }
-    puller.datasets.next_scheduled().await
+    let next: Option<Millis> = sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at > $1").bind(now).fetch_one(puller.db.read()).await?;
+    // What is still due waits for a run of its own to end.
+    let soon = left.then_some(now + 1_000);
+    Ok(next.into_iter().chain(soon).min())
 }
 
-/// One run for what is due, however many times were missed, and the next time.
-async fn start(puller: &Puller, id: &DatasetId, now: Millis) -> Result<()> {
-    let dataset = puller.datasets.for_run(id).await;
-    let next = match &dataset {
-        Ok(dataset) => next_run(dataset, now),
-        Err(_) => None,
-    };
-    let mut tx = puller.db.write().await?;
-    match (&dataset, next) {
-        (Ok(dataset), Some(_)) if dataset.account_id.is_some() => {
-            queue::enqueue_in(&mut tx, now, id, &dataset.source_key(), Trigger::Schedule, None).await?;
-        }
-        _ => tracing::error!(dataset = %id, "this DataSet's schedule or account cannot be read; it is looked at again in an hour"),
+/// When each of many begins. Those that share a reading of the vendor begin together.
+struct Starts {
+    now: Millis,
+    step: Millis,
+    begun: HashMap<String, Millis>,
+}
+
+impl Starts {
+    fn new(now: Millis, many: usize) -> Self {
+        let over = i64::try_from(many / STARTS_PER_SECOND).unwrap_or(i64::MAX).saturating_mul(1_000).min(SPREAD_OVER);
+        Self { now, step: over / i64::try_from(many.max(1)).unwrap_or(i64::MAX), begun: HashMap::new() }
     }
-    let next = next.unwrap_or(now + i64::try_from(PUSH_AHEAD.as_millis()).unwrap_or(i64::MAX));
-    sqlx::query("UPDATE datasets SET next_run_at = $1 WHERE id = $2 AND next_run_at IS NOT NULL").bind(next).bind(id).execute(&mut *tx).await?;
+
+    fn of(&mut self, source_key: &str) -> Millis {
+        let place = i64::try_from(self.begun.len()).unwrap_or(i64::MAX);
+        *self.begun.entry(source_key.to_owned()).or_insert(self.now + place * self.step)
+    }
+}
+
+/// What is to be done about a DataSet that is due.
+enum Due {
+    /// `missed`: so many moments more than the one that the run stands for. `next`: the moment after.
+    /// `one_by_one`: not while another run of it is alive.
+    Run {
+        source_key: String,
+        missed: i64,
+        slot: Millis,
+        next: Option<Millis>,
+        one_by_one: bool,
+    },
+    LeftOut {
+        missed: i64,
+        slot: Millis,
+        next: Option<Millis>,
+    },
+    Wrong(String),
+    /// Its run goes on.
+    Wait,
+}
+
+/// Deals with some that are due. Everything is read and worked out before the one transaction that writes. True when some are left due.
+async fn start(puller: &Puller, due: &[(DatasetId,)], now: Millis, starts: &mut Starts) -> Result<bool> {
+    let mut decided = Vec::with_capacity(due.len());
+    for (id,) in due {
+        // A row that cannot be read is the trouble of that row.
+        let deed = match puller.datasets.for_run(id).await {
+            Ok(dataset) => decide(&dataset, now),
+            Err(error) => Due::Wrong(error.message().to_owned()),
+        };
+        let waits = matches!(deed, Due::Run { one_by_one: true, .. }) && queue::is_alive(&puller.db, id).await?;
+        decided.push((id, if waits { Due::Wait } else { deed }));
+    }
+    let mut left = false;
+    let mut tx = puller.db.write().await?;
+    for (id, deed) in decided {
+        match deed {
+            Due::Wait => left = true,
+            Due::Wrong(why) => flag(&mut tx, id, &why, now).await?,
+            Due::Run { source_key, missed, slot, next, .. } => {
+                let at = starts.of(&source_key);
+                let run = queue::enqueue_in(&mut tx, now, id, &source_key, Trigger::Schedule, None).await?;
+                queue::from_schedule(&mut tx, &run, now, at, missed).await?;
+                advance(&mut tx, id, slot, next, 0).await?;
+                left |= next.is_some_and(|next| next <= now);
+            }
+            Due::LeftOut { missed, slot, next } => advance(&mut tx, id, slot, next, missed).await?,
+        }
+    }
     tx.commit().await?;
+    puller.wake.notify_waiters();
     puller.wake.notify_one();
+    Ok(left)
+}
+
+/// What a DataSet whose moment has come wants, by its `catch_up`.
+fn decide(dataset: &Dataset, now: Millis) -> Due {
+    let schedule = match Schedule::of(dataset) {
+        Ok(schedule) => schedule,
+        Err(why) => return Due::Wrong(why.message().to_owned()),
+    };
+    if dataset.account_id.is_none() {
+        return Due::Wrong("The account of this DataSet was deleted.".to_owned());
+    }
+    let Some(first) = dataset.next_run_at else { return Due::Wait };
+    let slots = schedule.between(first, now, MOST_MISSED);
+    let slot = slots.last().copied().unwrap_or(first);
+    let next = schedule.next_after(now);
+    if next.is_none() && slots.is_empty() {
+        return Due::Wrong("This schedule never fires.".to_owned());
+    }
+    let before = dataset.timing.missed;
+    let passed = i64::try_from(slots.len().max(1)).unwrap_or(i64::MAX);
+    let source_key = dataset.source_key();
+    let one = |missed, slot, next| Due::Run { source_key, missed, slot, next, one_by_one: false };
+    match schedule.plan().catch_up {
+        CatchUp::One => one(before + passed - 1, slot, next),
+        CatchUp::All => {
+            let (missed, next) = (before, slots.get(1).copied().or(next));
+            Due::Run { source_key: dataset.source_key(), missed, slot: first, next, one_by_one: true }
+        }
+        CatchUp::None if now - slot <= LATE => one(before + passed - 1, slot, next),
+        CatchUp::None => Due::LeftOut { missed: before + passed, slot, next },
+    }
+}
+
+async fn advance(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, slot: Millis, next: Option<Millis>, missed: i64) -> Result<()> {
+    sqlx::query("UPDATE datasets SET next_run_at = $1, last_due_at = $2, missed = $3, schedule_error = NULL WHERE id = $4 AND next_run_at IS NOT NULL")
+        .bind(next)
+        .bind(slot)
+        .bind(missed)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-fn next_run(dataset: &Dataset, now: Millis) -> Option<Millis> {
-    Schedule::parse(dataset.schedule.as_deref()?, &dataset.time_zone, now).ok()?.next_after(now)
+/// Says on the DataSet why its schedule cannot be followed, and looks again later.
+async fn flag(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, now: Millis) -> Result<()> {
+    tracing::error!(dataset = %id, "this DataSet's schedule cannot be followed; it is looked at again in an hour: {why}");
+    sqlx::query("UPDATE datasets SET next_run_at = $1, schedule_error = $2 WHERE id = $3").bind(now + PUSH_AHEAD).bind(why).bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Puts right what no run would ever come of: a schedule without a next moment, and moments that were written down while the clock
+/// was far ahead.
+async fn mend(puller: &Puller, now: Millis) -> Result<()> {
+    let adrift: Vec<(DatasetId,)> =
+        sqlx::query_as("SELECT id FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND account_id IS NOT NULL LIMIT 500")
+            .fetch_all(puller.db.read())
+            .await?;
+    let ahead: Vec<(DatasetId,)> = sqlx::query_as("SELECT id FROM datasets WHERE last_due_at > $1 AND next_run_at IS NOT NULL LIMIT 500")
+        .bind(now + TOO_FAR_AHEAD)
+        .fetch_all(puller.db.read())
+        .await?;
+    if adrift.is_empty() && ahead.is_empty() {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for (id,) in adrift.into_iter().chain(ahead) {
+        let next = match puller.datasets.for_run(&id).await {
+            Ok(dataset) => Schedule::of(&dataset).map(|schedule| schedule.next_after(now)),
+            Err(error) => Err(error),
+        };
+        found.push((id, next));
+    }
+    let mut tx = puller.db.write().await?;
+    for (id, next) in found {
+        match next {
+            Ok(Some(next)) => {
+                tracing::warn!(dataset = %id, "the next run of this DataSet was not where its schedule puts it; it is counted anew");
+                sqlx::query("UPDATE datasets SET next_run_at = $1, last_due_at = NULL WHERE id = $2").bind(next).bind(&id).execute(&mut *tx).await?;
+            }
+            Ok(None) => flag(&mut tx, &id, "This schedule never fires again.", now).await?,
+            Err(why) => flag(&mut tx, &id, why.message(), now).await?,
+        }
+    }
+    queue::due_at_last(&mut tx, now, now + TOO_FAR_AHEAD).await?;
+    tx.commit().await?;
+    puller.wake.notify_one();
+    Ok(())
 }
 
 pub(super) async fn sweep_until_stopped(puller: Puller) {

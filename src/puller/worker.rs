@@ -55,7 +55,7 @@ enum Ended {
 
 pub(super) async fn work_until_stopped(puller: Puller) {
     while !puller.stop.is_cancelled() {
-        match queue::claim(&puller.db, &puller.clock, &puller.holder).await {
+        match queue::claim(&puller.db, &puller.clock, &puller.holder, puller.most_per_account()).await {
             Ok(mut set) if !set.is_empty() => {
                 match gather(&puller, &set[0]).await {
                     Ok(siblings) => set.extend(siblings),

@@ -6,16 +6,20 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::Web;
+use crate::puller::scheduler::clock_trouble;
 
 /// `GET /healthz`: the process answers.
 pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the catalogue can be read and written, and the server is not stopping.
+/// `GET /readyz`: the catalogue can be read and written, the clock is one to schedule by, and the server is not stopping.
 pub async fn ready(State(web): State<Web>) -> Response {
     if web.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    if let Some(trouble) = clock_trouble(web.clock.now()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response();
     }
     match web.db.ready().await {
         Ok(()) => "ok\n".into_response(),

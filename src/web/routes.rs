@@ -78,6 +78,8 @@ fn datasets() -> Router<Web> {
         .route("/datasets/{id}/rename", get(pages::dataset_rename::ask).post(pages::dataset_rename::rename))
         .route("/datasets/{id}/delete", get(pages::dataset_delete::ask).post(pages::dataset_delete::delete))
         .route("/datasets/{id}/run", post(pages::dataset_acts::run))
+        .route("/datasets/{id}/pause", post(pages::dataset_schedule::pause))
+        .route("/datasets/{id}/resume", post(pages::dataset_schedule::resume))
         .route("/datasets/{id}/sharing", post(pages::dataset_acts::share))
         .route("/datasets/{id}/publishing", post(pages::dataset_acts::publish))
         .route("/runs/{id}", get(pages::run::show_run))

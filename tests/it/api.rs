@@ -204,7 +204,7 @@ const fn run(good: u16) -> ByScope {
     [403, good, good]
 }
 
-const CASES: [Case; 25] = [
+const CASES: [Case; 27] = [
     case("GET", "/connectors", ALL, ALL, ALL, ALL),
     case("GET", "/connectors/{id}", ALL, ALL, ALL, ALL),
     case("GET", "/accounts", NO, manage(200), manage(200), manage(200)),
@@ -219,6 +219,9 @@ const CASES: [Case; 25] = [
     case("GET", "/datasets/{id}", HIDDEN, ALL, HIDDEN, ALL),
     case("PATCH", "/datasets/{id}", manage(404), manage(200), manage(404), manage(200)),
     case("DELETE", "/datasets/{id}", manage(404), manage(204), manage(404), manage(204)),
+    // It has no schedule.
+    case("POST", "/datasets/{id}/pause", manage(404), manage(409), manage(404), manage(409)),
+    case("POST", "/datasets/{id}/resume", manage(404), manage(200), manage(404), manage(200)),
     case("GET", "/datasets/{id}/runs", HIDDEN, ALL, HIDDEN, ALL),
     case("POST", "/datasets/{id}/runs", run(404), run(202), run(404), run(202)),
     case("GET", "/runs/{id}", HIDDEN, ALL, HIDDEN, ALL),

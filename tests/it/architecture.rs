@@ -17,7 +17,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     // `auth`, here and for accounts, for the record of who did what.
     ("datasets", &["db", "connectors", "auth"]),
     ("accounts", &["db", "vault", "connectors", "auth"]),
-    ("puller", &["db", "accounts", "connectors", "datasets"]),
+    // `auth` for the record of who did what.
+    ("puller", &["db", "auth", "accounts", "connectors", "datasets"]),
     // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.
     ("web", &["db", "auth", "accounts", "connectors", "datasets", "puller"]),
     ("api", &["db", "auth", "accounts", "connectors", "datasets", "puller"]),

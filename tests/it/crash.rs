@@ -318,7 +318,7 @@ impl Bench {
 
 /// The run that is due, claimed by this holder.
 async fn one(db: &Db, clock: &Clock, holder: &str) -> Option<Claimed> {
-    queue::claim(db, clock, holder).await.unwrap().into_iter().next()
+    queue::claim(db, clock, holder, 8).await.unwrap().into_iter().next()
 }
 
 #[tokio::test]

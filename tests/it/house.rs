@@ -79,6 +79,7 @@ impl House {
             insecure_http: false,
             allow_upstream: vec!["127.0.0.1".parse().unwrap()],
             workers: 2,
+            shortest_interval: 5,
             keep_versions: 10,
             keep_days: 30,
             trusted_proxy: Vec::new(),

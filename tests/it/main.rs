@@ -27,6 +27,8 @@ mod process;
 mod pulling;
 mod reports;
 mod sandbox_reports;
+mod schedules;
+mod schedules_pane;
 mod update_modes;
 mod upstream;
 mod vendor;

@@ -34,7 +34,7 @@ enum Got {
     Wrong,
     Other(u16),
 }
-use Got::{Done, Forbidden, Hidden, Page as Shown, SignIn, Wrong};
+use Got::{Done, Forbidden, Hidden, Other, Page as Shown, SignIn, Wrong};
 
 impl Got {
     fn of(page: &Page) -> Self {
@@ -72,7 +72,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 64] = [
+const CASES: [Case; 66] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -128,6 +128,9 @@ const CASES: [Case; 64] = [
     ("GET", "/datasets/{id}/delete", own(Hidden, Shown)),
     ("POST", "/datasets/{id}/delete", own(Hidden, Done)),
     ("POST", "/datasets/{id}/run", own(Hidden, Done)),
+    // It has no schedule.
+    ("POST", "/datasets/{id}/pause", own(Hidden, Other(409))),
+    ("POST", "/datasets/{id}/resume", own(Hidden, Done)),
     ("POST", "/datasets/{id}/sharing", own(Hidden, Done)),
     ("POST", "/datasets/{id}/publishing", [SignIn, Hidden, Forbidden, Hidden, Done]),
     ("GET", "/runs/{id}", own(Hidden, Shown)),
@@ -150,7 +153,7 @@ const CASES: [Case; 64] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 27] = [
+const SHARED: [(&str, &str, [Got; 2]); 29] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
@@ -172,6 +175,8 @@ const SHARED: [(&str, &str, [Got; 2]); 27] = [
     ("GET", "/datasets/{id}/delete", [Forbidden; 2]),
     ("POST", "/datasets/{id}/delete", [Forbidden; 2]),
     ("POST", "/datasets/{id}/run", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/pause", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/resume", [Forbidden; 2]),
     ("POST", "/datasets/{id}/sharing", [Forbidden; 2]),
     ("POST", "/datasets/{id}/publishing", [Forbidden; 2]),
     ("GET", "/runs/{id}", [Shown; 2]),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::List;
 use super::options::{self, OptionsBody, OptionsPatch};
+use super::runs::Nothing;
 use crate::actor::{Actor, Scope};
 use crate::api::Api;
 use crate::api::body::{Body, Ids};
@@ -23,6 +24,7 @@ use crate::datasets::options::{Options, Setup};
 use crate::datasets::{Dataset, Description, Name, Settings, published};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
+use crate::puller::schedules::wire::Wire;
 use crate::puller::schedules::{self, Schedule};
 
 /// Where a report's rows land.
@@ -48,9 +50,19 @@ pub struct DatasetBody {
     /// The version that is held until somebody accepts it; its run says why.
     held_version: Option<String>,
     /// Null: run by hand.
-    schedule: Option<ScheduleBody>,
+    #[schema(value_type = Option<ScheduleBody>)]
+    schedule: Option<Wire>,
     time_zone: String,
+    /// The schedule in words.
+    schedule_words: Option<String>,
+    /// Null while it is paused, too.
     next_run_at: Option<String>,
+    /// A person has stopped the schedule for the time being.
+    paused: Option<PausedBody>,
+    /// Why the stored schedule cannot be followed.
+    schedule_problem: Option<String>,
+    /// So many moments of the schedule passed without a run, and no run has told so yet.
+    missed: i64,
     /// Everyone signed in may read.
     shared: bool,
     /// Served as LiveLeader's export API at `/a/Srv`.
@@ -65,12 +77,51 @@ pub struct DatasetBody {
     updated_at: String,
 }
 
-/// When it is pulled.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// When it is pulled, on the clock of `time_zone`: `cron`; or `times` or `every`, with the days and months that go with them; or by hand
+/// with a reminder.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
 pub struct ScheduleBody {
-    /// Five fields, on the clock of `time_zone`: for example `0 9 * * *`.
-    cron: String,
+    /// Five fields: for example `0 9 * * *`.
+    cron: Option<String>,
+    /// Clock times, each once a day: `["09:00", "17:30"]`.
+    times: Option<Vec<String>>,
+    /// 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h, from midnight on.
+    every: Option<String>,
+    /// With `every`: at this minute.
+    minute: Option<u8>,
+    /// With `every`: only from this clock time, from which the steps are counted, ...
+    active_from: Option<String>,
+    /// ... to this one, both included.
+    active_to: Option<String>,
+    /// Every so many days, ...
+    every_days: Option<u16>,
+    /// ... counted from this day, YYYY-MM-DD.
+    days_from: Option<String>,
+    /// mon, tue, wed, thu, fri, sat, sun.
+    weekdays: Option<Vec<String>>,
+    /// With one of `weekdays`: which of the month, 1 to 5 or `last`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    nth: Option<()>,
+    /// 1 to 31 or `last`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    month_days: Option<()>,
+    /// 1 to 12; every month when absent.
+    months: Option<Vec<u8>>,
+    /// Alone: run by hand, and somebody is reminded after so many hours without new rows.
+    remind_after_hours: Option<u32>,
+    /// Not before this moment.
+    starts_at: Option<String>,
+    /// What becomes of moments that passed while the server was off: one run for all of them (`one`, when absent), one for each (`all`), none (`none`).
+    catch_up: Option<String>,
+}
+
+/// Who stopped a schedule, and when.
+#[derive(Serialize, ToSchema)]
+pub struct PausedBody {
+    at: String,
+    /// Null when that person is no longer known.
+    by: Option<String>,
 }
 
 /// What the report is asked for; which of these a report takes is in its `menus`.
@@ -93,7 +144,16 @@ pub struct MenusBody {
 impl From<Dataset> for DatasetBody {
     fn from(dataset: Dataset) -> Self {
         let current = dataset.current.as_ref();
+        let schedule = Schedule::of(&dataset).ok();
+        let plan = schedule.as_ref().map(Schedule::plan).filter(|plan| !plan.is_manual() || plan.remind_after().is_some());
         Self {
+            // One that cannot be read is told as it is stored.
+            schedule: plan.map(Wire::from).or_else(|| schedule.is_none().then(|| Wire::of_cron(dataset.schedule.as_deref().unwrap_or_default()))),
+            schedule_words: schedule.as_ref().filter(|schedule| !schedule.plan().is_manual()).map(Schedule::in_words),
+            paused: dataset.timing.paused.map(|paused| PausedBody { at: iso(paused.at), by: paused.by }),
+            missed: dataset.timing.missed,
+            next_run_at: dataset.next_run_at.filter(|_| dataset.timing.problem.is_none()).map(iso),
+            schedule_problem: dataset.timing.problem,
             owner: dataset.owner_name,
             connector: dataset.connector.id(),
             report: dataset.report.id,
@@ -101,8 +161,6 @@ impl From<Dataset> for DatasetBody {
             key: dataset.options.key_of(dataset.report).into_iter().map(str::to_owned).collect(),
             options: (&dataset.options).into(),
             held_version: dataset.held.as_ref().map(ToString::to_string),
-            schedule: dataset.schedule.map(|cron| ScheduleBody { cron }),
-            next_run_at: dataset.next_run_at.map(iso),
             rows: current.map(|c| c.rows),
             columns: current.map(|c| c.columns),
             version: current.map(|c| c.version.to_string()),
@@ -141,7 +199,8 @@ pub struct CreateDataset {
     key: Option<Vec<String>>,
     options: Option<OptionsPatch>,
     /// Null or absent: run by hand.
-    schedule: Option<ScheduleBody>,
+    #[schema(value_type = Option<ScheduleBody>)]
+    schedule: Option<Wire>,
     /// IANA name; UTC when absent.
     time_zone: Option<String>,
 }
@@ -166,7 +225,7 @@ pub struct PatchDataset {
     /// Null: run by hand.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<ScheduleBody>)]
-    schedule: Option<Option<ScheduleBody>>,
+    schedule: Option<Option<Wire>>,
     time_zone: Option<String>,
     /// Everyone signed in may read.
     shared: Option<bool>,
@@ -174,7 +233,7 @@ pub struct PatchDataset {
     published: Option<bool>,
 }
 
-fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<ScheduleBody>>, D::Error> {
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Wire>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
 }
 
@@ -250,6 +309,8 @@ impl PatchDataset {
 
     /// The DataSet with these changes.
     fn onto(self, now: Dataset) -> Result<CreateDataset, Error> {
+        // One that cannot be read any more is not carried on.
+        let stored = if self.schedule.is_some() { None } else { schedule_of(&now)? };
         let account_id = self.account_id.or(now.account_id);
         Ok(CreateDataset {
             name: self.name.unwrap_or(now.name),
@@ -260,10 +321,16 @@ impl PatchDataset {
             update_mode: Some(self.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
             key: self.key,
             options: self.options,
-            schedule: self.schedule.unwrap_or_else(|| now.schedule.map(|cron| ScheduleBody { cron })),
+            schedule: self.schedule.unwrap_or(stored),
             time_zone: Some(self.time_zone.unwrap_or(now.time_zone)),
         })
     }
+}
+
+/// The stored schedule, to be stored again.
+fn schedule_of(dataset: &Dataset) -> Result<Option<Wire>, Error> {
+    let schedule = Schedule::of(dataset)?;
+    Ok(Some(Wire::from(schedule.plan())).filter(|wire| *wire != Wire::default()))
 }
 
 /// What changes without a look at the account. Everything is checked before anything is written.
@@ -302,6 +369,24 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Pause the schedule
+///
+/// Nothing is pulled by schedule until it is resumed; a run that is under way goes on. Answers the DataSet.
+#[utoipa::path(post, path = "/datasets/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
+pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
+    let actor = bearer.with(Scope::Manage)?;
+    Ok(Json(api.puller.pause((&actor).into(), &id).await?.into()))
+}
+
+/// Resume the schedule
+///
+/// It counts from now on: what was missed meanwhile stays missed. Answers the DataSet.
+#[utoipa::path(post, path = "/datasets/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
+pub async fn resume(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
+    let actor = bearer.with(Scope::Manage)?;
+    Ok(Json(api.puller.resume((&actor).into(), &id).await?.into()))
+}
+
 /// Checks every value, and the right to the account at this moment.
 async fn settings(api: &Api, actor: &Actor, new: CreateDataset, now: Option<&Dataset>) -> Result<Settings, Refusal> {
     if !actor.may_edit() {
@@ -322,10 +407,7 @@ async fn settings(api: &Api, actor: &Actor, new: CreateDataset, now: Option<&Dat
     let now = api.clock.now();
     let schedule = match new.schedule {
         None => None,
-        Some(body) => {
-            let schedule = Schedule::parse(&body.cron, &time_zone, now)?;
-            schedule.next_after(now).map(|next| (schedule.text().to_owned(), next))
-        }
+        Some(body) => Schedule::of_wire(&body, &time_zone, now, api.puller.shortest_interval)?.planned(now),
     };
     Ok(Settings {
         name: Name::parse(&new.name)?,

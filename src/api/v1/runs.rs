@@ -34,6 +34,10 @@ pub struct RunBody {
     finished_at: Option<String>,
     /// When a waiting run goes on.
     waits_until: Option<String>,
+    /// What a queued run waits for, in words: a worker, the account's other runs, another run of the same reading, its turn. Null in lists.
+    waits_for: Option<String>,
+    /// So many moments of the schedule passed before it without a run: the server was off, or its clock was set forward.
+    missed: i64,
     attempt: i64,
     windows: i64,
     windows_done: i64,
@@ -97,6 +101,8 @@ fn body(api: &Api, run: Run) -> RunBody {
         started_at: run.started_at.map(iso),
         finished_at: run.finished_at.map(iso),
         waits_until: (run.state == crate::puller::run::State::Waiting).then(|| iso(run.due_at)),
+        waits_for: run.waits_for.map(|wait| wait.words()),
+        missed: run.missed,
         attempt: run.attempt,
         windows: run.windows_total,
         windows_done: run.windows_done,

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::dataset_schedule::{act_of, next_of};
 use super::dataset_status::Glance;
 use super::run_live::Live;
 use crate::actor::Actor;
@@ -28,6 +29,8 @@ pub struct DatasetHead {
     pub updated: When,
     pub size: String,
     pub next: String,
+    /// pause, resume or nothing.
+    pub schedule_act: &'static str,
     pub owner: String,
     pub owner_initials: String,
     pub tab: String,
@@ -53,7 +56,10 @@ pub struct Opened {
 /// Opens a DataSet for a tab (overview, data, history, settings), if this person may see it.
 pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result<Opened> {
     let dataset = web.datasets.get(actor, id).await?;
-    let runs = queue::of_dataset(&web.db, id, 0, LATEST).await?;
+    let mut runs = queue::of_dataset(&web.db, id, 0, LATEST).await?;
+    if let Some(newest) = runs.first_mut() {
+        newest.waits_for = web.puller.waits_for(newest).await?;
+    }
     let (zone, now) = (zone_of(&dataset), web.clock.now());
     let glance = Glance::of_runs(&runs);
     let live = runs.first().filter(|run| !run.state.is_final()).map(|run| {
@@ -78,7 +84,8 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         status: glance.status(dataset, None, now, zone),
         updated: When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone),
         size,
-        next: dataset.next_run_at.map_or_else(|| "Not scheduled".to_owned(), |at| format!("Next {}", words::coming(at, now, zone))),
+        next: next_of(dataset, now, zone),
+        schedule_act: act_of(dataset),
         owner: dataset.owner_name.clone(),
         owner_initials: words::initials(&dataset.owner_name),
         tab: tab.to_owned(),

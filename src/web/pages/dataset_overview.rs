@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::State;
 
 use super::dataset::{DatasetHead, LATEST, Opened, open};
+use super::dataset_schedule::{bands as schedule_bands, schedule_tile};
 use super::dataset_status::change_in_words;
 use super::datasets_attention::reason;
 use super::run_live::Live;
@@ -13,7 +14,6 @@ use crate::accounts::{Account, Health};
 use crate::actor::Actor;
 use crate::ids::DatasetId;
 use crate::puller::run::{Run, State as RunState};
-use crate::puller::schedules::{Basic, weekday_name};
 use crate::puller::windows;
 use crate::web::Web;
 use crate::web::asked::Id;
@@ -36,7 +36,7 @@ struct Page {
 }
 
 /// A label, a value and a line below it; `tone` makes a status of the line.
-struct Tile {
+pub(super) struct Tile {
     label: &'static str,
     value: String,
     line: String,
@@ -45,7 +45,7 @@ struct Tile {
 }
 
 impl Tile {
-    fn new(label: &'static str, value: impl Into<String>, line: impl Into<String>) -> Self {
+    pub(super) fn new(label: &'static str, value: impl Into<String>, line: impl Into<String>) -> Self {
         Self { label, value: value.into(), line: line.into(), tone: String::new(), href: String::new() }
     }
 }
@@ -68,6 +68,7 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     let last_title =
         newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
     let mut bands = bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor)));
+    bands.extend(schedule_bands(&opened.dataset, opened.head.mine, opened.now, &opened.zone));
     bands.extend(account.as_ref().and_then(sunset));
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
@@ -109,7 +110,11 @@ fn sunset(account: &Account) -> Option<Band> {
 
 fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile> {
     let Opened { dataset, runs, now, zone, .. } = opened;
-    let due = dataset.next_run_at.map_or_else(|| "not scheduled".to_owned(), |at| format!("due again {}", words::coming(at, *now, zone)));
+    let next = dataset.next_run_at.filter(|_| dataset.timing.problem.is_none());
+    let due = next.map_or_else(
+        || if dataset.timing.paused.is_some() { "schedule paused" } else { "not scheduled" }.to_owned(),
+        |at| format!("due again {}", words::coming(at, *now, zone)),
+    );
     let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.created_at, *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
     let change = opened.glance.change.map_or_else(|| "no run before".to_owned(), |change| format!("{} in the last run", change_in_words(change)));
@@ -118,7 +123,7 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
         Tile::new("Rows", rows, if dataset.current.is_some() { change } else { String::new() }),
         success(runs, opened),
         duration(runs, opened),
-        schedule(opened),
+        schedule_tile(&opened.dataset, *now, zone),
         account_tile(opened, account, actor),
     ]
 }
@@ -150,20 +155,6 @@ fn duration(runs: &[Run], opened: &Opened) -> Tile {
             Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", took, line) }
         },
     )
-}
-
-fn schedule(opened: &Opened) -> Tile {
-    let zone = &opened.dataset.time_zone;
-    let (value, line) = match Basic::of(opened.dataset.schedule.as_deref()) {
-        Basic::Manually => ("Manual".to_owned(), "Run Now starts it".to_owned()),
-        Basic::Hours { every: 1, minute } => ("Every hour".to_owned(), format!("at {minute} past")),
-        Basic::Hours { every, minute } => (format!("Every {every} hours"), format!("at {minute} past, {zone}")),
-        Basic::Daily { hour, minute } => ("Every day".to_owned(), format!("{hour:02}:{minute:02} {zone}")),
-        Basic::Weekdays { hour, minute } => ("Weekdays".to_owned(), format!("{hour:02}:{minute:02} {zone}")),
-        Basic::Weekly { day, hour, minute } => (format!("Every {}", weekday_name(day)), format!("{hour:02}:{minute:02} {zone}")),
-        Basic::Other(cron) => ("Own schedule".to_owned(), format!("{cron} {zone}")),
-    };
-    Tile::new("Schedule", value, line)
 }
 
 fn account_tile(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Tile {

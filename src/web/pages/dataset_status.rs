@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::dataset_schedule::{paused_by, reminder_due};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
@@ -87,7 +88,8 @@ impl Glance {
             return Rank::Failing;
         }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
-        if dataset.account_id.is_none() || empty || self.kept || self.late_since(dataset, now).is_some() { Rank::Look } else { Rank::Planned }
+        let wants_look = dataset.timing.problem.is_some() || reminder_due(dataset, now).is_some() || self.kept;
+        if dataset.account_id.is_none() || empty || wants_look || self.late_since(dataset, now).is_some() { Rank::Look } else { Rank::Planned }
     }
 
     fn late_since(&self, dataset: &Dataset, now: Millis) -> Option<Millis> {
@@ -115,6 +117,15 @@ impl Glance {
         }
         if dataset.account_id.is_none() {
             return Status::new("warn", false, "Stopped", "its account was deleted");
+        }
+        if let Some(by) = paused_by(dataset, now, zone) {
+            return Status::new("", true, "Paused", by);
+        }
+        if dataset.timing.problem.is_some() {
+            return Status::new("warn", false, "Not scheduled", "its schedule cannot be followed");
+        }
+        if let Some(due) = reminder_due(dataset, now) {
+            return Status::new("warn", false, "Reminder", format!("a run was due {}", words::coming(due, now, zone)));
         }
         if let Some(due) = self.late_since(dataset, now) {
             return Status::new("warn", false, "Late", format!("due {}", words::coming(due, now, zone)));

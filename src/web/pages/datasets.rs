@@ -7,6 +7,7 @@ use axum::extract::State;
 use jiff::tz::TimeZone;
 
 use super::dataset::{downloads, zone_of};
+use super::dataset_schedule::{act_of, wrong_clock};
 use super::dataset_status::{Glance, Rank, percent};
 use super::datasets_attention::{banner, reason};
 use super::spark::spark;
@@ -76,6 +77,7 @@ struct Row {
     running: bool,
     csv_href: String,
     mine: bool,
+    schedule_act: &'static str,
     can_run: bool,
 }
 
@@ -105,7 +107,8 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
     chrome.q.clone_from(&q);
     let (failing, look) = (with_rank(&entries, Rank::Failing), with_rank(&entries, Rank::Look));
     let planned = entries.len() - failing - look;
-    let bands = if quick == "attention" { Vec::new() } else { banner(&entries, now, &zone) };
+    let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, now, &zone) };
+    bands.extend(wrong_clock(now));
     let quick_choices = [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| Quick {
         label,
         count: entries.iter().filter(|e| is_in(e, value, &person, now)).count(),
@@ -218,6 +221,8 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
     let updated = When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone);
     let running = glance.alive().is_some();
     let next = match (running, dataset.next_run_at) {
+        _ if dataset.timing.paused.is_some() => "paused".to_owned(),
+        _ if dataset.timing.problem.is_some() => "–".to_owned(),
         (true, Some(_)) => "after this run".to_owned(),
         (_, Some(at)) => words::coming(at, now, zone),
         (_, None) => "–".to_owned(),
@@ -253,6 +258,7 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
         running,
         csv_href: downloads(&dataset).0,
         mine: dataset.is_changed_by(&person.actor),
+        schedule_act: act_of(&dataset),
         can_run,
         name: dataset.name,
     }

@@ -13,6 +13,7 @@ pub mod dataset_delete;
 pub mod dataset_history;
 pub mod dataset_overview;
 pub mod dataset_rename;
+pub mod dataset_schedule;
 pub mod dataset_schema;
 pub mod dataset_settings;
 pub mod dataset_status;

@@ -111,7 +111,7 @@ impl Live {
 
 fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> String {
     match run.state {
-        State::Queued => return "Waiting for its turn".to_owned(),
+        State::Queued => return format!("Waits for {}", run.waits_for.map_or_else(|| "its turn".to_owned(), |wait| wait.words())),
         State::Waiting => return format!("Waiting until {}, {} asked", words::until(run.due_at, now, zone), dataset.connector.title()),
         State::Succeeded => return counted(run.rows, "row", "rows"),
         State::Failed | State::Parked => return "Nothing of it was kept".to_owned(),

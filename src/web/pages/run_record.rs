@@ -105,6 +105,9 @@ fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
     };
     let clock = |at: Millis| words::short(at, ask.now, ask.zone);
     let mut facts = vec![Fact::new("Trigger", trigger)];
+    if run.missed > 0 {
+        facts.push(Fact::new("Missed before it", format!("{} on the schedule", words::counted(run.missed, "run", "runs"))));
+    }
     match run.started_at {
         Some(at) => facts.push(Fact::new("Started", clock(at))),
         None => facts.push(Fact::new("Queued", clock(run.queued_at))),

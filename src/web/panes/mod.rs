@@ -12,6 +12,8 @@ pub mod scheduling;
 pub mod typed;
 pub mod update_method;
 pub mod view;
+pub mod when;
+mod when_read;
 
 use axum::http::StatusCode;
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::At;
+use super::when::WhenFields;
 use crate::connectors::Connector;
 use crate::connectors::report::{Report, Shape};
 use crate::datasets::Dataset;
-use crate::puller::schedules::{Basic, weekday_name};
+use crate::puller::schedules::Schedule;
 use crate::secret::Secret;
 
 /// The value of `account_id` that stands for an account to be added.
@@ -34,7 +35,7 @@ pub struct Typed {
     pub end_days: String,
     pub group: String,
     pub login: String,
-    /// mon to sun; Monday while it is empty. `weekday` is that of the schedule.
+    /// mon to sun; Monday while it is empty.
     pub report_weekday: String,
     /// Automatic while it is empty.
     pub group_by: String,
@@ -42,12 +43,7 @@ pub struct Typed {
     pub include_pending: bool,
     pub agent_details: bool,
 
-    /// manual, hours, day, weekday, week or keep.
-    pub every: String,
-    pub hours: String,
-    pub minute: String,
-    pub weekday: String,
-    pub at: String,
+    pub when: WhenFields,
     /// Empty until a browser or a person chose one.
     pub time_zone: String,
     pub update_mode: String,
@@ -107,11 +103,6 @@ impl Typed {
                 "report_weekday" => &mut typed.report_weekday,
                 "group_by" => &mut typed.group_by,
                 "tag" => &mut typed.tag,
-                "every" => &mut typed.every,
-                "hours" => &mut typed.hours,
-                "minute" => &mut typed.minute,
-                "weekday" => &mut typed.weekday,
-                "at" => &mut typed.at,
                 "time_zone" => &mut typed.time_zone,
                 "update_mode" => &mut typed.update_mode,
                 "key" => &mut typed.key,
@@ -124,7 +115,10 @@ impl Typed {
                 "name" => &mut typed.name,
                 "suggested" => &mut typed.suggested,
                 "description" => &mut typed.description,
-                _ => continue,
+                _ => {
+                    typed.when.put(&field, value);
+                    continue;
+                }
             };
             *place = value;
         }
@@ -138,7 +132,7 @@ impl Typed {
         let mut typed = Self { report: report.or_else(first).map(|r| r.id.to_owned()).unwrap_or_default(), ..Self::default() };
         typed.start_days = "7".to_owned();
         typed.end_days = "1".to_owned();
-        typed.fill_schedule(&Basic::Daily { hour: 6, minute: 0 });
+        typed.when = WhenFields::fresh();
         typed.fill_account(connector);
         typed
     }
@@ -166,7 +160,8 @@ impl Typed {
             ..Self::default()
         };
         typed.fill_update_method(&dataset.options);
-        typed.fill_schedule(&Basic::of(dataset.schedule.as_deref()));
+        // One that cannot be read is made anew.
+        typed.when = Schedule::of(dataset).map_or_else(|_| WhenFields::fresh(), |schedule| WhenFields::stored(&schedule));
         typed.fill_account(dataset.connector);
         typed
     }
@@ -179,32 +174,5 @@ impl Typed {
         self.api_url.clear();
         self.requests_per_minute = crate::accounts::DEFAULT_PER_MINUTE.to_string();
         self.account_zone = "UTC".to_owned();
-    }
-
-    fn fill_schedule(&mut self, basic: &Basic) {
-        (self.hours, self.minute, self.weekday, self.at) = ("6".to_owned(), "0".to_owned(), "monday".to_owned(), "06:00".to_owned());
-        let clock = |hour: u8, minute: u8| format!("{hour:02}:{minute:02}");
-        let every = match *basic {
-            Basic::Manually => "manual",
-            Basic::Hours { every, minute } => {
-                (self.hours, self.minute) = (every.to_string(), minute.to_string());
-                "hours"
-            }
-            Basic::Daily { hour, minute } => {
-                self.at = clock(hour, minute);
-                "day"
-            }
-            Basic::Weekdays { hour, minute } => {
-                self.at = clock(hour, minute);
-                "weekday"
-            }
-            Basic::Weekly { day, hour, minute } => {
-                self.weekday = weekday_name(day).to_lowercase();
-                self.at = clock(hour, minute);
-                "week"
-            }
-            Basic::Other(_) => "keep",
-        };
-        self.every = every.to_owned();
     }
 }

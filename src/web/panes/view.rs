@@ -1,6 +1,7 @@
 //! What the templates of the four panes are filled with; they are described at the top of `templates/pages/wizard.html`.
 
 use super::update_method::UpdateView;
+use super::when::WhenView;
 use crate::connectors::Connector;
 use crate::web::cells::Cell;
 use crate::web::parts::{Band, Choice, Errors, Status};
@@ -75,14 +76,9 @@ pub struct Wizard {
     pub preview: Option<Preview>,
 
     pub zones: Vec<Choice>,
-    pub every: String,
-    /// A stored schedule that the choices cannot say, in words.
-    pub kept: String,
-    pub hours: Vec<Choice>,
-    pub minute: String,
-    pub weekdays: Vec<Choice>,
-    pub at: String,
+    pub when: WhenView,
     pub words: String,
+    pub cron: String,
     pub next_runs: Vec<NextRun>,
     pub next_note: String,
     pub warnings: Vec<String>,

@@ -1,0 +1,74 @@
+//! The schedule of `chatlake dataset create`: the same object as over the API, said in arguments.
+
+use crate::error::{Error, Result};
+use crate::puller::schedules::wire::{Which, Wire};
+
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct ScheduleArgs {
+    /// Five fields of cron on the clock of --time-zone; by hand when no schedule is named
+    #[arg(long, value_name = "CRON", conflicts_with_all = ["at", "every", "on", "months"])]
+    schedule: Option<String>,
+    /// Clock times, each once a day, for example 09:00,17:30
+    #[arg(long, value_name = "TIMES", value_delimiter = ',', conflicts_with = "every")]
+    at: Vec<String>,
+    /// Time and again from midnight on: 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h
+    #[arg(long, value_name = "STEP")]
+    every: Option<String>,
+    /// With --every: only in these hours, both ends included, for example 08:00-18:00
+    #[arg(long, value_name = "FROM-TO", requires = "every")]
+    active: Option<String>,
+    /// Days of the week (mon,fri), days of the month (1,15,last) or a weekday of the month (2-fri, last-sun); every day when left out
+    #[arg(long, value_name = "DAYS", value_delimiter = ',')]
+    on: Vec<String>,
+    /// Months, 1 to 12; all when left out
+    #[arg(long, value_name = "MONTHS", value_delimiter = ',')]
+    months: Vec<u8>,
+    /// No run by schedule before this moment, for example 2026-12-01T08:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    starts_at: Option<String>,
+    /// What becomes of runs that were missed: one (for all of them), all or none. Default: one
+    #[arg(long, value_name = "WAY")]
+    catch_up: Option<String>,
+}
+
+impl ScheduleArgs {
+    /// None: by hand.
+    pub fn wire(&self) -> Result<Option<Wire>> {
+        let mut wire = Wire { cron: self.schedule.clone(), every: self.every.clone(), ..Wire::default() };
+        wire.times = (!self.at.is_empty()).then(|| self.at.clone());
+        wire.months = (!self.months.is_empty()).then(|| self.months.clone());
+        (wire.starts_at, wire.catch_up) = (self.starts_at.clone(), self.catch_up.clone());
+        if let Some(active) = &self.active {
+            let Some((from, to)) = active.split_once('-') else { return Err(Error::field("active", "Name both ends, for example --active 08:00-18:00.")) };
+            (wire.active_from, wire.active_to) = (Some(from.to_owned()), Some(to.to_owned()));
+        }
+        self.days(&mut wire)?;
+        Ok((wire != Wire::default()).then_some(wire))
+    }
+
+    fn days(&self, wire: &mut Wire) -> Result<()> {
+        let which = |word: &str| match word {
+            "last" => Some(Which::Word("last".to_owned())),
+            number => number.parse().ok().map(Which::Number),
+        };
+        if self.on.is_empty() {
+            return Ok(());
+        }
+        let ordinals: Vec<(&str, &str)> = self.on.iter().filter_map(|part| part.split_once('-')).collect();
+        let numbers: Option<Vec<Which>> = self.on.iter().map(|part| which(part)).collect();
+        if ordinals.len() == self.on.len() {
+            wire.nth = ordinals.iter().map(|(nth, _)| which(nth)).collect();
+            let mut days: Vec<String> = ordinals.iter().map(|(_, day)| (*day).to_owned()).collect();
+            days.dedup();
+            wire.weekdays = Some(days);
+            if wire.nth.is_none() {
+                return Err(Error::field("on", "Write a weekday of the month as 2-fri or last-sun."));
+            }
+        } else if numbers.is_some() {
+            wire.month_days = numbers;
+        } else {
+            wire.weekdays = Some(self.on.clone());
+        }
+        Ok(())
+    }
+}

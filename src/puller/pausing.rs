@@ -1,0 +1,55 @@
+//! A person stops a schedule for the time being, and lets it go on. A run that is under way goes on; what is missed meanwhile stays missed.
+
+use super::Puller;
+use super::schedules::Schedule;
+use crate::auth::audit::{self, By, Deed};
+use crate::datasets::Dataset;
+use crate::error::{Error, Result};
+use crate::ids::DatasetId;
+
+impl Puller {
+    /// Answers the DataSet. One that is paused already stays as it is.
+    pub async fn pause(&self, by: By<'_>, id: &DatasetId) -> Result<Dataset> {
+        let dataset = self.datasets.get_to_change(by.actor, id).await?;
+        if dataset.schedule.is_none() {
+            return Err(Error::conflict("no_schedule", "This DataSet is run by hand, so there is no schedule to pause.").action("Nothing needs to be done."));
+        }
+        let mut tx = self.db.write().await?;
+        let paused =
+            sqlx::query("UPDATE datasets SET paused_at = $1, paused_by = $2, next_run_at = NULL WHERE id = $3 AND paused_at IS NULL AND schedule IS NOT NULL")
+                .bind(self.clock.now())
+                .bind(&by.actor.user)
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
+        if paused.rows_affected() > 0 {
+            audit::record(&mut tx, &self.clock, Deed::done(Some(by), "dataset.pause", id.as_str())).await?;
+        }
+        tx.commit().await?;
+        self.datasets.get(by.actor, id).await
+    }
+
+    /// Answers the DataSet. Its schedule counts from now on; one that is not paused stays as it is.
+    pub async fn resume(&self, by: By<'_>, id: &DatasetId) -> Result<Dataset> {
+        let dataset = self.datasets.get_to_change(by.actor, id).await?;
+        if dataset.timing.paused.is_none() {
+            return Ok(dataset);
+        }
+        let next = Schedule::of(&dataset)?.next_after(self.clock.now());
+        let mut tx = self.db.write().await?;
+        let resumed = sqlx::query(
+            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, next_run_at = CASE WHEN account_id IS NULL THEN NULL ELSE $1 END
+             WHERE id = $2 AND paused_at IS NOT NULL",
+        )
+        .bind(next)
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+        if resumed.rows_affected() > 0 {
+            audit::record(&mut tx, &self.clock, Deed::done(Some(by), "dataset.resume", id.as_str())).await?;
+        }
+        tx.commit().await?;
+        self.rescheduled.notify_one();
+        self.datasets.get(by.actor, id).await
+    }
+}

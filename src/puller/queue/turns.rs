@@ -1,0 +1,107 @@
+//! Whose turn it is: what the scheduler says of the runs it makes, and what a run that has not begun waits for.
+
+use sqlx::{Sqlite, Transaction};
+
+use crate::clock::{Clock, Millis};
+use crate::db::Db;
+use crate::error::Result;
+use crate::ids::{DatasetId, RunId};
+
+/// What a queued run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Many are due at once, and their starts are spread: its own is then.
+    Turn(Millis),
+    /// Another run that asks the vendor for the same is about to begin, and they are read one after the other.
+    Reading,
+    /// So many readings of its account are under way, as many as one account may have.
+    Account(i64),
+    /// All workers are busy; so many runs are before it.
+    Worker(i64),
+}
+
+impl Wait {
+    /// "a worker; 3 runs are before it"
+    pub fn words(self) -> String {
+        match self {
+            Self::Turn(_) => "its turn: many were due at once, and their starts are spread".to_owned(),
+            Self::Reading => "another run that asks the vendor for the same".to_owned(),
+            Self::Account(1) => "the account's other runs, of which one is under way".to_owned(),
+            Self::Account(n) => format!("the account's other runs, of which {n} are under way"),
+            Self::Worker(0) => "a worker".to_owned(),
+            Self::Worker(1) => "a worker; one run is before it".to_owned(),
+            Self::Worker(n) => format!("a worker; {n} runs are before it"),
+        }
+    }
+}
+
+/// Whether a DataSet has a run that is queued, running or waiting.
+pub async fn is_alive(db: &Db, dataset: &DatasetId) -> Result<bool> {
+    let alive: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting')")
+        .bind(dataset)
+        .fetch_one(db.read())
+        .await?;
+    Ok(alive > 0)
+}
+
+/// When a run that the schedule has just made is to begin, and for how many moments more than one it stands. A run that was there
+/// already keeps its turn.
+pub async fn from_schedule(tx: &mut Transaction<'static, Sqlite>, run: &RunId, now: Millis, at: Millis, missed: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE runs SET missed = missed + $1, due_at = CASE WHEN state = 'queued' AND cause = 'schedule' AND queued_at = $2 THEN $3 ELSE due_at END WHERE id = $4",
+    )
+    .bind(missed)
+    .bind(now)
+    .bind(at)
+    .bind(run)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Makes due now what was queued for a moment after `latest`, under a clock that was wrong.
+pub async fn due_at_last(tx: &mut Transaction<'static, Sqlite>, now: Millis, latest: Millis) -> Result<()> {
+    sqlx::query("UPDATE runs SET due_at = $1 WHERE state = 'queued' AND due_at > $2").bind(now).bind(latest).execute(&mut **tx).await?;
+    Ok(())
+}
+
+type Queued = (String, String, Option<String>, Millis);
+
+/// What a queued run waits for; none for a run that is not queued. `most`: see `claim`.
+pub async fn waits_for(db: &Db, clock: &Clock, run: &RunId, most: i64) -> Result<Option<Wait>> {
+    let now = clock.now();
+    let row: Option<Queued> =
+        sqlx::query_as("SELECT cause, source_key, account_id, due_at FROM runs WHERE id = $1 AND state = 'queued'").bind(run).fetch_optional(db.read()).await?;
+    let Some((cause, source_key, account, due_at)) = row else { return Ok(None) };
+    if due_at > now {
+        return Ok(Some(Wait::Turn(due_at)));
+    }
+    let gathering: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND source_key = $1 AND gather_until > $2")
+        .bind(source_key)
+        .bind(now)
+        .fetch_one(db.read())
+        .await?;
+    if gathering > 0 {
+        return Ok(Some(Wait::Reading));
+    }
+    let by_person = matches!(cause.as_str(), "manual" | "first");
+    let under_way: i64 = sqlx::query_scalar("SELECT COUNT(DISTINCT reading) FROM runs WHERE state = 'running' AND lease_until >= $1 AND account_id = $2")
+        .bind(now)
+        .bind(account)
+        .fetch_one(db.read())
+        .await?;
+    if !by_person && under_way >= most {
+        return Ok(Some(Wait::Account(under_way)));
+    }
+    let before: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'waiting') AND due_at <= $1 AND id <> $2
+            AND (cause IN ('manual', 'first') OR $3 = 0) AND (due_at < $4 OR (due_at = $4 AND id < $2) OR ($3 = 0 AND cause IN ('manual', 'first')))",
+    )
+    .bind(now)
+    .bind(run)
+    .bind(i64::from(by_person))
+    .bind(due_at)
+    .fetch_one(db.read())
+    .await?;
+    Ok(Some(Wait::Worker(before)))
+}

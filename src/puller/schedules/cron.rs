@@ -1,0 +1,204 @@
+//! A calendar as the cron lines that stand for it, and the calendar that a cron line stands for, where one does. Croner reads the
+//! lines and finds the days.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use super::plan::{Active, Calendar, Days, HOUR_STEPS, MINUTE_STEPS, Step, Times, minute_of, time_of};
+
+/// Reads a line of five fields.
+pub fn parse(text: &str) -> Result<Cron, String> {
+    if text.len() > 128 || text.split_whitespace().count() != 5 {
+        return Err(
+            "A schedule is a cron line of five fields: minute, hour, day of month, month, weekday. For example 0 9 * * * for every day at 09:00.".to_owned()
+        );
+    }
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    parser.parse(text).map_err(|why| format!("This cron line cannot be read: {why}."))
+}
+
+/// The fields for day of month, month and weekday.
+pub fn day_fields(calendar: &Calendar) -> [String; 3] {
+    let any = || "*".to_owned();
+    let (day, weekday) = match &calendar.days {
+        Days::All | Days::EveryNth { .. } => (any(), any()),
+        Days::Week(days) => (any(), list(days.iter().map(|day| day.unsigned_abs()), true)),
+        Days::Month { days, last } => {
+            let mut parts = list(days.iter().copied(), true);
+            if *last {
+                parts = if parts.is_empty() { "L".to_owned() } else { format!("{parts},L") };
+            }
+            (parts, any())
+        }
+        Days::Ordinal { nths, weekdays } => {
+            let which = |nth: u8| if nth == 0 { "L".to_owned() } else { nth.to_string() };
+            let parts: Vec<String> = weekdays.iter().flat_map(|day| nths.iter().map(move |nth| format!("{day}#{}", which(*nth)))).collect();
+            (any(), parts.join(","))
+        }
+    };
+    let months = if calendar.months.is_empty() { any() } else { list(calendar.months.iter().copied(), true) };
+    [day, months, weekday]
+}
+
+/// The lines that stand for it together; what counts days from a day says so behind the line.
+pub fn lines(calendar: &Calendar) -> Vec<String> {
+    let [day, month, weekday] = day_fields(calendar);
+    let counted = match calendar.days {
+        Days::EveryNth { n, from } => format!(" every {n} days from {from}"),
+        _ => String::new(),
+    };
+    time_fields(&calendar.times).into_iter().map(|(minute, hour)| format!("{minute} {hour} {day} {month} {weekday}{counted}")).collect()
+}
+
+/// The one plain line that says all of it.
+pub fn line(calendar: &Calendar) -> Option<String> {
+    match &lines(calendar)[..] {
+        [line] if self::calendar(line).as_ref() == Some(calendar) => Some(line.clone()),
+        _ => None,
+    }
+}
+
+fn time_fields(times: &Times) -> Vec<(String, String)> {
+    match times {
+        Times::Every { step: Step::Minutes(n), minute: 0, active: None } => return vec![(format!("*/{n}"), "*".to_owned())],
+        Times::Every { step: Step::Minutes(n), minute, active: None } => return vec![(format!("{}-59/{n}", minute % n), "*".to_owned())],
+        Times::Every { step: Step::Hours(1), minute, active: None } => return vec![(minute.to_string(), "*".to_owned())],
+        Times::Every { step: Step::Hours(n), minute, active: None } => return vec![(minute.to_string(), format!("*/{n}"))],
+        Times::Every { step: Step::Hours(n), active: Some(active), .. } if active.from < active.to && active.from.minute() == active.to.minute() => {
+            let step = if *n == 1 { String::new() } else { format!("/{n}") };
+            return vec![(active.from.minute().to_string(), format!("{}-{}{step}", active.from.hour(), active.to.hour()))];
+        }
+        _ => {}
+    }
+    let mut minutes: BTreeMap<u16, BTreeSet<u8>> = BTreeMap::new();
+    for time in times.of_day() {
+        minutes.entry(minute_of(time) / 60).or_default().insert(time.minute().unsigned_abs());
+    }
+    let mut hours: BTreeMap<BTreeSet<u8>, Vec<u16>> = BTreeMap::new();
+    for (hour, minutes) in minutes {
+        hours.entry(minutes).or_default().push(hour);
+    }
+    let text = |hours: Vec<u16>| hours.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+    hours.into_iter().map(|(minutes, hours)| (list(minutes, false), text(hours))).collect()
+}
+
+/// Numbers with commas between; three and more in a row as a range.
+fn list(numbers: impl IntoIterator<Item = u8>, ranges: bool) -> String {
+    let numbers: Vec<u8> = numbers.into_iter().collect();
+    let (mut parts, mut at) = (Vec::new(), 0);
+    while at < numbers.len() {
+        let mut end = at;
+        while ranges && end + 1 < numbers.len() && numbers[end + 1] == numbers[end] + 1 {
+            end += 1;
+        }
+        if end - at < 2 {
+            end = at;
+            parts.push(numbers[at].to_string());
+        } else {
+            parts.push(format!("{}-{}", numbers[at], numbers[end]));
+        }
+        at = end + 1;
+    }
+    parts.join(",")
+}
+
+/// The calendar that a line stands for; none when only the line itself says it.
+pub fn calendar(text: &str) -> Option<Calendar> {
+    let [minute, hour, day, month, weekday] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    let months = if month == "*" { BTreeSet::new() } else { numbers(month, 1, 12)? };
+    let days = match (day, weekday) {
+        ("*", "*") => Days::All,
+        ("*", weekday) if weekday.contains('#') => ordinals(weekday)?,
+        ("*", weekday) => {
+            // 7 is Sunday as well.
+            let days: BTreeSet<i8> = numbers(weekday, 0, 7)?.into_iter().map(|day| (day % 7).cast_signed()).collect();
+            if days.len() == 7 { Days::All } else { Days::Week(days) }
+        }
+        (day, "*") => {
+            let plain: Vec<&str> = day.split(',').filter(|part| *part != "L").collect();
+            let last = plain.len() < day.split(',').count();
+            let days = if plain.is_empty() { BTreeSet::new() } else { numbers(&plain.join(","), 1, 31)? };
+            Days::Month { days, last }
+        }
+        _ => return None,
+    };
+    Some(Calendar { times: times(minute, hour)?, days, months })
+}
+
+fn times(minute: &str, hour: &str) -> Option<Times> {
+    if let Some((first, n)) = stepped(minute, 59) {
+        let step = Step::Minutes(Some(n).filter(|n| MINUTE_STEPS.contains(n) && first < *n)?);
+        if hour == "*" {
+            return Some(Times::Every { step, minute: first, active: None });
+        }
+        let (from, to) = hour.split_once('-')?;
+        let (from, to) = (number(from, 23)?, number(to, 23).filter(|_| first == 0)?);
+        let active = Active { from: at(from, 0)?, to: at(to, 60 - n)? };
+        return (from <= to).then_some(Times::Every { step, minute: 0, active: Some(active) });
+    }
+    let minute = number(minute, 59)?;
+    if hour == "*" {
+        return Some(Times::Every { step: Step::Hours(1), minute, active: None });
+    }
+    if let Some((0, n)) = stepped(hour, 23).filter(|_| hour.starts_with('*')) {
+        return HOUR_STEPS.contains(&n).then_some(Times::Every { step: Step::Hours(n), minute, active: None });
+    }
+    if let Some((from, rest)) = hour.split_once('-') {
+        let (to, n) = rest.split_once('/').unwrap_or((rest, "1"));
+        let (from, to, n) = (number(from, 23)?, number(to, 23)?, number(n, 12)?);
+        let active = Active { from: at(from, minute)?, to: at(to, minute)? };
+        let fits = from < to && HOUR_STEPS.contains(&n);
+        return fits.then_some(Times::Every { step: Step::Hours(n), minute: 0, active: Some(active) });
+    }
+    let hours: Option<BTreeSet<_>> = hour.split(',').map(|hour| number(hour, 23).and_then(|hour| at(hour, minute))).collect();
+    hours.map(Times::At)
+}
+
+fn at(hour: u8, minute: u8) -> Option<jiff::civil::Time> {
+    time_of(u16::from(hour) * 60 + u16::from(minute))
+}
+
+/// `*/15` and `3-59/15` as their first number and the step.
+fn stepped(field: &str, end: u8) -> Option<(u8, u8)> {
+    let (start, step) = field.split_once('/')?;
+    let first = match start {
+        "*" => 0,
+        range => {
+            let (first, last) = range.split_once('-')?;
+            number(last, end).filter(|last| *last == end)?;
+            number(first, end)?
+        }
+    };
+    Some((first, number(step, end)?))
+}
+
+fn ordinals(field: &str) -> Option<Days> {
+    let (mut weekdays, mut nths, mut pairs) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for part in field.split(',') {
+        let (day, nth) = part.split_once('#')?;
+        weekdays.insert((number(day, 7)? % 7).cast_signed());
+        nths.insert(if nth == "L" { 0 } else { number(nth, 5).filter(|nth| *nth > 0)? });
+        pairs += 1;
+    }
+    (pairs == weekdays.len() * nths.len()).then_some(Days::Ordinal { nths, weekdays })
+}
+
+/// `1,3-5` between these ends.
+fn numbers(field: &str, least: u8, most: u8) -> Option<BTreeSet<u8>> {
+    let mut all = BTreeSet::new();
+    for part in field.split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to) = (number(from, most)?, number(to, most)?);
+        if from < least || from > to {
+            return None;
+        }
+        all.extend(from..=to);
+    }
+    Some(all)
+}
+
+fn number(text: &str, most: u8) -> Option<u8> {
+    text.parse().ok().filter(|n| *n <= most && text.bytes().all(|b| b.is_ascii_digit()))
+}

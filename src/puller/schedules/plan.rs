@@ -1,0 +1,276 @@
+//! A schedule as a typed value: what was chosen, before anybody works out moments. Every value here is one that can be.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::{Date, Time, Weekday};
+
+use crate::clock::Millis;
+
+/// The minute steps that divide an hour, and the hour steps that divide a day, so that the gap over midnight is as long as the others.
+pub const MINUTE_STEPS: [u8; 5] = [5, 10, 15, 20, 30];
+pub const HOUR_STEPS: [u8; 7] = [1, 2, 3, 4, 6, 8, 12];
+/// So many clock times a day may be named; more than that is a step.
+pub const MOST_TIMES: usize = 24;
+/// In hours: an hour to three months, as the pane offers them.
+pub const REMINDERS: [(u32, &str); 8] =
+    [(1, "1 hour"), (6, "6 hours"), (24, "1 day"), (72, "3 days"), (168, "1 week"), (336, "2 weeks"), (720, "1 month"), (2_160, "3 months")];
+
+/// When a DataSet is pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub when: When,
+    /// Not before this moment.
+    pub starts_at: Option<Millis>,
+    pub catch_up: CatchUp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// By a person; after so many hours without new rows somebody is reminded.
+    Manually {
+        remind_after: Option<u32>,
+    },
+    /// A line of five fields.
+    Cron(String),
+    Calendar(Calendar),
+}
+
+/// What becomes of the moments that passed while nothing could start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// One run for all of them.
+    #[default]
+    One,
+    /// One run for each, one after the other.
+    All,
+    /// They are left out.
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    pub times: Times,
+    pub days: Days,
+    /// From 1; all when empty.
+    pub months: BTreeSet<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Clock times: each once a day, whatever the clocks do.
+    At(BTreeSet<Time>),
+    /// Time and again. Without active hours from `minute` past midnight on.
+    Every { step: Step, minute: u8, active: Option<Active> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Minutes(u8),
+    Hours(u8),
+}
+
+/// Both ends are included; counted from `from`. It may pass midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Active {
+    pub from: Time,
+    pub to: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Days {
+    All,
+    /// Every n days, counted from a day that is one of them.
+    EveryNth {
+        n: u16,
+        from: Date,
+    },
+    /// Days of the week by `Weekday::to_sunday_zero_offset`.
+    Week(BTreeSet<i8>),
+    Month {
+        days: BTreeSet<u8>,
+        last: bool,
+    },
+    /// Such as the second and the fourth Sunday; 0 stands for the last one.
+    Ordinal {
+        nths: BTreeSet<u8>,
+        weekdays: BTreeSet<i8>,
+    },
+}
+
+impl Plan {
+    pub fn new(when: When) -> Self {
+        Self { when, starts_at: None, catch_up: CatchUp::default() }
+    }
+
+    pub fn manual() -> Self {
+        Self::new(When::Manually { remind_after: None })
+    }
+
+    pub fn is_manual(&self) -> bool {
+        matches!(self.when, When::Manually { .. })
+    }
+
+    /// After so many hours without new rows somebody is reminded.
+    pub fn remind_after(&self) -> Option<u32> {
+        match self.when {
+            When::Manually { remind_after } => remind_after,
+            _ => None,
+        }
+    }
+}
+
+impl CatchUp {
+    pub const ALL: [CatchUp; 3] = [CatchUp::One, CatchUp::All, CatchUp::None];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.word() == word)
+    }
+}
+
+impl Calendar {
+    /// Once a day at these times.
+    pub fn at(times: impl IntoIterator<Item = Time>, days: Days) -> Self {
+        Self { times: Times::At(times.into_iter().collect()), days, months: BTreeSet::new() }
+    }
+}
+
+impl Step {
+    pub fn minutes(self) -> u16 {
+        match self {
+            Self::Minutes(n) => n.into(),
+            Self::Hours(n) => u16::from(n) * 60,
+        }
+    }
+
+    /// `15m`, `3h`
+    pub fn word(self) -> String {
+        match self {
+            Self::Minutes(n) => format!("{n}m"),
+            Self::Hours(n) => format!("{n}h"),
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        let step = match (word.strip_suffix('m'), word.strip_suffix('h')) {
+            (Some(n), _) => Self::Minutes(n.parse().ok().filter(|n| MINUTE_STEPS.contains(n))?),
+            (_, Some(n)) => Self::Hours(n.parse().ok().filter(|n| HOUR_STEPS.contains(n))?),
+            _ => return None,
+        };
+        (step.word() == word).then_some(step)
+    }
+
+    /// Every step that there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        MINUTE_STEPS.into_iter().map(Self::Minutes).chain(HOUR_STEPS.into_iter().map(Self::Hours))
+    }
+}
+
+impl Times {
+    /// The clock times of a day, in order.
+    pub fn of_day(&self) -> Vec<Time> {
+        match self {
+            Self::At(times) => times.iter().copied().collect(),
+            Self::Every { step, minute, active: None } => {
+                let first = u16::from(*minute) % step.minutes().max(1);
+                (first..1_440).step_by(step.minutes().into()).filter_map(time_of).collect()
+            }
+            Self::Every { step, active: Some(active), .. } => {
+                let (from, to) = (minute_of(active.from), minute_of(active.to));
+                let length = (to + 1_440 - from) % 1_440;
+                let mut times: Vec<Time> = (0..=length).step_by(step.minutes().into()).filter_map(|past| time_of((from + past) % 1_440)).collect();
+                times.sort();
+                times
+            }
+        }
+    }
+
+    /// Whether it is a matter of clock times and not of time that passes.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self, Self::At(_))
+    }
+}
+
+/// Minutes past midnight.
+pub fn minute_of(time: Time) -> u16 {
+    u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs())
+}
+
+/// The clock time so many minutes past midnight.
+pub fn time_of(minute: u16) -> Option<Time> {
+    Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()
+}
+
+/// 09:00, 9:00, 9.00, 0900 or 9.
+pub fn clock(text: &str) -> Option<Time> {
+    let text = text.trim();
+    let (hour, minute) = match text.split_once([':', '.']) {
+        Some((hour, minute)) if minute.len() == 2 => (hour, minute),
+        Some(_) => return None,
+        None if text.len() == 4 && text.is_ascii() => text.split_at(2),
+        None => (text, "0"),
+    };
+    let number = |text: &str, most: u16| text.parse::<u16>().ok().filter(|n| *n <= most && text.len() <= 2 && !text.starts_with('+'));
+    time_of(number(hour, 23)? * 60 + number(minute, 59)?)
+}
+
+/// `09:00`
+pub fn clock_text(time: Time) -> String {
+    format!("{:02}:{:02}", time.hour(), time.minute())
+}
+
+/// Several clock times, with commas, semicolons or spaces between.
+pub fn clocks(text: &str) -> Option<BTreeSet<Time>> {
+    let parts: Vec<&str> = text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() || parts.len() > MOST_TIMES {
+        return None;
+    }
+    parts.into_iter().map(clock).collect()
+}
+
+/// `1, 15, last` as days of a month, and whether the last one is among them.
+pub fn month_days(text: &str) -> Option<(BTreeSet<u8>, bool)> {
+    let (mut days, mut last) = (BTreeSet::new(), false);
+    for part in text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
+        if part.eq_ignore_ascii_case("last") {
+            last = true;
+        } else {
+            days.insert(part.trim_end_matches('.').parse().ok().filter(|day| (1..=31).contains(day))?);
+        }
+    }
+    (last || !days.is_empty()).then_some((days, last))
+}
+
+pub const WEEKDAYS: [Weekday; 7] =
+    [Weekday::Monday, Weekday::Tuesday, Weekday::Wednesday, Weekday::Thursday, Weekday::Friday, Weekday::Saturday, Weekday::Sunday];
+pub const MONTHS: [&str; 12] = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+
+pub fn weekday_name(day: Weekday) -> &'static str {
+    match day {
+        Weekday::Monday => "Monday",
+        Weekday::Tuesday => "Tuesday",
+        Weekday::Wednesday => "Wednesday",
+        Weekday::Thursday => "Thursday",
+        Weekday::Friday => "Friday",
+        Weekday::Saturday => "Saturday",
+        Weekday::Sunday => "Sunday",
+    }
+}
+
+/// mon to sun.
+pub fn weekday_word(day: Weekday) -> &'static str {
+    ["sun", "mon", "tue", "wed", "thu", "fri", "sat"].get(usize::from(day.to_sunday_zero_offset().unsigned_abs())).copied().unwrap_or("sun")
+}
+
+/// `mon`, `Monday`: by its first three letters.
+pub fn weekday_of(word: &str) -> Option<Weekday> {
+    let word = word.trim().to_lowercase();
+    WEEKDAYS.into_iter().find(|day| word == weekday_word(*day) || word == weekday_name(*day).to_lowercase())
+}

@@ -1,0 +1,243 @@
+//! A schedule as a JSON object: what programs send and read, and what the catalogue keeps beside the cron line.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::cron;
+use super::plan::{Active, Calendar, CatchUp, Days, MOST_TIMES, Plan, Step, Times, WEEKDAYS, When, clock, clock_text, weekday_of, weekday_word};
+use crate::clock::iso;
+use crate::error::{Error, Result};
+
+/// The keys of the object; what is absent is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wire {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minute: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_days: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weekdays: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nth: Option<Vec<Which>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month_days: Option<Vec<Which>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub months: Option<Vec<u8>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remind_after_hours: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<String>,
+}
+
+/// A number, or `last`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Which {
+    Number(u8),
+    Word(String),
+}
+
+fn wrong<T>(why: impl Into<String>) -> Result<T> {
+    Err(Error::field("schedule", why))
+}
+
+impl Wire {
+    pub fn of_cron(line: &str) -> Self {
+        Self { cron: Some(line.to_owned()), ..Self::default() }
+    }
+
+    /// Checks every value.
+    pub fn plan(&self) -> Result<Plan> {
+        let starts_at = match self.starts_at.as_deref().map(str::parse::<Timestamp>) {
+            None => None,
+            Some(Ok(at)) => Some(at.as_millisecond()),
+            Some(Err(_)) => return wrong("starts_at is a moment such as 2026-12-01T08:00:00Z."),
+        };
+        let catch_up = match self.catch_up.as_deref().map(CatchUp::parse) {
+            None => CatchUp::default(),
+            Some(Some(way)) => way,
+            Some(None) => return wrong("catch_up must be one, all or none."),
+        };
+        let when = self.when()?;
+        if matches!(when, When::Manually { .. }) && (starts_at.is_some() || self.catch_up.is_some()) {
+            return wrong("A DataSet that is run by hand has no starts_at and no catch_up.");
+        }
+        Ok(Plan { when, starts_at, catch_up })
+    }
+
+    fn when(&self) -> Result<When> {
+        let days = [self.every_days.is_some(), self.weekdays.is_some(), self.month_days.is_some()];
+        let is_calendar = self.times.is_some() || self.every.is_some();
+        let parts =
+            [self.minute.is_some(), self.active_from.is_some(), self.active_to.is_some(), self.days_from.is_some(), self.nth.is_some(), self.months.is_some()];
+        let further = days.contains(&true) || parts.contains(&true);
+        match (&self.cron, self.remind_after_hours, is_calendar) {
+            (Some(line), None, false) if !further => {
+                cron::parse(line.trim()).or_else(wrong)?;
+                Ok(When::Cron(line.trim().to_owned()))
+            }
+            (None, Some(hours), false) if !further => {
+                if !(1..=8_784).contains(&hours) {
+                    return wrong("remind_after_hours must be from 1 to 8,784, which is a year.");
+                }
+                Ok(When::Manually { remind_after: Some(hours) })
+            }
+            (None, None, true) => {
+                if days.iter().filter(|given| **given).count() > 1 {
+                    return wrong("Name one of every_days, weekdays and month_days.");
+                }
+                Ok(When::Calendar(Calendar { times: self.times()?, days: self.days()?, months: self.months()? }))
+            }
+            _ => wrong("A schedule has either cron, or times or every with what goes with them, or remind_after_hours alone. Null is by hand."),
+        }
+    }
+
+    fn times(&self) -> Result<Times> {
+        let time = |text: &str| match clock(text) {
+            Some(time) => Ok(time),
+            None => wrong(format!("{text:?} is no time of the day. Write it as 09:00.")),
+        };
+        if let Some(times) = &self.times {
+            if self.every.is_some() || self.minute.is_some() || self.active_from.is_some() || self.active_to.is_some() {
+                return wrong("Name times or every, not both; minute and active hours go with every.");
+            }
+            if times.is_empty() || times.len() > MOST_TIMES {
+                return wrong(format!("Name from 1 to {MOST_TIMES} times."));
+            }
+            return Ok(Times::At(times.iter().map(|text| time(text)).collect::<Result<_>>()?));
+        }
+        let Some(step) = self.every.as_deref().and_then(Step::parse) else {
+            return wrong("every must be 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h.");
+        };
+        let active = match (&self.active_from, &self.active_to) {
+            (None, None) => None,
+            (Some(from), Some(to)) => Some(Active { from: time(from)?, to: time(to)? }),
+            _ => return wrong("Active hours need active_from and active_to."),
+        };
+        if active.is_some_and(|active| active.from == active.to) {
+            return wrong("The active hours end when they begin. Choose another end, or leave them out.");
+        }
+        let minute = self.minute.unwrap_or(0);
+        if minute > 59 || (active.is_some() && minute > 0) {
+            return wrong("minute is from 0 to 59; with active hours the start of these counts instead.");
+        }
+        // As a step of minutes repeats it, so that equal schedules are equal.
+        let minute = if let Step::Minutes(n) = step { minute % n } else { minute };
+        Ok(Times::Every { step, minute, active })
+    }
+
+    fn days(&self) -> Result<Days> {
+        if self.days_from.is_some() && self.every_days.is_none() {
+            return wrong("days_from goes with every_days.");
+        }
+        if self.nth.is_some() && self.weekdays.is_none() {
+            return wrong("nth goes with weekdays.");
+        }
+        if let Some(n) = self.every_days {
+            if !(1..=366).contains(&n) {
+                return wrong("every_days must be from 1 to 366.");
+            }
+            return match (n, self.days_from.as_deref().map(str::parse::<Date>)) {
+                (1, _) => Ok(Days::All),
+                (n, Some(Ok(from))) => Ok(Days::EveryNth { n, from }),
+                _ => wrong("Say in days_from from which day on they are counted, as 2026-12-01."),
+            };
+        }
+        if let Some(words) = &self.weekdays {
+            let days: Option<BTreeSet<i8>> = words.iter().map(|word| weekday_of(word).map(|day| day.to_sunday_zero_offset())).collect();
+            let Some(weekdays) = days.filter(|days| !days.is_empty()) else { return wrong("weekdays are mon, tue, wed, thu, fri, sat and sun.") };
+            let Some(nth) = &self.nth else { return Ok(if weekdays.len() == 7 { Days::All } else { Days::Week(weekdays) }) };
+            if weekdays.len() > 1 {
+                return wrong("nth goes with one weekday.");
+            }
+            let nths = numbers(nth, 5).filter(|nths| !nths.is_empty());
+            return nths.map_or_else(|| wrong("nth holds 1 to 5 or last."), |nths| Ok(Days::Ordinal { nths, weekdays }));
+        }
+        let Some(days) = &self.month_days else { return Ok(Days::All) };
+        match numbers(days, 31) {
+            Some(mut days) if !days.is_empty() => {
+                let last = days.remove(&0);
+                Ok(Days::Month { days, last })
+            }
+            _ => wrong("month_days holds 1 to 31 or last."),
+        }
+    }
+
+    fn months(&self) -> Result<BTreeSet<u8>> {
+        let months: BTreeSet<u8> = self.months.iter().flatten().copied().collect();
+        if self.months.as_ref().is_some_and(Vec::is_empty) || months.iter().any(|month| !(1..=12).contains(month)) {
+            return wrong("months holds 1 to 12; leave it out for all of them.");
+        }
+        Ok(if months.len() == 12 { BTreeSet::new() } else { months })
+    }
+}
+
+/// 0 is the last one.
+fn numbers(all: &[Which], most: u8) -> Option<BTreeSet<u8>> {
+    let one = |which: &Which| match which {
+        Which::Number(n) => Some(*n).filter(|n| (1..=most).contains(n)),
+        Which::Word(word) => (word == "last").then_some(0),
+    };
+    all.iter().map(one).collect()
+}
+
+fn which(numbers: impl Iterator<Item = u8>, last: bool) -> Vec<Which> {
+    let numbers = numbers.filter(|n| *n > 0).map(Which::Number);
+    numbers.chain(last.then(|| Which::Word("last".to_owned()))).collect()
+}
+
+impl From<&Plan> for Wire {
+    fn from(plan: &Plan) -> Self {
+        let mut wire = match &plan.when {
+            When::Manually { remind_after } => Self { remind_after_hours: *remind_after, ..Self::default() },
+            When::Cron(line) => Self::of_cron(line),
+            When::Calendar(calendar) => cron::line(calendar).map_or_else(|| spelled(calendar), |line| Self::of_cron(&line)),
+        };
+        wire.starts_at = plan.starts_at.map(iso);
+        wire.catch_up = (plan.catch_up != CatchUp::default()).then(|| plan.catch_up.word().to_owned());
+        wire
+    }
+}
+
+fn spelled(calendar: &Calendar) -> Wire {
+    let mut wire = Wire::default();
+    match &calendar.times {
+        Times::At(times) => wire.times = Some(times.iter().map(|time| clock_text(*time)).collect()),
+        Times::Every { step, minute, active } => {
+            wire.every = Some(step.word());
+            wire.minute = (*minute > 0 && active.is_none()).then_some(*minute);
+            wire.active_from = active.map(|active| clock_text(active.from));
+            wire.active_to = active.map(|active| clock_text(active.to));
+        }
+    }
+    let words = |days: &BTreeSet<i8>| {
+        WEEKDAYS.iter().filter(|day| days.contains(&day.to_sunday_zero_offset())).map(|day| weekday_word(*day).to_owned()).collect::<Vec<_>>()
+    };
+    match &calendar.days {
+        Days::All => {}
+        Days::EveryNth { n, from } => (wire.every_days, wire.days_from) = (Some(*n), Some(from.to_string())),
+        Days::Week(days) => wire.weekdays = Some(words(days)),
+        Days::Month { days, last } => wire.month_days = Some(which(days.iter().copied(), *last)),
+        Days::Ordinal { nths, weekdays } => (wire.nth, wire.weekdays) = (Some(which(nths.iter().copied(), nths.contains(&0))), Some(words(weekdays))),
+    }
+    wire.months = (!calendar.months.is_empty()).then(|| calendar.months.iter().copied().collect());
+    wire
+}

@@ -1,0 +1,391 @@
+//! What becomes due, on a clock that the test moves: missed runs, clocks that are set, rows that cannot be read, whose turn it is, pause
+//! and resume, and the schedule as programs say it.
+
+use axum::http::{Method, StatusCode};
+use chatlake::actor::{Actor, Role, Scope};
+use chatlake::clock::{Clock, Millis};
+use chatlake::ids::{AccountId, DatasetId};
+use chatlake::puller::queue::{self, Claimed};
+use chatlake::puller::run::Trigger;
+use chatlake::puller::scheduler;
+use serde_json::{Value, json};
+
+use super::house::{House, NOON};
+
+const HOUR: Millis = 3_600_000;
+const DAY: Millis = 24 * HOUR;
+
+/// A house in which nothing is pulled, an editor and an account.
+struct Desk {
+    house: House,
+    owner: Actor,
+    account: AccountId,
+    token: String,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let house = House::new().await;
+        let owner = house.person("olga", Role::Editor).await;
+        let account = house.account(&owner, "Support").await.id;
+        let token = house.token(&owner, Scope::Manage).await;
+        Self { house, owner, account, token }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        self.ask_with(&self.token, method, path, body).await
+    }
+
+    async fn ask_with(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let page = self.house.browser().send(method, &format!("/api/v1{path}"), body.map(|body| body.to_string()), &headers).await;
+        (page.status.as_u16(), serde_json::from_str(&page.text).unwrap_or(Value::Null))
+    }
+
+    /// A DataSet on this schedule, in Oslo.
+    async fn make(&self, schedule: Value) -> DatasetId {
+        let new = json!({"name": "Agents", "account_id": self.account, "report": "agents", "schedule": schedule, "time_zone": "Europe/Oslo"});
+        let (status, made) = self.ask(Method::POST, "/datasets", Some(new)).await;
+        assert_eq!(status, 201, "{made}");
+        DatasetId::parse(made["id"].as_str().unwrap()).unwrap()
+    }
+
+    async fn told(&self, dataset: &DatasetId) -> Value {
+        self.ask(Method::GET, &format!("/datasets/{dataset}"), None).await.1
+    }
+
+    async fn tick(&self) -> Option<Millis> {
+        scheduler::tick(&self.house.app.puller).await.unwrap()
+    }
+
+    async fn runs(&self, dataset: &DatasetId) -> Vec<chatlake::puller::run::Run> {
+        queue::of_dataset(&self.house.app.db, dataset, 0, 1_000).await.unwrap()
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(self.house.app.db.read()).await.unwrap()
+    }
+
+    async fn change(&self, sql: &'static str) {
+        let mut tx = self.house.app.db.write().await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// So many more DataSets like the one that is there, each asking for something else.
+    async fn copy(&self, many: usize) {
+        let mut tx = self.house.app.db.write().await.unwrap();
+        for n in 0..many {
+            sqlx::query(
+                "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, \
+                 created_at, updated_at, last_due_at, plan) SELECT $1, owner_id, account_id, connector, report, name, description, \
+                 '{\"login\":\"' || $2 || '\"}', update_mode, time_zone, schedule, next_run_at, created_at, updated_at, last_due_at, plan FROM datasets \
+                 WHERE name = 'Agents' LIMIT 1",
+            )
+            .bind(DatasetId::new())
+            .bind(n.to_string())
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Ends every run that is alive.
+    async fn all_succeed(&self) {
+        self.change("UPDATE runs SET state = 'succeeded', finished_at = queued_at, lease_until = NULL WHERE finished_at IS NULL").await;
+    }
+
+    async fn claim(&self, most: i64) -> Vec<Claimed> {
+        queue::claim(&self.house.app.db, &self.house.clock, "a worker", most).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn three_days_off_cost_a_thousand_hourly_datasets_one_run_each() {
+    let desk = Desk::new().await;
+    let first = desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.copy(999).await;
+    // Noon itself has passed.
+    assert_eq!(desk.tick().await, Some(NOON + HOUR));
+    desk.house.clock.advance(3 * DAY + HOUR / 2);
+    desk.tick().await;
+    assert_eq!(desk.count("SELECT COUNT(*) FROM runs").await, 1_000, "not 72,000");
+    assert_eq!(desk.runs(&first).await[0].missed, 71);
+    assert_eq!(desk.count("SELECT COUNT(*) FROM datasets WHERE next_run_at <= 0 OR next_run_at IS NULL").await, 0);
+    // Their starts are spread, over a minute at most.
+    let now = desk.house.clock.now();
+    let seconds = desk.count("SELECT COUNT(DISTINCT due_at / 1000) FROM runs").await;
+    let (least, most): (i64, i64) = sqlx::query_as("SELECT MIN(due_at), MAX(due_at) FROM runs").fetch_one(desk.house.app.db.read()).await.unwrap();
+    assert!((40..=61).contains(&seconds) && least == now && most <= now + 60_000, "{seconds} {least} {most}");
+    desk.tick().await;
+    assert_eq!(desk.count("SELECT COUNT(*) FROM runs").await, 1_000);
+}
+
+#[tokio::test]
+async fn what_was_missed_is_made_up_for_as_the_dataset_has_it() {
+    let desk = Desk::new().await;
+    let one = desk.make(json!({"cron": "0 * * * *"})).await;
+    let all = desk.make(json!({"cron": "0 * * * *", "catch_up": "all"})).await;
+    let none = desk.make(json!({"cron": "0 * * * *", "catch_up": "none"})).await;
+    desk.tick().await;
+    desk.house.clock.advance(4 * HOUR + HOUR / 2);
+    // One after the other: the next one when the one before is over.
+    for made in 1..=4 {
+        assert_eq!(desk.tick().await, Some(desk.house.clock.now() + if made < 4 { 1_000 } else { HOUR / 2 }));
+        desk.tick().await;
+        assert_eq!(desk.runs(&all).await.len(), made);
+        desk.all_succeed().await;
+    }
+    desk.tick().await;
+    assert_eq!((desk.runs(&all).await.len(), desk.runs(&one).await.len(), desk.runs(&none).await.len()), (4, 1, 0));
+    assert_eq!(desk.runs(&one).await[0].missed, 3);
+    // What was left out is told on the page until a run tells it.
+    assert_eq!(desk.told(&none).await["missed"], 4);
+    let mut browser = desk.house.signed_in(&desk.owner).await;
+    let page = browser.get(&format!("/datasets/{none}")).await;
+    assert!(page.words(".band").starts_with("4 runs were missed and left out."), "{}", page.words(".band"));
+    desk.house.clock.advance(HOUR / 2);
+    desk.tick().await;
+    assert_eq!((desk.runs(&none).await.len(), desk.runs(&none).await[0].missed, desk.told(&none).await["missed"].clone()), (1, 4, json!(0)));
+    let run = desk.runs(&none).await[0].id.to_string();
+    let record = browser.get(&format!("/runs/{run}")).await.words(".sums");
+    assert!(record.contains("Missed before it 4 runs on the schedule"), "{record}");
+    let (_, told) = desk.ask(Method::GET, &format!("/runs/{run}"), None).await;
+    assert_eq!((&told["missed"], &told["trigger"]), (&json!(4), &json!("schedule")));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_makes_nothing_run_twice_and_nothing_wait_for_ever() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 1);
+    desk.all_succeed().await;
+    // An hour back, and the same hour again.
+    desk.house.clock.advance(-HOUR);
+    for _ in 0..4 {
+        desk.tick().await;
+        desk.house.clock.advance(HOUR / 4);
+    }
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 1, "13:00 comes once");
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 2);
+    desk.all_succeed().await;
+    // Weeks ahead by mistake: one run for all that seems to have passed; and back again.
+    desk.house.clock.advance(20 * DAY);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 3);
+    let waits = desk.make(json!({"cron": "0 12 * * *"})).await;
+    desk.house.clock.advance(-20 * DAY);
+    desk.tick().await;
+    let next = |told: Value| told["next_run_at"].as_str().unwrap().to_owned();
+    assert_eq!((next(desk.told(&dataset).await).as_str(), next(desk.told(&waits).await).as_str()), ("2026-11-20T15:00:00Z", "2026-11-21T11:00:00Z"));
+    desk.all_succeed().await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 4, "it goes on at the right hour");
+}
+
+#[tokio::test]
+async fn a_run_queued_under_a_clock_far_ahead_does_not_wait_for_that_day() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.house.clock.advance(30 * DAY);
+    desk.tick().await;
+    desk.house.clock.advance(-30 * DAY);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await[0].due_at, desk.house.clock.now());
+    assert_eq!(desk.claim(4).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_cannot_be_right_schedules_nothing_and_says_so() {
+    let house = House::with(Clock::stopped_at(5_000), |_| {}).await;
+    let (_, mut browser) = house.at_browser("ada", Role::Admin).await;
+    house.app.start_pulling().await.unwrap();
+    let ready = browser.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ready.text.starts_with("The clock of this server shows 1970-01-01 00:00 UTC, which cannot be."), "{}", ready.text);
+    let account = house.account(&house.person("olga", Role::Admin).await, "Support").await.id;
+    let owner = house.person("owen", Role::Admin).await;
+    house.dataset(&owner, &account, "agents", "Agents").await;
+    assert!(browser.get("/datasets").await.words(".band.is-bad").contains("Nothing is started by schedule until it is set."));
+    house.clock.advance(NOON);
+    assert_eq!(browser.get("/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_marked_and_the_others_run() {
+    let desk = Desk::new().await;
+    let mut bad = Vec::new();
+    for _ in 0..6 {
+        bad.push(desk.make(json!({"cron": "0 * * * *"})).await);
+    }
+    let good = desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.copy(20).await;
+    for (dataset, sql) in bad.iter().zip([
+        "UPDATE datasets SET time_zone = 'Mars/Base' WHERE id = $1",
+        "UPDATE datasets SET schedule = '0 0 31 2 x' WHERE id = $1",
+        "UPDATE datasets SET schedule = '0 0 31 2 *', next_run_at = NULL WHERE id = $1",
+        "UPDATE datasets SET schedule = NULL, plan = '{\"times\": 7}' WHERE id = $1",
+        "UPDATE datasets SET menus = 'nonsense' WHERE id = $1",
+        "UPDATE datasets SET schedule = x'00ff' WHERE id = $1",
+    ]) {
+        let mut tx = desk.house.app.db.write().await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(dataset).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.count("SELECT COUNT(*) FROM runs").await, 21, "every good one");
+    assert_eq!(desk.count("SELECT COUNT(*) FROM datasets WHERE schedule_error IS NOT NULL").await, 6);
+    // Later it is looked at again; meanwhile the others keep their hours.
+    assert_eq!(desk.runs(&good).await.len(), 1);
+    let told = desk.told(&bad[0]).await;
+    assert_eq!(
+        (told["schedule_problem"].as_str(), &told["next_run_at"]),
+        (Some("There is no such time zone. Use a name such as Europe/Oslo or UTC."), &Value::Null)
+    );
+    let mut browser = desk.house.signed_in(&desk.owner).await;
+    let page = browser.get(&format!("/datasets/{}", bad[0])).await;
+    assert!(page.words(".band").contains("cannot be followed") && page.words(".facts").contains("Not scheduled"), "{}", page.words(".band"));
+    // Saved anew it runs again.
+    let (status, mended) =
+        desk.ask(Method::PATCH, &format!("/datasets/{}", bad[0]), Some(json!({"schedule": {"cron": "0 * * * *"}, "time_zone": "UTC"}))).await;
+    assert_eq!((status, &mended["schedule_problem"], mended["next_run_at"].as_str()), (200, &Value::Null, Some("2026-11-20T14:00:00Z")), "{mended}");
+}
+
+#[tokio::test]
+async fn a_paused_schedule_waits_for_a_person() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"times": ["09:00", "17:30"]})).await;
+    let mut browser = desk.house.signed_in(&desk.owner).await;
+    let page = browser.submit(&format!("/datasets/{dataset}/pause"), &[]).await;
+    assert!(page.words(".band").starts_with("The schedule was paused by olga, 20 Nov 13:00."), "{}", page.words(".band"));
+    assert_eq!(browser.get("/datasets").await.words(".status-cell"), "Paused by olga, 20 Nov 13:00");
+    let told = desk.told(&dataset).await;
+    assert_eq!((&told["paused"], &told["next_run_at"]), (&json!({"at": "2026-11-20T12:00:00Z", "by": "olga"}), &Value::Null));
+    desk.house.clock.advance(3 * DAY);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 0);
+    // A change of the schedule does not resume it.
+    let (_, told) = desk.ask(Method::PATCH, &format!("/datasets/{dataset}"), Some(json!({"schedule": {"cron": "0 * * * *"}}))).await;
+    assert!(told["paused"]["by"] == "olga" && told["next_run_at"].is_null(), "{told}");
+    // Pausing again changes nothing; a person runs it all the same.
+    let (status, again) = desk.ask(Method::POST, &format!("/datasets/{dataset}/pause"), Some(json!({}))).await;
+    assert_eq!((status, again["paused"]["at"].as_str()), (200, Some("2026-11-20T12:00:00Z")));
+    desk.house.app.puller.run_now(&desk.owner, &dataset, Trigger::Manual).await.unwrap();
+    desk.all_succeed().await;
+    let (status, resumed) = desk.ask(Method::POST, &format!("/datasets/{dataset}/resume"), Some(json!({}))).await;
+    assert_eq!((status, &resumed["paused"], resumed["next_run_at"].as_str()), (200, &Value::Null, Some("2026-11-23T13:00:00Z")));
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    let run = &desk.runs(&dataset).await[0];
+    assert_eq!((run.trigger, run.missed), (Trigger::Schedule, 0), "nothing is made up for");
+    let trail: Vec<(String, Option<String>)> =
+        sqlx::query_as("SELECT action, actor FROM audit WHERE object = $1 ORDER BY id").bind(&dataset).fetch_all(desk.house.app.db.read()).await.unwrap();
+    assert_eq!(trail, [("dataset.pause".to_owned(), Some(desk.owner.user.to_string())), ("dataset.resume".to_owned(), Some(desk.owner.user.to_string()))]);
+    // One that is run by hand has nothing to pause.
+    let by_hand = desk.make(Value::Null).await;
+    let (status, why) = desk.ask(Method::POST, &format!("/datasets/{by_hand}/pause"), Some(json!({}))).await;
+    assert_eq!((status, why["error"]["code"].as_str()), (409, Some("no_schedule")));
+}
+
+#[tokio::test]
+async fn programs_say_every_kind_of_schedule_and_read_the_same_back() {
+    let desk = Desk::new().await;
+    for (schedule, words, next) in [
+        (json!({"cron": "0 9 * * *"}), "Every day at 09:00, Europe/Oslo", "2026-11-21T08:00:00Z"),
+        (json!({"times": ["09:00", "17:30"]}), "Every day at 09:00 and 17:30, Europe/Oslo", "2026-11-20T16:30:00Z"),
+        (
+            json!({"every": "15m", "active_from": "08:00", "active_to": "18:00"}),
+            "Every 15 minutes from 08:00 to 18:00, both included, Europe/Oslo",
+            "2026-11-20T12:15:00Z",
+        ),
+        (
+            json!({"times": ["09:00", "17:30"], "weekdays": ["fri"], "nth": [2, "last"]}),
+            "On the second and last Friday of the month at 09:00 and 17:30, Europe/Oslo",
+            "2026-11-27T08:00:00Z",
+        ),
+        (
+            json!({"times": ["09:00"], "every_days": 3, "days_from": "2026-11-20"}),
+            "Every 3 days, counted from 20 Nov 2026, at 09:00, Europe/Oslo",
+            "2026-11-23T08:00:00Z",
+        ),
+        (json!({"cron": "0 9 1 * 1", "catch_up": "none", "starts_at": "2026-12-02T00:00:00Z"}), "", "2026-12-07T08:00:00Z"),
+    ] {
+        let dataset = desk.make(schedule.clone()).await;
+        let told = desk.told(&dataset).await;
+        assert_eq!((&told["schedule"], told["next_run_at"].as_str()), (&schedule, Some(next)), "{told}");
+        assert!(words.is_empty() || told["schedule_words"] == words, "{told}");
+        // Another change leaves it.
+        let (_, told) = desk.ask(Method::PATCH, &format!("/datasets/{dataset}"), Some(json!({"report": "groups"}))).await;
+        assert_eq!((&told["schedule"], told["next_run_at"].as_str()), (&schedule, Some(next)), "{told}");
+    }
+    let dataset = desk.make(json!({"remind_after_hours": 24})).await;
+    assert_eq!(desk.told(&dataset).await["schedule"], json!({"remind_after_hours": 24}));
+    desk.house.clock.advance(25 * HOUR);
+    let mut browser = desk.house.signed_in(&desk.owner).await;
+    assert!(browser.get(&format!("/datasets/{dataset}")).await.words(".band").contains("older than its reminder allows"));
+    for wrong in [json!({"cron": "0 0 31 2 *"}), json!({"every": "1m"}), json!({"times": ["9 o'clock"]}), json!({}), json!({"cron": "0 9 * * *", "odd": 1})] {
+        let new = json!({"name": "Agents", "account_id": desk.account, "report": "agents", "schedule": wrong});
+        let (status, why) = desk.ask(Method::POST, "/datasets", Some(new)).await;
+        assert!(matches!(status, 400 | 422) && why["error"]["message"].as_str().is_some_and(|text| text.ends_with('.')), "{status} {why}");
+    }
+}
+
+#[tokio::test]
+async fn one_account_with_many_does_not_keep_another_waiting_and_people_go_first() {
+    let desk = Desk::new().await;
+    desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.copy(50).await;
+    let other = desk.house.account(&desk.owner, "Webshop").await.id;
+    let of_other = desk.house.dataset(&desk.owner, &other, "agents", "Other").await;
+    desk.change("UPDATE datasets SET schedule = '0 * * * *', next_run_at = 1795179600001 WHERE name = 'Other'").await;
+    let asked = desk.house.dataset(&desk.owner, &desk.account, "groups", "Asked for").await;
+    desk.house.clock.advance(HOUR + 61_000);
+    desk.tick().await;
+    desk.house.clock.advance(60_000);
+    let by_person = desk.house.app.puller.run_now(&desk.owner, &asked, Trigger::Manual).await.unwrap();
+    assert_eq!(by_person.waits_for.unwrap().words(), "a worker", "nothing of the schedule is before it");
+    // Four workers: three at most for one account.
+    let mut claimed = Vec::new();
+    for _ in 0..5 {
+        claimed.push(desk.claim(3).await.first().map(|run| run.dataset_id.clone()));
+        // They do not gather for each other here.
+        desk.change("UPDATE runs SET gather_until = NULL").await;
+    }
+    assert_eq!(claimed[0].as_ref(), Some(&asked), "a person goes first");
+    assert_eq!(claimed[1].as_ref(), Some(&of_other), "then the account that has none under way");
+    assert!(claimed[2].is_some() && claimed[3].is_some() && claimed[4].is_none(), "{claimed:?}");
+    let waiting: Vec<(String,)> = sqlx::query_as("SELECT id FROM runs WHERE state = 'queued' LIMIT 1").fetch_all(desk.house.app.db.read()).await.unwrap();
+    let (_, told) = desk.ask(Method::GET, &format!("/runs/{}", waiting[0].0), None).await;
+    assert_eq!(told["waits_for"], "the account's other runs, of which 3 are under way");
+    let mut browser = desk.house.signed_in(&desk.owner).await;
+    let page = browser.get(&format!("/runs/{}", waiting[0].0)).await;
+    assert_eq!(page.words("[data-part=title]"), "Waits for the account's other runs, of which 3 are under way");
+}
+
+#[tokio::test]
+async fn a_run_by_schedule_begins_within_a_second() {
+    let house = House::live().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "agents", "Agents").await;
+    let due = house.clock.now() + 700;
+    let mut tx = house.app.db.write().await.unwrap();
+    sqlx::query("UPDATE datasets SET schedule = '0 * * * *', next_run_at = $1 WHERE id = $2").bind(due).bind(&dataset).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    house.app.puller.rescheduled.notify_one();
+    let run = super::process::until("it has begun", async || {
+        queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().pop().filter(|run| run.started_at.is_some())
+    })
+    .await;
+    let late = run.started_at.unwrap() - due;
+    assert!((0..1_000).contains(&late), "{late} ms");
+}
