@@ -72,3 +72,35 @@ impl ScheduleArgs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(arguments: &[&str]) -> Result<Option<Wire>> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            schedule: ScheduleArgs,
+        }
+        let line: Line = clap::Parser::try_parse_from([&["create"], arguments].concat()).unwrap();
+        line.schedule.wire()
+    }
+
+    #[test]
+    fn arguments_say_the_same_as_the_object() {
+        for (arguments, json) in [
+            (&["--schedule", "0 9 * * *", "--catch-up", "all"][..], r#"{"cron":"0 9 * * *","catch_up":"all"}"#),
+            (&["--at", "09:00,17:30", "--on", "mon,fri", "--months", "1,12"], r#"{"times":["09:00","17:30"],"weekdays":["mon","fri"],"months":[1,12]}"#),
+            (&["--every", "3h", "--active", "08:00-18:00"], r#"{"every":"3h","active_from":"08:00","active_to":"18:00"}"#),
+            (&["--at", "9:00", "--on", "2-fri,last-fri"], r#"{"times":["9:00"],"weekdays":["fri"],"nth":[2,"last"]}"#),
+            (&["--at", "9:00", "--on", "1,15,last"], r#"{"times":["9:00"],"month_days":[1,15,"last"]}"#),
+        ] {
+            let wire = said(arguments).unwrap().unwrap();
+            assert_eq!(serde_json::to_string(&wire).unwrap(), json);
+            assert!(wire.plan().is_ok(), "{json}");
+        }
+        assert!(said(&[]).unwrap().is_none());
+        assert!(said(&["--every", "3h", "--active", "08:00"]).is_err() && said(&["--at", "9:00", "--on", "x-fri"]).is_err());
+    }
+}

@@ -6,3 +6,4 @@ mod journey;
 mod leader;
 mod machine;
 mod reports;
+mod schedules;

@@ -47,7 +47,7 @@ const KINDS: [Kind; 14] = [
     (
         &[("tab", "advanced"), ("a_times", "often"), ("a_step", "30m"), ("a_active", "on"), ("a_days", "ordinal"), ("a_nth_day", "sun")],
         "Every 30 minutes from 08:00 to 18:00, both included, on the second and fourth Sunday of the month",
-        "0,30 8,9,10,11,12,13,14,15,16,17 * * 0#2,0#4\n0 18 * * 0#2,0#4",
+        "0 18 * * 0#2,0#4\n0,30 8,9,10,11,12,13,14,15,16,17 * * 0#2,0#4",
         "Sun 28 Mar 08:00 +02:00",
     ),
     (&[("tab", "advanced"), ("a_days", "month"), ("a_month_days", "15")], "On the 15th of the month at 06:00", "0 6 15 * *", "Thu 15 Apr 06:00 +02:00"),

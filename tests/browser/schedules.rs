@@ -1,0 +1,67 @@
+//! Each kind of schedule, built in the pane by somebody who watches the next runs change while choosing.
+
+use crate::machine::{Browser, House};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_schedule_is_built_in_the_pane() {
+    let house = House::start(100);
+    let user = ["user", "add", "--email", "maren@example.com", "--name", "Maren", "--role", "admin"];
+    house.command(&user, "seven wet umbrellas in Oslo\n");
+    let account = ["account", "add", "--user", "maren@example.com", "--connector", "livechat", "--name", "Support", "--field", "username=agent@sandbox.test"];
+    let account = house.command(&[&account[..], &["--api-url", &house.vendor]].concat(), "sandbox-key\n");
+    let dataset = ["dataset", "create", "--user", "maren@example.com", "--name", "Agents", "--account", &account, "--report", "agents"];
+    let made = house.command(&[&dataset[..], &["--at", "09:00,17:30", "--on", "mon,fri", "--time-zone", "Europe/Oslo"]].concat(), "");
+
+    let browser = Browser::start(1280, 1400).await;
+    browser.sign_in(&house.url, "maren@example.com", "seven wet umbrellas in Oslo").await;
+    browser.driver.goto(format!("{}/datasets/{made}/settings", house.url)).await.unwrap();
+    browser.read("Every Monday and Friday at 09:00 and 17:30, Europe/Oslo, Replace").await;
+    browser.click("[data-open-pane=scheduling]").await;
+    // What is chosen is told in words at once, and parts that do not belong to it are not seen.
+    let choose = async |label: &str, words: &str| {
+        browser.click(&format!("label:has({label})")).await;
+        browser.read(words).await;
+    };
+    choose("[name=every][value=minutes]", "Runs every 30 minutes on the clock of Europe/Oslo").await;
+    choose("[name=active]", "every 30 minutes from 08:00 to 18:00, both included").await;
+    choose("[name=every][value=hours]", "every 6 hours from 08:00 to 18:00, both included (the last at 14:00)").await;
+    choose("[name=every][value=day]", "Runs every day at 09:00 and 17:30").await;
+    browser.fill("#at", "2:30").await;
+    browser.read("Runs every day at 02:30").await;
+    choose("[name=every][value=weekday]", "Runs Monday to Friday at 02:30").await;
+    choose("[name=every][value=week]", "Runs every Monday and Friday at 02:30").await;
+    choose("[name=on_wed]", "Runs every Monday, Wednesday and Friday at 02:30").await;
+    choose("[name=every][value=month]", "Runs on the 1st of the month at 02:30").await;
+    choose("[name=month_how][value=ordinal]", "Runs on the second Friday of the month at 02:30").await;
+    choose("[name=every][value=manual]", "None by itself.").await;
+    browser.until("getComputedStyle(document.querySelector('#at')).display !== 'none' && document.querySelector('#at').offsetParent === null").await;
+    // The other tab, by keyboard, and back: nothing is lost.
+    browser.driver.execute("document.querySelector('[name=tab]:checked').focus()", vec![]).await.unwrap();
+    browser.driver.action_chain().send_keys(thirtyfour::Key::Right + "").perform().await.unwrap();
+    browser.see("[name=a_at]").await;
+    browser.fill("#a_at", "07:00, 12:00").await;
+    browser.read("Runs every Monday and Friday at 07:00 and 12:00").await;
+    choose("[name=a_months][value=some]", "Runs every Monday and Friday at 07:00 and 12:00").await;
+    choose("[name=month_7]", "in every month but July").await;
+    browser.read("0 7,12 * 1-6,8-12 1,5").await;
+    choose("[name=a_days][value=ordinal]", "on the second and fourth Sunday of the month at 07:00 and 12:00").await;
+    choose("[name=a_times][value=often]", "every 3 hours, from midnight, on the second and fourth Sunday of the month").await;
+    choose("[name=a_how][value=cron]", "Next ten runs").await;
+    browser.fill("#cron", "0 0 31 2 *").await;
+    browser.read("This schedule never fires: there is no such day.").await;
+    browser.fill("#cron", "15 9 * * 5#2").await;
+    browser.read("Runs on the second Friday of the month at 09:15").await;
+    browser.click("[data-pane=scheduling] .pane-foot button").await;
+    browser.read("Saved. The next run uses these settings.").await;
+    browser.read("On the second Friday of the month at 09:15, Europe/Oslo, Replace").await;
+
+    // Pause and resume, from the menu of the page.
+    browser.click(".head-actions details.is-dots summary").await;
+    browser.click("form[action$='/pause'] button").await;
+    browser.read("The schedule was paused by Maren").await;
+    browser.click(".band form[action$='/resume'] button").await;
+    browser.read("The schedule goes on.").await;
+    let complaints = browser.complaints().await;
+    assert!(complaints.is_empty(), "{complaints:?}");
+    browser.driver.clone().quit().await.unwrap();
+}
