@@ -148,7 +148,7 @@ impl From<Dataset> for DatasetBody {
         let plan = schedule.as_ref().map(Schedule::plan).filter(|plan| !plan.is_manual() || plan.remind_after().is_some());
         Self {
             // One that cannot be read is told as it is stored.
-            schedule: plan.map(Wire::from).or_else(|| schedule.is_none().then(|| Wire::of_cron(dataset.schedule.as_deref().unwrap_or_default()))),
+            schedule: plan.map(Wire::from).or_else(|| dataset.schedule.as_deref().filter(|_| schedule.is_none()).map(Wire::of_cron)),
             schedule_words: schedule.as_ref().filter(|schedule| !schedule.plan().is_manual()).map(Schedule::in_words),
             paused: dataset.timing.paused.map(|paused| PausedBody { at: iso(paused.at), by: paused.by }),
             missed: dataset.timing.missed,

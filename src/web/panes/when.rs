@@ -328,9 +328,9 @@ impl WhenView {
         let reminders = std::iter::once((String::new(), "never".to_owned())).chain(REMINDERS.map(|(hours, name)| (hours.to_string(), format!("after {name}"))));
         let catch_up = |way: CatchUp| {
             let label = match way {
-                CatchUp::One => "one run makes up for all",
-                CatchUp::All => "each is made up for, one after the other",
-                CatchUp::None => "they are left out",
+                CatchUp::One => "One run makes up for all of them",
+                CatchUp::All => "Each is made up for, one after the other",
+                CatchUp::None => "They are left out",
             };
             (way.word().to_owned(), label.to_owned())
         };
