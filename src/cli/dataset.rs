@@ -85,7 +85,7 @@ pub enum Command {
         #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
         look_back: u32,
         #[command(flatten)]
-        schedule: ScheduleArgs,
+        schedule: Box<ScheduleArgs>,
         /// IANA name
         #[arg(long, default_value = "UTC", value_name = "ZONE")]
         time_zone: String,

@@ -5,7 +5,7 @@
 use croner::Cron;
 use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
 use super::cron;
 use super::plan::{Calendar, Days, Times};
@@ -143,7 +143,10 @@ fn by_cron(cron: &Cron, after: Timestamp, zone: &TimeZone, many: usize) -> Vec<C
         if at.timestamp() <= before.timestamp() {
             break;
         }
+        // Only what has changed in the day before it is worth a word.
+        let day_before = zone.to_offset(at.timestamp() - SignedDuration::from_hours(24));
         let odd = match at.offset().seconds().cmp(&before.offset().seconds()) {
+            _ if day_before == at.offset() => None,
             std::cmp::Ordering::Greater => Some(Odd::Forward),
             std::cmp::Ordering::Less => Some(Odd::Back),
             std::cmp::Ordering::Equal => None,
