@@ -21,6 +21,7 @@ use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connectors::upstream::Upstreams;
+use crate::connectors::upstream::outgoing::Outgoing;
 use crate::datasets::Datasets;
 use crate::datasets::download::Places;
 use crate::datasets::segments::Segments;
@@ -28,6 +29,7 @@ use crate::datasets::versions::{Keep, Versions};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::puller::live::Live;
 use crate::puller::{Parts, Puller};
 use crate::vault::Vault;
@@ -104,6 +106,8 @@ impl App {
             }
         };
         let upstreams = Upstreams::new(config.allow_upstream.clone(), clock.clone())?;
+        let way = Outgoing::new(&config.allow_upstream)?;
+        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
         let keep = Keep { versions: config.keep_versions, days: config.keep_days };
@@ -117,10 +121,12 @@ impl App {
             accounts: accounts.clone(),
             datasets: datasets.clone(),
             metrics: metrics.clone(),
+            notices,
             live: Live::default(),
             holder: uuid::Uuid::now_v7().simple().to_string(),
             wake: tokio::sync::Notify::new(),
             rescheduled: tokio::sync::Notify::new(),
+            kept: tokio::sync::Notify::new(),
             stop: stop.clone(),
             workers: config.workers,
             shortest_interval: config.shortest_interval,
@@ -147,6 +153,7 @@ impl App {
                 .action("Is another server there? Name another address with --listen.")
         })?;
         self.config = Arc::new(self.config.as_ref().clone().listening_on(listener.local_addr()?)?);
+        self.puller.notices.is_reached_at(&self.config.public_url);
         Ok(listener.into_std()?)
     }
 

@@ -85,6 +85,9 @@ id!(/** One pull of one dataset. */ RunId, "run");
 id!(/** One complete state of a dataset. */ VersionId, "ver");
 id!(/** One immutable file of rows. */ SegmentId, "seg");
 id!(/** An entry of the audit trail. */ AuditId, "aud");
+id!(/** One thing that one recipient is told. */ NoticeId, "ntc");
+id!(/** What goes out to one recipient at once. */ MessageId, "msg");
+id!(/** An address that takes notices. */ WebhookId, "hook");
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,8 @@ pub mod error;
 pub mod ids;
 /// What is counted for whoever watches the server.
 pub mod metrics;
+/// Who is told of what: outbox, mail, webhooks.
+pub mod notices;
 /// Runs: when they are due, the queue, the worker, the ledger of windows.
 pub mod puller;
 /// Our stand-in for the vendors.

@@ -11,7 +11,11 @@ use crate::vault::Vault;
 
 /// Whether there is anything that only the present key opens. The vault makes no new key then.
 pub async fn anything_sealed(db: &Db) -> Result<bool> {
-    let sealed: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts").fetch_one(db.read()).await?;
+    let sealed: i64 = sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM accounts) + (SELECT COUNT(*) FROM webhooks) + (SELECT COUNT(*) FROM mail_server WHERE sealed IS NOT NULL)",
+    )
+    .fetch_one(db.read())
+    .await?;
     Ok(sealed > 0)
 }
 
@@ -20,7 +24,10 @@ pub async fn anything_sealed(db: &Db) -> Result<bool> {
 pub async fn hold_to(db: &Db, clock: &Clock, vault: &Vault) -> Result<()> {
     let ring = vault.fingerprints();
     let known: Vec<(String, String)> = sqlx::query_as("SELECT id, fingerprint FROM vault_keys ORDER BY id").fetch_all(db.read()).await?;
-    let rows = sqlx::query("SELECT sealed FROM accounts").fetch_all(db.read()).await?;
+    let rows =
+        sqlx::query("SELECT sealed FROM accounts UNION ALL SELECT sealed FROM webhooks UNION ALL SELECT sealed FROM mail_server WHERE sealed IS NOT NULL")
+            .fetch_all(db.read())
+            .await?;
     let mut used = BTreeSet::new();
     for row in &rows {
         // Bytes that are no sealed bytes are that account's trouble, not a reason not to start.

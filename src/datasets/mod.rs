@@ -13,6 +13,7 @@ pub mod schema_change;
 pub mod segments;
 pub mod timing;
 pub mod update_mode;
+pub mod upkeep;
 pub mod versions;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use options::{Options, options_text};
 use origin::Origin;
 use segments::Segments;
 use timing::{Paused, Planned, Timing};
+use upkeep::Upkeep;
 use versions::Versions;
 
 /// What DataSets need to live. Cheap to clone.
@@ -71,6 +73,7 @@ pub struct Dataset {
     pub current: Option<Current>,
     /// A version that waits for a person to accept it.
     pub held: Option<VersionId>,
+    pub upkeep: Upkeep,
     pub created_at: Millis,
     pub updated_at: Millis,
 }
@@ -200,6 +203,8 @@ struct Row {
     version_columns: Option<String>,
     version_created_at: Option<i64>,
     version_origin: Option<String>,
+    #[sqlx(flatten)]
+    upkeep: Upkeep,
 }
 
 macro_rules! select_dataset {
@@ -208,7 +213,9 @@ macro_rules! select_dataset {
             "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
             "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
             "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
-            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at ",
+            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, ",
+            "d.retry_minutes, d.retry_most, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stopped_why, ",
+            "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
             $rest
         )
@@ -265,6 +272,7 @@ impl TryFrom<Row> for Dataset {
             published: row.published != 0,
             current,
             held: row.held_version,
+            upkeep: row.upkeep,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
@@ -379,6 +387,7 @@ impl Datasets {
         .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
         .execute(&mut *tx)
         .await?;
+        upkeep::begin_anew(&mut tx, id).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -424,6 +433,7 @@ impl Datasets {
         .bind(id)
         .execute(&mut *tx)
         .await?;
+        upkeep::begin_anew(&mut tx, id).await?;
         tx.commit().await?;
         Ok(())
     }

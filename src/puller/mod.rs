@@ -1,6 +1,7 @@
 //! Runs. `scheduler` makes a run when one is due, `queue` holds it, `worker` claims it, pulls, writes and commits. Start at
 //! `worker.rs`. This file is the handle that pages and programs use.
 
+mod keeper;
 pub mod live;
 mod pausing;
 pub mod queue;
@@ -8,6 +9,7 @@ pub mod retry;
 pub mod run;
 pub mod scheduler;
 pub mod schedules;
+mod upkeep;
 pub mod windows;
 mod worker;
 
@@ -26,6 +28,7 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use live::Live;
 use run::{Run, Trigger};
 
@@ -40,6 +43,8 @@ pub struct Parts {
     pub accounts: Accounts,
     pub datasets: Datasets,
     pub metrics: Metrics,
+    /// Who is told of what.
+    pub notices: Notices,
     /// What running pulls are doing.
     pub live: Live,
     /// Names this incarnation of the server on its leases.
@@ -48,6 +53,8 @@ pub struct Parts {
     pub wake: Notify,
     /// Wakes the scheduler: a schedule has changed.
     pub rescheduled: Notify,
+    /// Wakes the keeper: what it looks after has changed.
+    pub kept: Notify,
     /// Fires when the server stops.
     pub stop: CancellationToken,
     /// Runs at once.
@@ -87,6 +94,8 @@ impl Puller {
         }
         tasks.spawn(scheduler::schedule_until_stopped(self.clone()));
         tasks.spawn(scheduler::sweep_until_stopped(self.clone()));
+        tasks.spawn(keeper::keep_until_stopped(self.clone()));
+        self.notices.start(&self.stop, tasks);
         Ok(())
     }
 

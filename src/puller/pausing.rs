@@ -38,7 +38,7 @@ impl Puller {
         let next = Schedule::of(&dataset)?.next_after(self.clock.now());
         let mut tx = self.db.write().await?;
         let resumed = sqlx::query(
-            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, next_run_at = CASE WHEN account_id IS NULL THEN NULL ELSE $1 END
+            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
              WHERE id = $2 AND paused_at IS NOT NULL",
         )
         .bind(next)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::{Sqlite, Transaction};
 
 use super::run::{Failure, Row, Run, Trigger, select_run};
-use super::windows;
+use super::{upkeep, windows};
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::Window;
@@ -185,17 +185,20 @@ fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_u
 }
 
 async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
-    sqlx::query(
+    let parked: Vec<(DatasetId,)> = sqlx::query_as(
         "UPDATE runs SET state = 'parked', finished_at = $1, lease_until = NULL, error_code = 'parked',
             error_message = 'This run stopped the whole server three times.',
             error_who = 'The person who runs the server.',
-            error_action = 'It stays off until someone presses Run now. What was there before is untouched.'
-         WHERE state IN ('running', 'queued') AND attempt >= $2 AND (lease_until IS NULL OR lease_until < $1)",
+            error_action = 'Nothing is tried by itself until someone presses Bring back or Run now. What was there before is untouched.'
+         WHERE state IN ('running', 'queued') AND attempt >= $2 AND (lease_until IS NULL OR lease_until < $1) RETURNING dataset_id",
     )
     .bind(now)
     .bind(MOST_ATTEMPTS)
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
+    for (dataset,) in parked {
+        upkeep::parked_in(tx, now, &dataset).await?;
+    }
     Ok(())
 }
 
@@ -258,6 +261,10 @@ pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End, spent: Spent)
             windows::short(&mut tx, &run.id, window, *short, clock.now()).await?;
         }
         plan::spend(&mut tx, run, spent).await?;
+        match failure {
+            Some(failure) => upkeep::failed_in(&mut tx, clock.now(), run, failure).await?,
+            None => upkeep::cancelled_in(&mut tx, &run.dataset_id).await?,
+        }
     }
     tx.commit().await?;
     Ok(())

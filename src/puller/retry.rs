@@ -19,6 +19,25 @@ pub enum Decision {
     Stop,
 }
 
+/// Whether a run that failed with this code may go better by itself. What a person has to mend may not: wrong credentials, a request that
+/// the vendor refuses, an address that may not be asked, data that somebody has to look at.
+pub fn may_retry(code: &str) -> bool {
+    matches!(code, "unavailable" | "malformed" | "incomplete" | NO_PROGRESS | "internal" | "busy" | "storage_full")
+}
+
+/// The code of a run that was stopped because nothing came for too long.
+pub const NO_PROGRESS: &str = "no_progress";
+
+/// The failure of a run that was stopped because nothing came for so long.
+pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
+    Failure {
+        code: NO_PROGRESS.to_owned(),
+        message: format!("The run made no progress for {minutes} minutes, so it was stopped: nothing came from {vendor}, and nothing was written."),
+        who: "Nobody yet. If it happens again, the person who runs the server: the log tells more under this run's id.".to_owned(),
+        action: format!("The next run tries again. {}", kept(had_rows)),
+    }
+}
+
 /// How long to wait when a vendor says "too many" without saying how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(60);
 

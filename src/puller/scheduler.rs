@@ -214,7 +214,7 @@ async fn flag(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, 
 /// was far ahead.
 async fn mend(puller: &Puller, now: Millis) -> Result<()> {
     let adrift: Vec<(DatasetId,)> =
-        sqlx::query_as("SELECT id FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND account_id IS NOT NULL LIMIT 500")
+        sqlx::query_as("SELECT id FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL LIMIT 500")
             .fetch_all(puller.db.read())
             .await?;
     let ahead: Vec<(DatasetId,)> = sqlx::query_as("SELECT id FROM datasets WHERE last_due_at > $1 AND next_run_at IS NOT NULL LIMIT 500")

@@ -110,21 +110,26 @@ impl Schedule {
 
     /// The stored one. Where the plan and the cron line beside it differ, somebody has changed the line by hand, and the line counts.
     pub fn of(dataset: &Dataset) -> Result<Self> {
-        let stored = dataset.timing.plan.as_deref().map(serde_json::from_str::<Wire>);
-        let plan = match (stored, &dataset.schedule) {
+        Self::stored(dataset.timing.plan.as_deref(), dataset.schedule.as_deref(), &dataset.time_zone)
+    }
+
+    /// As `of`, from what the catalogue holds.
+    pub fn stored(plan: Option<&str>, line: Option<&str>, zone_name: &str) -> Result<Self> {
+        let stored = plan.map(serde_json::from_str::<Wire>);
+        let plan = match (stored, line) {
             (None, None) => Plan::manual(),
             (None, Some(line)) => Wire::of_cron(line).plan()?,
             (Some(Ok(wire)), line) => {
                 let plan = wire.plan()?;
                 match line {
-                    Some(line) if lines_of(&plan).as_ref() != Some(line) => Wire::of_cron(line).plan()?,
+                    Some(line) if lines_of(&plan).as_deref() != Some(line) => Wire::of_cron(line).plan()?,
                     None if !plan.is_manual() => Plan::manual(),
                     _ => plan,
                 }
             }
             (Some(Err(_)), _) => return Err(Error::field("schedule", "The stored schedule cannot be read.")),
         };
-        Self::new(plan, &dataset.time_zone)
+        Self::new(plan, zone_name)
     }
 
     pub fn plan(&self) -> &Plan {

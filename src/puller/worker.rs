@@ -28,6 +28,11 @@ const BATCHES_AHEAD: usize = 4;
 /// What came is kept for an interruption at the end of a window, but not more often than this.
 const KEEP_EVERY: Millis = 10_000;
 
+/// A pull that makes no progress for so long is stopped.
+const STUCK_AFTER: Millis = 5 * 60_000;
+/// How long one that is to end may take to notice.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
 /// One run of the set that a worker pulls together.
 struct Pulling {
     run: Claimed,
@@ -50,6 +55,8 @@ enum Ended {
         total: Option<u64>,
     },
     Stopped(PullError),
+    /// Nothing came for too long.
+    Stuck,
     OwnFault(Error),
 }
 
@@ -228,9 +235,11 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     let cancel = request.cancel.clone();
     let _stop_reading = cancel.clone().drop_guard();
     let upstream = source.upstream.clone();
-    let task = tokio::spawn(async move { connectors::pull(&source, &request, &out).await }.in_current_span());
+    let mut task = tokio::spawn(async move { connectors::pull(&source, &request, &out).await }.in_current_span());
     let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
     let mut taken = Ok(());
+    let mut watch = Watch::new(puller.clock.now());
+    let mut stuck = false;
     loop {
         tokio::select! {
             () = puller.stop.cancelled() => cancel.cancel(),
@@ -238,30 +247,66 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
                 if !extend(puller, set).await? {
                     cancel.cancel();
                 }
+                let paused = puller.accounts.gauges().get(account.as_str()).is_some_and(|gauge| !gauge.paused.is_zero());
+                stuck = watch.is_stuck(puller.clock.now(), upstream.spent(), paused);
             }
             pulled = come.recv() => {
                 let Some(pulled) = pulled else { break };
+                watch.moved(puller.clock.now());
                 taken = take(puller, set, &mut reading, pulled).await;
             }
         }
-        if taken.is_err() || puller.stop.is_cancelled() {
+        if taken.is_err() || stuck || puller.stop.is_cancelled() {
             cancel.cancel();
             break;
         }
     }
     drop(come);
-    let read = task.await;
+    if stuck && tokio::time::timeout(END_WITHIN, &mut task).await.is_err() {
+        tracing::error!("a reading that makes no progress does not end; it is left alone");
+        task.abort();
+        return Ok(Ended::Stuck);
+    }
+    let read = if stuck { Ok(Err(PullError::Cancelled)) } else { task.await };
     let (before, told) = (*spent, upstream.spent());
     *spent = Spent { calls: before.calls + told.calls, waited_ms: before.waited_ms + told.waited_ms };
     puller.metrics.vendor_calls.inc_by(told.calls);
     puller.accounts.keep_told(&account, &upstream).await?;
     taken?;
     Ok(match read {
+        _ if stuck => Ended::Stuck,
         Ok(Ok(())) if !puller.stop.is_cancelled() => Ended::Pulled { total: reading.total },
         Ok(Ok(())) => Ended::Stopped(PullError::Cancelled),
         Ok(Err(error)) => Ended::Stopped(error),
         Err(crash) => Ended::OwnFault(Error::internal(format!("the reading ended: {}", if crash.is_panic() { "it panicked" } else { "it was aborted" }))),
     })
+}
+
+/// Whether a reading still moves: something came, a call was made, or it waits because the vendor asked.
+struct Watch {
+    spent: Spent,
+    moved_at: Millis,
+    /// It had not moved for too long when it was last looked at. A clock that was set forward is no reason to stop a run at once.
+    overdue: bool,
+}
+
+impl Watch {
+    fn new(now: Millis) -> Self {
+        Self { spent: Spent::default(), moved_at: now, overdue: false }
+    }
+
+    fn moved(&mut self, now: Millis) {
+        (self.moved_at, self.overdue) = (now, false);
+    }
+
+    fn is_stuck(&mut self, now: Millis, spent: Spent, paused: bool) -> bool {
+        if paused || spent != self.spent {
+            self.spent = spent;
+            self.moved(now);
+        }
+        let before = std::mem::replace(&mut self.overdue, now - self.moved_at >= STUCK_AFTER);
+        before && self.overdue
+    }
 }
 
 /// How far a reading is.

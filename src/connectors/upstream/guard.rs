@@ -52,7 +52,7 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
 }
 
 /// `Ok(true)`: the literal is on the list. `Ok(false)`: it is public.
-fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, String> {
+pub(super) fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, String> {
     if names_address(ip, allow) {
         Ok(true)
     } else if is_public(ip) {
@@ -62,7 +62,7 @@ fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, String> {
     }
 }
 
-fn names_host(name: &str, allow: &[AllowUpstream]) -> bool {
+pub(super) fn names_host(name: &str, allow: &[AllowUpstream]) -> bool {
     let name = name.trim_end_matches('.');
     allow.iter().any(|entry| matches!(entry, AllowUpstream::Host(host) if host.trim_end_matches('.').eq_ignore_ascii_case(name)))
 }

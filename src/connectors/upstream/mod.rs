@@ -4,6 +4,7 @@
 mod call;
 mod guard;
 mod mask;
+pub mod outgoing;
 mod pace;
 mod retry;
 mod standing;

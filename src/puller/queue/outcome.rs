@@ -7,6 +7,7 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
 use crate::puller::run::Failure;
+use crate::puller::upkeep;
 
 /// What a run's record says of its commit beside the version.
 #[derive(Debug, Default)]
@@ -77,6 +78,10 @@ pub async fn succeed_with(
         .execute(&mut *tx)
         .await?;
     sqlx::query("UPDATE windows SET childless = NULL WHERE run_id = $1 AND childless IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
+    match told.held {
+        None => upkeep::succeeded_in(&mut tx, now, &run.dataset_id, signed(version.rows)).await?,
+        Some(failure) => upkeep::failed_in(&mut tx, now, run, failure).await?,
+    }
     tx.commit().await?;
     Ok(Ok(version.id))
 }
@@ -97,6 +102,7 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64) -> Res
     .bind(run.fence)
     .execute(&mut *tx)
     .await?;
+    upkeep::succeeded_in(&mut tx, clock.now(), &run.dataset_id, signed(before)).await?;
     tx.commit().await?;
     Ok(Ok(()))
 }
@@ -158,6 +164,8 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     .bind(run)
     .execute(&mut *tx)
     .await?;
+    let rows: i64 = sqlx::query_scalar("SELECT rows_after FROM runs WHERE id = $1").bind(run).fetch_one(&mut *tx).await?;
+    upkeep::succeeded_in(&mut tx, clock.now(), dataset, rows).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -41,6 +41,7 @@ pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spe
             Err(error) => own_fault(&error, had_rows),
         },
         (None, Ended::OwnFault(error)) => own_fault(error, had_rows),
+        (None, Ended::Stuck) => End::Failed(retry::no_progress(super::STUCK_AFTER / 60_000, dataset.connector.title(), had_rows)),
         (None, Ended::Stopped(error)) => {
             match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), had_rows) {
                 Decision::Fail(failure) => match error {
@@ -82,6 +83,7 @@ async fn held(puller: &Puller, run: &Claimed, failure: &Failure) {
 
 async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64) {
     puller.metrics.run_ended("succeeded");
+    look_after(puller);
     puller.metrics.last_success.set(puller.clock.now() / 1_000);
     tracing::info!(rows, report = dataset.report.id, "the run succeeded");
     if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
@@ -113,6 +115,13 @@ pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &End, spent: Sp
     if let Err(error) = queue::end(&puller.db, &puller.clock, run, outcome, spent).await {
         tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}");
     }
+    look_after(puller);
+}
+
+/// Something may have to be told, and a retry may be to come.
+fn look_after(puller: &Puller) {
+    puller.notices.wake.notify_one();
+    puller.kept.notify_one();
 }
 
 async fn give_back(puller: &Puller, run: &Claimed, until: Option<Millis>, spent: Spent) {

@@ -1,0 +1,195 @@
+//! The way out to webhooks: a second client behind the same guard as vendors. It posts once, follows no redirect, reads nothing of the
+//! answer but its status, and tells no address when it fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use url::{Host, Url};
+
+use super::guard::{self, Blocked, Names, SystemNames};
+use crate::config::AllowUpstream;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// From the first byte to the head of the answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The client. Cheap to clone.
+#[derive(Clone)]
+pub struct Outgoing {
+    client: reqwest::Client,
+    allow: Arc<[AllowUpstream]>,
+    patience: Duration,
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outgoing(...)")
+    }
+}
+
+impl Outgoing {
+    /// `allow`: the private or plain-http hosts that may be named. Fails when the machine has no certificates to verify with.
+    pub fn new(allow: &[AllowUpstream]) -> Result<Self> {
+        Self::with(allow, PATIENCE, Arc::new(SystemNames))
+    }
+
+    /// As `new`, with other patience and another resolver.
+    pub fn with(allow: &[AllowUpstream], patience: Duration, names: Arc<dyn Names>) -> Result<Self> {
+        let allow: Arc<[AllowUpstream]> = allow.into();
+        #[expect(clippy::disallowed_methods, reason = "this client is guarded as that for vendors is")]
+        let client = reqwest::Client::builder()
+            .dns_resolver(guard::Resolver { names, allow: allow.clone() })
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .gzip(false)
+            .http1_only()
+            .connect_timeout(patience)
+            .timeout(patience)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|why| Error::internal(why.without_url()))?;
+        Ok(Self { client, allow, patience })
+    }
+
+    /// The address, if it may be posted to: https on port 443 of a public host, unless the server was started with that host allowed.
+    /// `Err` is a sentence for the person who typed it; it does not repeat the address, which may be a secret.
+    pub fn check(&self, address: &str) -> std::result::Result<Url, String> {
+        let written = "Write it like https://hooks.example.com/services/….";
+        if address.chars().any(|c| c.is_control() || c.is_whitespace()) || address.len() > 2_000 {
+            return Err(format!("The address must be one line without spaces, at most 2,000 characters long. {written}"));
+        }
+        let url = Url::parse(address).map_err(|_| format!("This is not an address. {written}"))?;
+        if !matches!(url.scheme(), "https" | "http") {
+            return Err("The address must begin with https://.".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("The address must not hold a user name or a password.".to_owned());
+        }
+        if url.fragment().is_some() {
+            return Err("The address must end before any #.".to_owned());
+        }
+        let allowed = match url.host() {
+            None => return Err(format!("The address names no host. {written}")),
+            Some(Host::Ipv4(ip)) => guard::literal(ip.into(), &self.allow)?,
+            Some(Host::Ipv6(ip)) => guard::literal(ip.into(), &self.allow)?,
+            Some(Host::Domain(name)) => guard::names_host(name, &self.allow),
+        };
+        let host = url.host_str().unwrap_or_default();
+        if allowed {
+            return Ok(url);
+        }
+        if url.scheme() != "https" || url.port().is_some() {
+            return Err(format!("The address must begin with https:// and name no port, unless the server was started with --allow-upstream {host}."));
+        }
+        let bare = host.trim_end_matches('.');
+        let is_local = !bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end));
+        if matches!(url.host(), Some(Host::Domain(_))) && is_local {
+            return Err(format!("{host} is a name of this machine or network. It may be used if the server was started with --allow-upstream {host}."));
+        }
+        Ok(url)
+    }
+
+    /// Posts JSON once. The address is checked anew, since what is allowed may have changed. `Err` is why it was not taken, without the
+    /// address and without a word of the answer.
+    pub async fn post(&self, address: &Secret, headers: &[(&'static str, String)], body: String) -> std::result::Result<(), String> {
+        let url = self.check(address.reveal())?;
+        let mut head = HeaderMap::new();
+        head.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).map_err(|_| "A header could not be built.".to_owned())?;
+            head.insert(HeaderName::from_static(name), value);
+        }
+        // The client's own limit is by the same time; this one holds whatever it is waiting for.
+        let sent = tokio::time::timeout(self.patience, self.client.post(url).headers(head).body(body).send()).await;
+        let seconds = self.patience.as_secs().max(1);
+        let slow = format!("It did not answer within {seconds} seconds.");
+        match sent.map_err(|_| slow.clone())? {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) if answer.status().is_redirection() => {
+                Err(format!("It led elsewhere (status {}). Redirects are not followed: enter the address where it leads.", answer.status().as_u16()))
+            }
+            Ok(answer) => Err(format!("It answered with status {}.", answer.status().as_u16())),
+            Err(why) if why.is_timeout() => Err(slow),
+            Err(why) => Err(sort(&why).to_owned()),
+        }
+    }
+}
+
+fn sort(error: &reqwest::Error) -> &'static str {
+    let mut at = std::error::Error::source(error);
+    while let Some(inner) = at {
+        if inner.is::<Blocked>() {
+            return "Its name leads to an address that may not be dialled.";
+        }
+        if inner.is::<rustls::Error>() {
+            return "Its certificate is not good for that name.";
+        }
+        at = match inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            // An io error hides what it wraps from `source`.
+            Some(wrapped) => Some(wrapped as &(dyn std::error::Error + 'static)),
+            None => inner.source(),
+        };
+    }
+    "It could not be reached."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_https_may_be_named_unless_it_is_allowed() {
+        let closed = Outgoing::new(&[]).unwrap();
+        for good in ["https://hooks.example.com/services/T0/B0/x", "https://hooks.example.com/a?sig=canary", "https://93.184.216.34/x"] {
+            assert!(closed.check(good).is_ok(), "{good}");
+        }
+        let bad = [
+            "",
+            "hooks.example.com",
+            "ftp://hooks.example.com/x",
+            "http://hooks.example.com/canary",
+            "https://hooks.example.com:8443/canary",
+            "https://ann:canary@hooks.example.com/x",
+            "https://hooks.example.com/x#canary",
+            "https://127.0.0.1/canary",
+            "https://2130706433/canary",
+            "https://0x7f.1/canary",
+            "https://[::ffff:127.0.0.1]/canary",
+            "https://169.254.169.254/latest/canary",
+            "https://10.1.2.3/canary",
+            "https://localhost/canary",
+            "https://hooks/canary",
+            "https://hooks.internal/canary",
+            "https://hooks.example.com/a b",
+        ];
+        for address in bad {
+            let said = closed.check(address).unwrap_err();
+            assert!(!said.contains("canary"), "{address}: {said}");
+        }
+        let open = Outgoing::new(&["127.0.0.1".parse().unwrap(), "hooks.internal".parse().unwrap()]).unwrap();
+        for good in ["http://127.0.0.1:9000/x", "https://hooks.internal/x"] {
+            assert!(open.check(good).is_ok(), "{good}");
+        }
+    }
+
+    /// A name that leads to this machine.
+    struct Rebound;
+
+    impl Names for Rebound {
+        fn addresses(&self, _: String) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<std::net::IpAddr>>> + Send>> {
+            Box::pin(async { Ok(vec!["127.0.0.1".parse().unwrap()]) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_public_name_that_leads_inside_is_not_dialled() {
+        let way = Outgoing::with(&[], Duration::from_secs(2), Arc::new(Rebound)).unwrap();
+        let said = way.post(&Secret::new("https://hooks.example.com/canary"), &[], "{}".to_owned()).await.unwrap_err();
+        assert_eq!(said, "Its name leads to an address that may not be dialled.");
+    }
+}

@@ -1,0 +1,277 @@
+//! Mail: the server that takes it, set by an admin, and how one message is handed to it. Mail is encrypted on the way unless an admin
+//! has said otherwise; the password is sealed and goes only to the host it was entered for.
+
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use zeroize::Zeroizing;
+
+use super::outbox::Message;
+use super::{Channel, Notices, tidied};
+use crate::clock::Millis;
+use crate::datasets::upkeep::email;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+use crate::vault::Place;
+
+/// Each step of talking to the mail server, and all of it.
+const STEP: Duration = Duration::from_secs(10);
+const WHOLE: Duration = Duration::from_secs(30);
+
+const PLACE: Place<'static> = Place { table: "mail_server", column: "sealed", row: "mail" };
+
+/// How mail travels to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// From the first byte; port 465 usually.
+    Tls,
+    /// Begun in the clear and refused if the server does not go over to TLS; port 587 usually.
+    StartTls,
+    /// Readable on the way.
+    None,
+}
+
+impl Encryption {
+    pub const ALL: [Encryption; 3] = [Encryption::Tls, Encryption::StartTls, Encryption::None];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Encryption::Tls => "tls",
+            Encryption::StartTls => "starttls",
+            Encryption::None => "none",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|encryption| encryption.word() == word)
+    }
+}
+
+/// The mail server as it may be shown.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub encryption: Encryption,
+    /// Empty: nobody signs in.
+    pub username: String,
+    pub has_password: bool,
+    pub sender: String,
+    pub updated_at: Millis,
+}
+
+/// The form that sets it.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    pub host: String,
+    pub port: String,
+    pub encryption: String,
+    pub username: String,
+    /// Empty: the stored one stays.
+    pub password: Secret,
+    pub sender: String,
+}
+
+#[derive(FromRow)]
+struct Row {
+    host: String,
+    port: i64,
+    encryption: String,
+    username: String,
+    sealed: Option<Vec<u8>>,
+    sender: String,
+    updated_at: i64,
+}
+
+/// What is sealed names the host, so that a changed row cannot send the password elsewhere.
+#[derive(Deserialize)]
+struct Sealed {
+    host: String,
+    port: u16,
+    password: Secret,
+}
+
+#[derive(Serialize)]
+struct ToSeal<'a> {
+    host: &'a str,
+    port: u16,
+    password: &'a str,
+}
+
+impl From<&Row> for Server {
+    fn from(row: &Row) -> Self {
+        Self {
+            host: row.host.clone(),
+            port: u16::try_from(row.port).unwrap_or_default(),
+            encryption: Encryption::parse(&row.encryption).unwrap_or(Encryption::Tls),
+            username: row.username.clone(),
+            has_password: row.sealed.is_some(),
+            sender: row.sender.clone(),
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl Notices {
+    async fn mail_row(&self) -> Result<Option<Row>> {
+        Ok(sqlx::query_as("SELECT host, port, encryption, username, sealed, sender, updated_at FROM mail_server WHERE id = 'mail'")
+            .fetch_optional(self.db.read())
+            .await?)
+    }
+
+    /// The mail server, once an admin has set one.
+    pub async fn mail_server(&self) -> Result<Option<Server>> {
+        Ok(self.mail_row().await?.as_ref().map(Server::from))
+    }
+
+    /// Sets the mail server. The caller is an admin. Another host or port needs the password again: a stored one never goes to a host it
+    /// was not entered for.
+    pub async fn set_mail_server(&self, given: &Given) -> Result<()> {
+        let before = self.mail_row().await?;
+        let mut wrong: Vec<(String, String)> = Vec::new();
+        let host = given.host.trim().to_ascii_lowercase();
+        if host.len() > 253 || !matches!(url::Host::parse(&host), Ok(url::Host::Domain(_) | url::Host::Ipv4(_))) && host.parse::<std::net::Ipv6Addr>().is_err()
+        {
+            wrong.push(("host".to_owned(), "Write the name of the mail server, such as smtp.example.com.".to_owned()));
+        }
+        let port = given.port.trim().parse::<u16>().ok().filter(|port| *port > 0);
+        if port.is_none() {
+            wrong.push(("port".to_owned(), "Write a port from 1 to 65535: usually 465 with TLS, 587 with STARTTLS.".to_owned()));
+        }
+        let encryption = Encryption::parse(&given.encryption);
+        if encryption.is_none() {
+            wrong.push(("encryption".to_owned(), "Choose how mail travels to the server.".to_owned()));
+        }
+        let sender = email(given.sender.trim());
+        if sender.is_none() {
+            wrong.push(("sender".to_owned(), "Write the address that mail is from, such as chatlake@example.com.".to_owned()));
+        }
+        let username = given.username.trim();
+        if username.len() > 254 || username.chars().any(char::is_control) || given.password.reveal().len() > 1_000 {
+            wrong.push(("username".to_owned(), "User name and password are one line each.".to_owned()));
+        }
+        let kept = before.as_ref().filter(|row| row.sealed.is_some() && row.host == host && Some(row.port) == port.map(i64::from));
+        if !username.is_empty() && given.password.is_empty() && kept.is_none() {
+            wrong.push(("password".to_owned(), "Enter the password: none is stored for this server.".to_owned()));
+        }
+        if username.is_empty() && !given.password.is_empty() {
+            wrong.push(("username".to_owned(), "A password needs a user name.".to_owned()));
+        }
+        let (Some(port), Some(encryption), Some(sender), true) = (port, encryption, sender, wrong.is_empty()) else { return Err(Error::fields(wrong)) };
+        let sealed = match (username.is_empty(), given.password.is_empty()) {
+            (true, _) => None,
+            (false, true) => kept.and_then(|row| row.sealed.clone()),
+            (false, false) => {
+                let plain = ToSeal { host: &host, port, password: given.password.reveal() };
+                let text = Zeroizing::new(serde_json::to_vec(&plain).map_err(Error::internal)?);
+                Some(self.vault.seal(&text, &PLACE)?)
+            }
+        };
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "INSERT INTO mail_server (id, host, port, encryption, username, sealed, sender, updated_at) VALUES ('mail', $1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (id) DO UPDATE SET host = $1, port = $2, encryption = $3, username = $4, sealed = $5, sender = $6, updated_at = $7",
+        )
+        .bind(host)
+        .bind(i64::from(port))
+        .bind(encryption.word())
+        .bind(username)
+        .bind(sealed)
+        .bind(sender)
+        .bind(self.clock.now())
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets the mail server with its password. What waits for it is given up when it is next due.
+    pub async fn remove_mail_server(&self) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        sqlx::query("DELETE FROM mail_server").execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Sends a test to this address, once, and says what became of it.
+    pub async fn test_mail(&self, to: &str) -> Result<()> {
+        let to = email(to.trim()).ok_or_else(|| Error::field("to", "Write the address that the test goes to."))?;
+        let message = self.test_message(Channel::Mail, &to).await?;
+        self.try_once(&message).await
+    }
+
+    pub(super) async fn try_once(&self, message: &Message) -> Result<()> {
+        let sent = self.deliver(message).await;
+        self.settle(message, &sent).await?;
+        sent.map_err(|why| Error::new(Kind::Unavailable, "not_delivered", why).action("Nothing else was sent."))
+    }
+
+    pub(super) async fn send_mail(&self, message: &Message) -> std::result::Result<(), String> {
+        let row = self.mail_row().await.map_err(|why| why.message().to_owned())?.ok_or("No mail server is set up.")?;
+        let server = Server::from(&row);
+        let password = match &row.sealed {
+            Some(sealed) => Some(self.mail_password(sealed, &server).map_err(|why| why.message().to_owned())?),
+            None => None,
+        };
+        let mail = written(message, &server)?;
+        let transport = transport(&server, password.as_ref())?;
+        let plain = password.as_ref().map(Secret::reveal);
+        match tokio::time::timeout(WHOLE, transport.send(mail)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(why)) => Err(tidied(&said(&why), plain)),
+            Err(_) => Err(format!("The mail server did not answer within {} seconds.", WHOLE.as_secs())),
+        }
+    }
+
+    fn mail_password(&self, sealed: &[u8], server: &Server) -> Result<Secret> {
+        let plain = self.vault.open_sealed(sealed, &PLACE)?;
+        let opened: Option<Sealed> = serde_json::from_slice(&plain).ok();
+        let fits = opened.filter(|opened| opened.host == server.host && opened.port == server.port);
+        fits.map(|opened| opened.password)
+            .ok_or_else(|| Error::conflict("credential_damaged", "The stored password was entered for another mail server. Enter it again."))
+    }
+}
+
+/// What lettre says, with the reason that it wraps.
+fn said(why: &lettre::transport::smtp::Error) -> String {
+    match std::error::Error::source(why) {
+        Some(source) if !why.to_string().contains(&source.to_string()) => format!("The mail server: {why}: {source}."),
+        _ => format!("The mail server: {why}."),
+    }
+}
+
+fn written(message: &Message, server: &Server) -> std::result::Result<lettre::Message, String> {
+    let address = |text: &str| text.parse::<Address>().map_err(|_| "The address cannot be written to.".to_owned());
+    let sender = address(&server.sender)?;
+    let id = format!("<{}@{}>", message.id, sender.domain());
+    lettre::Message::builder()
+        .from(Mailbox::new(Some("Chatlake".to_owned()), sender))
+        .to(Mailbox::new(None, address(&message.recipient)?))
+        .subject(message.subject.as_str())
+        .message_id(Some(id))
+        .header(ContentType::TEXT_PLAIN)
+        .raw_header(raw("Auto-Submitted", "auto-generated"))
+        .body(message.body.clone())
+        .map_err(|_| "The mail could not be written.".to_owned())
+}
+
+fn raw(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+fn transport(server: &Server, password: Option<&Secret>) -> std::result::Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let cannot = |_| "The mail server's name cannot be used with TLS.".to_owned();
+    let builder = match server.encryption {
+        Encryption::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(&server.host).map_err(cannot)?,
+        Encryption::StartTls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&server.host).map_err(cannot)?,
+        Encryption::None => AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&server.host),
+    };
+    let builder = builder.port(server.port).timeout(Some(STEP));
+    Ok(match password {
+        Some(password) => builder.credentials(Credentials::new(server.username.clone(), password.reveal().to_owned())).build(),
+        None => builder.build(),
+    })
+}

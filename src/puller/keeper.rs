@@ -1,0 +1,281 @@
+//! What follows as time goes by: retries that are due, data that is late, DataSets that come back on their schedule, and the day on which
+//! a vendor ends its API. Each step is a transaction of its own with what it tells.
+
+use jiff::civil::Date;
+use sqlx::FromRow;
+
+use super::run::Trigger;
+use super::schedules::Schedule;
+use super::upkeep::{Kept, kept, select_kept};
+use super::{Puller, queue};
+use crate::actor::Actor;
+use crate::clock::Millis;
+use crate::connectors::upstream::MOST_REFUSALS;
+use crate::datasets::Dataset;
+use crate::datasets::upkeep::{Kind, Why};
+use crate::error::{Error, Result};
+use crate::ids::{AccountId, DatasetId};
+
+const MINUTE: Millis = 60_000;
+const HOUR: Millis = 60 * MINUTE;
+/// It looks at least this often, whatever the clock did meanwhile.
+const LOOK_AT_LEAST: Millis = 30_000;
+/// Data may be so much later than the schedule says before it is late: a quarter of the time between two runs, within these.
+const LEAST_GRACE: Millis = 15 * MINUTE;
+const MOST_GRACE: Millis = 6 * HOUR;
+/// So many are taken up in one transaction.
+const AT_ONCE: usize = 100;
+
+pub(super) async fn keep_until_stopped(puller: Puller) {
+    loop {
+        let next = match tick(&puller).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(cause = ?error.inside(), "the keeper could not look: {error}");
+                None
+            }
+        };
+        let now = puller.clock.now();
+        let until = next.map_or(now + LOOK_AT_LEAST, |next| next.clamp(now + 50, now + LOOK_AT_LEAST));
+        tokio::select! {
+            () = puller.stop.cancelled() => return,
+            () = puller.kept.notified() => {}
+            () = puller.clock.wait_until(until) => {}
+        }
+    }
+}
+
+/// Does what is due and answers when the next thing is.
+async fn tick(puller: &Puller) -> Result<Option<Millis>> {
+    let now = puller.clock.now();
+    retry(puller, now).await?;
+    bring_back_mended(puller, now).await?;
+    look_for_late(puller, now).await?;
+    tell_of_sunsets(puller, now).await?;
+    Ok(sqlx::query_scalar(
+        "SELECT MIN(at) FROM (SELECT MIN(retry_at) AS at FROM datasets WHERE retry_at IS NOT NULL
+                              UNION ALL SELECT MIN(late_at) FROM datasets WHERE late_at IS NOT NULL AND late_since IS NULL) AS coming",
+    )
+    .fetch_one(puller.db.read())
+    .await?)
+}
+
+/// Retries that are due become runs. One that meets a run which is alive already is that run's affair.
+async fn retry(puller: &Puller, now: Millis) -> Result<()> {
+    let due: Vec<(DatasetId, i64)> = sqlx::query_as("SELECT id, retry_number FROM datasets WHERE retry_at <= $1 ORDER BY retry_at, id LIMIT 1000")
+        .bind(now)
+        .fetch_all(puller.db.read())
+        .await?;
+    for (id, number) in due {
+        let dataset = puller.datasets.for_run(&id).await.ok().filter(|dataset| dataset.account_id.is_some());
+        let mut tx = puller.db.write().await?;
+        let taken =
+            sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = $1 AND retry_at <= $2").bind(&id).bind(now).execute(&mut *tx).await?.rows_affected();
+        if let Some(dataset) = dataset.filter(|_| taken == 1) {
+            let run = queue::enqueue_in(&mut tx, now, &id, &dataset.source_key(), Trigger::Retry, None).await?;
+            sqlx::query("UPDATE runs SET retry_number = $1 WHERE id = $2 AND cause = 'retry' AND retry_number = 0")
+                .bind(number)
+                .bind(&run)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        puller.wake.notify_one();
+    }
+    Ok(())
+}
+
+/// A DataSet as far as it may be late.
+#[derive(FromRow)]
+struct Watched {
+    id: DatasetId,
+    account_id: Option<AccountId>,
+    time_zone: String,
+    schedule: Option<String>,
+    plan: Option<String>,
+    next_run_at: Option<i64>,
+    expected_hours: Option<i64>,
+    last_success_at: Option<i64>,
+    created_at: i64,
+    stopped_at: Option<i64>,
+    late_at: Option<i64>,
+    late_since: Option<i64>,
+    late_key: String,
+}
+
+impl Watched {
+    /// From when on its data is late unless a run succeeds; none: never. What a person has paused is not expected.
+    fn late_at(&self) -> Option<Millis> {
+        let last = self.last_success_at.unwrap_or(self.created_at);
+        let is_paused = self.schedule.is_some() && self.next_run_at.is_none() && self.stopped_at.is_none() && self.account_id.is_some();
+        if is_paused {
+            return None;
+        }
+        if let Some(hours) = self.expected_hours {
+            return Some(last + hours * HOUR);
+        }
+        let schedule = Schedule::stored(self.plan.as_deref(), self.schedule.as_deref(), &self.time_zone).ok()?;
+        let coming = schedule.next(last, 2);
+        let [due, after] = [coming.first()?, coming.get(1).or(coming.first())?].map(|next| next.at.timestamp().as_millisecond());
+        Some(due + ((after - due) / 4).clamp(LEAST_GRACE, MOST_GRACE))
+    }
+}
+
+/// Reckons anew from when on data is late where something it rests on has changed, and marks and tells what has become so.
+async fn look_for_late(puller: &Puller, now: Millis) -> Result<()> {
+    let watched: Vec<Watched> = sqlx::query_as(
+        "SELECT id, account_id, time_zone, schedule, plan, next_run_at, expected_hours, last_success_at, created_at, stopped_at, late_at, late_since, key AS late_key FROM (
+            SELECT d.*, COALESCE(d.schedule, '') || '|' || COALESCE(d.plan, '') || '|' || d.time_zone || '|' || COALESCE(CAST(d.expected_hours AS TEXT), '') || '|'
+                   || CAST(COALESCE(d.last_success_at, d.created_at) AS TEXT)
+                   || CASE WHEN d.next_run_at IS NULL THEN '|off' ELSE '|on' END
+                   || CASE WHEN d.stopped_at IS NULL THEN '' ELSE '|stopped' END
+                   || CASE WHEN d.account_id IS NULL THEN '|none' ELSE '' END AS key
+            FROM datasets d) AS keyed
+         WHERE late_key IS NULL OR late_key <> key OR (late_at <= $1 AND late_since IS NULL) ORDER BY id",
+    )
+    .bind(now)
+    .fetch_all(puller.db.read())
+    .await?;
+    for some in watched.chunks(AT_ONCE) {
+        let mut tx = puller.db.write().await?;
+        for one in some {
+            let late_at = one.late_at();
+            let is_late = late_at.is_some_and(|at| at <= now);
+            let since = if is_late { one.late_since.or(late_at) } else { None };
+            let told = sqlx::query(
+                "UPDATE datasets SET late_at = $1, late_key = $2, late_since = $3 WHERE id = $4 AND COALESCE(last_success_at, 0) = $5 AND COALESCE(late_at, 0) = $6",
+            )
+            .bind(late_at)
+            .bind(&one.late_key)
+            .bind(since)
+            .bind(&one.id)
+            .bind(one.last_success_at.unwrap_or(0))
+            .bind(one.late_at.unwrap_or(0))
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+            if told == 1 && is_late && one.late_since.is_none() {
+                tell_late(&mut tx, now, one, late_at.unwrap_or(now)).await?;
+            }
+        }
+        tx.commit().await?;
+        puller.notices.wake.notify_one();
+    }
+    Ok(())
+}
+
+async fn tell_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Millis, one: &Watched, late_at: Millis) -> Result<()> {
+    let Some(dataset) = kept(tx, &one.id).await? else { return Ok(()) };
+    sqlx::query("UPDATE datasets SET told_of_trouble = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
+    let last = one.last_success_at.map_or_else(|| "It has never been updated".to_owned(), |at| format!("It was last updated at {}", dataset.moment(at)));
+    let who = match (one.schedule.is_some(), one.account_id.is_some()) {
+        (_, false) => "The owner of the DataSet: its account was deleted. Choose another one under Settings.",
+        (true, _) => "The owner of the DataSet: History shows why no run has succeeded.",
+        (false, _) => "Whoever looks after it: it is pulled by hand, with Run Now.",
+    };
+    let next = match (dataset.next_run_at, dataset.upkeep.retry_at) {
+        (_, Some(at)) => format!("It is tried again by itself at {}.", dataset.moment(at)),
+        (Some(at), _) => format!("The next run is at {}.", dataset.moment(at)),
+        (None, None) => "Nothing by itself.".to_owned(),
+    };
+    let happened = format!("{last}; new data was expected by {}. The rows from before are untouched.", dataset.moment(late_at));
+    dataset.tell(tx, now, Kind::Late, "late", [happened, who.to_owned(), next]).await
+}
+
+/// What its vendor had refused comes back when the account works again; what was parked, when a run of it has succeeded.
+async fn bring_back_mended(puller: &Puller, now: Millis) -> Result<()> {
+    let mended: Vec<(DatasetId,)> = sqlx::query_as(
+        "SELECT d.id FROM datasets d JOIN accounts a ON a.id = d.account_id WHERE d.stopped_at IS NOT NULL AND d.next_run_at IS NULL
+           AND ((d.stopped_why = 'credentials' AND a.health = 'valid' AND a.auth_failures = 0) OR d.last_success_at > d.stopped_at) ORDER BY d.id",
+    )
+    .fetch_all(puller.db.read())
+    .await?;
+    for (id,) in mended {
+        if let Ok(dataset) = puller.datasets.for_run(&id).await {
+            put_back(puller, &dataset, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a DataSet back on its schedule, if something had taken it off.
+async fn put_back(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()> {
+    let next = Schedule::of(dataset).ok().and_then(|schedule| schedule.next_after(now));
+    let mut tx = puller.db.write().await?;
+    sqlx::query(
+        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, stopped_at = NULL, stopped_why = NULL
+         WHERE id = $2 AND stopped_at IS NOT NULL AND next_run_at IS NULL",
+    )
+    .bind(next)
+    .bind(&dataset.id)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    puller.rescheduled.notify_one();
+    Ok(())
+}
+
+impl Puller {
+    /// Puts a DataSet back on its schedule, after credentials or a parked run had taken it off. `not_stopped` when nothing had, and
+    /// `credentials_stopped` while its account is still refused.
+    pub async fn bring_back(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
+        let dataset = self.datasets.get_to_change(actor, id).await?;
+        let Some(stopped) = dataset.upkeep.stopped(dataset.next_run_at.is_some()) else {
+            return Err(Error::conflict("not_stopped", "Nothing has taken this DataSet off its schedule."));
+        };
+        if stopped.why == Why::Credentials {
+            let account = dataset.account_id.as_ref().ok_or_else(|| Error::conflict("account_missing", "The account of this DataSet was deleted."))?;
+            let refusals: Option<i64> =
+                sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(self.db.read()).await?;
+            if refusals.is_none_or(|refusals| refusals >= i64::from(MOST_REFUSALS)) {
+                return Err(Error::conflict("credentials_stopped", "The vendor still refuses the credentials of its account.")
+                    .action("Enter new ones under Accounts, or press Test there; then it comes back by itself."));
+            }
+        }
+        put_back(self, &dataset, self.clock.now()).await?;
+        self.datasets.get(actor, id).await
+    }
+}
+
+/// Tells of the day on which a vendor ends its API: when it is first known, and a month, a week and a day before.
+async fn tell_of_sunsets(puller: &Puller, now: Millis) -> Result<()> {
+    let known: Vec<(AccountId, String, Option<String>)> =
+        sqlx::query_as("SELECT id, api_ends_on, sunset_told FROM accounts WHERE api_ends_on IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?;
+    let today = crate::clock::timestamp(now).to_zoned(jiff::tz::TimeZone::UTC).date();
+    for (account, ends_on, told) in known {
+        let Ok(day) = ends_on.parse::<Date>() else { continue };
+        let left = (day - today).get_days();
+        let stage = match left {
+            ..0 => "over",
+            0..=1 => "a day",
+            2..=7 => "a week",
+            8..=30 => "a month",
+            _ => "known",
+        };
+        let key = format!("{day} {stage}");
+        if told.as_deref() == Some(key.as_str()) {
+            continue;
+        }
+        let mut tx = puller.db.write().await?;
+        sqlx::query("UPDATE accounts SET sunset_told = $1 WHERE id = $2").bind(&key).bind(&account).execute(&mut *tx).await?;
+        let all: Vec<Kept> = sqlx::query_as(select_kept!("WHERE d.account_id = $1 ORDER BY LOWER(d.name), d.id")).bind(&account).fetch_all(&mut *tx).await?;
+        for dataset in all {
+            let vendor = dataset.vendor();
+            let on = day.strftime("%a %-d %b %Y");
+            let happened = match left {
+                ..0 => format!("{vendor} has ended the API that this DataSet is pulled from; the day was {on}."),
+                0 => format!("{vendor} ends the API that this DataSet is pulled from today."),
+                left => format!("{vendor} ends the API that this DataSet is pulled from on {on}, in {left} day{}.", if left == 1 { "" } else { "s" }),
+            };
+            let words = [
+                happened,
+                "The person who runs the server: a newer Chatlake may know the new API.".to_owned(),
+                "After that day nothing can be pulled this way. The rows stay readable.".to_owned(),
+            ];
+            dataset.tell(&mut tx, now, Kind::Sunset, "sunset", words).await?;
+        }
+        tx.commit().await?;
+        puller.notices.wake.notify_one();
+    }
+    Ok(())
+}
