@@ -21,6 +21,11 @@ struct Account {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Dataset {
+    dataset: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answer {
     route: String,
     class: &'static str,
@@ -36,6 +41,8 @@ pub struct Metrics {
     account_calls: Family<Account, Gauge>,
     account_most_calls: Family<Account, Gauge>,
     account_paused: Family<Account, Gauge>,
+    dataset_age: Family<Dataset, Gauge>,
+    datasets_late: Gauge,
     /// Calls to vendors.
     pub vendor_calls: Counter<u64, AtomicU64>,
     /// Code points in exported chats that XML forbids, each written as U+FFFD.
@@ -60,6 +67,7 @@ impl Metrics {
         let answer_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 8));
         let (account_calls, account_most_calls, account_paused) = <(Family<Account, Gauge>, Family<Account, Gauge>, Family<Account, Gauge>)>::default();
         let (vendor_calls, replaced_code_points) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
+        let (dataset_age, datasets_late) = <(Family<Dataset, Gauge>, Gauge)>::default();
         let (runs_alive, last_success) = (Gauge::default(), Gauge::default());
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
@@ -67,6 +75,9 @@ impl Metrics {
         registry.register("account_calls_last_minute", "Calls to the vendor in the last 60 seconds, by the id of the account", account_calls.clone());
         registry.register("account_calls_most", "The most calls that are made in any 60 seconds, by the id of the account", account_most_calls.clone());
         registry.register("account_paused_seconds", "How long the vendor still wants no calls, by the id of the account", account_paused.clone());
+        let age = "Since a run of the DataSet last succeeded, or since it was made, by its id";
+        registry.register("dataset_last_success_age_seconds", age, dataset_age.clone());
+        registry.register("datasets_late", "DataSets that were not updated within the expected time", datasets_late.clone());
         registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
         registry.register("replaced_code_points", "Code points in exported chats that XML forbids, each written as U+FFFD", replaced_code_points.clone());
         registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());
@@ -79,6 +90,8 @@ impl Metrics {
             account_calls,
             account_most_calls,
             account_paused,
+            dataset_age,
+            datasets_late,
             vendor_calls,
             replaced_code_points,
             runs_alive,
@@ -110,6 +123,15 @@ impl Metrics {
         self.account_calls.get_or_create(&label).set(calls.into());
         self.account_most_calls.get_or_create(&label).set(most.into());
         self.account_paused.get_or_create(&label).set(i64::try_from(paused_seconds).unwrap_or(i64::MAX));
+    }
+
+    /// How old the data of every DataSet is, by its id, in seconds; and how many are late.
+    pub fn datasets_stand(&self, ages: impl Iterator<Item = (String, i64)>, late: usize) {
+        self.dataset_age.clear();
+        for (dataset, seconds) in ages {
+            self.dataset_age.get_or_create(&Dataset { dataset }).set(seconds);
+        }
+        self.datasets_late.set(i64::try_from(late).unwrap_or(i64::MAX));
     }
 
     /// Forgets what was told of accounts, before it is told anew.

@@ -46,7 +46,7 @@ pub struct Api {
 const MOST_BODY: usize = 64 * 1024;
 
 fn documented() -> OpenApiRouter<Api> {
-    use v1::{accounts, connectors, data, datasets, runs};
+    use v1::{accounts, connectors, data, datasets, runs, upkeep};
     OpenApiRouter::new()
         .routes(routes!(connectors::list))
         .routes(routes!(connectors::get))
@@ -58,6 +58,9 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(datasets::get, datasets::change, datasets::delete))
         .routes(routes!(datasets::pause))
         .routes(routes!(datasets::resume))
+        .routes(routes!(upkeep::notifications, upkeep::notify))
+        .routes(routes!(upkeep::bring_back))
+        .routes(routes!(upkeep::webhooks))
         .routes(routes!(runs::of_dataset, runs::start))
         .routes(routes!(runs::get))
         .routes(routes!(runs::cancel))

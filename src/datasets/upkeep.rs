@@ -5,7 +5,7 @@ use lettre::Address;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Sqlite, Transaction};
 
-use super::Datasets;
+use super::{Dataset, Datasets};
 use crate::actor::Actor;
 use crate::clock::Millis;
 use crate::error::{Error, Result};
@@ -206,12 +206,20 @@ impl Upkeep {
     }
 
     /// `scheduled`: it is to run again at some time by itself, so nothing keeps it off.
-    pub fn stopped(&self, scheduled: bool) -> Option<Stopped> {
+    fn stopped(&self, scheduled: bool) -> Option<Stopped> {
         let why = match self.stopped_why.as_deref()? {
             "parked" => Why::Parked,
             _ => Why::Credentials,
         };
         self.stopped_at.filter(|_| !scheduled).map(|at| Stopped { at, why })
+    }
+}
+
+impl Dataset {
+    /// What has taken it off the schedule it has, if anything has.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.schedule.as_ref()?;
+        self.upkeep.stopped(self.next_run_at.is_some())
     }
 }
 

@@ -220,7 +220,7 @@ impl Puller {
     /// `credentials_stopped` while its account is still refused.
     pub async fn bring_back(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(actor, id).await?;
-        let Some(stopped) = dataset.upkeep.stopped(dataset.next_run_at.is_some()) else {
+        let Some(stopped) = dataset.stopped() else {
             return Err(Error::conflict("not_stopped", "Nothing has taken this DataSet off its schedule."));
         };
         if stopped.why == Why::Credentials {

@@ -36,5 +36,12 @@ pub async fn metrics(State(web): State<Web>) -> Response {
     for (account, gauge) in web.accounts.gauges() {
         web.metrics.account_asked(&account, gauge.last_minute, gauge.per_minute, gauge.paused.as_secs());
     }
+    match web.datasets.ages().await {
+        Ok(all) => {
+            let (now, late) = (web.clock.now(), all.iter().filter(|(_, _, late)| *late).count());
+            web.metrics.datasets_stand(all.into_iter().map(|(id, at, _)| (id.to_string(), ((now - at) / 1_000).max(0))), late);
+        }
+        Err(error) => tracing::error!(cause = ?error.inside(), "the ages of DataSets could not be read: {error}"),
+    }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
 }

@@ -14,7 +14,7 @@ use chatlake::auth::sessions::Sessions;
 use chatlake::auth::users::{self, NewUser};
 use chatlake::auth::{invites, passwords::Hasher, session_layer};
 use chatlake::clock::Clock;
-use chatlake::ids::{AccountId, DatasetId, ExportPasswordId, InviteId, RunId, UserId};
+use chatlake::ids::{AccountId, DatasetId, ExportPasswordId, InviteId, RunId, UserId, WebhookId};
 use scraper::{Html, Selector};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -72,7 +72,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 66] = [
+const CASES: [Case; 76] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -100,6 +100,14 @@ const CASES: [Case; 66] = [
     ("POST", "/settings/people/{id}/role", admins(Done)),
     ("POST", "/settings/people/{id}/link", admins(Shown)),
     ("POST", "/settings/invites/{id}/withdraw", admins(Done)),
+    ("GET", "/settings/notifications", admins(Shown)),
+    // Without a server's name; without a server; to nobody.
+    ("POST", "/settings/notifications/mail", admins(Wrong)),
+    ("POST", "/settings/notifications/mail/test", admins(Wrong)),
+    ("POST", "/settings/notifications/mail/remove", admins(Done)),
+    ("POST", "/settings/notifications/webhooks", admins(Shown)),
+    ("POST", "/settings/notifications/webhooks/{id}/test", admins(Done)),
+    ("POST", "/settings/notifications/webhooks/{id}/remove", admins(Done)),
     ("GET", "/accounts", EDITORS),
     ("GET", "/accounts/new", EDITORS),
     // Without credentials.
@@ -107,6 +115,7 @@ const CASES: [Case; 66] = [
     ("GET", "/accounts/{id}/edit", own(Forbidden, Shown)),
     ("POST", "/accounts/{id}/edit", own(Forbidden, Done)),
     ("POST", "/accounts/{id}/check", own(Forbidden, Done)),
+    ("POST", "/accounts/{id}/bring-back", own(Forbidden, Done)),
     ("GET", "/accounts/{id}/delete", own(Forbidden, Shown)),
     ("POST", "/accounts/{id}/delete", own(Forbidden, Done)),
     ("GET", "/help", PEOPLE),
@@ -133,6 +142,8 @@ const CASES: [Case; 66] = [
     ("POST", "/datasets/{id}/resume", own(Hidden, Done)),
     ("POST", "/datasets/{id}/sharing", own(Hidden, Done)),
     ("POST", "/datasets/{id}/publishing", [SignIn, Hidden, Forbidden, Hidden, Done]),
+    ("POST", "/datasets/{id}/notifications", own(Hidden, Done)),
+    ("POST", "/datasets/{id}/bring-back", own(Hidden, Done)),
     ("GET", "/runs/{id}", own(Hidden, Shown)),
     ("GET", "/runs/{id}/events", own(Hidden, Shown)),
     ("GET", "/runs/{id}/progress", own(Hidden, Shown)),
@@ -153,12 +164,13 @@ const CASES: [Case; 66] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 29] = [
+const SHARED: [(&str, &str, [Got; 2]); 32] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/check", [Forbidden, Done]),
+    ("POST", "/accounts/{id}/bring-back", [Forbidden; 2]),
     ("GET", "/accounts/{id}/delete", [Forbidden; 2]),
     ("POST", "/accounts/{id}/delete", [Forbidden; 2]),
     ("GET", "/connect/{connector}", [Forbidden, Shown]),
@@ -179,6 +191,8 @@ const SHARED: [(&str, &str, [Got; 2]); 29] = [
     ("POST", "/datasets/{id}/resume", [Forbidden; 2]),
     ("POST", "/datasets/{id}/sharing", [Forbidden; 2]),
     ("POST", "/datasets/{id}/publishing", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/notifications", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/bring-back", [Forbidden; 2]),
     ("GET", "/runs/{id}", [Shown; 2]),
     ("GET", "/runs/{id}/events", [Shown; 2]),
     ("GET", "/runs/{id}/progress", [Shown; 2]),
@@ -257,6 +271,7 @@ struct Objects {
     invite: String,
     code: String,
     export_password: String,
+    hook: String,
 }
 
 struct World {
@@ -330,6 +345,7 @@ impl World {
         let id = match address.split('/').collect::<Vec<_>>()[..] {
             ["", "me", ..] => &objects.export_password,
             ["", "settings", "people", ..] => &objects.user,
+            ["", "settings", "notifications", ..] => &objects.hook,
             ["", "settings", ..] => &objects.invite,
             ["", "accounts", ..] => &objects.account,
             ["", "runs", ..] => &objects.run,
@@ -350,7 +366,7 @@ impl World {
         let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(db).await.unwrap();
         for table in tables.into_iter().filter(|table| table != "sessions") {
             let columns = sqlx::query("SELECT name FROM pragma_table_info($1)").bind(&table).fetch_all(db).await.unwrap();
-            let columns: Vec<String> = columns.iter().map(|row| row.get::<String, _>("name")).filter(|name| name != "last_used_at").collect();
+            let columns: Vec<String> = columns.iter().map(|row| row.get::<String, _>("name")).filter(|name| !OWN_TIME.contains(&name.as_str())).collect();
             let row = columns.iter().map(|name| format!("quote({name})")).collect::<Vec<_>>().join(" || ',' || ");
             let rows = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {row} FROM {table} ORDER BY 1"))).fetch_all(db).await.unwrap();
             digest.insert(table, rows.into_iter().filter(|row: &String| !row.ends_with("'refused'") && !row.contains("'user.sign_out")).collect());
@@ -363,6 +379,9 @@ impl World {
         digest
     }
 }
+
+/// Columns that the server writes by itself as time goes by.
+const OWN_TIME: [&str; 3] = ["last_used_at", "late_at", "late_key"];
 
 type Digest = BTreeMap<String, Vec<String>>;
 
@@ -401,6 +420,7 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
         invite: invite.id.to_string(),
         code: code.reveal().to_owned(),
         export_password: export_password.id.to_string(),
+        hook: house.app.puller.notices.add_webhook("Team chat", &format!("{}/hook", house.vendor)).await.unwrap().0.id.to_string(),
     }
 }
 
@@ -420,6 +440,8 @@ fn fields<'a>(address: &str, objects: &'a Objects) -> Vec<(&'static str, &'a str
         "/datasets/{id}/settings" => vec![("step", "edit_schedule")],
         "/datasets/{id}/rename" => vec![("name", "Renamed"), ("description", "")],
         "/datasets/{id}/sharing" => vec![("shared", "true")],
+        "/datasets/{id}/notifications" => vec![("to", "owner"), ("on", "failure"), ("after", "2")],
+        "/settings/notifications/webhooks" => vec![("name", "Team chat"), ("address", "http://127.0.0.1:9/hook")],
         _ => Vec::new(),
     }
 }
@@ -500,7 +522,11 @@ async fn every_address_answers_every_visitor_as_the_table_says() {
     }
     for (method, address, wanted) in CASES {
         // What is used up is made anew for everybody.
-        let used_up = address.ends_with("/delete") || address.ends_with("/withdraw") || address.ends_with("/link") || address == "/invite";
+        let used_up = address.ends_with("/delete")
+            || address.ends_with("/withdraw")
+            || address.ends_with("/link")
+            || address.ends_with("/remove")
+            || address == "/invite";
         for (who, actor, column) in world.visitors() {
             if !wanted[column].refuses() {
                 let anew = method == "POST" && used_up;
@@ -531,6 +557,7 @@ async fn what_is_hidden_answers_as_what_is_not_there() {
         invite: InviteId::new().to_string(),
         code: "x".repeat(43),
         export_password: ExportPasswordId::new().to_string(),
+        hook: WebhookId::new().to_string(),
     };
     for (method, address, _) in SHARED {
         for (who, actor) in [("viewer", &world.viewer), ("stranger", &world.stranger)] {

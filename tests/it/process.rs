@@ -141,7 +141,13 @@ impl Home {
 
     /// Starts a server without waiting for it.
     pub fn spawn(&self, arguments: &[&str]) -> Server {
-        let mut child = self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat()).spawn().unwrap();
+        self.spawn_in(&[], arguments)
+    }
+
+    /// As `spawn`, with these variables in its environment.
+    pub fn spawn_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Server {
+        let mut command = self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
+        let mut child = command.envs(environment.iter().copied()).spawn().unwrap();
         let (out, err) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
         Server { child: Mutex::new(child), out, err, client: client() }
     }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::List;
 use super::options::{self, OptionsBody, OptionsPatch};
 use super::runs::Nothing;
+use super::upkeep::{RetryBody, StoppedBody, Wanted};
 use crate::actor::{Actor, Scope};
 use crate::api::Api;
 use crate::api::body::{Body, Ids};
@@ -63,6 +64,17 @@ pub struct DatasetBody {
     schedule_problem: Option<String>,
     /// So many moments of the schedule passed without a run, and no run has told so yet.
     missed: i64,
+    /// Null: a failed run is not tried again.
+    retry: Option<RetryBody>,
+    /// When the retry is due that is to come.
+    retry_at: Option<String>,
+    /// Null: what the schedule lets expect.
+    expected_within_hours: Option<i64>,
+    /// Nothing new came within the expected time.
+    late: bool,
+    late_since: Option<String>,
+    /// What has taken it off its schedule; null when nothing has.
+    stopped: Option<StoppedBody>,
     /// Everyone signed in may read.
     shared: bool,
     /// Served as LiveLeader's export API at `/a/Srv`.
@@ -147,6 +159,12 @@ impl From<Dataset> for DatasetBody {
         let schedule = Schedule::of(&dataset).ok();
         let plan = schedule.as_ref().map(Schedule::plan).filter(|plan| !plan.is_manual() || plan.remind_after().is_some());
         Self {
+            retry: RetryBody::of(&dataset),
+            retry_at: dataset.upkeep.retry_at.map(iso),
+            expected_within_hours: dataset.upkeep.expected_hours,
+            late: dataset.upkeep.late_since.is_some(),
+            late_since: dataset.upkeep.late_since.map(iso),
+            stopped: StoppedBody::of(&dataset),
             // One that cannot be read is told as it is stored.
             schedule: plan.map(Wire::from).or_else(|| dataset.schedule.as_deref().filter(|_| schedule.is_none()).map(Wire::of_cron)),
             schedule_words: schedule.as_ref().filter(|schedule| !schedule.plan().is_manual()).map(Schedule::in_words),
@@ -203,6 +221,14 @@ pub struct CreateDataset {
     schedule: Option<Wire>,
     /// IANA name; UTC when absent.
     time_zone: Option<String>,
+    /// Null: a failed run is not tried again. Absent: every 15 minutes, at most 3 times.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<RetryBody>)]
+    retry: Option<Option<RetryBody>>,
+    /// Null or absent: what the schedule lets expect.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>)]
+    expected_within_hours: Option<Option<i64>>,
 }
 
 /// What changes; what is absent stays. `menus` replaces the whole object. What is asked of the vendor, and when, can be changed with an
@@ -227,13 +253,22 @@ pub struct PatchDataset {
     #[schema(value_type = Option<ScheduleBody>)]
     schedule: Option<Option<Wire>>,
     time_zone: Option<String>,
+    /// Null: a failed run is not tried again.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<RetryBody>)]
+    retry: Option<Option<RetryBody>>,
+    /// Null: what the schedule lets expect.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>)]
+    expected_within_hours: Option<Option<i64>>,
     /// Everyone signed in may read.
     shared: Option<bool>,
     /// Served as LiveLeader's export API at `/a/Srv`: for admins, and of LiveLeader's report Chats alone.
     published: Option<bool>,
 }
 
-fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Wire>>, D::Error> {
+/// Tells null from absent.
+pub(super) fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
 }
 
@@ -247,10 +282,12 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<Da
 
 /// Make a DataSet
 #[utoipa::path(post, path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
-pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateDataset>) -> Answer<(StatusCode, Json<DatasetBody>)> {
+pub async fn create(State(api): State<Api>, bearer: Bearer, Body(mut new): Body<CreateDataset>) -> Answer<(StatusCode, Json<DatasetBody>)> {
     let actor = bearer.with(Scope::Manage)?;
+    let wanted = Wanted::read(new.retry.take(), new.expected_within_hours)?;
     let settings = settings(&api, &actor, new, None).await?;
     let id = api.datasets.create(&actor, &settings).await?;
+    wanted.keep(&api, &actor, &id).await?;
     api.puller.rescheduled.notify_one();
     Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &id).await?.into())))
 }
@@ -269,7 +306,7 @@ pub async fn change(
     bearer: Bearer,
     from: Option<Extension<IpAddr>>,
     Ids(id): Ids<DatasetId>,
-    Body(patch): Body<PatchDataset>,
+    Body(mut patch): Body<PatchDataset>,
 ) -> Answer<Json<DatasetBody>> {
     let address = from.map(|Extension(address)| address);
     let actor = bearer.with(Scope::Manage)?;
@@ -279,6 +316,7 @@ pub async fn change(
     if published.is_some() {
         published::may(&actor)?;
     }
+    let wanted = Wanted::read(patch.retry.take(), patch.expected_within_hours)?;
     let to_publish = |connector, report| if published == Some(true) { published::check(connector, report) } else { Ok(()) };
     if patch.asks() {
         let before = now.clone();
@@ -289,6 +327,7 @@ pub async fn change(
         to_publish(now.connector, now.report)?;
         rewrite(&api, &actor, &now, patch).await?;
     }
+    wanted.keep(&api, &actor, &id).await?;
     if let Some(shared) = shared {
         api.datasets.share(&actor, &id, shared).await?;
     }
@@ -323,6 +362,8 @@ impl PatchDataset {
             options: self.options,
             schedule: self.schedule.unwrap_or(stored),
             time_zone: Some(self.time_zone.unwrap_or(now.time_zone)),
+            retry: None,
+            expected_within_hours: None,
         })
     }
 }

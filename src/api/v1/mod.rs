@@ -6,6 +6,7 @@ pub mod data;
 pub mod datasets;
 pub mod options;
 pub mod runs;
+pub mod upkeep;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

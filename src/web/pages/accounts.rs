@@ -10,7 +10,7 @@ use crate::clock::Millis;
 use crate::connectors::Connector;
 use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::ids::{AccountId, DatasetId};
 use crate::web::forms::Id;
 use crate::web::page::{Answer, go, show};
@@ -51,6 +51,8 @@ struct Row {
     told: Vec<String>,
     mine: bool,
     heal: String,
+    /// What the button says that brings its DataSets back on their schedules; empty when none is off, or while it is still refused.
+    bring_back: String,
 }
 
 /// How much of its calls a minute an account uses just now.
@@ -90,7 +92,13 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
         let calls = gauges.get(account.id.as_str()).map_or(0, |gauge| gauge.last_minute);
         let mut row = row(&account, calls, actor, now);
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
-        row.used_names = used.map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
+        row.used_names = used.clone().map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
+        let off = used.filter(|dataset| dataset.stopped().is_some()).count();
+        if off > 0 {
+            let off = words::counted(i64::try_from(off).unwrap_or(0), "DataSet", "DataSets");
+            row.told.push(format!("{off} off schedule; new credentials bring them back"));
+            row.bring_back = if account.is_stopped() { String::new() } else { format!("Bring back {off}") };
+        }
         row
     });
     Ok(rows.collect())
@@ -116,6 +124,7 @@ fn row(account: &Account, calls: u32, actor: &Actor, now: Millis) -> Row {
         told: told(account, now),
         mine: account.is_changed_by(actor),
         heal: if account.health == Health::Failing { format!("Update {secret}") } else { String::new() },
+        bring_back: String::new(),
     }
 }
 
@@ -147,7 +156,9 @@ fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
     match newest {
         Some("waiting") => Status::new("warn", true, "Waiting", ""),
         Some("queued" | "running") => Status::new("info", true, "Running", ""),
+        _ if dataset.stopped().is_some() => Status::new("bad", false, "Off schedule", ""),
         _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
+        _ if dataset.upkeep.late_since.is_some() => Status::new("warn", false, "Late", ""),
         _ if dataset.current.is_none() => Status::new("", true, "Never run", ""),
         _ => Status::new("good", false, "Up to date", ""),
     }
@@ -158,6 +169,27 @@ pub async fn check(State(web): State<Web>, Keeper(Person { actor, session }): Ke
     let account = web.accounts.get(&actor, &id).await?;
     let checked = web.accounts.check(&actor, &id).await?;
     let sentence = if checked.ok { format!("{} works: {}.", account.name, checked.message) } else { format!("{}: {}", account.name, checked.message) };
+    web.say_next(&session, sentence).await;
+    go("/accounts")
+}
+
+/// `POST /accounts/{id}/bring-back`: all DataSets of this account that somebody may change and that are off their schedules.
+pub async fn bring_back(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+    let account = web.accounts.get_to_change(&actor, &id).await?;
+    let mut back: i64 = 0;
+    for dataset in
+        web.datasets.list(&actor).await?.into_iter().filter(|d| d.account_id.as_ref() == Some(&id) && d.is_changed_by(&actor) && d.stopped().is_some())
+    {
+        match web.puller.bring_back(&actor, &dataset.id).await {
+            Ok(_) => back += 1,
+            Err(why) if why.kind() == Kind::Conflict => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    let sentence = match back {
+        0 => format!("No DataSet of {} came back: none is off its schedule, or its credentials are still refused.", account.name),
+        back => format!("{} of {} back on schedule.", words::counted(back, "DataSet", "DataSets"), account.name),
+    };
     web.say_next(&session, sentence).await;
     go("/accounts")
 }

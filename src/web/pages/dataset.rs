@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::dataset_schedule::{act_of, next_of};
 use super::dataset_status::Glance;
+use super::dataset_upkeep::next_words;
 use super::run_live::Live;
 use crate::actor::Actor;
 use crate::clock::Millis;
@@ -84,7 +85,7 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         status: glance.status(dataset, None, now, zone),
         updated: When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone),
         size,
-        next: next_of(dataset, now, zone),
+        next: next_words(dataset, now, zone).unwrap_or_else(|| next_of(dataset, now, zone)),
         schedule_act: act_of(dataset),
         owner: dataset.owner_name.clone(),
         owner_initials: words::initials(&dataset.owner_name),

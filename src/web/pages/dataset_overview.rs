@@ -6,6 +6,7 @@ use axum::extract::State;
 use super::dataset::{DatasetHead, LATEST, Opened, open};
 use super::dataset_schedule::{bands as schedule_bands, schedule_tile};
 use super::dataset_status::change_in_words;
+use super::dataset_upkeep::{late_band, stopped_band};
 use super::datasets_attention::reason;
 use super::run_live::Live;
 use super::run_record::{Question, RunRecord};
@@ -85,9 +86,14 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
 /// `account`: its account, when this person may change it.
 fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     let Opened { dataset, glance, .. } = opened;
+    let mut above: Vec<Band> = stopped_band(dataset, opened.head.mine, opened.now, &opened.zone).into_iter().collect();
     if glance.failed_in_a_row > 0 {
         let can_run = opened.head.can_run && glance.alive().is_none();
-        return vec![reason(dataset, glance, account, can_run, opened.now, &opened.zone)];
+        above.push(reason(dataset, glance, account, can_run, opened.now, &opened.zone));
+    }
+    above.extend(late_band(dataset, opened.now, &opened.zone));
+    if !above.is_empty() {
+        return above;
     }
     if dataset.account_id.is_none() {
         let text = "The owner can choose another one under Settings. Until then nothing is pulled; the rows stay readable.";

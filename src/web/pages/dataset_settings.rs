@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::connect::{FRAGMENT, next_runs_alone, preview_alone};
 use super::dataset::{self, DatasetHead};
+use super::dataset_upkeep::NotifyForm;
 use super::export_passwords;
 use crate::datasets::{Dataset, published};
 use crate::ids::DatasetId;
@@ -29,6 +30,7 @@ struct Page {
     shared: bool,
     /// Of LiveLeader's chats alone.
     serving: Option<Serving>,
+    n: NotifyForm,
     rows_words: String,
 }
 
@@ -44,7 +46,15 @@ pub async fn get(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) 
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let f = For { web: &web, actor: &person.actor, connector: dataset.connector, dataset: Some(&dataset) };
     let w = panes::settings(&f, &dataset).await?;
-    page(&web, &person, &dataset, w, StatusCode::OK).await
+    let n = NotifyForm::of(&web, &dataset).await?;
+    page(&web, &person, &dataset, w, n, StatusCode::OK).await
+}
+
+/// The page again, with what is wrong in the card of notifications.
+pub(super) async fn again(web: &Web, person: &Person, dataset: &Dataset, n: NotifyForm, status: StatusCode) -> Answer {
+    let f = For { web, actor: &person.actor, connector: dataset.connector, dataset: Some(dataset) };
+    let w = panes::settings(&f, dataset).await?;
+    page(web, person, dataset, w, n, status).await
 }
 
 /// `POST /datasets/{id}/settings`: every step of changing it.
@@ -59,7 +69,7 @@ pub async fn step(
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let f = For { web: &web, actor: &person.actor, connector: dataset.connector, dataset: Some(&dataset) };
     match panes::take(&f, &turns, Typed::read(dataset.connector, fields), headers.contains_key(FRAGMENT)).await? {
-        Done::Show(w, status) => page(&web, &person, &dataset, *w, status).await,
+        Done::Show(w, status) => page(&web, &person, &dataset, *w, NotifyForm::of(&web, &dataset).await?, status).await,
         Done::Preview(preview) => preview_alone(*preview),
         Done::NextRuns(next) => next_runs_alone(next),
         Done::Connected(..) => go(&format!("/datasets/{}/settings", dataset.id)),
@@ -70,7 +80,7 @@ pub async fn step(
     }
 }
 
-async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, status: StatusCode) -> Answer {
+async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, n: NotifyForm, status: StatusCode) -> Answer {
     let contents = web.datasets.contents(&dataset.id).await?;
     let page = Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
@@ -82,6 +92,7 @@ async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, status: 
             may_change: published::may(&person.actor).is_ok(),
             address: export_passwords::address(web),
         }),
+        n,
         rows_words: format!("{} and {}", words::counted(contents.rows, "row", "rows"), words::counted(contents.versions, "version", "versions")),
     };
     show_with(status, &page)

@@ -6,14 +6,12 @@ use super::dataset_schedule::{paused_by, reminder_due};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
+use crate::datasets::upkeep::Why;
 use crate::ids::RunId;
 use crate::puller::live::Progress;
 use crate::puller::run::{Outcome, Run, State};
 use crate::web::parts::Status;
 use crate::web::words;
-
-/// A run that is due for longer than this is late.
-const LATE: Millis = 10 * 60 * 1_000;
 
 /// A glance at the newest runs of a DataSet.
 #[derive(Clone, Debug, Default)]
@@ -84,16 +82,12 @@ impl Glance {
     }
 
     pub fn rank(&self, dataset: &Dataset, now: Millis) -> Rank {
-        if self.failed_in_a_row > 0 {
+        if self.failed_in_a_row > 0 || dataset.stopped().is_some() {
             return Rank::Failing;
         }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
         let wants_look = dataset.timing.problem.is_some() || reminder_due(dataset, now).is_some() || self.kept;
-        if dataset.account_id.is_none() || empty || wants_look || self.late_since(dataset, now).is_some() { Rank::Look } else { Rank::Planned }
-    }
-
-    fn late_since(&self, dataset: &Dataset, now: Millis) -> Option<Millis> {
-        dataset.next_run_at.filter(|due| self.alive().is_none() && due + LATE < now)
+        if dataset.account_id.is_none() || empty || wants_look || dataset.upkeep.late_since.is_some() { Rank::Look } else { Rank::Planned }
     }
 
     /// The dot, the word and the line below. `progress`: of its run, when that is under way here.
@@ -108,11 +102,18 @@ impl Glance {
             }
             _ => {}
         }
+        if let Some(stopped) = dataset.stopped() {
+            let line = if stopped.why == Why::Parked { "its run stopped the server" } else { "credentials refused" };
+            return Status::new("bad", false, "Off schedule", line);
+        }
         if self.held.is_some() {
             return Status::new("bad", false, "Held", "too few rows came");
         }
         if self.failed_in_a_row > 0 {
-            let line = if self.failed_in_a_row == 1 { "the last run".to_owned() } else { format!("{} runs in a row", self.failed_in_a_row) };
+            let mut line = if self.failed_in_a_row == 1 { "the last run".to_owned() } else { format!("{} runs in a row", self.failed_in_a_row) };
+            if let Some(since) = dataset.upkeep.late_since {
+                line.push_str(&format!(", late since {}", words::coming(since, now, zone)));
+            }
             return Status::new("bad", false, "Failing", line);
         }
         if dataset.account_id.is_none() {
@@ -127,8 +128,8 @@ impl Glance {
         if let Some(due) = reminder_due(dataset, now) {
             return Status::new("warn", false, "Reminder", format!("a run was due {}", words::coming(due, now, zone)));
         }
-        if let Some(due) = self.late_since(dataset, now) {
-            return Status::new("warn", false, "Late", format!("due {}", words::coming(due, now, zone)));
+        if let Some(since) = dataset.upkeep.late_since {
+            return Status::new("warn", false, "Late", format!("since {}", words::coming(since, now, zone)));
         }
         match &dataset.current {
             None if state == Some(State::Cancelled) => Status::new("", true, "Stopped", "before its first rows"),

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::dataset::{downloads, zone_of};
 use super::dataset_schedule::{act_of, wrong_clock};
 use super::dataset_status::{Glance, Rank, percent};
+use super::dataset_upkeep::next_words;
 use super::datasets_attention::{banner, reason};
 use super::spark::spark;
 use crate::accounts::Account;
@@ -221,6 +222,7 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
     let updated = When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone);
     let running = glance.alive().is_some();
     let next = match (running, dataset.next_run_at) {
+        (false, _) if next_words(&dataset, now, zone).is_some() => next_words(&dataset, now, zone).unwrap_or_default(),
         _ if dataset.timing.paused.is_some() => "paused".to_owned(),
         _ if dataset.timing.problem.is_some() => "–".to_owned(),
         (true, Some(_)) => "after this run".to_owned(),

@@ -7,6 +7,7 @@ use super::datasets::Entry;
 use crate::accounts::{Account, Health};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
+use crate::datasets::upkeep::Why;
 use crate::web::parts::{Action, Band};
 use crate::web::words;
 
@@ -15,9 +16,10 @@ const MOST_NAMES: usize = 3;
 
 /// One band over the list while anything fails.
 pub(super) fn banner(entries: &[Entry], now: Millis, zone: &TimeZone) -> Vec<Band> {
-    let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing).collect();
+    let mut bands: Vec<Band> = off_schedule(entries).into_iter().collect();
+    let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none()).collect();
     if failing.is_empty() {
-        return Vec::new();
+        return bands;
     }
     let title = if failing.len() == 1 { "1 DataSet is failing.".to_owned() } else { format!("{} DataSets are failing.", failing.len()) };
     let mut names: Vec<String> = failing
@@ -33,7 +35,29 @@ pub(super) fn banner(entries: &[Entry], now: Millis, zone: &TimeZone) -> Vec<Ban
     }
     let rows = if failing.iter().any(|e| e.dataset.current.is_some()) { " Rows from before stay readable." } else { "" };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
-    vec![Band { tone: "bad".to_owned(), title, text: format!("{}.{rows}", words::listed(&names)), actions }]
+    bands.push(Band { tone: "bad".to_owned(), title, text: format!("{}.{rows}", words::listed(&names)), actions });
+    bands
+}
+
+/// One band for all that something has taken off their schedules.
+fn off_schedule(entries: &[Entry]) -> Option<Band> {
+    let off: Vec<&Entry> = entries.iter().filter(|e| e.dataset.stopped().is_some()).collect();
+    let first = off.first()?;
+    let title = if off.len() == 1 { "1 DataSet is off its schedule.".to_owned() } else { format!("{} DataSets are off their schedules.", off.len()) };
+    let mut names: Vec<String> = off.iter().take(MOST_NAMES).map(|e| format!("“{}”", e.dataset.name)).collect();
+    if off.len() > MOST_NAMES {
+        names.push(format!("{} more", off.len() - MOST_NAMES));
+    }
+    let refused = off.iter().filter(|e| e.dataset.stopped().is_some_and(|stopped| stopped.why == Why::Credentials)).count();
+    let how = match (refused, off.len() - refused) {
+        (_, 0) => {
+            format!("{} refused the credentials again and again. New ones under Accounts bring them back by themselves.", first.dataset.connector.title())
+        }
+        (0, _) => "A run stopped the whole server three times. Bring back on the page of each, or Run Now, starts them again.".to_owned(),
+        _ => "The page of each says why, and how it comes back.".to_owned(),
+    };
+    let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
+    Some(Band { tone: "bad".to_owned(), title, text: format!("{}. {how}", words::listed(&names)), actions })
 }
 
 /// Why a DataSet fails, who must act, and what can be done at once. `account`: its account, when this person may change it.
@@ -52,6 +76,9 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Accoun
         _ if glance.held.is_some() => {}
         Some(account) if account.health == Health::Failing => {
             actions.push(Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false });
+        }
+        _ if dataset.stopped().is_some_and(|stopped| stopped.why == Why::Parked) && can_run => {
+            actions.push(Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true });
         }
         _ if can_run => actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary: true, post: true }),
         _ => {}

@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod details;
 pub mod name;
 pub mod preview;
+pub mod retrying;
 pub mod scheduling;
 pub mod typed;
 pub mod update_method;
@@ -326,7 +327,7 @@ async fn check(f: &For<'_>, account: Option<&Account>, typed: &Typed, at: At) ->
                 None => Ok(()),
             }
         }
-        At::Scheduling => scheduling::read(f, typed).map(drop),
+        At::Scheduling => scheduling::read(f, typed).and(retrying::read(f, &typed.retrying)).map(drop),
         At::Name => name::read(typed).map(drop),
     }
 }
@@ -358,6 +359,7 @@ async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
     }
     let details = details::read(f.connector, &sheet.typed)?;
     let scheduling = scheduling::read(f, &sheet.typed)?;
+    let (retry, expected_hours) = retrying::read(f, &sheet.typed.retrying)?;
     let (name, description) = name::read(&sheet.typed)?;
     let settings = Settings {
         name,
@@ -376,10 +378,12 @@ async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
     let id = match f.dataset {
         Some(dataset) => {
             f.web.datasets.configure(f.actor, &dataset.id, &settings).await?;
+            f.web.datasets.set_upkeep(f.actor, &dataset.id, retry, expected_hours).await?;
             dataset.id.clone()
         }
         None => {
             let id = f.web.datasets.create(f.actor, &settings).await?;
+            f.web.datasets.set_upkeep(f.actor, &id, retry, expected_hours).await?;
             // The DataSet is there from here on, whatever becomes of its first run.
             if let Err(why) = f.web.puller.run_now(f.actor, &id, Trigger::First).await {
                 not_started = Some(why.message().to_owned());
@@ -420,6 +424,7 @@ async fn show(f: &For<'_>, mut sheet: Sheet) -> Result<(Wizard, StatusCode)> {
     credentials::fill(&mut w, f, &sheet.typed, sheet.account.as_ref()).await?;
     details::fill(&mut w, f, &sheet.typed, sheet.account.as_ref());
     scheduling::fill(&mut w, f, &sheet.typed);
+    retrying::fill(&mut w, &sheet.typed.retrying);
     name::fill(&mut w, f, &sheet.typed);
     w.credentials = head(&sheet, At::Credentials, sheet.account.as_ref().map(|a| credentials::summary(f, a)));
     w.details = head(&sheet, At::Details, details.ok().map(|d| details::summary(f, sheet.account.as_ref(), &d)));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::At;
 use super::when::WhenFields;
+use super::{At, retrying};
 use crate::connectors::Connector;
 use crate::connectors::report::{Report, Shape};
 use crate::datasets::Dataset;
@@ -55,6 +55,7 @@ pub struct Typed {
     pub on_added: String,
     pub on_removed: String,
     pub on_retyped: String,
+    pub retrying: retrying::Typed,
 
     pub name: String,
     /// The name that was proposed: while it is kept, it follows report and account.
@@ -115,10 +116,13 @@ impl Typed {
                 "name" => &mut typed.name,
                 "suggested" => &mut typed.suggested,
                 "description" => &mut typed.description,
-                _ => {
-                    typed.when.put(&field, value);
-                    continue;
-                }
+                other => match typed.retrying.place(other) {
+                    Some(place) => place,
+                    None => {
+                        typed.when.put(&field, value);
+                        continue;
+                    }
+                },
             };
             *place = value;
         }
@@ -132,6 +136,7 @@ impl Typed {
         let mut typed = Self { report: report.or_else(first).map(|r| r.id.to_owned()).unwrap_or_default(), ..Self::default() };
         typed.start_days = "7".to_owned();
         typed.end_days = "1".to_owned();
+        typed.retrying = retrying::Typed::fresh();
         typed.when = WhenFields::fresh();
         typed.fill_account(connector);
         typed
@@ -155,6 +160,7 @@ impl Typed {
             agent_details: dataset.menus.agent_details.unwrap_or(false),
             time_zone: dataset.time_zone.clone(),
             update_mode: dataset.update_mode.word().to_owned(),
+            retrying: retrying::Typed::of(dataset),
             name: dataset.name.clone(),
             description: dataset.description.clone(),
             ..Self::default()

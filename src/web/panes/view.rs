@@ -1,5 +1,6 @@
 //! What the templates of the four panes are filled with; they are described at the top of `templates/pages/wizard.html`.
 
+use super::retrying::Retrying;
 use super::update_method::UpdateView;
 use super::when::WhenView;
 use crate::connectors::Connector;
@@ -83,6 +84,7 @@ pub struct Wizard {
     pub next_note: String,
     pub warnings: Vec<String>,
     pub update: UpdateView,
+    pub retrying: Retrying,
 
     pub name: String,
     pub suggested: String,

@@ -1,0 +1,164 @@
+//! Who is told about a DataSet, what has taken it off its schedule, and the button that brings it back.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::tz::TimeZone;
+
+use super::dataset_settings;
+use crate::clock::Millis;
+use crate::datasets::Dataset;
+use crate::datasets::upkeep::{Kind, Notify, Why};
+use crate::error::Result;
+use crate::ids::DatasetId;
+use crate::web::Web;
+use crate::web::forms::{Form, Id};
+use crate::web::page::{Answer, go};
+use crate::web::parts::{Action, Band, Choice, Errors};
+use crate::web::person::Person;
+use crate::web::words;
+
+/// The card "Notifications"; see `templates/panes/notify.html`.
+pub struct NotifyForm {
+    pub to_owner: bool,
+    pub owner: String,
+    pub emails: String,
+    pub webhooks: Vec<Choice>,
+    pub switches: Vec<Switch>,
+    pub after: String,
+    pub has_mail: bool,
+    pub errors: Errors,
+}
+
+/// Something that may be told of.
+pub struct Switch {
+    pub value: &'static str,
+    pub label: &'static str,
+    pub help: &'static str,
+    pub on: bool,
+}
+
+fn switch(kind: Kind, on: bool) -> Switch {
+    let (label, help) = match kind {
+        Kind::Failure => ("A run fails", "Once, until a run succeeds again."),
+        Kind::Recovery => ("It works again", "The first run that succeeds after trouble that was told."),
+        Kind::Late => ("Its data is late", "Nothing new within the expected time."),
+        Kind::Stopped => ("It is off its schedule", "Wrong credentials, or a run that stopped the server three times."),
+        Kind::Sunset => ("The vendor ends its API", "When the day is known, and a month, a week and a day before."),
+    };
+    Switch { value: kind.word(), label, help, on }
+}
+
+impl NotifyForm {
+    pub async fn of(web: &Web, dataset: &Dataset) -> Result<Self> {
+        Self::with(web, dataset, &dataset.upkeep.notify()).await
+    }
+
+    async fn with(web: &Web, dataset: &Dataset, notify: &Notify) -> Result<Self> {
+        let webhooks = web.puller.notices.webhooks().await?;
+        let webhooks = webhooks.into_iter().map(|hook| Choice {
+            selected: notify.webhooks.iter().any(|id| *id == hook.id.as_str()),
+            value: hook.id.to_string(),
+            label: hook.name,
+        });
+        Ok(Self {
+            to_owner: notify.emails.is_none(),
+            owner: dataset.owner_name.clone(),
+            emails: notify.emails.as_deref().unwrap_or_default().join("\n"),
+            webhooks: webhooks.collect(),
+            switches: Kind::ALL.map(|kind| switch(kind, notify.on.contains(&kind))).into(),
+            after: notify.after.to_string(),
+            has_mail: web.puller.notices.mail_server().await?.is_some(),
+            errors: Errors::default(),
+        })
+    }
+}
+
+/// `POST /datasets/{id}/notifications`
+pub async fn notify(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<Vec<(String, String)>>) -> Answer {
+    let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
+    let all = |name: &str| fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect::<Vec<String>>();
+    let typed = all("emails").join("\n");
+    let lines = || typed.split([',', ';', '\n', ' ', '\t', '\r']).filter(|text| !text.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let emails = (all("to").first().map(String::as_str) != Some("owner")).then(lines);
+    let on: Vec<Kind> = all("on").iter().filter_map(|word| Kind::parse(word)).collect();
+    let after = all("after").first().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    match Notify::new(emails.clone(), all("webhook"), on.clone(), after) {
+        Ok(notify) => {
+            web.datasets.set_notify(&person.actor, &id, &notify).await?;
+            web.say_next(&person.session, "Saved. Notifications go out like this from now on.").await;
+            go(&format!("/datasets/{id}/settings"))
+        }
+        Err(why) => {
+            let shown = Notify { emails: emails.map(|_| Vec::new()), webhooks: all("webhook"), on, after };
+            let mut form = NotifyForm::with(&web, &dataset, &shown).await?;
+            (form.emails, form.after) = (typed, all("after").join(""));
+            if let Some(why) = form.errors.take(why) {
+                return Err(why.into());
+            }
+            dataset_settings::again(&web, &person, &dataset, form, StatusCode::UNPROCESSABLE_ENTITY).await
+        }
+    }
+}
+
+/// `POST /datasets/{id}/bring-back`
+pub async fn bring_back(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    let sentence = match web.puller.bring_back(&person.actor, &id).await {
+        Ok(dataset) => {
+            let next = dataset.next_run_at.map_or_else(String::new, |at| {
+                let zone = super::dataset::zone_of(&dataset);
+                format!(" The next run is {}.", words::coming(at, web.clock.now(), &zone))
+            });
+            format!("It is back on its schedule.{next}")
+        }
+        Err(why) if why.kind() == crate::error::Kind::Conflict => format!("{} {}", why.message(), why.next_step().unwrap_or_default()).trim_end().to_owned(),
+        Err(why) => return Err(why.into()),
+    };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{id}"))
+}
+
+/// What comes next for a DataSet that waits for a retry or is off its schedule.
+pub fn next_words(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<String> {
+    if let Some(at) = dataset.upkeep.retry_at {
+        return Some(format!("Retry {} of {} {}", dataset.upkeep.retry_number, dataset.upkeep.retry().most(), words::coming(at, now, zone)));
+    }
+    dataset.stopped().map(|_| "Off its schedule".to_owned())
+}
+
+/// Why it is off its schedule, and how it comes back.
+pub fn stopped_band(dataset: &Dataset, can_change: bool, now: Millis, zone: &TimeZone) -> Option<Band> {
+    let stopped = dataset.stopped()?;
+    let since = words::coming(stopped.at, now, zone);
+    let account = dataset.account_name.as_deref().unwrap_or_default();
+    let (title, text) = match stopped.why {
+        Why::Credentials => (
+            format!("Off its schedule since {since}: {} refused the credentials of “{account}” again and again.", dataset.connector.title()),
+            "The owner of the account must enter new ones under Accounts, or press Test there once they work. Then it comes back by itself.".to_owned(),
+        ),
+        Why::Parked => (
+            format!("Off its schedule since {since}: a run of it stopped the whole server three times."),
+            "The person who runs the server should look at memory, disk and log first. Bring it back, or press Run Now: when that run succeeds, it comes back by itself.".to_owned(),
+        ),
+    };
+    let action = Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: false, post: true };
+    Some(Band { tone: "bad".to_owned(), title, text, actions: if can_change { vec![action] } else { Vec::new() } })
+}
+
+/// That its data is late.
+pub fn late_band(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Band> {
+    let since = dataset.upkeep.late_since?;
+    let last = dataset
+        .upkeep
+        .last_success_at
+        .map_or_else(|| "It has never been updated.".to_owned(), |at| format!("It was last updated {}.", words::coming(at, now, zone)));
+    let text = match dataset.schedule {
+        Some(_) => "History shows why no run has succeeded. The rows from before stay readable.",
+        None => "It is pulled by hand: press Run Now.",
+    };
+    Some(Band {
+        tone: "warn".to_owned(),
+        title: format!("Its data is late since {}.", words::coming(since, now, zone)),
+        text: format!("{last} {text}"),
+        actions: Vec::new(),
+    })
+}
