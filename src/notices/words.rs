@@ -34,11 +34,14 @@ fn groups(told: &[Told]) -> Vec<Group<'_>> {
         let same = |group: &&mut Group<'_>| {
             let first = &group.all[0].about;
             let one_about = &one.about;
-            // What has ended or is late is told of each in its own words.
             group.kind == one.kind && first.account == one_about.account && first.vendor == one_about.vendor && first.code == one_about.code
         };
         match groups.iter_mut().find(same) {
-            Some(group) => group.all.push(one),
+            // Of one that came and went only the last is told.
+            Some(group) => {
+                group.all.retain(|told| told.about.dataset_id != one.about.dataset_id);
+                group.all.push(one);
+            }
             None => groups.push(Group { kind: one.kind, all: vec![one] }),
         }
     }

@@ -166,7 +166,9 @@ async fn look_for_late(puller: &Puller, now: Millis) -> Result<()> {
 
 async fn tell_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Millis, one: &Watched, late_at: Millis) -> Result<()> {
     let Some(dataset) = kept(tx, &one.id).await? else { return Ok(()) };
-    sqlx::query("UPDATE datasets SET told_of_trouble = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
+    if dataset.upkeep.notify().on.contains(&Kind::Late) {
+        sqlx::query("UPDATE datasets SET told_of_trouble = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
+    }
     let last = one.last_success_at.map_or_else(|| "It has never been updated".to_owned(), |at| format!("It was last updated at {}", dataset.moment(at)));
     let who = match (one.schedule.is_some(), one.account_id.is_some()) {
         (_, false) => "The owner of the DataSet: its account was deleted. Choose another one under Settings.",

@@ -7,3 +7,4 @@ mod leader;
 mod machine;
 mod reports;
 mod schedules;
+mod told;

@@ -1,1 +1,530 @@
-//! x
+//! Who is told: mail to a real mail server, webhooks to a listener that fails, stalls and leads elsewhere, and an outbox that loses
+//! nothing when the server is killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use chatlake::actor::{Actor, Role};
+use chatlake::app::App;
+use chatlake::clock::Clock;
+use chatlake::config::{Config, Given, GivenToServe};
+use chatlake::datasets::upkeep::{Kind as Told, Notify};
+use chatlake::ids::{AccountId, DatasetId};
+use chatlake::notices::mail;
+use chatlake::notices::outbox::{GATHER, GIVE_UP_AFTER, MOST_PER_HOUR};
+use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::secret::Secret;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
+use super::house::House;
+use super::process::{Home, StandIn, certificate, until};
+use super::upkeep::{pulling, run};
+
+const HOUR: i64 = 3_600_000;
+
+/// A mail server that ends with this value.
+struct MailServer {
+    child: Child,
+    port: u16,
+    mails: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl MailServer {
+    async fn new(arguments: &[&str]) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/smtp.py");
+        let mut child = Command::new("/usr/bin/python3").arg(script).arg(port.to_string()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = tokio::task::spawn_blocking(move || (lines.next().and_then(Result::ok), lines)).await.unwrap();
+        assert_eq!(ready.0.as_deref(), Some("ready"), "is python3-aiosmtpd installed?");
+        let mails = Arc::new(Mutex::new(Vec::new()));
+        let (heard, rest) = (mails.clone(), ready.1);
+        std::thread::spawn(move || {
+            for line in rest.map_while(Result::ok) {
+                heard.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Self { child, port, mails }
+    }
+
+    fn given(&self, encryption: &str, login: Option<(&str, &str)>) -> mail::Given {
+        let (username, password) = login.unwrap_or_default();
+        mail::Given {
+            host: "127.0.0.1".to_owned(),
+            port: self.port.to_string(),
+            encryption: encryption.to_owned(),
+            username: username.to_owned(),
+            password: Secret::new(password),
+            sender: "chatlake@house.test".to_owned(),
+        }
+    }
+
+    fn all(&self) -> Vec<Value> {
+        self.mails.lock().unwrap().clone()
+    }
+
+    /// All mails, once there are so many.
+    async fn count(&self, count: usize) -> Vec<Value> {
+        until("so many mails", async || (self.all().len() >= count).then(|| self.all())).await
+    }
+}
+
+/// How a listener answers.
+#[derive(Clone, Copy, Debug)]
+enum Answers {
+    With(u16),
+    /// Takes the request and says nothing.
+    Never,
+    /// To an address that must not be asked.
+    Elsewhere,
+}
+
+type Heard = Vec<(HeaderMap, String, String)>;
+
+/// Something that takes webhooks.
+struct Listener {
+    address: String,
+    heard: Arc<Mutex<Heard>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Listener {
+    async fn new() -> Self {
+        let (heard, answers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Answers::With(200))));
+        let (ears, mouth) = (heard.clone(), answers.clone());
+        let take = move |uri: axum::http::Uri, headers: HeaderMap, body: Bytes| {
+            let (ears, mouth) = (ears.clone(), mouth.clone());
+            async move {
+                ears.lock().unwrap().push((headers, String::from_utf8(body.to_vec()).unwrap(), uri.to_string()));
+                let answer = *mouth.lock().unwrap();
+                match answer {
+                    Answers::With(status) => (StatusCode::from_u16(status).unwrap(), "kanarie of the receiver").into_response(),
+                    Answers::Elsewhere => (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response(),
+                    Answers::Never => std::future::pending::<Response>().await,
+                }
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(take))).await });
+        Self { address, heard, answers }
+    }
+
+    fn answer(&self, answers: Answers) {
+        *self.answers.lock().unwrap() = answers;
+    }
+
+    fn all(&self) -> Heard {
+        self.heard.lock().unwrap().clone()
+    }
+
+    async fn count(&self, count: usize) -> Heard {
+        until("so many posts", async || (self.all().len() >= count).then(|| self.all())).await
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// The signature, made as a receiver makes it.
+fn signature(secret: &str, headers: &HeaderMap, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(format!("{}.{body}", text(headers, "x-chatlake-timestamp")).as_bytes());
+    format!("sha256={}", mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+async fn fails(house: &House, owner: &Actor, dataset: &DatasetId) {
+    house.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 400 })]);
+    run(house, owner, dataset).await;
+}
+
+async fn works(house: &House, owner: &Actor, dataset: &DatasetId) {
+    house.sandbox.faults().clear();
+    run(house, owner, dataset).await;
+}
+
+async fn hook(house: &House, listener: &Listener) -> (String, String) {
+    let (webhook, secret) = house.app.puller.notices.add_webhook("Team chat", &format!("{}/services/kanarie?token=kanarie", listener.address)).await.unwrap();
+    (webhook.id.to_string(), secret.reveal().to_owned())
+}
+
+async fn to_hook(house: &House, owner: &Actor, dataset: &DatasetId, hook: &str) {
+    let notify = Notify::new(Some(Vec::new()), vec![hook.to_owned()], Told::ALL.into(), 1).unwrap();
+    house.app.datasets.set_notify(owner, dataset, &notify).await.unwrap();
+}
+
+async fn one(house: &House) -> (Actor, AccountId, DatasetId) {
+    let owner = house.person("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "agents", "Agents & groups").await;
+    (owner, account, dataset)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_is_told_by_mail_that_it_fails_and_that_it_works_again() {
+    let (house, server) = (pulling().await, MailServer::new(&["--login", "ann:kanarie-4711"]).await);
+    let (owner, _, dataset) = one(&house).await;
+    fails(&house, &owner, &dataset).await;
+    works(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    house.app.puller.notices.set_mail_server(&server.given("none", Some(("ann", "kanarie-4711")))).await.unwrap();
+    fails(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    let mail = server.count(1).await.remove(0);
+    assert_eq!(
+        (mail["to"][0].as_str(), mail["from"].as_str(), mail["login"].as_str()),
+        (Some("olga@house.test"), Some("chatlake@house.test"), Some("ann")),
+        "{mail}"
+    );
+    assert_eq!((mail["subject"].as_str(), mail["auto"].as_str()), (Some("“Agents & groups” failed"), Some("auto-generated")), "{mail}");
+    let said = mail["text"].as_str().unwrap();
+    for part in [
+        "What happened: LiveChat refused the request with status 400.",
+        "Who must act: The owner of the DataSet",
+        "What is next: Change the settings",
+        &format!("http://127.0.0.1:8080/datasets/{dataset}"),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(mail["id"].as_str().unwrap().starts_with("<msg_") && mail["id"].as_str().unwrap().ends_with("@house.test>"), "{mail}");
+    // A second failure in a row is nothing new.
+    fails(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    works(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    let mails = server.count(2).await;
+    assert_eq!(mails[1]["subject"], "“Agents & groups” is up to date again");
+    assert!(mails[1]["text"].as_str().unwrap().contains("after 2 runs that failed"), "{}", mails[1]);
+    // What works on is not told, and what was before there was a mail server is not told either.
+    works(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.all().len(), 2);
+    assert!(!String::from_utf8_lossy(&house.on_disk()).contains("kanarie-4711"), "the password is sealed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_trouble_of_fifty_datasets_is_one_mail_and_nobody_gets_more_than_a_few_an_hour() {
+    let (house, server) = (pulling().await, MailServer::new(&[]).await);
+    house.app.puller.notices.set_mail_server(&server.given("none", None)).await.unwrap();
+    let (owner, account, dataset) = one(&house).await;
+    let mut all = vec![dataset.clone()];
+    for number in 1..50 {
+        all.push(house.dataset(&owner, &account, "agents", &format!("D{number}")).await);
+    }
+    for dataset in &all {
+        fails(&house, &owner, dataset).await;
+    }
+    house.clock.advance(GATHER);
+    let mail = server.count(1).await.remove(0);
+    assert_eq!(mail["subject"], "50 DataSets of “Support” failed");
+    let said = mail["text"].as_str().unwrap();
+    assert!(said.matches("What happened").count() == 1 && said.contains("and 30 more: http://127.0.0.1:8080/datasets?quick=attention"), "{said}");
+    // It comes and goes: the sixth mail within the hour is the last, and what comes after is one mail.
+    for round in 1..8 {
+        works(&house, &owner, &dataset).await;
+        fails(&house, &owner, &dataset).await;
+        house.clock.advance(GATHER);
+        let wanted = usize::try_from(MOST_PER_HOUR).unwrap().min(round + 1);
+        server.count(wanted).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.all().len(), usize::try_from(MOST_PER_HOUR).unwrap());
+    house.clock.advance(HOUR);
+    let last = server.count(7).await.remove(6);
+    assert_eq!(last["subject"], "“Agents & groups” is up to date again, and 1 more", "{last}");
+    let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM notices WHERE message_id IS NULL").fetch_one(house.app.db.read()).await.unwrap();
+    assert_eq!(kept, 0, "nothing is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_does_not_go_readable_unless_that_was_chosen_and_a_password_only_where_it_was_entered_for() {
+    let (house, server, other) = (House::new().await, MailServer::new(&["--login", "ann:kanarie-4711"]).await, MailServer::new(&[]).await);
+    let notices = &house.app.puller.notices;
+    for encryption in ["tls", "starttls"] {
+        notices.set_mail_server(&server.given(encryption, Some(("ann", "kanarie-4711")))).await.unwrap();
+        let refused = notices.test_mail("olga@house.test").await.unwrap_err();
+        assert_eq!(refused.code(), "not_delivered", "{refused}");
+        assert!(!refused.message().contains("kanarie"), "{refused}");
+    }
+    assert!(server.all().is_empty());
+    notices.set_mail_server(&server.given("none", Some(("ann", "wrong kanarie")))).await.unwrap();
+    let refused = notices.test_mail("olga@house.test").await.unwrap_err();
+    assert!(!refused.message().contains("wrong kanarie"), "{refused}");
+    // An empty password keeps the one that is stored; another server or port needs it again.
+    notices.set_mail_server(&server.given("none", Some(("ann", "kanarie-4711")))).await.unwrap();
+    notices.set_mail_server(&server.given("none", Some(("ann", "")))).await.unwrap();
+    notices.test_mail("olga@house.test").await.unwrap();
+    assert_eq!(server.count(1).await[0]["subject"], "A test of Chatlake's notifications");
+    let moved = notices.set_mail_server(&other.given("none", Some(("ann", "")))).await.unwrap_err();
+    assert_eq!(moved.field_errors()[0].0, "password");
+    assert!(other.all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_over_tls_to_a_server_whose_certificate_is_good() {
+    let home = Home::new();
+    let email = home.person("olga", "admin").await;
+    let right = certificate("right.pem");
+    let authority = certificate("authority.pem");
+    for (option, encryption) in [("--tls", "tls"), ("--starttls", "starttls")] {
+        let server = MailServer::new(&[option, right.to_str().unwrap()]).await;
+        let app = beside(&home).await;
+        app.puller.notices.set_mail_server(&server.given(encryption, None)).await.unwrap();
+        app.stop().await;
+        let account = home.account(&email, "http://127.0.0.1:9", "sandbox-key").await;
+        let dataset = home.dataset(&email, &account, "agents").await;
+        let token = home.token(&email, "manage").await;
+        let serving = home.spawn_in(&[("SSL_CERT_FILE", authority.to_str().unwrap())], &[]);
+        serving.ready().await;
+        // The account leads nowhere.
+        serving.over(&serving.run(&dataset, &token).await, &token).await;
+        let mail = server.count(1).await.remove(0);
+        assert_eq!((mail["tls"].as_bool(), mail["subject"].as_str()), (Some(true), Some("“Mine” failed")), "{mail}");
+        serving.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken() {
+    let (house, listener) = (pulling().await, Listener::new().await);
+    let (owner, _, dataset) = one(&house).await;
+    let (id, secret) = hook(&house, &listener).await;
+    to_hook(&house, &owner, &dataset, &id).await;
+    listener.answer(Answers::With(500));
+    fails(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    listener.count(1).await;
+    let error = async || house.app.puller.notices.deliveries(1).await.unwrap().remove(0).error;
+    assert_eq!(until("it is noted", error).await, "It answered with status 500.");
+    listener.answer(Answers::Elsewhere);
+    house.clock.advance(60_000);
+    listener.count(2).await;
+    until("it is noted", async || error().await.filter(|why| why.starts_with("It led elsewhere (status 302)"))).await;
+    listener.answer(Answers::With(204));
+    house.clock.advance(120_000);
+    let heard = listener.count(3).await;
+    until("it is sent", async || (house.app.puller.notices.deliveries(1).await.unwrap()[0].state == "sent").then_some(())).await;
+    assert!(heard.iter().all(|(_, _, uri)| uri == "/services/kanarie?token=kanarie"), "no redirect is followed: {heard:?}");
+    let ids: Vec<&str> = heard.iter().map(|(headers, ..)| text(headers, "x-chatlake-delivery")).collect();
+    assert!(ids[0].starts_with("msg_") && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    for (headers, body, _) in &heard {
+        assert_eq!(text(headers, "x-chatlake-signature"), signature(&secret, headers, body));
+    }
+    let body: Value = serde_json::from_str(&heard[0].1).unwrap();
+    assert_eq!(
+        (body["id"].as_str(), body["notices"][0]["kind"].as_str(), body["notices"][0]["code"].as_str()),
+        (Some(ids[0]), Some("failure"), Some("refused"))
+    );
+    assert_eq!(body["notices"][0]["link"], format!("http://127.0.0.1:8080/datasets/{dataset}"));
+    assert!(body["text"].as_str().unwrap().starts_with("“Agents &amp; groups” failed."), "{body}");
+    assert!(!String::from_utf8_lossy(&house.on_disk()).contains("kanarie"), "neither the address nor an answer is on the disk");
+    assert!(!String::from_utf8_lossy(&house.on_disk()).contains(&secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_given_up_and_shown() {
+    let (house, listener, server) = (pulling().await, Listener::new().await, MailServer::new(&[]).await);
+    let (owner, _, dataset) = one(&house).await;
+    house.app.puller.notices.set_mail_server(&server.given("none", None)).await.unwrap();
+    let (id, _) = hook(&house, &listener).await;
+    let notify = Notify::new(None, vec![id], Told::ALL.into(), 1).unwrap();
+    house.app.datasets.set_notify(&owner, &dataset, &notify).await.unwrap();
+    listener.answer(Answers::Never);
+    fails(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    listener.count(1).await;
+    server.count(1).await;
+    let state = async |wanted: &str| {
+        let all = house.app.puller.notices.deliveries(10).await.unwrap();
+        all.into_iter().find(|delivery| delivery.channel == "webhook" && delivery.state == wanted && delivery.error.is_some())
+    };
+    let waiting = until("patience ends", async || state("waiting").await).await;
+    assert_eq!(waiting.error.as_deref(), Some("It did not answer within 15 seconds."));
+    listener.answer(Answers::With(503));
+    let mut tries = 1;
+    while state("failed").await.is_none() {
+        house.clock.advance(HOUR);
+        tries += 1;
+        listener.count(tries).await;
+        until("the try is noted", async || {
+            let all = house.app.puller.notices.deliveries(10).await.unwrap();
+            all.into_iter()
+                .find(|d| d.channel == "webhook" && d.attempts == i64::try_from(tries).unwrap() && d.error.as_deref() == Some("It answered with status 503."))
+                .map(drop)
+        })
+        .await;
+        assert!(tries < 30, "never given up");
+    }
+    let given_up = state("failed").await.unwrap();
+    assert!(given_up.ended_at.unwrap() - given_up.created_at <= GIVE_UP_AFTER, "{given_up:?}");
+    let mut browser = house.signed_in(&owner).await;
+    let page = browser.get("/settings/notifications").await;
+    let row = page.all(".deliveries tbody tr").into_iter().find(|row| row.contains("Team chat")).unwrap();
+    assert!(row.contains("Given up") && row.contains("It answered with status 503."), "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
+    let (house, listener, server) = (House::new().await, Listener::new().await, MailServer::new(&[]).await);
+    let (admin, mut browser) = house.at_browser("ada", Role::Admin).await;
+    let port = server.port.to_string();
+    let odd = browser.post("/settings/notifications/mail", &[("host", "not a host"), ("port", "0"), ("encryption", "x"), ("sender", "nobody")]).await;
+    assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(["host", "port", "encryption", "sender"].iter().all(|field| !odd.wrong(field).is_empty()), "{}", odd.text);
+    let good = [("host", "127.0.0.1"), ("port", port.as_str()), ("encryption", "none"), ("sender", "chatlake@house.test")];
+    assert!(browser.submit("/settings/notifications/mail", &good).await.toast().starts_with("Saved."));
+    let tested = browser.submit("/settings/notifications/mail/test", &[("to", &admin.email)]).await;
+    assert_eq!(tested.toast(), "The mail server took the test for ada@house.test.");
+    assert_eq!(server.count(1).await[0]["to"][0], "ada@house.test");
+    // One that does not answer is told beside the field.
+    drop(server);
+    let refused = browser.post("/settings/notifications/mail/test", &[("to", &admin.email)]).await;
+    assert!(refused.status == StatusCode::UNPROCESSABLE_ENTITY && refused.wrong("to").starts_with("The mail server: "), "{}", refused.wrong("to"));
+
+    let private = browser.post("/settings/notifications/webhooks", &[("name", "Team chat"), ("address", "https://10.1.2.3/kanarie")]).await;
+    assert!(private.wrong("address").contains("not a public address") && !private.text.contains("kanarie"), "{}", private.wrong("address"));
+    let address = format!("{}/services/kanarie", listener.address);
+    let made = browser.post("/settings/notifications/webhooks", &[("name", "Team chat"), ("address", &address)]).await;
+    let secret = made.words("#webhook-secret");
+    assert!(secret.starts_with("whsec_") && !made.text.contains("kanarie"), "{}", made.text);
+    let page = browser.get("/settings/notifications").await;
+    assert!(!page.text.contains(&secret) && page.text.contains(&listener.address), "{}", page.text);
+    let test = page.attribute("form[action$='/test'][action*='hook_']", "action").unwrap();
+    assert_eq!(browser.submit(&test, &[]).await.toast(), "“Team chat” took the test.");
+    let (headers, body, _) = listener.count(1).await.remove(0);
+    assert_eq!(text(&headers, "x-chatlake-signature"), signature(&secret, &headers, &body));
+    listener.answer(Answers::With(410));
+    assert_eq!(browser.submit(&test, &[]).await.toast(), "The test did not arrive. It answered with status 410.");
+
+    // A DataSet chooses among what there is.
+    let account = house.account(&admin, "Support").await.id;
+    let dataset = house.dataset(&admin, &account, "agents", "Agents").await;
+    let (settings, notify) = (format!("/datasets/{dataset}/settings"), format!("/datasets/{dataset}/notifications"));
+    let page = browser.get(&settings).await;
+    let hook = page.attribute("input[name=webhook]", "value").unwrap();
+    let odd = [("to", "these"), ("emails", "a@b.test, nobody"), ("webhook", &hook), ("on", "late"), ("after", "x")];
+    let wrong = browser.post(&notify, &odd).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.wrong("emails").contains("“nobody”") && !wrong.wrong("after").is_empty() && wrong.text.contains("a@b.test, nobody"), "{}", wrong.text);
+    let good = [("to", "these"), ("emails", "a@b.test\r\nc@d.test"), ("webhook", &hook), ("on", "late"), ("on", "failure"), ("after", "2")];
+    assert!(browser.submit(&notify, &good).await.toast().starts_with("Saved."));
+    let kept = house.app.datasets.for_run(&dataset).await.unwrap().upkeep.notify();
+    let emails = vec!["a@b.test".to_owned(), "c@d.test".to_owned()];
+    assert_eq!(kept, Notify { emails: Some(emails), webhooks: vec![hook], on: vec![Told::Failure, Told::Late], after: 2 });
+    let remove = test.replace("/test", "/remove");
+    assert!(browser.submit(&remove, &[]).await.toast().contains("is removed"));
+    assert!(!browser.get(&settings).await.has("input[name=webhook]"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_stopped_and_the_end_of_an_api_are_told_each_once_to_whoever_wants_to_know() {
+    let (house, server) = (pulling().await, MailServer::new(&[]).await);
+    house.app.puller.notices.set_mail_server(&server.given("none", None)).await.unwrap();
+    let (owner, account, dataset) = one(&house).await;
+    let quiet = house.dataset(&owner, &account, "agents", "Quiet").await;
+    house.app.datasets.set_notify(&owner, &quiet, &Notify::new(None, Vec::new(), Vec::new(), 1).unwrap()).await.unwrap();
+    for dataset in [&dataset, &quiet] {
+        house.app.datasets.set_upkeep(&owner, dataset, chatlake::datasets::upkeep::Retry::NEVER, Some(1)).await.unwrap();
+    }
+    house.app.puller.kept.notify_one();
+    house.clock.advance(HOUR + 1);
+    until("it is late", async || house.app.datasets.for_run(&quiet).await.unwrap().upkeep.late_since).await;
+    house.clock.advance(GATHER);
+    let mail = server.count(1).await.remove(0);
+    assert_eq!(mail["subject"], "“Agents & groups” is late");
+    assert!(mail["text"].as_str().unwrap().contains("It has never been updated; new data was expected by Fri 20 Nov 2026 13:00 UTC."), "{mail}");
+    works(&house, &owner, &dataset).await;
+    house.clock.advance(GATHER);
+    assert_eq!(server.count(2).await[1]["subject"], "“Agents & groups” is up to date again");
+
+    let mut tx = house.app.db.write().await.unwrap();
+    sqlx::query("UPDATE accounts SET api_ends_on = '2026-12-18'").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    house.app.puller.kept.notify_one();
+    let told = async |words: &str| {
+        until(words, async || {
+            let (told,): (Option<String>,) = sqlx::query_as("SELECT sunset_told FROM accounts").fetch_one(house.app.db.read()).await.unwrap();
+            told.filter(|told| told == words).map(drop)
+        })
+        .await
+    };
+    told("2026-12-18 a month").await;
+    house.clock.advance(GATHER);
+    let mail = server.count(3).await.remove(2);
+    assert_eq!(mail["subject"], "LiveChat ends the API that “Support” uses");
+    assert!(mail["text"].as_str().unwrap().contains("on Fri 18 Dec 2026, in 28 days."), "{mail}");
+}
+
+/// The data directory of a server that may be running, opened by this process.
+async fn beside(home: &Home) -> App {
+    let given = Given { data: Some(home.data()), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..Given::default() };
+    App::open_beside(Config::resolve(&given, &GivenToServe::default()).unwrap(), Clock::system()).await.unwrap_or_else(|why| panic!("{why:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_forgets_neither_what_is_to_be_told_nor_the_retry() {
+    let (home, vendor, listener) = (Home::new(), StandIn::new(20).await, Listener::new().await);
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "agents").await;
+    let app = beside(&home).await;
+    let (hook, _) = app.puller.notices.add_webhook("Team chat", &format!("{}/x", listener.address)).await.unwrap();
+    app.stop().await;
+    let server = home.serve().await;
+    let chosen = serde_json::json!({"webhooks": [hook.id.as_str()], "emails": []});
+    assert_eq!(server.send("PATCH", &format!("/api/v1/datasets/{dataset}/notifications"), &token, Some(chosen)).await.status(), 200);
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/agents")]);
+    let failed = server.over(&server.run(&dataset, &token).await, &token).await;
+    // As soon as anybody knows that it failed, both are kept.
+    server.kill();
+    assert_eq!(failed["error"]["code"], "malformed", "{failed}");
+    assert!(listener.all().is_empty());
+    let due = async |server: &super::process::Server| server.get(&format!("/datasets/{dataset}"), &token).await.1["retry_at"].clone();
+
+    // Killed again in the middle of a delivery: it is delivered once more, with the same id.
+    listener.answer(Answers::Never);
+    let server = home.serve().await;
+    let retry_at = due(&server).await;
+    assert!(retry_at.is_string(), "{retry_at}");
+    let first = listener.count(1).await.remove(0);
+    server.kill();
+    listener.answer(Answers::With(200));
+    let mut catalogue = sqlx::SqlitePool::connect(&format!("sqlite://{}", home.catalogue().display())).await.unwrap().acquire().await.unwrap().detach();
+    sqlx::query("UPDATE messages SET next_try_at = 0").execute(&mut catalogue).await.unwrap();
+    sqlx::query("UPDATE datasets SET retry_at = 1").execute(&mut catalogue).await.unwrap();
+    sqlx::Connection::close(catalogue).await.unwrap();
+    vendor.sandbox.faults().clear();
+    let server = home.serve().await;
+    let second = listener.count(2).await.remove(1);
+    assert_eq!((text(&first.0, "x-chatlake-delivery"), &first.1), (text(&second.0, "x-chatlake-delivery"), &second.1));
+    // The retry is a run of its own, and there is one of it.
+    let runs = until("the retry", async || {
+        let (_, runs) = server.get(&format!("/datasets/{dataset}/runs"), &token).await;
+        (runs["items"].as_array()?.len() == 2 && runs["items"][0]["state"] == "succeeded").then_some(runs)
+    })
+    .await;
+    assert_eq!((runs["items"][0]["trigger"].as_str(), due(&server).await), (Some("retry"), Value::Null), "{runs}");
+    // And that it works again is told.
+    let third = listener.count(3).await.remove(2);
+    assert!(third.1.contains("\"kind\":\"recovery\""), "{}", third.1);
+    server.stop().await;
+}

@@ -1,0 +1,86 @@
+//! A DataSet fails, its owner is told and sees why, mends it, and is told that it works again.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::machine::{Browser, House, PATIENCE};
+
+const PASSWORD: &str = "seven wet umbrellas in Oslo";
+
+/// Takes webhooks and keeps what was posted.
+fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/services/team", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (mut text, mut piece) = (Vec::new(), [0; 4_096]);
+            // The body is JSON and ends so.
+            while !text.ends_with(b"}") {
+                match stream.read(&mut piece) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => text.extend_from_slice(&piece[..count]),
+                }
+            }
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            kept.lock().unwrap().push(String::from_utf8_lossy(&text).into_owned());
+        }
+    });
+    (address, heard)
+}
+
+async fn told(heard: &Mutex<Vec<String>>, words: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !heard.lock().unwrap().iter().any(|post| post.contains(words)) {
+        assert!(Instant::now() < deadline, "nobody was told {words}: {:?}", heard.lock().unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_fails_is_told_of_is_mended_and_works_again() {
+    let house = House::start(50);
+    let (address, heard) = listener();
+    house.command(&["user", "add", "--email", "maren@example.com", "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
+    let add = ["account", "add", "--user", "maren@example.com", "--connector", "livechat", "--name", "Support", "--field", "username=agent@sandbox.test"];
+    let account = house.command(&[&add[..], &["--api-url", &house.vendor]].concat(), "a key that was withdrawn");
+    let create = ["dataset", "create", "--user", "maren@example.com", "--name", "Agents", "--report", "agents", "--account", &account];
+    let dataset = house.command(&create, "");
+    let browser = Browser::start(1280, 1000).await;
+    browser.sign_in(&house.url, "maren@example.com", PASSWORD).await;
+
+    // A webhook for the whole server, and a DataSet that chooses it.
+    browser.driver.goto(format!("{}/settings/notifications", house.url)).await.unwrap();
+    browser.fill("#name", "Team chat").await;
+    browser.fill("#address", &address).await;
+    browser.click("form[action='/settings/notifications/webhooks'] button:not([data-show-secret])").await;
+    browser.see("#webhook-secret").await;
+    browser.driver.goto(format!("{}/datasets/{dataset}/settings", house.url)).await.unwrap();
+    browser.click("#notifications input[name=webhook]").await;
+    browser.click("#notifications form p button").await;
+    browser.read("Notifications go out like this from now on.").await;
+
+    // It fails, the page says who must act, and the team is told.
+    browser.driver.goto(format!("{}/datasets/{dataset}", house.url)).await.unwrap();
+    browser.click("[data-run-now]").await;
+    browser.read("LiveChat did not accept the credentials of “Support”.").await;
+    told(&heard, "“Agents” failed.").await;
+
+    // Mended where the page leads.
+    browser.click(".band a[href*='/edit']").await;
+    browser.fill("[name='credentials.api_key']", "sandbox-key").await;
+    browser.click("main form button.is-primary").await;
+    browser.see("table.accounts").await;
+    browser.driver.goto(format!("{}/datasets/{dataset}", house.url)).await.unwrap();
+    browser.click("[data-run-now]").await;
+    browser.read("Up to date").await;
+    told(&heard, "“Agents” is up to date again.").await;
+    browser.driver.goto(format!("{}/settings/notifications", house.url)).await.unwrap();
+    browser.read("“Agents” is up to date again").await;
+    let complaints = browser.complaints().await;
+    assert!(complaints.is_empty(), "{complaints:?}");
+    browser.driver.clone().quit().await.unwrap();
+}
