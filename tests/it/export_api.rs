@@ -93,7 +93,7 @@ async fn fill(house: &House, dataset: &DatasetId, chats: &[Value]) {
     let written = writer.finish().await.unwrap();
     let declared = columns_of(Connector::LiveLeader.report("chats").unwrap());
     let mut tx = app.db.write().await.unwrap();
-    app.datasets.versions.commit(&mut tx, &Commit { dataset, run: &run, declared: &declared, written: &written }).await.unwrap();
+    app.datasets.versions.commit(&mut tx, &Commit::new(dataset, &run, &declared, &written)).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -107,6 +107,7 @@ fn settings(account: &AccountId, connector: Connector, report: &str) -> Settings
         report,
         menus: Menus::default().check(report).unwrap(),
         update_mode: report.mode,
+        options: Default::default(),
         time_zone: "UTC".to_owned(),
         schedule: None,
     }
