@@ -34,8 +34,8 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
         if prune {
             pruned_at = Some(now);
         }
-        let now = notices.clock.now();
-        // Some time at least, so that a message which cannot be taken up does not keep a core busy.
+        // Reckoned from before it looked: what became due meanwhile is looked at again. Some time at least, so that a message which
+        // cannot be taken up does not keep a core busy.
         let until = next.map_or(now + LOOK_AT_LEAST, |next| next.clamp(now + 50, now + LOOK_AT_LEAST));
         tokio::select! {
             () = stop.cancelled() => return,

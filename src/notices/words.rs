@@ -21,6 +21,9 @@ pub struct Told {
     pub at: Millis,
 }
 
+/// One of the parts that are told.
+type Part = fn(&About) -> &str;
+
 /// What happened to several DataSets in the same way.
 struct Group<'a> {
     kind: Kind,
@@ -83,8 +86,8 @@ impl Notices {
         for group in groups(told) {
             let about = &group.all[0].about;
             let _ = writeln!(text, "{}.\n", title(&group));
-            let same = |part: fn(&About) -> &str| group.all.iter().all(|one| part(&one.about) == part(about));
-            let parts: [(&str, fn(&About) -> &str); 3] = [("What happened", |a| &a.happened), ("Who must act", |a| &a.who), ("What is next", |a| &a.next)];
+            let same = |part: Part| group.all.iter().all(|one| part(&one.about) == part(about));
+            let parts: [(&str, Part); 3] = [("What happened", |a| &a.happened), ("Who must act", |a| &a.who), ("What is next", |a| &a.next)];
             for (label, part) in parts {
                 if same(part) && !part(about).is_empty() {
                     let _ = writeln!(text, "{label}: {}", part(about));

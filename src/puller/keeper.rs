@@ -28,6 +28,7 @@ const AT_ONCE: usize = 100;
 
 pub(super) async fn keep_until_stopped(puller: Puller) {
     loop {
+        let began = puller.clock.now();
         let next = match tick(&puller).await {
             Ok(next) => next,
             Err(error) => {
@@ -35,8 +36,9 @@ pub(super) async fn keep_until_stopped(puller: Puller) {
                 None
             }
         };
-        let now = puller.clock.now();
-        let until = next.map_or(now + LOOK_AT_LEAST, |next| next.clamp(now + 50, now + LOOK_AT_LEAST));
+        // Reckoned from before it looked: what became due meanwhile is looked at again. Some time at least, so that a row which cannot be
+        // taken up does not keep a core busy.
+        let until = next.map_or(began + LOOK_AT_LEAST, |next| next.clamp(began + 50, began + LOOK_AT_LEAST));
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.kept.notified() => {}

@@ -106,7 +106,7 @@ async fn a_failed_run_is_tried_again_by_runs_of_their_own_at_most_so_often() {
         house.clock.advance(wait - 1);
         tokio::task::yield_now().await;
         assert_eq!(queue::count(&house.app.db, &dataset).await.unwrap(), number, "not before it is due");
-        house.clock.advance(1);
+        house.clock.advance(100);
         let retry = newest(&house, &dataset, number + 1).await;
         assert_eq!((retry.trigger, retry.state), (Trigger::Retry, State::Failed));
     }
@@ -191,7 +191,7 @@ async fn retry_and_lateness_are_chosen_in_the_pane_and_over_the_api_and_bad_valu
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_does_not_come_in_time_is_late_everywhere_until_it_comes() {
     let house = pulling().await;
-    let (owner, mut browser) = house.at_browser("olga", Role::Admin).await;
+    let owner = house.person("olga", Role::Admin).await;
     let token = house.token(&owner, Scope::Read).await;
     let account = house.account(&owner, "Support").await.id;
     // By hand, and expected every two hours; by hand, and never expected; daily at 13:00, which is an hour away.
@@ -212,6 +212,8 @@ async fn data_that_does_not_come_in_time_is_late_everywhere_until_it_comes() {
     house.clock.advance(5 * HOUR + 1);
     assert_eq!(until("the other is late", async || late(&daily).await).await, NOON + 7 * HOUR);
 
+    // The session has ended meanwhile.
+    let mut browser = house.signed_in(&owner).await;
     let list = browser.get("/datasets").await;
     assert!(list.all(".status.is-warn").contains(&"Late".to_owned()), "{:?}", list.all(".status"));
     assert!(list.all(".status-cell").contains(&"Late since today 14:00".to_owned()), "{:?}", list.all(".status-cell"));
@@ -239,7 +241,7 @@ async fn data_that_does_not_come_in_time_is_late_everywhere_until_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_take_all_datasets_of_the_account_off_their_schedules_until_it_works_again() {
     let house = pulling().await;
-    let (owner, mut browser) = house.at_browser("olga", Role::Admin).await;
+    let owner = house.person("olga", Role::Admin).await;
     let account = house.account(&owner, "Support").await.id;
     let (first, second) = (scheduled(&house, &owner, &account, "First", "0 * * * *").await, scheduled(&house, &owner, &account, "Second", "30 18 * * *").await);
     let wrong = |key: &str| ChangeAccount { credentials: [("api_key".to_owned(), Secret::new(key))].into(), ..ChangeAccount::default() };
@@ -254,6 +256,8 @@ async fn wrong_credentials_take_all_datasets_of_the_account_off_their_schedules_
     house.clock.advance(24 * HOUR);
     assert_eq!(queue::count(&house.app.db, &second).await.unwrap(), 0, "nobody knocks any more");
 
+    // The session has ended meanwhile.
+    let mut browser = house.signed_in(&owner).await;
     let says = |page: &Page, words: &str| assert!(page.text.contains(words), "{words}: {}", page.text);
     let list = browser.get("/datasets").await;
     assert!(list.all(".band").iter().any(|band| band.starts_with("2 DataSets are off their schedules.")), "{:?}", list.all(".band"));
