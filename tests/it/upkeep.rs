@@ -322,7 +322,8 @@ async fn a_run_that_makes_no_progress_for_five_minutes_is_stopped_told_why_and_t
     let (stuck, other) = (house.dataset(&owner, &account, "agents", "Agents").await, house.dataset(&owner, &account, "groups", "Groups").await);
     house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 600_000 }).on("/agents")]);
     let run_id = house.app.puller.run_now(&owner, &stuck, Trigger::Manual).await.unwrap().id;
-    until("the vendor is asked", async || (house.sandbox.calls_total() > 0).then_some(())).await;
+    let asked = || house.app.accounts.gauges().get(account.as_str()).is_some_and(|gauge| gauge.in_flight > 0);
+    until("the vendor is asked", async || asked().then_some(())).await;
     // Some beats of the heart at the old time: it has made a call, and that is progress.
     tokio::time::sleep(queue::HEARTBEAT + std::time::Duration::from_millis(500)).await;
     house.clock.advance(5 * MINUTE);

@@ -157,6 +157,7 @@ fn row(delivery: Delivery, now: Millis) -> Row {
     let tries = if delivery.attempts > 1 { format!("{} tries", delivery.attempts) } else { String::new() };
     let (status, error) = match delivery.state.as_str() {
         "sent" => (Status::new("good", false, "Sent", tries), String::new()),
+        "failed" if delivery.is_test != 0 => (Status::new("bad", false, "Not delivered", ""), delivery.error.unwrap_or_default()),
         "failed" => (Status::new("bad", false, "Given up", tries), delivery.error.unwrap_or_default()),
         _ if delivery.error.is_some() => {
             let again = format!("tried again {}", words::relative(delivery.next_try_at, now));
