@@ -123,6 +123,7 @@ impl App {
             metrics: metrics.clone(),
             notices,
             live: Live::default(),
+            keep_free: config.keep_free_mib.saturating_mul(1 << 20),
             holder: uuid::Uuid::now_v7().simple().to_string(),
             wake: tokio::sync::Notify::new(),
             rescheduled: tokio::sync::Notify::new(),

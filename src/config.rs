@@ -53,6 +53,9 @@ pub struct GivenToServe {
     /// Days that an old version is kept. Default: 30
     #[arg(long, env = "CHATLAKE_KEEP_DAYS", value_name = "DAYS")]
     pub keep_days: Option<u32>,
+    /// MiB of the disk that stay free: runs wait while there are fewer, or fewer than twice what the DataSet's last version takes. Default: 1024
+    #[arg(long, env = "CHATLAKE_KEEP_FREE_MIB", value_name = "MIB")]
+    pub keep_free_mib: Option<u64>,
     /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
@@ -71,6 +74,7 @@ struct File {
     shortest_interval: Option<u32>,
     keep_versions: Option<u32>,
     keep_days: Option<u32>,
+    keep_free_mib: Option<u64>,
     #[serde(default)]
     trusted_proxy: Vec<ipnet::IpNet>,
     log: Option<String>,
@@ -91,6 +95,7 @@ pub struct Config {
     pub shortest_interval: u32,
     pub keep_versions: u32,
     pub keep_days: u32,
+    pub keep_free_mib: u64,
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: String,
     pub log_format: LogFormat,
@@ -219,6 +224,7 @@ impl Config {
             shortest_interval,
             keep_versions,
             keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
+            keep_free_mib: serve.keep_free_mib.or(file.keep_free_mib).unwrap_or(1_024),
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
             log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),

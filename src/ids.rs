@@ -82,6 +82,7 @@ id!(/** A password for LiveLeader's export API, as it is served here. */ ExportP
 id!(/** Credentials for one vendor workspace. */ AccountId, "acc");
 id!(/** Where a report's rows land. */ DatasetId, "ds");
 id!(/** One pull of one dataset. */ RunId, "run");
+id!(/** A wish for days that are past. */ BackfillId, "bf");
 id!(/** One complete state of a dataset. */ VersionId, "ver");
 id!(/** One immutable file of rows. */ SegmentId, "seg");
 id!(/** An entry of the audit trail. */ AuditId, "aud");

@@ -46,7 +46,7 @@ pub struct Api {
 const MOST_BODY: usize = 64 * 1024;
 
 fn documented() -> OpenApiRouter<Api> {
-    use v1::{accounts, connectors, data, datasets, runs, upkeep};
+    use v1::{accounts, connectors, data, datasets, history, runs, upkeep};
     OpenApiRouter::new()
         .routes(routes!(connectors::list))
         .routes(routes!(connectors::get))
@@ -70,6 +70,14 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(data::versions))
         .routes(routes!(data::windows))
         .routes(routes!(data::schema))
+        .routes(routes!(history::revert))
+        .routes(routes!(history::delete_version))
+        .routes(routes!(history::retention, history::keep))
+        .routes(routes!(history::days))
+        .routes(routes!(history::backfills, history::backfill))
+        .routes(routes!(history::cancel))
+        .routes(routes!(history::resume))
+        .routes(routes!(history::duplicate))
 }
 
 /// The API's routes, below `/api/v1`, and `/a/Srv`; whatever else begins with `/api` is an address that is not there, in the same shape.

@@ -13,6 +13,7 @@ mod sandbox;
 mod serve;
 mod token;
 mod user;
+mod verify;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ enum Command {
     /// DataSets
     #[command(subcommand)]
     Dataset(dataset::Command),
+    /// Look whether what is kept is whole; changes nothing
+    Verify(verify::Arguments),
     /// Ask a running server whether it is ready; for containers
     Healthcheck(healthcheck::Arguments),
 }
@@ -123,6 +126,7 @@ pub fn run() -> ExitCode {
             Command::ExportPassword(command) => export_password::run(&given, command).await,
             Command::Account(command) => account::run(&given, command).await,
             Command::Dataset(command) => dataset::run(&given, command).await,
+            Command::Verify(arguments) => verify::run(&given, &arguments).await,
             Command::Healthcheck(arguments) => healthcheck::run(&given, &arguments).await,
         }
     });

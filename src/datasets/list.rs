@@ -37,19 +37,22 @@ pub struct Newest {
     pub at: Millis,
     /// Not claimed before this: for one that waits.
     pub due_at: Millis,
+    /// We ourselves let it wait, and the vendor did not ask for it.
+    pub held: bool,
 }
 
-type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<i64>);
+type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<i64>, Option<String>);
 
 impl Datasets {
-    /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each.
+    /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each. Going back
+    /// is none of them: it does not make a vendor answer.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, more FROM (
+            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, more, held_for FROM (
                 SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
-                       r.outcome, r.rows_after - r.rows_before AS more,
+                       r.outcome, r.rows_after - r.rows_before AS more, r.held_for,
                        ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
-                FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
+                FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.cause <> 'revert' AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
              WHERE place <= 20 ORDER BY dataset_id, place",
         )
         .bind(i64::from(actor.is_admin()))
@@ -58,7 +61,7 @@ impl Datasets {
         .await?;
         let mut all: HashMap<DatasetId, Lately> = HashMap::new();
         let mut settled: HashMap<DatasetId, bool> = HashMap::new();
-        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action, outcome, more) in rows {
+        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action, outcome, more, waits) in rows {
             let lately = all.entry(dataset.clone()).or_default();
             let is_first_over = !*settled.get(&dataset).unwrap_or(&false) && lately.failed_in_a_row == 0 && finished_at.is_some() && state != "cancelled";
             if is_first_over {
@@ -66,7 +69,7 @@ impl Datasets {
                 lately.kept = outcome.as_deref() == Some("kept");
             }
             if lately.newest.is_none() {
-                lately.newest = Some(Newest { run, state: state.clone(), at: finished_at.unwrap_or(queued_at), due_at });
+                lately.newest = Some(Newest { run, state: state.clone(), at: finished_at.unwrap_or(queued_at), due_at, held: waits.is_some() });
             }
             let is_settled = settled.entry(dataset).or_default();
             match state.as_str() {

@@ -3,10 +3,12 @@
 
 pub mod columns;
 pub mod download;
+mod duplicate;
 pub mod export;
 pub mod list;
 pub mod options;
 pub mod origin;
+pub mod parts;
 pub mod preview;
 pub mod published;
 pub mod schema_change;
@@ -14,6 +16,7 @@ pub mod segments;
 pub mod timing;
 pub mod update_mode;
 pub mod upkeep;
+pub mod verify;
 pub mod versions;
 
 #[cfg(test)]

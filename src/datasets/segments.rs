@@ -122,6 +122,11 @@ impl Segments {
         Ok(OpenSegment { file, footer })
     }
 
+    /// How many bytes the file of a segment has. Blocks.
+    pub(super) fn length(&self, id: &SegmentId) -> Result<u64> {
+        Ok(std::fs::metadata(self.path(id))?.len())
+    }
+
     /// Deletes the file of a segment; that it is not there is as good. Blocks.
     pub(super) fn remove(&self, id: &SegmentId) -> Result<()> {
         lock(&self.0.footers).forget(id);

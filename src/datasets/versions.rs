@@ -1,6 +1,8 @@
 //! Versions: complete, immutable states of a DataSet, each an ordered list of segments. A reader pins the version it began with;
 //! retention drops old ones in the catalogue first, and the sweep deletes files a day later.
 
+mod back;
+mod keep;
 mod sweep;
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId, VersionId};
+pub use keep::{Keep, MOST_DAYS, MOST_VERSIONS, OwnKeep, Sizes};
 
 const DAY: Millis = 24 * 60 * 60 * 1_000;
 /// So many segments are dropped or forgotten in one transaction, which keeps it far below a quarter of a second.
@@ -64,15 +67,6 @@ impl<'a> Commit<'a> {
     pub fn new(dataset: &'a DatasetId, run: &'a RunId, declared: &'a [ColumnInfo], written: &'a [Written]) -> Self {
         Self { dataset, run, declared, written, order: None, base: None, origin: None, held: false }
     }
-}
-
-/// How much history is kept besides the current version, which always is.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    /// At most so many, the current one included.
-    pub versions: u32,
-    /// None older than so many days.
-    pub days: u32,
 }
 
 /// What a sweep did.
@@ -321,37 +315,6 @@ impl Versions {
             serde_json::from_str(&columns).map_err(Error::internal)
         })
         .collect()
-    }
-
-    /// Drops what is beyond the history that is kept: all but the newest few, and those that are too old. Never the current version
-    /// nor one that is held or pinned. Answers how many went. A transaction for each.
-    pub async fn retain(&self, dataset: &DatasetId) -> Result<u64> {
-        let oldest = self.clock.now() - i64::from(self.keep.days) * DAY;
-        let rows = sqlx::query(
-            "SELECT v.id, v.created_at, CASE WHEN v.id IN (d.current_version, d.held_version) THEN 1 ELSE 0 END AS current FROM versions v JOIN datasets d ON d.id = v.dataset_id \
-             WHERE v.dataset_id = $1 ORDER BY current DESC, v.number DESC",
-        )
-        .bind(dataset)
-        .fetch_all(self.db.read())
-        .await?;
-        let mut gone = 0;
-        for (place, row) in rows.iter().enumerate() {
-            let (id, created_at, current): (VersionId, Millis, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            let kept = place < self.keep.versions as usize && created_at >= oldest;
-            if current == 1 || kept || lock(&self.pins).versions.contains_key(&id) {
-                continue;
-            }
-            let mut tx = self.db.write().await?;
-            // It may have become the current one since (a revert).
-            let still = sqlx::query("SELECT 1 FROM datasets WHERE current_version = $1 OR held_version = $1").bind(&id).fetch_optional(&mut *tx).await?;
-            if still.is_some() {
-                continue;
-            }
-            self.drop_version(&mut tx, &id).await?;
-            tx.commit().await?;
-            gone += 1;
-        }
-        Ok(gone)
     }
 
     async fn drop_version(&self, tx: &mut Transaction<'_, Sqlite>, id: &VersionId) -> Result<()> {

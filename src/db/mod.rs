@@ -1,12 +1,14 @@
 //! The catalogue: everything but rows, in SQLite. One writer whose transactions begin IMMEDIATE, and a pool of readers that cannot
 //! write. Statements are fixed text in the portable subset of SQL and stand in the module of their noun, never here.
 
+pub mod marks;
+
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
 
@@ -48,6 +50,37 @@ impl Db {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await?;
         Ok(Self { writer, readers })
+    }
+
+    /// Opens the catalogue at `path` to look at and nothing else, beside a running server or without one. Refuses one that another
+    /// program's migrations have shaped.
+    pub async fn open_to_look(path: &Path) -> Result<Self> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        // Without a log nobody is writing, and the file is all there is: then nothing is put beside it either.
+        let settled = !Path::new(&log).exists();
+        let options = settings(path)?.read_only(true).create_if_missing(false).immutable(settled);
+        let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
+        let (there,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1").fetch_one(&readers).await?;
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        if there != known {
+            return Err(Error::conflict(
+                "other_catalogue",
+                format!("The catalogue has the shape of migration {there}, and this program knows {known}. Use the Chatlake that serves from this directory."),
+            ));
+        }
+        Ok(Self { writer: readers.clone(), readers })
+    }
+
+    /// What SQLite itself finds wrong with the file, and rows that lead to rows which are not there; empty when all is well.
+    pub async fn damage(&self) -> Result<Vec<String>> {
+        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(&self.readers).await?;
+        found.retain(|line| line != "ok");
+        for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(&self.readers).await? {
+            let (table, other): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+            found.push(format!("a row of {table} leads to a row of {other} that is not there"));
+        }
+        Ok(found)
     }
 
     /// The pool to read with. What it hands out cannot write.
@@ -132,7 +165,6 @@ fn is_sound(version: &str) -> bool {
 }
 
 fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
-    use sqlx::Row;
     row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap_or_default()
 }
 

@@ -1,6 +1,9 @@
 //! Runs. `scheduler` makes a run when one is due, `queue` holds it, `worker` claims it, pulls, writes and commits. Start at
 //! `worker.rs`. This file is the handle that pages and programs use.
 
+pub mod backfills;
+pub mod coverage;
+pub mod history;
 mod keeper;
 pub mod live;
 mod pausing;
@@ -9,7 +12,9 @@ pub mod retry;
 pub mod run;
 pub mod scheduler;
 pub mod schedules;
+mod space;
 mod upkeep;
+pub mod verify;
 pub mod windows;
 mod worker;
 
@@ -47,6 +52,8 @@ pub struct Parts {
     pub notices: Notices,
     /// What running pulls are doing.
     pub live: Live,
+    /// So many bytes of the disk stay free: a run waits when there are fewer.
+    pub keep_free: u64,
     /// Names this incarnation of the server on its leases.
     pub holder: String,
     /// Wakes a worker: there is a run to claim.

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use sqlx::{Sqlite, Transaction};
 
-use super::run::{Failure, Row, Run, Trigger, select_run};
-use super::{upkeep, windows};
+use super::run::{self, Failure, Row, Run, Trigger, select_run};
+use super::{backfills, upkeep, windows};
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::Window;
 pub use crate::connectors::upstream::Spent;
+use crate::datasets::Dataset;
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId, UserId};
@@ -48,6 +49,15 @@ pub struct Claimed {
     pub reading: RunId,
     /// Others that want the same may still come; see `claim_siblings`.
     pub gathers: bool,
+    /// Of a chunk of a backfill: its days.
+    pub range: Option<Window>,
+}
+
+impl Claimed {
+    /// What it asks the vendor for, as `Dataset::source_key` and its own days.
+    pub fn source_key_of(&self, dataset: &Dataset) -> String {
+        backfills::source_key(dataset, self.range.as_ref())
+    }
 }
 
 /// What a heartbeat finds.
@@ -77,8 +87,8 @@ pub struct Short {
     pub of: u64,
 }
 
-/// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive: while there is one, that one is
-/// answered instead. `source_key`: runs with equal keys share one reading of the vendor.
+/// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive, besides a chunk of a backfill: while
+/// there is one, that one is answered instead. `source_key`: runs with equal keys share one reading of the vendor.
 pub async fn enqueue_in(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -90,7 +100,7 @@ pub async fn enqueue_in(
     let made: Option<(RunId,)> = sqlx::query_as(
         "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id)
          VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6, (SELECT account_id FROM datasets WHERE id = $2))
-         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') DO NOTHING RETURNING id",
+         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause <> 'backfill' DO NOTHING RETURNING id",
     )
     .bind(RunId::new())
     .bind(dataset)
@@ -103,16 +113,19 @@ pub async fn enqueue_in(
     if let Some((id,)) = made {
         return Ok(id);
     }
-    let (alive,) =
-        sqlx::query_as("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting')").bind(dataset).fetch_one(&mut **tx).await?;
+    let (alive,) = sqlx::query_as("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND cause <> 'backfill'")
+        .bind(dataset)
+        .fetch_one(&mut **tx)
+        .await?;
     Ok(alive)
 }
 
-type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>);
+type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>, Option<String>, Option<String>);
 
-/// Claims the run that is due next: people's runs first, then those of the account with the fewest under way, then the oldest; and with
-/// it those that share its reading of the vendor. A run whose lease has ended is due again. Of one account at most `most` readings are
-/// under way before a run that no person asked for is claimed. The first one answered leads; none is answered when nothing is due.
+/// Claims the run that is due next: people's runs first, chunks of backfills last, then those of the account with the fewest under way,
+/// then the oldest; and with it those that share its reading of the vendor. A run whose lease has ended is due again. Of one account at
+/// most `most` readings are under way before a run that no person asked for is claimed. The first one answered leads; none is answered
+/// when nothing is due.
 ///
 /// A run of a fresh reading gathers others for a moment, in which no worker claims one that wants the same. What was interrupted
 /// comes back together, but third attempts are made alone, and one after the other, so that whichever run kills the process is found out.
@@ -121,7 +134,7 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Ve
     let mut tx = db.write().await?;
     park_killers(&mut tx, now).await?;
     let row: Option<ClaimedRow> = sqlx::query_as(
-        "UPDATE runs SET state = 'running', attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
+        "UPDATE runs SET state = 'running', held_for = NULL, attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
                          started_at = COALESCE(started_at, $3), gather_until = CASE WHEN reading IS NULL THEN $4 ELSE NULL END,
                          reading = CASE WHEN reading IS NULL OR attempt >= $5 THEN id ELSE reading END
          WHERE id = (SELECT r.id FROM runs r
@@ -129,9 +142,10 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Ve
                                 GROUP BY account_id) b ON b.account_id = r.account_id
                      WHERE (r.cause IN ('manual', 'first') OR COALESCE(b.under_way, 0) < $6) AND r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
                        AND (r.attempt < $5 OR NOT EXISTS (SELECT 1 FROM runs k WHERE k.state = 'running' AND k.attempt > $5 AND k.lease_until >= $3 AND k.id <> r.id))
+                       AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.dataset_id = r.dataset_id AND o.state = 'running' AND o.id <> r.id)
                        AND NOT EXISTS (SELECT 1 FROM runs g WHERE g.state = 'running' AND g.source_key = r.source_key AND g.gather_until > $3 AND g.id <> r.id)
-                     ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 ELSE 1 END, COALESCE(b.under_way, 0), r.due_at, r.id LIMIT 1)
-         RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until",
+                     ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 WHEN r.cause = 'backfill' THEN 2 ELSE 1 END, COALESCE(b.under_way, 0), r.due_at, r.id LIMIT 1)
+         RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from_day, to_day",
     )
     .bind(holder)
     .bind(now + millis(LEASE))
@@ -160,11 +174,12 @@ pub async fn claim_siblings(db: &Db, clock: &Clock, holder: &str, leader: &Claim
 
 async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &str, leader: &Claimed) -> Result<Vec<Claimed>> {
     let rows: Vec<ClaimedRow> = sqlx::query_as(
-        "UPDATE runs SET state = 'running', attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
+        "UPDATE runs SET state = 'running', held_for = NULL, attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
                          started_at = COALESCE(started_at, $3), reading = $4, gather_until = NULL
          WHERE state IN ('queued', 'waiting') AND due_at <= $3 AND attempt < $5 AND id <> $6
            AND ((reading IS NULL AND $7 = 1 AND source_key = $8) OR (reading = $4 AND $7 = 0))
-         RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until",
+           AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.dataset_id = runs.dataset_id AND o.state = 'running' AND o.id <> runs.id)
+         RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from_day, to_day",
     )
     .bind(holder)
     .bind(now + millis(LEASE))
@@ -179,9 +194,9 @@ async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &s
     Ok(rows.into_iter().map(claimed).collect())
 }
 
-fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_until): ClaimedRow) -> Claimed {
+fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from, to): ClaimedRow) -> Claimed {
     let trigger = Trigger::parse(&cause).unwrap_or(Trigger::Manual);
-    Claimed { id, dataset_id, trigger, fence, attempt, source_key, reading, gathers: gather_until.is_some() }
+    Claimed { id, dataset_id, trigger, fence, attempt, source_key, reading, gathers: gather_until.is_some(), range: run::range(from, to) }
 }
 
 async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
@@ -294,6 +309,20 @@ pub async fn give_back(db: &Db, clock: &Clock, run: &Claimed, wait_until: Option
     Ok(())
 }
 
+/// Gives a run back to wait until `until` for something of our own, which `why` tells in words.
+pub async fn hold(db: &Db, clock: &Clock, run: &Claimed, until: Millis, why: &str) -> Result<()> {
+    give_back(db, clock, run, Some(until), Spent::default()).await?;
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE runs SET held_for = $1 WHERE id = $2 AND fence = $3 AND state = 'waiting'")
+        .bind(why)
+        .bind(&run.id)
+        .bind(run.fence)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Asks for a run to be stopped. One that no worker holds ends at once; a running one when its worker next looks.
 /// Answers whether there was anything to stop.
 pub async fn cancel(db: &Db, clock: &Clock, run: &RunId) -> Result<bool> {
@@ -319,7 +348,7 @@ pub async fn next_due(db: &Db) -> Result<Option<Millis>> {
 /// Whether the newest run of a DataSet that is over ended with this error.
 pub async fn last_ended_with(db: &Db, dataset: &DatasetId, code: &str) -> Result<bool> {
     let last: Option<(Option<String>,)> = sqlx::query_as(
-        "SELECT error_code FROM runs WHERE dataset_id = $1 AND state IN ('succeeded', 'failed', 'parked') ORDER BY queued_at DESC, id DESC LIMIT 1",
+        "SELECT error_code FROM runs WHERE dataset_id = $1 AND state IN ('succeeded', 'failed', 'parked') AND cause NOT IN ('revert', 'backfill') ORDER BY queued_at DESC, id DESC LIMIT 1",
     )
     .bind(dataset)
     .fetch_optional(db.read())

@@ -5,8 +5,9 @@ use sqlx::FromRow;
 
 use super::queue::turns::Wait;
 use crate::clock::Millis;
+use crate::connectors::Window;
 use crate::datasets::schema_change::SchemaChange;
-use crate::ids::{DatasetId, RunId, UserId, VersionId};
+use crate::ids::{BackfillId, DatasetId, RunId, UserId, VersionId};
 
 /// Where a run is. The last four are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub enum Trigger {
     /// Saving the DataSet.
     First,
     Retry,
+    /// A chunk of days that a backfill asks for.
+    Backfill,
+    /// No pull: an older version was made current again.
+    Revert,
 }
 
 impl State {
@@ -64,11 +69,14 @@ impl Trigger {
             Trigger::Schedule => "schedule",
             Trigger::First => "first",
             Trigger::Retry => "retry",
+            Trigger::Backfill => "backfill",
+            Trigger::Revert => "revert",
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        [Trigger::Manual, Trigger::Schedule, Trigger::First, Trigger::Retry].into_iter().find(|trigger| trigger.word() == word)
+        use Trigger::{Backfill, First, Manual, Retry, Revert, Schedule};
+        [Manual, Schedule, First, Retry, Backfill, Revert].into_iter().find(|trigger| trigger.word() == word)
     }
 }
 
@@ -165,10 +173,22 @@ pub struct Run {
     pub rows_after: Option<i64>,
     /// Rows from before that a merge left out.
     pub rows_dropped: i64,
+    /// Of a revert: the number of the version that came back.
+    pub back_to: Option<i64>,
+    /// Of a chunk of a backfill: which one, and its days.
+    pub backfill: Option<BackfillId>,
+    pub range: Option<Window>,
+    /// Why we ourselves let it wait, in words.
+    pub held_for: Option<String>,
     pub failure: Option<Failure>,
 }
 
 impl Run {
+    /// How many rows more the DataSet had after it than before; none where it made no version, or the first one.
+    pub fn change(&self) -> Option<i64> {
+        Some(self.rows_after? - self.rows_before?)
+    }
+
     /// `verified`, or `corrected` when pages were read again or records that the vendor tells of no longer were kept, in any of its
     /// windows; none where the vendor tells no total. As `Tally::word`, over the whole run.
     pub fn completeness(&self) -> Option<&'static str> {
@@ -222,6 +242,11 @@ pub(super) struct Row {
     rows_before: Option<i64>,
     rows_after: Option<i64>,
     rows_dropped: i64,
+    back_to: Option<i64>,
+    backfill_id: Option<BackfillId>,
+    from_day: Option<String>,
+    to_day: Option<String>,
+    held_for: Option<String>,
     error_code: Option<String>,
     error_message: Option<String>,
     error_who: Option<String>,
@@ -238,7 +263,7 @@ macro_rules! select_run {
             "r.waited_ms, r.vendor_total, r.verified, ",
             "r.corrected, (SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, r.missed, ",
             "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.accepted_by) AS accepted_by_name, r.accepted_at, r.schema_change, ",
-            "r.rows_before, r.rows_after, r.rows_dropped, ",
+            "r.rows_before, r.rows_after, r.rows_dropped, r.back_to, r.backfill_id, r.from_day, r.to_day, r.held_for, ",
             "r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
             "FROM runs r LEFT JOIN users u ON u.id = r.started_by ",
             $rest
@@ -295,7 +320,16 @@ impl From<Row> for Run {
             rows_before: row.rows_before,
             rows_after: row.rows_after,
             rows_dropped: row.rows_dropped,
+            back_to: row.back_to,
+            backfill: row.backfill_id,
+            range: range(row.from_day, row.to_day),
+            held_for: row.held_for,
             failure,
         }
     }
+}
+
+/// The days that a run was told to ask for.
+pub(super) fn range(from: Option<String>, to: Option<String>) -> Option<Window> {
+    Some(Window { from: from?.parse().ok()?, to: to?.parse().ok()? })
 }

@@ -8,7 +8,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::run::Trigger;
 use super::schedules::{CatchUp, Schedule};
-use super::{Puller, queue};
+use super::{Puller, backfills, queue};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
 use crate::error::Result;
@@ -81,6 +81,8 @@ pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     for some in due.chunks(AT_ONCE) {
         left |= start(puller, some, now, &mut starts).await?;
     }
+    // After what the schedules want, which goes first.
+    backfills::enqueue_chunks(puller).await?;
     let next: Option<Millis> = sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at > $1").bind(now).fetch_one(puller.db.read()).await?;
     // What is still due waits for a run of its own to end.
     let soon = left.then_some(now + 1_000);

@@ -125,6 +125,47 @@ pub async fn of_dataset(db: &Db, dataset: &DatasetId, offset: i64, limit: i64) -
     Ok(rows.into_iter().map(line).collect())
 }
 
+/// The lines that came, of all runs whose rows are in the version that this run made: its own first, then those of the run it builds on,
+/// and so on. A revert builds on the run whose version came back.
+pub(super) async fn behind(db: &Db, run: &RunId) -> Result<Vec<Line>> {
+    let rows = sqlx::query_as(
+        "WITH RECURSIVE chain (id, builds_on, place) AS (
+            SELECT r.id, r.builds_on, 0 FROM runs r WHERE r.id = $1
+            UNION ALL SELECT r.id, r.builds_on, c.place + 1 FROM chain c JOIN runs r ON r.id = c.builds_on)
+         SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.tally, w.finished_at FROM chain c JOIN windows w ON w.run_id = c.id
+         WHERE w.state = 'done' ORDER BY c.place, w.position",
+    )
+    .bind(run)
+    .fetch_all(db.read())
+    .await?;
+    Ok(rows.into_iter().map(line).collect())
+}
+
+/// The lines of a DataSet that stayed short, newest run first.
+pub(super) async fn short_of(db: &Db, dataset: &DatasetId) -> Result<Vec<Line>> {
+    let rows = sqlx::query_as(
+        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.tally, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
+         WHERE w.dataset_id = $1 AND w.state = 'short' ORDER BY r.queued_at DESC, r.id DESC LIMIT 1000",
+    )
+    .bind(dataset)
+    .fetch_all(db.read())
+    .await?;
+    Ok(rows.into_iter().map(line).collect())
+}
+
+/// The lines of a DataSet that ask for a day, newest run first.
+pub(super) async fn of_day(db: &Db, dataset: &DatasetId, day: jiff::civil::Date) -> Result<Vec<Line>> {
+    let rows = sqlx::query_as(
+        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.tally, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
+         WHERE w.dataset_id = $1 AND w.from_day <= $2 AND w.to_day >= $2 ORDER BY r.queued_at DESC, r.id DESC LIMIT 100",
+    )
+    .bind(dataset)
+    .bind(day.to_string())
+    .fetch_all(db.read())
+    .await?;
+    Ok(rows.into_iter().map(line).collect())
+}
+
 type Row = (RunId, i64, Option<String>, Option<String>, String, String, Option<i64>);
 
 fn line((run, position, from, to, state, tally, finished_at): Row) -> Line {

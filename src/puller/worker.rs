@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
-use super::{Puller, retry, schedules};
+use super::{Puller, retry, schedules, space};
 use crate::clock::Millis;
 use crate::connectors::report::UpdateMode;
 use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
@@ -109,7 +109,7 @@ async fn idle(puller: &Puller) {
 async fn work(puller: Puller, claimed: Vec<Claimed>) {
     let mut set: Vec<Pulling> = Vec::new();
     for run in claimed {
-        let leader = set.first().map(|leader| leader.dataset.source_key());
+        let leader = set.first().map(|leader| leader.run.source_key_of(&leader.dataset));
         match prepare(&puller, run.clone(), leader.as_deref()).await {
             Ok(Some(pulling)) => set.push(pulling),
             Ok(None) => {}
@@ -150,11 +150,14 @@ async fn gather(puller: &Puller, leader: &Claimed) -> Result<Vec<Claimed>> {
     queue::claim_siblings(&puller.db, &puller.clock, &puller.holder, leader).await
 }
 
-/// What a run needs to be pulled, `leader` being what the first of its set asks for. None when it must be pulled by itself, because its
-/// DataSet was changed after it was queued; it is back in the queue then.
+/// What a run needs to be pulled, `leader` being what the first of its set asks for. None when there is no room for it, or when it must
+/// be pulled by itself, because its DataSet was changed after it was queued; it is back in the queue then.
 async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Result<Option<Pulling>> {
     let dataset = puller.datasets.for_run(&run.dataset_id).await?;
-    let key = dataset.source_key();
+    if space::is_held(puller, &run, &dataset).await? {
+        return Ok(None);
+    }
+    let key = run.source_key_of(&dataset);
     if key != run.source_key {
         queue::rekey(&puller.db, &mut run, &key).await?;
     }
@@ -213,7 +216,11 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     let source = puller.accounts.source(&account).await?;
     let zone = schedules::zone(&first.dataset.time_zone)?;
     let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
-    let fresh = connectors::windows(first.dataset.report, first.dataset.range(today));
+    let mut fresh = connectors::windows(first.dataset.report, first.run.range.or_else(|| first.dataset.range(today)));
+    if first.run.range.is_some() {
+        // A backfill goes from the newest day to the oldest.
+        fresh.reverse();
+    }
     let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };
     let mut reading = Reading::new(plan, puller.clock.now());
     *spent = reading.spent();

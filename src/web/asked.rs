@@ -57,3 +57,16 @@ pub fn address(path: &str, fields: &[(&str, &str)]) -> String {
     let query = query.finish();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
+
+/// The two ids in a path, told as `Id` tells one.
+pub struct Two<A, B>(pub A, pub B);
+
+impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for Two<A, B> {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Trouble> {
+        let (one, two) = Path::<(String, String)>::from_request_parts(parts, state).await.map(|Path(texts)| texts).unwrap_or_default();
+        let missing = || Trouble(Error::new(Kind::NotFound, "not_found", "There is no such page, or it is not shared with you."));
+        Ok(Self(one.parse().map_err(|_| missing())?, two.parse().map_err(|_| missing())?))
+    }
+}

@@ -142,6 +142,24 @@ impl Site {
         run
     }
 
+    /// Gives the version of a run, and a backfill that was cancelled, ids that are told from the run's: see `filled`.
+    async fn name_parts(&self, dataset: &DatasetId, run: &RunId) {
+        let (version, backfill) = (run.as_str().replace("run_", "ver_"), run.as_str().replace("run_", "bf_"));
+        let mut tx = self.app.db.write().await.unwrap();
+        sqlx::query("PRAGMA defer_foreign_keys = ON").execute(&mut *tx).await.unwrap();
+        for statement in [
+            "UPDATE version_segments SET version_id = $1 WHERE version_id = (SELECT version_id FROM runs WHERE id = $2)",
+            "UPDATE versions SET id = $1 WHERE run_id = $2",
+            "UPDATE datasets SET current_version = $1 WHERE id = (SELECT dataset_id FROM runs WHERE id = $2)",
+            "UPDATE runs SET version_id = $1 WHERE id = $2",
+        ] {
+            sqlx::query(statement).bind(&version).bind(run).execute(&mut *tx).await.unwrap();
+        }
+        let cancelled = "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, left_to, state, created_at, resumed_at) VALUES ($1, $2, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'cancelled', 1, 1)";
+        sqlx::query(cancelled).bind(backfill).bind(dataset).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     async fn ask(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}")).header("host", "127.0.0.1:8080");
         if !token.is_empty() {
@@ -204,7 +222,7 @@ const fn run(good: u16) -> ByScope {
     [403, good, good]
 }
 
-const CASES: [Case; 31] = [
+const CASES: [Case; 41] = [
     case("GET", "/connectors", ALL, ALL, ALL, ALL),
     case("GET", "/connectors/{id}", ALL, ALL, ALL, ALL),
     case("GET", "/accounts", NO, manage(200), manage(200), manage(200)),
@@ -238,18 +256,32 @@ const CASES: [Case; 31] = [
     case("GET", "/datasets/{id}/versions", HIDDEN, ALL, HIDDEN, ALL),
     case("GET", "/datasets/{id}/windows", HIDDEN, ALL, HIDDEN, ALL),
     case("GET", "/datasets/{id}/schema", HIDDEN, ALL, HIDDEN, ALL),
+    // The one version there is, which is the current one.
+    case("POST", "/datasets/{id}/revert", manage(404), manage(409), manage(404), manage(409)),
+    case("DELETE", "/datasets/{id}/versions/{version}", manage(404), manage(409), manage(404), manage(409)),
+    case("GET", "/datasets/{id}/retention", HIDDEN, ALL, HIDDEN, ALL),
+    case("PATCH", "/datasets/{id}/retention", manage(404), manage(200), manage(404), manage(200)),
+    case("GET", "/datasets/{id}/coverage", HIDDEN, ALL, HIDDEN, ALL),
+    case("GET", "/datasets/{id}/backfills", HIDDEN, ALL, HIDDEN, ALL),
+    // Agents have no days.
+    case("POST", "/datasets/{id}/backfills", run(404), run(409), run(404), run(409)),
+    case("POST", "/datasets/{id}/backfills/{backfill}/cancel", run(404), run(200), run(404), run(200)),
+    case("POST", "/datasets/{id}/backfills/{backfill}/resume", run(404), run(409), run(404), run(409)),
+    case("POST", "/datasets/{id}/duplicate", manage(404), manage(201), manage(404), manage(201)),
     case("GET", "/openapi.json", ALL, ALL, ALL, ALL),
 ];
 
 /// The address with the object in it, and the body it wants.
 fn filled(case: &Case, account: &str, dataset: &str, run: &str) -> (String, Value) {
+    // Whatever the DataSet is, these two are of the run that was pulled, or are not there.
+    let (version, backfill) = (run.replace("run_", "ver_"), run.replace("run_", "bf_"));
     let id = match case.address.split('/').nth(1) {
         Some("connectors") => "livechat",
         Some("accounts") => account,
         Some("datasets") => dataset,
         _ => run,
     };
-    let mut path = case.address.replace("{id}", id);
+    let mut path = case.address.replace("{id}", id).replace("{version}", &version).replace("{backfill}", &backfill);
     if path.ends_with("/choices") {
         path.push_str("?menu=group");
     }
@@ -258,6 +290,9 @@ fn filled(case: &Case, account: &str, dataset: &str, run: &str) -> (String, Valu
         ("POST", "/datasets") => json!({"name": "New", "account_id": account, "report": "agents"}),
         ("PATCH", "/accounts/{id}") => json!({"name": "Other"}),
         ("PATCH", "/datasets/{id}/notifications") => json!({"after": 2}),
+        ("PATCH", "/datasets/{id}/retention") => json!({"versions": 5}),
+        ("POST", "/datasets/{id}/revert") => json!({"version": version}),
+        ("POST", "/datasets/{id}/backfills") => json!({"from": "2026-01-01", "to": "2026-01-31"}),
         ("PATCH", _) => json!({"description": "Other"}),
         _ => json!({}),
     };
@@ -291,6 +326,7 @@ async fn every_address_answers_every_caller_as_the_table_says() {
     }
     let dataset = site.dataset("agents").await;
     let pulled = site.pulled(&dataset).await;
+    site.name_parts(&dataset, &pulled).await;
     for case in &CASES {
         let name = format!("{} {}", case.method, case.address);
         let (path, body) = filled(case, site.account.as_str(), dataset.as_str(), pulled.as_str());
@@ -316,7 +352,7 @@ async fn every_address_answers_every_caller_as_the_table_says() {
                     let account = site.account_of(&site.owner).await;
                     format!("/accounts/{account}")
                 }
-                ("DELETE", _) => format!("/datasets/{}", site.dataset("agents").await),
+                ("DELETE", "/datasets/{id}") => format!("/datasets/{}", site.dataset("agents").await),
                 _ => path.clone(),
             };
             let answer = site.send(case.method, &path, token, &body).await;

@@ -15,6 +15,7 @@ use chatlake::auth::users::{self, NewUser};
 use chatlake::auth::{invites, passwords::Hasher, session_layer};
 use chatlake::clock::Clock;
 use chatlake::ids::{AccountId, DatasetId, ExportPasswordId, InviteId, RunId, UserId, WebhookId};
+use chatlake::puller::windows;
 use scraper::{Html, Selector};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -72,7 +73,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 76] = [
+const CASES: [Case; 89] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -132,6 +133,21 @@ const CASES: [Case; 76] = [
     ("GET", "/datasets/{id}/data/schema", own(Hidden, Shown)),
     ("GET", "/datasets/{id}/history", own(Hidden, Shown)),
     ("GET", "/datasets/{id}/download", own(Hidden, Shown)),
+    ("GET", "/datasets/{id}/versions/{version}/revert", own(Hidden, Shown)),
+    ("POST", "/datasets/{id}/versions/{version}/revert", own(Hidden, Done)),
+    ("GET", "/datasets/{id}/versions/{version}/delete", own(Hidden, Shown)),
+    ("POST", "/datasets/{id}/versions/{version}/delete", own(Hidden, Done)),
+    ("GET", "/datasets/{id}/retention", own(Hidden, Shown)),
+    ("POST", "/datasets/{id}/retention", own(Hidden, Done)),
+    ("GET", "/datasets/{id}/coverage", own(Hidden, Shown)),
+    ("GET", "/datasets/{id}/days/{day}", own(Hidden, Shown)),
+    ("GET", "/datasets/{id}/backfill", own(Hidden, Shown)),
+    // Every run of it replaces all rows.
+    ("POST", "/datasets/{id}/backfill", own(Hidden, Other(409))),
+    // It has had none.
+    ("POST", "/datasets/{id}/backfill/cancel", own(Hidden, Other(409))),
+    ("POST", "/datasets/{id}/backfill/resume", own(Hidden, Other(409))),
+    ("POST", "/datasets/{id}/duplicate", own(Hidden, Done)),
     ("GET", "/datasets/{id}/rename", own(Hidden, Shown)),
     ("POST", "/datasets/{id}/rename", own(Hidden, Done)),
     ("GET", "/datasets/{id}/delete", own(Hidden, Shown)),
@@ -164,7 +180,7 @@ const CASES: [Case; 76] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 32] = [
+const SHARED: [(&str, &str, [Got; 2]); 45] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
@@ -182,6 +198,20 @@ const SHARED: [(&str, &str, [Got; 2]); 32] = [
     ("GET", "/datasets/{id}/data/schema", [Shown; 2]),
     ("GET", "/datasets/{id}/history", [Shown; 2]),
     ("GET", "/datasets/{id}/download", [Shown; 2]),
+    ("GET", "/datasets/{id}/versions/{version}/revert", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/versions/{version}/revert", [Forbidden; 2]),
+    ("GET", "/datasets/{id}/versions/{version}/delete", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/versions/{version}/delete", [Forbidden; 2]),
+    ("GET", "/datasets/{id}/retention", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/retention", [Forbidden; 2]),
+    ("GET", "/datasets/{id}/coverage", [Shown; 2]),
+    ("GET", "/datasets/{id}/days/{day}", [Shown; 2]),
+    ("GET", "/datasets/{id}/backfill", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/backfill", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/backfill/cancel", [Forbidden; 2]),
+    ("POST", "/datasets/{id}/backfill/resume", [Forbidden; 2]),
+    // Its account is shared, too.
+    ("POST", "/datasets/{id}/duplicate", [Forbidden, Done]),
     ("GET", "/datasets/{id}/rename", [Forbidden; 2]),
     ("POST", "/datasets/{id}/rename", [Forbidden; 2]),
     ("GET", "/datasets/{id}/delete", [Forbidden; 2]),
@@ -267,6 +297,9 @@ struct Objects {
     account: String,
     dataset: String,
     run: String,
+    /// An older version of the DataSet, and a day that it asked for.
+    version: String,
+    day: String,
     user: String,
     invite: String,
     code: String,
@@ -355,7 +388,7 @@ impl World {
             "/static/{file}" => self.file.clone(),
             "/accounts/new" => "/accounts/new?connector=livechat".to_owned(),
             "/connect/{connector}" => format!("/connect/livechat?account={}", objects.account),
-            _ => address.replace("{id}", id).replace("{code}", &objects.code),
+            _ => address.replace("{id}", id).replace("{code}", &objects.code).replace("{version}", &objects.version).replace("{day}", &objects.day),
         }
     }
 
@@ -404,8 +437,10 @@ async fn newcomer(house: &House, hasher: &Hasher, name: &str, role: Role) -> Act
 async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -> Objects {
     let unique = UserId::new().to_string();
     let account = house.account(owner, "Support").await.id;
-    let dataset = house.dataset(owner, &account, "agents", "Agents").await;
+    let dataset = house.dataset(owner, &account, "chatting_time_report", "Chatting time").await;
+    let old = house.run(owner, &dataset).await;
     let run = house.run(owner, &dataset).await;
+    let day = windows::of_run(&house.app.db, &run.id).await.unwrap()[0].window.unwrap().from;
     assert!(run.version_id.is_some(), "{run:?}");
     let user = newcomer(house, hasher, &unique, Role::Viewer).await.user;
     let email = format!("new-{unique}@house.test");
@@ -416,6 +451,8 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
         account: account.to_string(),
         dataset: dataset.to_string(),
         run: run.id.to_string(),
+        version: old.version_id.unwrap().to_string(),
+        day: day.to_string(),
         user: user.to_string(),
         invite: invite.id.to_string(),
         code: code.reveal().to_owned(),
@@ -442,6 +479,8 @@ fn fields<'a>(address: &str, objects: &'a Objects) -> Vec<(&'static str, &'a str
         "/datasets/{id}/sharing" => vec![("shared", "true")],
         "/datasets/{id}/notifications" => vec![("to", "owner"), ("on", "failure"), ("after", "2")],
         "/settings/notifications/webhooks" => vec![("name", "Team chat"), ("address", "http://127.0.0.1:9/hook")],
+        "/datasets/{id}/retention" => vec![("versions", "5"), ("days", "")],
+        "/datasets/{id}/backfill" => vec![("from", "2026-01-01"), ("to", "2026-01-31"), ("chunk_days", "7")],
         _ => Vec::new(),
     }
 }
@@ -553,6 +592,8 @@ async fn what_is_hidden_answers_as_what_is_not_there() {
         account: AccountId::new().to_string(),
         dataset: DatasetId::new().to_string(),
         run: RunId::new().to_string(),
+        version: world.mine.version.clone(),
+        day: world.mine.day.clone(),
         user: UserId::new().to_string(),
         invite: InviteId::new().to_string(),
         code: "x".repeat(43),

@@ -152,6 +152,14 @@ impl Home {
         Server { child: Mutex::new(child), out, err, client: client() }
     }
 
+    /// Starts a server that dies at this marked step (`db/marks.rs`), as `kill -9` would end it.
+    pub fn spawn_dying(&self, step: &str) -> Server {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.env("CHATLAKE_DIE_AT", step).spawn().unwrap();
+        let (out, err) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        Server { child: Mutex::new(child), out, err, client: client() }
+    }
+
     /// Every file with its mode and a digest of its bytes.
     pub fn listing(&self) -> BTreeMap<PathBuf, (u32, String)> {
         let mut found = BTreeMap::new();
@@ -300,6 +308,17 @@ impl Server {
     }
 
     pub async fn send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> reqwest::Response {
+        self.request(method, path, token, body).send().await.unwrap()
+    }
+
+    /// Sends what makes it die, and waits until it has.
+    pub async fn dies_of(&self, method: &str, path: &str, token: &str, body: Value) {
+        let _ = self.request(method, &format!("/api/v1{path}"), token, Some(body)).send().await;
+        let how = until("the server dies", async || self.ended()).await;
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&how), Some(9), "{how:?}: {}", self.err());
+    }
+
+    fn request(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.url()));
         if !token.is_empty() {
@@ -308,7 +327,7 @@ impl Server {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body.to_string());
         }
-        request.send().await.unwrap()
+        request
     }
 
     pub async fn get(&self, path: &str, token: &str) -> (u16, Value) {

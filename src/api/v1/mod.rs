@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod connectors;
 pub mod data;
 pub mod datasets;
+pub mod history;
 pub mod options;
 pub mod runs;
 pub mod upkeep;

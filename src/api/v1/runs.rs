@@ -25,7 +25,7 @@ pub struct RunBody {
     id: RunId,
     #[schema(value_type = String)]
     dataset_id: DatasetId,
-    /// manual, schedule, first or retry.
+    /// manual, schedule, first, retry, backfill or revert.
     trigger: &'static str,
     /// queued, running, waiting, succeeded, failed, cancelled or parked; the last four are final.
     state: &'static str,
@@ -34,10 +34,16 @@ pub struct RunBody {
     finished_at: Option<String>,
     /// When a waiting run goes on.
     waits_until: Option<String>,
-    /// What a queued run waits for, in words: a worker, the account's other runs, another run of the same reading, its turn. Null in lists.
+    /// What a queued run waits for, in words: a worker, the account's other runs, another run of the same reading, its turn; or why we
+    /// ourselves let one wait. Null in lists, and where the vendor asked for it.
     waits_for: Option<String>,
     /// So many moments of the schedule passed before it without a run: the server was off, or its clock was set forward.
     missed: i64,
+    /// Of a chunk of a backfill: its days. Null: what the menus say.
+    from: Option<String>,
+    to: Option<String>,
+    /// Of a revert: the number of the version that came back.
+    back_to: Option<i64>,
     attempt: i64,
     windows: i64,
     windows_done: i64,
@@ -92,7 +98,7 @@ struct RunError {
     action: String,
 }
 
-fn body(api: &Api, run: Run) -> RunBody {
+pub(super) fn body(api: &Api, run: Run) -> RunBody {
     let progress = api.puller.live.now(&run.id);
     RunBody {
         trigger: run.trigger.word(),
@@ -101,8 +107,11 @@ fn body(api: &Api, run: Run) -> RunBody {
         started_at: run.started_at.map(iso),
         finished_at: run.finished_at.map(iso),
         waits_until: (run.state == crate::puller::run::State::Waiting).then(|| iso(run.due_at)),
-        waits_for: run.waits_for.map(|wait| wait.words()),
+        waits_for: run.waits_for.map(|wait| wait.words()).or_else(|| run.held_for.clone()),
         missed: run.missed,
+        from: run.range.map(|range| range.from.to_string()),
+        to: run.range.map(|range| range.to.to_string()),
+        back_to: run.back_to,
         attempt: run.attempt,
         windows: run.windows_total,
         windows_done: run.windows_done,

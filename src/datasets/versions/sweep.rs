@@ -1,6 +1,7 @@
 //! The sweep: what no version names any more goes, the catalogue first and the files a day later.
 
 use super::{CHUNK, DAY, Swept, Versions, lock};
+use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
 
@@ -25,6 +26,7 @@ impl Versions {
             .execute(&mut *tx)
             .await?
             .rows_affected();
+            step("sweep.dropped");
             tx.commit().await?;
             dropped += done;
             if done < CHUNK.unsigned_abs() {
@@ -50,11 +52,13 @@ impl Versions {
             let Some(last) = ids.last() else { return Ok(deleted) };
             after = last.as_str().to_owned();
             let gone = self.delete_files(ids).await?;
+            step("sweep.file_gone");
             let mut tx = self.db.write().await?;
             for id in &gone {
                 sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'").bind(id).execute(&mut *tx).await?;
             }
             tx.commit().await?;
+            step("sweep.done");
             deleted += gone.len() as u64;
         }
     }

@@ -187,3 +187,119 @@ async fn a_column_of_one_segment_is_a_column_of_the_version() {
     assert_eq!(version.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["id", "x_age"]);
     assert_eq!(version.segments.len(), 2);
 }
+
+async fn restored(world: &World, old: &VersionId) -> Result<Version> {
+    let run = world.new_run().await;
+    let mut tx = world.db.write().await.unwrap();
+    let done = world.versions.restore(&mut tx, &world.dataset, old, &run).await;
+    if done.is_ok() {
+        tx.commit().await.unwrap();
+    } else {
+        drop(tx);
+    }
+    world.end_run(&run, "succeeded").await;
+    done.map(|(_, new)| new)
+}
+
+#[tokio::test]
+async fn going_back_makes_a_new_version_of_the_same_files_and_columns() {
+    let world = World::new().await;
+    let one = world.pull(&[mixed(0, 10), mixed(10, 15)]).await;
+    let two = world.pull(&[batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))])]).await;
+    let three = restored(&world, &one.id).await.unwrap();
+    assert_eq!((three.number, three.rows, three.bytes), (3, one.rows, one.bytes));
+    assert_eq!((&three.columns, &three.segments), (&one.columns, &one.segments));
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap().as_ref(), Some(&three));
+    // And forward again.
+    let four = restored(&world, &two.id).await.unwrap();
+    assert_eq!((four.number, &four.segments, &four.columns), (4, &two.segments, &two.columns));
+    assert_eq!(world.pull(&[mixed(0, 3)]).await.number, 5);
+    assert_eq!(world.files(), one.segments.len() + two.segments.len() + 1);
+}
+
+#[tokio::test]
+async fn nobody_goes_back_to_what_is_current_gone_or_of_another_dataset() {
+    let world = World::new().await;
+    let one = world.pull(&[mixed(0, 10)]).await;
+    assert_eq!(restored(&world, &one.id).await.unwrap_err().code(), "version_current");
+    assert_eq!(restored(&world, &VersionId::new()).await.unwrap_err().code(), "not_found");
+    let mut other = World::new().await;
+    other.pull(&[mixed(0, 1)]).await;
+    other.dataset = other.new_dataset().await;
+    let foreign = other.versions.list(&other.dataset).await.unwrap();
+    assert!(foreign.is_empty());
+    let two = world.pull(&[mixed(0, 2)]).await;
+    let elsewhere = world.new_dataset().await;
+    let run = world.new_run().await;
+    let mut tx = world.db.write().await.unwrap();
+    assert_eq!(world.versions.restore(&mut tx, &elsewhere, &one.id, &run).await.unwrap_err().code(), "not_found");
+    drop(tx);
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap(), Some(two));
+}
+
+#[tokio::test]
+async fn a_dataset_may_keep_more_or_fewer_than_the_server_says() {
+    let world = World::new().await;
+    let keep = async |versions: Option<i64>, days: Option<i64>| {
+        let mut tx = world.db.write().await.unwrap();
+        sqlx::query("UPDATE datasets SET keep_versions = $1, keep_days = $2 WHERE id = $3")
+            .bind(versions)
+            .bind(days)
+            .bind(&world.dataset)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    };
+    for n in 1..=6 {
+        world.pull(&[mixed(0, n)]).await;
+    }
+    keep(Some(5), None).await;
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1);
+    keep(Some(2), None).await;
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 3);
+    keep(Some(100), Some(2)).await;
+    world.clock.advance(DAY);
+    world.pull(&[mixed(0, 7)]).await;
+    world.clock.advance(DAY + 1);
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 2, "older than two days");
+    assert_eq!(world.versions.own_keep(&world.dataset).await.unwrap(), OwnKeep { versions: Some(100), days: Some(2) });
+    for (versions, days, good) in
+        [(Some(0), None, false), (Some(1), Some(1), true), (None, Some(0), false), (Some(MOST_VERSIONS + 1), None, false), (None, None, true)]
+    {
+        assert_eq!(OwnKeep { versions, days }.check().is_ok(), good, "{versions:?} {days:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_versions_share_is_counted_once() {
+    let world = World::new().await;
+    let one = world.pull(&[mixed(0, 10)]).await;
+    let two = world.pull(&[mixed(0, 500)]).await;
+    let sizes = world.versions.sizes(&world.dataset).await.unwrap();
+    assert_eq!((sizes.alone[&one.id], sizes.alone[&two.id], sizes.kept, sizes.going), (one.bytes, two.bytes, one.bytes + two.bytes, 0));
+    let three = restored(&world, &one.id).await.unwrap();
+    let sizes = world.versions.sizes(&world.dataset).await.unwrap();
+    assert_eq!((sizes.alone[&one.id], sizes.alone[&three.id], sizes.kept), (0, 0, one.bytes + two.bytes));
+    let mut tx = world.db.write().await.unwrap();
+    world.versions.drop_version(&mut tx, &two.id).await.unwrap();
+    tx.commit().await.unwrap();
+    let sizes = world.versions.sizes(&world.dataset).await.unwrap();
+    assert_eq!((sizes.kept, sizes.going), (one.bytes, two.bytes));
+}
+
+#[tokio::test]
+async fn the_stages_of_a_backfill_leave_one_version_in_the_history() {
+    let world = World::new().await;
+    let before = world.pull(&[mixed(0, 1)]).await;
+    let mut of_backfill = Vec::new();
+    for n in 2..=8 {
+        let version = world.pull(&[mixed(0, n)]).await;
+        let mut tx = world.db.write().await.unwrap();
+        sqlx::query("UPDATE runs SET backfill_id = 'bf_1' WHERE id = $1").bind(&version.run).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        of_backfill.push(version);
+        world.versions.retain(&world.dataset).await.unwrap();
+    }
+    assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [of_backfill.pop().unwrap(), before]);
+}

@@ -4,10 +4,11 @@ use super::{Claimed, Held, signed};
 use crate::clock::{Clock, Millis};
 use crate::datasets::versions::{Commit, Versions};
 use crate::db::Db;
+use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
 use crate::puller::run::Failure;
-use crate::puller::upkeep;
+use crate::puller::{history, upkeep};
 
 /// What a run's record says of its commit beside the version.
 #[derive(Debug, Default)]
@@ -44,7 +45,9 @@ pub async fn succeed_with(
     if let Some(gone) = gone(&mut tx, run).await? {
         return Ok(Err(gone));
     }
+    step("commit.begun");
     let version = versions.commit(&mut tx, commit).await?;
+    history::committed(&mut tx, &run.id, &version, now).await?;
     let (rows, bytes) = told.brought.unwrap_or((version.rows, version.bytes));
     let (state, outcome) = if told.held.is_some() { ("failed", Some("held")) } else { ("succeeded", None) };
     sqlx::query(
@@ -82,7 +85,9 @@ pub async fn succeed_with(
         None => upkeep::succeeded_in(&mut tx, now, &run.dataset_id, signed(version.rows)).await?,
         Some(failure) => upkeep::failed_in(&mut tx, now, run, failure).await?,
     }
+    step("commit.inserted");
     tx.commit().await?;
+    step("commit.done");
     Ok(Ok(version.id))
 }
 

@@ -11,6 +11,7 @@ use crate::datasets::schema_change;
 use crate::datasets::segments::{Writer, Written};
 use crate::datasets::update_mode::{self, Built, Days, Drops};
 use crate::datasets::versions::Commit;
+use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::puller::queue::{self, Claimed, End, Told};
 use crate::puller::run::Failure;
@@ -51,6 +52,7 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
         }
     }
     let written = writer.finish().await?;
+    step("commit.files_whole");
     let came = columns::union(written.iter().map(|segment| segment.columns.as_slice()));
     let of_before = dataset.current.as_ref().filter(|current| before.as_ref().is_some_and(|v| v.id == current.version)).and_then(|c| c.origin.as_ref());
     let same_report = dataset.is_of(of_before);

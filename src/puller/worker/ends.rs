@@ -86,6 +86,7 @@ async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64)
     look_after(puller);
     puller.metrics.last_success.set(puller.clock.now() / 1_000);
     tracing::info!(rows, report = dataset.report.id, "the run succeeded");
+    chunk_ended(puller, run);
     if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
         tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");
     }
@@ -116,12 +117,20 @@ pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &End, spent: Sp
         tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}");
     }
     look_after(puller);
+    chunk_ended(puller, run);
 }
 
 /// Something may have to be told, and a retry may be to come.
 fn look_after(puller: &Puller) {
     puller.notices.wake.notify_one();
     puller.kept.notify_one();
+}
+
+/// The scheduler makes the next chunk of a backfill a run.
+fn chunk_ended(puller: &Puller, run: &Claimed) {
+    if run.range.is_some() {
+        puller.rescheduled.notify_one();
+    }
 }
 
 async fn give_back(puller: &Puller, run: &Claimed, until: Option<Millis>, spent: Spent) {

@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::datasets::Dataset;
 use crate::error::Result;
 use crate::ids::DatasetId;
-use crate::puller::run::Run;
+use crate::puller::run::{Run, Trigger};
 use crate::puller::{queue, schedules};
 use crate::web::Web;
 use crate::web::parts::{Status, When};
@@ -63,11 +63,13 @@ pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result
     }
     let (zone, now) = (zone_of(&dataset), web.clock.now());
     let glance = Glance::of_runs(&runs);
-    let live = runs.first().filter(|run| !run.state.is_final()).map(|run| {
+    let live = runs.iter().take(3).find(|run| !run.state.is_final()).map(|run| {
         let progress = web.puller.live.now(&run.id);
         Live::new(run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(actor))
     });
-    let head = head(&dataset, &glance, tab, actor, now, &zone);
+    let mut head = head(&dataset, &glance, tab, actor, now, &zone);
+    // A person's run goes before the chunks of a backfill, so it may be asked for beside one.
+    head.running = runs.iter().take(2).any(|run| !run.state.is_final() && run.trigger != Trigger::Backfill);
     Ok(Opened { dataset, head, runs, glance, live, zone, now })
 }
 

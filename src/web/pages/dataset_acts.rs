@@ -28,9 +28,9 @@ pub struct Publishing {
 /// `POST /datasets/{id}/run`: starts a run, or shows the one that is alive.
 pub async fn run(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
     web.datasets.get_to_run(&person.actor, &id).await?;
-    let before = queue::of_dataset(&web.db, &id, 0, 1).await?;
+    let before = queue::of_dataset(&web.db, &id, 0, 2).await?;
     let run = web.puller.run_now(&person.actor, &id, Trigger::Manual).await?;
-    let alive_before = before.first().is_some_and(|newest| newest.id == run.id);
+    let alive_before = before.iter().any(|there| there.id == run.id);
     let sentence =
         if alive_before { "A run is under way already." } else { "The run has begun. People keep reading the rows from before until it is complete." };
     web.say_next(&person.session, sentence).await;

@@ -3,22 +3,24 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
+use jiff::tz::TimeZone;
 
 use super::dataset::{DatasetHead, open};
 use super::dataset_schema::meaning;
 use super::run_live::Live;
+use crate::clock::Millis;
 use crate::connectors::report::{ColumnKind, Report};
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::preview::{self, Ask, SORTED_DEPTH};
 use crate::datasets::versions::Version;
 use crate::error::{Error, Kind};
-use crate::ids::DatasetId;
+use crate::ids::{DatasetId, VersionId};
 use crate::web::Web;
 use crate::web::asked::{Asked, Id, address};
 use crate::web::cells::Cell;
 use crate::web::error_page;
 use crate::web::page::{Answer, show_with};
-use crate::web::parts::{Band, Chrome, Pager};
+use crate::web::parts::{Action, Band, Chrome, Pager};
 use crate::web::person::Person;
 use crate::web::words::{self, counted, grouped};
 
@@ -41,6 +43,9 @@ struct Page {
     rows: Vec<Vec<Cell>>,
     pager: Pager,
     version_words: String,
+    /// The version that was asked for, when it is not the current one: its id, and what stands above it.
+    version: String,
+    old: Option<Band>,
     problem: Option<Band>,
 }
 
@@ -61,12 +66,18 @@ struct View {
     /// A column, with a minus in front when it descends; or empty.
     sort: String,
     page: u64,
+    /// Of another version than the current one; or empty.
+    version: String,
 }
 
 impl View {
     fn at(&self, page: u64) -> String {
         let page = if page > 1 { page.to_string() } else { String::new() };
-        address(&self.path, &[("q", &self.q), ("sort", &self.sort), ("page", &page)])
+        self.with(&[("q", &self.q), ("sort", &self.sort), ("page", &page)])
+    }
+
+    fn with(&self, fields: &[(&str, &str)]) -> String {
+        address(&self.path, &[&[("version", self.version.as_str())], fields].concat())
     }
 
     /// An address to which `page=N` is added.
@@ -94,12 +105,25 @@ impl View {
 /// `GET /datasets/{id}/data`
 pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, asked: Asked) -> Answer {
     let opened = open(&web, &person.actor, &id, "data").await?;
-    let view = View {
+    let mut view = View {
         path: format!("/datasets/{id}/data"),
         q: asked.get("q").chars().take(LONGEST_SEARCH).collect(),
         sort: asked.get("sort").to_owned(),
         page: asked.page(),
+        version: String::new(),
     };
+    let old = match asked.get("version") {
+        "" => None,
+        text => {
+            let wanted = VersionId::parse(text).ok_or_else(|| Error::not_found("version"))?;
+            let (_, version) = web.datasets.version(&person.actor, &id, &wanted).await?;
+            opened.dataset.current.as_ref().is_none_or(|current| current.version != version.id).then_some(version)
+        }
+    };
+    if let Some(version) = &old {
+        view.version = version.id.to_string();
+    }
+    let mine = opened.head.mine;
     let mut page = Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         head: opened.head,
@@ -108,14 +132,20 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         q: view.q.clone(),
         sort: view.sort.clone(),
         sorted_words: String::new(),
-        clear_sort_href: address(&view.path, &[("q", &view.q)]),
+        clear_sort_href: view.with(&[("q", &view.q)]),
         columns: Vec::new(),
         rows: Vec::new(),
         pager: Pager::default(),
         version_words: String::new(),
+        version: view.version.clone(),
+        old: old.as_ref().map(|version| old_band(version, &id, mine, opened.now, &opened.zone)),
         problem: None,
     };
-    let Some(version) = web.datasets.versions.current(&id).await? else { return show_with(StatusCode::OK, &page) };
+    let wanted = match old {
+        Some(version) => Some(version),
+        None => web.datasets.versions.current(&id).await?,
+    };
+    let Some(version) = wanted else { return show_with(StatusCode::OK, &page) };
     let version = web.datasets.versions.pin(&version);
     page.has_data = true;
     page.version_words = format!("Version {}, {}", version.number, words::short(version.created_at, opened.now, &opened.zone));
@@ -136,6 +166,22 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
             show_with(error_page::status(error.kind()), &page)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What stands above the rows of an older version.
+fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &TimeZone) -> Band {
+    let at = |href: String, label: &str| Action { label: label.to_owned(), href, primary: false, post: false };
+    let mut actions =
+        vec![at(format!("/datasets/{id}/download?version={}", version.id), "Download CSV"), at(format!("/datasets/{id}/data"), "Show the current rows")];
+    if mine {
+        actions.push(at(format!("/datasets/{id}/versions/{}/revert", version.id), "Revert to this point"));
+    }
+    Band {
+        tone: "info".to_owned(),
+        title: format!("These are the rows of version {}, made {}.", version.number, words::short(version.created_at, now, zone)),
+        text: "People read another version.".to_owned(),
+        actions,
     }
 }
 
@@ -194,7 +240,7 @@ fn head_of(column: &ColumnInfo, report: &Report, view: &View) -> Column {
         zone: String::new(),
         meaning: meaning(report, &column.name),
         sorted,
-        sort_href: address(&view.path, &[("q", &view.q), ("sort", &sort)]),
+        sort_href: view.with(&[("q", &view.q), ("sort", &sort)]),
         name: column.name.clone(),
     }
 }

@@ -3,14 +3,20 @@
 use askama::Template;
 use axum::extract::State;
 
+use super::calendar::Calendar;
 use super::dataset::{DatasetHead, Opened, open};
+use super::dataset_coverage::{newest, why_not};
+use super::dataset_status::change_in_words;
+use super::dataset_versions::room;
+use super::history_charts::{Picture, pictures};
 use super::run_live::{self, Live, started_by};
 use super::run_record::{Question, RunRecord, sums};
 use crate::clock::timestamp;
-use crate::ids::DatasetId;
-use crate::puller::queue;
-use crate::puller::run::{Outcome, Run, State as RunState};
+use crate::datasets::versions::Version;
+use crate::ids::{DatasetId, VersionId};
+use crate::puller::run::{Outcome, Run, State as RunState, Trigger};
 use crate::puller::windows::{self, Line};
+use crate::puller::{coverage, queue};
 use crate::web::Web;
 use crate::web::asked::{Asked, Id};
 use crate::web::page::{Answer, show};
@@ -34,6 +40,10 @@ struct Page {
     pager: Pager,
     versions: Vec<VersionRow>,
     keep_words: String,
+    room: String,
+    calendar: Option<Calendar>,
+    can_backfill: bool,
+    pictures: Vec<Picture>,
 }
 
 struct RunRow {
@@ -46,6 +56,17 @@ struct RunRow {
     status: Status,
     open: bool,
     run: RunRecord,
+    /// What can be done with the version that it made, while that is kept.
+    acts: Option<Acts>,
+}
+
+/// Where a version's rows are, and what can be done with them: addresses, empty where it cannot.
+struct Acts {
+    number: u64,
+    look_href: String,
+    csv_href: String,
+    revert_href: String,
+    delete_href: String,
 }
 
 struct VersionRow {
@@ -54,8 +75,10 @@ struct VersionRow {
     rows: String,
     columns: usize,
     size: String,
+    alone: String,
     current: bool,
-    csv_href: String,
+    by: String,
+    acts: Acts,
 }
 
 /// `GET /datasets/{id}/history`
@@ -65,11 +88,14 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
     let pages = count.max(1).unsigned_abs().div_ceil(PER_PAGE.unsigned_abs());
     let page = asked.page().min(pages);
     let offset = i64::try_from(page - 1).unwrap_or(0) * PER_PAGE;
+    let kept = web.datasets.versions.list(&id).await?;
     let mut runs = Vec::new();
     for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
         let lines = windows::of_run(&web.db, &run.id).await?;
         let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
-        runs.push(row(&run, lines, &opened, open));
+        let version = run.version_id.as_ref().and_then(|id| kept.iter().find(|version| version.id == *id));
+        let acts = version.map(|version| acts(&version.id, version.number, &opened));
+        runs.push(row(&run, lines, &opened, open, acts));
     }
     let to = |page: u64| format!("/datasets/{id}/history?page={page}");
     let pager = Pager {
@@ -82,13 +108,22 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
         next: if page < pages { to(page + 1) } else { String::new() },
         jump: String::new(),
     };
-    let keep = &web.config;
+    let keep = web.datasets.versions.own_keep(&id).await?.or(web.datasets.versions.keep());
+    let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         sums: summary(&opened),
         zone: opened.dataset.time_zone.clone(),
-        versions: versions(&web, &opened).await?,
-        keep_words: format!("At most {} versions and none older than {} days are kept, always the one people read.", keep.keep_versions, keep.keep_days),
+        versions: versions(&web, &opened, &kept).await?,
+        keep_words: format!(
+            "At most {} and none older than {} are kept, always the one people read.",
+            words::counted(i64::from(keep.versions), "version", "versions"),
+            words::counted(i64::from(keep.days), "day", "days")
+        ),
+        room: room(&web, &id).await?,
+        calendar: newest(&days, &id),
+        can_backfill: opened.head.can_run && why_not(&opened).is_empty(),
+        pictures: pictures(&opened.runs, opened.now, &opened.zone),
         head: opened.head,
         live: opened.live,
         runs,
@@ -96,15 +131,21 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
     })
 }
 
-fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool) -> RunRow {
-    let asked = span_of(&lines, opened);
+fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Option<Acts>) -> RunRow {
+    let asked = run.back_to.map_or_else(|| span_of(&lines, opened), |number| format!("back to version {number}"));
     if lines.len() > MOST_WINDOWS {
         lines.clear();
     }
     let (rows, rows_line) = match run.state {
         RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
         RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "held".to_owned()),
-        RunState::Succeeded => (grouped(run.rows), format!("from {}", words::counted(run.records_read, "record", "records"))),
+        RunState::Succeeded => {
+            let after = words::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
+            (
+                run.change().map_or_else(|| "first rows".to_owned(), |change| change_in_words(change).replace(" rows", "").replace(" row", "")),
+                format!("now {after}"),
+            )
+        }
         state if state.is_final() => ("0".to_owned(), "nothing kept".to_owned()),
         _ => ("–".to_owned(), String::new()),
     };
@@ -117,6 +158,7 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool) -> RunRow {
         rows_line,
         status: run_live::status(run),
         open,
+        acts,
         run: RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false }),
     }
 }
@@ -133,7 +175,7 @@ fn span_of(lines: &[Line], opened: &Opened) -> String {
 }
 
 fn summary(opened: &Opened) -> Vec<Fact> {
-    let over: Vec<&Run> = opened.runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled).collect();
+    let over: Vec<&Run> = opened.runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled && run.trigger != Trigger::Revert).collect();
     let good: Vec<&&Run> = over.iter().filter(|run| run.state == RunState::Succeeded).collect();
     let Some(last) = good.first() else { return vec![Fact::new("Last success", "none yet"), Fact::new("Success rate", format!("0 of {} runs", over.len()))] };
     let took: Vec<i64> = good.iter().filter_map(|run| run.duration(opened.now)).collect();
@@ -146,17 +188,43 @@ fn summary(opened: &Opened) -> Vec<Fact> {
     ]
 }
 
-async fn versions(web: &Web, opened: &Opened) -> crate::error::Result<Vec<VersionRow>> {
+fn acts(id: &VersionId, number: u64, opened: &Opened) -> Acts {
+    let dataset = &opened.dataset;
+    let is_current = dataset.current.as_ref().is_some_and(|current| current.version == *id);
+    let to = |what: &str| if opened.head.mine && !is_current { format!("/datasets/{}/versions/{id}/{what}", dataset.id) } else { String::new() };
+    Acts {
+        number,
+        look_href: if is_current { format!("/datasets/{}/data", dataset.id) } else { format!("/datasets/{}/data?version={id}", dataset.id) },
+        csv_href: format!("/datasets/{}/download?version={id}", dataset.id),
+        revert_href: to("revert"),
+        delete_href: to("delete"),
+    }
+}
+
+async fn versions(web: &Web, opened: &Opened, kept: &[Version]) -> crate::error::Result<Vec<VersionRow>> {
     let current = opened.dataset.current.as_ref().map(|c| &c.version);
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let rows = web.datasets.versions.list(&opened.dataset.id).await?.into_iter().map(|version| VersionRow {
-        number: version.number,
-        made: When::ago(version.created_at, opened.now, &opened.zone),
-        rows: grouped(signed(version.rows)),
-        columns: version.columns.len(),
-        size: words::size(signed(version.bytes)),
-        current: current == Some(&version.id),
-        csv_href: format!("/datasets/{}/download?version={}", opened.dataset.id, version.id),
-    });
-    Ok(rows.collect())
+    let sizes = web.datasets.versions.sizes(&opened.dataset.id).await?;
+    let mut rows = Vec::with_capacity(kept.len());
+    for version in kept {
+        let run = match &version.run {
+            Some(run) => queue::get(&web.db, run).await?,
+            None => None,
+        };
+        rows.push(VersionRow {
+            number: version.number,
+            made: When::ago(version.created_at, opened.now, &opened.zone),
+            rows: grouped(signed(version.rows)),
+            columns: version.columns.len(),
+            size: words::size(signed(version.bytes)),
+            alone: words::size(signed(sizes.alone.get(&version.id).copied().unwrap_or(0))),
+            current: current == Some(&version.id),
+            by: run.as_ref().map_or_else(String::new, |run| match run.back_to {
+                Some(number) => format!("{}, back to version {number}", started_by(run)),
+                None => started_by(run),
+            }),
+            acts: acts(&version.id, version.number, opened),
+        });
+    }
+    Ok(rows)
 }

@@ -14,7 +14,7 @@ use super::spark::{Chart, chart};
 use crate::accounts::{Account, Health};
 use crate::actor::Actor;
 use crate::ids::DatasetId;
-use crate::puller::run::{Run, State as RunState};
+use crate::puller::run::{Run, State as RunState, Trigger};
 use crate::puller::windows;
 use crate::web::Web;
 use crate::web::asked::Id;
@@ -135,7 +135,7 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
 }
 
 fn success(runs: &[Run], opened: &Opened) -> Tile {
-    let over: Vec<&Run> = runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled).collect();
+    let over: Vec<&Run> = runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled && run.trigger != Trigger::Revert).collect();
     let good = over.iter().filter(|run| run.state == RunState::Succeeded).count();
     let label = if runs.len() < LATEST as usize { "Runs" } else { "Last 30 runs" };
     let line = match over.iter().find(|run| run.state != RunState::Succeeded) {
@@ -152,7 +152,7 @@ fn success(runs: &[Run], opened: &Opened) -> Tile {
 }
 
 fn duration(runs: &[Run], opened: &Opened) -> Tile {
-    let last = runs.iter().find(|run| run.state.is_final() && run.started_at.is_some());
+    let last = runs.iter().find(|run| run.state.is_final() && run.started_at.is_some() && run.trigger != Trigger::Revert);
     last.map_or_else(
         || Tile::new("Last run", "–", ""),
         |run| {

@@ -9,7 +9,7 @@ use crate::datasets::list::Lately;
 use crate::datasets::upkeep::Why;
 use crate::ids::RunId;
 use crate::puller::live::Progress;
-use crate::puller::run::{Outcome, Run, State};
+use crate::puller::run::{Outcome, Run, State, Trigger};
 use crate::web::parts::Status;
 use crate::web::words;
 
@@ -20,6 +20,8 @@ pub struct Glance {
     pub newest: Option<(RunId, State, Millis)>,
     /// When the newest run goes on, if it waits.
     pub waits_until: Option<Millis>,
+    /// For room on the disk, and not because the vendor asked.
+    pub waits_for_us: bool,
     /// What happened, who must act, what is next; while it is failing.
     pub trouble: Option<(String, String, String)>,
     pub failed_in_a_row: usize,
@@ -46,6 +48,7 @@ impl Glance {
         Self {
             newest: lately.newest.as_ref().map(|newest| (newest.run.clone(), State::parse(&newest.state).unwrap_or(State::Failed), newest.at)),
             waits_until: lately.newest.as_ref().filter(|newest| newest.state == State::Waiting.word()).map(|newest| newest.due_at),
+            waits_for_us: lately.newest.as_ref().is_some_and(|newest| newest.held),
             trouble: lately.trouble.clone(),
             failed_in_a_row: lately.failed_in_a_row,
             failing_since: lately.failing_since,
@@ -57,22 +60,22 @@ impl Glance {
 
     /// `runs`: newest first.
     pub fn of_runs(runs: &[Run]) -> Self {
+        // Going back is no pull: it does not make a vendor answer.
+        let pulls = || runs.iter().filter(|run| run.trigger != Trigger::Revert);
+        let newest = runs.iter().take(3).find(|run| !run.state.is_final()).or_else(|| pulls().next());
         let failed: Vec<&Run> =
-            runs.iter().take_while(|run| run.state != State::Succeeded).filter(|run| matches!(run.state, State::Failed | State::Parked)).collect();
-        let good: Vec<&Run> = runs.iter().filter(|run| run.state == State::Succeeded).take(2).collect();
+            pulls().take_while(|run| run.state != State::Succeeded).filter(|run| matches!(run.state, State::Failed | State::Parked)).collect();
         let over = runs.iter().find(|run| run.state.is_final() && run.state != State::Cancelled);
         Self {
-            newest: runs.first().map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
-            waits_until: runs.first().filter(|run| run.state == State::Waiting).map(|run| run.due_at),
+            newest: newest.map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
+            waits_until: newest.filter(|run| run.state == State::Waiting).map(|run| run.due_at),
             trouble: failed.first().and_then(|run| run.failure.clone()).map(|f| (f.message, f.who, f.action)),
             failed_in_a_row: failed.len(),
             failing_since: failed.last().and_then(|run| run.finished_at),
             held: failed.first().filter(|run| run.outcome == Some(Outcome::Held)).map(|run| run.id.clone()),
             kept: over.is_some_and(|run| run.outcome == Some(Outcome::Kept)),
-            change: good.first().zip(good.get(1)).map(|(newest, before)| match (newest.rows_before, newest.rows_after) {
-                (Some(before), Some(after)) => after - before,
-                _ => newest.rows - before.rows,
-            }),
+            waits_for_us: newest.is_some_and(|run| run.held_for.is_some()),
+            change: runs.iter().find(|run| run.state == State::Succeeded).and_then(Run::change),
         }
     }
 
@@ -96,6 +99,7 @@ impl Glance {
         match state {
             Some(State::Running) => return Status::new("info", true, "Running", progress.map_or("starting".to_owned(), where_it_is)),
             Some(State::Queued) => return Status::new("info", true, "Queued", "waiting for its turn"),
+            Some(State::Waiting) if self.waits_for_us => return Status::new("warn", true, "Waiting", "for room on the disk"),
             Some(State::Waiting) => {
                 let until = self.waits_until.map_or_else(String::new, |until| format!("until {}, ", words::until(until, now, zone)));
                 return Status::new("warn", true, "Waiting", format!("{until}{} asked", dataset.connector.title()));

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::dataset::zone_of;
 use super::run_live::{self, Live, News, started_by};
 use super::run_record::{Question, RunRecord};
+use super::run_story::Story;
 use crate::actor::Actor;
 use crate::auth;
 use crate::datasets::Dataset;
@@ -52,6 +53,7 @@ struct Page {
     held: bool,
     can_accept: bool,
     rows_href: String,
+    story: Story,
 }
 
 /// `GET /runs/{id}`
@@ -76,6 +78,7 @@ pub async fn show_run(State(web): State<Web>, person: Person, Id(id): Id<RunId>)
         can_accept: dataset.is_changed_by(&person.actor),
         rows_href,
         run: RunRecord::new(&run, &lines, &Question { dataset: &dataset, zone: &zone, now, own_page: true }),
+        story: Story::new(&run, &lines, &dataset, &zone, now),
         dataset_id: dataset.id.to_string(),
         dataset_name: dataset.name,
     })

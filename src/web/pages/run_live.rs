@@ -65,7 +65,8 @@ pub fn started_by(run: &Run) -> String {
     match run.trigger {
         Trigger::Schedule => "Schedule".to_owned(),
         Trigger::Retry => "Retry".to_owned(),
-        Trigger::First | Trigger::Manual => run.started_by_name.clone().unwrap_or_else(|| "Somebody".to_owned()),
+        Trigger::Backfill => "Backfill".to_owned(),
+        Trigger::First | Trigger::Manual | Trigger::Revert => run.started_by_name.clone().unwrap_or_else(|| "Somebody".to_owned()),
     }
 }
 
@@ -75,7 +76,8 @@ impl Live {
         let by = match run.trigger {
             Trigger::Schedule => "the schedule".to_owned(),
             Trigger::Retry => "a retry".to_owned(),
-            Trigger::First | Trigger::Manual => started_by(run),
+            Trigger::Backfill => "a backfill".to_owned(),
+            Trigger::First | Trigger::Manual | Trigger::Revert => started_by(run),
         };
         let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
         let meanwhile = dataset.current.as_ref().map_or_else(
@@ -112,8 +114,9 @@ impl Live {
 fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> String {
     match run.state {
         State::Queued => return format!("Waits for {}", run.waits_for.map_or_else(|| "its turn".to_owned(), |wait| wait.words())),
+        State::Waiting if run.held_for.is_some() => return run.held_for.clone().unwrap_or_default(),
         State::Waiting => return format!("Waiting until {}, {} asked", words::until(run.due_at, now, zone), dataset.connector.title()),
-        State::Succeeded => return counted(run.rows, "row", "rows"),
+        State::Succeeded => return counted(run.rows_after.unwrap_or(run.rows), "row", "rows"),
         State::Failed | State::Parked => return "Nothing of it was kept".to_owned(),
         State::Cancelled => return "It was stopped; nothing of it was kept".to_owned(),
         State::Running if run.cancel_requested => return "Stopping; nothing of it is kept".to_owned(),

@@ -87,6 +87,11 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
             let kept = if ask.dataset.current.is_some() { "The rows from before are untouched." } else { "There are no rows from before." };
             text("It was stopped before it was complete.", "Nobody.", format!("Nothing of it was kept. {kept}"))
         }
+        (State::Waiting, None) if run.held_for.is_some() => (
+            run.held_for.clone().unwrap_or_default(),
+            "The person who runs the server: make room on the disk.".to_owned(),
+            format!("It looks again {}, by itself. The rows from before stay readable.", words::coming(run.due_at, ask.now, ask.zone)),
+        ),
         (State::Waiting, None) => (
             format!("{vendor} asked for a pause."),
             "Nobody.".to_owned(),
@@ -102,6 +107,8 @@ fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
         Trigger::Retry => "Retry".to_owned(),
         Trigger::First => format!("Saved by {}", started_by(run)),
         Trigger::Manual => format!("Run Now by {}", started_by(run)),
+        Trigger::Backfill => run.started_by_name.as_ref().map_or_else(|| "Backfill".to_owned(), |name| format!("Backfill, asked for by {name}")),
+        Trigger::Revert => format!("Reverted by {}", started_by(run)),
     };
     let clock = |at: Millis| words::short(at, ask.now, ask.zone);
     let mut facts = vec![Fact::new("Trigger", trigger)];
@@ -180,7 +187,7 @@ fn verified(run: &Run, ask: &Question<'_>) -> String {
             "Corrected: pages were read again, and what {vendor} no longer tells of was kept. Its last count is {}.",
             total.map_or_else(|| "another one".to_owned(), grouped)
         ),
-        (None, _) if run.state == State::Succeeded => format!("Not verified: {vendor} tells no count for this report."),
+        (None, _) if run.state == State::Succeeded && run.trigger != Trigger::Revert => format!("Not verified: {vendor} tells no count for this report."),
         (None, _) => String::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! Small and large pictures of rows per run.
 
 use crate::clock::Millis;
-use crate::puller::run::{Run, State};
+use crate::puller::run::{Run, State, Trigger};
 use crate::web::parts::Spark;
 use crate::web::words::{self, grouped};
 
@@ -57,14 +57,15 @@ pub struct GridLine {
     pub label_y: String,
 }
 
-const LEFT: f64 = 48.0;
-const RIGHT: f64 = 952.0;
-const TOP: f64 = 12.0;
-const FOOT: f64 = 192.0;
+pub(super) const LEFT: f64 = 48.0;
+pub(super) const RIGHT: f64 = 952.0;
+pub(super) const TOP: f64 = 12.0;
+pub(super) const FOOT: f64 = 192.0;
 
 /// Rows per run as bars, oldest at the left. `runs`: newest first.
 pub fn chart(runs: &[Run], now: Millis, zone: &TimeZone) -> Chart {
-    let mut runs: Vec<&Run> = runs.iter().filter(|run| matches!(run.state, State::Succeeded | State::Failed | State::Parked)).collect();
+    let mut runs: Vec<&Run> =
+        runs.iter().filter(|run| run.trigger != Trigger::Revert && matches!(run.state, State::Succeeded | State::Failed | State::Parked)).collect();
     runs.reverse();
     if runs.is_empty() {
         return Chart::default();
@@ -119,12 +120,12 @@ pub fn chart(runs: &[Run], now: Millis, zone: &TimeZone) -> Chart {
     }
 }
 
-fn day_label(run: &Run, zone: &TimeZone) -> String {
+pub(super) fn day_label(run: &Run, zone: &TimeZone) -> String {
     crate::clock::timestamp(run.started_at.unwrap_or(run.queued_at)).to_zoned(zone.clone()).strftime("%-d %b").to_string()
 }
 
 /// 1, 2 or 5 times a power of ten, so that about four lines reach `most`.
-fn nice_step(most: i64) -> u64 {
+pub(super) fn nice_step(most: i64) -> u64 {
     let rough = (most.max(1).unsigned_abs()).div_ceil(4).max(1);
     let mut ten = 1_u64;
     loop {
@@ -138,7 +139,7 @@ fn nice_step(most: i64) -> u64 {
 }
 
 /// 400, 1.5k, 20k, 1.2M
-fn short_number(number: u64) -> String {
+pub(super) fn short_number(number: u64) -> String {
     let tenths = |unit: u64, mark: &str| {
         let text = format!("{:.1}", number as f64 / unit as f64);
         format!("{}{mark}", text.trim_end_matches(".0"))

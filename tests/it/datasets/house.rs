@@ -78,6 +78,7 @@ impl House {
             shortest_interval: 5,
             keep_versions: 10,
             keep_days: 30,
+            keep_free_mib: 0,
             trusted_proxy: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Human,

@@ -1,0 +1,48 @@
+//! `chatlake verify`: whether what is kept is whole. It changes nothing, and works beside a running server and without one.
+#![allow(clippy::print_stdout, reason = "a command's own output")]
+
+use super::{Done, Failed};
+use crate::clock::Clock;
+use crate::config::{Config, Given};
+use crate::datasets::segments::Segments;
+use crate::datasets::verify as rows;
+use crate::db::Db;
+use crate::error::Error;
+use crate::puller::verify as runs;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Read every value of every file, too, and not its footer alone
+    #[arg(long)]
+    deep: bool,
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(given: &Given, arguments: &Arguments) -> Done {
+    let data = Config::data_dir(given);
+    let (catalogue, dir) = (data.join("chatlake.db"), data.join("segments"));
+    if !catalogue.is_file() || !dir.is_dir() {
+        return Err(Failed { code: 1, line: format!("{} is no data directory: it has no catalogue, or no segments.", data.display()) });
+    }
+    let db = Db::open_to_look(&catalogue).await?;
+    let segments = Segments::new(dir, db.clone(), Clock::system())?;
+    let mut found = rows::look(&db, &segments, arguments.deep).await?;
+    found.extend(runs::look(&db).await?);
+    db.close().await;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?);
+    } else {
+        for finding in &found {
+            println!("{}: {} {}", finding.check, finding.object, finding.message);
+        }
+        if found.is_empty() {
+            println!("All is well.");
+        }
+    }
+    match found.len() {
+        0 => Ok(()),
+        1 => Err(Failed { code: 1, line: "1 thing is not as it must be.".to_owned() }),
+        many => Err(Failed { code: 1, line: format!("{many} things are not as they must be.") }),
+    }
+}

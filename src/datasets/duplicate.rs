@@ -1,0 +1,54 @@
+//! A copy of a DataSet's settings, without its rows.
+
+use super::{Datasets, Name};
+use crate::actor::Actor;
+use crate::error::{Error, Result};
+use crate::ids::DatasetId;
+
+impl Datasets {
+    /// Makes a DataSet of this person's with the settings of another that they may see, named "Copy of ...". It has no rows, is shared
+    /// with nobody and starts no run by itself; a schedule is copied. The caller has checked the right to the account.
+    pub async fn duplicate(&self, actor: &Actor, id: &DatasetId) -> Result<DatasetId> {
+        let original = self.get(actor, id).await?;
+        if !actor.may_edit() {
+            return Err(Error::forbidden("Viewers may not make DataSets. An admin can change what you may do."));
+        }
+        let name = copy_of(&original.name);
+        let copy = DatasetId::new();
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at,
+                                   keep_versions, keep_days, created_at, updated_at)
+             SELECT $1, $2, account_id, connector, report, $3, description, menus, update_mode, time_zone, schedule, next_run_at, keep_versions, keep_days, $4, $4
+             FROM datasets WHERE id = $5",
+        )
+        .bind(&copy)
+        .bind(&actor.user)
+        .bind(name.as_str())
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(copy)
+    }
+}
+
+/// "Copy of Chats", cut where a name ends.
+fn copy_of(name: &str) -> Name {
+    let whole = format!("Copy of {name}");
+    let cut: String = whole.chars().take(200).collect();
+    Name(cut.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_long_name_is_still_a_name() {
+        assert_eq!(copy_of("Chats").as_str(), "Copy of Chats");
+        let long = copy_of(&"å".repeat(200));
+        assert_eq!(Name::parse(long.as_str()).unwrap(), long);
+    }
+}

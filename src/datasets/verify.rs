@@ -1,0 +1,195 @@
+//! Looks whether what is kept is whole: versions against segments, segments against files, both ways. Changes nothing, and works beside a
+//! running server.
+
+use std::collections::HashSet;
+
+use arrow::datatypes::SchemaRef;
+use serde::Serialize;
+
+use super::columns::{self, ColumnInfo};
+use super::segments::{SegmentMeta, Segments};
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::ids::SegmentId;
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which rule does not hold, for programs.
+    pub check: &'static str,
+    /// The id of what it is about.
+    pub object: String,
+    /// In a sentence.
+    pub message: String,
+}
+
+impl Finding {
+    pub fn new(check: &'static str, object: impl std::fmt::Display, message: impl Into<String>) -> Self {
+        Self { check, object: object.to_string(), message: message.into() }
+    }
+}
+
+/// Statements that find what must not be: each answers the id of the object and a sentence.
+const STATEMENTS: [(&str, &str); 9] = [
+    (
+        "version_rows",
+        "SELECT v.id, 'tells ' || v.rows || ' rows, and its segments hold ' || s.rows FROM versions v JOIN (SELECT o.id AS id,
+            COALESCE((SELECT SUM(g.rows) FROM version_segments x JOIN segments g ON g.id = x.segment_id WHERE x.version_id = o.id), 0) AS rows FROM versions o) s
+            ON s.id = v.id WHERE v.rows <> s.rows",
+    ),
+    (
+        "version_order",
+        "SELECT x.version_id, 'has a gap in the order of its segments' FROM version_segments x GROUP BY x.version_id HAVING COUNT(*) <> MAX(x.position) + 1 OR MIN(x.position) <> 0",
+    ),
+    (
+        "version_segment",
+        "SELECT x.version_id, 'names segment ' || s.id || ', which is ' || s.state FROM version_segments x JOIN segments s ON s.id = x.segment_id WHERE s.state <> 'kept'",
+    ),
+    (
+        "segment_dataset",
+        "SELECT x.version_id, 'names segment ' || s.id || ' of another DataSet' FROM version_segments x JOIN segments s ON s.id = x.segment_id
+            JOIN versions v ON v.id = x.version_id WHERE s.dataset_id <> v.dataset_id",
+    ),
+    (
+        "segment_unnamed",
+        "SELECT s.id, 'is kept, and no version names it' FROM segments s WHERE s.state = 'kept' AND NOT EXISTS (SELECT 1 FROM version_segments x WHERE x.segment_id = s.id)",
+    ),
+    (
+        "current_pointer",
+        "SELECT d.id, 'its current version is not there, or is of another DataSet' FROM datasets d WHERE d.current_version IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.current_version AND v.dataset_id = d.id)",
+    ),
+    (
+        "current_newest",
+        "SELECT d.id, 'its current version is not the newest one' FROM datasets d LEFT JOIN versions c ON c.id = d.current_version
+            WHERE EXISTS (SELECT 1 FROM versions v WHERE v.dataset_id = d.id AND v.number > COALESCE(c.number, 0))",
+    ),
+    (
+        "next_number",
+        "SELECT d.id, 'the number of its next version is taken' FROM datasets d WHERE d.next_number <= (SELECT MAX(v.number) FROM versions v WHERE v.dataset_id = d.id)",
+    ),
+    (
+        "owner",
+        "SELECT o.id, 'has no owner' FROM (SELECT id, owner_id FROM datasets UNION ALL SELECT id, owner_id FROM accounts) o
+            WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = o.owner_id)",
+    ),
+];
+
+/// A segment as the catalogue tells it.
+type Told = (SegmentId, i64, i64, String);
+
+/// Everything that is not as it must be with versions, segments and files. `deep`: every value of every file is read, too.
+pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Finding>> {
+    let mut found: Vec<Finding> = db.damage().await?.into_iter().map(|line| Finding::new("catalogue", "chatlake.db", line)).collect();
+    for (check, statement) in STATEMENTS {
+        let rows: Vec<(String, String)> = sqlx::query_as(statement).fetch_all(db.read()).await?;
+        found.extend(rows.into_iter().map(|(object, message)| Finding::new(check, object, message)));
+    }
+    // A row is there before its file, so the files are listed first.
+    let listed = on_disk(segments).await?;
+    found.extend(columns_of_versions(db).await?);
+    let kept: Vec<Told> = sqlx::query_as(
+        "SELECT id, rows, bytes, columns FROM segments WHERE state = 'kept' OR (state = 'staged' AND columns <> '[]' AND EXISTS
+            (SELECT 1 FROM windows w WHERE w.run_id = segments.run_id AND w.kept = 1)) ORDER BY id",
+    )
+    .fetch_all(db.read())
+    .await?;
+    for told in kept {
+        let (id, segments) = (told.0.clone(), segments.clone());
+        let wrong = tokio::task::spawn_blocking(move || file(&segments, &told, deep)).await.map_err(Error::internal)?;
+        let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else { continue };
+        // It may have been swept while it was looked at.
+        if still {
+            found.push(Finding::new(check, id, message));
+        }
+    }
+    found.extend(orphans(db, segments, listed).await?);
+    Ok(found)
+}
+
+async fn on_disk(segments: &Segments) -> Result<Vec<SegmentId>> {
+    let segments = segments.clone();
+    tokio::task::spawn_blocking(move || segments.files_before(i64::MAX)).await.map_err(Error::internal)?
+}
+
+/// Files that no row names.
+async fn orphans(db: &Db, segments: &Segments, listed: Vec<SegmentId>) -> Result<Vec<Finding>> {
+    let rows: Vec<(SegmentId,)> = sqlx::query_as("SELECT id FROM segments").fetch_all(db.read()).await?;
+    let named: HashSet<SegmentId> = rows.into_iter().map(|(id,)| id).collect();
+    let nameless: Vec<SegmentId> = listed.into_iter().filter(|id| !named.contains(id)).collect();
+    if nameless.is_empty() {
+        return Ok(Vec::new());
+    }
+    let there: HashSet<SegmentId> = on_disk(segments).await?.into_iter().collect();
+    Ok(nameless.into_iter().filter(|id| there.contains(id)).map(|id| Finding::new("orphan", id, "is a file that the catalogue does not name")).collect())
+}
+
+async fn is_named(db: &Db, id: &SegmentId) -> Result<bool> {
+    Ok(sqlx::query("SELECT 1 FROM segments WHERE id = $1 AND state <> 'dropped'").bind(id).fetch_optional(db.read()).await?.is_some())
+}
+
+/// A version must have every column of its segments.
+async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
+    let rows: Vec<(String, String, String, String)> = sqlx::query_as(
+        "SELECT v.id, v.columns, s.id, s.columns FROM versions v JOIN version_segments x ON x.version_id = v.id JOIN segments s ON s.id = x.segment_id ORDER BY v.id, x.position",
+    )
+    .fetch_all(db.read())
+    .await?;
+    let read = |text: &str| serde_json::from_str::<Vec<ColumnInfo>>(text).ok();
+    let mut found = Vec::new();
+    for (version, all, segment, some) in rows {
+        match (read(&all), read(&some)) {
+            (Some(all), Some(some)) => {
+                if let Some(column) = some.iter().find(|column| !all.iter().any(|of_version| of_version.name == column.name && of_version.kind == column.kind))
+                {
+                    found.push(Finding::new("version_columns", &version, format!("lacks the column {} of segment {segment}", column.name)));
+                }
+            }
+            _ => found.push(Finding::new("version_columns", &version, "its columns, or those of a segment, cannot be read")),
+        }
+    }
+    Ok(found)
+}
+
+/// What is wrong with a segment's file; none when it is whole. Blocks.
+fn file(segments: &Segments, told: &Told, deep: bool) -> Option<(&'static str, String)> {
+    let (id, rows, bytes, columns) = told;
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+    let there = match segments.length(id) {
+        Ok(length) => length,
+        Err(why) => return Some(("segment_file", format!("its file cannot be found: {why}"))),
+    };
+    if there != unsigned(*bytes) {
+        return Some(("segment_file", format!("its file has {there} bytes, and the catalogue says {bytes}")));
+    }
+    let meta = SegmentMeta { id: id.clone(), rows: unsigned(*rows), bytes: unsigned(*bytes) };
+    // Opening reads the footer and holds its rows to the catalogue's.
+    let open = match segments.open(&meta) {
+        Ok(open) => open,
+        Err(error) => return Some(("segment_file", error.inside().0.clone().unwrap_or_else(|| error.message().to_owned()))),
+    };
+    let Ok(told) = serde_json::from_str::<Vec<ColumnInfo>>(columns) else { return Some(("segment_columns", "its columns cannot be read".to_owned())) };
+    let schema: SchemaRef = open.schema().clone();
+    match columns::from_schema(&schema) {
+        Ok(has) if has.iter().map(|column| &column.name).eq(told.iter().map(|column| &column.name)) => {}
+        _ => return Some(("segment_columns", "its file has other columns than the catalogue says".to_owned())),
+    }
+    if !deep {
+        return None;
+    }
+    let mut read = 0_u64;
+    let batches = match open.read(&columns::to_schema(&told), None) {
+        Ok(batches) => batches,
+        Err(error) => return Some(("segment_rows", error.inside().0.clone().unwrap_or_default())),
+    };
+    for batch in batches {
+        match batch {
+            Ok(batch) => read += batch.num_rows() as u64,
+            Err(error) => return Some(("segment_rows", error.inside().0.clone().unwrap_or_else(|| error.message().to_owned()))),
+        }
+    }
+    (read != meta.rows).then(|| ("segment_rows", format!("{read} rows can be read, and the catalogue says {rows}")))
+}
+
+#[cfg(test)]
+mod tests;

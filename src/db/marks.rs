@@ -1,0 +1,40 @@
+//! Named steps at which a debug build can be made to die, as `kill -9` would end it: the crash matrix in `tests/it/crash_matrix.rs`
+//! names one in `CHATLAKE_DIE_AT`. A release build has none of this.
+
+/// Every step that is marked, in the order in which they come in their stories.
+pub const STEPS: [&str; 17] = [
+    "commit.files_whole",
+    "commit.begun",
+    "commit.inserted",
+    "commit.done",
+    "retain.dropped",
+    "retain.done",
+    "sweep.dropped",
+    "sweep.file_gone",
+    "sweep.done",
+    "revert.run_written",
+    "revert.inserted",
+    "revert.done",
+    "delete_version.dropped",
+    "delete_version.done",
+    "backfill.asked",
+    "backfill.chunk_queued",
+    "backfill.chunk_counted",
+];
+
+/// Ends the process here and now when the environment names this step.
+#[cfg(debug_assertions)]
+pub fn step(name: &str) {
+    debug_assert!(STEPS.contains(&name), "the step {name} is not in the list");
+    #[expect(clippy::disallowed_methods, reason = "no setting: only a debug build knows it")]
+    let wanted = std::env::var("CHATLAKE_DIE_AT");
+    if wanted.is_ok_and(|wanted| wanted == name) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub fn step(_: &str) {}

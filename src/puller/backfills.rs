@@ -1,0 +1,415 @@
+//! Backfills: days that are long past, pulled in chunks from the newest to the oldest. Each chunk is a run of its own, which commits by
+//! itself, so that stopping loses nothing that came; between two chunks whatever the schedule or a person wants goes first.
+
+use jiff::civil::Date;
+use jiff::{Span, ToSpan};
+use sqlx::{FromRow, Sqlite, Transaction};
+
+use super::Puller;
+use crate::actor::Actor;
+use crate::clock::Millis;
+use crate::connectors::Window;
+use crate::datasets::Dataset;
+use crate::datasets::parts::{Parts, has_days};
+use crate::db::Db;
+use crate::db::marks::step;
+use crate::error::{Error, Result};
+use crate::ids::{BackfillId, DatasetId, RunId, UserId};
+
+/// A chunk has at most so many days, as many as a run asks for day by day.
+pub const MOST_CHUNK: u32 = 31;
+/// A backfill reaches over at most so many days.
+pub const MOST_DAYS: i64 = 3_660;
+/// How many days a chunk has unless somebody says otherwise.
+pub const USUAL_CHUNK: u32 = 7;
+
+/// Where a backfill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Chunk after chunk.
+    Running,
+    /// A chunk did not succeed; somebody may resume it.
+    Stopped,
+    Cancelled,
+    Finished,
+}
+
+impl State {
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Stopped => "stopped",
+            State::Cancelled => "cancelled",
+            State::Finished => "finished",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        use State::{Cancelled, Finished, Running, Stopped};
+        [Running, Stopped, Cancelled, Finished].into_iter().find(|state| state.word() == word).unwrap_or(Stopped)
+    }
+}
+
+/// A wish for days that are past.
+#[derive(Clone, Debug)]
+pub struct Backfill {
+    pub id: BackfillId,
+    pub dataset_id: DatasetId,
+    /// Both days included.
+    pub days: Window,
+    pub chunk_days: u32,
+    /// The newest day that is still to come; none once all came.
+    pub left_to: Option<Date>,
+    pub state: State,
+    /// Of one that stopped: what happened.
+    pub why: Option<String>,
+    pub asked_by: Option<UserId>,
+    pub asked_by_name: Option<String>,
+    pub created_at: Millis,
+    pub ended_at: Option<Millis>,
+    /// Rows that its chunks wrote.
+    pub rows: i64,
+    /// The chunk under way.
+    pub run: Option<RunId>,
+}
+
+impl Backfill {
+    /// The chunk that is next.
+    pub fn next(&self) -> Option<Window> {
+        let to = self.left_to?;
+        Some(Window { from: to.saturating_sub(Span::new().days(i64::from(self.chunk_days) - 1)).max(self.days.from), to })
+    }
+
+    pub fn chunks(&self) -> i64 {
+        chunks(self.days.from, self.days.to, self.chunk_days)
+    }
+
+    pub fn chunks_done(&self) -> i64 {
+        self.chunks() - self.left_to.map_or(0, |to| chunks(self.days.from, to, self.chunk_days))
+    }
+}
+
+fn chunks(from: Date, to: Date, size: u32) -> i64 {
+    let days = i64::from((to - from).get_days()) + 1;
+    (days + i64::from(size) - 1) / i64::from(size.max(1))
+}
+
+/// What is asked for. A value that exists is checked: see `Asked::check`.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    days: Window,
+    chunk_days: u32,
+}
+
+impl Asked {
+    /// `today`: in the DataSet's zone.
+    pub fn check(from: &str, to: &str, chunk_days: &str, today: Date) -> Result<Self> {
+        let mut wrong = Vec::new();
+        let mut day = |field: &str, text: &str| match text.trim().parse::<Date>() {
+            Ok(day) => day,
+            Err(_) => {
+                wrong.push((field.to_owned(), "Write a day as 2026-02-17.".to_owned()));
+                today
+            }
+        };
+        let (from, to) = (day("from", from), day("to", to));
+        let chunk_days: u32 = chunk_days.trim().parse().unwrap_or(0);
+        if wrong.is_empty() && from > to {
+            wrong.push(("from".to_owned(), format!("The first day must not be after the last one ({to}).")));
+        }
+        if to > today {
+            wrong.push(("to".to_owned(), format!("The last day must not be after today ({today}).")));
+        } else if wrong.is_empty() && i64::from((to - from).get_days()) >= MOST_DAYS {
+            wrong.push(("from".to_owned(), format!("A backfill reaches over at most {MOST_DAYS} days, which is ten years.")));
+        }
+        if !(1..=MOST_CHUNK).contains(&chunk_days) {
+            wrong.push(("chunk_days".to_owned(), format!("A chunk has from 1 to {MOST_CHUNK} days.")));
+        }
+        if wrong.is_empty() { Ok(Self { days: Window { from, to }, chunk_days }) } else { Err(Error::fields(wrong)) }
+    }
+}
+
+/// What a run of a DataSet asks the vendor for: runs with equal keys share one reading.
+pub fn source_key(dataset: &Dataset, range: Option<&Window>) -> String {
+    let key = dataset.source_key();
+    range.map_or(key.clone(), |days| format!("{key} {days}"))
+}
+
+/// Why days of this DataSet cannot be pulled alone; none when they can.
+pub fn refusal(dataset: &Dataset) -> Option<Error> {
+    if !has_days(dataset.report) {
+        return Some(Error::conflict("no_days", format!("{} is not asked for by days, so there are none to pull alone.", dataset.report.title)));
+    }
+    if Parts::of(dataset.update_mode) == Parts::Refused {
+        return Some(
+            Error::conflict("replaces_all", "Every run of this DataSet replaces all its rows, so pulling some days alone would lose the others.")
+                .action("Run the whole DataSet, or let it merge or partition under Settings."),
+        );
+    }
+    if dataset.account_id.is_none() {
+        return Some(
+            Error::conflict("account_missing", "The account of this DataSet was deleted, so it cannot be pulled.")
+                .action("Choose another account under Settings."),
+        );
+    }
+    None
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: BackfillId,
+    dataset_id: DatasetId,
+    from_day: String,
+    to_day: String,
+    chunk_days: i64,
+    left_to: Option<String>,
+    state: String,
+    why: Option<String>,
+    asked_by: Option<UserId>,
+    asked_by_name: Option<String>,
+    created_at: i64,
+    ended_at: Option<i64>,
+    rows: i64,
+    run: Option<RunId>,
+}
+
+macro_rules! select_backfill {
+    ($rest:literal) => {
+        concat!(
+            "SELECT b.id, b.dataset_id, b.from_day, b.to_day, b.chunk_days, b.left_to, b.state, b.why, b.asked_by, u.name AS asked_by_name, b.created_at, b.ended_at, ",
+            "COALESCE((SELECT SUM(r.rows_written) FROM runs r WHERE r.backfill_id = b.id AND r.state = 'succeeded'), 0) AS rows, ",
+            "(SELECT r.id FROM runs r WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')) AS run ",
+            "FROM backfills b LEFT JOIN users u ON u.id = b.asked_by ",
+            $rest
+        )
+    };
+}
+
+impl TryFrom<Row> for Backfill {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let day = |text: &str| text.parse::<Date>().map_err(|_| Error::internal(format!("backfill {} holds a day that cannot be read", row.id)));
+        Ok(Self {
+            days: Window { from: day(&row.from_day)?, to: day(&row.to_day)? },
+            left_to: row.left_to.as_deref().map(day).transpose()?,
+            chunk_days: u32::try_from(row.chunk_days).unwrap_or(1).max(1),
+            state: State::parse(&row.state),
+            id: row.id,
+            dataset_id: row.dataset_id,
+            why: row.why,
+            asked_by: row.asked_by,
+            asked_by_name: row.asked_by_name,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+            rows: row.rows,
+            run: row.run,
+        })
+    }
+}
+
+impl Puller {
+    /// Begins a backfill. A DataSet has at most one under way.
+    pub async fn backfill(&self, actor: &Actor, dataset: &DatasetId, asked: &Asked) -> Result<Backfill> {
+        let dataset = self.datasets.get_to_run(actor, dataset).await?;
+        if let Some(refusal) = refusal(&dataset) {
+            return Err(refusal);
+        }
+        if let Some(account) = &dataset.account_id {
+            self.accounts.usable(actor, account).await?;
+        }
+        let mut tx = self.db.write().await?;
+        let id = record(&mut tx, &dataset.id, asked, Some(&actor.user), self.clock.now()).await?;
+        tx.commit().await?;
+        step("backfill.asked");
+        self.rescheduled.notify_one();
+        get(&self.db, &dataset.id, &id).await
+    }
+
+    /// The backfills of a DataSet, newest first.
+    pub async fn backfills(&self, actor: &Actor, dataset: &DatasetId) -> Result<Vec<Backfill>> {
+        self.datasets.get(actor, dataset).await?;
+        let rows: Vec<Row> = sqlx::query_as(select_backfill!("WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 100"))
+            .bind(dataset)
+            .fetch_all(self.db.read())
+            .await?;
+        rows.into_iter().map(Backfill::try_from).collect()
+    }
+
+    /// Ends a backfill. The chunk under way is stopped; what came before it stays.
+    pub async fn cancel_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
+        let dataset = self.datasets.get_to_run(actor, dataset).await?;
+        get(&self.db, &dataset.id, id).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE backfills SET state = 'cancelled', ended_at = $1 WHERE id = $2 AND state IN ('running', 'stopped')")
+            .bind(self.clock.now())
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        let backfill = get(&self.db, &dataset.id, id).await?;
+        if let (State::Cancelled, Some(run)) = (backfill.state, &backfill.run) {
+            self.cancel(actor, run).await?;
+        }
+        get(&self.db, &dataset.id, id).await
+    }
+
+    /// Goes on with a backfill that stopped or was cancelled, where it stopped.
+    pub async fn resume_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
+        let dataset = self.datasets.get_to_run(actor, dataset).await?;
+        let before = get(&self.db, &dataset.id, id).await?;
+        if before.state == State::Finished {
+            return Err(Error::conflict("backfill_finished", "Everything that this backfill asked for has come."));
+        }
+        if let Some(refusal) = refusal(&dataset) {
+            return Err(refusal);
+        }
+        let mut tx = self.db.write().await?;
+        one_at_a_time(&mut tx, &dataset.id, Some(id)).await?;
+        sqlx::query("UPDATE backfills SET state = 'running', why = NULL, ended_at = NULL, resumed_at = $1 WHERE id = $2 AND state IN ('stopped', 'cancelled')")
+            .bind(self.clock.now())
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        self.rescheduled.notify_one();
+        get(&self.db, &dataset.id, id).await
+    }
+}
+
+async fn get(db: &Db, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
+    let row: Option<Row> = sqlx::query_as(select_backfill!("WHERE b.id = $1 AND b.dataset_id = $2")).bind(id).bind(dataset).fetch_optional(db.read()).await?;
+    row.map(Backfill::try_from).transpose()?.ok_or_else(|| Error::not_found("backfill"))
+}
+
+async fn one_at_a_time(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, but: Option<&BackfillId>) -> Result<()> {
+    let other: Option<(BackfillId,)> =
+        sqlx::query_as("SELECT id FROM backfills WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
+    if other.is_some_and(|(other,)| Some(&other) != but) {
+        return Err(Error::conflict("backfill_under_way", "A backfill of this DataSet is under way already.").action("Wait until it has ended, or cancel it."));
+    }
+    Ok(())
+}
+
+/// Writes a wish down, inside the caller's transaction.
+async fn record(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, asked: &Asked, by: Option<&UserId>, now: Millis) -> Result<BackfillId> {
+    one_at_a_time(tx, dataset, None).await?;
+    let id = BackfillId::new();
+    sqlx::query(
+        "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, left_to, state, asked_by, created_at, resumed_at)
+         VALUES ($1, $2, $3, $4, $5, $4, 'running', $6, $7, $7)",
+    )
+    .bind(&id)
+    .bind(dataset)
+    .bind(asked.days.from.to_string())
+    .bind(asked.days.to.to_string())
+    .bind(i64::from(asked.chunk_days))
+    .bind(by)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(id)
+}
+
+/// Makes the next chunk of every backfill a run, once the one before has ended: for the scheduler. One whose chunk did not succeed
+/// stops, and says why.
+pub(super) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
+    let rows: Vec<Row> = sqlx::query_as(select_backfill!(
+        "WHERE b.state = 'running' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')) ORDER BY b.created_at"
+    ))
+    .fetch_all(puller.db.read())
+    .await?;
+    for row in rows {
+        // One that cannot be read must not keep the others waiting.
+        let id = row.id.clone();
+        if let Err(error) = go_on(puller, row).await {
+            tracing::error!(backfill = %id, cause = ?error.inside(), "the next chunk of a backfill could not be queued: {error}");
+        }
+    }
+    Ok(())
+}
+
+async fn go_on(puller: &Puller, row: Row) -> Result<()> {
+    let backfill = Backfill::try_from(row)?;
+    let dataset = puller.datasets.for_run(&backfill.dataset_id).await?;
+    let refused = refusal(&dataset).map(|error| error.message().to_owned());
+    if let Some(why) = refused.or(failed(&puller.db, &backfill.id).await?) {
+        return stop(&puller.db, &backfill.id, &why, puller.clock.now()).await;
+    }
+    enqueue(&puller.db, &backfill, &source_key(&dataset, backfill.next().as_ref()), puller.clock.now()).await?;
+    puller.wake.notify_one();
+    Ok(())
+}
+
+/// Why the newest chunk since somebody last began or resumed it did not succeed; none when it did, or there is none.
+async fn failed(db: &Db, id: &BackfillId) -> Result<Option<String>> {
+    let newest: Option<(String, Option<String>)> = sqlx::query_as(
+        "SELECT r.state, r.error_message FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE b.id = $1 AND r.queued_at >= b.resumed_at
+         AND r.finished_at > b.resumed_at ORDER BY r.queued_at DESC, r.id DESC LIMIT 1",
+    )
+    .bind(id)
+    .fetch_optional(db.read())
+    .await?;
+    Ok(newest.filter(|(state, _)| state != "succeeded").map(|(state, message)| match state.as_str() {
+        "cancelled" => "Its chunk was stopped by a person.".to_owned(),
+        _ => message.unwrap_or_else(|| "A chunk did not succeed.".to_owned()),
+    }))
+}
+
+async fn stop(db: &Db, id: &BackfillId, why: &str, now: Millis) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE backfills SET state = 'stopped', why = $1, ended_at = $2 WHERE id = $3 AND state = 'running'")
+        .bind(why)
+        .bind(now)
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn enqueue(db: &Db, backfill: &Backfill, source_key: &str, now: Millis) -> Result<()> {
+    let Some(days) = backfill.next() else { return Ok(()) };
+    let mut tx = db.write().await?;
+    sqlx::query(
+        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, backfill_id, from_day, to_day)
+         SELECT $1, b.dataset_id, 'backfill', b.asked_by, 'queued', $2, $3, $3, b.id, $4, $5 FROM backfills b WHERE b.id = $6 AND b.state = 'running'
+         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause = 'backfill' DO NOTHING",
+    )
+    .bind(RunId::new())
+    .bind(source_key)
+    .bind(now)
+    .bind(days.from.to_string())
+    .bind(days.to.to_string())
+    .bind(&backfill.id)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    step("backfill.chunk_queued");
+    Ok(())
+}
+
+/// Counts a chunk in the transaction of its commit: what is left begins before its first day.
+pub(super) async fn chunk_committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, now: Millis) -> Result<()> {
+    let chunk: Option<(BackfillId, String, String)> =
+        sqlx::query_as("SELECT b.id, b.from_day, r.from_day FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE r.id = $1")
+            .bind(run)
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some((id, first, came)) = chunk else { return Ok(()) };
+    let day_before = came.parse::<Date>().ok().and_then(|day| day.checked_sub(1.day()).ok());
+    let left = day_before.filter(|_| came > first).map(|day| day.to_string());
+    sqlx::query(
+        "UPDATE backfills SET left_to = $1, state = CASE WHEN $1 IS NULL THEN 'finished' ELSE state END, ended_at = CASE WHEN $1 IS NULL THEN $2 ELSE ended_at END WHERE id = $3",
+    )
+    .bind(left)
+    .bind(now)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    step("backfill.chunk_counted");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Chunks: how days are cut, what is counted, what stops a backfill and what goes before it.
+
+use super::*;
+use crate::clock::Clock;
+use crate::puller::queue::{self, Claimed};
+use crate::puller::run::Trigger;
+
+const NOON: Millis = 1_795_176_000_000;
+
+fn day(text: &str) -> Date {
+    text.parse().unwrap()
+}
+
+fn backfill(from: &str, to: &str, left_to: Option<&str>, chunk_days: u32) -> Backfill {
+    Backfill {
+        id: BackfillId::new(),
+        dataset_id: DatasetId::new(),
+        days: Window { from: day(from), to: day(to) },
+        chunk_days,
+        left_to: left_to.map(day),
+        state: State::Running,
+        why: None,
+        asked_by: None,
+        asked_by_name: None,
+        created_at: 0,
+        ended_at: None,
+        rows: 0,
+        run: None,
+    }
+}
+
+#[test]
+fn chunks_go_from_the_newest_day_to_the_oldest() {
+    let mut backfill = backfill("2026-01-01", "2026-01-31", Some("2026-01-31"), 7);
+    let mut chunks = Vec::new();
+    while let Some(chunk) = backfill.next() {
+        assert_eq!(backfill.chunks_done(), chunks.len() as i64);
+        chunks.push(chunk.to_string());
+        backfill.left_to = (chunk.from > backfill.days.from).then(|| chunk.from.yesterday().unwrap());
+    }
+    let wanted = ["2026-01-25 to 2026-01-31", "2026-01-18 to 2026-01-24", "2026-01-11 to 2026-01-17", "2026-01-04 to 2026-01-10", "2026-01-01 to 2026-01-03"];
+    assert_eq!(chunks, wanted);
+    assert_eq!((backfill.chunks(), backfill.chunks_done()), (5, 5));
+}
+
+#[test]
+fn what_is_asked_is_held_to_what_can_be_done() {
+    let today = day("2026-11-20");
+    let fields = |from: &str, to: &str, chunk: &str| match Asked::check(from, to, chunk, today) {
+        Ok(_) => Vec::new(),
+        Err(error) => error.field_errors().iter().map(|(field, _)| field.clone()).collect(),
+    };
+    assert!(fields("2026-01-01", "2026-11-20", "31").is_empty());
+    assert!(fields(" 2026-11-20 ", "2026-11-20", "1").is_empty());
+    assert_eq!(fields("2026-01-02", "2026-01-01", "7"), ["from"]);
+    assert_eq!(fields("2026-11-01", "2026-11-21", "7"), ["to"]);
+    assert_eq!(fields("yesterday", "2026-02-30", "0"), ["from", "to", "chunk_days"]);
+    assert_eq!(fields("2016-11-13", "2026-11-20", "32"), ["chunk_days"]);
+    assert_eq!(fields("2010-01-01", "2026-11-20", "7"), ["from"]);
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    db: Db,
+    clock: Clock,
+    dataset: DatasetId,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        let (owner, dataset) = (UserId::new(), DatasetId::new());
+        let mut tx = db.write().await.unwrap();
+        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
+            .bind(&owner)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) VALUES ($1, $2, 'livechat', 'chat', 'N', '', '{}', 'merge', 'UTC', 0, 0)")
+            .bind(&dataset)
+            .bind(&owner)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        Self { _dir: dir, db, clock: Clock::stopped_at(NOON), dataset }
+    }
+
+    async fn begin(&self, from: &str, to: &str, chunk: &str) -> Result<Backfill> {
+        let asked = Asked::check(from, to, chunk, day("2026-11-20"))?;
+        let mut tx = self.db.write().await.unwrap();
+        let id = record(&mut tx, &self.dataset, &asked, None, self.clock.now()).await?;
+        tx.commit().await.unwrap();
+        get(&self.db, &self.dataset, &id).await
+    }
+
+    async fn again(&self, backfill: &Backfill) -> Backfill {
+        get(&self.db, &self.dataset, &backfill.id).await.unwrap()
+    }
+
+    /// Queues the next chunk and claims what is due.
+    async fn chunk(&self, backfill: &Backfill) -> Claimed {
+        enqueue(&self.db, &self.again(backfill).await, "key", self.clock.now()).await.unwrap();
+        self.claim().await.unwrap()
+    }
+
+    async fn claim(&self) -> Option<Claimed> {
+        queue::claim(&self.db, &self.clock, "holder", 8).await.unwrap().into_iter().next()
+    }
+
+    async fn end(&self, run: &Claimed, state: &str) {
+        self.clock.advance(1_000);
+        let mut tx = self.db.write().await.unwrap();
+        sqlx::query("UPDATE runs SET state = $1, finished_at = $2, error_message = 'It rained.' WHERE id = $3")
+            .bind(state)
+            .bind(self.clock.now())
+            .bind(&run.id)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        if state == "succeeded" {
+            chunk_committed(&mut tx, &run.id, self.clock.now()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_chunk_is_counted_with_its_commit_and_the_last_one_finishes() {
+    let bench = Bench::new().await;
+    let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
+    let first = bench.chunk(&backfill).await;
+    assert_eq!((first.trigger, first.range.unwrap().to_string().as_str()), (Trigger::Backfill, "2026-01-06 to 2026-01-10"));
+    // Asking twice makes no second one.
+    enqueue(&bench.db, &bench.again(&backfill).await, "key", bench.clock.now()).await.unwrap();
+    assert!(bench.claim().await.is_none());
+    bench.end(&first, "succeeded").await;
+    let now = bench.again(&backfill).await;
+    assert_eq!((now.left_to, now.chunks_done(), now.state), (Some(day("2026-01-05")), 1, State::Running));
+    let last = bench.chunk(&backfill).await;
+    bench.end(&last, "succeeded").await;
+    let now = bench.again(&backfill).await;
+    assert_eq!((now.left_to, now.chunks_done(), now.state), (None, 2, State::Finished));
+    assert!(now.ended_at.is_some() && now.next().is_none());
+}
+
+#[tokio::test]
+async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_schedules_want() {
+    let bench = Bench::new().await;
+    let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
+    assert_eq!(bench.begin("2026-01-01", "2026-01-02", "1").await.unwrap_err().code(), "backfill_under_way");
+    enqueue(&bench.db, &backfill, "key", bench.clock.now()).await.unwrap();
+    bench.clock.advance(5_000);
+    let mut tx = bench.db.write().await.unwrap();
+    let wanted = queue::enqueue_in(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
+    let again = queue::enqueue_in(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Manual, None).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(wanted, again, "a chunk that waits is not answered in the place of a run");
+    let at_work = bench.claim().await.unwrap();
+    assert_eq!(at_work.id, wanted, "the schedule goes first, though it came later");
+    assert!(bench.claim().await.is_none(), "one run of a DataSet at a time");
+    bench.end(&at_work, "succeeded").await;
+    let chunk = bench.claim().await.unwrap();
+    assert_eq!(chunk.trigger, Trigger::Backfill);
+    // And while the chunk is at work, what is due waits for it alone.
+    let mut tx = bench.db.write().await.unwrap();
+    let next = queue::enqueue_in(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(bench.claim().await.is_none());
+    bench.end(&chunk, "succeeded").await;
+    assert_eq!(bench.claim().await.unwrap().id, next);
+}
+
+#[tokio::test]
+async fn a_chunk_that_fails_is_the_reason_until_somebody_goes_on() {
+    let bench = Bench::new().await;
+    let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
+    assert_eq!(failed(&bench.db, &backfill.id).await.unwrap(), None);
+    let chunk = bench.chunk(&backfill).await;
+    bench.end(&chunk, "failed").await;
+    assert_eq!(failed(&bench.db, &backfill.id).await.unwrap().as_deref(), Some("It rained."));
+    stop(&bench.db, &backfill.id, "It rained.", bench.clock.now()).await.unwrap();
+    let now = bench.again(&backfill).await;
+    assert_eq!((now.state, now.why.as_deref(), now.chunks_done()), (State::Stopped, Some("It rained."), 0));
+    let mut tx = bench.db.write().await.unwrap();
+    sqlx::query("UPDATE backfills SET state = 'running', why = NULL, resumed_at = $1").bind(bench.clock.now()).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(failed(&bench.db, &backfill.id).await.unwrap(), None, "what failed before does not count again");
+    assert_eq!(bench.chunk(&backfill).await.range, chunk.range, "it goes on where it stopped");
+}

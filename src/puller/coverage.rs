@@ -1,0 +1,187 @@
+//! The coverage calendar: what is known of every day of a DataSet, from the ledger of windows of all runs whose rows are in the current
+//! version.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::schedules;
+use super::windows::{self, Line};
+use crate::clock::{Clock, Millis, timestamp};
+use crate::connectors::Window;
+use crate::datasets::Dataset;
+use crate::datasets::parts::has_days;
+use crate::db::Db;
+use crate::error::Result;
+use crate::ids::{DatasetId, RunId, VersionId};
+
+/// What is known of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DayState {
+    /// Its rows are here, and the vendor's own count was met.
+    Verified,
+    /// Its rows are here; the vendor tells no count to hold them to, or no longer tells of some that were kept.
+    Held,
+    /// Today: its rows are here up to the moment when it was read.
+    SoFar,
+    /// Its rows are here, but it was last read before it was over, and what came later that day is not.
+    Stale,
+    /// Not here: when it was last read, the vendor told of more than it gave.
+    Short,
+    /// Not here.
+    Missing,
+}
+
+impl DayState {
+    pub const ALL: [Self; 6] = [Self::Verified, Self::Held, Self::SoFar, Self::Stale, Self::Short, Self::Missing];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Held => "held",
+            Self::SoFar => "so_far",
+            Self::Stale => "stale",
+            Self::Short => "short",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// Its rows are in the current version.
+    pub fn is_here(self) -> bool {
+        !matches!(self, Self::Short | Self::Missing)
+    }
+}
+
+/// A day of the calendar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Day {
+    pub day: Date,
+    pub state: DayState,
+    /// When it was last read to its end.
+    pub read_at: Option<Millis>,
+    pub run: Option<RunId>,
+}
+
+/// What is known of every day, ascending, from the first that is held or wanted to the last; empty for a report without days and before
+/// the first run.
+pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec<Day>> {
+    if !has_days(dataset.report) {
+        return Ok(Vec::new());
+    }
+    let zone = schedules::zone(&dataset.time_zone)?;
+    let today = clock.timestamp().to_zoned(zone.clone()).date();
+    let held = match &dataset.current {
+        Some(current) => windows_behind(db, &current.version).await?,
+        None => Vec::new(),
+    };
+    let short = windows::short_of(db, &dataset.id).await?;
+    let wanted = dataset.menus.range(today).filter(|_| dataset.current.is_some() || !short.is_empty());
+    Ok(calendar(&held, &short, wanted, today, &zone))
+}
+
+/// The windows whose rows are in a version, those that were read last first.
+async fn windows_behind(db: &Db, version: &VersionId) -> Result<Vec<Line>> {
+    let run: Option<(Option<RunId>,)> = sqlx::query_as("SELECT run_id FROM versions WHERE id = $1").bind(version).fetch_optional(db.read()).await?;
+    let Some((Some(run),)) = run else { return Ok(Vec::new()) };
+    windows::behind(db, &run).await
+}
+
+/// `held`: newest run first; `short`: newest first.
+fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, zone: &TimeZone) -> Vec<Day> {
+    let mut days: BTreeMap<Date, Day> = BTreeMap::new();
+    for line in held {
+        let Some(window) = line.window else { continue };
+        for day in each(window) {
+            days.entry(day).or_insert_with(|| here(day, line, today, zone));
+        }
+    }
+    let ends = [days.keys().next().copied(), days.keys().next_back().copied()].into_iter().flatten().chain(wanted.into_iter().flat_map(|w| [w.from, w.to]));
+    let Some((first, last)) = ends.fold(None, |ends: Option<(Date, Date)>, day| Some(ends.map_or((day, day), |(a, b)| (a.min(day), b.max(day))))) else {
+        return Vec::new();
+    };
+    for day in each(Window { from: first, to: last }) {
+        days.entry(day).or_insert_with(|| {
+            let line = short.iter().find(|line| line.window.is_some_and(|w| w.from <= day && day <= w.to));
+            let state = if line.is_some() { DayState::Short } else { DayState::Missing };
+            Day { day, state, read_at: line.and_then(|line| line.finished_at), run: line.map(|line| line.run.clone()) }
+        });
+    }
+    days.into_values().collect()
+}
+
+fn here(day: Date, line: &Line, today: Date, zone: &TimeZone) -> Day {
+    // The window may have been read for a while; what counts is that the day was over before it ended.
+    let read_on = line.finished_at.map(|at| timestamp(at).to_zoned(zone.clone()).date());
+    let state = match read_on {
+        Some(read_on) if read_on <= day && day >= today => DayState::SoFar,
+        Some(read_on) if read_on <= day => DayState::Stale,
+        _ if line.tally.verified() == Some(true) => DayState::Verified,
+        _ => DayState::Held,
+    };
+    Day { day, state, read_at: line.finished_at, run: Some(line.run.clone()) }
+}
+
+fn each(window: Window) -> impl Iterator<Item = Date> {
+    std::iter::successors(Some(window.from), move |day| day.tomorrow().ok().filter(|next| *next <= window.to)).take_while(move |day| *day <= window.to)
+}
+
+/// The lines of the ledger that ask for a day, newest run first, at most 100.
+pub async fn of_day(db: &Db, dataset: &DatasetId, day: Date) -> Result<Vec<Line>> {
+    windows::of_day(db, dataset, day).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::Tally;
+
+    fn day(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    /// A window that came, as read on `read`.
+    fn line(from: &str, to: &str, read: &str, kept: u64, total: Option<u64>) -> Line {
+        let at = read.parse::<jiff::civil::DateTime>().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp().as_millisecond();
+        let window = Some(Window { from: day(from), to: day(to) });
+        Line { run: RunId::new(), position: 0, window, done: true, short: false, tally: Tally { kept, total, ..Tally::default() }, finished_at: Some(at) }
+    }
+
+    fn states(days: &[Day]) -> Vec<(String, &'static str)> {
+        days.iter().map(|day| (day.day.strftime("%-d").to_string(), day.state.word())).collect()
+    }
+
+    #[test]
+    fn every_day_is_told_by_the_window_that_was_read_last() {
+        let held = [
+            line("2026-11-19", "2026-11-20", "2026-11-20T12:00", 5, None),
+            line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7)),
+            line("2026-11-16", "2026-11-16", "2026-11-16T23:59", 7, Some(7)),
+            // The same day, read before: the later reading counts.
+            line("2026-11-17", "2026-11-17", "2026-11-17T01:00", 1, Some(1)),
+            line("2026-11-14", "2026-11-14", "2026-11-20T12:00", 9, Some(8)),
+        ];
+        let mut short = line("2026-11-18", "2026-11-18", "2026-11-20T12:00", 3, Some(9));
+        (short.done, short.short) = (false, true);
+        let wanted = Some(Window { from: day("2026-11-15"), to: day("2026-11-20") });
+        let days = calendar(&held, &[short], wanted, day("2026-11-20"), &TimeZone::UTC);
+        let told = [("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
+        assert_eq!(states(&days), told.map(|(day, state)| (day.to_owned(), state)));
+        assert_eq!(days[3].run, Some(held[1].run.clone()));
+        assert!(days[1].read_at.is_none() && days[4].read_at.is_some());
+    }
+
+    #[test]
+    fn a_day_that_is_over_elsewhere_may_not_be_over_here() {
+        let held = [line("2026-11-19", "2026-11-19", "2026-11-20T04:00", 5, Some(5))];
+        let of = |zone: &str| calendar(&held, &[], None, day("2026-11-21"), &TimeZone::get(zone).unwrap())[0].state;
+        assert_eq!((of("UTC"), of("US/Pacific")), (DayState::Verified, DayState::Stale));
+    }
+
+    #[test]
+    fn nothing_asked_is_nothing_told() {
+        assert!(calendar(&[], &[], None, day("2026-11-20"), &TimeZone::UTC).is_empty());
+        assert_eq!(each(Window { from: day("2026-02-27"), to: day("2026-03-01") }).count(), 3);
+        assert_eq!(each(Window { from: day("2026-02-27"), to: day("2026-02-26") }).count(), 0);
+    }
+}

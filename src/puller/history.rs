@@ -1,0 +1,105 @@
+//! What a commit leaves for the history, and going back: an older version made current again, with a run that says who did it.
+
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::run::Run;
+use super::{Puller, backfills, queue};
+use crate::actor::Actor;
+use crate::auth::audit::{self, By, Deed};
+use crate::clock::Millis;
+use crate::datasets::parts::Parts;
+use crate::datasets::versions::Version;
+use crate::db::marks::step;
+use crate::error::{Error, Result};
+use crate::ids::{DatasetId, RunId, VersionId};
+
+/// Notes on a run, in the transaction of its commit, how many rows there were before and after, and whose rows its version also has.
+/// A chunk of a backfill is counted here, too.
+pub(super) async fn committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, version: &Version, now: Millis) -> Result<()> {
+    let row = sqlx::query(
+        "SELECT v.rows, v.run_id, d.update_mode FROM datasets d LEFT JOIN versions v ON v.dataset_id = d.id AND v.number =
+            (SELECT MAX(o.number) FROM versions o WHERE o.dataset_id = d.id AND o.number < $1) WHERE d.id = $2",
+    )
+    .bind(i64::try_from(version.number).unwrap_or(i64::MAX))
+    .bind(&version.dataset)
+    .fetch_one(&mut **tx)
+    .await?;
+    let (before, of_run, mode): (Option<i64>, Option<RunId>, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let builds_on = of_run.filter(|_| Parts::of_word(&mode) != Parts::Refused);
+    sqlx::query("UPDATE runs SET rows_before = $1, rows_after = $2, builds_on = $3 WHERE id = $4")
+        .bind(before)
+        .bind(i64::try_from(version.rows).unwrap_or(i64::MAX))
+        .bind(builds_on)
+        .bind(run)
+        .execute(&mut **tx)
+        .await?;
+    backfills::chunk_committed(tx, run, now).await
+}
+
+impl Puller {
+    /// Makes a new current version that has the rows and columns of an older one. The record of it is a run with the trigger `revert`;
+    /// nothing is pulled. Refused while a run of the DataSet is at work, since that would put its own rows in place when it ends.
+    pub async fn revert(&self, by: By<'_>, dataset: &DatasetId, version: &VersionId) -> Result<Run> {
+        self.datasets.get_to_change(by.actor, dataset).await?;
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut *tx).await?;
+        if busy.is_some() {
+            return Err(Error::conflict("run_under_way", "A run is under way, which would put its own rows in place when it ends.")
+                .action("Stop it, or wait until it has ended, and revert then."));
+        }
+        let run = RunId::new();
+        sqlx::query(
+            "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, started_at, finished_at)
+             VALUES ($1, $2, 'revert', $3, 'succeeded', '', $4, $4, $4, $4)",
+        )
+        .bind(&run)
+        .bind(dataset)
+        .bind(&by.actor.user)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        step("revert.run_written");
+        let (old, new) = self.datasets.versions.restore(&mut tx, dataset, version, &run).await?;
+        // Its rows are those of the run whose version came back.
+        sqlx::query(
+            "UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4,
+                rows_before = (SELECT v.rows FROM versions v WHERE v.dataset_id = $5 AND v.number = $6) WHERE id = $7",
+        )
+        .bind(&new.id)
+        .bind(i64::try_from(old.number).unwrap_or(i64::MAX))
+        .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
+        .bind(&old.run)
+        .bind(dataset)
+        .bind(i64::try_from(new.number - 1).unwrap_or(i64::MAX))
+        .bind(&run)
+        .execute(&mut *tx)
+        .await?;
+        audit::record(&mut tx, &self.clock, Deed::done(Some(by), "version.revert", old.id.as_str())).await?;
+        step("revert.inserted");
+        tx.commit().await?;
+        step("revert.done");
+        self.datasets.versions.retain(dataset).await?;
+        queue::get(&self.db, &run).await?.ok_or_else(|| Error::not_found("run"))
+    }
+}
+
+impl Puller {
+    /// Copies the settings of a DataSet that this person may see into one of theirs, if they may use its account: see
+    /// `Datasets::duplicate`.
+    pub async fn duplicate(&self, actor: &Actor, dataset: &DatasetId) -> Result<DatasetId> {
+        let original = self.datasets.get(actor, dataset).await?;
+        if let Some(account) = original.account_id.as_ref().filter(|_| actor.may_edit())
+            && self.accounts.usable(actor, account).await.is_err()
+        {
+            return Err(Error::forbidden("The account of this DataSet is not shared with you, so a copy could not be pulled.")
+                .action("Ask whoever owns the account to share it."));
+        }
+        let copy = self.datasets.duplicate(actor, dataset).await?;
+        self.rescheduled.notify_one();
+        Ok(copy)
+    }
+}
+
+#[cfg(test)]
+mod tests;

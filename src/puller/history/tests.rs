@@ -1,0 +1,89 @@
+//! What a commit leaves for the history.
+
+use super::*;
+use crate::clock::Clock;
+use crate::connectors::Window;
+use crate::datasets::segments::Segments;
+use crate::datasets::versions::{Commit, Keep, Versions};
+use crate::db::Db;
+use crate::ids::UserId;
+use crate::puller::queue::{self, Plan};
+use crate::puller::run::Trigger;
+use crate::puller::windows;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    db: Db,
+    clock: Clock,
+    versions: Versions,
+    dataset: DatasetId,
+}
+
+impl Bench {
+    async fn new(mode: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        let clock = Clock::stopped_at(1_795_176_000_000);
+        let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
+        let versions = Versions::new(db.clone(), segments, clock.clone(), Keep { versions: 10, days: 30 });
+        let (owner, dataset) = (UserId::new(), DatasetId::new());
+        let mut tx = db.write().await.unwrap();
+        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
+            .bind(&owner)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) VALUES ($1, $2, 'livechat', 'chat', 'N', '', '{}', $3, 'UTC', 0, 0)")
+            .bind(&dataset)
+            .bind(&owner)
+            .bind(mode)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        Self { _dir: dir, db, clock, versions, dataset }
+    }
+
+    /// A run that asks for one day and brings nothing.
+    async fn run(&self, day: &str) -> RunId {
+        self.clock.advance(1_000);
+        let mut tx = self.db.write().await.unwrap();
+        let id = queue::enqueue_in(&mut tx, self.clock.now(), &self.dataset, "key", Trigger::Manual, None).await.unwrap();
+        tx.commit().await.unwrap();
+        let run = queue::claim(&self.db, &self.clock, "holder", 8).await.unwrap().remove(0);
+        let day = day.parse().unwrap();
+        let plan: Plan = queue::plan(&self.db, &run, "plan", &[Window { from: day, to: day }]).await.unwrap().unwrap();
+        assert_eq!(plan.windows.len(), 1);
+        queue::window_done(&self.db, &self.clock, &run, 0, &crate::connectors::Tally::default()).await.unwrap();
+        let commit = Commit::new(&self.dataset, &run.id, &[], &[]);
+        queue::succeed(&self.db, &self.clock, &self.versions, &run, &commit).await.unwrap().unwrap();
+        id
+    }
+
+    async fn days(&self, run: &RunId) -> Vec<String> {
+        windows::behind(&self.db, run).await.unwrap().iter().filter_map(|line| line.window).map(|window| window.to_string()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_replaces_stands_alone_and_one_that_keeps_builds_on_those_before() {
+    for (mode, wanted) in [("replace", vec!["2026-11-03"]), ("merge", vec!["2026-11-03", "2026-11-02", "2026-11-01"])] {
+        let bench = Bench::new(mode).await;
+        let mut last = None;
+        for day in ["2026-11-01", "2026-11-02", "2026-11-03"] {
+            last = Some(bench.run(day).await);
+        }
+        assert_eq!(bench.days(&last.unwrap()).await, wanted, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn rows_before_and_after_are_told_on_the_run() {
+    let bench = Bench::new("replace").await;
+    let first = bench.run("2026-11-01").await;
+    let second = bench.run("2026-11-02").await;
+    let run = queue::get(&bench.db, &first).await.unwrap().unwrap();
+    assert_eq!((run.rows_before, run.rows_after, run.change()), (None, Some(0), None));
+    let run = queue::get(&bench.db, &second).await.unwrap().unwrap();
+    assert_eq!((run.rows_before, run.rows_after, run.change()), (Some(0), Some(0), Some(0)));
+}

@@ -1,0 +1,95 @@
+//! Looks whether runs and their ledger add up. Changes nothing.
+
+use super::windows;
+use crate::datasets::verify::Finding;
+use crate::db::Db;
+use crate::error::Result;
+use crate::ids::RunId;
+
+/// Statements that find what must not be: each answers the id of the object and a sentence.
+const STATEMENTS: [(&str, &str); 9] = [
+    ("one_commit", "SELECT run_id, 'has made ' || COUNT(*) || ' versions' FROM versions WHERE run_id IS NOT NULL GROUP BY run_id HAVING COUNT(*) > 1"),
+    (
+        "commit_run",
+        "SELECT v.id, 'was made by a run that is not there or did not succeed' FROM versions v LEFT JOIN runs r ON r.id = v.run_id
+            WHERE v.run_id IS NOT NULL AND (r.id IS NULL OR r.state <> 'succeeded' OR r.version_id IS NULL OR r.version_id <> v.id)",
+    ),
+    (
+        "run_version",
+        "SELECT r.id, 'did not succeed, and has a version' FROM runs r WHERE r.state <> 'succeeded' AND r.version_id IS NOT NULL
+            UNION ALL SELECT r.id, 'succeeded without a version' FROM runs r WHERE r.state = 'succeeded' AND r.version_id IS NULL",
+    ),
+    (
+        "run_rows",
+        "SELECT r.id, 'tells ' || r.rows_after || ' rows after it, and its version has ' || v.rows FROM runs r JOIN versions v ON v.id = r.version_id WHERE r.rows_after <> v.rows",
+    ),
+    (
+        "at_work",
+        "SELECT dataset_id, 'has ' || COUNT(*) || ' runs at work' FROM runs WHERE state = 'running' GROUP BY dataset_id HAVING COUNT(*) > 1",
+    ),
+    ("lease", "SELECT id, 'is at work without a lease' FROM runs WHERE state = 'running' AND (lease_holder IS NULL OR lease_until IS NULL)"),
+    (
+        "run_sums",
+        "SELECT id, 'read ' || records_read || ' records, which is not ' || records_kept || ' kept + ' || duplicates || ' duplicates + ' || left_out || ' left out + ' || rejected || ' rejected'
+            FROM runs WHERE records_read <> records_kept + duplicates + left_out + rejected",
+    ),
+    (
+        "windows_whole",
+        "SELECT r.id, 'succeeded with windows that did not come' FROM runs r WHERE r.state = 'succeeded' AND r.cause <> 'revert'
+            AND (r.windows_total <> (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id)
+              OR EXISTS (SELECT 1 FROM windows w WHERE w.run_id = r.id AND w.state <> 'done'))",
+    ),
+    (
+        "backfill",
+        "SELECT b.id, 'has finished with days left, or has none left and has not finished' FROM backfills b WHERE (b.state = 'finished') <> (b.left_to IS NULL)
+            UNION ALL SELECT b.id, 'what is left of it is outside of its days' FROM backfills b WHERE b.left_to IS NOT NULL AND (b.left_to < b.from_day OR b.left_to > b.to_day)",
+    ),
+];
+
+/// So many runs' ledgers are read at a time.
+const AT_A_TIME: i64 = 500;
+
+/// Everything that is not as it must be with runs and windows.
+pub async fn look(db: &Db) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for (check, statement) in STATEMENTS {
+        let rows: Vec<(String, String)> = sqlx::query_as(statement).fetch_all(db.read()).await?;
+        found.extend(rows.into_iter().map(|(object, message)| Finding::new(check, object, message)));
+    }
+    let mut after = String::new();
+    loop {
+        type Sums = (RunId, i64, i64, i64, i64, i64);
+        let runs: Vec<Sums> = sqlx::query_as(
+            "SELECT id, records_read, records_kept, duplicates, left_out, rejected FROM runs WHERE id > $1 AND state = 'succeeded' AND cause <> 'revert' ORDER BY id LIMIT $2",
+        )
+        .bind(&after)
+        .bind(AT_A_TIME)
+        .fetch_all(db.read())
+        .await?;
+        let Some(last) = runs.last() else { return Ok(found) };
+        last.0.as_str().clone_into(&mut after);
+        for (id, read, kept, duplicates, left_out, rejected) in runs {
+            found.extend(ledger(db, &id, [read, kept, duplicates, left_out, rejected]).await?);
+        }
+    }
+}
+
+/// The windows of a run that succeeded: each adds up by itself, and all of them to the run.
+async fn ledger(db: &Db, run: &RunId, told: [i64; 5]) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    let mut sums = [0_u64; 5];
+    let lines = windows::of_run(db, run).await?;
+    for line in &lines {
+        let tally = &line.tally;
+        for (sum, part) in sums.iter_mut().zip([tally.read, tally.kept, tally.duplicates, tally.left_out, tally.rejected]) {
+            *sum += part;
+        }
+        if tally.read != tally.kept + tally.duplicates + tally.left_out + tally.rejected {
+            found.push(Finding::new("window_sums", run, format!("its window {} does not add up", line.position)));
+        }
+    }
+    if !lines.is_empty() && sums.map(|sum| i64::try_from(sum).unwrap_or(i64::MAX)) != told {
+        found.push(Finding::new("run_windows", run, "its windows add up to other sums than its own"));
+    }
+    Ok(found)
+}

@@ -1,0 +1,176 @@
+//! The coverage calendar as months of days, with words for every state of a day.
+
+use jiff::civil::Date;
+
+use crate::ids::DatasetId;
+use crate::puller::coverage::{Day, DayState};
+use crate::web::parts::Status;
+use crate::web::words::{self, counted, grouped};
+
+/// See `templates/panes/calendar.html`.
+#[derive(Default)]
+pub struct Calendar {
+    /// "2 days are missing: Wed 17 Feb 2027 and ..." or that all is here.
+    pub words: String,
+    pub months: Vec<Month>,
+    pub counts: Vec<Count>,
+    pub legend: Vec<Legend>,
+}
+
+pub struct Month {
+    pub name: String,
+    pub weeks: Vec<Vec<Cell>>,
+}
+
+/// A day of a month; one without an address is not in the DataSet's range, and one without a number not in the month.
+#[derive(Clone, Default)]
+pub struct Cell {
+    pub number: String,
+    pub href: String,
+    pub state: &'static str,
+    pub mark: &'static str,
+    pub title: String,
+}
+
+pub struct Count {
+    pub number: String,
+    pub words: &'static str,
+    pub state: &'static str,
+}
+
+pub struct Legend {
+    pub state: &'static str,
+    pub mark: &'static str,
+    pub words: &'static str,
+}
+
+/// What a state is called, in a word or two.
+pub fn word(state: DayState) -> &'static str {
+    match state {
+        DayState::Verified => "verified",
+        DayState::Held => "held",
+        DayState::SoFar => "so far",
+        DayState::Stale => "stale",
+        DayState::Short => "short",
+        DayState::Missing => "missing",
+    }
+}
+
+/// And what it means.
+pub fn meaning(state: DayState) -> &'static str {
+    match state {
+        DayState::Verified => "its rows are here, and the vendor's count was met",
+        DayState::Held => "its rows are here; the vendor gave no count, or counts otherwise now",
+        DayState::SoFar => "today, up to when it was read",
+        DayState::Stale => "last read before it was over: what came later that day is not here",
+        DayState::Short => "not here: the vendor told of more than it gave",
+        DayState::Missing => "not here",
+    }
+}
+
+fn mark(state: DayState) -> &'static str {
+    match state {
+        DayState::Verified => "✓",
+        DayState::Held => "•",
+        DayState::SoFar => "…",
+        DayState::Stale => "?",
+        DayState::Short => "!",
+        DayState::Missing => "×",
+    }
+}
+
+pub fn status(state: DayState) -> Status {
+    let tone = match state {
+        DayState::Verified | DayState::Held => "good",
+        DayState::SoFar => "info",
+        DayState::Stale => "warn",
+        DayState::Short | DayState::Missing => "bad",
+    };
+    Status::new(tone, state == DayState::SoFar, words::sentence(word(state)), "")
+}
+
+impl Calendar {
+    /// The months from `first` to `last` (any days of theirs) out of all `days`, which are ascending.
+    pub fn new(days: &[Day], dataset: &DatasetId, first: Date, last: Date) -> Self {
+        let mut months = Vec::new();
+        let mut month = first.first_of_month();
+        while month <= last && months.len() < 12 {
+            months.push(one(month, days, dataset));
+            let Ok(next) = month.last_of_month().tomorrow() else { break };
+            month = next;
+        }
+        let count = |state| days.iter().filter(|day| day.state == state).count();
+        let counts = DayState::ALL
+            .into_iter()
+            .filter(|state| count(*state) > 0)
+            .map(|state| Count { number: grouped(i64::try_from(count(state)).unwrap_or(0)), words: word(state), state: state.word() })
+            .collect();
+        let legend = DayState::ALL.into_iter().map(|state| Legend { state: state.word(), mark: mark(state), words: meaning(state) }).collect();
+        Self { words: sentence(days), months, counts, legend }
+    }
+}
+
+fn one(month: Date, days: &[Day], dataset: &DatasetId) -> Month {
+    let lead = usize::try_from(month.weekday().to_monday_zero_offset()).unwrap_or(0);
+    let mut cells = vec![Cell::default(); lead];
+    for number in 1..=month.days_in_month() {
+        let Ok(date) = Date::new(month.year(), month.month(), number) else { continue };
+        let cell = match days.binary_search_by_key(&date, |day| day.day) {
+            Ok(at) => {
+                let state = days[at].state;
+                Cell {
+                    number: number.to_string(),
+                    href: format!("/datasets/{dataset}/days/{date}"),
+                    state: state.word(),
+                    mark: mark(state),
+                    title: format!("{}: {}", words::day(date), word(state)),
+                }
+            }
+            Err(_) => Cell { number: number.to_string(), ..Cell::default() },
+        };
+        cells.push(cell);
+    }
+    while !cells.len().is_multiple_of(7) {
+        cells.push(Cell::default());
+    }
+    Month { name: month.strftime("%B %Y").to_string(), weeks: cells.chunks(7).map(<[Cell]>::to_vec).collect() }
+}
+
+/// What wants attention, with the days by name while they are few.
+fn sentence(days: &[Day]) -> String {
+    let gone: Vec<&Day> = days.iter().filter(|day| !day.state.is_here()).collect();
+    let stale: Vec<&Day> = days.iter().filter(|day| day.state == DayState::Stale).collect();
+    let mut parts = Vec::new();
+    for (some, is, are) in [(&gone, "day is not here", "days are not here"), (&stale, "day is stale", "days are stale")] {
+        if some.is_empty() {
+            continue;
+        }
+        let count = counted(i64::try_from(some.len()).unwrap_or(0), is, are);
+        let names: Vec<String> = some.iter().take(4).map(|day| words::day(day.day)).collect();
+        parts.push(if some.len() <= 4 { format!("{count}: {}.", words::listed(&names)) } else { format!("{count}.") });
+    }
+    if parts.is_empty() { "Every day is here.".to_owned() } else { parts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_begins_on_its_weekday_and_every_state_has_its_own_mark() {
+        let day = |text: &str, state| Day { day: text.parse().unwrap(), state, read_at: None, run: None };
+        let days = [day("2026-11-01", DayState::Held), day("2026-11-02", DayState::Missing)];
+        let calendar = Calendar::new(&days, &DatasetId::new(), days[0].day, days[1].day);
+        let month = &calendar.months[0];
+        assert_eq!((month.name.as_str(), month.weeks.len()), ("November 2026", 6));
+        let first: Vec<&str> = month.weeks[0].iter().map(|cell| cell.number.as_str()).collect();
+        assert_eq!(first, ["", "", "", "", "", "", "1"], "the 1st was a Sunday");
+        assert_eq!(month.weeks[1][0].title, "Mon 2 Nov 2026: missing");
+        assert!(month.weeks[1][1].href.is_empty() && month.weeks[1][1].number == "3");
+        assert_eq!(calendar.words, "1 day is not here: Mon 2 Nov 2026.");
+        let mut marks: Vec<&str> = DayState::ALL.map(mark).to_vec();
+        marks.sort_unstable();
+        marks.dedup();
+        assert_eq!(marks.len(), DayState::ALL.len());
+    }
+}

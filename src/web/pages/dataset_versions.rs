@@ -1,0 +1,217 @@
+//! What is done to the versions of a DataSet, after saying what it means: go back to one, delete one, keep more or fewer.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::dataset::zone_of;
+use crate::datasets::versions::{OwnKeep, Version};
+use crate::ids::{DatasetId, VersionId};
+use crate::puller::queue;
+use crate::web::Web;
+use crate::web::asked::{Id, Two};
+use crate::web::client_address::ClientAddress;
+use crate::web::forms::Form;
+use crate::web::page::{Answer, go, show, show_with};
+use crate::web::parts::{Chrome, Errors};
+use crate::web::person::Person;
+use crate::web::words::{self, counted};
+
+#[derive(Template)]
+#[template(path = "pages/version_revert.html")]
+struct RevertPage {
+    chrome: Chrome,
+    id: String,
+    version: String,
+    number: u64,
+    made: String,
+    rows: String,
+    columns: String,
+    current: String,
+    problem: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/version_delete.html")]
+struct DeletePage {
+    chrome: Chrome,
+    id: String,
+    version: String,
+    number: u64,
+    made: String,
+    rows: String,
+    frees: String,
+    problem: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/dataset_retention.html")]
+struct KeepPage {
+    chrome: Chrome,
+    id: String,
+    name: String,
+    versions: String,
+    days: String,
+    usual_versions: String,
+    usual_days: String,
+    sizes: String,
+    errors: Errors,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct KeepFields {
+    versions: String,
+    days: String,
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+async fn is_busy(web: &Web, id: &DatasetId) -> crate::error::Result<bool> {
+    Ok(queue::of_dataset(&web.db, id, 0, 2).await?.iter().any(|run| run.state == crate::puller::run::State::Running))
+}
+
+/// `GET /datasets/{id}/versions/{version}/revert`
+pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
+    let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
+    let (_, version) = web.datasets.version(&person.actor, &id, &version).await?;
+    let (zone, now) = (zone_of(&dataset), web.clock.now());
+    let current = dataset.current.as_ref();
+    let problem = if current.is_some_and(|current| current.version == version.id) {
+        "This is the version that people read already."
+    } else if is_busy(&web, &id).await? {
+        "A run is under way, which would put its own rows in place when it ends. Stop it, or wait until it has ended, and revert then."
+    } else {
+        ""
+    };
+    show(&RevertPage {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        id: id.to_string(),
+        version: version.id.to_string(),
+        number: version.number,
+        made: words::short(version.created_at, now, &zone),
+        rows: counted(signed(version.rows), "row", "rows"),
+        columns: counted(signed(version.columns.len() as u64), "column", "columns"),
+        current: current.map_or_else(String::new, |current| format!("version {} with its {}", current.number, counted(current.rows, "row", "rows"))),
+        problem: problem.to_owned(),
+    })
+}
+
+/// `POST /datasets/{id}/versions/{version}/revert`
+pub async fn revert(State(web): State<Web>, person: Person, address: ClientAddress, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
+    let run = web.puller.revert(person.by(address), &id, &version).await?;
+    let back_to = run.back_to.unwrap_or_default();
+    web.say_next(&person.session, format!("People read the rows of version {back_to} again. What was current before is still kept.")).await;
+    go(&format!("/datasets/{id}/history"))
+}
+
+/// `GET /datasets/{id}/versions/{version}/delete`
+pub async fn ask_delete(State(web): State<Web>, person: Person, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
+    let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
+    let (_, version) = web.datasets.version(&person.actor, &id, &version).await?;
+    let sizes = web.datasets.versions.sizes(&id).await?;
+    let is_current = dataset.current.as_ref().is_some_and(|current| current.version == version.id);
+    show(&DeletePage {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        id: id.to_string(),
+        version: version.id.to_string(),
+        number: version.number,
+        made: words::short(version.created_at, web.clock.now(), &zone_of(&dataset)),
+        rows: counted(signed(version.rows), "row", "rows"),
+        frees: frees(&version, sizes.alone.get(&version.id).copied().unwrap_or(0)),
+        problem: if is_current {
+            "This is the version that people read, so it cannot be deleted. Revert to another one first.".to_owned()
+        } else {
+            String::new()
+        },
+    })
+}
+
+fn frees(version: &Version, alone: u64) -> String {
+    match alone {
+        0 if version.bytes == 0 => "It takes no room.".to_owned(),
+        0 => "All its files are part of other versions too, so nothing is freed.".to_owned(),
+        alone => format!("{} of the disk are freed within a day.", words::size(signed(alone))),
+    }
+}
+
+/// `POST /datasets/{id}/versions/{version}/delete`
+pub async fn delete(State(web): State<Web>, person: Person, address: ClientAddress, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
+    let gone = web.datasets.delete_version(person.by(address), &id, &version).await?;
+    web.say_next(&person.session, format!("Version {} is deleted.", gone.number)).await;
+    go(&format!("/datasets/{id}/history"))
+}
+
+/// `GET /datasets/{id}/retention`
+pub async fn ask_keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    web.datasets.get_to_change(&person.actor, &id).await?;
+    let own = web.datasets.versions.own_keep(&id).await?;
+    let text = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
+    show(&keep_page(&web, &person, &id, KeepFields { versions: text(own.versions), days: text(own.days) }, Errors::default()).await?)
+}
+
+async fn keep_page(web: &Web, person: &Person, id: &DatasetId, fields: KeepFields, errors: Errors) -> crate::error::Result<KeepPage> {
+    let dataset = web.datasets.get_to_change(&person.actor, id).await?;
+    let usual = web.datasets.versions.keep();
+    Ok(KeepPage {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        id: id.to_string(),
+        name: dataset.name,
+        versions: fields.versions,
+        days: fields.days,
+        usual_versions: usual.versions.to_string(),
+        usual_days: usual.days.to_string(),
+        sizes: room(web, id).await?,
+        errors,
+    })
+}
+
+/// How much room the history of a DataSet takes, in a sentence.
+pub async fn room(web: &Web, id: &DatasetId) -> crate::error::Result<String> {
+    let sizes = web.datasets.versions.sizes(id).await?;
+    let going = if sizes.going == 0 { String::new() } else { format!(" Another {} go within a day.", words::size(signed(sizes.going))) };
+    let of = counted(signed(sizes.alone.len() as u64), "version", "versions");
+    Ok(format!("{of}, {} on the disk. A file that several versions share is counted once.{going}", words::size(signed(sizes.kept))))
+}
+
+/// `POST /datasets/{id}/retention`
+pub async fn keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<KeepFields>) -> Answer {
+    web.datasets.get_to_change(&person.actor, &id).await?;
+    let mut errors = Errors::default();
+    let mut number = |field: &str, text: &str| match text.trim() {
+        "" => None,
+        text => match text.parse::<u32>() {
+            Ok(number) => Some(number),
+            Err(_) => {
+                errors.add(field, "Write a whole number, or leave it empty.");
+                None
+            }
+        },
+    };
+    let asked = OwnKeep { versions: number("versions", &fields.versions), days: number("days", &fields.days) };
+    if errors.is_empty()
+        && let Err(error) = asked.check()
+        && let Some(other) = errors.take(error)
+    {
+        return Err(other.into());
+    }
+    if !errors.is_empty() {
+        let page = keep_page(&web, &person, &id, fields, errors).await?;
+        return show_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
+    }
+    let gone = web.datasets.keep(&person.actor, &id, asked).await?;
+    let sentence = if gone == 0 { "Saved.".to_owned() } else { format!("Saved. {} beyond that went.", counted(signed(gone), "version", "versions")) };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{id}/history"))
+}
+
+/// `POST /datasets/{id}/duplicate`
+pub async fn duplicate(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    let dataset = web.datasets.get(&person.actor, &id).await?;
+    let copy = web.puller.duplicate(&person.actor, &id).await?;
+    web.say_next(&person.session, format!("This is a copy of the settings of “{}”. It has no rows yet.", dataset.name)).await;
+    go(&format!("/datasets/{copy}/settings"))
+}

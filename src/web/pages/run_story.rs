@@ -1,0 +1,116 @@
+//! What a run's own record tells of its course: the phases with their times, and what was noted, moment by moment.
+
+use jiff::tz::TimeZone;
+
+use super::run_live::days_of;
+use crate::clock::{Millis, iso, timestamp};
+use crate::datasets::Dataset;
+use crate::puller::run::{Run, State, Trigger};
+use crate::puller::windows::Line;
+use crate::web::words::{self, counted, grouped};
+
+/// See `templates/panes/story.html`.
+pub struct Story {
+    pub phases: Vec<Phase>,
+    pub noted: Vec<Note>,
+}
+
+pub struct Phase {
+    pub name: &'static str,
+    pub took: String,
+    pub what: String,
+}
+
+pub struct Note {
+    pub at: String,
+    pub iso: String,
+    pub tone: &'static str,
+    pub words: String,
+}
+
+impl Story {
+    pub fn new(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone, now: Millis) -> Self {
+        Self { phases: phases(run, lines, dataset, now), noted: noted(run, lines, dataset, zone) }
+    }
+}
+
+/// When the last window was read to its end.
+fn read_until(lines: &[Line]) -> Option<Millis> {
+    lines.iter().filter_map(|line| line.finished_at).max()
+}
+
+fn phases(run: &Run, lines: &[Line], dataset: &Dataset, now: Millis) -> Vec<Phase> {
+    if run.trigger == Trigger::Revert {
+        return Vec::new();
+    }
+    let end = run.finished_at.unwrap_or(now);
+    let started = run.started_at;
+    let mut phases = vec![Phase { name: "Waited for a worker", took: words::span((started.unwrap_or(end) - run.queued_at).max(0)), what: String::new() }];
+    let Some(started) = started else { return phases };
+    let read = read_until(lines).filter(|at| *at >= started);
+    let came = lines.iter().filter(|line| line.done).count();
+    let waited =
+        if run.waited_ms >= 1_000 { format!(", {} of it waiting for the pace or because the vendor asked", words::span(run.waited_ms)) } else { String::new() };
+    phases.push(Phase {
+        name: "Read from the vendor",
+        took: words::span((read.unwrap_or(end) - started).max(0)),
+        what: format!(
+            "{} of {}, {}, {}{waited}",
+            grouped(i64::try_from(came).unwrap_or(0)),
+            counted(run.windows_total.max(1), "window", "windows"),
+            counted(run.pages, "page", "pages"),
+            counted(run.calls, &format!("call to {}", dataset.connector.title()), &format!("calls to {}", dataset.connector.title())),
+        ),
+    });
+    if let (State::Succeeded, Some(read)) = (run.state, read) {
+        let what = format!("{} in {}", counted(run.rows, "row", "rows"), words::size(run.bytes));
+        phases.push(Phase { name: "Saved", took: words::span((end - read).max(0)), what });
+    }
+    phases
+}
+
+fn noted(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone) -> Vec<Note> {
+    let mut moments: Vec<(Millis, &'static str, String)> = Vec::new();
+    let by = run.started_by_name.as_deref();
+    let asked = match (run.trigger, by) {
+        (Trigger::Schedule, _) => "The schedule was due.".to_owned(),
+        (Trigger::Retry, _) => "It was tried again.".to_owned(),
+        (Trigger::Backfill, _) => format!("A backfill asked for {}.", days_of(run.range)),
+        (Trigger::First, by) => format!("{} saved the DataSet.", by.unwrap_or("Somebody")),
+        (Trigger::Manual, by) => format!("{} asked for it.", by.unwrap_or("Somebody")),
+        (Trigger::Revert, by) => format!("{} went back to version {}.", by.unwrap_or("Somebody"), run.back_to.unwrap_or_default()),
+    };
+    moments.push((run.queued_at, "", asked));
+    if let (Some(at), true) = (run.started_at, run.trigger != Trigger::Revert) {
+        moments.push((at, "", format!("A worker began to read from {}.", dataset.connector.title())));
+    }
+    for line in lines {
+        let (Some(at), count) = (line.finished_at, |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX))) else { continue };
+        let tally = &line.tally;
+        let days = days_of(line.window);
+        let (tone, words) = match line.word() {
+            Some("short") => ("bad", format!("{days}: came short, {} of {} records.", count(tally.kept), tally.total.map_or_else(|| "?".to_owned(), count))),
+            Some("corrected") => ("warn", format!("{days}: {} records; pages changed while they were read, and were read again.", count(tally.kept))),
+            _ => {
+                let total = tally.total.map_or_else(String::new, |total| format!(", as the vendor's count of {} says", count(total)));
+                ("", format!("{days}: {} records{total}.", count(tally.kept)))
+            }
+        };
+        moments.push((at, tone, words));
+    }
+    if let Some(at) = run.finished_at.filter(|_| run.trigger != Trigger::Revert) {
+        moments.push(match (run.state, &run.failure) {
+            (State::Succeeded, _) => (at, "good", format!("Saved: the DataSet has {}.", counted(run.rows_after.unwrap_or(run.rows), "row", "rows"))),
+            (_, Some(failure)) => (at, "bad", format!("It ended: {}", failure.message)),
+            _ => (at, "", "It was stopped. Nothing of it was kept.".to_owned()),
+        });
+    }
+    moments.sort_by_key(|(at, ..)| *at);
+    let note = |(at, tone, words): (Millis, &'static str, String)| Note {
+        at: timestamp(at).to_zoned(zone.clone()).strftime("%-d %b %H:%M:%S").to_string(),
+        iso: iso(at),
+        tone,
+        words,
+    };
+    moments.into_iter().map(note).collect()
+}

@@ -1,0 +1,305 @@
+//! History: what a DataSet was, which days it holds, going back, and how much of it is kept. Told through pages, the API and the command.
+
+use axum::http::StatusCode;
+use chatlake::actor::{Actor, Role, Scope};
+use chatlake::clock::Clock;
+use chatlake::connectors::report::UpdateMode;
+use chatlake::ids::DatasetId;
+use chatlake::puller::run::{Run, State, Trigger};
+use chatlake::sandbox::faults::{Fault, Kind};
+use serde_json::{Value, json};
+
+use super::house::{Browser, House};
+use super::process::{Home, until};
+
+/// An owner at a browser, and a DataSet of the last seven days with two versions that differ.
+async fn of_two(house: &House) -> (Actor, Browser, DatasetId, Run, Run) {
+    let (owner, browser) = house.at_browser("olga", Role::Editor).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "agents", "People").await;
+    let one = house.run(&owner, &dataset).await;
+    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[]".to_owned() }).on("/agents")]);
+    // Nothing at all where there was something is believed the second time.
+    house.run(&owner, &dataset).await;
+    let two = house.run(&owner, &dataset).await;
+    house.sandbox.faults().clear();
+    assert_eq!((one.state, two.state, two.rows), (State::Succeeded, State::Succeeded, 0));
+    (owner, browser, dataset, one, two)
+}
+
+async fn call(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let mut browser = house.browser();
+    let body = Some(body.to_string()).filter(|_| method != "GET");
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let page = browser.send(method.parse().unwrap(), &format!("/api/v1{path}"), body, &headers).await;
+    (page.status, serde_json::from_str(&page.text).unwrap_or(Value::Null))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_looks_at_older_rows_and_goes_back_to_them() {
+    let house = House::live().await;
+    let (owner, mut browser, dataset, one, two) = of_two(&house).await;
+    let home = format!("/datasets/{dataset}");
+    let history = browser.get(&format!("{home}/history")).await;
+    let (old, now) = (one.version_id.clone().unwrap(), two.version_id.clone().unwrap());
+    assert!(
+        history.has(&format!("a[href='{home}/versions/{old}/revert']")) && !history.has(&format!("a[href='{home}/versions/{now}/revert']")),
+        "{}",
+        history.text
+    );
+    assert!(history.all(".charts svg[role=img]").len() == 2 && history.all(".charts table").len() == 2, "each picture has its table");
+    assert!(history.attribute(".charts svg", "aria-label").unwrap().contains("1 failed"));
+    let rows = format!("−{}", one.rows);
+    assert!(history.all(".history-run .rows").iter().any(|words| words.starts_with(&rows)), "{:?}", history.all(".history-run .rows"));
+
+    // The older rows, page by page and sorted, without leaving their version.
+    let data = browser.get(&format!("{home}/data?version={old}&sort=login")).await;
+    assert!(data.words(".band").contains("These are the rows of version 1"), "{}", data.words(".band"));
+    assert_eq!(data.all("table.data tbody tr").len() as i64, one.rows);
+    let links = data.all("thead a").len();
+    assert!(
+        links > 3 && data.text.matches(&format!("version={old}&#38;sort=")).count() + data.text.matches(&format!("version={old}&amp;sort=")).count() >= links,
+        "sorting stays in the version"
+    );
+    assert_eq!(data.attribute("input[name=version]", "value").as_deref(), Some(old.as_str()));
+    assert!(browser.get(&format!("{home}/data")).await.words("h2").contains("no rows"));
+    assert_eq!(browser.get(&format!("{home}/data?version={}", chatlake::ids::VersionId::new())).await.status, StatusCode::NOT_FOUND);
+
+    let question = browser.get(&format!("{home}/versions/{old}/revert")).await;
+    assert!(
+        question.title().contains("Revert to version 1?") && question.words(".ask-body").contains("version 2 with its 0 rows stays"),
+        "{}",
+        question.words(".ask-body")
+    );
+    let back = browser.submit(&format!("{home}/versions/{old}/revert"), &[]).await;
+    assert!(back.toast().contains("version 1 again"), "{}", back.toast());
+    assert_eq!(browser.get(&format!("{home}/data")).await.all("table.data tbody tr").len() as i64, one.rows);
+    let newest = &back.all(".history-run .asked")[0];
+    assert_eq!(newest, "back to version 1");
+
+    // Who did it is on the run and in the trail.
+    let runs = chatlake::puller::queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap();
+    let run = &runs[0];
+    assert_eq!((run.trigger, run.started_by.as_ref(), run.back_to, run.change()), (Trigger::Revert, Some(&owner.user), Some(1), Some(one.rows)));
+    let page = browser.get(&format!("/runs/{}", run.id)).await;
+    assert!(page.words(".run-log").contains("olga went back to version 1."), "{}", page.words(".run-log"));
+    let trail = chatlake::auth::audit::list(&house.app.db, None, 10).await.unwrap();
+    assert!(trail.iter().any(|entry| entry.action == "version.revert" && entry.actor.as_ref() == Some(&owner.user)));
+    // And forward: what was current is kept.
+    let (status, run) = call(&house, &house.token(&owner, Scope::Manage).await, "POST", &format!("{home}/revert"), json!({"version": now})).await;
+    assert_eq!(
+        (status, run["trigger"].as_str(), run["back_to"].as_i64(), run["rows_after"].as_i64()),
+        (StatusCode::OK, Some("revert"), Some(2), Some(0)),
+        "{run}"
+    );
+    assert!(browser.get(&format!("{home}/data")).await.words("h2").contains("no rows"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_goes_back_while_a_run_is_at_work_and_the_current_version_stays() {
+    let house = House::live().await;
+    let (owner, mut browser, dataset, one, two) = of_two(&house).await;
+    let home = format!("/datasets/{dataset}");
+    let token = house.token(&owner, Scope::Manage).await;
+    let (old, now) = (one.version_id.unwrap(), two.version_id.unwrap());
+    house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 300_000 }).on("/agents")]);
+    let run = house.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap();
+    until("it is at work", async || (house.app.puller.get(&owner, &run.id).await.unwrap().state == State::Running).then_some(())).await;
+    let (status, error) = call(&house, &token, "POST", &format!("{home}/revert"), json!({"version": old})).await;
+    assert_eq!((status, error["error"]["code"].as_str()), (StatusCode::CONFLICT, Some("run_under_way")), "{error}");
+    let question = browser.get(&format!("{home}/versions/{old}/revert")).await;
+    assert!(question.words(".ask").contains("A run is under way") && !question.has(".ask form"), "{}", question.text);
+    assert_eq!(browser.post(&format!("{home}/versions/{old}/revert"), &[]).await.status, StatusCode::CONFLICT);
+    house.app.puller.cancel(&owner, &run.id).await.unwrap();
+    house.sandbox.faults().clear();
+    until("it has ended", async || house.app.puller.get(&owner, &run.id).await.unwrap().state.is_final().then_some(())).await;
+
+    for (version, code) in [(&now, "version_current"), (&chatlake::ids::VersionId::new(), "not_found")] {
+        let (_, error) = call(&house, &token, "POST", &format!("{home}/revert"), json!({"version": version})).await;
+        assert_eq!(error["error"]["code"], code);
+        let (_, error) = call(&house, &token, "DELETE", &format!("{home}/versions/{version}"), json!({})).await;
+        assert_eq!(error["error"]["code"], code);
+    }
+    assert!(browser.get(&format!("{home}/versions/{now}/delete")).await.words(".ask").contains("cannot be deleted"));
+    let gone = browser.submit(&format!("{home}/versions/{old}/delete"), &[]).await;
+    assert_eq!(gone.toast(), "Version 1 is deleted.");
+    assert_eq!(browser.get(&format!("{home}/data?version={old}")).await.status, StatusCode::NOT_FOUND);
+    let trail = chatlake::auth::audit::list(&house.app.db, None, 10).await.unwrap();
+    assert!(trail.iter().any(|entry| entry.action == "version.delete" && entry.object.as_deref() == Some(old.as_str())));
+    let (status, _) = call(&house, &token, "POST", &format!("{home}/revert"), json!({"version": old})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_keeps_as_much_history_as_its_owner_says() {
+    let house = House::live().await;
+    let (owner, mut browser, dataset, ..) = of_two(&house).await;
+    let home = format!("/datasets/{dataset}");
+    let form = browser.get(&format!("{home}/retention")).await;
+    assert_eq!((form.attribute("#versions", "placeholder").as_deref(), form.attribute("#days", "value").as_deref()), (Some("10"), Some("")));
+    let wrong = browser.post(&format!("{home}/retention"), &[("versions", "0"), ("days", "many")]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.wrong("days").contains("whole number"), "{}", wrong.text);
+    let wrong = browser.post(&format!("{home}/retention"), &[("versions", "0"), ("days", "")]).await;
+    assert!(wrong.wrong("versions").contains("from 1 to 1000") && wrong.attribute("#versions", "value").as_deref() == Some("0"), "{}", wrong.text);
+    let saved = browser.submit(&format!("{home}/retention"), &[("versions", "1"), ("days", "")]).await;
+    assert_eq!(saved.toast(), "Saved. 1 version beyond that went.");
+    assert!(saved.text.contains("At most 1 version and none older than 30 days are kept"), "{}", saved.words("main"));
+    house.run(&owner, &dataset).await;
+    let token = house.token(&owner, Scope::Manage).await;
+    let (_, listed) = call(&house, &token, "GET", &format!("{home}/versions"), Value::Null).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+    let (status, kept) = call(&house, &token, "PATCH", &format!("{home}/retention"), json!({"days": 5})).await;
+    assert_eq!((status, &kept["versions"], &kept["keeps_versions"], &kept["keeps_days"]), (StatusCode::OK, &Value::Null, &json!(10), &json!(5)), "{kept}");
+    assert!(kept["bytes"].as_u64().unwrap() > 0, "{kept}");
+    let (status, wrong) = call(&house, &token, "PATCH", &format!("{home}/retention"), json!({"versions": 1001})).await;
+    assert_eq!((status, wrong["error"]["field"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("versions")), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay() {
+    let house = House::live().await;
+    let (owner, mut browser) = house.at_browser("olga", Role::Editor).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "chat", "Chats").await;
+    let home = format!("/datasets/{dataset}");
+    let token = house.token(&owner, Scope::Manage).await;
+    assert!(browser.get(&format!("{home}/coverage")).await.text.contains("No day has been read yet."));
+    house.run(&owner, &dataset).await;
+    let (_, days) = call(&house, &token, "GET", &format!("{home}/coverage"), Value::Null).await;
+    let days = days["items"].as_array().unwrap().clone();
+    assert_eq!(days.len(), 7);
+    assert!(days.iter().all(|day| day["state"] == "verified" && day["run_id"].is_string()), "{days:?}");
+    let calendar = browser.get(&format!("{home}/coverage")).await;
+    let cells = calendar.all("a.cal-day.is-verified");
+    assert_eq!(cells.len(), 7);
+    assert!(calendar.attribute("a.cal-day", "aria-label").unwrap().ends_with(": verified"), "words, not colour alone");
+    assert!(calendar.text.contains("Every day is here."));
+    assert!(browser.get(&format!("{home}/history")).await.all("a.cal-day").len() == 7);
+
+    let day = days[3]["day"].as_str().unwrap();
+    let page = browser.get(&format!("{home}/days/{day}")).await;
+    assert!(page.words("tbody tr").contains("Verified") && page.words("tbody tr").contains("its rows are here"), "{}", page.words("tbody tr"));
+    assert!(page.text.contains("one day cannot be pulled alone") && page.has(&format!("form[action='{home}/run'] button")));
+    assert_eq!(browser.get(&format!("{home}/days/2020-01-01")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(browser.get(&format!("{home}/days/nonsense")).await.status, StatusCode::NOT_FOUND);
+    let explained = browser.get(&format!("{home}/backfill")).await;
+    assert!(explained.text.contains("replaces all its rows") && !explained.has("form[action$='/backfill']"));
+
+    // A day that stayed short ends its run; the rows from before stay, and so does what is known of the day.
+    let agents = house.dataset(&owner, &account, "agents", "People").await;
+    house.run(&owner, &agents).await;
+    let (_, none) = call(&house, &token, "GET", &format!("/datasets/{agents}/coverage"), Value::Null).await;
+    assert_eq!(none["items"], json!([]), "a report without days has none");
+    let asked = json!({"from": "2026-01-01", "to": "2026-01-05"});
+    for (dataset, code) in [(&agents, "no_days"), (&dataset, "replaces_all")] {
+        let (status, error) = call(&house, &token, "POST", &format!("/datasets/{dataset}/backfills"), asked.clone()).await;
+        assert_eq!((status, error["error"]["code"].as_str()), (StatusCode::CONFLICT, Some(code)), "{error}");
+    }
+    let (status, error) = call(&house, &token, "POST", &format!("{home}/backfills"), json!({"from": "2026-01-09", "to": "2026-01-05", "chunk_days": 40})).await;
+    assert_eq!((status, error["error"]["field"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("from")), "{error}");
+    if UpdateMode::parse("merge").is_some() {
+        fills(&house, &owner, &mut browser, &dataset, &token).await;
+    }
+}
+
+/// A month that is past, on a DataSet that merges: chunk by chunk, stopped and gone on with.
+async fn fills(house: &House, owner: &Actor, browser: &mut Browser, dataset: &DatasetId, token: &str) {
+    let home = format!("/datasets/{dataset}");
+    let (status, merged) = call(house, token, "PATCH", &home, json!({"update_mode": "merge"})).await;
+    assert_eq!(status, StatusCode::OK, "{merged}");
+    house.run(owner, dataset).await;
+    let today = Clock::system().timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let back = |days: i32| today.saturating_sub(jiff::Span::new().days(days)).to_string();
+    let begun = browser.submit(&format!("{home}/backfill"), &[("from", &back(20)), ("to", &back(8)), ("chunk_days", "5")]).await;
+    assert!(begun.toast().contains("The backfill has begun"), "{}", begun.text);
+    let newest = async || call(house, token, "GET", &format!("{home}/backfills"), Value::Null).await.1["items"][0].clone();
+    let done = until("the backfill has ended", async || Some(newest().await).filter(|backfill| backfill["state"] != "running")).await;
+    assert_eq!((done["state"].as_str(), done["chunks"].as_i64(), done["chunks_done"].as_i64()), (Some("finished"), Some(3), Some(3)), "{done}");
+    let (_, days) = call(house, token, "GET", &format!("{home}/coverage"), Value::Null).await;
+    let days = days["items"].as_array().unwrap();
+    assert_eq!((days.len(), days[0]["day"].as_str()), (20, Some(back(20).as_str())), "{days:?}");
+    assert!(days.iter().all(|day| day["state"] == "verified"), "{days:?}");
+    let again = browser.submit(&format!("{home}/backfill"), &[("from", &back(9)), ("to", &back(9)), ("chunk_days", "1")]).await;
+    assert!(again.toast().contains("has begun"));
+    until("the day has come again", async || (newest().await["state"] == "finished").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_has_the_settings_and_no_rows() {
+    let house = House::live().await;
+    let (owner, mut browser, dataset, ..) = of_two(&house).await;
+    let settings = browser.submit(&format!("/datasets/{dataset}/duplicate"), &[]).await;
+    assert_eq!((settings.status, settings.title().as_str()), (StatusCode::OK, "Copy of People"));
+    let token = house.token(&owner, Scope::Manage).await;
+    let (status, copy) = call(&house, &token, "POST", &format!("/datasets/{dataset}/duplicate"), json!({})).await;
+    assert_eq!(
+        (status, &copy["name"], &copy["report"], &copy["rows"]),
+        (StatusCode::CREATED, &json!("Copy of People"), &json!("agents"), &Value::Null),
+        "{copy}"
+    );
+    // Somebody who may see the DataSet, and not its account.
+    house.app.datasets.share(&owner, &dataset, true).await.unwrap();
+    let (_, mut stranger) = house.at_browser("stan", Role::Editor).await;
+    let refused = stranger.post(&format!("/datasets/{dataset}/duplicate"), &[]).await;
+    assert!(refused.status == StatusCode::FORBIDDEN && refused.text.contains("is not shared with you"), "{}", refused.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_nearly_full_runs_wait_and_say_so_and_reading_goes_on() {
+    let house = House::with(Clock::system(), |config| config.keep_free_mib = u64::MAX >> 21).await;
+    house.app.start_pulling().await.unwrap();
+    let (owner, mut browser) = house.at_browser("olga", Role::Editor).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "agents", "People").await;
+    let run = house.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap();
+    let waiting = until("it waits", async || {
+        Some(house.app.puller.get(&owner, &run.id).await.unwrap()).filter(|run| run.state == State::Waiting && run.held_for.is_some())
+    })
+    .await;
+    assert!(waiting.held_for.as_ref().unwrap().contains("must be free before rows are pulled"), "{waiting:?}");
+    assert_eq!(waiting.attempt, 0, "no attempt is used up");
+    let (_, told) = call(&house, &house.token(&owner, Scope::Read).await, "GET", &format!("/runs/{}", run.id), Value::Null).await;
+    assert_eq!(told["waits_for"].as_str(), waiting.held_for.as_deref(), "{told}");
+    assert!(told["waits_until"].is_string(), "{told}");
+    let page = browser.get(&format!("/datasets/{dataset}")).await;
+    assert!(page.status == StatusCode::OK && page.text.contains("must be free before rows are pulled"), "{}", page.words("main"));
+    let page = browser.get(&format!("/runs/{}", run.id)).await;
+    assert!(page.words(".three").contains("make room on the disk"), "{}", page.words("main"));
+    assert_eq!(house.sandbox.calls_total(), 0, "nothing was asked of the vendor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_looks_beside_a_server_and_without_one_and_changes_nothing() {
+    let (home, vendor) = (Home::new(), super::process::StandIn::new(30).await);
+    let missing = home.run(&["verify"]).await;
+    assert!(missing.code == 1 && missing.err.contains("is no data directory"), "{missing:?}");
+    assert!(!home.data().exists());
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "run").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "chat").await;
+    let server = home.serve().await;
+    let run = server.run(&dataset, &token).await;
+    assert_eq!(server.over(&run, &token).await["state"], "succeeded");
+    assert_eq!(home.run(&["verify"]).await.good(), "All is well.");
+    server.stop().await;
+    let before = home.listing();
+    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "All is well.");
+    assert_eq!(home.listing(), before, "it writes nothing");
+
+    let segments = home.data().join("segments");
+    let file =
+        std::fs::read_dir(&segments).unwrap().map(|file| file.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "parquet")).unwrap();
+    std::fs::copy(&file, segments.join(format!("{}.parquet", chatlake::ids::SegmentId::new()))).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let wrong = home.run(&["verify"]).await;
+    let lines: Vec<&str> = wrong.out.lines().collect();
+    assert_eq!((wrong.code, lines.len()), (1, 2), "{wrong:?}");
+    assert!(lines[0].starts_with("segment_file: seg_") && lines[1].starts_with("orphan: seg_"), "{lines:?}");
+    assert!(wrong.err.contains("2 things are not as they must be"), "{wrong:?}");
+    let told = home.run(&["verify", "--json"]).await;
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!((told[0]["check"].as_str(), told[1]["check"].as_str()), (Some("segment_file"), Some("orphan")), "{told}");
+}
