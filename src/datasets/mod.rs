@@ -11,6 +11,7 @@ pub mod origin;
 pub mod parts;
 pub mod preview;
 pub mod published;
+mod row;
 pub mod schema_change;
 pub mod segments;
 pub mod timing;
@@ -22,8 +23,6 @@ pub mod versions;
 #[cfg(test)]
 mod testing;
 
-use sqlx::FromRow;
-
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::report::{Report, UpdateMode};
@@ -33,8 +32,9 @@ use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId, VersionId};
 use options::{Options, options_text};
 use origin::Origin;
+use row::{Row, select_dataset};
 use segments::Segments;
-use timing::{Paused, Planned, Timing};
+use timing::{Planned, Timing};
 use upkeep::Upkeep;
 use versions::Versions;
 
@@ -168,117 +168,6 @@ impl Dataset {
     /// May start and stop its runs.
     pub fn is_run_by(&self, actor: &Actor) -> bool {
         actor.may_run() && (actor.is_admin() || self.owner_id == actor.user)
-    }
-}
-
-#[derive(FromRow)]
-struct Row {
-    id: DatasetId,
-    owner_id: UserId,
-    owner_name: String,
-    account_id: Option<AccountId>,
-    account_name: Option<String>,
-    connector: String,
-    report: String,
-    name: String,
-    description: String,
-    menus: String,
-    update_mode: String,
-    options: String,
-    time_zone: String,
-    schedule: Option<String>,
-    plan: Option<String>,
-    paused_at: Option<i64>,
-    paused_by_name: Option<String>,
-    schedule_error: Option<String>,
-    last_due_at: Option<i64>,
-    missed: i64,
-    next_run_at: Option<i64>,
-    shared: i64,
-    published: i64,
-    held_version: Option<VersionId>,
-    created_at: i64,
-    updated_at: i64,
-    version_id: Option<VersionId>,
-    version_number: Option<i64>,
-    version_rows: Option<i64>,
-    version_bytes: Option<i64>,
-    version_columns: Option<String>,
-    version_created_at: Option<i64>,
-    version_origin: Option<String>,
-    #[sqlx(flatten)]
-    upkeep: Upkeep,
-}
-
-macro_rules! select_dataset {
-    ($rest:literal) => {
-        concat!(
-            "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
-            "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
-            "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
-            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, ",
-            "d.retry_minutes, d.retry_most, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stopped_why, ",
-            "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
-            "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
-            $rest
-        )
-    };
-}
-
-use select_dataset;
-
-impl TryFrom<Row> for Dataset {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self> {
-        let damaged = |what: &str| Error::internal(format!("dataset {} holds {what} that this program does not know", row.id));
-        let connector = Connector::parse(&row.connector).ok_or_else(|| damaged("a connector"))?;
-        let report = connector.report(&row.report).ok_or_else(|| damaged("a report"))?;
-        let mut all: Vec<columns::ColumnInfo> = row.version_columns.as_deref().and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
-        let current = row.version_id.map(|version| Current {
-            version,
-            number: row.version_number.unwrap_or_default(),
-            rows: row.version_rows.unwrap_or_default(),
-            bytes: row.version_bytes.unwrap_or_default(),
-            columns: all.len(),
-            undeclared: {
-                all.retain(|column| !column.declared);
-                all
-            },
-            created_at: row.version_created_at.unwrap_or_default(),
-            origin: row.version_origin.as_deref().and_then(|origin| serde_json::from_str(origin).ok()),
-        });
-        Ok(Self {
-            menus: serde_json::from_str(&row.menus).map_err(|_| Error::internal(format!("dataset {} holds menus that cannot be read", row.id)))?,
-            update_mode: UpdateMode::parse(&row.update_mode).ok_or_else(|| damaged("an update mode"))?,
-            options: serde_json::from_str(&row.options).map_err(|_| damaged("options"))?,
-            id: row.id,
-            owner_id: row.owner_id,
-            owner_name: row.owner_name,
-            account_id: row.account_id,
-            account_name: row.account_name,
-            connector,
-            report,
-            name: row.name,
-            description: row.description,
-            time_zone: row.time_zone,
-            schedule: row.schedule,
-            timing: Timing {
-                plan: row.plan,
-                paused: row.paused_at.map(|at| Paused { at, by: row.paused_by_name }),
-                problem: row.schedule_error,
-                missed: row.missed,
-                last_due_at: row.last_due_at,
-            },
-            next_run_at: row.next_run_at,
-            shared: row.shared != 0,
-            published: row.published != 0,
-            current,
-            held: row.held_version,
-            upkeep: row.upkeep,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which DataSets are served as LiveLeader's export API: those of its report Chats that an admin has published, to whoever may read
 //! them. Publishing shows a DataSet to nobody new.
 
-use super::{Dataset, Datasets, Row, select_dataset};
+use super::row::{Row, select_dataset};
+use super::{Dataset, Datasets};
 use crate::actor::Actor;
 use crate::auth::audit::{self, By, Deed};
 use crate::connectors::Connector;

@@ -1,5 +1,7 @@
 //! DataSets: make, configure, delete. Creating starts no run; `POST /datasets/{id}/runs` does.
 
+mod given;
+
 use std::net::IpAddr;
 
 use axum::extract::State;
@@ -8,25 +10,25 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use given::{rewrite, schedule_of, settings};
+
 use super::List;
-use super::options::{self, OptionsBody, OptionsPatch};
+use super::options::{OptionsBody, OptionsPatch};
 use super::runs::Nothing;
 use super::upkeep::{RetryBody, StoppedBody, Wanted};
-use crate::actor::{Actor, Scope};
+use crate::actor::Scope;
 use crate::api::Api;
 use crate::api::body::{Body, Ids};
-use crate::api::error::{Answer, Refusal};
+use crate::api::error::Answer;
 use crate::api::token::Bearer;
 use crate::auth::audit::By;
 use crate::clock::iso;
 use crate::connectors::Menus;
-use crate::connectors::report::UpdateMode;
-use crate::datasets::options::{Options, Setup};
-use crate::datasets::{Dataset, Description, Name, Settings, published};
+use crate::datasets::{Dataset, published};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
+use crate::puller::schedules::Schedule;
 use crate::puller::schedules::wire::Wire;
-use crate::puller::schedules::{self, Schedule};
 
 /// Where a report's rows land.
 #[derive(Serialize, ToSchema)]
@@ -368,40 +370,6 @@ impl PatchDataset {
     }
 }
 
-/// The stored schedule, to be stored again.
-fn schedule_of(dataset: &Dataset) -> Result<Option<Wire>, Error> {
-    let schedule = Schedule::of(dataset)?;
-    Ok(Some(Wire::from(schedule.plan())).filter(|wire| *wire != Wire::default()))
-}
-
-/// What changes without a look at the account. Everything is checked before anything is written.
-async fn rewrite(api: &Api, actor: &Actor, now: &Dataset, patch: PatchDataset) -> Result<(), Refusal> {
-    let named = patch.name.is_some() || patch.description.is_some();
-    let name = Name::parse(patch.name.as_deref().unwrap_or(&now.name))?;
-    let description = Description::parse(patch.description.as_deref().unwrap_or(&now.description))?;
-    let options = match (patch.key, patch.options) {
-        (None, None) => None,
-        (key, options) => Some(options_of(now.setup(), key, options, Some(now))?),
-    };
-    if named {
-        api.datasets.rename(actor, &now.id, &name, &description).await?;
-    }
-    if matches!(patch.schedule, Some(None)) {
-        api.datasets.unschedule(actor, &now.id).await?;
-    }
-    if let Some(options) = options {
-        api.datasets.choose(actor, &now.id, &options).await?;
-    }
-    Ok(())
-}
-
-/// The options, changed and checked against what the DataSet asks for. `now`: the DataSet, when there is one.
-fn options_of(setup: Setup<'_>, key: Option<Vec<String>>, patch: Option<OptionsPatch>, now: Option<&Dataset>) -> Result<Options, Error> {
-    let before = now.map(|now| now.options.clone()).unwrap_or_default();
-    let undeclared = now.and_then(|now| now.current.as_ref()).map(|current| current.undeclared.as_slice()).unwrap_or_default();
-    options::changed(&before, key, patch, setup.mode)?.check(&setup, undeclared).map_err(Error::fields)
-}
-
 /// Delete a DataSet with its rows and versions
 #[utoipa::path(delete, path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
 pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<StatusCode> {
@@ -426,40 +394,4 @@ pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 pub async fn resume(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Manage)?;
     Ok(Json(api.puller.resume((&actor).into(), &id).await?.into()))
-}
-
-/// Checks every value, and the right to the account at this moment.
-async fn settings(api: &Api, actor: &Actor, new: CreateDataset, now: Option<&Dataset>) -> Result<Settings, Refusal> {
-    if !actor.may_edit() {
-        return Err(Error::forbidden("Viewers may not make or change DataSets. An admin can change what you may do.").into());
-    }
-    let account = api.accounts.usable(actor, &new.account_id).await?;
-    let report = account.connector.report(&new.report).ok_or_else(|| {
-        Error::field("report", format!("{} has no such report. See /api/v1/connectors/{}.", account.connector.title(), account.connector.id()))
-    })?;
-    let menus = new.menus.check(report).map_err(Error::fields)?;
-    let update_mode = match new.update_mode.as_deref() {
-        None => report.mode,
-        Some(word) => UpdateMode::parse(word).ok_or_else(|| Error::field("update_mode", "update_mode must be replace, append, merge or partition."))?,
-    };
-    let options = options_of(Setup { report, mode: update_mode, menus: &menus }, new.key, new.options, now)?;
-    let time_zone = new.time_zone.unwrap_or_else(|| "UTC".to_owned());
-    schedules::zone(&time_zone)?;
-    let now = api.clock.now();
-    let schedule = match new.schedule {
-        None => None,
-        Some(body) => Schedule::of_wire(&body, &time_zone, now, api.puller.shortest_interval)?.planned(now),
-    };
-    Ok(Settings {
-        name: Name::parse(&new.name)?,
-        description: Description::parse(new.description.as_deref().unwrap_or_default())?,
-        account_id: new.account_id,
-        connector: account.connector,
-        report,
-        menus,
-        update_mode,
-        options,
-        time_zone,
-        schedule,
-    })
 }
