@@ -116,7 +116,7 @@ async fn what_the_days_rule_out_is_not_read() {
     let path = world.segments.dir().join(format!("{}.parquet", far.id));
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&vec![0xff; (far.bytes / 2) as usize], 4).unwrap();
-    let got = built(&world, UpdateMode::Merge, &[far.clone(), near.clone()], &[new.clone()], by_key(Some(days(20, 21)))).await;
+    let got = built(&world, UpdateMode::Merge, &[far.clone(), near.clone()], std::slice::from_ref(&new), by_key(Some(days(20, 21)))).await;
     assert_eq!((got.dropped, got.order.len(), &got.order[0]), (2_500, 3, &far.meta()));
     let got = built(&world, UpdateMode::Partition, &[far.clone(), near], &[new], Drops::Days(days(21, 21))).await;
     assert_eq!((got.dropped, got.order.len(), &got.order[0]), (20_000, 2, &far.meta()));
