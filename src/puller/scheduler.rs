@@ -150,7 +150,9 @@ async fn start(puller: &Puller, due: &[(DatasetId,)], now: Millis, starts: &mut 
             Due::Run { source_key, missed, slot, next, .. } => {
                 let at = starts.of(&source_key);
                 let run = queue::enqueue_in(&mut tx, now, id, &source_key, Trigger::Schedule, None).await?;
-                queue::from_schedule(&mut tx, &run, now, at, missed).await?;
+                if at > now || missed > 0 {
+                    queue::from_schedule(&mut tx, &run, now, at, missed).await?;
+                }
                 advance(&mut tx, id, slot, next, 0).await?;
                 left |= next.is_some_and(|next| next <= now);
             }

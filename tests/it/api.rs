@@ -256,8 +256,8 @@ const CASES: [Case; 41] = [
     case("GET", "/datasets/{id}/versions", HIDDEN, ALL, HIDDEN, ALL),
     case("GET", "/datasets/{id}/windows", HIDDEN, ALL, HIDDEN, ALL),
     case("GET", "/datasets/{id}/schema", HIDDEN, ALL, HIDDEN, ALL),
-    // The one version there is, which is the current one.
-    case("POST", "/datasets/{id}/revert", manage(404), manage(409), manage(404), manage(409)),
+    case("POST", "/datasets/{id}/revert", manage(404), manage(200), manage(404), manage(200)),
+    // The version that is current.
     case("DELETE", "/datasets/{id}/versions/{version}", manage(404), manage(409), manage(404), manage(409)),
     case("GET", "/datasets/{id}/retention", HIDDEN, ALL, HIDDEN, ALL),
     case("PATCH", "/datasets/{id}/retention", manage(404), manage(200), manage(404), manage(200)),
@@ -338,6 +338,11 @@ async fn every_address_answers_every_caller_as_the_table_says() {
                 assert_eq!((answer.error()["code"].as_str(), answer.header("www-authenticate")), (Some("unauthenticated"), "Bearer"), "{name} for {who}");
             }
         }
+        if case.address.ends_with("/revert") {
+            // Nobody goes back while one of the runs from before is at work.
+            until("nothing runs", async || (queue::alive(&site.app.db).await.unwrap() == 0).then_some(())).await;
+        }
+        let current = site.app.datasets.versions.current(&dataset).await.unwrap().unwrap();
         for (who, scope, token) in &callers {
             let by_scope = match *who {
                 "viewer" => case.viewer,
@@ -352,6 +357,7 @@ async fn every_address_answers_every_caller_as_the_table_says() {
                     let account = site.account_of(&site.owner).await;
                     format!("/accounts/{account}")
                 }
+                ("DELETE", "/datasets/{id}/versions/{version}") => format!("/datasets/{dataset}/versions/{}", current.id),
                 ("DELETE", "/datasets/{id}") => format!("/datasets/{}", site.dataset("agents").await),
                 _ => path.clone(),
             };

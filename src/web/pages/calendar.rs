@@ -41,6 +41,7 @@ pub struct Count {
 pub struct Legend {
     pub state: &'static str,
     pub mark: &'static str,
+    pub name: &'static str,
     pub words: &'static str,
 }
 
@@ -105,7 +106,8 @@ impl Calendar {
             .filter(|state| count(*state) > 0)
             .map(|state| Count { number: grouped(i64::try_from(count(state)).unwrap_or(0)), words: word(state), state: state.word() })
             .collect();
-        let legend = DayState::ALL.into_iter().map(|state| Legend { state: state.word(), mark: mark(state), words: meaning(state) }).collect();
+        let legend =
+            DayState::ALL.into_iter().map(|state| Legend { state: state.word(), mark: mark(state), name: word(state), words: meaning(state) }).collect();
         Self { words: sentence(days), months, counts, legend }
     }
 }

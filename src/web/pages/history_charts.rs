@@ -27,16 +27,23 @@ pub fn pictures(runs: &[Run], now: Millis, zone: &TimeZone) -> Vec<Picture> {
     let held = bars(&ended, now, zone, rows, |rows| counted(signed(rows), "row", "rows"));
     let took = bars(&pulls, now, zone, seconds, |seconds| words::span(signed(seconds) * 1_000));
     vec![
-        picture("Rows after each run", "Rows", "rows in the DataSet", held, &ended, |most| grouped(signed(most))),
-        picture("How long each run took", "Duration", "time taken", took, &pulls, |most| words::span(signed(most) * 1_000)),
+        picture(["Rows after each run", ""], "Rows", "rows in the DataSet", held, &ended, |most| grouped(signed(most))),
+        picture(["How long each run took", ", in seconds"], "Duration", "time taken", took, &pulls, |most| words::span(signed(most) * 1_000)),
     ]
 }
 
-fn picture(title: &str, measure: &'static str, good: &'static str, (most, bars, grid): Drawn, runs: &[&Run], say: impl Fn(u64) -> String) -> Picture {
+fn picture(
+    [title, unit]: [&str; 2],
+    measure: &'static str,
+    good: &'static str,
+    (most, bars, grid): Drawn,
+    runs: &[&Run],
+    say: impl Fn(u64) -> String,
+) -> Picture {
     let failed = runs.iter().filter(|run| run.state != State::Succeeded).count();
     let chart = Chart {
         title: title.to_owned(),
-        about: format!("The last {} runs", runs.len()),
+        about: format!("The last {} runs{unit}", runs.len()),
         words: format!("{title}, the last {} runs, at most {}, {failed} failed. The table below has the numbers.", runs.len(), say(most)),
         bars,
         grid,
