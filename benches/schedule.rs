@@ -65,7 +65,7 @@ async fn house(dir: &std::path::Path, clock: &Clock) -> App {
         .bind(DatasetId::new())
         .bind(&owner.user)
         .bind(&accounts[n % ACCOUNTS])
-        .bind(if n / ACCOUNTS % 2 == 0 { "agents" } else { "groups" })
+        .bind(if (n / ACCOUNTS).is_multiple_of(2) { "agents" } else { "groups" })
         .bind(format!("Number {n}"))
         .bind(cron)
         .bind(next)
