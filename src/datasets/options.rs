@@ -23,7 +23,7 @@ pub struct Options {
     /// Merge and Partition: later runs begin this many days before the first day that is not held yet; 0: every run pulls all days.
     pub look_back: u32,
     pub on_empty: OnEmpty,
-    /// Replace: a version with so many percent fewer rows than the one before is held until a person accepts it; 0: none is.
+    /// A version with so many percent fewer rows than the one before is held until a person accepts it; 0: none is. Append loses none.
     pub hold_drop: u8,
     pub on_added: Rule,
     pub on_removed: Rule,
@@ -117,7 +117,7 @@ pub struct Setup<'a> {
 
 impl Setup<'_> {
     /// The days of a run are records' own days, so that one day can be pulled without the others.
-    fn has_days_apart(&self) -> bool {
+    pub fn has_days_apart(&self) -> bool {
         self.report.takes(Menu::StartDays) && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
     }
 
@@ -168,8 +168,8 @@ impl Options {
         }
         if self.hold_drop > 99 {
             wrong.push(("hold_drop".to_owned(), "A share is from 1 to 99 percent; 0 holds nothing.".to_owned()));
-        } else if self.hold_drop > 0 && mode != UpdateMode::Replace {
-            wrong.push(("hold_drop".to_owned(), format!("Only Replace puts all rows at stake; with {} leave it at 0.", mode.title())));
+        } else if self.hold_drop > 0 && mode == UpdateMode::Append {
+            wrong.push(("hold_drop".to_owned(), "Append loses no rows, so there is nothing to hold. Leave it at 0.".to_owned()));
         }
         if wrong.is_empty() { Ok(self) } else { Err(wrong) }
     }
@@ -280,7 +280,7 @@ mod tests {
             (with(|o| o.look_back = 2), setup("chat_report", Merge, &menus), "look_back"),
             (with(|o| o.look_back = 4_000), setup("chat", Merge, &menus), "look_back"),
             (with(|o| o.hold_drop = 100), setup("chat", Replace, &menus), "hold_drop"),
-            (with(|o| o.hold_drop = 50), setup("chat", Merge, &menus), "hold_drop"),
+            (with(|o| o.hold_drop = 50), setup("chat", Append, &menus), "hold_drop"),
         ] {
             assert_eq!(fields(options.clone(), &setup), [field], "{options:?} {:?}", setup.mode);
         }

@@ -46,6 +46,12 @@ pub fn between(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) ->
     Some(SchemaChange { added, removed, retyped, verdict })
 }
 
+/// What is new or of another kind in `came`; what is not in it is with the rows that stay.
+pub fn added(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) -> Option<SchemaChange> {
+    let stays: Vec<ColumnInfo> = before.iter().filter(|column| came.iter().all(|other| other.name != column.name)).cloned().collect();
+    between(before, &[came, &stays].concat(), options)
+}
+
 impl SchemaChange {
     /// "2 columns are new: mood, mood_score. 1 column did not come: rate."
     pub fn in_words(&self) -> String {

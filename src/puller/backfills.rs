@@ -137,8 +137,9 @@ pub fn source_key(dataset: &Dataset, range: Option<&Window>) -> String {
 
 /// Why days of this DataSet cannot be pulled alone; none when they can.
 pub fn refusal(dataset: &Dataset) -> Option<Error> {
-    if !has_days(dataset.report) {
-        return Some(Error::conflict("no_days", format!("{} is not asked for by days, so there are none to pull alone.", dataset.report.title)));
+    if !dataset.setup().has_days_apart() {
+        let why = if has_days(dataset.report) { "is always pulled for its whole range" } else { "is not asked for by days" };
+        return Some(Error::conflict("no_days", format!("{} {why}, so no days of it can be pulled alone.", dataset.report.title)));
     }
     if Parts::of(dataset.update_mode) == Parts::Refused {
         return Some(
@@ -368,12 +369,29 @@ async fn stop(db: &Db, id: &BackfillId, why: &str, now: Millis) -> Result<()> {
     Ok(())
 }
 
+/// Stops the backfill of a DataSet and its chunk that is not at work, inside the caller's transaction; somebody may resume it.
+pub(super) async fn interrupt(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, why: &str, now: Millis) -> Result<()> {
+    sqlx::query("UPDATE backfills SET state = 'stopped', why = $1, ended_at = $2 WHERE dataset_id = $3 AND state = 'running'")
+        .bind(why)
+        .bind(now)
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("UPDATE runs SET state = 'cancelled', finished_at = $1, cancel_requested = 1 WHERE dataset_id = $2 AND cause = 'backfill' AND state IN ('queued', 'waiting')")
+        .bind(now)
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 async fn enqueue(db: &Db, backfill: &Backfill, source_key: &str, now: Millis) -> Result<()> {
     let Some(days) = backfill.next() else { return Ok(()) };
     let mut tx = db.write().await?;
     sqlx::query(
-        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, backfill_id, from_day, to_day)
-         SELECT $1, b.dataset_id, 'backfill', b.asked_by, 'queued', $2, $3, $3, b.id, $4, $5 FROM backfills b WHERE b.id = $6 AND b.state = 'running'
+        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id, backfill_id, from_day, to_day)
+         SELECT $1, b.dataset_id, 'backfill', b.asked_by, 'queued', $2, $3, $3, d.account_id, b.id, $4, $5
+         FROM backfills b JOIN datasets d ON d.id = b.dataset_id WHERE b.id = $6 AND b.state = 'running'
          ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause = 'backfill' DO NOTHING",
     )
     .bind(RunId::new())

@@ -25,7 +25,7 @@ pub enum DayState {
     Held,
     /// Today: its rows are here up to the moment when it was read.
     SoFar,
-    /// Its rows are here, but it was last read before it was over, and what came later that day is not.
+    /// Its rows are here, but not all: it was last read before it was over, or a later reading came short and was not kept.
     Stale,
     /// Not here: when it was last read, the vendor told of more than it gave.
     Short,
@@ -93,7 +93,11 @@ fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, 
     for line in held {
         let Some(window) = line.window else { continue };
         for day in each(window) {
-            days.entry(day).or_insert_with(|| here(day, line, today, zone));
+            days.entry(day).or_insert_with(|| {
+                let later = short.iter().find(|other| other.finished_at > line.finished_at && other.window.is_some_and(|w| w.from <= day && day <= w.to));
+                let here = here(day, line, today, zone);
+                later.map_or(here.clone(), |_| Day { state: DayState::Stale, ..here })
+            });
         }
     }
     let ends = [days.keys().next().copied(), days.keys().next_back().copied()].into_iter().flatten().chain(wanted.into_iter().flat_map(|w| [w.from, w.to]));
@@ -160,15 +164,17 @@ mod tests {
             // The same day, read before: the later reading counts.
             line("2026-11-17", "2026-11-17", "2026-11-17T01:00", 1, Some(1)),
             line("2026-11-14", "2026-11-14", "2026-11-20T12:00", 9, Some(8)),
+            line("2026-11-13", "2026-11-13", "2026-11-14T12:00", 4, Some(4)),
         ];
         let mut short = line("2026-11-18", "2026-11-18", "2026-11-20T12:00", 3, Some(9));
         (short.done, short.short) = (false, true);
+        let later = Line { done: false, short: true, ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6)) };
         let wanted = Some(Window { from: day("2026-11-15"), to: day("2026-11-20") });
-        let days = calendar(&held, &[short], wanted, day("2026-11-20"), &TimeZone::UTC);
-        let told = [("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
+        let days = calendar(&held, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC);
+        let told = [("13", "stale"), ("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
         assert_eq!(states(&days), told.map(|(day, state)| (day.to_owned(), state)));
-        assert_eq!(days[3].run, Some(held[1].run.clone()));
-        assert!(days[1].read_at.is_none() && days[4].read_at.is_some());
+        assert_eq!(days[4].run, Some(held[1].run.clone()));
+        assert!(days[2].read_at.is_none() && days[5].read_at.is_some());
     }
 
     #[test]

@@ -1,38 +1,20 @@
 //! What a commit leaves for the history, and going back: an older version made current again, with a run that says who did it.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
 use super::run::Run;
 use super::{Puller, backfills, queue};
 use crate::actor::Actor;
 use crate::auth::audit::{self, By, Deed};
 use crate::clock::Millis;
-use crate::datasets::parts::Parts;
-use crate::datasets::versions::Version;
 use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
-/// Notes on a run, in the transaction of its commit, how many rows there were before and after, and whose rows its version also has.
-/// A chunk of a backfill is counted here, too.
-pub(super) async fn committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, version: &Version, now: Millis) -> Result<()> {
-    let row = sqlx::query(
-        "SELECT v.rows, v.run_id, d.update_mode FROM datasets d LEFT JOIN versions v ON v.dataset_id = d.id AND v.number =
-            (SELECT MAX(o.number) FROM versions o WHERE o.dataset_id = d.id AND o.number < $1) WHERE d.id = $2",
-    )
-    .bind(i64::try_from(version.number).unwrap_or(i64::MAX))
-    .bind(&version.dataset)
-    .fetch_one(&mut **tx)
-    .await?;
-    let (before, of_run, mode): (Option<i64>, Option<RunId>, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let builds_on = of_run.filter(|_| Parts::of_word(&mode) != Parts::Refused);
-    sqlx::query("UPDATE runs SET rows_before = $1, rows_after = $2, builds_on = $3 WHERE id = $4")
-        .bind(before)
-        .bind(i64::try_from(version.rows).unwrap_or(i64::MAX))
-        .bind(builds_on)
-        .bind(run)
-        .execute(&mut **tx)
-        .await?;
+/// Notes on a run, in the transaction of its commit, whose rows its version also has: those of the run that made `base`. A chunk of a
+/// backfill is counted here, too.
+pub(super) async fn committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, base: Option<&VersionId>, now: Millis) -> Result<()> {
+    sqlx::query("UPDATE runs SET builds_on = (SELECT v.run_id FROM versions v WHERE v.id = $1) WHERE id = $2").bind(base).bind(run).execute(&mut **tx).await?;
     backfills::chunk_committed(tx, run, now).await
 }
 
@@ -61,6 +43,9 @@ impl Puller {
         .await?;
         step("revert.run_written");
         let (old, new) = self.datasets.versions.restore(&mut tx, dataset, version, &run).await?;
+        // What waits to be accepted, and the days that still come, were for the version that is left.
+        queue::supersede_held(&mut tx, dataset).await?;
+        backfills::interrupt(&mut tx, dataset, &format!("Version {} was brought back meanwhile.", old.number), now).await?;
         // Its rows are those of the run whose version came back.
         sqlx::query(
             "UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4,

@@ -21,7 +21,7 @@ use crate::datasets::Dataset;
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId, UserId};
-pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with};
+pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with, supersede_held};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
 pub use turns::{due_at_last, from_schedule, is_alive};
 
@@ -345,12 +345,15 @@ pub async fn next_due(db: &Db) -> Result<Option<Millis>> {
         .await?)
 }
 
-/// Whether the newest run of a DataSet that is over ended with this error.
-pub async fn last_ended_with(db: &Db, dataset: &DatasetId, code: &str) -> Result<bool> {
+/// Whether the newest run that is over and asked for the same as this one ended with this error: of the DataSet, or of the same days of
+/// the same backfill.
+pub async fn last_ended_with(db: &Db, run: &Claimed, code: &str) -> Result<bool> {
     let last: Option<(Option<String>,)> = sqlx::query_as(
-        "SELECT error_code FROM runs WHERE dataset_id = $1 AND state IN ('succeeded', 'failed', 'parked') AND cause NOT IN ('revert', 'backfill') ORDER BY queued_at DESC, id DESC LIMIT 1",
+        "SELECT o.error_code FROM runs r JOIN runs o ON o.dataset_id = r.dataset_id AND o.id <> r.id AND COALESCE(o.backfill_id, '') = COALESCE(r.backfill_id, '')
+            AND COALESCE(o.from_day, '') = COALESCE(r.from_day, '') AND COALESCE(o.to_day, '') = COALESCE(r.to_day, '')
+         WHERE r.id = $1 AND o.state IN ('succeeded', 'failed', 'parked') AND o.cause <> 'revert' ORDER BY o.queued_at DESC, o.id DESC LIMIT 1",
     )
-    .bind(dataset)
+    .bind(&run.id)
     .fetch_optional(db.read())
     .await?;
     Ok(last.is_some_and(|(last,)| last.as_deref() == Some(code)))

@@ -131,9 +131,12 @@ pub(super) async fn behind(db: &Db, run: &RunId) -> Result<Vec<Line>> {
     let rows = sqlx::query_as(
         "WITH RECURSIVE chain (id, builds_on, place) AS (
             SELECT r.id, r.builds_on, 0 FROM runs r WHERE r.id = $1
-            UNION ALL SELECT r.id, r.builds_on, c.place + 1 FROM chain c JOIN runs r ON r.id = c.builds_on)
-         SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.tally, w.finished_at FROM chain c JOIN windows w ON w.run_id = c.id
-         WHERE w.state = 'done' ORDER BY c.place, w.position",
+            UNION ALL SELECT r.id, r.builds_on, c.place + 1 FROM chain c JOIN runs r ON r.id = c.builds_on),
+         behind (id, place) AS (
+            SELECT c.id, 2 * c.place FROM chain c
+            UNION ALL SELECT r.id, 2 * c.place - 1 FROM chain c JOIN runs r ON r.builds_on = c.id AND r.outcome = 'kept')
+         SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.tally, w.finished_at FROM behind b JOIN runs r ON r.id = b.id
+         JOIN windows w ON w.run_id = b.id WHERE w.state = 'done' ORDER BY b.place, r.queued_at DESC, w.position",
     )
     .bind(run)
     .fetch_all(db.read())

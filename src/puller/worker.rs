@@ -14,7 +14,7 @@ use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
 use super::{Puller, retry, schedules, space};
 use crate::clock::Millis;
-use crate::connectors::report::UpdateMode;
+use crate::connectors::report::{Shape, UpdateMode};
 use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
 use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
@@ -217,8 +217,8 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     let zone = schedules::zone(&first.dataset.time_zone)?;
     let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
     let mut fresh = connectors::windows(first.dataset.report, first.run.range.or_else(|| first.dataset.range(today)));
-    if first.run.range.is_some() {
-        // A backfill goes from the newest day to the oldest.
+    if first.run.range.is_some() && !matches!(first.dataset.report.shape, Shape::Export(_)) {
+        // A backfill goes from the newest day to the oldest. An export answers several days at once, in their order.
         fresh.reverse();
     }
     let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };

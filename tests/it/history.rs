@@ -197,6 +197,13 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
         let (status, error) = call(&house, &token, "POST", &format!("/datasets/{dataset}/backfills"), asked.clone()).await;
         assert_eq!((status, error["error"]["code"].as_str()), (StatusCode::CONFLICT, Some(code)), "{error}");
     }
+    let sums = house.dataset(&owner, &account, "chat_report", "Sums").await;
+    let (status, merged) = call(&house, &token, "PATCH", &format!("/datasets/{sums}"), json!({"update_mode": "merge"})).await;
+    assert_eq!(status, StatusCode::OK, "{merged}");
+    let (status, error) = call(&house, &token, "POST", &format!("/datasets/{sums}/backfills"), asked.clone()).await;
+    assert_eq!((status, error["error"]["code"].as_str()), (StatusCode::CONFLICT, Some("no_days")), "sums over a range are not days apart: {error}");
+    let page = browser.get(&format!("/datasets/{sums}/backfill")).await;
+    assert!(page.text.contains("always pulled for its whole range"), "{}", page.words("main"));
     let (status, error) = call(&house, &token, "POST", &format!("{home}/backfills"), json!({"from": "2026-01-09", "to": "2026-01-05", "chunk_days": 40})).await;
     assert_eq!((status, error["error"]["field"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("from")), "{error}");
     if UpdateMode::parse("merge").is_some() {
@@ -239,6 +246,14 @@ async fn a_copy_has_the_settings_and_no_rows() {
         (StatusCode::CREATED, &json!("Copy of People"), &json!("agents"), &Value::Null),
         "{copy}"
     );
+    let chosen = json!({"update_mode": "merge", "key": ["login", "name"], "options": {"on_empty": "keep", "on_added": "stop", "hold_drop": 40}});
+    let (status, chosen) = call(&house, &token, "PATCH", &format!("/datasets/{dataset}"), chosen).await;
+    assert_eq!(status, StatusCode::OK, "{chosen}");
+    let (_, copy) = call(&house, &token, "POST", &format!("/datasets/{dataset}/duplicate"), json!({})).await;
+    for field in ["update_mode", "key", "options", "menus", "schedule", "time_zone", "retry", "expected_hours", "notify", "paused"] {
+        assert_eq!(copy[field], chosen[field], "{field}");
+    }
+    assert_eq!(copy["options"]["hold_drop"], 40, "{copy}");
     // Somebody who may see the DataSet, and not its account.
     house.app.datasets.share(&owner, &dataset, true).await.unwrap();
     let (_, mut stranger) = house.at_browser("stan", Role::Editor).await;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use chatlake::accounts::{ChangeAccount, NewAccount};
 use chatlake::actor::{Role, Scope};
 use chatlake::auth::tokens::{self, NewToken};
 use chatlake::clock::{Clock, iso};
+use chatlake::connectors::Connector;
 use chatlake::ids::{AccountId, DatasetId, RunId};
 use chatlake::sandbox::Options;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
+use chatlake::secret::Secret;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -61,6 +64,43 @@ impl Desk {
         let (status, now) = self.call("PATCH", &format!("/datasets/{dataset}"), patch).await;
         assert_eq!(status, 200, "{now}");
         now
+    }
+
+    /// A LiveLeader account.
+    async fn leader(&self) -> AccountId {
+        let boss = self.house.person("mia", Role::Admin).await;
+        let new = NewAccount {
+            connector: Connector::LiveLeader,
+            name: "Night desk".to_owned(),
+            credentials: BTreeMap::from([("email".to_owned(), Secret::new("operator@sandbox.test")), ("password".to_owned(), Secret::new("sandbox-password"))]),
+            api_url: Some(self.house.vendor().to_owned()),
+            requests_per_minute: Some(60_000),
+            time_zone: None,
+        };
+        let id = self.house.app.accounts.create(&boss.actor, &new).await.unwrap().id;
+        let share = ChangeAccount { shared: Some(true), ..ChangeAccount::default() };
+        self.house.app.accounts.update(&boss.actor, &id, &share).await.unwrap();
+        id
+    }
+
+    /// Begins a backfill in chunks of two days.
+    async fn begin(&self, dataset: &DatasetId, from: &str, to: &str) {
+        let (status, begun) = self.call("POST", &format!("/datasets/{dataset}/backfills"), json!({"from": from, "to": to, "chunk_days": 2})).await;
+        assert_eq!(status, 202, "{begun}");
+    }
+
+    /// The same, to its end.
+    async fn backfill(&self, dataset: &DatasetId, from: &str, to: &str) -> Value {
+        self.begin(dataset, from, to).await;
+        for _ in 0..1_000 {
+            let (_, all) = self.call("GET", &format!("/datasets/{dataset}/backfills"), Value::Null).await;
+            if all["items"][0]["state"] != "running" {
+                return all["items"][0].clone();
+            }
+            self.house.app.clock.advance(200);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the backfill does not end");
     }
 
     /// Runs it to its end, while the clock goes on, and answers the run.
@@ -137,7 +177,7 @@ async fn append_keeps_all_rows_and_says_which_run_brought_them() {
     desk.good_run(&dataset).await;
     assert_eq!(desk.column(&dataset, "login").await, ["ann", "bob", "bob", "bob"]);
     assert_eq!(desk.column(&dataset, "mood").await, ["", "", "glad", "glad"]);
-    assert_eq!(desk.column(&dataset, "_batch_id").await, ["", "", "2", "3"], "rows of before the change have none");
+    assert_eq!(desk.column(&dataset, "_batch_id").await, ["", "", "1", "2"], "rows of before the change have none");
     let moments = desk.column(&dataset, "_batch_last_run").await;
     assert!(moments[0].is_empty() && moments[2] < moments[3] && moments[2].ends_with('Z'), "{moments:?}");
     let columns: Vec<String> = desk.call("GET", &format!("/datasets/{dataset}/schema"), Value::Null).await.1["items"]
@@ -337,6 +377,103 @@ async fn a_version_that_lost_too_many_rows_is_held_until_somebody_accepts_it_or_
     let to = desk.owner.post(&format!("/runs/{}/accept", fourth["id"].as_str().unwrap()), &[]).await;
     assert_eq!((to.status.as_u16(), to.header("location")), (303, format!("/datasets/{dataset}").as_str()));
     assert_eq!(desk.rows(&dataset).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_waits_no_more_once_it_is_deleted_or_another_version_is_brought_back() {
+    let desk = Desk::new().await;
+    let agents = |number: usize| json!((0..number).map(|n| json!({"login": format!("agent{n}")})).collect::<Vec<_>>());
+    let dataset = desk.dataset("agents", json!({"options": {"hold_drop": 50}})).await;
+    desk.answers(&agents(10));
+    let first = desk.good_run(&dataset).await;
+    desk.answers(&agents(9));
+    desk.good_run(&dataset).await;
+    for deleted in [true, false] {
+        desk.answers(&agents(2));
+        let held = desk.run(&dataset).await;
+        assert_eq!(held["outcome"], "held");
+        let (status, answer) = if deleted {
+            desk.call("DELETE", &format!("/datasets/{dataset}/versions/{}", held["version"].as_str().unwrap()), json!({})).await
+        } else {
+            desk.call("POST", &format!("/datasets/{dataset}/revert"), json!({"version": first["version"]})).await
+        };
+        assert!((200..300).contains(&status), "{answer}");
+        let run = format!("/runs/{}", held["id"].as_str().unwrap());
+        let (status, refused) = desk.call("POST", &format!("{run}/accept"), json!({})).await;
+        assert_eq!((status, &refused["error"]["code"]), (409, &json!("not_held")), "{refused}");
+        assert_eq!(desk.call("GET", &run, Value::Null).await.1["outcome"], "superseded");
+        let (_, told) = desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await;
+        assert_eq!((&told["held_version"], &told["rows"]), (&Value::Null, &json!(if deleted { 9 } else { 10 })));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_that_loses_too_many_rows_is_held_as_well() {
+    let desk = Desk::new().await;
+    let options = json!({"update_mode": "merge", "options": {"hold_drop": 50}, "menus": YESTERDAY()});
+    let dataset = desk.dataset("chat_messages", options).await;
+    desk.holds(&[desk.chat("A", 1, &["a", "b", "c", "x"]), desk.chat("B", 1, &["d"])]);
+    desk.good_run(&dataset).await;
+    desk.holds(&[desk.chat("A", 1, &[]), desk.chat("C", 1, &["e"])]);
+    let held = desk.run(&dataset).await;
+    assert_eq!((&held["outcome"], &held["rows"], &held["rows_before"], &held["rows_after"]), (&json!("held"), &json!(1), &json!(5), &json!(2)), "{held}");
+    assert_eq!(desk.rows(&dataset).await.len(), 5);
+    let (status, _) = desk.call("POST", &format!("/runs/{}/accept", held["id"].as_str().unwrap()), json!({})).await;
+    assert_eq!((status, desk.column(&dataset, "text").await), (200, vec!["d".to_owned(), "e".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_few_days_do_not_have_are_not_missing_where_rows_of_several_runs_are_kept() {
+    let desk = Desk::new().await;
+    let stop = json!({"update_mode": "append", "options": {"on_added": "stop", "on_removed": "stop"}});
+    let dataset = desk.dataset("agents", stop).await;
+    for (logins, state) in [
+        (json!([{"login": "ann", "mood": "glad"}]), "succeeded"),
+        (json!([{"login": "bob"}]), "succeeded"),
+        (json!([{"login": "eve", "mood": "calm"}]), "succeeded"),
+        (json!([{"login": "kim", "shift": "late"}]), "failed"),
+    ] {
+        desk.answers(&logins);
+        let run = desk.run(&dataset).await;
+        assert_eq!(run["state"], state, "{run}");
+        assert_eq!(run["schema_change"].is_null(), state == "succeeded", "{run}");
+    }
+    assert_eq!(desk.column(&dataset, "mood").await, ["glad", "", "calm"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_goes_past_days_without_rows_and_stops_where_a_version_is_brought_back() {
+    let desk = Desk::new().await;
+    let leader = desk.leader().await;
+    for (mode, on_empty) in [("append", "check"), ("merge", "keep"), ("merge", "check"), ("partition", "check")] {
+        let dataset = desk.dataset("chats", json!({"account_id": leader, "update_mode": mode, "options": {"on_empty": on_empty}, "menus": YESTERDAY()})).await;
+        let first = desk.good_run(&dataset).await;
+        let rows = desk.rows(&dataset).await.len();
+        assert!(rows > 0 && first["rows"] == json!(rows));
+        // Long before there were chats.
+        let done = desk.backfill(&dataset, "2026-08-01", "2026-08-06").await;
+        assert_eq!((&done["state"], &done["chunks_done"]), (&json!("finished"), &json!(3)), "{mode} {on_empty}: {done}");
+        assert_eq!(desk.rows(&dataset).await.len(), rows, "{mode} {on_empty}");
+        let (_, days) = desk.call("GET", &format!("/datasets/{dataset}/coverage"), Value::Null).await;
+        let state = days["items"].as_array().unwrap().iter().find(|day| day["day"] == "2026-08-03").map_or(json!("missing"), |day| day["state"].clone());
+        assert_eq!(state, if on_empty == "keep" { "missing" } else { "held" }, "{mode} {on_empty}");
+    }
+
+    let dataset = desk.dataset("chats", json!({"account_id": leader, "update_mode": "merge", "menus": YESTERDAY()})).await;
+    let first = desk.good_run(&dataset).await;
+    desk.good_run(&dataset).await;
+    desk.house.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(7_200) })]);
+    desk.begin(&dataset, "2026-11-10", "2026-11-15").await;
+    let newest = async || desk.call("GET", &format!("/datasets/{dataset}/runs"), Value::Null).await.1["items"][0].clone();
+    while newest().await["state"] != "waiting" {
+        desk.house.app.clock.advance(200);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (status, reverted) = desk.call("POST", &format!("/datasets/{dataset}/revert"), json!({"version": first["version"]})).await;
+    assert_eq!(status, 200, "{reverted}");
+    let (_, all) = desk.call("GET", &format!("/datasets/{dataset}/backfills"), Value::Null).await;
+    assert_eq!((&all["items"][0]["state"], &all["items"][0]["why"]), (&json!("stopped"), &json!("Version 1 was brought back meanwhile.")), "{all}");
+    assert!(newest().await["trigger"] == "revert" || newest().await["state"] == "cancelled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,13 @@ pub struct Built {
     pub dropped: u64,
 }
 
+/// How many rows of `old` would go, when nothing new comes.
+pub async fn lost(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Result<u64> {
+    let (segments, old) = (segments.clone(), old.to_vec());
+    let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops)).await.map_err(Error::internal)??;
+    Ok(marks.iter().map(super::Marks::marked).sum())
+}
+
 /// Joins `new`, what a run wrote, to `old`, the segments of the version before, which must stay where they are meanwhile. What has to be
 /// written anew is staged by the run. Stopped at any point it leaves nothing but staged segments.
 pub async fn build(

@@ -4,7 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Date32Type, SchemaRef, TimestampMillisecondType};
 
 use jiff::civil::Date;
@@ -24,8 +25,11 @@ const DAY: i64 = 24 * 60 * 60 * 1_000;
 #[derive(Clone, Debug)]
 pub enum Drops {
     Nothing,
-    /// Its day is in one of these.
-    Days(Days),
+    /// Its day is in one of these, or its key is that of a new row whose day is in none of them.
+    Days {
+        days: Days,
+        key: Vec<ColumnInfo>,
+    },
     /// Its key is the key of a new row, or of a record that was read and became no row.
     Keys {
         columns: Vec<ColumnInfo>,
@@ -128,10 +132,11 @@ pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[Segment
     let mut marks: Vec<Marks> = old.iter().map(|segment| Marks::new(segment.rows)).collect();
     match drops {
         Drops::Nothing => {}
-        Drops::Days(days) => {
+        Drops::Days { days, key } => {
             for (segment, marks) in old.iter().zip(&mut marks) {
                 mark_days(&segments.open(segment)?, days, marks)?;
             }
+            mark_strays(segments, old, new, days, key, &mut marks)?;
         }
         Drops::Keys { columns, childless, within } => {
             let schema = to_schema(columns);
@@ -167,6 +172,37 @@ fn mark_days(segment: &OpenSegment, days: &Days, marks: &mut Marks) -> Result<()
         }
         Ok(())
     })
+}
+
+/// Rows that came for other days than those that were asked for take the place of themselves. There are few: chats over midnight, and
+/// what has no day.
+fn mark_strays(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], days: &Days, key: &[ColumnInfo], marks: &mut [Marks]) -> Result<()> {
+    if key.is_empty() {
+        return Ok(());
+    }
+    let (schema, with_day) = (to_schema(key), to_schema(&[key, std::slice::from_ref(&days.column)].concat()));
+    let keys = Keys::new(&schema)?;
+    let mut set = KeySet::default();
+    for segment in new {
+        for batch in segments.open(segment)?.read(&with_day, None)? {
+            let batch = batch?;
+            let day = batch.column(key.len());
+            let strays: BooleanArray =
+                (0..batch.num_rows()).map(|at| Some(day.is_null(at) || !moment(day, at).is_some_and(|moment| days.has(moment)))).collect();
+            if strays.true_count() > 0 {
+                let strays =
+                    filter_record_batch(&batch.project(&(0..key.len()).collect::<Vec<_>>()).map_err(Error::internal)?, &strays).map_err(Error::internal)?;
+                set.extend(keys.of(&strays)?.into_iter().flatten());
+            }
+        }
+    }
+    if set.is_empty() {
+        return Ok(());
+    }
+    for (segment, marks) in old.iter().zip(marks) {
+        mark_keys(&segments.open(segment)?, None, &keys, &schema, &set, marks)?;
+    }
+    Ok(())
 }
 
 fn moment(column: &ArrayRef, at: usize) -> Option<i64> {

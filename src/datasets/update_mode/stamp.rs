@@ -9,7 +9,7 @@ use crate::clock::Millis;
 use crate::connectors::report::{ColumnKind, arrow_field};
 use crate::error::{Error, Result};
 
-/// The number of the version that the run made.
+/// The number of the run among those of the DataSet.
 pub const BATCH_ID: &str = "_batch_id";
 /// When the run started.
 pub const BATCH_LAST_RUN: &str = "_batch_last_run";

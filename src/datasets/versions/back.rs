@@ -79,6 +79,9 @@ impl Datasets {
             return Err(Error::conflict("version_current", "This is the version that people read, so it cannot be deleted.")
                 .action("Revert to another one first, or delete the DataSet."));
         }
+        // Nobody can accept it any more.
+        sqlx::query("UPDATE datasets SET held_version = NULL WHERE held_version = $1").bind(id).execute(&mut *tx).await?;
+        sqlx::query("UPDATE runs SET outcome = 'superseded' WHERE version_id = $1 AND outcome = 'held'").bind(id).execute(&mut *tx).await?;
         self.versions.drop_version(&mut tx, id).await?;
         audit::record(&mut tx, &self.clock, Deed::done(Some(by), "version.delete", id.as_str())).await?;
         step("delete_version.dropped");

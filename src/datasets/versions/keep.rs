@@ -101,8 +101,8 @@ impl Versions {
         let oldest = self.clock.now() - i64::from(keep.days) * DAY;
         let rows = sqlx::query(
             "SELECT v.id, v.created_at, CASE WHEN v.id IN (d.current_version, d.held_version) THEN 1 ELSE 0 END AS current,
-                    CASE WHEN EXISTS (SELECT 1 FROM runs r JOIN runs n ON n.backfill_id = r.backfill_id JOIN versions w ON w.run_id = n.id
-                                      WHERE r.id = v.run_id AND w.dataset_id = v.dataset_id AND w.number > v.number) THEN 1 ELSE 0 END AS stage
+                    CASE WHEN EXISTS (SELECT 1 FROM runs r JOIN runs n ON n.backfill_id = r.backfill_id AND n.builds_on = r.id JOIN versions w ON w.run_id = n.id
+                                      WHERE r.id = v.run_id AND w.dataset_id = v.dataset_id) THEN 1 ELSE 0 END AS stage
              FROM versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.dataset_id = $1 ORDER BY current DESC, v.number DESC",
         )
         .bind(dataset)

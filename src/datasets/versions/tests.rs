@@ -292,14 +292,17 @@ async fn a_file_that_versions_share_is_counted_once() {
 async fn the_stages_of_a_backfill_leave_one_version_in_the_history() {
     let world = World::new().await;
     let before = world.pull(&[mixed(0, 1)]).await;
-    let mut of_backfill = Vec::new();
+    let mut of_backfill: Vec<Version> = Vec::new();
     for n in 2..=8 {
         let version = world.pull(&[mixed(0, n)]).await;
         let mut tx = world.db.write().await.unwrap();
-        sqlx::query("UPDATE runs SET backfill_id = 'bf_1' WHERE id = $1").bind(&version.run).execute(&mut *tx).await.unwrap();
+        // Before the last one, somebody went back to where it began.
+        let base = if n == 8 { before.run.clone() } else { of_backfill.last().and_then(|last| last.run.clone()) };
+        sqlx::query("UPDATE runs SET backfill_id = 'bf_1', builds_on = $1 WHERE id = $2").bind(base).bind(&version.run).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
         of_backfill.push(version);
         world.versions.retain(&world.dataset).await.unwrap();
     }
-    assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [of_backfill.pop().unwrap(), before]);
+    let (last, left) = (of_backfill.pop().unwrap(), of_backfill.pop().unwrap());
+    assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [last, left, before], "what nothing builds on is no stage");
 }

@@ -7,7 +7,7 @@ use crate::datasets::segments::Segments;
 use crate::datasets::versions::{Commit, Keep, Versions};
 use crate::db::Db;
 use crate::ids::UserId;
-use crate::puller::queue::{self, Plan};
+use crate::puller::queue::{self, Plan, Told};
 use crate::puller::run::Trigger;
 use crate::puller::windows;
 
@@ -17,6 +17,8 @@ struct Bench {
     clock: Clock,
     versions: Versions,
     dataset: DatasetId,
+    /// Versions have the rows of those before.
+    builds: bool,
 }
 
 impl Bench {
@@ -41,7 +43,7 @@ impl Bench {
             .await
             .unwrap();
         tx.commit().await.unwrap();
-        Self { _dir: dir, db, clock, versions, dataset }
+        Self { _dir: dir, db, clock, versions, dataset, builds: mode != "replace" }
     }
 
     /// A run that asks for one day and brings nothing.
@@ -55,8 +57,11 @@ impl Bench {
         let plan: Plan = queue::plan(&self.db, &run, "plan", &[Window { from: day, to: day }]).await.unwrap().unwrap();
         assert_eq!(plan.windows.len(), 1);
         queue::window_done(&self.db, &self.clock, &run, 0, &crate::connectors::Tally::default()).await.unwrap();
-        let commit = Commit::new(&self.dataset, &run.id, &[], &[]);
-        queue::succeed(&self.db, &self.clock, &self.versions, &run, &commit).await.unwrap().unwrap();
+        let before = self.versions.current(&self.dataset).await.unwrap();
+        let base = before.as_ref().filter(|_| self.builds).map(|version| &version.id);
+        let commit = Commit { base, ..Commit::new(&self.dataset, &run.id, &[], &[]) };
+        let told = Told { before: before.as_ref().map(|version| version.rows), ..Told::default() };
+        queue::succeed_with(&self.db, &self.clock, &self.versions, &run, &commit, &told).await.unwrap().unwrap();
         id
     }
 

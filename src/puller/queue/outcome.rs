@@ -15,8 +15,8 @@ use crate::puller::{history, upkeep};
 pub struct Told<'a> {
     /// Rows that the run brought, and the length of their files; none: those of the version.
     pub brought: Option<(u64, u64)>,
-    /// Rows of the version before.
-    pub before: u64,
+    /// Rows of the version before; none where there was none.
+    pub before: Option<u64>,
     /// Of those, how many are in the new version no more.
     pub dropped: u64,
     /// JSON of a `SchemaChange`.
@@ -47,7 +47,7 @@ pub async fn succeed_with(
     }
     step("commit.begun");
     let version = versions.commit(&mut tx, commit).await?;
-    history::committed(&mut tx, &run.id, &version, now).await?;
+    history::committed(&mut tx, &run.id, commit.base, now).await?;
     let (rows, bytes) = told.brought.unwrap_or((version.rows, version.bytes));
     let (state, outcome) = if told.held.is_some() { ("failed", Some("held")) } else { ("succeeded", None) };
     sqlx::query(
@@ -61,7 +61,7 @@ pub async fn succeed_with(
     .bind(&version.id)
     .bind(signed(rows))
     .bind(signed(bytes))
-    .bind(signed(told.before))
+    .bind(told.before.map(signed))
     .bind(signed(version.rows))
     .bind(signed(told.dropped))
     .bind(&told.schema_change)
@@ -91,8 +91,9 @@ pub async fn succeed_with(
     Ok(Ok(version.id))
 }
 
-/// Ends a run that brought nothing and leaves the rows from before as they are: it succeeds and makes no version.
-pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64) -> Result<std::result::Result<(), Held>> {
+/// Ends a run that brought nothing and leaves the rows from before as they are: it succeeds and makes no version. `base`: the version
+/// that has all there is of its days; none where it was only kept to be safe.
+pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: Option<&VersionId>) -> Result<std::result::Result<(), Held>> {
     let mut tx = db.write().await?;
     if let Some(gone) = gone(&mut tx, run).await? {
         return Ok(Err(gone));
@@ -107,6 +108,7 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64) -> Res
     .bind(run.fence)
     .execute(&mut *tx)
     .await?;
+    history::committed(&mut tx, &run.id, base, clock.now()).await?;
     upkeep::succeeded_in(&mut tx, clock.now(), &run.dataset_id, signed(before)).await?;
     tx.commit().await?;
     Ok(Ok(()))
@@ -133,16 +135,30 @@ async fn gone(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &Claimed) 
     })
 }
 
-/// The number of the version that a run is going to make, and when the run started: the same for all its attempts, as only a commit
-/// takes a number.
+/// The number of a run among those of its DataSet, and when it started: the same for all its attempts.
 pub async fn batch(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
-    let row: Option<(i64, Option<i64>)> =
-        sqlx::query_as("SELECT d.next_number, r.started_at FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.id = $1")
+    let mut tx = db.write().await?;
+    let row: Option<(Option<i64>, i64, Option<i64>)> =
+        sqlx::query_as("SELECT r.batch, d.next_batch, r.started_at FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.id = $1")
             .bind(&run.id)
-            .fetch_optional(db.read())
+            .fetch_optional(&mut *tx)
             .await?;
-    let (number, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
-    Ok((number, started_at.unwrap_or_default()))
+    let (has, next, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
+    let started_at = started_at.unwrap_or_default();
+    if let Some(batch) = has {
+        return Ok((batch, started_at));
+    }
+    sqlx::query("UPDATE runs SET batch = $1 WHERE id = $2 AND fence = $3").bind(next).bind(&run.id).bind(run.fence).execute(&mut *tx).await?;
+    sqlx::query("UPDATE datasets SET next_batch = $1 WHERE id = $2").bind(next + 1).bind(&run.dataset_id).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok((next, started_at))
+}
+
+/// No version of a DataSet waits to be accepted any more, inside the caller's transaction.
+pub async fn supersede_held(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId) -> Result<()> {
+    sqlx::query("UPDATE datasets SET held_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
+    sqlx::query("UPDATE runs SET outcome = 'superseded' WHERE dataset_id = $1 AND outcome = 'held'").bind(dataset).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// Makes the version that a run left held the current one. Fails when it is held no more.
@@ -150,7 +166,7 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     let mut tx = db.write().await?;
     let accepted = sqlx::query(
         "UPDATE datasets SET current_version = held_version, held_version = NULL
-         WHERE id = $1 AND held_version = (SELECT version_id FROM runs WHERE id = $2 AND dataset_id = $1 AND outcome = 'held')",
+         WHERE id = $1 AND held_version = (SELECT r.version_id FROM runs r JOIN versions v ON v.id = r.version_id WHERE r.id = $2 AND r.dataset_id = $1 AND r.outcome = 'held')",
     )
     .bind(dataset)
     .bind(run)

@@ -10,7 +10,7 @@ use crate::datasets::origin::Origin;
 use crate::datasets::schema_change;
 use crate::datasets::segments::{Writer, Written};
 use crate::datasets::update_mode::{self, Built, Days, Drops};
-use crate::datasets::versions::Commit;
+use crate::datasets::versions::{Commit, Version};
 use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::puller::queue::{self, Claimed, End, Told};
@@ -39,11 +39,13 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
     let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
     let had = before.as_ref().map_or(0, |version| version.rows);
     if rows == 0 {
-        match empty(puller, run, dataset, had, total).await? {
+        match empty(puller, run, dataset, before.as_deref(), total).await? {
             Empty::Believed => {}
             Empty::Kept => {
                 writer.abandon();
-                return Ok(match queue::keep_old(&puller.db, &puller.clock, run, had).await? {
+                // Of Append, what is there is all there is; else the vendor's days are not what is kept.
+                let base = before.as_ref().filter(|_| dataset.update_mode == UpdateMode::Append).map(|version| &version.id);
+                return Ok(match queue::keep_old(&puller.db, &puller.clock, run, had, base).await? {
                     Ok(()) => Committed::Kept,
                     Err(held) => Committed::Not(cancelled(held)),
                 });
@@ -58,6 +60,8 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
     let same_report = dataset.is_of(of_before);
 
     let change = match (&before, rows) {
+        // A few days need not have all that the others have.
+        (Some(version), 1..) if dataset.update_mode != UpdateMode::Replace => schema_change::added(&version.columns, &came, &dataset.options),
         (Some(version), 1..) => schema_change::between(of_before.map_or(&version.columns, |origin| &origin.columns), &came, &dataset.options),
         _ => None,
     };
@@ -75,9 +79,8 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
         })));
     }
 
-    let asked = windows::of_run(&puller.db, &run.id).await?.into_iter().filter_map(|line| line.window).collect::<Vec<_>>();
+    let asked = asked(puller, run).await?;
     let origin = origin(dataset, of_before, &asked, &came);
-    let held = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| too_few(dataset, of_before, had, rows));
     let brought = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
     let base = before.as_ref().filter(|_| dataset.update_mode != UpdateMode::Replace && same_report);
     let built = match base {
@@ -87,6 +90,8 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
         }
         None => Built { order: written.iter().map(Written::meta).collect(), written, dropped: had },
     };
+    let left = built.order.iter().map(|segment| segment.rows).sum();
+    let held = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| too_few(dataset, of_before, had, left));
     let declared = columns::columns_of(dataset.report);
     let commit = Commit {
         order: base.map(|_| built.order.as_slice()),
@@ -96,7 +101,7 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
         ..Commit::new(&run.dataset_id, &run.id, &declared, &built.written)
     };
     let dropped = if base.is_some() { built.dropped } else { 0 };
-    let told = Told { brought: Some(brought), before: had, dropped, schema_change: change_text, held: held.as_ref() };
+    let told = Told { brought: Some(brought), before: before.as_ref().map(|version| version.rows), dropped, schema_change: change_text, held: held.as_ref() };
     Ok(match queue::succeed_with(&puller.db, &puller.clock, versions, run, &commit, &told).await? {
         Ok(_) => held.map_or(Committed::Current, Committed::Held),
         Err(gone) => Committed::Not(cancelled(gone)),
@@ -110,8 +115,8 @@ enum Empty {
     Failed(Failure),
 }
 
-async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, had: u64, total: Option<u64>) -> Result<Empty> {
-    let vendor = dataset.connector.title();
+async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, total: Option<u64>) -> Result<Empty> {
+    let (vendor, had) = (dataset.connector.title(), before.map_or(0, |version| version.rows));
     // Nothing is added: there is nothing to lose.
     let believed = if dataset.update_mode == UpdateMode::Append && had > 0 { Empty::Kept } else { Empty::Believed };
     Ok(match dataset.options.on_empty {
@@ -122,10 +127,10 @@ async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, had: u64, tota
             action: format!("The next run tries again.{}", if had > 0 { " The rows from before stay." } else { "" }),
         }),
         OnEmpty::Keep if had > 0 => Empty::Kept,
-        OnEmpty::Check if had > 0 && dataset.update_mode != UpdateMode::Append => {
+        OnEmpty::Check if loses(puller, run, dataset, before).await? => {
             // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something
             // before is believed when it comes a second time; who is on the site just now may be nobody at any time.
-            let is_certain = total.is_some() || dataset.report.comes_and_goes() || queue::last_ended_with(&puller.db, &run.dataset_id, SUSPICIOUS).await?;
+            let is_certain = total.is_some() || dataset.report.comes_and_goes() || queue::last_ended_with(&puller.db, run, SUSPICIOUS).await?;
             if is_certain {
                 return Ok(believed);
             }
@@ -140,11 +145,30 @@ async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, had: u64, tota
     })
 }
 
-/// Why a version is held: it has many fewer rows than the one before, which was asked for the same.
+/// Whether an answer without rows takes any row away. Append and Merge keep what is there; Partition keeps the days that were not asked for.
+async fn loses(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>) -> Result<bool> {
+    let Some(version) = before.filter(|version| version.rows > 0) else { return Ok(false) };
+    match dataset.update_mode {
+        UpdateMode::Append | UpdateMode::Merge => Ok(false),
+        UpdateMode::Replace => Ok(true),
+        UpdateMode::Partition => {
+            let asked = asked(puller, run).await?;
+            let drops = drops(puller, run, dataset, &asked, &[], &version.columns).await?;
+            Ok(update_mode::lost(&puller.datasets.segments, &version.segments, drops).await? > 0)
+        }
+    }
+}
+
+/// The days that the run asked for.
+async fn asked(puller: &Puller, run: &Claimed) -> Result<Vec<Window>> {
+    Ok(windows::of_run(&puller.db, &run.id).await?.into_iter().filter_map(|line| line.window).collect())
+}
+
+/// Why a version of `rows` is held: it has many fewer than the one before, which was asked for the same.
 fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -> Option<Failure> {
     let most = u64::from(dataset.options.hold_drop);
     let asked_same = of_before.is_none_or(|origin| origin.asked == dataset.asked_key());
-    let applies = most > 0 && dataset.update_mode == UpdateMode::Replace && asked_same && !dataset.report.comes_and_goes();
+    let applies = most > 0 && asked_same && !dataset.report.comes_and_goes();
     let lost = had.saturating_sub(rows);
     if !applies || u128::from(lost) * 100 <= u128::from(had) * u128::from(most) {
         return None;
@@ -152,7 +176,7 @@ fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -
     Some(Failure {
         code: "held".to_owned(),
         message: format!(
-            "This run brought {rows} rows, where there were {had} before: {} % fewer. What loses more than {most} % is held.",
+            "After this run there would be {rows} rows, where there were {had} before: {} % fewer. What loses more than {most} % is held.",
             lost * 100 / had.max(1)
         ),
         who: "The owner of the DataSet: look at the rows of this run, and accept them if they are right.".to_owned(),
@@ -178,7 +202,11 @@ async fn drops(puller: &Puller, run: &Claimed, dataset: &Dataset, asked: &[Windo
     };
     Ok(match dataset.update_mode {
         UpdateMode::Replace | UpdateMode::Append => Drops::Nothing,
-        UpdateMode::Partition => days()?.map_or(Drops::Nothing, Drops::Days),
+        UpdateMode::Partition => match days()? {
+            // A chat that began on a day which was not asked for may come as well, and is there already.
+            Some(days) => Drops::Days { days, key: own_key(dataset).filter_map(column).collect() },
+            None => Drops::Nothing,
+        },
         UpdateMode::Merge if !dataset.options.key.is_empty() => {
             // Rows with a key of somebody's own may have been of any day before.
             Drops::Keys { columns: dataset.options.key.iter().filter_map(|name| column(name)).collect(), childless: Vec::new(), within: None }
@@ -188,9 +216,15 @@ async fn drops(puller: &Puller, run: &Claimed, dataset: &Dataset, asked: &[Windo
                 let childless = queue::childless(&puller.db, &run.id).await?;
                 Drops::Keys { columns: column(parent).into_iter().collect(), childless, within: days()? }
             }
-            None => Drops::Keys { columns: dataset.report.key.iter().filter_map(|name| column(name)).collect(), childless: Vec::new(), within: days()? },
+            None => Drops::Keys { columns: own_key(dataset).filter_map(column).collect(), childless: Vec::new(), within: days()? },
         },
     })
+}
+
+/// The columns of the report that tell what is replaced together: the record that rows are parts of, or the row.
+fn own_key(dataset: &Dataset) -> impl Iterator<Item = &'static str> + use<> {
+    let (parent, key) = (dataset.report.parent(), dataset.report.key);
+    parent.into_iter().chain(key.iter().copied().filter(move |_| parent.is_none()))
 }
 
 /// Whether the run notes records that become no row: rows of them from before are to go.

@@ -63,7 +63,7 @@ pub fn meaning(state: DayState) -> &'static str {
         DayState::Verified => "its rows are here, and the vendor's count was met",
         DayState::Held => "its rows are here; the vendor gave no count, or counts otherwise now",
         DayState::SoFar => "today, up to when it was read",
-        DayState::Stale => "last read before it was over: what came later that day is not here",
+        DayState::Stale => "last read before it was over, or a later reading came short: some of it is not here",
         DayState::Short => "not here: the vendor told of more than it gave",
         DayState::Missing => "not here",
     }

@@ -71,6 +71,8 @@ struct Reading {
 pub fn why_not(opened: &Opened) -> &'static str {
     if !has_days(opened.dataset.report) {
         "This report is not asked for by days: every run brings all there is."
+    } else if !opened.dataset.setup().has_days_apart() {
+        "The rows of this report are sums, so it is always pulled for its whole range."
     } else if Parts::of(opened.dataset.update_mode) == Parts::Refused {
         "Every run of this DataSet replaces all its rows, so days cannot be pulled alone: the next run brings them all anew."
     } else {
@@ -144,7 +146,7 @@ pub async fn show_day(State(web): State<Web>, person: Person, Two(id, day): Two<
             here: known.run.as_ref() == Some(&line.run) && known.state.is_here(),
         });
     }
-    let parts = if has_days(opened.dataset.report) { Parts::of(opened.dataset.update_mode) } else { Parts::Refused };
+    let parts = if opened.dataset.setup().has_days_apart() { Parts::of(opened.dataset.update_mode) } else { Parts::Refused };
     show(&DayPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),

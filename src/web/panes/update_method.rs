@@ -86,7 +86,7 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<UpdateMethod, Wrong> {
     if keeps_days && setup.as_ref().is_none_or(Setup::takes_look_back) {
         look_back = number("look_back", &typed.look_back, "Write a whole number of days, or leave it empty.");
     }
-    if mode == UpdateMode::Replace {
+    if mode != UpdateMode::Append {
         hold_drop = number("hold_drop", &typed.hold_drop, "Write a whole number of percent, or leave it empty.");
     }
     let mut rule = |field: &str, word: &str| match (word, Rule::parse(word)) {

@@ -97,9 +97,13 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                 }
 
                 let pulled = i64::from(day) - 1;
-                let parted = old.iter().flatten().filter(|line| line.1 != Some(pulled)).chain(&fresh).map(|line| line.2);
-                let got = built(&world, UpdateMode::Partition, &before, &came, Drops::Days(days(day, day))).await;
-                assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
+                let strays: Vec<i64> = fresh.iter().filter(|line| line.1 != Some(pulled)).filter_map(|line| line.0).collect();
+                for (key, strays) in [(Vec::new(), Vec::new()), (vec![key_column()], strays)] {
+                    let stays = |line: &&Line| line.1 != Some(pulled) && line.0.is_none_or(|key| !strays.contains(&key));
+                    let parted = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2);
+                    let got = built(&world, UpdateMode::Partition, &before, &came, Drops::Days { days: days(day, day), key }).await;
+                    assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
+                }
             });
             Ok(())
         })
@@ -118,7 +122,7 @@ async fn what_the_days_rule_out_is_not_read() {
     file.write_all_at(&vec![0xff; (far.bytes / 2) as usize], 4).unwrap();
     let got = built(&world, UpdateMode::Merge, &[far.clone(), near.clone()], std::slice::from_ref(&new), by_key(Some(days(20, 21)))).await;
     assert_eq!((got.dropped, got.order.len(), &got.order[0]), (2_500, 3, &far.meta()));
-    let got = built(&world, UpdateMode::Partition, &[far.clone(), near], &[new], Drops::Days(days(21, 21))).await;
+    let got = built(&world, UpdateMode::Partition, &[far.clone(), near], &[new], Drops::Days { days: days(21, 21), key: vec![key_column()] }).await;
     assert_eq!((got.dropped, got.order.len(), &got.order[0]), (20_000, 2, &far.meta()));
 }
 
