@@ -239,12 +239,10 @@ impl Walk {
         match open.kind {
             Kind::Root => return Err(Fault::StrayText),
             Kind::Aside => return Ok(()),
+            _ if open.text.len() + text.len() > LONGEST_TEXT => return Err(Fault::LongText),
             // No column's name: it is kept with what has no room.
             Kind::Chat => return self.chat.keep_more(false, "_text", text),
             _ => {}
-        }
-        if open.text.len() + text.len() > LONGEST_TEXT {
-            return Err(Fault::LongText);
         }
         let from = open.text.len();
         open.text.push_str(text);

@@ -204,6 +204,7 @@ fn nothing_grows_without_an_end() {
     let then = |begin: &'static str, on: &'static str| move |at: usize| Some(if at == 0 { begin } else { on }.as_bytes().to_vec());
     assert_eq!(made(then("<chats><chat>", "<a><a><a><a><a><a><a><a><a>")), Err(Fault::TooDeep));
     assert_eq!(made(then("<chats><chat><url>", "x marks the spot and goes on ")), Err(Fault::LongText));
+    assert_eq!(fault(format!("<chats><chat>{}</chat></chats>", "x".repeat((1 << 20) + 1))), Fault::LongText, "between the fields, too");
     assert_eq!(made(then("<chats><chat><url>", "&amp;&amp;&amp;&amp;&amp;&amp;")), Err(Fault::LongText));
     assert_eq!(made(then("<chats><chat ", "a=\"b\" ")), Err(Fault::LongText), "a tag that never ends");
     assert_eq!(made(then("<chats><", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Err(Fault::LongText), "a name that never ends");
