@@ -30,7 +30,7 @@ impl Finding {
 }
 
 /// Statements that find what must not be: each answers the id of the object and a sentence.
-const STATEMENTS: [(&str, &str); 9] = [
+const STATEMENTS: [(&str, &str); 10] = [
     (
         "version_rows",
         "SELECT v.id, 'tells ' || v.rows || ' rows, and its segments hold ' || s.rows FROM versions v JOIN (SELECT o.id AS id,
@@ -60,9 +60,17 @@ const STATEMENTS: [(&str, &str); 9] = [
             AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.current_version AND v.dataset_id = d.id)",
     ),
     (
+        "held_pointer",
+        "SELECT d.id, 'its held version is not there, or is of another DataSet, or is the current one' FROM datasets d WHERE d.held_version IS NOT NULL
+            AND (d.held_version = d.current_version OR NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.held_version AND v.dataset_id = d.id))",
+    ),
+    // What is held, or was, is passed over; and whoever accepts a version goes past what came after it.
+    (
         "current_newest",
         "SELECT d.id, 'its current version is not the newest one' FROM datasets d LEFT JOIN versions c ON c.id = d.current_version
-            WHERE EXISTS (SELECT 1 FROM versions v WHERE v.dataset_id = d.id AND v.number > COALESCE(c.number, 0))",
+            LEFT JOIN runs a ON a.id = c.run_id AND a.outcome = 'accepted'
+            WHERE EXISTS (SELECT 1 FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.dataset_id = d.id AND v.number > COALESCE(c.number, 0)
+                AND COALESCE(r.outcome, '') NOT IN ('held', 'superseded') AND v.created_at > COALESCE(a.accepted_at, 0))",
     ),
     (
         "next_number",

@@ -7,17 +7,44 @@ use crate::error::Result;
 use crate::ids::RunId;
 
 /// Statements that find what must not be: each answers the id of the object and a sentence.
-const STATEMENTS: [(&str, &str); 9] = [
+const STATEMENTS: [(&str, &str); 13] = [
     ("one_commit", "SELECT run_id, 'has made ' || COUNT(*) || ' versions' FROM versions WHERE run_id IS NOT NULL GROUP BY run_id HAVING COUNT(*) > 1"),
     (
         "commit_run",
-        "SELECT v.id, 'was made by a run that is not there or did not succeed' FROM versions v LEFT JOIN runs r ON r.id = v.run_id
-            WHERE v.run_id IS NOT NULL AND (r.id IS NULL OR r.state <> 'succeeded' OR r.version_id IS NULL OR r.version_id <> v.id)",
+        "SELECT v.id, 'was made by a run that is not there or did not come to a version' FROM versions v LEFT JOIN runs r ON r.id = v.run_id
+            WHERE v.run_id IS NOT NULL AND (r.id IS NULL OR r.dataset_id <> v.dataset_id OR r.version_id IS NULL OR r.version_id <> v.id)",
     ),
     (
         "run_version",
-        "SELECT r.id, 'did not succeed, and has a version' FROM runs r WHERE r.state <> 'succeeded' AND r.version_id IS NOT NULL
-            UNION ALL SELECT r.id, 'succeeded without a version' FROM runs r WHERE r.state = 'succeeded' AND r.version_id IS NULL",
+        "SELECT r.id, 'is ' || r.state || COALESCE(', ' || r.outcome, '') || CASE WHEN r.version_id IS NULL THEN ', without a version' ELSE ', with a version' END
+            FROM runs r WHERE CASE
+                WHEN r.outcome IN ('held', 'superseded') THEN r.state <> 'failed' OR r.version_id IS NULL
+                WHEN r.outcome = 'kept' THEN r.state <> 'succeeded' OR r.version_id IS NOT NULL
+                WHEN r.outcome = 'accepted' THEN r.state <> 'succeeded' OR r.version_id IS NULL
+                ELSE (r.state = 'succeeded') <> (r.version_id IS NOT NULL) END",
+    ),
+    (
+        "held_run",
+        "SELECT r.id, 'is held, and its DataSet does not wait for its version' FROM runs r JOIN datasets d ON d.id = r.dataset_id
+            WHERE r.outcome = 'held' AND (d.held_version IS NULL OR r.version_id IS NULL OR d.held_version <> r.version_id)
+            UNION ALL SELECT d.id, 'its held version is of a run that is not held' FROM datasets d JOIN versions v ON v.id = d.held_version
+            WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = v.run_id AND r.outcome = 'held')",
+    ),
+    (
+        "builds_on",
+        "SELECT r.id, 'builds on a run that is not there, or is of another DataSet' FROM runs r WHERE r.builds_on IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.id = r.builds_on AND b.dataset_id = r.dataset_id)",
+    ),
+    (
+        "chunk",
+        "SELECT r.id, 'is a chunk of a backfill that is not there, or is of another DataSet' FROM runs r WHERE r.backfill_id IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM backfills b WHERE b.id = r.backfill_id AND b.dataset_id = r.dataset_id)
+            UNION ALL SELECT r.id, 'is a chunk without a backfill or without days' FROM runs r
+            WHERE r.cause = 'backfill' AND (r.backfill_id IS NULL OR r.from_day IS NULL OR r.to_day IS NULL)",
+    ),
+    (
+        "accepted_by",
+        "SELECT r.id, 'was accepted, and it is not told by whom and when' FROM runs r WHERE r.outcome = 'accepted' AND (r.accepted_by IS NULL OR r.accepted_at IS NULL)",
     ),
     (
         "run_rows",

@@ -27,7 +27,7 @@ async fn of_two(house: &House) -> (Actor, Browser, DatasetId, Run, Run) {
     (owner, browser, dataset, one, two)
 }
 
-async fn call(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+pub async fn call(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
     let mut browser = house.browser();
     let body = Some(body.to_string()).filter(|_| method != "GET");
     let authorization = format!("Bearer {token}");

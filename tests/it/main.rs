@@ -36,4 +36,5 @@ mod update_modes;
 mod upkeep;
 mod upstream;
 mod vendor;
+mod verify;
 mod waiting;
