@@ -2,11 +2,18 @@
 //! names one in `CHATLAKE_DIE_AT`. A release build has none of this.
 
 /// Every step that is marked, in the order in which they come in their stories.
-pub const STEPS: [&str; 17] = [
+pub const STEPS: [&str; 33] = [
     "commit.files_whole",
+    "build.rewritten",
+    "build.compacted",
     "commit.begun",
     "commit.inserted",
     "commit.done",
+    "keep.written",
+    "keep.done",
+    "accept.written",
+    "accept.done",
+    "end.done",
     "retain.dropped",
     "retain.done",
     "sweep.dropped",
@@ -20,6 +27,15 @@ pub const STEPS: [&str; 17] = [
     "backfill.asked",
     "backfill.chunk_queued",
     "backfill.chunk_counted",
+    "backfill.stopped",
+    "backfill.cancelled",
+    "backfill.resumed",
+    "notify.written",
+    "notify.gathered",
+    "notify.message",
+    "notify.taken_up",
+    "notify.delivered",
+    "notify.settled",
 ];
 
 /// Ends the process here and now when the environment names this step.

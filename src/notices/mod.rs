@@ -22,6 +22,7 @@ use crate::clock::{Clock, Millis};
 use crate::connectors::upstream::outgoing::Outgoing;
 pub use crate::datasets::upkeep::Kind;
 use crate::db::Db;
+use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::NoticeId;
 use crate::vault::Vault;
@@ -135,6 +136,7 @@ pub async fn write_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, kind: 
             .execute(&mut **tx)
             .await?;
     }
+    step("notify.written");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use sqlx::FromRow;
 use super::words::{self, Told};
 use super::{Channel, Kind, Notices};
 use crate::clock::Millis;
+use crate::db::marks::step;
 use crate::error::Result;
 use crate::ids::{MessageId, NoticeId};
 
@@ -145,7 +146,10 @@ impl Notices {
         for (notice, ..) in &rows {
             sqlx::query("UPDATE notices SET message_id = $1 WHERE id = $2").bind(&id).bind(notice).execute(&mut *tx).await?;
         }
-        Ok(tx.commit().await?)
+        step("notify.gathered");
+        tx.commit().await?;
+        step("notify.message");
+        Ok(())
     }
 
     /// Messages that are due, taken up: the try is counted and the next one set before anything is sent, so that a crash in the middle

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::outbox::Message;
 use super::{Channel, Notices};
 use crate::clock::Millis;
+use crate::db::marks::step;
 use crate::error::Result;
 
 /// It looks at least this often.
@@ -55,12 +56,15 @@ async fn round(notices: &Notices, prune: bool) -> Result<Option<Millis>> {
         if due.is_empty() {
             break;
         }
+        step("notify.taken_up");
         futures_util::stream::iter(due)
             .for_each_concurrent(AT_ONCE, |message| async move {
                 let sent = notices.deliver(&message).await;
+                step("notify.delivered");
                 if let Err(error) = notices.settle(&message, &sent).await {
                     tracing::error!(cause = ?error.inside(), "what became of a message could not be written: {error}");
                 }
+                step("notify.settled");
             })
             .await;
     }

@@ -248,6 +248,7 @@ impl Puller {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        step("backfill.cancelled");
         let backfill = get(&self.db, &dataset.id, id).await?;
         if let (State::Cancelled, Some(run)) = (backfill.state, &backfill.run) {
             self.cancel(actor, run).await?;
@@ -273,6 +274,7 @@ impl Puller {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        step("backfill.resumed");
         self.rescheduled.notify_one();
         get(&self.db, &dataset.id, id).await
     }
@@ -366,6 +368,7 @@ async fn stop(db: &Db, id: &BackfillId, why: &str, now: Millis) -> Result<()> {
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+    step("backfill.stopped");
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use crate::connectors::Window;
 pub use crate::connectors::upstream::Spent;
 use crate::datasets::Dataset;
 use crate::db::Db;
+use crate::db::marks::step;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId, UserId};
 pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with, supersede_held};
@@ -282,6 +283,7 @@ pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End, spent: Spent)
         }
     }
     tx.commit().await?;
+    step("end.done");
     Ok(())
 }
 

@@ -98,14 +98,14 @@ enum Answers {
 type Heard = Vec<(HeaderMap, String, String)>;
 
 /// Something that takes webhooks.
-struct Listener {
-    address: String,
+pub struct Listener {
+    pub address: String,
     heard: Arc<Mutex<Heard>>,
     answers: Arc<Mutex<Answers>>,
 }
 
 impl Listener {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let (heard, answers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Answers::With(200))));
         let (ears, mouth) = (heard.clone(), answers.clone());
         let take = move |uri: axum::http::Uri, headers: HeaderMap, body: Bytes| {
@@ -130,7 +130,7 @@ impl Listener {
         *self.answers.lock().unwrap() = answers;
     }
 
-    fn all(&self) -> Heard {
+    pub fn all(&self) -> Heard {
         self.heard.lock().unwrap().clone()
     }
 
@@ -474,7 +474,7 @@ async fn late_stopped_and_the_end_of_an_api_are_told_each_once_to_whoever_wants_
 }
 
 /// The data directory of a server that may be running, opened by this process.
-async fn beside(home: &Home) -> App {
+pub async fn beside(home: &Home) -> App {
     let given = Given { data: Some(home.data()), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..Given::default() };
     App::open_beside(Config::resolve(&given, &GivenToServe::default()).unwrap(), Clock::system()).await.unwrap_or_else(|why| panic!("{why:?}"))
 }

@@ -311,6 +311,11 @@ impl Server {
         self.request(method, path, token, body).send().await.unwrap()
     }
 
+    /// As `send`, to a server that may be dead.
+    pub async fn try_send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Option<reqwest::Response> {
+        self.request(method, path, token, body).send().await.ok()
+    }
+
     /// Sends what makes it die, and waits until it has.
     pub async fn dies_of(&self, method: &str, path: &str, token: &str, body: Value) {
         let _ = self.request(method, &format!("/api/v1{path}"), token, Some(body)).send().await;

@@ -4,6 +4,7 @@ use super::mark::{Drops, mark};
 use super::{Piece, pieces, small_tail};
 use crate::connectors::report::UpdateMode;
 use crate::datasets::segments::{SegmentMeta, Segments, Written};
+use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
 
@@ -59,6 +60,7 @@ pub async fn build(
                 }
                 let before = writer.written().len();
                 writer.copy(stretch).await?;
+                step("build.rewritten");
                 let came = &writer.written()[before..];
                 order.extend(came.iter().map(Written::meta));
                 written.extend_from_slice(came);
@@ -69,6 +71,7 @@ pub async fn build(
         let before = writer.written().len();
         let small = order.split_off(begin);
         writer.copy(small.iter().map(|segment| (segment.clone(), None)).collect()).await?;
+        step("build.compacted");
         let came = &writer.written()[before..];
         written.retain(|segment| !small.iter().any(|small| small.id == segment.id));
         order.extend(came.iter().map(Written::meta));

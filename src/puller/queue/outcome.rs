@@ -110,7 +110,9 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: 
     .await?;
     history::committed(&mut tx, &run.id, base, clock.now()).await?;
     upkeep::succeeded_in(&mut tx, clock.now(), &run.dataset_id, signed(before)).await?;
+    step("keep.written");
     tx.commit().await?;
+    step("keep.done");
     Ok(Ok(()))
 }
 
@@ -187,6 +189,8 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     .await?;
     let rows: i64 = sqlx::query_scalar("SELECT rows_after FROM runs WHERE id = $1").bind(run).fetch_one(&mut *tx).await?;
     upkeep::succeeded_in(&mut tx, clock.now(), dataset, rows).await?;
+    step("accept.written");
     tx.commit().await?;
+    step("accept.done");
     Ok(())
 }
