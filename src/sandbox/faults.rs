@@ -132,6 +132,8 @@ pub enum Kind {
     Twice,
     /// The first chat is without an id.
     NoId,
+    /// The first chat has lost its operators and its messages.
+    Bare,
     /// Every chat has at least three operators.
     SeveralOperators,
     /// Not in the order of their starts, but in one of the seed's.

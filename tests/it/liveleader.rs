@@ -247,7 +247,7 @@ fn fate(kind: &Kind) -> Fate {
     use Fate::{Limited, Malformed, Misfits, Refused, Same, Unavailable};
     match kind {
         Kind::SampleTimes { .. } | Kind::Crlf | Kind::Shuffle { .. } | Kind::Overlap | Kind::Twice | Kind::Encoding { .. } => Same,
-        Kind::Drip { .. } | Kind::Late { .. } | Kind::Sunset { .. } | Kind::Unknown | Kind::SeveralOperators | Kind::NoId => Same,
+        Kind::Drip { .. } | Kind::Late { .. } | Kind::Sunset { .. } | Kind::Unknown | Kind::SeveralOperators | Kind::NoId | Kind::Bare => Same,
         // LiveChat's pages and JSON have nothing to do with it.
         Kind::OddRecord { .. } | Kind::LyingTotal { .. } | Kind::Shift { .. } | Kind::Mutate { .. } | Kind::RepeatPage => Same,
         Kind::OddTimes => Misfits(2),
@@ -284,6 +284,7 @@ fn faults() -> Vec<Kind> {
         Kind::Overlap,
         Kind::Twice,
         Kind::NoId,
+        Kind::Bare,
         Kind::SeveralOperators,
         Kind::Unknown,
         Kind::Drip { bytes: 1_000, every_ms: 1 },
@@ -340,6 +341,11 @@ async fn every_fault_is_told_for_what_it_is_and_never_passes_for_less() {
                     Kind::NoId => {
                         assert_eq!((got.rows(0), got.set(0, "id").len()), (chats, chats - 1));
                         assert!(got.column(1, "chat_id").iter().any(Option::is_none));
+                    }
+                    Kind::Bare => {
+                        assert_eq!((got.rows(0), got.set(0, "id").len()), (chats, chats));
+                        assert_eq!((got.set(1, "chat_id").len(), got.set(2, "chat_id").len()), (chats - 1, chats - 1));
+                        assert_eq!(got.childless.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 1]);
                     }
                     Kind::SeveralOperators => assert!(got.rows(0) == chats && got.rows(2) >= 3 * chats),
                     Kind::Mutate { .. } => assert_eq!(got.rows(0), chats),

@@ -1,22 +1,28 @@
 //! LiveLeader in the product: its account and its DataSets through the panes, and its runs with their ledger.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use axum::http::StatusCode;
 use chatlake::accounts::NewAccount;
 use chatlake::actor::Role;
+use chatlake::clock::Clock;
+use chatlake::connectors::report::UpdateMode;
 use chatlake::connectors::{Connector, Menus};
+use chatlake::datasets::options::Options;
 use chatlake::datasets::{Description, Name, Settings};
 use chatlake::ids::{AccountId, DatasetId};
-use chatlake::puller::run::State;
+use chatlake::puller::backfills;
+use chatlake::puller::coverage;
+use chatlake::puller::run::{Run, State, Trigger};
 use chatlake::puller::windows;
-use chatlake::sandbox::Options;
+use chatlake::sandbox::Options as World;
 use chatlake::sandbox::faults::{Fault, Kind};
 use chatlake::sandbox::truth::Question;
 use chatlake::secret::Secret;
 
 use crate::datasets::house::{Browser, House};
 use crate::panes::{Seat, before_spring};
+use crate::process::until;
 
 const CREDENTIALS: [(&str, &str); 6] = [
     ("account_id", "new"),
@@ -102,6 +108,11 @@ async fn account(house: &House, who: &Browser) -> AccountId {
 }
 
 async fn dataset(house: &House, who: &Browser, account: &AccountId, report: &str) -> DatasetId {
+    dataset_with(house, who, account, report, UpdateMode::Replace, 0, 1).await
+}
+
+/// Of the last fourteen days, up to the one so many days back.
+async fn dataset_with(house: &House, who: &Browser, account: &AccountId, report: &str, update_mode: UpdateMode, look_back: u32, end_days: u32) -> DatasetId {
     let report = Connector::LiveLeader.report(report).unwrap();
     let settings = Settings {
         name: Name::parse(report.title).unwrap(),
@@ -109,9 +120,9 @@ async fn dataset(house: &House, who: &Browser, account: &AccountId, report: &str
         account_id: account.clone(),
         connector: Connector::LiveLeader,
         report,
-        menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() }.check(report).unwrap(),
-        update_mode: report.mode,
-        options: chatlake::datasets::options::Options::default(),
+        menus: Menus { start_days: Some(14), end_days: Some(end_days), ..Menus::default() }.check(report).unwrap(),
+        update_mode,
+        options: Options { look_back, ..Options::default() },
         time_zone: "Europe/Oslo".to_owned(),
         schedule: None,
     };
@@ -120,7 +131,7 @@ async fn dataset(house: &House, who: &Browser, account: &AccountId, report: &str
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() {
-    let house = House::with(Options { chats: 2_000, days: 30, ..Options::default() }).await;
+    let house = House::with(World { chats: 2_000, days: 30, ..World::default() }).await;
     let maren = house.person("maren", Role::Admin).await;
     let account = account(&house, &maren).await;
     let mut datasets = Vec::new();
@@ -168,4 +179,185 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
     assert!(failure.message.contains("it is a <error> document, not <chats>") && failure.message.contains("asked for"), "{}", failure.message);
     let after = maren.get(&format!("/datasets/{}/download?format=csv", datasets[0])).await;
     assert_eq!(after.bytes, csv.bytes);
+}
+
+/// Runs them side by side, so that they share their reading, to a good end.
+async fn run_all(house: &House, who: &Browser, datasets: &[&DatasetId]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for dataset in datasets {
+        runs.push(house.app.puller.run_now(&who.actor, dataset, Trigger::Manual).await.unwrap());
+    }
+    for run in &mut runs {
+        *run = house.ended(&run.id).await;
+        assert_eq!(run.state, State::Succeeded, "{:?}", run.failure);
+    }
+    runs
+}
+
+/// These cells of all rows.
+async fn cells(who: &Browser, dataset: &DatasetId, names: &[&str]) -> Vec<Vec<String>> {
+    let csv = who.get(&format!("/datasets/{dataset}/download?format=csv")).await;
+    assert_eq!(csv.status, StatusCode::OK);
+    let mut rows = csv::Reader::from_reader(csv.bytes.as_slice());
+    let at: Vec<usize> = names.iter().map(|name| rows.headers().unwrap().iter().position(|head| head == *name).unwrap()).collect();
+    rows.records().map(Result::unwrap).map(|row| at.iter().map(|at| row[*at].to_owned()).collect()).collect()
+}
+
+fn truth_of(house: &House, from: jiff::civil::Date, to: jiff::civil::Date) -> BTreeSet<String> {
+    let question = Question {
+        connector: Some("liveleader".to_owned()),
+        report: "chats".to_owned(),
+        date_from: Some(from),
+        date_to: Some(to),
+        timezone: Some("Europe/Oslo".to_owned()),
+        ids: 1,
+        ..Question::default()
+    };
+    let truth = house.sandbox.truth(&question).unwrap();
+    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+/// By a clock that stands, at noon.
+async fn at_noon() -> (House, Browser, AccountId, jiff::civil::Date) {
+    let clock = Clock::stopped_at(crate::house::NOON);
+    let today = clock.timestamp().to_zoned(jiff::tz::TimeZone::get("Europe/Oslo").unwrap()).date();
+    let house = House::at(World { chats: 2_000, days: 40, ..World::default() }, clock.clone()).await;
+    // Runs that wait for each other wait by this clock.
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            clock.advance(100);
+        }
+    });
+    let maren = house.person("maren", Role::Admin).await;
+    let account = account(&house, &maren).await;
+    (house, maren, account, today)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_that_lost_its_operators_and_messages_is_emptied_at_the_next_look_back() {
+    let (house, maren, account, today) = at_noon().await;
+    let mut made = Vec::new();
+    for report in ["chats", "chat_messages", "chat_operators"] {
+        made.push(dataset_with(&house, &maren, &account, report, UpdateMode::Merge, 3, 1).await);
+    }
+    let all: Vec<&DatasetId> = made.iter().collect();
+    run_all(&house, &maren, &all).await;
+    let rows = async || (cells(&maren, &made[1], &["chat_id", "position"]).await, cells(&maren, &made[2], &["chat_id", "operator"]).await);
+    let set = |rows: Vec<Vec<String>>| rows.into_iter().collect::<BTreeSet<_>>();
+    let (messages, operators) = rows().await;
+    let lookback = truth_of(&house, today.saturating_sub(jiff::Span::new().days(3)), today.yesterday().unwrap());
+
+    // The first chat of every answer; the three look at the same answers.
+    house.sandbox.faults().set(vec![Fault::new(Kind::Bare)]);
+    let runs = run_all(&house, &maren, &all).await;
+    house.sandbox.faults().clear();
+    for run in &runs {
+        let lines = windows::of_run(&house.app.db, &run.id).await.unwrap();
+        assert_eq!(lines.len(), 3, "the days that it looks back");
+    }
+    let bare: BTreeSet<String> = cells(&maren, &made[0], &["id", "operator_count", "message_count"])
+        .await
+        .into_iter()
+        .filter(|row| row[1] == "0")
+        .map(|row| {
+            assert_eq!(row[2], "0", "{row:?}");
+            row[0].clone()
+        })
+        .collect();
+    assert!(!bare.is_empty() && bare.len() < 4 && bare.is_subset(&lookback), "{bare:?}");
+    let (messages_left, operators_left) = rows().await;
+    let without = |rows: &[Vec<String>]| rows.iter().filter(|row| !bare.contains(&row[0])).cloned().collect::<BTreeSet<_>>();
+    assert_eq!((messages_left.len(), operators_left.len()), (without(&messages).len(), without(&operators).len()), "each once");
+    assert_eq!((set(messages_left), set(operators_left)), (without(&messages), without(&operators)));
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM windows WHERE childless IS NOT NULL").fetch_one(house.app.db.read()).await.unwrap();
+    assert_eq!(left, 0, "what was noted for the merge goes with it");
+
+    // And filled again, when the vendor has them back.
+    run_all(&house, &maren, &all).await;
+    let (messages_again, operators_again) = rows().await;
+    assert_eq!((messages_again.len(), operators_again.len()), (messages.len(), operators.len()));
+    assert_eq!((set(messages_again), set(operators_again)), (set(messages), set(operators)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partition_follows_the_vendor_and_merge_keeps_what_it_deleted() {
+    let (house, maren, account, today) = at_noon().await;
+    let (partition, merge) = (
+        dataset_with(&house, &maren, &account, "chats", UpdateMode::Partition, 0, 1).await,
+        dataset_with(&house, &maren, &account, "chats", UpdateMode::Merge, 0, 1).await,
+    );
+    run_all(&house, &maren, &[&partition, &merge]).await;
+    let span = |days: i64| today.saturating_sub(jiff::Span::new().days(days));
+    let before = truth_of(&house, span(14), span(1));
+    let ids = async |dataset: &DatasetId| {
+        let ids: Vec<String> = cells(&maren, dataset, &["id"]).await.into_iter().flatten().collect();
+        let set: BTreeSet<String> = ids.iter().cloned().collect();
+        assert_eq!(set.len(), ids.len(), "each once");
+        set
+    };
+    assert_eq!((ids(&partition).await, ids(&merge).await), (before.clone(), before.clone()));
+    // After each of its answers the vendor loses some.
+    house.sandbox.faults().set(vec![Fault::new(Kind::Mutate { seed: 3 })]);
+    for _ in 0..4 {
+        run_all(&house, &maren, &[&partition, &merge]).await;
+    }
+    house.sandbox.faults().clear();
+    run_all(&house, &maren, &[&partition, &merge]).await;
+    let after = truth_of(&house, span(14), span(1));
+    assert!(after.is_subset(&before) && after.len() < before.len(), "the vendor has lost some");
+    assert_eq!((ids(&partition).await, ids(&merge).await), (after, before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_are_past_are_filled_and_the_calendar_tells_of_each() {
+    let (house, maren, account, today) = at_noon().await;
+    let chats = dataset_with(&house, &maren, &account, "chats", UpdateMode::Merge, 2, 1).await;
+    run_all(&house, &maren, &[&chats]).await;
+    let span = |days: i64| today.saturating_sub(jiff::Span::new().days(days));
+    let days = async || {
+        let dataset = house.app.datasets.get(&maren.actor, &chats).await.unwrap();
+        coverage::of_dataset(&house.app.db, &house.app.clock, &dataset).await.unwrap()
+    };
+    let told = |days: &[coverage::Day]| days.iter().map(|day| (day.day, day.state)).collect::<Vec<_>>();
+    let held = |first: i64, last: i64| (last..=first).rev().map(|back| (span(back), coverage::DayState::Held)).collect::<Vec<_>>();
+    assert_eq!(told(&days().await), held(14, 1), "LiveLeader tells no count to hold a day to");
+
+    let to = maren.post(&format!("/datasets/{chats}/backfill"), &[("from", &span(25).to_string()), ("to", &span(17).to_string()), ("chunk_days", "4")]).await;
+    assert_eq!(to.status, StatusCode::SEE_OTHER, "{}", to.text());
+    let done = until("the backfill has ended", async || {
+        Some(house.app.puller.backfills(&maren.actor, &chats).await.unwrap().remove(0)).filter(|backfill| backfill.state != backfills::State::Running)
+    })
+    .await;
+    assert_eq!((done.state, done.chunks_done()), (backfills::State::Finished, 3), "{:?}", done.why);
+    let missing = |back: i64| (span(back), coverage::DayState::Missing);
+    assert_eq!(told(&days().await), [held(25, 17), vec![missing(16), missing(15)], held(14, 1)].concat());
+    let all = &truth_of(&house, span(25), span(17)) | &truth_of(&house, span(14), span(1));
+    let ids: Vec<String> = cells(&maren, &chats, &["id"]).await.into_iter().flatten().collect();
+    assert_eq!((ids.len(), ids.into_iter().collect::<BTreeSet<_>>()), (all.len(), all));
+
+    let page = maren.get(&format!("/datasets/{chats}/coverage")).await.page();
+    let count = |css: &str| page.select(&scraper::Selector::parse(css).unwrap()).count();
+    assert_eq!((count("a.cal-day.is-held"), count("a.cal-day.is-missing")), (23, 2));
+    // The next pull looks back over two days, and nothing that was filled goes.
+    let run = run_all(&house, &maren, &[&chats]).await.remove(0);
+    assert_eq!(windows::of_run(&house.app.db, &run.id).await.unwrap().len(), 2);
+    assert_eq!(told(&days().await).len(), 25);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_was_not_over_when_it_was_read_is_stale_until_it_is_read_again() {
+    let (house, maren, account, today) = at_noon().await;
+    let chats = dataset_with(&house, &maren, &account, "chats", UpdateMode::Merge, 1, 0).await;
+    let state = async || {
+        let dataset = house.app.datasets.get(&maren.actor, &chats).await.unwrap();
+        let days = coverage::of_dataset(&house.app.db, &house.app.clock, &dataset).await.unwrap();
+        days.into_iter().find(|day| day.day == today).unwrap().state
+    };
+    run_all(&house, &maren, &[&chats]).await;
+    assert_eq!(state().await, coverage::DayState::SoFar);
+    house.app.clock.advance(86_400_000);
+    assert_eq!(state().await, coverage::DayState::Stale);
+    run_all(&house, &maren, &[&chats]).await;
+    assert_eq!(state().await, coverage::DayState::Held);
 }

@@ -201,6 +201,7 @@ fn fate(kind: &Kind) -> Fate {
         | Kind::Crlf
         | Kind::Twice
         | Kind::NoId
+        | Kind::Bare
         | Kind::SeveralOperators
         | Kind::Shuffle { .. } => Fate::Nothing,
     }

@@ -122,6 +122,8 @@ pub const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 
 pub struct Got {
     pub batches: Vec<Vec<RecordBatch>>,
     pub tallies: Vec<Tally>,
+    /// Records that became no row, by report.
+    pub childless: Vec<Vec<String>>,
     pub progress: usize,
 }
 
@@ -152,7 +154,8 @@ pub fn shown(array: &dyn Array, row: usize) -> String {
 
 pub async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), PullError>) {
     let (out, mut pulled) = mpsc::channel(4);
-    let mut got = Got { batches: vec![Vec::new(); request.reports.len()], ..Got::default() };
+    let reports = request.reports.len();
+    let mut got = Got { batches: vec![Vec::new(); reports], childless: vec![Vec::new(); reports], ..Got::default() };
     let reading = async {
         let done = connectors::pull(source, request, &out).await;
         drop(out);
@@ -163,7 +166,7 @@ pub async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), Pu
             match pulled {
                 Pulled::Rows { report, batch } => got.batches[report].push(batch),
                 Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
-                Pulled::Childless { .. } => {}
+                Pulled::Childless { report, parents } => got.childless[report].extend(parents),
                 Pulled::Progress { .. } => got.progress += 1,
             }
         }

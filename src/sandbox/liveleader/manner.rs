@@ -20,6 +20,7 @@ pub struct Manner {
     pub crlf: bool,
     pub twice: bool,
     pub no_id: bool,
+    pub bare: bool,
     pub several_operators: bool,
     pub shuffle: Option<u64>,
 }
@@ -41,6 +42,7 @@ impl Manner {
                 Kind::Crlf => manner.crlf = true,
                 Kind::Twice => manner.twice = true,
                 Kind::NoId => manner.no_id = true,
+                Kind::Bare => manner.bare = true,
                 Kind::SeveralOperators => manner.several_operators = true,
                 Kind::Shuffle { seed } => manner.shuffle = Some(*seed),
                 Kind::WrongRoot

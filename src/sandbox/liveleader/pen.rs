@@ -57,7 +57,8 @@ impl Pen {
     pub fn chat(&mut self, chat: &Session, first: bool) {
         self.open(chat, first);
         let odd = if first && self.manner.odd_times { chat.messages.len() - 1 } else { usize::MAX };
-        for (at, message) in chat.messages.iter().enumerate() {
+        let messages = if first && self.manner.bare { &[][..] } else { &chat.messages };
+        for (at, message) in messages.iter().enumerate() {
             self.message(message, at == odd);
         }
         self.close();
@@ -78,7 +79,9 @@ impl Pen {
         }
         chat.referrer.into_iter().for_each(|referrer| element("referrer", referrer));
         chat.keywords.into_iter().for_each(|keywords| element("keywords", keywords));
-        chat.operators.iter().for_each(|operator| element("operator", operator));
+        if !(first && manner.bare) {
+            chat.operators.iter().for_each(|operator| element("operator", operator));
+        }
         element("visitorip", &chat.visitor_ip);
         self.moment("start", if first && manner.odd_times { Err(ODD_START) } else { Ok(chat.start) });
         self.moment("stop", Ok(chat.stop));

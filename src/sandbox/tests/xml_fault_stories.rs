@@ -250,6 +250,9 @@ async fn chats_that_are_odd_or_out_of_place() {
     let nameless = document_of(Kind::NoId).await;
     assert_eq!((nameless.children[0].of("id"), nameless.children[0].of("start")), (None, good.children[0].of("start")));
     assert_eq!(nameless.children[1..], good.children[1..]);
+    let bare = document_of(Kind::Bare).await;
+    assert_eq!((bare.children[0].of("id"), bare.children[0].all("operator").len(), bare.children[0].all("msg").len()), (good.children[0].of("id"), 0, 0));
+    assert_eq!(bare.children[1..], good.children[1..]);
 
     let crowded = document_of(Kind::SeveralOperators).await;
     assert_eq!(ids(&crowded), ids(&good));
@@ -306,6 +309,7 @@ async fn xml_faults_are_set_over_http_too() {
         (json!({"fault": "large_chat", "bytes": 9}), Kind::LargeChat { bytes: 9 }),
         (json!({"fault": "endless_chats"}), Kind::EndlessChats),
         (json!({"fault": "no_id"}), Kind::NoId),
+        (json!({"fault": "bare"}), Kind::Bare),
         (json!({"fault": "several_operators"}), Kind::SeveralOperators),
         (json!({"fault": "shuffle", "seed": 4}), Kind::Shuffle { seed: 4 }),
     ] {
