@@ -3,7 +3,6 @@
 use axum::http::StatusCode;
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::clock::Clock;
-use chatlake::connectors::report::UpdateMode;
 use chatlake::ids::DatasetId;
 use chatlake::puller::run::{Run, State, Trigger};
 use chatlake::sandbox::faults::{Fault, Kind};
@@ -187,7 +186,6 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
     let explained = browser.get(&format!("{home}/backfill")).await;
     assert!(explained.text.contains("replaces all its rows") && !explained.has("form[action$='/backfill']"));
 
-    // A day that stayed short ends its run; the rows from before stay, and so does what is known of the day.
     let agents = house.dataset(&owner, &account, "agents", "People").await;
     house.run(&owner, &agents).await;
     let (_, none) = call(&house, &token, "GET", &format!("/datasets/{agents}/coverage"), Value::Null).await;
@@ -206,9 +204,7 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
     assert!(page.text.contains("always pulled for its whole range"), "{}", page.words("main"));
     let (status, error) = call(&house, &token, "POST", &format!("{home}/backfills"), json!({"from": "2026-01-09", "to": "2026-01-05", "chunk_days": 40})).await;
     assert_eq!((status, error["error"]["field"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("from")), "{error}");
-    if UpdateMode::parse("merge").is_some() {
-        fills(&house, &owner, &mut browser, &dataset, &token).await;
-    }
+    fills(&house, &owner, &mut browser, &dataset, &token).await;
 }
 
 /// A month that is past, on a DataSet that merges: chunk by chunk, stopped and gone on with.
@@ -231,6 +227,28 @@ async fn fills(house: &House, owner: &Actor, browser: &mut Browser, dataset: &Da
     let again = browser.submit(&format!("{home}/backfill"), &[("from", &back(9)), ("to", &back(9)), ("chunk_days", "1")]).await;
     assert!(again.toast().contains("has begun"));
     until("the day has come again", async || (newest().await["state"] == "finished").then_some(())).await;
+
+    // A day further back, and then one between that stays short: it ends its run, and the rows from before stay.
+    let asked = |day: String| json!({"from": day, "to": day, "chunk_days": 1});
+    call(house, token, "POST", &format!("{home}/backfills"), asked(back(25))).await;
+    until("that day has come", async || (newest().await["state"] == "finished").then_some(())).await;
+    let before = house.app.datasets.versions.current(dataset).await.unwrap();
+    house.sandbox.faults().set(vec![Fault::new(Kind::LyingTotal { by: 3 }).on("/chats")]);
+    call(house, token, "POST", &format!("{home}/backfills"), asked(back(23))).await;
+    let stopped = until("the backfill has stopped", async || Some(newest().await).filter(|backfill| backfill["state"] != "running")).await;
+    house.sandbox.faults().clear();
+    assert_eq!((stopped["state"].as_str(), stopped["chunks_done"].as_i64()), (Some("stopped"), Some(0)), "{stopped}");
+    assert_eq!(house.app.datasets.versions.current(dataset).await.unwrap(), before);
+    let (_, days) = call(house, token, "GET", &format!("{home}/coverage"), Value::Null).await;
+    let states: Vec<&str> = days["items"].as_array().unwrap()[..6].iter().map(|day| day["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["verified", "missing", "short", "missing", "missing", "verified"]);
+    let page = browser.get(&format!("{home}/days/{}", back(23))).await;
+    assert!(page.words("tbody tr").contains("Short"), "{}", page.words("main"));
+    // And is held, when the vendor gives what it tells of.
+    call(house, token, "POST", &format!("{home}/backfills/{}/resume", stopped["id"].as_str().unwrap()), json!({})).await;
+    until("the day has come", async || (newest().await["state"] == "finished").then_some(())).await;
+    let (_, days) = call(house, token, "GET", &format!("{home}/coverage"), Value::Null).await;
+    assert_eq!(days["items"][2]["state"], "verified", "{days}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
