@@ -2,6 +2,7 @@
 
 mod commit;
 mod ends;
+mod reading;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
 use crate::datasets::update_mode::Stamp;
 use crate::error::{Error, Result};
+use reading::Reading;
 
 /// An idle worker looks at least this often.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
@@ -269,6 +271,10 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         }
     }
     drop(come);
+    // What came whole is not to be asked again after a stop.
+    if reading.settled && puller.stop.is_cancelled() && taken.is_ok() {
+        keep(puller, set).await?;
+    }
     if stuck && tokio::time::timeout(END_WITHIN, &mut task).await.is_err() {
         tracing::error!("a reading that makes no progress does not end; it is left alone");
         task.abort();
@@ -316,41 +322,10 @@ impl Watch {
     }
 }
 
-/// How far a reading is.
-struct Reading {
-    plan: Plan,
-    /// The positions that are asked for, in order: what a connector calls window number n is `left[n]`.
-    left: Vec<usize>,
-    total: Option<u64>,
-    kept_at: Millis,
-}
-
-impl Reading {
-    fn new(plan: Plan, now: Millis) -> Self {
-        let total = plan.kept.iter().try_fold(0_u64, |sum, (_, tally)| Some(sum + tally.total?));
-        Self { left: plan.left(), plan, total, kept_at: now }
-    }
-
-    /// What the windows cost that are there already.
-    fn spent(&self) -> Spent {
-        let sum = |of: fn(&connectors::Tally) -> u64| self.plan.kept.iter().map(|(_, tally)| of(tally)).sum();
-        Spent { calls: sum(|t| t.calls), waited_ms: sum(|t| t.waited_ms) }
-    }
-
-    /// The window right before the first one that is left, which is there already.
-    fn behind(&self) -> Option<Window> {
-        self.plan.windows.get(self.left.first()?.checked_sub(1)?).copied()
-    }
-
-    /// The position of the window that the connector means.
-    fn position(&self, window: Option<usize>) -> usize {
-        self.left.get(window.unwrap_or(0)).copied().unwrap_or(0)
-    }
-}
-
 /// Takes in one thing that came from the reader.
 async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulled: Pulled) -> Result<()> {
     let now = puller.clock.now();
+    reading.settled = matches!(pulled, Pulled::WindowDone { settled: true, .. }) || (reading.settled && matches!(pulled, Pulled::Progress { .. }));
     match pulled {
         Pulled::Rows { report, batch } => {
             if let Some(pulling) = set.get_mut(report).filter(|p| p.gone.is_none()) {

@@ -1,6 +1,8 @@
-//! Going back: somebody narrows what a DataSet asks for, does not like what came, and reverts; then looks which days are held.
+//! Going back: somebody does not like what came, and reverts; then looks which days are held, and fills a month that is not.
 
-use crate::machine::{Browser, House};
+use std::time::Instant;
+
+use crate::machine::{Browser, House, PATIENCE};
 
 const EMAIL: &str = "maren@example.com";
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
@@ -44,6 +46,65 @@ async fn somebody_goes_back_to_what_was_there_before() {
     browser.click(".version-acts a[href$='/delete']").await;
     browser.click("dialog form button.is-danger").await;
     browser.read("Version 2 is deleted.").await;
+
+    let complaints = browser.complaints().await;
+    assert!(complaints.is_empty(), "{complaints:?}");
+    browser.driver.clone().quit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_fills_a_month_and_goes_back() {
+    let house = House::slow(600, 40);
+    house.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
+    let account = ["account", "add", "--user", EMAIL, "--connector", "livechat", "--name", "Support Oslo", "--field", "username=agent@sandbox.test"];
+    let at = ["--api-url", house.vendor.as_str(), "--requests-per-minute", "60000"];
+    let account = house.command(&[&account[..], &at].concat(), "sandbox-key");
+    let dataset = ["dataset", "create", "--user", EMAIL, "--name", "Chats", "--account", account.as_str(), "--report", "chat", "--update-mode", "merge"];
+    let dataset = house.command(&[&dataset[..], &["--start-days", "7", "--end-days", "1"]].concat(), "");
+    house.command(&["dataset", "run", &dataset], "");
+    let browser = Browser::start(1280, 1000).await;
+    browser.sign_in(&house.url, EMAIL, PASSWORD).await;
+    let open = async |tab: &str| browser.driver.goto(format!("{}/datasets/{dataset}/{tab}", house.url)).await.unwrap();
+    let held = |days: usize| format!("document.querySelectorAll('a.cal-day.is-verified').length === {days}");
+
+    open("history").await;
+    browser.until(&held(7)).await;
+    browser.click("a.button[href$='/backfill']").await;
+    // The month before, as the browser's own date fields take it.
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    for (field, back) in [("from", 37), ("to", 8)] {
+        let day = today.saturating_sub(jiff::Span::new().days(back));
+        browser.see(&format!("#{field}")).await;
+        browser.driver.execute(format!("document.querySelector('#{field}').value = '{day}'"), vec![]).await.unwrap();
+    }
+    browser.fill("#chunk_days", "10").await;
+    browser.click("form[action$='/backfill'] button").await;
+    browser.read("The backfill has begun").await;
+    // How far it is, from chunk to chunk.
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&100) {
+        open("backfill").await;
+        browser.see("section[aria-label='The newest backfill'] progress").await;
+        let told = browser.driver.execute("return document.querySelector('main progress[aria-label$=chunks]').value", vec![]).await.unwrap();
+        seen.push(told.convert::<u64>().unwrap());
+        assert!(Instant::now() < deadline, "it does not come to its end: {seen:?}");
+    }
+    assert!(seen.is_sorted() && seen[0] < 100, "{seen:?}");
+    browser.read("3 of 3 chunks").await;
+    browser.see("section[aria-label='The newest backfill'] .is-good").await;
+
+    open("coverage").await;
+    browser.until(&held(37)).await;
+    browser.read("Every day is here.").await;
+
+    // Back to what was there before.
+    open("history").await;
+    browser.click(".version-acts a[href$='/revert']").await;
+    browser.click("dialog form button").await;
+    browser.read("back to version 1").await;
+    open("coverage").await;
+    browser.until(&held(7)).await;
 
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");

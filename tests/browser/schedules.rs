@@ -1,5 +1,7 @@
 //! Each kind of schedule, built in the pane by somebody who watches the next runs change while choosing.
 
+use thirtyfour::components::SelectElement;
+
 use crate::machine::{Browser, House};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +43,11 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
     browser.see("[name=a_at]").await;
     browser.fill("#a_at", "07:00, 12:00").await;
     browser.read("Runs every Monday and Friday at 07:00 and 12:00").await;
-    choose("[name=a_months][value=some]", "Runs every Monday and Friday at 07:00 and 12:00").await;
+    // All months are chosen at first, so the words stay; but only now can they be seen.
+    let month_7 = "document.querySelector('[name=month_7]').closest('[data-when]').offsetParent";
+    browser.until(&format!("{month_7} === null")).await;
+    browser.click("label:has([name=a_months][value=some])").await;
+    browser.until(&format!("{month_7} !== null")).await;
     choose("[name=month_7]", "in every month but July").await;
     browser.read("0 7,12 * 1-6,8-12 1,5").await;
     choose("[name=a_days][value=ordinal]", "on the second and fourth Sunday of the month at 07:00 and 12:00").await;
@@ -51,9 +57,29 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
     browser.read("This schedule never fires: there is no such day.").await;
     browser.fill("#cron", "15 9 * * 5#2").await;
     browser.read("Runs on the second Friday of the month at 09:15").await;
+    // In another zone, not before a day, and without what was missed.
+    let choose_of = async |menu: &str, value: &str| SelectElement::new(&browser.see(menu).await).await.unwrap().select_by_value(value).await.unwrap();
+    choose_of("#time_zone", "America/New_York").await;
+    browser.read("at 09:15 on the clock of America/New_York").await;
+    browser.until("document.querySelector('#start_day').offsetParent === null").await;
+    browser.click("label:has([name=delay][value=later])").await;
+    browser.fill("#start_day", "soon").await;
+    browser.fill("#start_time", "12:00").await;
+    browser.read("Write the day as 2026-12-31.").await;
+    let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().saturating_add(jiff::Span::new().days(90));
+    browser.fill("#start_day", &day.to_string()).await;
+    // The first run is the second Friday behind it.
+    let second_friday = |month: jiff::civil::Date| month.nth_weekday_of_month(2, jiff::civil::Weekday::Friday).unwrap();
+    let of_month = second_friday(day);
+    let first = if of_month > day { of_month } else { second_friday(day.last_of_month().tomorrow().unwrap()) };
+    browser.until(&format!("document.querySelector('#next-runs li').textContent.startsWith('{}')", first.strftime("%a %-d %b"))).await;
+    choose_of("#catch_up", "none").await;
     browser.click("[data-pane=scheduling] .pane-foot button").await;
     browser.read("Saved. The next run uses these settings.").await;
-    browser.read("On the second Friday of the month at 09:15, Europe/Oslo, Replace").await;
+    let said = format!("On the second Friday of the month at 09:15, not before {} 12:00, America/New_York, Replace", day.strftime("%a %-d %b %Y"));
+    browser.read(&said).await;
+    let held = "document.querySelector('#catch_up').value === 'none' && document.querySelector('#time_zone').value === 'America/New_York'";
+    browser.until(&format!("{held} && document.querySelector('#start_day').value === '{day}'")).await;
 
     // Pause and resume, from the menu of the page.
     browser.click(".head-actions details.is-dots summary").await;

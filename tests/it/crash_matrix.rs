@@ -127,8 +127,7 @@ const JOIN: [&str; 2] = ["build.rewritten", "build.compacted"];
 const KEEP: [&str; 2] = ["keep.written", "keep.done"];
 const ACCEPT: [&str; 2] = ["accept.written", "accept.done"];
 /// In turns a run that fails and one that works again: what is told of both.
-const NOTIFY: [&str; 7] =
-    ["notify.written", "notify.gathered", "end.done", "notify.message", "notify.taken_up", "notify.delivered", "notify.settled"];
+const NOTIFY: [&str; 7] = ["notify.written", "notify.gathered", "end.done", "notify.message", "notify.taken_up", "notify.delivered", "notify.settled"];
 
 #[test]
 fn every_marked_step_is_died_at() {

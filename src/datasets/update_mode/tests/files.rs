@@ -19,13 +19,14 @@ use crate::datasets::segments::{SegmentMeta, Written};
 use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
 
 const DAY: i64 = 86_400_000;
+const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 /// A row: key, day since 1970 and number. A key of none is an empty cell, a day of none as well.
 type Line = (Option<i64>, Option<i64>, i64);
 
 fn lines(of: &[Line]) -> RecordBatch {
     batch(vec![
-        ("key", ColumnKind::Text, text(of.iter().map(|line| line.0.map(|key| ["a", "b", "c", "d", "e", "f", "g", "h"][key as usize])).collect())),
+        ("key", ColumnKind::Text, text(of.iter().map(|line| line.0.map(|key| KEYS[key as usize])).collect())),
         ("at", ColumnKind::Timestamp, timestamp(of.iter().map(|line| line.1.map(|day| day * DAY + line.2 % 1_000)).collect())),
         ("number", ColumnKind::Integer, integer(of.iter().map(|line| Some(line.2)).collect())),
     ])
@@ -104,6 +105,24 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                     let got = built(&world, UpdateMode::Partition, &before, &came, Drops::Days { days: days(day, day), key }).await;
                     assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
                 }
+
+                // Where a key is always of one day, looking at the days around those that were pulled is enough; a row without a day
+                // may be of any. Of that day some keys were read and became no row.
+                let settled = |of: &[Line]| of.iter().map(|line| (line.0, line.1.and(line.0).map(|key| key % 5), line.2)).collect::<Vec<Line>>();
+                let (mut before, mut came) = (Vec::new(), Vec::new());
+                for of in &old {
+                    before.push(segment(&world, &settled(of)).await);
+                }
+                for of in &new {
+                    came.push(segment(&world, &settled(of)).await);
+                }
+                let childless: Vec<i64> = (0..8).filter(|key| key % 5 == pulled && !keys.contains(key)).collect();
+                let stays = |line: &&Line| line.0.is_none_or(|key| !keys.contains(&key) && !childless.contains(&key));
+                let merged: Vec<i64> = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2).collect();
+                let names = childless.iter().map(|key| KEYS[*key as usize].to_owned()).collect();
+                let drops = Drops::Keys { columns: vec![key_column()], childless: names, within: Some(days(day, day)) };
+                let got = built(&world, UpdateMode::Merge, &before, &came, drops).await;
+                assert_eq!(numbers(&world, &got.order), merged);
             });
             Ok(())
         })
