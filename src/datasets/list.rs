@@ -45,14 +45,14 @@ type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>
 
 impl Datasets {
     /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each. Going back
-    /// is none of them: it does not make a vendor answer.
+    /// is none of them: it does not make a vendor answer. Nor is a chunk of a backfill that is over: it says nothing of what the schedule wants.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, more, held_for FROM (
                 SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
                        r.outcome, r.rows_after - r.rows_before AS more, r.held_for,
                        ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
-                FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.cause <> 'revert' AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
+                FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.cause <> 'revert' AND (r.cause <> 'backfill' OR r.finished_at IS NULL) AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
              WHERE place <= 20 ORDER BY dataset_id, place",
         )
         .bind(i64::from(actor.is_admin()))

@@ -62,7 +62,7 @@ pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result
         newest.waits_for = web.puller.waits_for(newest).await?;
     }
     let (zone, now) = (zone_of(&dataset), web.clock.now());
-    let glance = Glance::of_runs(&runs);
+    let glance = Glance::of_runs(&queue::lately(&web.db, id, LATEST).await?);
     let live = runs.iter().take(3).find(|run| !run.state.is_final()).map(|run| {
         let progress = web.puller.live.now(&run.id);
         Live::new(run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(actor))

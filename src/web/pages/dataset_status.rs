@@ -60,12 +60,12 @@ impl Glance {
 
     /// `runs`: newest first.
     pub fn of_runs(runs: &[Run]) -> Self {
-        // Going back is no pull: it does not make a vendor answer.
-        let pulls = || runs.iter().filter(|run| run.trigger != Trigger::Revert);
+        // Going back is no pull: it does not make a vendor answer. A chunk of a backfill says nothing of what the schedule wants.
+        let pulls = || runs.iter().filter(|run| !matches!(run.trigger, Trigger::Revert | Trigger::Backfill));
         let newest = runs.iter().take(3).find(|run| !run.state.is_final()).or_else(|| pulls().next());
         let failed: Vec<&Run> =
             pulls().take_while(|run| run.state != State::Succeeded).filter(|run| matches!(run.state, State::Failed | State::Parked)).collect();
-        let over = runs.iter().find(|run| run.state.is_final() && run.state != State::Cancelled);
+        let over = runs.iter().filter(|run| run.trigger != Trigger::Backfill).find(|run| run.state.is_final() && run.state != State::Cancelled);
         Self {
             newest: newest.map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
             waits_until: newest.filter(|run| run.state == State::Waiting).map(|run| run.due_at),
@@ -75,7 +75,7 @@ impl Glance {
             held: failed.first().filter(|run| run.outcome == Some(Outcome::Held)).map(|run| run.id.clone()),
             kept: over.is_some_and(|run| run.outcome == Some(Outcome::Kept)),
             waits_for_us: newest.is_some_and(|run| run.held_for.is_some()),
-            change: runs.iter().find(|run| run.state == State::Succeeded).and_then(Run::change),
+            change: runs.iter().filter(|run| run.trigger != Trigger::Backfill).find(|run| run.state == State::Succeeded).and_then(Run::change),
         }
     }
 
