@@ -260,6 +260,9 @@ impl Datasets {
             "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
                                  schedule = $9, next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END, updated_at = $11, options = $14, plan = $15,
                                  paused_at = CASE WHEN $9 IS NULL THEN NULL ELSE paused_at END, schedule_error = NULL, missed = 0, last_due_at = $11,
+                                 retry_at = CASE WHEN $9 IS NULL AND schedule IS NOT NULL THEN NULL ELSE retry_at END,
+                                 expected_from = CASE WHEN account_id IS NULL OR time_zone <> $8 OR COALESCE(schedule, '') <> COALESCE($9, '') OR COALESCE(plan, '') <> COALESCE($15, '')
+                                                 THEN $11 ELSE expected_from END,
                                  published = CASE WHEN $13 = 1 THEN published ELSE 0 END WHERE id = $12",
         )
         .bind(&settings.account_id)
@@ -319,7 +322,7 @@ impl Datasets {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE datasets SET schedule = NULL, plan = NULL, next_run_at = NULL, paused_at = NULL, paused_by = NULL, schedule_error = NULL, missed = 0,
-                                 updated_at = $1 WHERE id = $2",
+                                 retry_at = NULL, updated_at = $1 WHERE id = $2",
         )
         .bind(self.clock.now())
         .bind(id)

@@ -69,7 +69,7 @@ async fn retry(puller: &Puller, now: Millis) -> Result<()> {
         .fetch_all(puller.db.read())
         .await?;
     for (id, number) in due {
-        let dataset = puller.datasets.for_run(&id).await.ok().filter(|dataset| dataset.account_id.is_some());
+        let dataset = puller.datasets.for_run(&id).await.ok().filter(|dataset| dataset.account_id.is_some() && dataset.timing.paused.is_none());
         let mut tx = puller.db.write().await?;
         let taken =
             sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = $1 AND retry_at <= $2").bind(&id).bind(now).execute(&mut *tx).await?.rows_affected();
@@ -99,6 +99,7 @@ struct Watched {
     expected_hours: Option<i64>,
     last_success_at: Option<i64>,
     created_at: i64,
+    expected_from: Option<i64>,
     stopped_at: Option<i64>,
     late_at: Option<i64>,
     late_since: Option<i64>,
@@ -108,7 +109,7 @@ struct Watched {
 impl Watched {
     /// From when on its data is late unless a run succeeds; none: never. What a person has paused is not expected.
     fn late_at(&self) -> Option<Millis> {
-        let last = self.last_success_at.unwrap_or(self.created_at);
+        let last = self.last_success_at.unwrap_or(self.created_at).max(self.expected_from.unwrap_or(0));
         let is_paused = self.schedule.is_some() && self.next_run_at.is_none() && self.stopped_at.is_none() && self.account_id.is_some();
         if is_paused {
             return None;
@@ -126,9 +127,9 @@ impl Watched {
 /// Reckons anew from when on data is late where something it rests on has changed, and marks and tells what has become so.
 async fn look_for_late(puller: &Puller, now: Millis) -> Result<()> {
     let watched: Vec<Watched> = sqlx::query_as(
-        "SELECT id, account_id, time_zone, schedule, plan, next_run_at, expected_hours, last_success_at, created_at, stopped_at, late_at, late_since, key AS late_key FROM (
+        "SELECT id, account_id, time_zone, schedule, plan, next_run_at, expected_hours, last_success_at, created_at, expected_from, stopped_at, late_at, late_since, key AS late_key FROM (
             SELECT d.*, COALESCE(d.schedule, '') || '|' || COALESCE(d.plan, '') || '|' || d.time_zone || '|' || COALESCE(CAST(d.expected_hours AS TEXT), '') || '|'
-                   || CAST(COALESCE(d.last_success_at, d.created_at) AS TEXT)
+                   || CAST(COALESCE(d.last_success_at, d.created_at) AS TEXT) || '|' || COALESCE(CAST(d.expected_from AS TEXT), '')
                    || CASE WHEN d.next_run_at IS NULL THEN '|off' ELSE '|on' END
                    || CASE WHEN d.stopped_at IS NULL THEN '' ELSE '|stopped' END
                    || CASE WHEN d.account_id IS NULL THEN '|none' ELSE '' END AS key
@@ -168,8 +169,8 @@ async fn look_for_late(puller: &Puller, now: Millis) -> Result<()> {
 
 async fn tell_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Millis, one: &Watched, late_at: Millis) -> Result<()> {
     let Some(dataset) = kept(tx, &one.id).await? else { return Ok(()) };
-    if dataset.upkeep.notify().on.contains(&Kind::Late) {
-        sqlx::query("UPDATE datasets SET told_of_trouble = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
+    if dataset.tells(Kind::Late) {
+        sqlx::query("UPDATE datasets SET told_of_late = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
     }
     let last = one.last_success_at.map_or_else(|| "It has never been updated".to_owned(), |at| format!("It was last updated at {}", dataset.moment(at)));
     let who = match (one.schedule.is_some(), one.account_id.is_some()) {
@@ -206,12 +207,15 @@ async fn bring_back_mended(puller: &Puller, now: Millis) -> Result<()> {
 async fn put_back(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()> {
     let next = Schedule::of(dataset).ok().and_then(|schedule| schedule.next_after(now));
     let mut tx = puller.db.write().await?;
+    // What fails from now on is told anew; that it works again is told as well when anything was told before.
     sqlx::query(
-        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, stopped_at = NULL, stopped_why = NULL
+        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, stopped_at = NULL, stopped_why = NULL, expected_from = $3,
+                             told_of_stop = CASE WHEN told_of_trouble = 1 THEN 1 ELSE told_of_stop END, told_of_trouble = 0
          WHERE id = $2 AND stopped_at IS NOT NULL AND next_run_at IS NULL",
     )
     .bind(next)
     .bind(&dataset.id)
+    .bind(now)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;

@@ -16,7 +16,7 @@ impl Puller {
         }
         let mut tx = self.db.write().await?;
         let paused =
-            sqlx::query("UPDATE datasets SET paused_at = $1, paused_by = $2, next_run_at = NULL WHERE id = $3 AND paused_at IS NULL AND schedule IS NOT NULL")
+            sqlx::query("UPDATE datasets SET paused_at = $1, paused_by = $2, next_run_at = NULL, retry_at = NULL WHERE id = $3 AND paused_at IS NULL AND schedule IS NOT NULL")
                 .bind(self.clock.now())
                 .bind(&by.actor.user)
                 .bind(id)
@@ -38,11 +38,12 @@ impl Puller {
         let next = Schedule::of(&dataset)?.next_after(self.clock.now());
         let mut tx = self.db.write().await?;
         let resumed = sqlx::query(
-            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
+            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, expected_from = $3, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
              WHERE id = $2 AND paused_at IS NOT NULL",
         )
         .bind(next)
         .bind(id)
+        .bind(self.clock.now())
         .execute(&mut *tx)
         .await?;
         if resumed.rows_affected() > 0 {

@@ -89,7 +89,8 @@ pub struct Short {
 }
 
 /// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive, besides a chunk of a backfill: while
-/// there is one, that one is answered instead. `source_key`: runs with equal keys share one reading of the vendor.
+/// there is one, that one is answered instead; where it has not begun, and a person wants it now, it becomes that person's.
+/// `source_key`: runs with equal keys share one reading of the vendor.
 pub async fn enqueue_in(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -113,6 +114,17 @@ pub async fn enqueue_in(
     .await?;
     if let Some((id,)) = made {
         return Ok(id);
+    }
+    if matches!(trigger, Trigger::Manual | Trigger::First) {
+        sqlx::query(
+            "UPDATE runs SET cause = $1, started_by = $2, due_at = $3, retry_number = 0 WHERE dataset_id = $4 AND state = 'queued' AND cause IN ('schedule', 'retry')",
+        )
+        .bind(trigger.word())
+        .bind(started_by)
+        .bind(now)
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
     }
     let (alive,) = sqlx::query_as("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND cause <> 'backfill'")
         .bind(dataset)
@@ -201,18 +213,18 @@ fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_u
 }
 
 async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
-    let parked: Vec<(DatasetId,)> = sqlx::query_as(
+    let parked: Vec<(DatasetId, String)> = sqlx::query_as(
         "UPDATE runs SET state = 'parked', finished_at = $1, lease_until = NULL, error_code = 'parked',
             error_message = 'This run stopped the whole server three times.',
             error_who = 'The person who runs the server.',
             error_action = 'Nothing is tried by itself until someone presses Bring back or Run now. What was there before is untouched.'
-         WHERE state IN ('running', 'queued') AND attempt >= $2 AND (lease_until IS NULL OR lease_until < $1) RETURNING dataset_id",
+         WHERE state IN ('running', 'queued') AND attempt >= $2 AND (lease_until IS NULL OR lease_until < $1) RETURNING dataset_id, cause",
     )
     .bind(now)
     .bind(MOST_ATTEMPTS)
     .fetch_all(&mut **tx)
     .await?;
-    for (dataset,) in parked {
+    for (dataset, _) in parked.into_iter().filter(|(_, cause)| cause != Trigger::Backfill.word()) {
         upkeep::parked_in(tx, now, &dataset).await?;
     }
     Ok(())
@@ -279,7 +291,7 @@ pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End, spent: Spent)
         plan::spend(&mut tx, run, spent).await?;
         match failure {
             Some(failure) => upkeep::failed_in(&mut tx, clock.now(), run, failure).await?,
-            None => upkeep::cancelled_in(&mut tx, &run.dataset_id).await?,
+            None => upkeep::cancelled_in(&mut tx, &run.id).await?,
         }
     }
     tx.commit().await?;
@@ -291,21 +303,23 @@ pub async fn end(db: &Db, clock: &Clock, run: &Claimed, end: &End, spent: Spent)
 /// person has asked to stop ends here.
 pub async fn give_back(db: &Db, clock: &Clock, run: &Claimed, wait_until: Option<Millis>, spent: Spent) -> Result<()> {
     let mut tx = db.write().await?;
-    let back = sqlx::query(
+    let back: Option<(String,)> = sqlx::query_as(
         "UPDATE runs SET state = CASE WHEN cancel_requested = 1 THEN 'cancelled' WHEN $1 IS NULL THEN 'queued' ELSE 'waiting' END,
                          finished_at = CASE WHEN cancel_requested = 1 THEN $2 ELSE NULL END,
                          due_at = COALESCE($1, due_at), attempt = attempt - 1, lease_holder = NULL, lease_until = NULL, gather_until = NULL
-         WHERE id = $3 AND fence = $4 AND state = 'running'",
+         WHERE id = $3 AND fence = $4 AND state = 'running' RETURNING state",
     )
     .bind(wait_until)
     .bind(clock.now())
     .bind(&run.id)
     .bind(run.fence)
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if back == 1 {
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some((state,)) = back {
         plan::spend(&mut tx, run, spent).await?;
+        if state == "cancelled" {
+            upkeep::cancelled_in(&mut tx, &run.id).await?;
+        }
     }
     tx.commit().await?;
     Ok(())
@@ -335,6 +349,9 @@ pub async fn cancel(db: &Db, clock: &Clock, run: &RunId) -> Result<bool> {
         .execute(&mut *tx)
         .await?
         .rows_affected();
+    if ended == 1 {
+        upkeep::cancelled_in(&mut tx, run).await?;
+    }
     let asked = sqlx::query("UPDATE runs SET cancel_requested = 1 WHERE id = $1 AND state = 'running'").bind(run).execute(&mut *tx).await?.rows_affected();
     tx.commit().await?;
     Ok(ended + asked > 0)
@@ -380,6 +397,18 @@ pub async fn of_dataset(db: &Db, dataset: &DatasetId, offset: i64, limit: i64) -
         .bind(offset)
         .fetch_all(db.read())
         .await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}
+
+/// As `of_dataset`, without the chunks of backfills that are over: how it is doing.
+pub async fn lately(db: &Db, dataset: &DatasetId, limit: i64) -> Result<Vec<Run>> {
+    let rows: Vec<Row> = sqlx::query_as(select_run!(
+        "WHERE r.dataset_id = $1 AND (r.cause <> 'backfill' OR r.finished_at IS NULL) ORDER BY r.queued_at DESC, r.id DESC LIMIT $2"
+    ))
+    .bind(dataset)
+    .bind(limit)
+    .fetch_all(db.read())
+    .await?;
     Ok(rows.into_iter().map(Run::from).collect())
 }
 

@@ -6,7 +6,7 @@ use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::queue::Claimed;
 use super::retry::may_retry;
-use super::run::Failure;
+use super::run::{Failure, Trigger};
 use super::schedules;
 use crate::clock::{Millis, timestamp};
 use crate::connectors::Connector;
@@ -33,8 +33,11 @@ pub(super) struct Kept {
     pub next_run_at: Option<i64>,
     owner_email: String,
     owner_gone: i64,
+    paused_at: Option<i64>,
     failed_in_a_row: i64,
     told_of_trouble: i64,
+    told_of_late: i64,
+    told_of_stop: i64,
     #[sqlx(flatten)]
     pub upkeep: Upkeep,
 }
@@ -44,7 +47,7 @@ macro_rules! select_kept {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.name, d.account_id, a.name AS account_name, d.connector, d.time_zone, d.schedule, d.next_run_at, o.email AS owner_email, ",
-            "CASE WHEN o.disabled_at IS NULL THEN 0 ELSE 1 END AS owner_gone, d.failed_in_a_row, d.told_of_trouble, ",
+            "CASE WHEN o.disabled_at IS NULL THEN 0 ELSE 1 END AS owner_gone, d.paused_at, d.failed_in_a_row, d.told_of_trouble, d.told_of_late, d.told_of_stop, ",
             "d.retry_minutes, d.retry_most, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stopped_why, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id ",
@@ -87,11 +90,16 @@ impl Kept {
     /// Writes down what its recipients are told, if they are told of such things.
     pub async fn tell(&self, tx: &mut Transaction<'static, Sqlite>, now: Millis, kind: Kind, code: &str, words: [String; 3]) -> Result<()> {
         let notify = self.upkeep.notify();
-        if !notify.on.contains(&kind) {
+        if !self.tells(kind) {
             return Ok(());
         }
         let [happened, who, next] = words;
         write_in(tx, now, kind, &self.about(code, happened, who, next), &self.recipients(&notify)).await
+    }
+
+    /// Whether somebody wants to be told of such things.
+    pub fn tells(&self, kind: Kind) -> bool {
+        self.upkeep.notify().on.contains(&kind)
     }
 
     fn is_scheduled(&self) -> bool {
@@ -103,8 +111,17 @@ pub(super) async fn kept(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) 
     Ok(sqlx::query_as(select_kept!("WHERE d.id = $1")).bind(id).fetch_optional(&mut **tx).await?)
 }
 
+/// A run of days that somebody asked for beside the schedule: it says nothing of what the schedule wants, for better or worse. That it
+/// failed is told by its backfill.
+fn is_beside(run: &Claimed) -> bool {
+    run.trigger == Trigger::Backfill
+}
+
 /// A run has failed.
 pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure) -> Result<()> {
+    if is_beside(run) {
+        return Ok(());
+    }
     let Some(dataset) = kept(tx, &run.dataset_id).await? else { return Ok(()) };
     let in_a_row = dataset.failed_in_a_row + 1;
     let retry = next_retry(tx, now, run, failure, &dataset).await?;
@@ -124,7 +141,7 @@ pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
         .await?;
     let stopped = is_refused(&failure.code) && stop_refused(tx, now, dataset.account_id.as_ref()).await?;
     // Whoever is told that it is off its schedule need not be told that it failed.
-    if tells && !(stopped && dataset.is_scheduled()) {
+    if tells && !(stopped && dataset.is_scheduled() && dataset.tells(Kind::Stopped)) {
         let mut happened = failure.message.clone();
         if in_a_row > 1 {
             happened.push_str(&format!(" {in_a_row} runs in a row have failed."));
@@ -138,7 +155,8 @@ pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
 async fn next_retry(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure, dataset: &Kept) -> Result<Option<(Millis, i64)>> {
     let before: i64 = sqlx::query_scalar("SELECT retry_number FROM runs WHERE id = $1").bind(&run.id).fetch_one(&mut **tx).await?;
     let retry = dataset.upkeep.retry();
-    if !may_retry(&failure.code) || before >= retry.most() || dataset.account_id.is_none() {
+    // What a person has paused is not pulled by itself.
+    if !may_retry(&failure.code) || before >= retry.most() || dataset.account_id.is_none() || dataset.paused_at.is_some() {
         return Ok(None);
     }
     let every = retry.minutes() * MINUTE;
@@ -182,9 +200,10 @@ async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, accoun
 }
 
 async fn stop(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &Kept, why: &str) -> Result<()> {
-    sqlx::query("UPDATE datasets SET next_run_at = NULL, retry_at = NULL, stopped_at = $1, stopped_why = $2, told_of_trouble = 1 WHERE id = $3")
+    sqlx::query("UPDATE datasets SET next_run_at = NULL, retry_at = NULL, stopped_at = $1, stopped_why = $2, told_of_stop = $3 WHERE id = $4")
         .bind(now)
         .bind(why)
+        .bind(i64::from(dataset.tells(Kind::Stopped) || dataset.told_of_stop == 1))
         .bind(&dataset.id)
         .execute(&mut **tx)
         .await?;
@@ -212,20 +231,25 @@ pub(super) async fn parked_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
         "The person who runs the server: look at memory, disk and log before it runs again.".to_owned(),
         next.to_owned(),
     ];
-    dataset.tell(tx, now, if scheduled { Kind::Stopped } else { Kind::Failure }, "parked", words).await
+    dataset.tell(tx, now, if scheduled && dataset.tells(Kind::Stopped) { Kind::Stopped } else { Kind::Failure }, "parked", words).await
 }
 
-/// A run has succeeded with so many rows: whatever was wrong is over.
+/// A run has succeeded with so many rows.
+pub(super) async fn run_succeeded_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, rows: i64) -> Result<()> {
+    if is_beside(run) { Ok(()) } else { succeeded_in(tx, now, &run.dataset_id, rows).await }
+}
+
+/// There are new rows, so many: whatever was wrong is over.
 pub(super) async fn succeeded_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &DatasetId, rows: i64) -> Result<()> {
     let Some(dataset) = kept(tx, dataset).await? else { return Ok(()) };
     sqlx::query(
-        "UPDATE datasets SET failed_in_a_row = 0, told_of_trouble = 0, retry_at = NULL, late_since = NULL, late_key = NULL, last_success_at = $1 WHERE id = $2",
+        "UPDATE datasets SET failed_in_a_row = 0, told_of_trouble = 0, told_of_late = 0, told_of_stop = 0, retry_at = NULL, reminded_at = NULL, late_since = NULL, late_key = NULL, last_success_at = $1 WHERE id = $2",
     )
     .bind(now)
     .bind(&dataset.id)
     .execute(&mut **tx)
     .await?;
-    if dataset.told_of_trouble == 0 {
+    if dataset.told_of_trouble + dataset.told_of_late + dataset.told_of_stop == 0 {
         return Ok(());
     }
     let happened = match dataset.failed_in_a_row {
@@ -238,8 +262,11 @@ pub(super) async fn succeeded_in(tx: &mut Transaction<'static, Sqlite>, now: Mil
 }
 
 /// Somebody has stopped a run: it is not tried again.
-pub(super) async fn cancelled_in(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId) -> Result<()> {
-    sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
+pub(super) async fn cancelled_in(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
+    sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = (SELECT dataset_id FROM runs WHERE id = $1 AND cause <> 'backfill')")
+        .bind(run)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

@@ -82,7 +82,7 @@ pub async fn succeed_with(
         .await?;
     sqlx::query("UPDATE windows SET childless = NULL WHERE run_id = $1 AND childless IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
     match told.held {
-        None => upkeep::succeeded_in(&mut tx, now, &run.dataset_id, signed(version.rows)).await?,
+        None => upkeep::run_succeeded_in(&mut tx, now, run, signed(version.rows)).await?,
         Some(failure) => upkeep::failed_in(&mut tx, now, run, failure).await?,
     }
     step("commit.inserted");
@@ -109,7 +109,7 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: 
     .execute(&mut *tx)
     .await?;
     history::committed(&mut tx, &run.id, base, clock.now()).await?;
-    upkeep::succeeded_in(&mut tx, clock.now(), &run.dataset_id, signed(before)).await?;
+    upkeep::run_succeeded_in(&mut tx, clock.now(), run, signed(before)).await?;
     step("keep.written");
     tx.commit().await?;
     step("keep.done");
