@@ -6,6 +6,7 @@ mod accounts;
 mod api;
 mod architecture;
 mod archive;
+mod beside_the_schedule;
 mod binary;
 mod catalogue;
 mod connectors;
