@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -41,9 +42,9 @@ const BATCH_BYTES: usize = 2 << 20;
 /// Footers of the files read last stay in memory up to this many bytes.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// The directory of segments. Cheap to clone.
+/// The directory of segments. Cheap to clone; a clone counts what moves with the one it came from.
 #[derive(Clone)]
-pub struct Segments(Arc<Inner>);
+pub struct Segments(Arc<Inner>, Arc<AtomicU64>);
 
 struct Inner {
     dir: PathBuf,
@@ -73,7 +74,22 @@ impl Segments {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self(Arc::new(Inner { dir, db, clock, footers: std::sync::Mutex::default(), scans: tokio::sync::Semaphore::new(SCANS) })))
+        Ok(Self(Arc::new(Inner { dir, db, clock, footers: std::sync::Mutex::default(), scans: tokio::sync::Semaphore::new(SCANS) }), Arc::default()))
+    }
+
+    /// A handle of its own for one run, to see whether anything moves.
+    #[must_use]
+    pub fn counted(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+
+    /// Grows with every batch that is read or written through this handle.
+    pub fn moved(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn moves(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A writer of the rows that a run brings.
@@ -119,7 +135,7 @@ impl Segments {
         if rows != meta.rows {
             return Err(damaged(format!("the file has {rows} rows and the catalogue says {}", meta.rows)));
         }
-        Ok(OpenSegment { file, footer })
+        Ok(OpenSegment { file, footer, moved: self.1.clone() })
     }
 
     /// How many bytes the file of a segment has. Blocks.
@@ -173,6 +189,8 @@ fn parquet(why: ParquetError) -> Error {
 pub struct OpenSegment {
     file: PositionedFile,
     footer: ArrowReaderMetadata,
+    /// Of the handle that opened it.
+    moved: Arc<AtomicU64>,
 }
 
 /// A row group of a segment.
@@ -188,6 +206,7 @@ pub(super) struct Group {
 pub struct Batches {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
+    moved: Arc<AtomicU64>,
 }
 
 impl OpenSegment {
@@ -235,7 +254,7 @@ impl OpenSegment {
             let (groups, selection) = self.select(ranges);
             builder = builder.with_row_groups(groups).with_row_selection(selection);
         }
-        Ok(Batches { reader: builder.build().map_err(parquet)?, schema: schema.clone() })
+        Ok(Batches { reader: builder.build().map_err(parquet)?, schema: schema.clone(), moved: self.moved.clone() })
     }
 
     /// The row groups that `ranges` touch, and which of their rows.
@@ -273,6 +292,7 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
+        self.moved.fetch_add(1, Ordering::Relaxed);
         Some(batch.map_err(Error::internal).and_then(|batch| columns::conform(&batch, &self.schema)))
     }
 }

@@ -1,5 +1,5 @@
 //! Named steps at which a debug build can be made to die, as `kill -9` would end it: the crash matrix in `tests/it/crash_matrix.rs`
-//! names one in `CHATLAKE_DIE_AT`. A release build has none of this.
+//! names one in `CHATLAKE_DIE_AT`. At other places it can be made to panic, once. A release build has none of this.
 
 /// Every step that is marked, in the order in which they come in their stories.
 pub const STEPS: [&str; 33] = [
@@ -54,3 +54,24 @@ pub fn step(name: &str) {
 
 #[cfg(not(debug_assertions))]
 pub fn step(_: &str) {}
+
+/// The places at which a run can be made to panic.
+pub const STUMBLES: [&str; 3] = ["gather", "read", "save"];
+
+/// Panics here, the first time it is met, when `CHATLAKE_PANIC_AT` names this place.
+#[cfg(debug_assertions)]
+pub fn stumble(name: &str) {
+    static DONE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    debug_assert!(STUMBLES.contains(&name), "the place {name} is not in the list");
+    #[expect(clippy::disallowed_methods, reason = "no setting: only a debug build knows it")]
+    let wanted = std::env::var("CHATLAKE_PANIC_AT");
+    if wanted.is_ok_and(|wanted| wanted == name) && !DONE.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        #[expect(clippy::panic, reason = "that is what it is for")]
+        {
+            panic!("kanarie: what a panic says is not told");
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub fn stumble(_: &str) {}

@@ -6,6 +6,7 @@ pub mod coverage;
 pub mod history;
 mod keeper;
 pub mod live;
+mod panics;
 mod pausing;
 pub mod queue;
 pub mod retry;
@@ -92,6 +93,7 @@ impl Puller {
 
     /// Puts interrupted runs back, then starts the workers, the scheduler and the sweep. They end when `stop` fires.
     pub async fn start(&self, workers: usize, tasks: &TaskTracker) -> Result<()> {
+        panics::note_places();
         let rescued = queue::rescue(&self.db, &self.clock).await?;
         if rescued > 0 {
             tracing::info!(rescued, "runs interrupted by the last stop are back in the queue");

@@ -38,6 +38,18 @@ pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
     }
 }
 
+/// As `no_progress`, of a run whose rows had come and were being put together with those from before.
+pub fn no_progress_saving(minutes: i64, had_rows: bool) -> Failure {
+    Failure {
+        code: NO_PROGRESS.to_owned(),
+        message: format!(
+            "The rows came, and putting them away made no progress for {minutes} minutes, so it was stopped: nothing was read from this server's disk or written to it."
+        ),
+        who: "Nobody yet. If it happens again, the person who runs the server: look at the disk; the log tells more under this run's id.".to_owned(),
+        action: format!("The next run tries again. {}", kept(had_rows)),
+    }
+}
+
 /// How long to wait when a vendor says "too many" without saying how long.
 const UNSAID_WAIT: Duration = Duration::from_secs(60);
 

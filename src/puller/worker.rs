@@ -3,6 +3,7 @@
 mod commit;
 mod ends;
 mod reading;
+mod saving;
 
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use tracing::Instrument;
 
 use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
-use super::{Puller, retry, schedules, space};
+use super::{Puller, panics, schedules, space};
 use crate::clock::Millis;
 use crate::connectors::report::{Shape, UpdateMode};
 use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
 use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
 use crate::datasets::update_mode::Stamp;
+use crate::db::marks::stumble;
 use crate::error::{Error, Result};
 use reading::Reading;
 
@@ -64,9 +66,10 @@ enum Ended {
 
 pub(super) async fn work_until_stopped(puller: Puller) {
     while !puller.stop.is_cancelled() {
-        match queue::claim(&puller.db, &puller.clock, &puller.holder, puller.most_per_account()).await {
+        // Whatever breaks off in here, this worker goes on.
+        match panics::guarded(queue::claim(&puller.db, &puller.clock, &puller.holder, puller.most_per_account())).await {
             Ok(mut set) if !set.is_empty() => {
-                match gather(&puller, &set[0]).await {
+                match panics::guarded(gather(&puller, &set[0])).await {
                     Ok(siblings) => set.extend(siblings),
                     Err(error) => {
                         for run in &set {
@@ -76,14 +79,13 @@ pub(super) async fn work_until_stopped(puller: Puller) {
                     }
                 }
                 let span = tracing::info_span!("run", run = %set[0].id, dataset = %set[0].dataset_id);
-                // A task of its own: a panic in a run ends the runs of that reading only.
-                let work = tokio::spawn(work(puller.clone(), set.clone()).instrument(span));
-                if let Err(crash) = work.await
-                    && crash.is_panic()
-                {
-                    let failure = retry::own_failure(&Error::internal("the run panicked"), true);
+                let working = async {
+                    work(&puller, set.clone()).await;
+                    Ok(())
+                };
+                if let Err(error) = panics::guarded(working).instrument(span).await {
                     for run in &set {
-                        ends::end(&puller, run, &End::Failed(failure.clone()), Spent::default()).await;
+                        ends::fail(&puller, run, &error).await;
                     }
                 }
             }
@@ -108,14 +110,14 @@ async fn idle(puller: &Puller) {
     }
 }
 
-async fn work(puller: Puller, claimed: Vec<Claimed>) {
+async fn work(puller: &Puller, claimed: Vec<Claimed>) {
     let mut set: Vec<Pulling> = Vec::new();
     for run in claimed {
         let leader = set.first().map(|leader| leader.run.source_key_of(&leader.dataset));
-        match prepare(&puller, run.clone(), leader.as_deref()).await {
+        match panics::guarded(prepare(puller, run.clone(), leader.as_deref())).await {
             Ok(Some(pulling)) => set.push(pulling),
             Ok(None) => {}
-            Err(error) => ends::fail(&puller, &run, &error).await,
+            Err(error) => ends::fail(puller, &run, &error).await,
         }
     }
     if set.is_empty() {
@@ -123,22 +125,17 @@ async fn work(puller: Puller, claimed: Vec<Claimed>) {
     }
     let mut spent = Spent::default();
     let asked_at = puller.clock.now();
-    let ended = match pull(&puller, &mut set, &mut spent).await {
+    let ended = match panics::guarded(pull(puller, &mut set, &mut spent)).await {
         Ok(ended) => ended,
         Err(error) => Ended::OwnFault(error),
     };
-    ends::note_health(&puller, &set, &ended, asked_at).await;
-    let runs: Vec<Claimed> = set.iter().map(|pulling| pulling.run.clone()).collect();
-    let finishing = async {
-        for pulling in set {
-            ends::finish(&puller, pulling, &ended, spent).await;
-        }
-    };
-    keep_alive(&puller, &runs, finishing).await;
+    ends::note_health(puller, &set, &ended, asked_at).await;
+    saving::save(puller, set, &ended, spent).await;
 }
 
 /// Waits a moment for others that want the leader's reading, when there are reports that could share it.
 async fn gather(puller: &Puller, leader: &Claimed) -> Result<Vec<Claimed>> {
+    stumble("gather");
     let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
     if !leader.gathers {
         return Ok(Vec::new());
@@ -168,7 +165,7 @@ async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Res
         puller.wake.notify_one();
         return Ok(None);
     }
-    let writer = puller.datasets.segments.writer(&run.dataset_id, &run.id);
+    let writer = puller.datasets.segments.counted().writer(&run.dataset_id, &run.id);
     let shown = puller.live.show(&run.id, puller.clock.now());
     let stamp = match dataset.update_mode {
         UpdateMode::Replace => None,
@@ -203,7 +200,7 @@ async fn plan(puller: &Puller, set: &mut Vec<Pulling>, source: &Source, fresh: &
         }
         // Only now is it known what of an earlier attempt counts.
         let Pulling { run, .. } = &set[at];
-        let writer = puller.datasets.segments.resume(&run.dataset_id, &run.id).await?;
+        let writer = puller.datasets.segments.counted().resume(&run.dataset_id, &run.id).await?;
         (set[at].rows, set[at].writer) = (writer.rows(), writer);
         at += 1;
     }
@@ -211,6 +208,10 @@ async fn plan(puller: &Puller, set: &mut Vec<Pulling>, source: &Source, fresh: &
 }
 
 async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Result<Ended> {
+    // Somebody may have stopped it while it waited for others.
+    if !extend(puller, set).await? {
+        return Ok(Ended::Stopped(PullError::Cancelled));
+    }
     let Some(first) = set.first() else { return Err(Error::internal("a pull of nothing")) };
     let Some(account) = first.dataset.account_id.clone() else {
         return Err(Error::conflict("account_missing", "The account of this DataSet was deleted."));
@@ -244,7 +245,11 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     let cancel = request.cancel.clone();
     let _stop_reading = cancel.clone().drop_guard();
     let upstream = source.upstream.clone();
-    let mut task = tokio::spawn(async move { connectors::pull(&source, &request, &out).await }.in_current_span());
+    let reader = async move {
+        stumble("read");
+        Ok(connectors::pull(&source, &request, &out).await)
+    };
+    let mut task = tokio::spawn(panics::guarded(reader).in_current_span());
     let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
     let mut taken = Ok(());
     let mut watch = Watch::new(puller.clock.now());
@@ -280,7 +285,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         task.abort();
         return Ok(Ended::Stuck);
     }
-    let read = if stuck { Ok(Err(PullError::Cancelled)) } else { task.await };
+    let read = if stuck { Ok(Ok(Err(PullError::Cancelled))) } else { task.await };
     let (before, told) = (*spent, upstream.spent());
     *spent = Spent { calls: before.calls + told.calls, waited_ms: before.waited_ms + told.waited_ms };
     puller.metrics.vendor_calls.inc_by(told.calls);
@@ -288,10 +293,11 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     taken?;
     Ok(match read {
         _ if stuck => Ended::Stuck,
-        Ok(Ok(())) if !puller.stop.is_cancelled() => Ended::Pulled { total: reading.total },
-        Ok(Ok(())) => Ended::Stopped(PullError::Cancelled),
-        Ok(Err(error)) => Ended::Stopped(error),
-        Err(crash) => Ended::OwnFault(Error::internal(format!("the reading ended: {}", if crash.is_panic() { "it panicked" } else { "it was aborted" }))),
+        Ok(Ok(Ok(()))) if !puller.stop.is_cancelled() => Ended::Pulled { total: reading.total },
+        Ok(Ok(Ok(()))) => Ended::Stopped(PullError::Cancelled),
+        Ok(Ok(Err(error))) => Ended::Stopped(error),
+        Ok(Err(error)) => Ended::OwnFault(error),
+        Err(_) => Ended::OwnFault(Error::internal("the reading was aborted")),
     })
 }
 
@@ -401,24 +407,4 @@ async fn extend(puller: &Puller, set: &mut [Pulling]) -> Result<bool> {
         }
     }
     Ok(set.iter().any(|p| p.gone.is_none()))
-}
-
-/// Holds the leases while something that takes long is done. One that is over is passed over.
-async fn keep_alive(puller: &Puller, runs: &[Claimed], doing: impl Future<Output = ()>) {
-    // Both go on side by side: each may hold the one connection that writes, and must be able to give it back to the other.
-    let beating = async {
-        let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
-        loop {
-            heartbeat.tick().await;
-            for run in runs {
-                if let Err(error) = queue::extend(&puller.db, &puller.clock, run, "{}").await {
-                    tracing::error!(cause = ?error.inside(), "a lease could not be extended: {error}");
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = doing => {}
-        () = beating => {}
-    }
 }

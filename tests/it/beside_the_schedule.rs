@@ -31,7 +31,7 @@ fn by(owner: &Actor) -> chatlake::auth::audit::By<'_> {
 }
 
 /// Chats that merge, on this schedule.
-async fn merging(house: &House, owner: &Actor, account: &AccountId, cron: Option<&str>) -> DatasetId {
+pub async fn merging(house: &House, owner: &Actor, account: &AccountId, cron: Option<&str>) -> DatasetId {
     let (report, now) = (Connector::LiveChat.report("chat").unwrap(), house.clock.now());
     let settings = Settings {
         name: Name::parse("Chats").unwrap(),

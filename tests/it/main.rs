@@ -33,6 +33,7 @@ mod reports;
 mod sandbox_reports;
 mod schedules;
 mod schedules_pane;
+mod stopping;
 mod update_modes;
 mod upkeep;
 mod upstream;

@@ -156,6 +156,11 @@ impl Writer {
         all.into_iter().filter(|column| !column.declared && !column.name.starts_with('_')).map(|column| column.name).collect()
     }
 
+    /// The handle that it writes through.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
     /// The segments that are whole, in order.
     pub fn written(&self) -> &[Written] {
         &self.written
@@ -329,6 +334,7 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<(
                 let _ = to.send(std::mem::take(&mut closed));
             }
         }
+        segments.moves();
     }
     Ok(())
 }

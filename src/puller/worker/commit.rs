@@ -1,6 +1,7 @@
 //! What a run that pulled all comes to: a new version, a held one, none, or a failure. Every guard of the rows from before is here.
 
 use super::ends::cancelled;
+use super::saving::Saving;
 use crate::connectors::Window;
 use crate::connectors::report::UpdateMode;
 use crate::datasets::Dataset;
@@ -11,7 +12,7 @@ use crate::datasets::schema_change;
 use crate::datasets::segments::{Writer, Written};
 use crate::datasets::update_mode::{self, Built, Days, Drops};
 use crate::datasets::versions::{Commit, Version};
-use crate::db::marks::step;
+use crate::db::marks::{step, stumble};
 use crate::error::{Error, Result};
 use crate::puller::queue::{self, Claimed, End, Told};
 use crate::puller::run::Failure;
@@ -33,7 +34,16 @@ pub(super) enum Committed {
 }
 
 /// Closes the files and commits. `total`: what the vendor said there is.
-pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, writer: Writer, rows: u64, total: Option<u64>) -> Result<Committed> {
+pub(super) async fn commit(
+    puller: &Puller,
+    run: &Claimed,
+    dataset: &Dataset,
+    writer: Writer,
+    rows: u64,
+    total: Option<u64>,
+    saving: &Saving,
+) -> Result<Committed> {
+    stumble("save");
     let versions = &puller.datasets.versions;
     // Held on to until the commit, which fails when another version is current by then.
     let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
@@ -53,7 +63,10 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
             Empty::Failed(failure) => return Ok(Committed::Not(End::Failed(failure))),
         }
     }
-    let written = writer.finish().await?;
+    let written = match saving.or_halt(writer.finish()).await {
+        Ok(written) => written?,
+        Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+    };
     step("commit.files_whole");
     let came = columns::union(written.iter().map(|segment| segment.columns.as_slice()));
     let of_before = dataset.current.as_ref().filter(|current| before.as_ref().is_some_and(|v| v.id == current.version)).and_then(|c| c.origin.as_ref());
@@ -86,7 +99,11 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
     let built = match base {
         Some(version) => {
             let drops = drops(puller, run, dataset, &asked, &came, &version.columns).await?;
-            update_mode::build(&puller.datasets.segments, (&run.dataset_id, &run.id), dataset.update_mode, &version.segments, written, drops).await?
+            let building = update_mode::build(&saving.segments, (&run.dataset_id, &run.id), dataset.update_mode, &version.segments, written, drops);
+            match saving.or_halt(building).await {
+                Ok(built) => built?,
+                Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+            }
         }
         None => Built { order: written.iter().map(Written::meta).collect(), written, dropped: had },
     };
@@ -102,6 +119,7 @@ pub(super) async fn commit(puller: &Puller, run: &Claimed, dataset: &Dataset, wr
     };
     let dropped = if base.is_some() { built.dropped } else { 0 };
     let told = Told { brought: Some(brought), before: before.as_ref().map(|version| version.rows), dropped, schema_change: change_text, held: held.as_ref() };
+    saving.commits();
     Ok(match queue::succeed_with(&puller.db, &puller.clock, versions, run, &commit, &told).await? {
         Ok(_) => held.map_or(Committed::Current, Committed::Held),
         Err(gone) => Committed::Not(cancelled(gone)),

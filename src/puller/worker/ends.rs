@@ -1,6 +1,7 @@
 //! How a run ends: committed, failed, stopped, or given back to wait.
 
 use super::commit::{Committed, commit};
+use super::saving::Saving;
 use super::{Ended, Pulling};
 use crate::clock::Millis;
 use crate::connectors::PullError;
@@ -27,14 +28,14 @@ pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended,
 }
 
 /// Ends one run of the set by how the pull ended.
-pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spent) {
+pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spent, saving: &Saving) {
     let Pulling { run, dataset, writer, shown, rows, gone, .. } = pulling;
     shown.change(puller.clock.now(), |p| p.phase = "Saving");
     let had_rows = dataset.current.is_some();
     let outcome = match (gone, ended) {
         // Its end is written already, or is another's affair.
         (Some(_), _) => return writer.abandon(),
-        (None, Ended::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total).await {
+        (None, Ended::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total, saving).await {
             Ok(Committed::Current | Committed::Kept) => return succeeded(puller, &run, &dataset, rows).await,
             Ok(Committed::Held(failure)) => return held(puller, &run, &failure).await,
             Ok(Committed::Not(end)) => end,

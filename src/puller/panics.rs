@@ -1,0 +1,62 @@
+//! A panic in a run ends that run, told with the place where it happened and without what it said, which may hold rows or secrets.
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::sync::Once;
+
+use futures_util::FutureExt;
+
+use crate::error::{Error, Kind, Result};
+
+thread_local! {
+    /// Where this thread last panicked. Read right after the panic was caught, on the thread that caught it.
+    static AT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on it is known where a panic happened. Whatever listened before is told as well.
+pub(super) fn note_places() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let at = panic.location().map(|at| format!("{}:{}", short(at.file()), at.line()));
+            // A thread that is ending has nothing to remember it with.
+            let _ = AT.try_with(|place| place.replace(at));
+            before(panic);
+        }));
+    });
+}
+
+/// The file without the way to it on the machine that built this.
+fn short(file: &str) -> &str {
+    file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, file)| file)
+}
+
+/// A panic in here becomes an error that says where it was.
+pub(super) async fn guarded<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(doing).catch_unwind().await.unwrap_or_else(|_| {
+        let at = AT.with(RefCell::take).unwrap_or_else(|| "an unknown place".to_owned());
+        Err(Error::new(Kind::Internal, "internal", format!("Chatlake made a mistake and broke off, at {at}.")).because("a panic"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_told_by_its_place_alone() {
+        note_places();
+        let broken = guarded(async {
+            if true {
+                panic!("kanarie");
+            }
+            Ok(())
+        });
+        let error = broken.await.unwrap_err();
+        assert!(error.message().contains("at src/puller/panics.rs:"), "{error}");
+        assert!(!format!("{error:?}").contains("kanarie"));
+        assert_eq!(guarded(async { Ok(1) }).await.unwrap(), 1);
+        assert_eq!(short("/home/x/.cargo/registry/src/index.crates.io-1/arrow-1/src/a.rs"), "arrow-1/src/a.rs");
+    }
+}

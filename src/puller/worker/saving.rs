@@ -1,0 +1,152 @@
+//! What comes after the reading: one run of the set after the other is saved, while the leases of all are held. Until its commit begins
+//! a run may still be stopped: by a person, because another holds it, or because nothing moves any more.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, Pulling, STUCK_AFTER, ends};
+use crate::clock::Millis;
+use crate::datasets::segments::Segments;
+use crate::puller::queue::{self, Claimed, End, Held, Spent};
+use crate::puller::{Puller, panics, retry};
+
+/// Why a run is not saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Gone(Held),
+    /// Nothing was read or written for too long.
+    Stuck,
+}
+
+impl Why {
+    pub fn end(self, had_rows: bool) -> End {
+        match self {
+            Why::Gone(held) => ends::cancelled(held),
+            Why::Stuck => End::Failed(retry::no_progress_saving(STUCK_AFTER / 60_000, had_rows)),
+        }
+    }
+}
+
+const WAITS: u8 = 0;
+const AT_WORK: u8 = 1;
+const OVER: u8 = 2;
+
+/// One run that is being saved.
+pub(super) struct Saving {
+    /// The run's own handle, which counts what is read and written for it.
+    pub segments: Segments,
+    stage: AtomicU8,
+    commits: AtomicBool,
+    why: OnceLock<Why>,
+    halt: CancellationToken,
+    seen: Mutex<Seen>,
+}
+
+/// What the last look found.
+#[derive(Default)]
+struct Seen {
+    moved: u64,
+    at: Millis,
+    /// It had not moved for too long. A clock that was set forward is no reason to stop a run at once.
+    overdue: bool,
+}
+
+impl Saving {
+    pub fn new(segments: Segments) -> Self {
+        let (stage, commits) = (AtomicU8::new(WAITS), AtomicBool::new(false));
+        Self { segments, stage, commits, why: OnceLock::new(), halt: CancellationToken::new(), seen: Mutex::default() }
+    }
+
+    /// Does something unless the run is stopped meanwhile.
+    pub async fn or_halt<T>(&self, doing: impl Future<Output = T>) -> Result<T, Why> {
+        tokio::select! {
+            biased;
+            () = self.halt.cancelled() => Err(self.why.get().copied().unwrap_or(Why::Gone(Held::Lost))),
+            done = doing => Ok(done),
+        }
+    }
+
+    /// From now on nothing stops it: whatever the commit finds counts.
+    pub fn commits(&self) {
+        self.commits.store(true, Ordering::Relaxed);
+    }
+
+    fn halt(&self, why: Why) {
+        if !self.commits.load(Ordering::Relaxed) {
+            let _ = self.why.set(why);
+            self.halt.cancel();
+        }
+    }
+
+    fn is(&self, stage: u8) -> bool {
+        self.stage.load(Ordering::Relaxed) == stage
+    }
+
+    fn becomes(&self, stage: u8) {
+        self.stage.store(stage, Ordering::Relaxed);
+    }
+
+    /// Stops it when nothing was read or written since long before `now`, twice in a row.
+    fn look(&self, now: Millis) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = self.segments.moved();
+        if !self.is(AT_WORK) || moved != seen.moved || seen.at == 0 {
+            *seen = Seen { moved, at: now, overdue: false };
+        }
+        let overdue = now - seen.at >= STUCK_AFTER;
+        if std::mem::replace(&mut seen.overdue, overdue) && overdue {
+            self.halt(Why::Stuck);
+        }
+    }
+}
+
+/// Ends all runs of the set by how their reading ended.
+pub(super) async fn save(puller: &Puller, set: Vec<Pulling>, ended: &Ended, spent: Spent) {
+    let all: Vec<(Claimed, Saving)> = set.iter().map(|pulling| (pulling.run.clone(), Saving::new(pulling.writer.segments().clone()))).collect();
+    let saving = async {
+        for (pulling, (run, saving)) in set.into_iter().zip(&all) {
+            if saving.is(OVER) {
+                pulling.writer.abandon();
+                continue;
+            }
+            saving.becomes(AT_WORK);
+            let done = panics::guarded(async {
+                ends::finish(puller, pulling, ended, spent, saving).await;
+                Ok(())
+            });
+            if let Err(error) = done.await {
+                ends::fail(puller, run, &error).await;
+            }
+            saving.becomes(OVER);
+        }
+    };
+    // Both go on side by side: each may hold the one connection that writes, and must be able to give it back to the other.
+    tokio::select! {
+        () = saving => {}
+        () = hold(puller, &all) => {}
+    }
+}
+
+/// Holds the leases, and sees what stops a run.
+async fn hold(puller: &Puller, all: &[(Claimed, Saving)]) {
+    let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        heartbeat.tick().await;
+        for (run, saving) in all.iter().filter(|(_, saving)| !saving.is(OVER)) {
+            match queue::extend(&puller.db, &puller.clock, run, "{}").await {
+                Ok(Held::Yes) => saving.look(puller.clock.now()),
+                // Whoever stopped it need not wait for the others of the set.
+                Ok(Held::Cancel) if saving.is(WAITS) => {
+                    saving.becomes(OVER);
+                    ends::end(puller, run, &End::Cancelled, Spent::default()).await;
+                }
+                Ok(gone) => saving.halt(Why::Gone(gone)),
+                Err(error) => tracing::error!(cause = ?error.inside(), "a lease could not be extended: {error}"),
+            }
+        }
+    }
+}
