@@ -254,7 +254,11 @@ impl Accounts {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let stopped = datasets_of(&mut tx, actor, id).await?;
-        sqlx::query("UPDATE datasets SET account_id = NULL, next_run_at = NULL, updated_at = $2 WHERE account_id = $1")
+        // The name stays with those that had a next run, for the keeper to tell whoever wants to know.
+        sqlx::query(
+            "UPDATE datasets SET left_account = CASE WHEN next_run_at IS NULL THEN NULL ELSE (SELECT a.name FROM accounts a WHERE a.id = $1) END,
+                                 account_id = NULL, next_run_at = NULL, retry_at = NULL, updated_at = $2 WHERE account_id = $1",
+        )
             .bind(id)
             .bind(self.clock.now())
             .execute(&mut *tx)

@@ -88,6 +88,9 @@ pub struct About {
     pub next: String,
 }
 
+/// The code of what is told to somebody who wanted to be reminded. It is of the kind `late`.
+pub const REMINDER: &str = "reminder";
+
 /// To whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recipients {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{About, Kind, Notices};
+use super::{About, Kind, Notices, REMINDER};
 use crate::clock::{Millis, iso};
 use crate::ids::MessageId;
 
@@ -60,6 +60,7 @@ fn title(group: &Group<'_>) -> String {
     let (one, many) = match group.kind {
         Kind::Failure => ("failed", "failed"),
         Kind::Recovery => ("is up to date again", "are up to date again"),
+        Kind::Late if about.code == REMINDER => ("is to be run", "are to be run"),
         Kind::Late => ("is late", "are late"),
         _ => ("is off its schedule", "are off their schedule"),
     };

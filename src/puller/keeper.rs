@@ -1,5 +1,5 @@
-//! What follows as time goes by: retries that are due, data that is late, DataSets that come back on their schedule, and the day on which
-//! a vendor ends its API. Each step is a transaction of its own with what it tells.
+//! What follows as time goes by: retries that are due, data that is late, somebody to be reminded, DataSets that come back on their
+//! schedule or lost their account, and the day on which a vendor ends its API. Each step is a transaction of its own with what it tells.
 
 use jiff::civil::Date;
 use sqlx::FromRow;
@@ -15,6 +15,7 @@ use crate::datasets::Dataset;
 use crate::datasets::upkeep::{Kind, Why};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId};
+use crate::notices::REMINDER;
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
@@ -53,6 +54,8 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     retry(puller, now).await?;
     bring_back_mended(puller, now).await?;
     look_for_late(puller, now).await?;
+    remind(puller, now).await?;
+    tell_of_lost_accounts(puller, now).await?;
     tell_of_sunsets(puller, now).await?;
     Ok(sqlx::query_scalar(
         "SELECT MIN(at) FROM (SELECT MIN(retry_at) AS at FROM datasets WHERE retry_at IS NOT NULL
@@ -185,6 +188,77 @@ async fn tell_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Milli
     };
     let happened = format!("{last}; new data was expected by {}. The rows from before are untouched.", dataset.moment(late_at));
     dataset.tell(tx, now, Kind::Late, "late", [happened, who.to_owned(), next]).await
+}
+
+/// A DataSet that is run by hand, with a reminder.
+#[derive(FromRow)]
+struct ByHand {
+    id: DatasetId,
+    plan: String,
+    time_zone: String,
+    since: i64,
+    reminded_at: Option<i64>,
+}
+
+impl ByHand {
+    /// From when on somebody is to be reminded, if ever; at the same distance each time.
+    fn due(&self) -> Option<Millis> {
+        let schedule = Schedule::stored(Some(&self.plan), None, &self.time_zone).ok()?;
+        let after = i64::from(schedule.plan().remind_after()?) * HOUR;
+        Some(self.reminded_at.unwrap_or(self.since).max(self.since) + after)
+    }
+}
+
+/// Reminds of what is run by hand and was not for as long as was chosen: once, and again after as long.
+async fn remind(puller: &Puller, now: Millis) -> Result<()> {
+    let all: Vec<ByHand> = sqlx::query_as(
+        "SELECT id, plan, time_zone, COALESCE(last_success_at, created_at) AS since, reminded_at FROM datasets
+         WHERE schedule IS NULL AND plan IS NOT NULL AND account_id IS NOT NULL ORDER BY id",
+    )
+    .fetch_all(puller.db.read())
+    .await?;
+    for one in all.iter().filter(|one| one.due().is_some_and(|due| due <= now)) {
+        let mut tx = puller.db.write().await?;
+        sqlx::query("UPDATE datasets SET reminded_at = $1 WHERE id = $2").bind(now).bind(&one.id).execute(&mut *tx).await?;
+        if let Some(dataset) = kept(&mut tx, &one.id).await? {
+            let words = [
+                format!("No run of it has succeeded since {}, and somebody wanted to be reminded.", dataset.moment(one.since)),
+                "Whoever looks after it: press Run Now.".to_owned(),
+                "Nothing by itself. The rows from before are untouched.".to_owned(),
+            ];
+            dataset.tell(&mut tx, now, Kind::Late, REMINDER, words).await?;
+        }
+        tx.commit().await?;
+        puller.notices.wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Tells of DataSets that are off their schedule because their account was deleted.
+async fn tell_of_lost_accounts(puller: &Puller, now: Millis) -> Result<()> {
+    let lost: Vec<(DatasetId, String)> =
+        sqlx::query_as("SELECT id, left_account FROM datasets WHERE left_account IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?;
+    for some in lost.chunks(AT_ONCE) {
+        let mut tx = puller.db.write().await?;
+        for (id, account) in some {
+            let Some(dataset) = kept(&mut tx, id).await? else { continue };
+            let tells = i64::from(dataset.tells(Kind::Stopped));
+            sqlx::query("UPDATE datasets SET left_account = NULL, told_of_stop = CASE WHEN $1 = 1 THEN 1 ELSE told_of_stop END WHERE id = $2")
+                .bind(tells)
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
+            let words = [
+                format!("The account “{account}”, which it was pulled with, was deleted."),
+                "The owner of the DataSet: choose another account under Settings.".to_owned(),
+                "Then it is back on its schedule. The rows from before are untouched.".to_owned(),
+            ];
+            dataset.tell(&mut tx, now, Kind::Stopped, "account_missing", words).await?;
+        }
+        tx.commit().await?;
+        puller.notices.wake.notify_one();
+    }
+    Ok(())
 }
 
 /// What its vendor had refused comes back when the account works again; what was parked, when a run of it has succeeded.

@@ -1,7 +1,7 @@
 //! What must not disturb how a DataSet is kept up, and what must: backfills beside the schedule, one trouble told after another, a
 //! schedule that begins anew, a person who pauses, stops, or does not want to wait.
 
-use chatlake::actor::{Actor, Role};
+use chatlake::actor::{Actor, Role, Scope};
 use chatlake::clock::Clock;
 use chatlake::connectors::report::UpdateMode;
 use chatlake::connectors::{Connector, Menus};
@@ -374,4 +374,98 @@ async fn run_now_takes_over_the_run_that_waits_for_its_turn() {
     tx.commit().await.unwrap();
     assert_eq!(queued().await.trigger, Trigger::Manual);
     assert!(!queue::claim(&house.app.db, &Clock::stopped_at(NOON), "test", 1).await.unwrap().is_empty(), "it is due at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_deletes_an_account_has_the_recipients_told_once() {
+    let house = pulling().await;
+    let (owner, mut browser) = house.at_browser("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let (daily, by_hand) = (scheduled(&house, &owner, &account, "Daily", "0 13 * * *").await, house.dataset(&owner, &account, "agents", "By hand").await);
+    for dataset in [&daily, &by_hand] {
+        told_of(&house, &owner, dataset, &Told::ALL, 1).await;
+    }
+    browser.submit(&format!("/accounts/{account}/delete"), &[]).await;
+    until("it is told", async || (!told(&house).await.is_empty()).then_some(())).await;
+    let about: Vec<String> = sqlx::query_scalar("SELECT about FROM notices").fetch_all(house.app.db.read()).await.unwrap();
+    assert!(about.len() == 1 && about[0].contains("“Support”") && about[0].contains("Daily"), "{about:?}");
+    house.clock.advance(MINUTE);
+    house.app.puller.kept.notify_one();
+
+    // With another account it works again, and that is told.
+    let other = house.account(&owner, "Sales").await.id;
+    let stored = now(&house, &daily).await;
+    let settings = Settings {
+        name: Name::parse("Daily").unwrap(),
+        description: Description::default(),
+        account_id: other,
+        connector: stored.connector,
+        report: stored.report,
+        menus: stored.menus.clone(),
+        update_mode: stored.update_mode,
+        options: Default::default(),
+        time_zone: "UTC".to_owned(),
+        schedule: Schedule::parse("0 13 * * *", "UTC", house.clock.now()).unwrap().planned(house.clock.now()),
+    };
+    house.app.datasets.configure(&owner, &daily, &settings).await.unwrap();
+    assert_eq!(run(&house, &owner, &daily).await.state, State::Succeeded);
+    assert_eq!(told(&house).await, ["stopped", "recovery"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_run_by_hand_is_reminded_of_once_each_time_it_was_not_run_for_so_long() {
+    let house = pulling().await;
+    let owner = house.person("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "agents", "By hand").await;
+    told_of(&house, &owner, &dataset, &Told::ALL, 1).await;
+    let token = house.token(&owner, Scope::Manage).await;
+    let body = serde_json::json!({"schedule": {"remind_after_hours": 24}}).to_string();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let answer = house.browser().send(axum::http::Method::PATCH, &format!("/api/v1/datasets/{dataset}"), Some(body), &headers).await;
+    assert_eq!(answer.status, axum::http::StatusCode::OK, "{}", answer.text);
+    assert_eq!(run(&house, &owner, &dataset).await.state, State::Succeeded);
+    let reminders = async || -> i64 {
+        let codes: Vec<String> = sqlx::query_scalar("SELECT about FROM notices WHERE kind = 'late'").fetch_all(house.app.db.read()).await.unwrap();
+        i64::try_from(codes.iter().filter(|about| about.contains("\"code\":\"reminder\"")).count()).unwrap()
+    };
+    let looked = async || house.app.puller.kept.notify_one();
+    house.clock.advance(24 * HOUR - 1);
+    looked().await;
+    assert_eq!(reminders().await, 0);
+    house.clock.advance(1);
+    until("somebody is reminded", async || {
+        looked().await;
+        (reminders().await == 1).then_some(())
+    })
+    .await;
+    house.clock.advance(23 * HOUR);
+    looked().await;
+    assert_eq!(reminders().await, 1, "once");
+    house.clock.advance(HOUR);
+    until("and again after as long", async || {
+        looked().await;
+        (reminders().await == 2).then_some(())
+    })
+    .await;
+    assert_eq!(run(&house, &owner, &dataset).await.state, State::Succeeded);
+    house.clock.advance(23 * HOUR);
+    looked().await;
+    assert_eq!(reminders().await, 2, "a run begins it anew");
+    assert!(told(&house).await.iter().all(|kind| kind == "late"), "that somebody pressed Run Now is no news");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheduling_pane_says_who_is_told() {
+    let house = House::new().await;
+    let (owner, mut browser) = house.at_browser("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = house.dataset(&owner, &account, "agents", "Agents").await;
+    let mut line = async || browser.get(&format!("/datasets/{dataset}/settings")).await.words("[data-told]");
+    assert!(line().await.starts_with("Nobody is told of trouble. Notifications"), "{}", line().await);
+    told_of(&house, &owner, &dataset, &Told::ALL, 1).await;
+    assert!(line().await.starts_with("Told of trouble: Team chat."), "{}", line().await);
+    told_of(&house, &owner, &dataset, &[], 1).await;
+    assert!(line().await.starts_with("Nobody is told of trouble."), "{}", line().await);
 }

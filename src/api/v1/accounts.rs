@@ -191,7 +191,9 @@ pub struct Stopped {
 #[utoipa::path(delete, path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
 pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<Stopped>> {
     let actor = allowed(bearer)?;
-    Ok(Json(Stopped { stopped_datasets: api.accounts.delete(&actor, &id).await? }))
+    let stopped_datasets = api.accounts.delete(&actor, &id).await?;
+    api.puller.kept.notify_one();
+    Ok(Json(Stopped { stopped_datasets }))
 }
 
 /// How a check went.

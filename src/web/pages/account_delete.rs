@@ -52,6 +52,7 @@ pub async fn ask(State(web): State<Web>, Keeper(Person { actor, session }): Keep
 pub async fn delete(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
     let account = web.accounts.get_to_change(&actor, &id).await?;
     let stopped = web.accounts.delete(&actor, &id).await?;
+    web.puller.kept.notify_one();
     let sentence = match stopped.len() {
         0 => format!("{} is deleted.", account.name),
         many => format!("{} is deleted; {} no longer updated.", account.name, words::counted(count(many), "DataSet is", "DataSets are")),

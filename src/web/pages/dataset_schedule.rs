@@ -65,7 +65,7 @@ pub fn reminder_due(dataset: &Dataset, now: Millis) -> Option<Millis> {
         return None;
     }
     let hours = Schedule::of(dataset).ok()?.plan().remind_after()?;
-    let last = dataset.current.as_ref().map_or(dataset.created_at, |current| current.created_at);
+    let last = dataset.upkeep.last_success_at.unwrap_or(dataset.created_at);
     let due = last + i64::from(hours) * 3_600_000;
     (due <= now).then_some(due)
 }

@@ -41,8 +41,8 @@ fn switch(kind: Kind, on: bool) -> Switch {
     let (label, help) = match kind {
         Kind::Failure => ("A run fails", "Once, until a run succeeds again."),
         Kind::Recovery => ("It works again", "The first run that succeeds after trouble that was told."),
-        Kind::Late => ("Its data is late", "Nothing new within the expected time."),
-        Kind::Stopped => ("It is off its schedule", "Wrong credentials, or a run that stopped the server three times."),
+        Kind::Late => ("Its data is late", "Nothing new within the expected time; reminders of what is run by hand, too."),
+        Kind::Stopped => ("It is off its schedule", "Wrong credentials, a deleted account, or a run that stopped the server three times."),
         Kind::Sunset => ("The vendor ends its API", "When the day is known, and a month, a week and a day before."),
     };
     Switch { value: kind.word(), label, help, on }

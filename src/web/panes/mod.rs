@@ -424,7 +424,7 @@ async fn show(f: &For<'_>, mut sheet: Sheet) -> Result<(Wizard, StatusCode)> {
     credentials::fill(&mut w, f, &sheet.typed, sheet.account.as_ref()).await?;
     details::fill(&mut w, f, &sheet.typed, sheet.account.as_ref());
     scheduling::fill(&mut w, f, &sheet.typed);
-    retrying::fill(&mut w, &sheet.typed.retrying);
+    retrying::fill(&mut w, f, &sheet.typed.retrying).await?;
     name::fill(&mut w, f, &sheet.typed);
     w.credentials = head(&sheet, At::Credentials, sheet.account.as_ref().map(|a| credentials::summary(f, a)));
     w.details = head(&sheet, At::Details, details.ok().map(|d| details::summary(f, sheet.account.as_ref(), &d)));

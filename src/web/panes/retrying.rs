@@ -1,4 +1,4 @@
-//! The lower part of the Scheduling pane: what happens when an update fails, and when new data is expected.
+//! The lower part of the Scheduling pane: what happens when an update fails, when new data is expected, and who is told.
 
 use super::For;
 use super::view::Wizard;
@@ -65,6 +65,7 @@ pub struct Retrying {
     pub units: Vec<Choice>,
     pub most: String,
     pub expected_hours: String,
+    pub told: String,
 }
 
 /// Reads the part: how it is tried again, and within how many hours data is expected. A form that does not ask leaves things as they are.
@@ -95,7 +96,7 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<(Retry, Option<i64>)> {
 }
 
 /// Fills the part.
-pub fn fill(w: &mut Wizard, typed: &Typed) {
+pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) -> Result<()> {
     let units = [("minutes", "minutes"), ("hours", "hours")];
     w.retrying = Retrying {
         never: typed.retry == "never",
@@ -103,5 +104,26 @@ pub fn fill(w: &mut Wizard, typed: &Typed) {
         units: units.map(|(value, label)| Choice { value: value.to_owned(), label: label.to_owned(), selected: typed.unit == value }).into(),
         most: typed.most.clone(),
         expected_hours: typed.expected_hours.clone(),
+        told: told(f).await?,
     };
+    Ok(())
+}
+
+/// "Told of trouble: its owner, Team chat."
+async fn told(f: &For<'_>) -> Result<String> {
+    let notify = f.dataset.map(|dataset| dataset.upkeep.notify());
+    let notices = &f.web.puller.notices;
+    let mut who = Vec::new();
+    if notices.mail_server().await?.is_some() {
+        match notify.as_ref().and_then(|notify| notify.emails.as_deref()) {
+            None => who.push("its owner".to_owned()),
+            Some([one]) => who.push(one.clone()),
+            Some([]) => {}
+            Some(many) => who.push(format!("{} addresses", many.len())),
+        }
+    }
+    let hooks = notices.webhooks().await?.into_iter().filter(|hook| notify.iter().any(|notify| notify.webhooks.iter().any(|id| *id == hook.id.as_str())));
+    who.extend(hooks.map(|hook| hook.name));
+    let wants_none = notify.is_some_and(|notify| notify.on.is_empty());
+    Ok(if who.is_empty() || wants_none { "Nobody is told of trouble.".to_owned() } else { format!("Told of trouble: {}.", who.join(", ")) })
 }
