@@ -31,6 +31,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::puller::live::Live;
+use crate::puller::queue::Holder;
+use crate::puller::scheduler::clock_set::Seen;
 use crate::puller::{Parts, Puller};
 use crate::vault::Vault;
 use crate::web::security::Refuse;
@@ -124,7 +126,8 @@ impl App {
             notices,
             live: Live::default(),
             keep_free: config.keep_free_mib.saturating_mul(1 << 20),
-            holder: uuid::Uuid::now_v7().simple().to_string(),
+            holder: Holder::new(uuid::Uuid::now_v7().simple().to_string()),
+            seen: Seen::default(),
             wake: tokio::sync::Notify::new(),
             rescheduled: tokio::sync::Notify::new(),
             kept: tokio::sync::Notify::new(),

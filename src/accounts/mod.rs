@@ -259,10 +259,10 @@ impl Accounts {
             "UPDATE datasets SET left_account = CASE WHEN next_run_at IS NULL THEN NULL ELSE (SELECT a.name FROM accounts a WHERE a.id = $1) END,
                                  account_id = NULL, next_run_at = NULL, retry_at = NULL, updated_at = $2 WHERE account_id = $1",
         )
-            .bind(id)
-            .bind(self.clock.now())
-            .execute(&mut *tx)
-            .await?;
+        .bind(id)
+        .bind(self.clock.now())
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
         self.record(&mut tx, actor, "account.delete", id).await?;
         tx.commit().await?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use sqlx::FromRow;
+use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::words::{self, Told};
 use super::{Channel, Kind, Notices};
@@ -101,12 +101,14 @@ impl Notices {
             return Ok(ready);
         }
         let lately: Vec<(i64,)> = sqlx::query_as(
-            "SELECT created_at FROM messages WHERE channel = $1 AND recipient = $2 AND created_at > $3 AND is_test = 0 ORDER BY created_at DESC LIMIT $4",
+            "SELECT created_at FROM messages WHERE channel = $1 AND recipient = $2 AND created_at > $3 AND created_at <= $5 AND is_test = 0
+             ORDER BY created_at DESC LIMIT $4",
         )
         .bind(channel)
         .bind(recipient)
         .bind(now - HOUR)
         .bind(MOST_PER_HOUR)
+        .bind(now)
         .fetch_all(self.db.read())
         .await?;
         // The oldest of the most there may be: an hour after it there may be another.
@@ -277,6 +279,18 @@ impl Notices {
         .fetch_all(self.db.read())
         .await?)
     }
+}
+
+/// Moves what was written down under a clock that has been set back since by `back`: it waits as long as it would have.
+pub(crate) async fn set_back(tx: &mut Transaction<'static, Sqlite>, now: Millis, back: Millis) -> Result<()> {
+    for moved in [
+        "UPDATE notices SET created_at = created_at - $2 WHERE message_id IS NULL AND created_at > $1",
+        "UPDATE messages SET created_at = created_at - $2 WHERE created_at > $1",
+        "UPDATE messages SET next_try_at = CASE WHEN next_try_at - $2 > $1 THEN next_try_at - $2 ELSE $1 END WHERE state = 'waiting' AND is_test = 0 AND next_try_at > $1",
+    ] {
+        sqlx::query(moved).bind(now).bind(back).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

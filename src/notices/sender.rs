@@ -1,5 +1,7 @@
 //! The sender: looks into the outbox, delivers what is due side by side, and looks again when the next message is due.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +19,11 @@ const PRUNE_EVERY: Millis = 3_600_000;
 const AT_ONCE: usize = 8;
 
 pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken) {
+    // Of the time that passed.
     let mut pruned_at: Option<Millis> = None;
     loop {
-        let now = notices.clock.now();
-        let prune = pruned_at.is_none_or(|at| now - at >= PRUNE_EVERY);
+        let (now, passed) = (notices.clock.now(), notices.clock.passed());
+        let prune = pruned_at.is_none_or(|at| passed - at >= PRUNE_EVERY);
         let round = tokio::select! {
             () = stop.cancelled() => return,
             round = round(&notices, prune) => round,
@@ -33,7 +36,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
             }
         };
         if prune {
-            pruned_at = Some(now);
+            pruned_at = Some(passed);
         }
         // Reckoned from before it looked: what became due meanwhile is looked at again. Some time at least, so that a message which
         // cannot be taken up does not keep a core busy.
@@ -41,7 +44,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
         tokio::select! {
             () = stop.cancelled() => return,
             () = notices.wake.notified() => {}
-            () = notices.clock.wait_until(until) => {}
+            () = notices.clock.wait_until_or(until, Duration::from_millis(LOOK_AT_LEAST.unsigned_abs())) => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What follows as time goes by: retries that are due, data that is late, somebody to be reminded, DataSets that come back on their
 //! schedule or lost their account, and the day on which a vendor ends its API. Each step is a transaction of its own with what it tells.
 
+use std::time::Duration;
+
 use jiff::civil::Date;
 use sqlx::FromRow;
 
@@ -43,7 +45,7 @@ pub(super) async fn keep_until_stopped(puller: Puller) {
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.kept.notified() => {}
-            () = puller.clock.wait_until(until) => {}
+            () = puller.clock.wait_until_or(until, Duration::from_millis(LOOK_AT_LEAST.unsigned_abs())) => {}
         }
     }
 }
@@ -283,7 +285,7 @@ async fn put_back(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()>
     let mut tx = puller.db.write().await?;
     // What fails from now on is told anew; that it works again is told as well when anything was told before.
     sqlx::query(
-        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, stopped_at = NULL, stopped_why = NULL, expected_from = $3,
+        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, stopped_at = NULL, stopped_why = NULL, expected_from = $3, last_due_at = $3,
                              told_of_stop = CASE WHEN told_of_trouble = 1 THEN 1 ELSE told_of_stop END, told_of_trouble = 0
          WHERE id = $2 AND stopped_at IS NOT NULL AND next_run_at IS NULL",
     )

@@ -36,7 +36,9 @@ use crate::ids::{DatasetId, RunId};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use live::Live;
+use queue::Holder;
 use run::{Run, Trigger};
+use scheduler::clock_set::Seen;
 
 /// The handle on all pulling. Cheap to clone.
 #[derive(Clone)]
@@ -55,8 +57,10 @@ pub struct Parts {
     pub live: Live,
     /// So many bytes of the disk stay free: a run waits when there are fewer.
     pub keep_free: u64,
-    /// Names this incarnation of the server on its leases.
-    pub holder: String,
+    /// This incarnation of the server.
+    pub holder: Holder,
+    /// What is known of the clock.
+    pub seen: Seen,
     /// Wakes a worker: there is a run to claim.
     pub wake: Notify,
     /// Wakes the scheduler: a schedule has changed.

@@ -35,15 +35,16 @@ impl Puller {
         if dataset.timing.paused.is_none() {
             return Ok(dataset);
         }
-        let next = Schedule::of(&dataset)?.next_after(self.clock.now());
+        let now = self.clock.now();
+        let next = Schedule::of(&dataset)?.next_after(now);
         let mut tx = self.db.write().await?;
         let resumed = sqlx::query(
-            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, expected_from = $3, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
+            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, expected_from = $3, last_due_at = $3, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
              WHERE id = $2 AND paused_at IS NOT NULL",
         )
         .bind(next)
         .bind(id)
-        .bind(self.clock.now())
+        .bind(now)
         .execute(&mut *tx)
         .await?;
         if resumed.rows_affected() > 0 {

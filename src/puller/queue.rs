@@ -3,10 +3,12 @@
 //! by the claim itself, before any work, so that a run which kills the process is parked after three. What a run asks for, and what of
 //! that is there, is in `queue/plan.rs`.
 
+mod holder;
 mod outcome;
 mod plan;
 pub mod turns;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Sqlite, Transaction};
@@ -14,7 +16,7 @@ use sqlx::{Sqlite, Transaction};
 use super::run::{self, Failure, Row, Run, Trigger, select_run};
 use super::{backfills, upkeep, windows};
 use crate::actor::Actor;
-use crate::clock::{Clock, Millis};
+use crate::clock::{Clock, Millis, millis};
 use crate::connectors::Window;
 pub use crate::connectors::upstream::Spent;
 use crate::datasets::Dataset;
@@ -22,9 +24,10 @@ use crate::db::Db;
 use crate::db::marks::step;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId, UserId};
+pub use holder::{Grip, Holder};
 pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with, supersede_held};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
-pub use turns::{due_at_last, from_schedule, is_alive};
+pub use turns::{is_alive, schedule_in};
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -52,6 +55,8 @@ pub struct Claimed {
     pub gathers: bool,
     /// Of a chunk of a backfill: its days.
     pub range: Option<Window>,
+    /// While this or a copy of it is there, its holder has the run in its hands.
+    _grip: Arc<Grip>,
 }
 
 impl Claimed {
@@ -99,21 +104,8 @@ pub async fn enqueue_in(
     trigger: Trigger,
     started_by: Option<&UserId>,
 ) -> Result<RunId> {
-    let made: Option<(RunId,)> = sqlx::query_as(
-        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id)
-         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6, (SELECT account_id FROM datasets WHERE id = $2))
-         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause <> 'backfill' DO NOTHING RETURNING id",
-    )
-    .bind(RunId::new())
-    .bind(dataset)
-    .bind(trigger.word())
-    .bind(started_by)
-    .bind(source_key)
-    .bind(now)
-    .fetch_optional(&mut **tx)
-    .await?;
-    if let Some((id,)) = made {
-        return Ok(id);
+    if let Some(made) = make_in(tx, now, dataset, source_key, trigger, started_by).await? {
+        return Ok(made);
     }
     if matches!(trigger, Trigger::Manual | Trigger::First) {
         sqlx::query(
@@ -133,18 +125,43 @@ pub async fn enqueue_in(
     Ok(alive)
 }
 
+/// As `enqueue_in`; none when a run is alive already.
+async fn make_in(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &DatasetId,
+    source_key: &str,
+    trigger: Trigger,
+    started_by: Option<&UserId>,
+) -> Result<Option<RunId>> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id)
+         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6, (SELECT account_id FROM datasets WHERE id = $2))
+         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause <> 'backfill' DO NOTHING RETURNING id",
+    )
+    .bind(RunId::new())
+    .bind(dataset)
+    .bind(trigger.word())
+    .bind(started_by)
+    .bind(source_key)
+    .bind(now)
+    .fetch_optional(&mut **tx)
+    .await?)
+}
+
 type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>, Option<String>, Option<String>);
 
 /// Claims the run that is due next: people's runs first, chunks of backfills last, then those of the account with the fewest under way,
-/// then the oldest; and with it those that share its reading of the vendor. A run whose lease has ended is due again. Of one account at
+/// then the oldest; and with it those that share its reading of the vendor. A run whose lease has ended is due again, unless its holder is the one who asks and has it in its hands. Of one account at
 /// most `most` readings are under way before a run that no person asked for is claimed. The first one answered leads; none is answered
 /// when nothing is due.
 ///
 /// A run of a fresh reading gathers others for a moment, in which no worker claims one that wants the same. What was interrupted
 /// comes back together, but third attempts are made alone, and one after the other, so that whichever run kills the process is found out.
-pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Vec<Claimed>> {
+pub async fn claim(db: &Db, clock: &Clock, holder: &Holder, most: i64) -> Result<Vec<Claimed>> {
     let now = clock.now();
     let mut tx = db.write().await?;
+    holder.keep(&mut tx, now).await?;
     park_killers(&mut tx, now).await?;
     let row: Option<ClaimedRow> = sqlx::query_as(
         "UPDATE runs SET state = 'running', held_for = NULL, attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
@@ -160,7 +177,7 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Ve
                      ORDER BY CASE WHEN r.cause IN ('manual', 'first') THEN 0 WHEN r.cause = 'backfill' THEN 2 ELSE 1 END, COALESCE(b.under_way, 0), r.due_at, r.id LIMIT 1)
          RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from_day, to_day",
     )
-    .bind(holder)
+    .bind(holder.name())
     .bind(now + millis(LEASE))
     .bind(now)
     .bind(now + millis(GATHER_AT_MOST))
@@ -168,7 +185,7 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Ve
     .bind(most)
     .fetch_optional(&mut *tx)
     .await?;
-    let mut set: Vec<Claimed> = row.into_iter().map(claimed).collect();
+    let mut set: Vec<Claimed> = row.into_iter().map(|row| claimed(row, holder)).collect();
     if let Some(leader) = set.first().cloned().filter(|leader| leader.attempt < MOST_ATTEMPTS) {
         set.extend(siblings(&mut tx, now, holder, &leader).await?);
     }
@@ -177,7 +194,7 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &str, most: i64) -> Result<Ve
 }
 
 /// Claims the runs that came to want the leader's reading while it gathered, and ends the gathering.
-pub async fn claim_siblings(db: &Db, clock: &Clock, holder: &str, leader: &Claimed) -> Result<Vec<Claimed>> {
+pub async fn claim_siblings(db: &Db, clock: &Clock, holder: &Holder, leader: &Claimed) -> Result<Vec<Claimed>> {
     let mut tx = db.write().await?;
     let set = siblings(&mut tx, clock.now(), holder, leader).await?;
     sqlx::query("UPDATE runs SET gather_until = NULL WHERE id = $1 AND fence = $2").bind(&leader.id).bind(leader.fence).execute(&mut *tx).await?;
@@ -185,7 +202,7 @@ pub async fn claim_siblings(db: &Db, clock: &Clock, holder: &str, leader: &Claim
     Ok(set)
 }
 
-async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &str, leader: &Claimed) -> Result<Vec<Claimed>> {
+async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &Holder, leader: &Claimed) -> Result<Vec<Claimed>> {
     let rows: Vec<ClaimedRow> = sqlx::query_as(
         "UPDATE runs SET state = 'running', held_for = NULL, attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
                          started_at = COALESCE(started_at, $3), reading = $4, gather_until = NULL
@@ -194,7 +211,7 @@ async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &s
            AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.dataset_id = runs.dataset_id AND o.state = 'running' AND o.id <> runs.id)
          RETURNING id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from_day, to_day",
     )
-    .bind(holder)
+    .bind(holder.name())
     .bind(now + millis(LEASE))
     .bind(now)
     .bind(&leader.reading)
@@ -204,12 +221,13 @@ async fn siblings(tx: &mut Transaction<'static, Sqlite>, now: Millis, holder: &s
     .bind(&leader.source_key)
     .fetch_all(&mut **tx)
     .await?;
-    Ok(rows.into_iter().map(claimed).collect())
+    Ok(rows.into_iter().map(|row| claimed(row, holder)).collect())
 }
 
-fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from, to): ClaimedRow) -> Claimed {
+fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_until, from, to): ClaimedRow, holder: &Holder) -> Claimed {
     let trigger = Trigger::parse(&cause).unwrap_or(Trigger::Manual);
-    Claimed { id, dataset_id, trigger, fence, attempt, source_key, reading, gathers: gather_until.is_some(), range: run::range(from, to) }
+    let _grip = holder.take(&id, fence);
+    Claimed { id, dataset_id, trigger, fence, attempt, source_key, reading, gathers: gather_until.is_some(), range: run::range(from, to), _grip }
 }
 
 async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
@@ -428,10 +446,6 @@ pub async fn newest(db: &Db, actor: &Actor, limit: i64) -> Result<Vec<Run>> {
     .fetch_all(db.read())
     .await?;
     Ok(rows.into_iter().map(Run::from).collect())
-}
-
-fn millis(duration: Duration) -> Millis {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn signed(count: u64) -> i64 {

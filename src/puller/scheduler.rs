@@ -1,18 +1,23 @@
 //! What is due becomes a run; what nobody needs any more is swept. One query on `next_run_at` finds what is due. Nothing is decided by
 //! how long the process waited, only by what the clock shows and what is written down, so a clock that is set makes no run come twice.
 
+pub mod clock_set;
+mod mend;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::{Sqlite, Transaction};
 
-use super::run::Trigger;
 use super::schedules::{CatchUp, Schedule};
 use super::{Puller, backfills, queue};
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::datasets::Dataset;
 use crate::error::Result;
 use crate::ids::DatasetId;
+use mend::{flag, mend};
 
 /// The scheduler looks at least this often, whatever the clock did meanwhile.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(30);
@@ -29,8 +34,6 @@ const SPREAD_OVER: Millis = 60_000;
 const LATE: Millis = 5 * 60_000;
 /// Missed moments are counted up to this.
 const MOST_MISSED: usize = 10_000;
-/// What is further ahead than this was written down under a wrong clock.
-const TOO_FAR_AHEAD: Millis = 86_400_000;
 /// 2024-01-01: no earlier time is believed.
 const EARLIEST: Millis = 1_704_067_200_000;
 
@@ -58,13 +61,11 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
                 })
             }
         };
-        let latest = puller.clock.now() + i64::try_from(LOOK_AT_LEAST.as_millis()).unwrap_or(i64::MAX);
-        // On both clocks: one that was set back must not keep the scheduler waiting.
+        let latest = puller.clock.now() + millis(LOOK_AT_LEAST);
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.rescheduled.notified() => {}
-            () = puller.clock.wait_until(next.map_or(latest, |next| next.min(latest))) => {}
-            () = tokio::time::sleep(LOOK_AT_LEAST) => {}
+            () = puller.clock.wait_until_or(next.map_or(latest, |next| next.min(latest)), LOOK_AT_LEAST) => {}
         }
     }
 }
@@ -73,9 +74,10 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
 pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     puller.metrics.runs_alive.set(queue::alive(&puller.db).await?);
     let now = puller.clock.now();
-    mend(puller, now).await?;
-    let due: Vec<(DatasetId,)> =
-        sqlx::query_as("SELECT id FROM datasets WHERE next_run_at <= $1 ORDER BY next_run_at, id").bind(now).fetch_all(puller.db.read()).await?;
+    let latest = clock_set::look(puller, now).await?;
+    mend(puller, now, latest).await?;
+    let due: Vec<(DatasetId, Millis)> =
+        sqlx::query_as("SELECT id, next_run_at FROM datasets WHERE next_run_at <= $1 ORDER BY next_run_at, id").bind(now).fetch_all(puller.db.read()).await?;
     let mut starts = Starts::new(now, due.len());
     let mut left = false;
     for some in due.chunks(AT_ONCE) {
@@ -130,39 +132,72 @@ enum Due {
 }
 
 /// Deals with some that are due. Everything is read and worked out before the one transaction that writes. True when some are left due.
-async fn start(puller: &Puller, due: &[(DatasetId,)], now: Millis, starts: &mut Starts) -> Result<bool> {
+async fn start(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, starts: &mut Starts) -> Result<bool> {
     let mut decided = Vec::with_capacity(due.len());
-    for (id,) in due {
-        // A row that cannot be read is the trouble of that row.
+    for (id, read) in due {
         let deed = match puller.datasets.for_run(id).await {
+            // It was saved anew or paused meanwhile.
+            Ok(dataset) if dataset.next_run_at != Some(*read) => continue,
             Ok(dataset) => decide(&dataset, now),
+            // A row that cannot be read is the trouble of that row.
             Err(error) => Due::Wrong(error.message().to_owned()),
         };
         let waits = matches!(deed, Due::Run { one_by_one: true, .. }) && queue::is_alive(&puller.db, id).await?;
-        decided.push((id, if waits { Due::Wait } else { deed }));
+        decided.push((id, *read, if waits { Due::Wait } else { deed }));
     }
     let mut left = false;
     let mut tx = puller.db.write().await?;
-    for (id, deed) in decided {
+    for (id, read, deed) in decided {
         match deed {
             Due::Wait => left = true,
-            Due::Wrong(why) => flag(&mut tx, id, &why, now).await?,
+            Due::Wrong(why) => flag(&mut tx, id, Some(read), &why, now).await?,
             Due::Run { source_key, missed, slot, next, .. } => {
                 let at = starts.of(&source_key);
-                let run = queue::enqueue_in(&mut tx, now, id, &source_key, Trigger::Schedule, None).await?;
-                if at > now || missed > 0 {
-                    queue::from_schedule(&mut tx, &run, now, at, missed).await?;
+                // One that cannot be written leaves the others as they are.
+                sqlx::query("SAVEPOINT one").execute(&mut *tx).await?;
+                match begin(&mut tx, id, read, Begin { source_key: &source_key, missed, slot, next, now, at }).await {
+                    Ok(()) => left |= next.is_some_and(|next| next <= now),
+                    Err(error) => {
+                        tracing::error!(dataset = %id, cause = ?error.inside(), "a run could not be queued: {error}");
+                        sqlx::query("ROLLBACK TO SAVEPOINT one").execute(&mut *tx).await?;
+                        flag(&mut tx, id, Some(read), "A run of it could not be queued.", now).await?;
+                    }
                 }
-                advance(&mut tx, id, slot, next, 0).await?;
-                left |= next.is_some_and(|next| next <= now);
+                sqlx::query("RELEASE SAVEPOINT one").execute(&mut *tx).await?;
             }
-            Due::LeftOut { missed, slot, next } => advance(&mut tx, id, slot, next, missed).await?,
+            Due::LeftOut { missed, slot, next } => {
+                advance(&mut tx, id, read, slot, next, missed).await?;
+            }
         }
     }
     tx.commit().await?;
     puller.wake.notify_waiters();
     puller.wake.notify_one();
+    puller.notices.wake.notify_one();
     Ok(left)
+}
+
+/// See `Due::Run`.
+struct Begin<'a> {
+    source_key: &'a str,
+    missed: i64,
+    slot: Millis,
+    next: Option<Millis>,
+    now: Millis,
+    at: Millis,
+}
+
+/// Makes a run of what is due, unless the DataSet has been changed since it was read.
+async fn begin(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, read: Millis, due: Begin<'_>) -> Result<()> {
+    let Begin { source_key, missed, slot, next, now, at } = due;
+    if !advance(tx, id, read, slot, next, 0).await? {
+        return Ok(());
+    }
+    if !queue::schedule_in(tx, now, id, source_key, at, missed).await? {
+        // The run at work began before this moment, and does not stand for it. The next one tells.
+        sqlx::query("UPDATE datasets SET missed = $1 WHERE id = $2").bind(missed + 1).bind(id).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 /// What a DataSet whose moment has come wants, by its `catch_up`.
@@ -196,61 +231,19 @@ fn decide(dataset: &Dataset, now: Millis) -> Due {
     }
 }
 
-async fn advance(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, slot: Millis, next: Option<Millis>, missed: i64) -> Result<()> {
-    sqlx::query("UPDATE datasets SET next_run_at = $1, last_due_at = $2, missed = $3, schedule_error = NULL WHERE id = $4 AND next_run_at IS NOT NULL")
-        .bind(next)
-        .bind(slot)
-        .bind(missed)
-        .bind(id)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Says on the DataSet why its schedule cannot be followed, and looks again later.
-async fn flag(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, now: Millis) -> Result<()> {
-    tracing::error!(dataset = %id, "this DataSet's schedule cannot be followed; it is looked at again in an hour: {why}");
-    sqlx::query("UPDATE datasets SET next_run_at = $1, schedule_error = $2 WHERE id = $3").bind(now + PUSH_AHEAD).bind(why).bind(id).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// Puts right what no run would ever come of: a schedule without a next moment, and moments that were written down while the clock
-/// was far ahead.
-async fn mend(puller: &Puller, now: Millis) -> Result<()> {
-    let adrift: Vec<(DatasetId,)> =
-        sqlx::query_as("SELECT id FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL LIMIT 500")
-            .fetch_all(puller.db.read())
-            .await?;
-    let ahead: Vec<(DatasetId,)> = sqlx::query_as("SELECT id FROM datasets WHERE last_due_at > $1 AND next_run_at IS NOT NULL LIMIT 500")
-        .bind(now + TOO_FAR_AHEAD)
-        .fetch_all(puller.db.read())
-        .await?;
-    if adrift.is_empty() && ahead.is_empty() {
-        return Ok(());
-    }
-    let mut found = Vec::new();
-    for (id,) in adrift.into_iter().chain(ahead) {
-        let next = match puller.datasets.for_run(&id).await {
-            Ok(dataset) => Schedule::of(&dataset).map(|schedule| schedule.next_after(now)),
-            Err(error) => Err(error),
-        };
-        found.push((id, next));
-    }
-    let mut tx = puller.db.write().await?;
-    for (id, next) in found {
-        match next {
-            Ok(Some(next)) => {
-                tracing::warn!(dataset = %id, "the next run of this DataSet was not where its schedule puts it; it is counted anew");
-                sqlx::query("UPDATE datasets SET next_run_at = $1, last_due_at = NULL WHERE id = $2").bind(next).bind(&id).execute(&mut *tx).await?;
-            }
-            Ok(None) => flag(&mut tx, &id, "This schedule never fires again.", now).await?,
-            Err(why) => flag(&mut tx, &id, why.message(), now).await?,
-        }
-    }
-    queue::due_at_last(&mut tx, now, now + TOO_FAR_AHEAD).await?;
-    tx.commit().await?;
-    puller.wake.notify_one();
-    Ok(())
+/// Notes what was done about the moment that was `read`. False when the DataSet has been changed since.
+async fn advance(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, read: Millis, slot: Millis, next: Option<Millis>, missed: i64) -> Result<bool> {
+    let advanced = sqlx::query(
+        "UPDATE datasets SET next_run_at = $1, last_due_at = $2, missed = $3, schedule_error = NULL WHERE id = $4 AND next_run_at = $5 AND paused_at IS NULL",
+    )
+    .bind(next)
+    .bind(slot)
+    .bind(missed)
+    .bind(id)
+    .bind(read)
+    .execute(&mut **tx)
+    .await?;
+    Ok(advanced.rows_affected() > 0)
 }
 
 pub(super) async fn sweep_until_stopped(puller: Puller) {

@@ -4,18 +4,20 @@ mod commit;
 mod ends;
 mod reading;
 mod saving;
+mod watch;
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
 use super::{Puller, panics, schedules, space};
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::connectors::report::{Shape, UpdateMode};
 use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
 use crate::datasets::Dataset;
@@ -24,6 +26,7 @@ use crate::datasets::update_mode::Stamp;
 use crate::db::marks::stumble;
 use crate::error::{Error, Result};
 use reading::Reading;
+use watch::Watch;
 
 /// An idle worker looks at least this often.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
@@ -32,8 +35,6 @@ const BATCHES_AHEAD: usize = 4;
 /// What came is kept for an interruption at the end of a window, but not more often than this.
 const KEEP_EVERY: Millis = 10_000;
 
-/// A pull that makes no progress for so long is stopped.
-const STUCK_AFTER: Millis = 5 * 60_000;
 /// How long one that is to end may take to notice.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -100,13 +101,13 @@ pub(super) async fn work_until_stopped(puller: Puller) {
 
 async fn idle(puller: &Puller) {
     let due = queue::next_due(&puller.db).await.ok().flatten();
-    let latest = puller.clock.now() + i64::try_from(LOOK_AT_LEAST.as_millis()).unwrap_or(i64::MAX);
+    let latest = puller.clock.now() + millis(LOOK_AT_LEAST);
     // Some time at least, so that a row which cannot be claimed yet does not keep a core busy.
     let until = due.map_or(latest, |due| due.clamp(puller.clock.now() + 50, latest));
     tokio::select! {
         () = puller.stop.cancelled() => {}
         () = puller.wake.notified() => {}
-        () = puller.clock.wait_until(until) => {}
+        () = puller.clock.wait_until_or(until, LOOK_AT_LEAST) => {}
     }
 }
 
@@ -225,7 +226,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         fresh.reverse();
     }
     let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(Ended::Stopped(PullError::Cancelled)) };
-    let mut reading = Reading::new(plan, puller.clock.now());
+    let mut reading = Reading::new(plan, puller.clock.passed());
     *spent = reading.spent();
     let left = reading.left.clone();
     if left.is_empty() {
@@ -251,8 +252,10 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     };
     let mut task = tokio::spawn(panics::guarded(reader).in_current_span());
     let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
+    // A process that was stopped for a while does not make up for its beats.
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut taken = Ok(());
-    let mut watch = Watch::new(puller.clock.now());
+    let mut watch = Watch::new(puller.clock.passed());
     let mut stuck = false;
     loop {
         tokio::select! {
@@ -262,11 +265,11 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
                     cancel.cancel();
                 }
                 let paused = puller.accounts.gauges().get(account.as_str()).is_some_and(|gauge| !gauge.paused.is_zero());
-                stuck = watch.is_stuck(puller.clock.now(), upstream.spent(), paused);
+                stuck = watch.is_stuck(puller.clock.passed(), upstream.spent(), paused);
             }
             pulled = come.recv() => {
                 let Some(pulled) = pulled else { break };
-                watch.moved(puller.clock.now());
+                watch.moved(puller.clock.passed());
                 taken = take(puller, set, &mut reading, pulled).await;
             }
         }
@@ -299,33 +302,6 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         Ok(Err(error)) => Ended::OwnFault(error),
         Err(_) => Ended::OwnFault(Error::internal("the reading was aborted")),
     })
-}
-
-/// Whether a reading still moves: something came, a call was made, or it waits because the vendor asked.
-struct Watch {
-    spent: Spent,
-    moved_at: Millis,
-    /// It had not moved for too long when it was last looked at. A clock that was set forward is no reason to stop a run at once.
-    overdue: bool,
-}
-
-impl Watch {
-    fn new(now: Millis) -> Self {
-        Self { spent: Spent::default(), moved_at: now, overdue: false }
-    }
-
-    fn moved(&mut self, now: Millis) {
-        (self.moved_at, self.overdue) = (now, false);
-    }
-
-    fn is_stuck(&mut self, now: Millis, spent: Spent, paused: bool) -> bool {
-        if paused || spent != self.spent {
-            self.spent = spent;
-            self.moved(now);
-        }
-        let before = std::mem::replace(&mut self.overdue, now - self.moved_at >= STUCK_AFTER);
-        before && self.overdue
-    }
 }
 
 /// Takes in one thing that came from the reader.
@@ -374,9 +350,9 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
             }
             // One that was interrupted before may be again, and is to get further each time.
             let last = reading.left.last() == Some(&at);
-            if settled && !last && (reading.plan.resumed || now - reading.kept_at >= KEEP_EVERY) {
+            if settled && !last && (reading.plan.resumed || puller.clock.passed() - reading.kept_at >= KEEP_EVERY) {
                 keep(puller, set).await?;
-                reading.kept_at = puller.clock.now();
+                reading.kept_at = puller.clock.passed();
             }
         }
     }

@@ -9,6 +9,7 @@ use chatlake::datasets::upkeep::{Kind as Told, Notify, Retry};
 use chatlake::datasets::{Dataset, Description, Name, Settings};
 use chatlake::ids::{AccountId, DatasetId};
 use chatlake::puller::backfills::{Asked, State as Stage};
+use chatlake::puller::queue::Holder;
 use chatlake::puller::run::{Run, State, Trigger};
 use chatlake::puller::schedules::Schedule;
 use chatlake::puller::{queue, scheduler};
@@ -360,9 +361,9 @@ async fn run_now_takes_over_the_run_that_waits_for_its_turn() {
     let dataset = scheduled(&house, &owner, &account, "Agents", "0 13 * * *").await;
     let key = now(&house, &dataset).await.source_key();
     let mut tx = house.app.db.write().await.unwrap();
-    let waits = queue::enqueue_in(&mut tx, NOON, &dataset, &key, Trigger::Schedule, None).await.unwrap();
-    queue::from_schedule(&mut tx, &waits, NOON, NOON + MINUTE, 0).await.unwrap();
+    assert!(queue::schedule_in(&mut tx, NOON, &dataset, &key, NOON + MINUTE, 0).await.unwrap());
     tx.commit().await.unwrap();
+    let waits = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0).id;
     let queued = async || -> Run { queue::get(&house.app.db, &waits).await.unwrap().unwrap() };
     assert_eq!((queued().await.trigger, queued().await.due_at), (Trigger::Schedule, NOON + MINUTE));
     let mine = house.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap();
@@ -373,7 +374,7 @@ async fn run_now_takes_over_the_run_that_waits_for_its_turn() {
     assert_eq!(queue::enqueue_in(&mut tx, NOON, &dataset, &key, Trigger::Schedule, None).await.unwrap(), waits);
     tx.commit().await.unwrap();
     assert_eq!(queued().await.trigger, Trigger::Manual);
-    assert!(!queue::claim(&house.app.db, &Clock::stopped_at(NOON), "test", 1).await.unwrap().is_empty(), "it is due at once");
+    assert!(!queue::claim(&house.app.db, &Clock::stopped_at(NOON), &Holder::new("test"), 1).await.unwrap().is_empty(), "it is due at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

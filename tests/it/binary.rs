@@ -78,6 +78,33 @@ async fn of_many_servers_on_one_directory_one_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_stopped_for_long_keeps_its_directory_and_its_runs() {
+    let (home, vendor) = (Home::new(), StandIn::new(60).await);
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = home.dataset(&email, &account, "chat").await;
+    let server = home.serve().await;
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 3_000 }).on("/chats").times(1)]);
+    vendor.sandbox.forget_calls();
+    let run = server.run(&dataset, &token).await;
+    until("the vendor is asked", async || (vendor.sandbox.calls_total() > 0).then_some(())).await;
+    server.signal("STOP");
+    // As if it were stopped for so long that its lease has ended.
+    let pool = writable(&home).await;
+    sqlx::query("UPDATE runs SET lease_until = 1 WHERE state = 'running'").execute(&pool).await.unwrap();
+    pool.close().await;
+    let began = Instant::now();
+    let second = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    assert!(second.code == 1 && began.elapsed() < Duration::from_secs(5), "{second:?}");
+    assert!(one_line(&second.err).contains("serves from"), "{}", second.err);
+    server.signal("CONT");
+    let over = server.over(&run, &token).await;
+    assert_eq!((over["state"].as_str(), over["attempt"].as_i64()), (Some("succeeded"), Some(1)), "{over}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plain_http_to_other_machines_is_refused_before_anything_is_made() {
     let home = Home::new();
     for arguments in [&["serve", "--listen", "0.0.0.0:0"][..], &["serve", "--listen", "0.0.0.0:0", "--public-url", "http://chat.test"]] {

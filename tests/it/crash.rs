@@ -11,7 +11,7 @@ use chatlake::datasets::segments::Segments;
 use chatlake::datasets::versions::{Commit, Keep, Versions};
 use chatlake::db::Db;
 use chatlake::ids::{DatasetId, UserId};
-use chatlake::puller::queue::{self, Claimed, End, Held, Spent};
+use chatlake::puller::queue::{self, Claimed, End, Held, Holder, Spent};
 use chatlake::puller::run::Trigger;
 use chatlake::sandbox::faults::{Fault, Kind};
 use jiff::civil::date;
@@ -318,7 +318,7 @@ impl Bench {
 
 /// The run that is due, claimed by this holder.
 async fn one(db: &Db, clock: &Clock, holder: &str) -> Option<Claimed> {
-    queue::claim(db, clock, holder, 8).await.unwrap().into_iter().next()
+    queue::claim(db, clock, &Holder::new(holder), 8).await.unwrap().into_iter().next()
 }
 
 #[tokio::test]

@@ -292,7 +292,12 @@ impl Server {
     }
 
     pub fn terminate(&self) {
-        let done = Command::new("/bin/sh").args(["-c", &format!("kill -TERM {}", self.id())]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// By its name, without SIG.
+    pub fn signal(&self, name: &str) {
+        let done = Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.id())]).status().unwrap();
         assert!(done.success());
     }
 

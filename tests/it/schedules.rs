@@ -4,8 +4,9 @@
 use axum::http::{Method, StatusCode};
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::clock::{Clock, Millis};
+use chatlake::datasets::upkeep::{Kind as Told, Notify};
 use chatlake::ids::{AccountId, DatasetId};
-use chatlake::puller::queue::{self, Claimed};
+use chatlake::puller::queue::{self, Claimed, Holder};
 use chatlake::puller::run::Trigger;
 use chatlake::puller::scheduler;
 use serde_json::{Value, json};
@@ -98,7 +99,7 @@ impl Desk {
     }
 
     async fn claim(&self, most: i64) -> Vec<Claimed> {
-        queue::claim(&self.house.app.db, &self.house.clock, "a worker", most).await.unwrap()
+        queue::claim(&self.house.app.db, &self.house.clock, &Holder::new("a worker"), most).await.unwrap()
     }
 }
 
@@ -201,6 +202,163 @@ async fn a_run_queued_under_a_clock_far_ahead_does_not_wait_for_that_day() {
     desk.tick().await;
     assert_eq!(desk.runs(&dataset).await[0].due_at, desk.house.clock.now());
     assert_eq!(desk.claim(4).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_and_is_put_right_stops_no_schedule() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"cron": "*/15 * * * *"})).await;
+    let mut runs = 0;
+    desk.tick().await;
+    for ahead in [HOUR, 20 * HOUR, DAY] {
+        desk.house.clock.set_by(ahead);
+        // Saved meanwhile, it is planned for then.
+        let saved = desk.make(json!({"cron": "*/15 * * * *"})).await;
+        desk.tick().await;
+        desk.house.clock.set_by(-ahead);
+        desk.tick().await;
+        runs += 1;
+        for one in [&dataset, &saved] {
+            let next = chatlake::clock::timestamp(desk.house.clock.now()).strftime("%H").to_string();
+            let told = desk.told(one).await["next_run_at"].as_str().unwrap().to_owned();
+            assert_eq!(told, format!("2026-11-20T{next}:15:00Z"), "after {ahead}");
+        }
+        desk.all_succeed().await;
+        desk.house.clock.advance(HOUR / 4);
+        desk.tick().await;
+        runs += 1;
+        assert_eq!(desk.runs(&dataset).await.len(), runs, "after {ahead}");
+        desk.all_succeed().await;
+        desk.house.clock.advance(HOUR * 3 / 4);
+        desk.change("UPDATE datasets SET last_due_at = NULL, next_run_at = NULL").await;
+        desk.tick().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_moment_of_a_wrong_clock_waits_as_long_as_it_would_have() {
+    const MINUTE: Millis = 60_000;
+    // The clock goes back while the server looks, or while it does not run.
+    for seen in [true, false] {
+        let desk = Desk::new().await;
+        let limited = desk.make(json!({"cron": "0 * * * *"})).await;
+        let notices = &desk.house.app.puller.notices;
+        let hook = notices.add_webhook("Team", "http://127.0.0.1:1/hook").await.unwrap().0.id.to_string();
+        desk.house.clock.advance(30 * DAY);
+        if seen {
+            desk.tick().await;
+        } else {
+            desk.change("INSERT INTO clock (id, seen_at) VALUES ('seen', 1795176000000 + 2592000000)").await;
+            desk.house.app.puller.run_now(&desk.owner, &limited, Trigger::Manual).await.unwrap();
+        }
+        let then = desk.house.clock.now();
+        desk.change("UPDATE runs SET state = 'waiting', due_at = 1795176000000 + 2592000000 + 300000").await;
+        desk.change("UPDATE datasets SET retry_at = 1795176000000 + 2592000000 + 600000, last_success_at = 1795176000000 + 2592000000").await;
+        desk.change("UPDATE accounts SET paused_until = 1795176000000 + 2592000000 + 300000").await;
+        let mut tx = desk.house.app.db.write().await.unwrap();
+        for (id, state) in [("a", "waiting"), ("b", "sent")] {
+            sqlx::query("INSERT INTO messages (id, channel, recipient, subject, body, notices, state, next_try_at, created_at) VALUES ($1, 'webhook', $2, '', '', 1, $3, $4 + 120000, $4)")
+                .bind(id)
+                .bind(&hook)
+                .bind(state)
+                .bind(then)
+                .execute(&mut *tx)
+                .await
+                .unwrap();
+        }
+        sqlx::query("INSERT INTO notices (id, channel, recipient, kind, about, created_at) VALUES ('n', 'webhook', $1, 'late', '{}', $2)")
+            .bind(&hook)
+            .bind(then)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        desk.house.clock.advance(-30 * DAY);
+        desk.tick().await;
+        let now = desk.house.clock.now();
+        let run = desk.runs(&limited).await.remove(0);
+        assert_eq!((run.state.word(), run.due_at), ("waiting", now + 5 * MINUTE), "seen: {seen}");
+        let moments = "SELECT retry_at, last_success_at, (SELECT paused_until FROM accounts) FROM datasets";
+        let moments: (Millis, Millis, Millis) = sqlx::query_as(moments).fetch_one(desk.house.app.db.read()).await.unwrap();
+        assert_eq!(moments, (now + 10 * MINUTE, now, now + 5 * MINUTE), "seen: {seen}");
+        let messages: Vec<(Millis, Millis)> =
+            sqlx::query_as("SELECT created_at, CASE WHEN state = 'waiting' THEN next_try_at ELSE created_at END FROM messages ORDER BY id")
+                .fetch_all(desk.house.app.db.read())
+                .await
+                .unwrap();
+        assert_eq!(messages, [(now, now + 2 * MINUTE), (now, now)], "seen: {seen}");
+        assert_eq!(desk.count("SELECT created_at FROM notices").await, now, "seen: {seen}");
+        // The vendor's pause over, it is its turn.
+        desk.house.clock.advance(5 * MINUTE);
+        assert_eq!(desk.claim(4).await.len(), 1, "seen: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_followed_is_told_once() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"cron": "0 * * * *"})).await;
+    let hook = desk.house.app.puller.notices.add_webhook("Team", "http://127.0.0.1:1/hook").await.unwrap().0.id.to_string();
+    let notify = Notify::new(Some(Vec::new()), vec![hook], Told::ALL.into(), 1).unwrap();
+    desk.house.app.datasets.set_notify(&desk.owner, &dataset, &notify).await.unwrap();
+    desk.change("UPDATE datasets SET time_zone = 'Mars/Base'").await;
+    for _ in 0..3 {
+        desk.house.clock.advance(HOUR);
+        desk.tick().await;
+    }
+    let told: Vec<(String, String)> = sqlx::query_as("SELECT kind, about FROM notices").fetch_all(desk.house.app.db.read()).await.unwrap();
+    assert!(
+        matches!(&told[..], [(kind, about)] if kind == "stopped" && about.contains("Its schedule cannot be followed. There is no such time zone.")),
+        "{told:?}"
+    );
+    // Saved anew it is well; what goes wrong later is told again.
+    let saved = json!({"schedule": {"cron": "0 * * * *"}, "time_zone": "UTC"});
+    assert_eq!(desk.ask(Method::PATCH, &format!("/datasets/{dataset}"), Some(saved)).await.0, 200);
+    desk.change("UPDATE datasets SET schedule = 'nonsense'").await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.count("SELECT COUNT(*) FROM notices WHERE kind = 'stopped'").await, 2);
+}
+
+#[tokio::test]
+async fn a_moment_that_comes_while_a_run_is_alive_is_counted() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    // It has not begun: it stands for the next one too.
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!((desk.runs(&dataset).await[0].missed, &desk.told(&dataset).await["missed"]), (1, &json!(0)));
+    let held = desk.claim(4).await;
+    assert_eq!(held.len(), 1);
+    for missed in 1..=2 {
+        desk.house.clock.advance(HOUR);
+        desk.tick().await;
+        assert_eq!((desk.runs(&dataset).await[0].missed, &desk.told(&dataset).await["missed"]), (1, &json!(missed)), "it is at work");
+    }
+    desk.all_succeed().await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    let runs = desk.runs(&dataset).await;
+    assert_eq!((runs.len(), runs[0].missed, &desk.told(&dataset).await["missed"]), (2, 2, &json!(0)), "the next run tells");
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_queued_keeps_no_other_from_it() {
+    let desk = Desk::new().await;
+    desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.copy(10).await;
+    desk.change("CREATE TRIGGER odd BEFORE INSERT ON runs WHEN NEW.dataset_id = (SELECT id FROM datasets ORDER BY id LIMIT 1 OFFSET 3) BEGIN SELECT RAISE(ABORT, 'odd'); END").await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.count("SELECT COUNT(*) FROM runs").await, 10);
+    assert_eq!(desk.count("SELECT COUNT(*) FROM datasets WHERE schedule_error = 'A run of it could not be queued.'").await, 1);
+    desk.change("DROP TRIGGER odd").await;
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.count("SELECT COUNT(*) FROM runs").await, 11, "it is tried again in an hour");
+    assert_eq!(desk.count("SELECT COUNT(*) FROM datasets WHERE schedule_error IS NOT NULL").await, 0);
 }
 
 #[tokio::test]

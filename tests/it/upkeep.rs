@@ -314,9 +314,7 @@ async fn a_parked_run_takes_its_dataset_off_and_a_person_brings_it_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_makes_no_progress_for_five_minutes_is_stopped_told_why_and_tried_again() {
-    // One worker: another one would take a run over whose lease has ended by a clock that jumps.
-    let house = House::with(Clock::stopped_at(NOON), |config| config.workers = 1).await;
-    house.app.start_pulling().await.unwrap();
+    let house = pulling().await;
     let owner = house.person("olga", Role::Admin).await;
     let account = house.account(&owner, "Support").await.id;
     let (stuck, other) = (house.dataset(&owner, &account, "agents", "Agents").await, house.dataset(&owner, &account, "groups", "Groups").await);
@@ -336,4 +334,62 @@ async fn a_run_that_makes_no_progress_for_five_minutes_is_stopped_told_why_and_t
     house.clock.advance(18 * MINUTE);
     let retry = newest(&house, &stuck, 2).await;
     assert_eq!((retry.trigger, retry.state), (Trigger::Retry, State::Succeeded));
+}
+
+/// So often is it looked by the time that passes.
+const LOOK: i64 = 30_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_at_work_is_nobody_elses_whatever_the_clock_shows() {
+    let house = pulling().await;
+    let owner = house.person("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = scheduled(&house, &owner, &account, "Agents", "0 9 1 1 *").await;
+    house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 5_000 }).on("/agents").times(1)]);
+    let run = house.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
+    until("the vendor is asked", async || house.app.accounts.gauges().get(account.as_str()).filter(|gauge| gauge.in_flight > 0).map(|_| ())).await;
+    // Four workers; three that took it over would park it.
+    for _ in 0..4 {
+        house.clock.set_by(24 * HOUR);
+        house.app.puller.wake.notify_waiters();
+        let claimed = queue::claim(&house.app.db, &house.clock, &house.app.puller.holder, 8).await.unwrap();
+        assert!(claimed.is_empty(), "{claimed:?}");
+        tokio::task::yield_now().await;
+    }
+    let over = ended(&house, &run).await;
+    assert_eq!((over.state, over.attempt), (State::Succeeded, 1), "{over:?}");
+    assert!(now(&house, &dataset).await.stopped().is_none());
+    assert_eq!(house.sandbox.calls().iter().filter(|call| call.path.ends_with("/agents")).count(), 1, "it was read once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_by_days_keeps_nobody_waiting() {
+    let house = pulling().await;
+    let owner = house.person("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let dataset = scheduled(&house, &owner, &account, "Agents", "0 * * * *").await;
+    let watched = house.dataset(&owner, &account, "groups", "Watched").await;
+    house.app.datasets.set_upkeep(&owner, &watched, Retry::NEVER, Some(2)).await.unwrap();
+    let set_by = async |by: i64| {
+        house.clock.set_by(by);
+        house.clock.advance(LOOK);
+    };
+    // Three days ahead by mistake: what happens then is written down for then.
+    set_by(72 * HOUR).await;
+    newest(&house, &dataset, 1).await;
+    assert_eq!(run(&house, &owner, &watched).await.state, State::Succeeded);
+    answers_nonsense(&house);
+    run(&house, &owner, &dataset).await;
+    let due = now(&house, &dataset).await.upkeep.retry_at.unwrap();
+    assert!(due > NOON + 72 * HOUR);
+    set_by(-72 * HOUR).await;
+    let due = until("the retry is put right", async || now(&house, &dataset).await.upkeep.retry_at.filter(|at| *at <= house.clock.now() + 18 * MINUTE)).await;
+    let before = queue::count(&house.app.db, &dataset).await.unwrap();
+    assert_eq!(now(&house, &dataset).await.next_run_at, Some(NOON + HOUR), "the schedule as well");
+    house.clock.advance(due - house.clock.now());
+    assert_eq!(newest(&house, &dataset, before + 1).await.trigger, Trigger::Retry);
+    // Data that was pulled under that clock is late in good time.
+    house.clock.advance(2 * HOUR);
+    let since = until("it is late", async || now(&house, &watched).await.upkeep.late_since).await;
+    assert!(since <= NOON + 2 * HOUR + 2 * LOOK, "{}", since - NOON);
 }

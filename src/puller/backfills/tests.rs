@@ -106,7 +106,7 @@ impl Bench {
     }
 
     async fn claim(&self) -> Option<Claimed> {
-        queue::claim(&self.db, &self.clock, "holder", 8).await.unwrap().into_iter().next()
+        queue::claim(&self.db, &self.clock, &queue::Holder::new("holder"), 8).await.unwrap().into_iter().next()
     }
 
     async fn end(&self, run: &Claimed, state: &str) {

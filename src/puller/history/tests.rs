@@ -52,7 +52,7 @@ impl Bench {
         let mut tx = self.db.write().await.unwrap();
         let id = queue::enqueue_in(&mut tx, self.clock.now(), &self.dataset, "key", Trigger::Manual, None).await.unwrap();
         tx.commit().await.unwrap();
-        let run = queue::claim(&self.db, &self.clock, "holder", 8).await.unwrap().remove(0);
+        let run = queue::claim(&self.db, &self.clock, &queue::Holder::new("holder"), 8).await.unwrap().remove(0);
         let day = day.parse().unwrap();
         let plan: Plan = queue::plan(&self.db, &run, "plan", &[Window { from: day, to: day }]).await.unwrap().unwrap();
         assert_eq!(plan.windows.len(), 1);

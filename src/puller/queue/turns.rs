@@ -6,6 +6,7 @@ use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
+use crate::puller::run::Trigger;
 
 /// What a queued run waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +45,21 @@ pub async fn is_alive(db: &Db, dataset: &DatasetId) -> Result<bool> {
     Ok(alive > 0)
 }
 
-/// When a run that the schedule has just made is to begin, and for how many moments more than one it stands. A run that was there
-/// already keeps its turn.
-pub async fn from_schedule(tx: &mut Transaction<'static, Sqlite>, run: &RunId, now: Millis, at: Millis, missed: i64) -> Result<()> {
-    sqlx::query(
-        "UPDATE runs SET missed = missed + $1, due_at = CASE WHEN state = 'queued' AND cause = 'schedule' AND queued_at = $2 THEN $3 ELSE due_at END WHERE id = $4",
-    )
-    .bind(missed)
-    .bind(now)
-    .bind(at)
-    .bind(run)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Makes due now what was queued for a moment after `latest`, under a clock that was wrong.
-pub async fn due_at_last(tx: &mut Transaction<'static, Sqlite>, now: Millis, latest: Millis) -> Result<()> {
-    sqlx::query("UPDATE runs SET due_at = $1 WHERE state = 'queued' AND due_at > $2").bind(now).bind(latest).execute(&mut **tx).await?;
-    Ok(())
+/// Makes a run by schedule that begins at `at` and stands for `missed` moments more than its own. One that is there already and has not
+/// begun stands for this moment as well. False when one is at work: nothing comes of this moment.
+pub async fn schedule_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &DatasetId, source_key: &str, at: Millis, missed: i64) -> Result<bool> {
+    if let Some(made) = super::make_in(tx, now, dataset, source_key, Trigger::Schedule, None).await? {
+        if at > now || missed > 0 {
+            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3").bind(missed).bind(at).bind(made).execute(&mut **tx).await?;
+        }
+        return Ok(true);
+    }
+    let waits = sqlx::query("UPDATE runs SET missed = missed + $1 WHERE dataset_id = $2 AND state IN ('queued', 'waiting') AND cause <> 'backfill'")
+        .bind(missed + 1)
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
+    Ok(waits.rows_affected() > 0)
 }
 
 type Queued = (String, String, Option<String>, Millis);

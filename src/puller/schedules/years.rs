@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::tests::at;
 use super::*;
 
-const ZONES: [&str; 5] = ["Europe/Oslo", "US/Pacific", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"];
+const ZONES: [&str; 6] = ["Europe/Oslo", "US/Pacific", "Australia/Lord_Howe", "Africa/Casablanca", "America/Asuncion", "UTC"];
 const FIRST: &str = "2026-01-01T00:00:00Z";
 const DAYS: i32 = 3_653;
 
@@ -77,6 +77,8 @@ fn an_hourly_schedule_comes_as_often_as_the_clock_strikes_that_day() {
         assert_eq!(days(23) + days(24) + days(25), DAYS, "{name}: {counts:?}");
         match name {
             "UTC" => assert_eq!(days(24), DAYS),
+            // Since the end of 2024 Paraguay keeps its summer time; an older time zone database does not know.
+            "America/Asuncion" if changes(&schedule.zone).is_empty() => assert_eq!(days(24), DAYS),
             // Half an hour: one hour is not struck in spring, and none comes twice in autumn.
             "Australia/Lord_Howe" => assert_eq!((days(23), days(25)), (10, 0)),
             // In 2030 Ramadan comes twice.

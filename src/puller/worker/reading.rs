@@ -15,9 +15,10 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub fn new(plan: Plan, now: Millis) -> Self {
+    /// `passed`: of the clock.
+    pub fn new(plan: Plan, passed: Millis) -> Self {
         let total = plan.kept.iter().try_fold(0_u64, |sum, (_, tally)| Some(sum + tally.total?));
-        Self { left: plan.left(), plan, total, kept_at: now, settled: false }
+        Self { left: plan.left(), plan, total, kept_at: passed, settled: false }
     }
 
     /// What the windows cost that are there already.

@@ -7,7 +7,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, Pulling, STUCK_AFTER, ends};
+use super::watch::{STUCK_AFTER, Watch};
+use super::{Ended, Pulling, ends};
 use crate::clock::Millis;
 use crate::datasets::segments::Segments;
 use crate::puller::queue::{self, Claimed, End, Held, Spent};
@@ -42,22 +43,14 @@ pub(super) struct Saving {
     commits: AtomicBool,
     why: OnceLock<Why>,
     halt: CancellationToken,
-    seen: Mutex<Seen>,
-}
-
-/// What the last look found.
-#[derive(Default)]
-struct Seen {
-    moved: u64,
-    at: Millis,
-    /// It had not moved for too long. A clock that was set forward is no reason to stop a run at once.
-    overdue: bool,
+    watch: Mutex<Watch<u64>>,
 }
 
 impl Saving {
-    pub fn new(segments: Segments) -> Self {
+    /// `passed`: of the clock.
+    pub fn new(segments: Segments, passed: Millis) -> Self {
         let (stage, commits) = (AtomicU8::new(WAITS), AtomicBool::new(false));
-        Self { segments, stage, commits, why: OnceLock::new(), halt: CancellationToken::new(), seen: Mutex::default() }
+        Self { segments, stage, commits, why: OnceLock::new(), halt: CancellationToken::new(), watch: Mutex::new(Watch::new(passed)) }
     }
 
     /// Does something unless the run is stopped meanwhile.
@@ -89,15 +82,10 @@ impl Saving {
         self.stage.store(stage, Ordering::Relaxed);
     }
 
-    /// Stops it when nothing was read or written since long before `now`, twice in a row.
-    fn look(&self, now: Millis) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let moved = self.segments.moved();
-        if !self.is(AT_WORK) || moved != seen.moved || seen.at == 0 {
-            *seen = Seen { moved, at: now, overdue: false };
-        }
-        let overdue = now - seen.at >= STUCK_AFTER;
-        if std::mem::replace(&mut seen.overdue, overdue) && overdue {
+    /// Stops it when nothing was read or written for too long.
+    fn look(&self, passed: Millis) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.is_stuck(passed, self.segments.moved(), !self.is(AT_WORK)) {
             self.halt(Why::Stuck);
         }
     }
@@ -105,7 +93,8 @@ impl Saving {
 
 /// Ends all runs of the set by how their reading ended.
 pub(super) async fn save(puller: &Puller, set: Vec<Pulling>, ended: &Ended, spent: Spent) {
-    let all: Vec<(Claimed, Saving)> = set.iter().map(|pulling| (pulling.run.clone(), Saving::new(pulling.writer.segments().clone()))).collect();
+    let all: Vec<(Claimed, Saving)> =
+        set.iter().map(|pulling| (pulling.run.clone(), Saving::new(pulling.writer.segments().clone(), puller.clock.passed()))).collect();
     let saving = async {
         for (pulling, (run, saving)) in set.into_iter().zip(&all) {
             if saving.is(OVER) {
@@ -138,7 +127,7 @@ async fn hold(puller: &Puller, all: &[(Claimed, Saving)]) {
         heartbeat.tick().await;
         for (run, saving) in all.iter().filter(|(_, saving)| !saving.is(OVER)) {
             match queue::extend(&puller.db, &puller.clock, run, "{}").await {
-                Ok(Held::Yes) => saving.look(puller.clock.now()),
+                Ok(Held::Yes) => saving.look(puller.clock.passed()),
                 // Whoever stopped it need not wait for the others of the set.
                 Ok(Held::Cancel) if saving.is(WAITS) => {
                     saving.becomes(OVER);

@@ -89,7 +89,7 @@ pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec
     }
     if timing.missed > 0 {
         let title = format!("{} missed and left out.", words::counted(timing.missed, "run was", "runs were"));
-        let text = "The server was not running, or its clock was set forward. The next run on the schedule brings what it asks for; Run Now does so at once.";
+        let text = "The server was not running, its clock was set forward, or a run was still at work. The next run on the schedule brings what it asks for; Run Now does so at once.";
         all.push(band("info", title, text.to_owned(), None));
     }
     if let Some(due) = reminder_due(dataset, now) {

@@ -1,0 +1,118 @@
+//! Schedules from which no run would ever come: one without a next moment, one whose moments were written down under a clock that was
+//! far ahead, and one that cannot be followed, which is told.
+
+use sqlx::{Sqlite, Transaction};
+
+use super::PUSH_AHEAD;
+use crate::clock::Millis;
+use crate::datasets::upkeep::Kind;
+use crate::error::Result;
+use crate::ids::DatasetId;
+use crate::puller::Puller;
+use crate::puller::schedules::Schedule;
+use crate::puller::upkeep::kept;
+
+/// So many are dealt with in one transaction.
+const AT_ONCE: usize = 500;
+
+/// Says on the DataSet why its schedule cannot be followed, tells of it the first time, and looks again later. `read`: its next moment
+/// when it was looked at; one that has been changed since is left alone.
+pub(super) async fn flag(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, read: Option<Millis>, why: &str, now: Millis) -> Result<()> {
+    let before: Option<(i64,)> = sqlx::query_as(
+        "SELECT CASE WHEN schedule_error IS NULL THEN 0 ELSE 1 END FROM datasets WHERE id = $1 AND next_run_at IS NOT DISTINCT FROM $2 AND paused_at IS NULL
+            AND (next_run_at IS NOT NULL OR (schedule IS NOT NULL AND stopped_at IS NULL AND account_id IS NOT NULL))",
+    )
+    .bind(id)
+    .bind(read)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some((before,)) = before else { return Ok(()) };
+    tracing::error!(dataset = %id, "this DataSet's schedule cannot be followed; it is looked at again in an hour: {why}");
+    sqlx::query(
+        "UPDATE datasets SET next_run_at = $1, schedule_error = $2, last_due_at = CASE WHEN last_due_at > $3 THEN $3 ELSE last_due_at END WHERE id = $4",
+    )
+    .bind(now + PUSH_AHEAD)
+    .bind(why)
+    .bind(now)
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    if before == 0 {
+        tell(tx, id, why, now).await?;
+    }
+    Ok(())
+}
+
+async fn tell(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, now: Millis) -> Result<()> {
+    let dataset = match kept(tx, id).await {
+        Ok(Some(dataset)) => dataset,
+        Ok(None) => return Ok(()),
+        // What is wrong with the row may be that it cannot be read at all.
+        Err(error) => {
+            tracing::error!(dataset = %id, cause = ?error.inside(), "nobody can be told of this DataSet: {error}");
+            return Ok(());
+        }
+    };
+    // So that the end of it is told as well.
+    if dataset.tells(Kind::Stopped) {
+        sqlx::query("UPDATE datasets SET told_of_stop = 1 WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    }
+    let words = [
+        format!("Its schedule cannot be followed. {why}"),
+        "The owner of the DataSet: save the schedule anew under Settings.".to_owned(),
+        "Nothing is pulled by schedule until then. It is looked at again every hour. The rows from before are untouched.".to_owned(),
+    ];
+    dataset.tell(tx, now, Kind::Stopped, "schedule", words).await
+}
+
+/// Counts anew what has no next moment, and what was dealt with later than `latest`.
+pub(super) async fn mend(puller: &Puller, now: Millis, latest: Millis) -> Result<()> {
+    let mut adrift: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as(
+        "SELECT id, next_run_at FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL LIMIT 500",
+    )
+    .fetch_all(puller.db.read())
+    .await?;
+    let ahead: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as("SELECT id, next_run_at FROM datasets WHERE last_due_at > $1 AND next_run_at IS NOT NULL")
+        .bind(latest)
+        .fetch_all(puller.db.read())
+        .await?;
+    adrift.extend(ahead);
+    for some in adrift.chunks(AT_ONCE) {
+        let mut found = Vec::new();
+        for (id, read) in some {
+            let next = match puller.datasets.for_run(id).await {
+                Ok(dataset) => Schedule::of(&dataset).map(|schedule| schedule.next_after(now)),
+                Err(error) => Err(error),
+            };
+            found.push((id, *read, next));
+        }
+        let mut tx = puller.db.write().await?;
+        for (id, read, next) in found {
+            match next {
+                Ok(Some(next)) => count_anew(&mut tx, id, read, next, now).await?,
+                Ok(None) => flag(&mut tx, id, read, "This schedule never fires again.", now).await?,
+                Err(why) => flag(&mut tx, id, read, why.message(), now).await?,
+            }
+        }
+        tx.commit().await?;
+        puller.notices.wake.notify_one();
+    }
+    Ok(())
+}
+
+pub(super) async fn count_anew(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, read: Option<Millis>, next: Millis, now: Millis) -> Result<()> {
+    let counted = sqlx::query(
+        "UPDATE datasets SET next_run_at = $1, last_due_at = $2 WHERE id = $3 AND next_run_at IS NOT DISTINCT FROM $4
+            AND schedule IS NOT NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL",
+    )
+    .bind(next)
+    .bind(now)
+    .bind(id)
+    .bind(read)
+    .execute(&mut **tx)
+    .await?;
+    if counted.rows_affected() > 0 {
+        tracing::warn!(dataset = %id, "the next run of this DataSet was not where its schedule puts it; it is counted anew");
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! What is changed between the reading and the writing of a look is left as it is.
+
+use super::*;
+use crate::db::Db;
+use crate::ids::UserId;
+
+const NOW: Millis = 1_795_176_000_000;
+const HOUR: Millis = 3_600_000;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    db: Db,
+    id: DatasetId,
+}
+
+impl Bench {
+    /// A DataSet that is due now, every hour.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        let (owner, account, id) = (UserId::new(), crate::ids::AccountId::new(), DatasetId::new());
+        let mut tx = db.write().await.unwrap();
+        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
+            .bind(&owner)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query(
+            "INSERT INTO accounts (id, owner_id, connector, name, fields, sealed, sealed_at, requests_per_minute, time_zone, health, health_message, created_at, updated_at)
+             VALUES ($1, $2, 'livechat', 'A', '{}', x'00', 0, 60, 'UTC', 'unknown', '', 0, 0)",
+        )
+        .bind(&account)
+        .bind(&owner)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, last_due_at, created_at, updated_at)
+             VALUES ($1, $2, $3, 'livechat', 'agents', 'N', '', '{}', 'replace', 'UTC', '0 * * * *', $4, $4, 0, 0)",
+        )
+        .bind(&id)
+        .bind(&owner)
+        .bind(&account)
+        .bind(NOW)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        Self { _dir: dir, db, id }
+    }
+
+    async fn change(&self, sql: &'static str) {
+        let mut tx = self.db.write().await.unwrap();
+        sqlx::query(sql).bind(&self.id).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// All that a look may write, from what was read before.
+    async fn write(&self, read: Option<Millis>) {
+        let mut tx = self.db.write().await.unwrap();
+        if let Some(read) = read {
+            let due = Begin { source_key: "key", missed: 0, slot: read, next: Some(NOW + HOUR), now: NOW, at: NOW };
+            begin(&mut tx, &self.id, read, due).await.unwrap();
+        }
+        mend::count_anew(&mut tx, &self.id, read, NOW + HOUR, NOW).await.unwrap();
+        flag(&mut tx, &self.id, read, "Odd.", NOW).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn next(&self) -> Option<(Option<Millis>, Option<String>)> {
+        sqlx::query_as("SELECT next_run_at, schedule_error FROM datasets WHERE id = $1").bind(&self.id).fetch_optional(self.db.read()).await.unwrap()
+    }
+
+    async fn runs(&self) -> i64 {
+        sqlx::query_scalar("SELECT COUNT(*) FROM runs").fetch_one(self.db.read()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_saved_paused_or_deleted_meanwhile_stays_so_and_does_not_run() {
+    for (meanwhile, left) in [
+        ("UPDATE datasets SET schedule = '30 9 * * *', next_run_at = 1795200000000 WHERE id = $1", Some((Some(1_795_200_000_000), None))),
+        ("UPDATE datasets SET paused_at = 1, next_run_at = NULL WHERE id = $1", Some((None, None))),
+        ("UPDATE datasets SET account_id = NULL, next_run_at = NULL WHERE id = $1", Some((None, None))),
+        ("DELETE FROM datasets WHERE id = $1", None),
+    ] {
+        let bench = Bench::new().await;
+        bench.change(meanwhile).await;
+        bench.write(Some(NOW)).await;
+        assert_eq!((bench.next().await, bench.runs().await), (left, 0), "{meanwhile}");
+    }
+    // One that had no next moment when it was read.
+    for meanwhile in [
+        "UPDATE datasets SET paused_at = 1, next_run_at = NULL WHERE id = $1",
+        "UPDATE datasets SET stopped_at = 1, stopped_why = 'parked', next_run_at = NULL WHERE id = $1",
+        "UPDATE datasets SET account_id = NULL, next_run_at = NULL WHERE id = $1",
+        "UPDATE datasets SET schedule = NULL, next_run_at = NULL WHERE id = $1",
+    ] {
+        let bench = Bench::new().await;
+        bench.change(meanwhile).await;
+        bench.write(None).await;
+        assert_eq!(bench.next().await, Some((None, None)), "{meanwhile}");
+    }
+}
