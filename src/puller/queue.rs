@@ -4,6 +4,7 @@
 //! that is there, is in `queue/plan.rs`.
 
 mod holder;
+mod making;
 mod outcome;
 mod plan;
 pub mod turns;
@@ -23,11 +24,12 @@ use crate::datasets::Dataset;
 use crate::db::Db;
 use crate::db::marks::step;
 use crate::error::Result;
-use crate::ids::{DatasetId, RunId, UserId};
+use crate::ids::{DatasetId, RunId};
 pub use holder::{Grip, Holder};
+pub use making::{enqueue_in, schedule_in};
 pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with, supersede_held};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
-pub use turns::{is_alive, schedule_in};
+pub use turns::is_alive;
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -91,62 +93,6 @@ pub enum End {
 pub struct Short {
     pub have: u64,
     pub of: u64,
-}
-
-/// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive, besides a chunk of a backfill: while
-/// there is one, that one is answered instead; where it has not begun, and a person wants it now, it becomes that person's.
-/// `source_key`: runs with equal keys share one reading of the vendor.
-pub async fn enqueue_in(
-    tx: &mut Transaction<'static, Sqlite>,
-    now: Millis,
-    dataset: &DatasetId,
-    source_key: &str,
-    trigger: Trigger,
-    started_by: Option<&UserId>,
-) -> Result<RunId> {
-    if let Some(made) = make_in(tx, now, dataset, source_key, trigger, started_by).await? {
-        return Ok(made);
-    }
-    if matches!(trigger, Trigger::Manual | Trigger::First) {
-        sqlx::query(
-            "UPDATE runs SET cause = $1, started_by = $2, due_at = $3, retry_number = 0 WHERE dataset_id = $4 AND state = 'queued' AND cause IN ('schedule', 'retry')",
-        )
-        .bind(trigger.word())
-        .bind(started_by)
-        .bind(now)
-        .bind(dataset)
-        .execute(&mut **tx)
-        .await?;
-    }
-    let (alive,) = sqlx::query_as("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND cause <> 'backfill'")
-        .bind(dataset)
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(alive)
-}
-
-/// As `enqueue_in`; none when a run is alive already.
-async fn make_in(
-    tx: &mut Transaction<'static, Sqlite>,
-    now: Millis,
-    dataset: &DatasetId,
-    source_key: &str,
-    trigger: Trigger,
-    started_by: Option<&UserId>,
-) -> Result<Option<RunId>> {
-    Ok(sqlx::query_scalar(
-        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id)
-         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6, (SELECT account_id FROM datasets WHERE id = $2))
-         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause <> 'backfill' DO NOTHING RETURNING id",
-    )
-    .bind(RunId::new())
-    .bind(dataset)
-    .bind(trigger.word())
-    .bind(started_by)
-    .bind(source_key)
-    .bind(now)
-    .fetch_optional(&mut **tx)
-    .await?)
 }
 
 type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>, Option<String>, Option<String>);

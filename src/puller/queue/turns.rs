@@ -1,12 +1,9 @@
-//! Whose turn it is: what the scheduler says of the runs it makes, and what a run that has not begun waits for.
-
-use sqlx::{Sqlite, Transaction};
+//! Whose turn it is: what a run that has not begun waits for.
 
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
-use crate::puller::run::Trigger;
 
 /// What a queued run waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,23 +40,6 @@ pub async fn is_alive(db: &Db, dataset: &DatasetId) -> Result<bool> {
         .fetch_one(db.read())
         .await?;
     Ok(alive > 0)
-}
-
-/// Makes a run by schedule that begins at `at` and stands for `missed` moments more than its own. One that is there already and has not
-/// begun stands for this moment as well. False when one is at work: nothing comes of this moment.
-pub async fn schedule_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &DatasetId, source_key: &str, at: Millis, missed: i64) -> Result<bool> {
-    if let Some(made) = super::make_in(tx, now, dataset, source_key, Trigger::Schedule, None).await? {
-        if at > now || missed > 0 {
-            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3").bind(missed).bind(at).bind(made).execute(&mut **tx).await?;
-        }
-        return Ok(true);
-    }
-    let waits = sqlx::query("UPDATE runs SET missed = missed + $1 WHERE dataset_id = $2 AND state IN ('queued', 'waiting') AND cause <> 'backfill'")
-        .bind(missed + 1)
-        .bind(dataset)
-        .execute(&mut **tx)
-        .await?;
-    Ok(waits.rows_affected() > 0)
 }
 
 type Queued = (String, String, Option<String>, Millis);
