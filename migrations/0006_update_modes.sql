@@ -17,7 +17,7 @@ ALTER TABLE windows ADD COLUMN childless TEXT;                       -- JSON lis
 
 -- What a run did to the rows before it. `outcome` is none for a run that made the current version or none at all.
 
-ALTER TABLE runs ADD COLUMN outcome TEXT CHECK (outcome IN ('kept', 'held', 'accepted', 'superseded'));
+ALTER TABLE runs ADD COLUMN outcome TEXT CHECK (outcome IN ('kept', 'held', 'accepted', 'discarded', 'superseded'));
 ALTER TABLE runs ADD COLUMN accepted_by TEXT REFERENCES users (id);
 ALTER TABLE runs ADD COLUMN accepted_at BIGINT;
 ALTER TABLE runs ADD COLUMN schema_change TEXT;                      -- JSON object: added, removed, retyped, verdict

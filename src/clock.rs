@@ -16,7 +16,7 @@ pub struct Clock(Source);
 #[derive(Clone)]
 enum Source {
     /// Counted from here.
-    System(Instant),
+    System(Instant, Millis),
     Test(Arc<watch::Sender<Shown>>),
 }
 
@@ -25,17 +25,18 @@ enum Source {
 struct Shown {
     now: Millis,
     passed: Millis,
+    began: Millis,
 }
 
 impl Clock {
     /// The machine's own clock.
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(Source::System(Instant::now(), shown_by_system()))
     }
 
     /// A clock that stands still at `now` until it is told to move.
     pub fn stopped_at(now: Millis) -> Self {
-        Self(Source::Test(Arc::new(watch::Sender::new(Shown { now, passed: 0 }))))
+        Self(Source::Test(Arc::new(watch::Sender::new(Shown { now, passed: 0, began: now }))))
     }
 
     /// Lets so much time pass on a test clock, waking whoever waits on it; a negative `by` sets it back. Does nothing to the system clock.
@@ -51,25 +52,31 @@ impl Clock {
 
     fn shift(&self, by: Millis, passed: Millis) {
         if let Source::Test(time) = &self.0 {
-            time.send_modify(|shown| *shown = Shown { now: shown.now + by, passed: shown.passed + passed });
+            time.send_modify(|shown| *shown = Shown { now: shown.now + by, passed: shown.passed + passed, ..*shown });
         }
     }
 
     pub fn now(&self) -> Millis {
         match &self.0 {
-            Source::System(_) => {
-                #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system clock")]
-                let now = Timestamp::now();
-                now.as_millisecond()
-            }
+            Source::System(..) => shown_by_system(),
             Source::Test(time) => time.borrow().now,
         }
+    }
+
+    /// A moment by which it certainly is: what the clock shows, but no later than the time that has passed since it was made allows. For
+    /// what cannot be undone because of age: a clock that is set forward by mistake makes nothing old.
+    pub fn certain(&self) -> Millis {
+        let began = match &self.0 {
+            Source::System(_, began) => *began,
+            Source::Test(time) => time.borrow().began,
+        };
+        self.now().min(began.saturating_add(self.passed()))
     }
 
     /// How much time has passed since this clock was made. It only grows, whoever sets the clock: for time limits within this process.
     pub fn passed(&self) -> Millis {
         match &self.0 {
-            Source::System(since) => millis(since.elapsed()),
+            Source::System(since, _) => millis(since.elapsed()),
             Source::Test(time) => time.borrow().passed,
         }
     }
@@ -81,7 +88,7 @@ impl Clock {
     /// Returns once the clock shows `at` or later.
     pub async fn wait_until(&self, at: Millis) {
         match &self.0 {
-            Source::System(_) => loop {
+            Source::System(..) => loop {
                 let left = at - self.now();
                 if left <= 0 {
                     return;
@@ -107,13 +114,19 @@ impl Clock {
     /// Returns after `wait` has passed, whoever sets the clock meanwhile.
     pub async fn wait(&self, wait: Duration) {
         match &self.0 {
-            Source::System(_) => tokio::time::sleep(wait).await,
+            Source::System(..) => tokio::time::sleep(wait).await,
             Source::Test(time) => {
                 let end = self.passed().saturating_add(millis(wait));
                 let _ = time.subscribe().wait_for(|shown| shown.passed >= end).await;
             }
         }
     }
+}
+
+fn shown_by_system() -> Millis {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system clock")]
+    let now = Timestamp::now();
+    now.as_millisecond()
 }
 
 /// A length of time as moments are counted.
@@ -151,6 +164,8 @@ mod tests {
         waits.await.unwrap();
         assert_eq!((clock.now(), clock.passed()), (505_000, 5_000));
         clock.advance(-5_000);
-        assert_eq!((clock.now(), clock.passed()), (500_000, 5_000));
+        assert_eq!((clock.now(), clock.passed(), clock.certain()), (500_000, 5_000, 500_000));
+        clock.set_by(9_000_000);
+        assert_eq!((clock.now(), clock.certain()), (9_500_000, 1_005_000));
     }
 }

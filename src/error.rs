@@ -5,6 +5,9 @@ use crate::clock::Millis;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The code of what is written down and cannot be read.
+const DAMAGED: &str = "damaged";
+
 /// What kind of trouble it is, by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -86,6 +89,16 @@ impl Error {
         error
     }
 
+    /// As `internal`: what is written down cannot be read, so that trying again does not help.
+    pub fn damaged(cause: impl std::fmt::Display) -> Self {
+        let message = "A record of this in the catalogue cannot be read. The server's log tells which one under this request's id.";
+        Self::new(Kind::Internal, DAMAGED, message).action("Whoever runs the server: `chatlake verify` tells what is damaged.").because(cause)
+    }
+
+    pub fn is_damaged(&self) -> bool {
+        self.code() == DAMAGED
+    }
+
     /// What the reader can do next.
     #[must_use]
     pub fn action(mut self, action: impl Into<String>) -> Self {
@@ -145,6 +158,9 @@ impl From<sqlx::Error> for Error {
         }
         if busy || matches!(cause, sqlx::Error::PoolTimedOut) {
             return Self::new(Kind::Unavailable, "busy", "The server is busy just now.").action("Try again in a moment.").because(cause);
+        }
+        if matches!(cause, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+            return Self::damaged(cause);
         }
         Self::internal(cause)
     }

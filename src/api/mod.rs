@@ -65,6 +65,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(runs::get))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::accept))
+        .routes(routes!(runs::discard))
         .routes(routes!(data::rows))
         .routes(routes!(data::download))
         .routes(routes!(data::versions))

@@ -8,6 +8,9 @@ use crate::clock::Millis;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
 
+/// So many of the newest runs are looked at.
+const LOOKED_AT: usize = 20;
+
 /// How a DataSet's runs have gone lately.
 #[derive(Clone, Debug, Default)]
 pub struct Lately {
@@ -20,10 +23,8 @@ pub struct Lately {
     pub failing_since: Option<Millis>,
     /// The newest finished run, when its version is held.
     pub held: Option<RunId>,
-    /// The newest finished run brought no rows, and those from before stay.
-    pub kept: bool,
-    /// How many rows the newest succeeded run made more, where that is known.
-    pub change: Option<i64>,
+    /// When the newest finished run ended, if it brought no rows.
+    pub none_came: Option<Millis>,
     /// Rows written by the last succeeded runs, oldest first, at most 14.
     pub rows_per_run: Vec<i64>,
 }
@@ -41,16 +42,16 @@ pub struct Newest {
     pub held: bool,
 }
 
-type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<i64>, Option<String>);
+type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
 impl Datasets {
     /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each. Going back
     /// is none of them: it does not make a vendor answer. Nor is a chunk of a backfill that is over: it says nothing of what the schedule wants.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, more, held_for FROM (
+            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, held_for FROM (
                 SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
-                       r.outcome, r.rows_after - r.rows_before AS more, r.held_for,
+                       r.outcome, r.held_for,
                        ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
                 FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.cause <> 'revert' AND (r.cause <> 'backfill' OR r.finished_at IS NULL) AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
              WHERE place <= 20 ORDER BY dataset_id, place",
@@ -61,12 +62,12 @@ impl Datasets {
         .await?;
         let mut all: HashMap<DatasetId, Lately> = HashMap::new();
         let mut settled: HashMap<DatasetId, bool> = HashMap::new();
-        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action, outcome, more, waits) in rows {
+        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action, outcome, waits) in rows {
             let lately = all.entry(dataset.clone()).or_default();
             let is_first_over = !*settled.get(&dataset).unwrap_or(&false) && lately.failed_in_a_row == 0 && finished_at.is_some() && state != "cancelled";
             if is_first_over {
                 lately.held = (outcome.as_deref() == Some("held")).then(|| run.clone());
-                lately.kept = outcome.as_deref() == Some("kept");
+                lately.none_came = finished_at.filter(|_| state == "succeeded" && rows == 0);
             }
             if lately.newest.is_none() {
                 lately.newest = Some(Newest { run, state: state.clone(), at: finished_at.unwrap_or(queued_at), due_at, held: waits.is_some() });
@@ -83,13 +84,25 @@ impl Datasets {
                 "succeeded" => *is_settled = true,
                 _ => {}
             }
-            if state == "succeeded" && lately.rows_per_run.is_empty() {
-                lately.change = more;
-            }
             if state == "succeeded" && lately.rows_per_run.len() < 14 {
                 lately.rows_per_run.insert(0, rows);
             }
         }
+        for (dataset, lately) in all.iter_mut().filter(|(_, lately)| lately.failed_in_a_row >= LOOKED_AT) {
+            (lately.failed_in_a_row, lately.failing_since) = self.failing(dataset).await?;
+        }
         Ok(all)
+    }
+
+    /// How many of its newest runs have failed in a row, however many there are, and since when.
+    pub async fn failing(&self, dataset: &DatasetId) -> Result<(usize, Option<Millis>)> {
+        let (count, since): (i64, Option<i64>) = sqlx::query_as(
+            "SELECT COUNT(*), MIN(finished_at) FROM runs WHERE dataset_id = $1 AND state IN ('failed', 'parked') AND cause NOT IN ('revert', 'backfill')
+                AND queued_at > COALESCE((SELECT MAX(queued_at) FROM runs WHERE dataset_id = $1 AND state = 'succeeded' AND cause NOT IN ('revert', 'backfill')), 0)",
+        )
+        .bind(dataset)
+        .fetch_one(self.db.read())
+        .await?;
+        Ok((usize::try_from(count).unwrap_or(0), since))
     }
 }

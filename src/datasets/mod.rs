@@ -23,6 +23,8 @@ pub mod versions;
 #[cfg(test)]
 mod testing;
 
+use sqlx::{FromRow, Row as _};
+
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::report::{Report, UpdateMode};
@@ -92,6 +94,8 @@ pub struct Current {
     /// Those of its columns that the report does not declare.
     pub undeclared: Vec<columns::ColumnInfo>,
     pub created_at: Millis,
+    /// How many rows more than the version before; none for the first one.
+    pub change: Option<i64>,
     /// None for one that was made before this was kept.
     pub origin: Option<Origin>,
 }
@@ -180,14 +184,30 @@ pub struct Contents {
 }
 
 impl Datasets {
-    /// Every DataSet this person may see: the own ones, the shared ones, and for an admin all; by name.
+    /// Every DataSet this person may see: the own ones, the shared ones, and for an admin all; by name. Those whose record cannot be
+    /// read are not among them: see `list_all`.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Dataset>> {
-        let rows: Vec<Row> = sqlx::query_as(select_dataset!("WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY LOWER(d.name), d.id"))
+        Ok(self.list_all(actor).await?.0)
+    }
+
+    /// As `list`, and the ids of those whose record cannot be read.
+    pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Dataset>, Vec<String>)> {
+        let rows = sqlx::query(select_dataset!("WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY LOWER(d.name), d.id"))
             .bind(i64::from(actor.is_admin()))
             .bind(&actor.user)
             .fetch_all(self.db.read())
             .await?;
-        rows.into_iter().map(Dataset::try_from).collect()
+        let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            match Row::from_row(&row).map_err(Error::from).and_then(Dataset::try_from) {
+                Ok(dataset) => all.push(dataset),
+                Err(error) => {
+                    tracing::error!(cause = ?error.inside(), "a DataSet is not listed: {error}");
+                    damaged.push(row.try_get("id").unwrap_or_default());
+                }
+            }
+        }
+        Ok((all, damaged))
     }
 
     /// One DataSet, if this person may see it.

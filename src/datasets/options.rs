@@ -34,11 +34,13 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnEmpty {
-    /// The rows stay, and the run fails, until it is certain: the vendor counts nothing, or the next run finds nothing either.
+    /// `Keep` with Replace, else `Check`, as also for what comes and goes: see `Setup::on_empty`.
     #[default]
-    Check,
+    Usual,
     /// The rows stay.
     Keep,
+    /// The rows stay, and the run fails, until it is certain: the vendor counts nothing, or the next run finds nothing either.
+    Check,
     /// It is believed.
     Empty,
     /// The run fails each time.
@@ -46,12 +48,13 @@ pub enum OnEmpty {
 }
 
 impl OnEmpty {
-    pub const ALL: [OnEmpty; 4] = [OnEmpty::Check, OnEmpty::Keep, OnEmpty::Empty, OnEmpty::Fail];
+    pub const ALL: [OnEmpty; 5] = [OnEmpty::Usual, OnEmpty::Keep, OnEmpty::Check, OnEmpty::Empty, OnEmpty::Fail];
 
     pub fn word(self) -> &'static str {
         match self {
-            OnEmpty::Check => "check",
+            OnEmpty::Usual => "usual",
             OnEmpty::Keep => "keep",
+            OnEmpty::Check => "check",
             OnEmpty::Empty => "empty",
             OnEmpty::Fail => "fail",
         }
@@ -59,8 +62,9 @@ impl OnEmpty {
 
     pub fn title(self) -> &'static str {
         match self {
-            OnEmpty::Check => "Keep the rows until it is certain that there is nothing",
+            OnEmpty::Usual => "Replace keeps the rows from before; else they stay until it is certain",
             OnEmpty::Keep => "Keep the rows from before",
+            OnEmpty::Check => "Keep the rows until it is certain that there is nothing",
             OnEmpty::Empty => "Believe it: the DataSet becomes empty",
             OnEmpty::Fail => "Fail the run",
         }
@@ -123,6 +127,15 @@ impl Setup<'_> {
 
     fn is_by_month(&self) -> bool {
         self.menus.group_by == Some(GroupBy::Month)
+    }
+
+    /// What becomes of an answer without rows.
+    pub fn on_empty(&self, chosen: OnEmpty) -> OnEmpty {
+        match chosen {
+            OnEmpty::Usual if self.mode == UpdateMode::Replace && !self.report.comes_and_goes() => OnEmpty::Keep,
+            OnEmpty::Usual => OnEmpty::Check,
+            chosen => chosen,
+        }
     }
 
     pub fn takes_look_back(&self) -> bool {

@@ -1,11 +1,13 @@
 //! What a version was made from, and what of that a later run need not pull again.
 
+use std::collections::BTreeMap;
+
 use jiff::Span;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
-use super::columns::ColumnInfo;
+use super::columns::{self, ColumnInfo};
 use crate::connectors::Window;
 use crate::datasets::options::Setup;
 
@@ -18,8 +20,49 @@ pub struct Origin {
     pub asked: String,
     /// The last day that was pulled; none for a report without days.
     pub to: Option<Date>,
-    /// The columns that the run brought: what the next run is compared with.
+    /// The columns that the run brought, and those that are so rarely filled that nothing follows from their absence: what the next run
+    /// is compared with. None at all when no run has brought rows yet.
     pub columns: Vec<ColumnInfo>,
+    /// How many of a million cells are filled, of the columns that the report does not declare.
+    #[serde(default)]
+    pub filled: BTreeMap<String, u32>,
+}
+
+/// A column of which so many filled cells were to be expected, and none came, has gone away.
+const EXPECTED: u64 = 8;
+
+/// What a run brought: its columns, how many cells of each are filled, and how many rows.
+pub struct Came<'a> {
+    pub columns: &'a [ColumnInfo],
+    pub filled: &'a BTreeMap<String, u64>,
+    pub rows: u64,
+}
+
+impl Origin {
+    /// The columns that this run did not bring, and would not be expected to by how rarely they were filled before.
+    pub fn rare(&self, came: &Came<'_>) -> Vec<ColumnInfo> {
+        let is_rare = |column: &&ColumnInfo| {
+            let share = self.filled.get(&column.name).copied().unwrap_or(1_000_000);
+            let gone = came.columns.iter().all(|other| other.name != column.name);
+            gone && !column.declared && u64::from(share).saturating_mul(came.rows) < EXPECTED * 1_000_000
+        };
+        self.columns.iter().filter(is_rare).cloned().collect()
+    }
+
+    /// The columns and their shares that the run after this one is compared with. A run without rows changes neither.
+    pub fn known(before: Option<&Origin>, came: &Came<'_>) -> (Vec<ColumnInfo>, BTreeMap<String, u32>) {
+        if came.rows == 0 {
+            return before.map_or_else(Default::default, |before| (before.columns.clone(), before.filled.clone()));
+        }
+        let rare = before.map_or_else(Vec::new, |before| before.rare(came));
+        let share = |column: &ColumnInfo| {
+            let cells = came.filled.get(&column.name).copied().unwrap_or(0);
+            (column.name.clone(), u32::try_from(u128::from(cells) * 1_000_000 / u128::from(came.rows)).unwrap_or(1_000_000))
+        };
+        let mut filled: BTreeMap<String, u32> = came.columns.iter().filter(|column| !column.declared).map(share).collect();
+        filled.extend(rare.iter().filter_map(|column| Some((column.name.clone(), *before?.filled.get(&column.name)?))));
+        (columns::union([came.columns, &rare]), filled)
+    }
 }
 
 impl Dataset {

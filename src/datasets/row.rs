@@ -46,6 +46,7 @@ pub(super) struct Row {
     version_columns: Option<String>,
     version_created_at: Option<i64>,
     version_origin: Option<String>,
+    version_change: Option<i64>,
     #[sqlx(flatten)]
     upkeep: Upkeep,
 }
@@ -56,7 +57,7 @@ macro_rules! select_dataset {
             "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
             "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
             "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
-            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, ",
+            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, (SELECT r.rows_after - r.rows_before FROM runs r WHERE r.id = v.run_id) AS version_change, ",
             "d.retry_minutes, d.retry_most, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stopped_why, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
@@ -71,7 +72,7 @@ impl TryFrom<Row> for Dataset {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self> {
-        let damaged = |what: &str| Error::internal(format!("dataset {} holds {what} that this program does not know", row.id));
+        let damaged = |what: &str| Error::damaged(format!("dataset {} holds {what} that this program does not know", row.id));
         let connector = Connector::parse(&row.connector).ok_or_else(|| damaged("a connector"))?;
         let report = connector.report(&row.report).ok_or_else(|| damaged("a report"))?;
         let mut all: Vec<ColumnInfo> = row.version_columns.as_deref().and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
@@ -86,10 +87,11 @@ impl TryFrom<Row> for Dataset {
                 all
             },
             created_at: row.version_created_at.unwrap_or_default(),
+            change: row.version_change,
             origin: row.version_origin.as_deref().and_then(|origin| serde_json::from_str(origin).ok()),
         });
         Ok(Self {
-            menus: serde_json::from_str(&row.menus).map_err(|_| Error::internal(format!("dataset {} holds menus that cannot be read", row.id)))?,
+            menus: serde_json::from_str(&row.menus).map_err(|_| Error::damaged(format!("dataset {} holds menus that cannot be read", row.id)))?,
             update_mode: UpdateMode::parse(&row.update_mode).ok_or_else(|| damaged("an update mode"))?,
             options: serde_json::from_str(&row.options).map_err(|_| damaged("options"))?,
             id: row.id,

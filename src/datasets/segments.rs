@@ -5,7 +5,7 @@
 mod pruning;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::Range;
@@ -113,6 +113,21 @@ impl Segments {
 
     fn path(&self, id: &SegmentId) -> PathBuf {
         self.0.dir.join(format!("{id}.parquet"))
+    }
+
+    /// How many cells of each column are filled, over these segments.
+    pub async fn filled(&self, of: Vec<SegmentMeta>) -> Result<BTreeMap<String, u64>> {
+        let segments = self.clone();
+        let counted = tokio::task::spawn_blocking(move || {
+            let mut all = BTreeMap::new();
+            for meta in &of {
+                for (column, cells) in segments.open(meta)?.filled() {
+                    *all.entry(column).or_default() += cells;
+                }
+            }
+            Ok(all)
+        });
+        counted.await.map_err(Error::internal)?
     }
 
     /// Opens a segment to read. Blocks.

@@ -70,7 +70,7 @@ const STATEMENTS: [(&str, &str); 10] = [
         "SELECT d.id, 'its current version is not the newest one' FROM datasets d LEFT JOIN versions c ON c.id = d.current_version
             LEFT JOIN runs a ON a.id = c.run_id AND a.outcome = 'accepted'
             WHERE EXISTS (SELECT 1 FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.dataset_id = d.id AND v.number > COALESCE(c.number, 0)
-                AND COALESCE(r.outcome, '') NOT IN ('held', 'superseded') AND v.created_at > COALESCE(a.accepted_at, 0))",
+                AND COALESCE(r.outcome, '') NOT IN ('held', 'discarded', 'superseded') AND v.created_at > COALESCE(a.accepted_at, 0))",
     ),
     (
         "next_number",

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{FromRow, Row, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
 
@@ -18,6 +18,17 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The rows that can be read. One that cannot leaves the others as they are: the log tells of it.
+pub fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<T> {
+    let read = |row: SqliteRow| {
+        T::from_row(&row).inspect_err(|why| {
+            let id: String = row.try_get("id").unwrap_or_default();
+            tracing::error!("a row of the catalogue cannot be read and is passed over ({id}): {why}");
+        })
+    };
+    rows.into_iter().filter_map(|row| read(row).ok()).collect()
+}
 
 /// The catalogue. Cheap to clone.
 #[derive(Clone, Debug)]

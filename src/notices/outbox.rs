@@ -24,8 +24,6 @@ pub const GIVE_UP_AFTER: Millis = 24 * HOUR;
 const KEEP: Millis = 30 * 24 * HOUR;
 /// A message holds at most so many notices; the others make another.
 const MOST_IN_ONE: i64 = 1_000;
-/// So many are taken up at once.
-const AT_ONCE: i64 = 20;
 
 /// A message on its way.
 #[derive(Clone, Debug, FromRow)]
@@ -154,21 +152,22 @@ impl Notices {
         Ok(())
     }
 
-    /// Messages that are due, taken up: the try is counted and the next one set before anything is sent, so that a crash in the middle
-    /// sends it again and never loses it.
-    pub(super) async fn take_up(&self) -> Result<Vec<Message>> {
+    /// Messages of a channel that are due and not `busy`, at most so many, taken up: the try is counted and the next one set before
+    /// anything is sent, so that a crash in the middle sends it again and never loses it.
+    pub(super) async fn take_up(&self, channel: Channel, most: usize, busy: &[&MessageId]) -> Result<Vec<Message>> {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         let due: Vec<Message> = sqlx::query_as(
             "SELECT id, channel, recipient, subject, body, attempts, next_try_at, created_at FROM messages
-             WHERE state = 'waiting' AND next_try_at <= $1 ORDER BY next_try_at, id LIMIT $2",
+             WHERE state = 'waiting' AND next_try_at <= $1 AND channel = $2 ORDER BY next_try_at, id LIMIT $3",
         )
         .bind(now)
-        .bind(AT_ONCE)
+        .bind(channel.word())
+        .bind(i64::try_from(most + busy.len()).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
         let mut taken = Vec::new();
-        for mut message in due {
+        for mut message in due.into_iter().filter(|message| !busy.contains(&&message.id)).take(most) {
             message.attempts += 1;
             message.next_try_at = now + pause(message.attempts);
             sqlx::query("UPDATE messages SET attempts = $1, next_try_at = $2 WHERE id = $3")

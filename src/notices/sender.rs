@@ -1,8 +1,9 @@
-//! The sender: looks into the outbox, delivers what is due side by side, and looks again when the next message is due.
+//! The sender: looks into the outbox, delivers what is due side by side, and looks again when the next message is due or one has ended.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::Message;
@@ -10,31 +11,35 @@ use super::{Channel, Notices};
 use crate::clock::Millis;
 use crate::db::marks::step;
 use crate::error::Result;
+use crate::ids::MessageId;
 
 /// It looks at least this often.
 const LOOK_AT_LEAST: Millis = 5_000;
 /// How often what was told long ago is forgotten.
 const PRUNE_EVERY: Millis = 3_600_000;
-/// Deliveries under way at once: one that stalls does not hold up the others.
+/// Deliveries of one channel under way at once: one that stalls does not hold up the others, nor a channel that stalls the other one.
 const AT_ONCE: usize = 8;
 
 pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken) {
     // Of the time that passed.
     let mut pruned_at: Option<Millis> = None;
+    let mut under_way = FuturesUnordered::new();
+    let mut busy: Vec<(Channel, MessageId)> = Vec::new();
     loop {
         let (now, passed) = (notices.clock.now(), notices.clock.passed());
         let prune = pruned_at.is_none_or(|at| passed - at >= PRUNE_EVERY);
-        let round = tokio::select! {
+        let look = tokio::select! {
             () = stop.cancelled() => return,
-            round = round(&notices, prune) => round,
+            look = look(&notices, prune, &busy) => look,
         };
-        let next = match round {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::error!(cause = ?error.inside(), "the outbox could not be looked through: {error}");
-                None
-            }
-        };
+        let (due, next) = look.unwrap_or_else(|error| {
+            tracing::error!(cause = ?error.inside(), "the outbox could not be looked through: {error}");
+            (Vec::new(), None)
+        });
+        for message in due {
+            busy.push((message.channel(), message.id.clone()));
+            under_way.push(send(&notices, message));
+        }
         if prune {
             pruned_at = Some(passed);
         }
@@ -45,34 +50,39 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
             () = stop.cancelled() => return,
             () = notices.wake.notified() => {}
             () = notices.clock.wait_until_or(until, Duration::from_millis(LOOK_AT_LEAST.unsigned_abs())) => {}
+            Some(ended) = under_way.next() => busy.retain(|(_, id)| *id != ended),
         }
     }
 }
 
-async fn round(notices: &Notices, prune: bool) -> Result<Option<Millis>> {
+/// What is to be sent now, as far as there is room for it beside what is `busy`, and when to look again.
+async fn look(notices: &Notices, prune: bool, busy: &[(Channel, MessageId)]) -> Result<(Vec<Message>, Option<Millis>)> {
     if prune {
         notices.prune().await?;
     }
     let ripe = notices.gather().await?;
-    loop {
-        let due = notices.take_up().await?;
-        if due.is_empty() {
-            break;
+    let mut due = Vec::new();
+    for channel in [Channel::Mail, Channel::Webhook] {
+        let busy: Vec<&MessageId> = busy.iter().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
+        if busy.len() < AT_ONCE {
+            due.extend(notices.take_up(channel, AT_ONCE - busy.len(), &busy).await?);
         }
+    }
+    if !due.is_empty() {
         step("notify.taken_up");
-        futures_util::stream::iter(due)
-            .for_each_concurrent(AT_ONCE, |message| async move {
-                let sent = notices.deliver(&message).await;
-                step("notify.delivered");
-                if let Err(error) = notices.settle(&message, &sent).await {
-                    tracing::error!(cause = ?error.inside(), "what became of a message could not be written: {error}");
-                }
-                step("notify.settled");
-            })
-            .await;
     }
     let next = notices.next_try().await?;
-    Ok(ripe.into_iter().chain(next).min())
+    Ok((due, ripe.into_iter().chain(next).min()))
+}
+
+async fn send(notices: &Notices, message: Message) -> MessageId {
+    let sent = notices.deliver(&message).await;
+    step("notify.delivered");
+    if let Err(error) = notices.settle(&message, &sent).await {
+        tracing::error!(cause = ?error.inside(), "what became of a message could not be written: {error}");
+    }
+    step("notify.settled");
+    message.id
 }
 
 impl Notices {

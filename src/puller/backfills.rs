@@ -1,8 +1,9 @@
 //! Backfills: days that are long past, pulled in chunks from the newest to the oldest. Each chunk is a run of its own, which commits by
-//! itself, so that stopping loses nothing that came; between two chunks whatever the schedule or a person wants goes first.
+//! itself, so that stopping loses nothing that came; between two chunks whatever the schedule or a person wants goes first. How one
+//! chunk follows another is in `backfills/chunks.rs`.
 
 use jiff::civil::Date;
-use jiff::{Span, ToSpan};
+use jiff::Span;
 use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::Puller;
@@ -15,6 +16,21 @@ use crate::db::Db;
 use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{BackfillId, DatasetId, RunId, UserId};
+pub(super) use chunks::{chunk_committed, chunk_failed, enqueue_chunks};
+
+macro_rules! select_backfill {
+    ($rest:literal) => {
+        concat!(
+            "SELECT b.id, b.dataset_id, b.from_day, b.to_day, b.chunk_days, b.left_to, b.state, b.retry_at, b.why, b.asked_by, u.name AS asked_by_name, b.created_at, b.ended_at, ",
+            "COALESCE((SELECT SUM(r.rows_written) FROM runs r WHERE r.backfill_id = b.id AND r.state = 'succeeded'), 0) AS rows, ",
+            "(SELECT r.id FROM runs r WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')) AS run ",
+            "FROM backfills b LEFT JOIN users u ON u.id = b.asked_by ",
+            $rest
+        )
+    };
+}
+
+mod chunks;
 
 /// A chunk has at most so many days, as many as a run asks for day by day.
 pub const MOST_CHUNK: u32 = 31;
@@ -61,6 +77,8 @@ pub struct Backfill {
     /// The newest day that is still to come; none once all came.
     pub left_to: Option<Date>,
     pub state: State,
+    /// Of one whose chunk has failed: when it is tried again.
+    pub retry_at: Option<Millis>,
     /// Of one that stopped: what happened.
     pub why: Option<String>,
     pub asked_by: Option<UserId>,
@@ -165,6 +183,7 @@ struct Row {
     chunk_days: i64,
     left_to: Option<String>,
     state: String,
+    retry_at: Option<i64>,
     why: Option<String>,
     asked_by: Option<UserId>,
     asked_by_name: Option<String>,
@@ -172,18 +191,6 @@ struct Row {
     ended_at: Option<i64>,
     rows: i64,
     run: Option<RunId>,
-}
-
-macro_rules! select_backfill {
-    ($rest:literal) => {
-        concat!(
-            "SELECT b.id, b.dataset_id, b.from_day, b.to_day, b.chunk_days, b.left_to, b.state, b.why, b.asked_by, u.name AS asked_by_name, b.created_at, b.ended_at, ",
-            "COALESCE((SELECT SUM(r.rows_written) FROM runs r WHERE r.backfill_id = b.id AND r.state = 'succeeded'), 0) AS rows, ",
-            "(SELECT r.id FROM runs r WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')) AS run ",
-            "FROM backfills b LEFT JOIN users u ON u.id = b.asked_by ",
-            $rest
-        )
-    };
 }
 
 impl TryFrom<Row> for Backfill {
@@ -196,6 +203,7 @@ impl TryFrom<Row> for Backfill {
             left_to: row.left_to.as_deref().map(day).transpose()?,
             chunk_days: u32::try_from(row.chunk_days).unwrap_or(1).max(1),
             state: State::parse(&row.state),
+            retry_at: row.retry_at.filter(|_| row.state == State::Running.word()),
             id: row.id,
             dataset_id: row.dataset_id,
             why: row.why,
@@ -259,6 +267,9 @@ impl Puller {
     /// Goes on with a backfill that stopped or was cancelled, where it stopped.
     pub async fn resume_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
+        if let Some(account) = &dataset.account_id {
+            self.accounts.usable(actor, account).await?;
+        }
         let before = get(&self.db, &dataset.id, id).await?;
         if before.state == State::Finished {
             return Err(Error::conflict("backfill_finished", "Everything that this backfill asked for has come."));
@@ -268,7 +279,7 @@ impl Puller {
         }
         let mut tx = self.db.write().await?;
         one_at_a_time(&mut tx, &dataset.id, Some(id)).await?;
-        sqlx::query("UPDATE backfills SET state = 'running', why = NULL, ended_at = NULL, resumed_at = $1 WHERE id = $2 AND state IN ('stopped', 'cancelled')")
+        sqlx::query("UPDATE backfills SET state = 'running', why = NULL, ended_at = NULL, resumed_at = $1, tries = 0, retry_at = NULL WHERE id = $2 AND state IN ('stopped', 'cancelled')")
             .bind(self.clock.now())
             .bind(id)
             .execute(&mut *tx)
@@ -314,67 +325,9 @@ async fn record(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, aske
     Ok(id)
 }
 
-/// Makes the next chunk of every backfill a run, once the one before has ended: for the scheduler. One whose chunk did not succeed
-/// stops, and says why.
-pub(super) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
-    let rows: Vec<Row> = sqlx::query_as(select_backfill!(
-        "WHERE b.state = 'running' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')) ORDER BY b.created_at"
-    ))
-    .fetch_all(puller.db.read())
-    .await?;
-    for row in rows {
-        // One that cannot be read must not keep the others waiting.
-        let id = row.id.clone();
-        if let Err(error) = go_on(puller, row).await {
-            tracing::error!(backfill = %id, cause = ?error.inside(), "the next chunk of a backfill could not be queued: {error}");
-        }
-    }
-    Ok(())
-}
-
-async fn go_on(puller: &Puller, row: Row) -> Result<()> {
-    let backfill = Backfill::try_from(row)?;
-    let dataset = puller.datasets.for_run(&backfill.dataset_id).await?;
-    let refused = refusal(&dataset).map(|error| error.message().to_owned());
-    if let Some(why) = refused.or(failed(&puller.db, &backfill.id).await?) {
-        return stop(&puller.db, &backfill.id, &why, puller.clock.now()).await;
-    }
-    enqueue(&puller.db, &backfill, &source_key(&dataset, backfill.next().as_ref()), puller.clock.now()).await?;
-    puller.wake.notify_one();
-    Ok(())
-}
-
-/// Why the newest chunk since somebody last began or resumed it did not succeed; none when it did, or there is none.
-async fn failed(db: &Db, id: &BackfillId) -> Result<Option<String>> {
-    let newest: Option<(String, Option<String>)> = sqlx::query_as(
-        "SELECT r.state, r.error_message FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE b.id = $1 AND r.queued_at >= b.resumed_at
-         AND r.finished_at > b.resumed_at ORDER BY r.queued_at DESC, r.id DESC LIMIT 1",
-    )
-    .bind(id)
-    .fetch_optional(db.read())
-    .await?;
-    Ok(newest.filter(|(state, _)| state != "succeeded").map(|(state, message)| match state.as_str() {
-        "cancelled" => "Its chunk was stopped by a person.".to_owned(),
-        _ => message.unwrap_or_else(|| "A chunk did not succeed.".to_owned()),
-    }))
-}
-
-async fn stop(db: &Db, id: &BackfillId, why: &str, now: Millis) -> Result<()> {
-    let mut tx = db.write().await?;
-    sqlx::query("UPDATE backfills SET state = 'stopped', why = $1, ended_at = $2 WHERE id = $3 AND state = 'running'")
-        .bind(why)
-        .bind(now)
-        .bind(id)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    step("backfill.stopped");
-    Ok(())
-}
-
 /// Stops the backfill of a DataSet and its chunk that is not at work, inside the caller's transaction; somebody may resume it.
 pub(super) async fn interrupt(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, why: &str, now: Millis) -> Result<()> {
-    sqlx::query("UPDATE backfills SET state = 'stopped', why = $1, ended_at = $2 WHERE dataset_id = $3 AND state = 'running'")
+    sqlx::query("UPDATE backfills SET state = 'stopped', why = $1, ended_at = $2, retry_at = NULL WHERE dataset_id = $3 AND state = 'running'")
         .bind(why)
         .bind(now)
         .bind(dataset)
@@ -385,50 +338,6 @@ pub(super) async fn interrupt(tx: &mut Transaction<'static, Sqlite>, dataset: &D
         .bind(dataset)
         .execute(&mut **tx)
         .await?;
-    Ok(())
-}
-
-async fn enqueue(db: &Db, backfill: &Backfill, source_key: &str, now: Millis) -> Result<()> {
-    let Some(days) = backfill.next() else { return Ok(()) };
-    let mut tx = db.write().await?;
-    sqlx::query(
-        "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id, backfill_id, from_day, to_day)
-         SELECT $1, b.dataset_id, 'backfill', b.asked_by, 'queued', $2, $3, $3, d.account_id, b.id, $4, $5
-         FROM backfills b JOIN datasets d ON d.id = b.dataset_id WHERE b.id = $6 AND b.state = 'running'
-         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause = 'backfill' DO NOTHING",
-    )
-    .bind(RunId::new())
-    .bind(source_key)
-    .bind(now)
-    .bind(days.from.to_string())
-    .bind(days.to.to_string())
-    .bind(&backfill.id)
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    step("backfill.chunk_queued");
-    Ok(())
-}
-
-/// Counts a chunk in the transaction of its commit: what is left begins before its first day.
-pub(super) async fn chunk_committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, now: Millis) -> Result<()> {
-    let chunk: Option<(BackfillId, String, String)> =
-        sqlx::query_as("SELECT b.id, b.from_day, r.from_day FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE r.id = $1")
-            .bind(run)
-            .fetch_optional(&mut **tx)
-            .await?;
-    let Some((id, first, came)) = chunk else { return Ok(()) };
-    let day_before = came.parse::<Date>().ok().and_then(|day| day.checked_sub(1.day()).ok());
-    let left = day_before.filter(|_| came > first).map(|day| day.to_string());
-    sqlx::query(
-        "UPDATE backfills SET left_to = $1, state = CASE WHEN $1 IS NULL THEN 'finished' ELSE state END, ended_at = CASE WHEN $1 IS NULL THEN $2 ELSE ended_at END WHERE id = $3",
-    )
-    .bind(left)
-    .bind(now)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?;
-    step("backfill.chunk_counted");
     Ok(())
 }
 

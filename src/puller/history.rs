@@ -6,16 +6,14 @@ use super::run::Run;
 use super::{Puller, backfills, queue};
 use crate::actor::Actor;
 use crate::auth::audit::{self, By, Deed};
-use crate::clock::Millis;
 use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
-/// Notes on a run, in the transaction of its commit, whose rows its version also has: those of the run that made `base`. A chunk of a
-/// backfill is counted here, too.
-pub(super) async fn committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, base: Option<&VersionId>, now: Millis) -> Result<()> {
+/// Notes on a run, in the transaction of its commit, whose rows its version also has: those of the run that made `base`.
+pub(super) async fn committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, base: Option<&VersionId>) -> Result<()> {
     sqlx::query("UPDATE runs SET builds_on = (SELECT v.run_id FROM versions v WHERE v.id = $1) WHERE id = $2").bind(base).bind(run).execute(&mut **tx).await?;
-    backfills::chunk_committed(tx, run, now).await
+    Ok(())
 }
 
 impl Puller {
@@ -25,11 +23,7 @@ impl Puller {
         self.datasets.get_to_change(by.actor, dataset).await?;
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
-        let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut *tx).await?;
-        if busy.is_some() {
-            return Err(Error::conflict("run_under_way", "A run is under way, which would put its own rows in place when it ends.")
-                .action("Stop it, or wait until it has ended, and revert then."));
-        }
+        queue::not_at_work(&mut tx, dataset).await?;
         let run = RunId::new();
         sqlx::query(
             "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, started_at, finished_at)
@@ -41,6 +35,10 @@ impl Puller {
         .bind(now)
         .execute(&mut *tx)
         .await?;
+        let before: Option<i64> = sqlx::query_scalar("SELECT v.rows FROM datasets d JOIN versions v ON v.id = d.current_version WHERE d.id = $1")
+            .bind(dataset)
+            .fetch_optional(&mut *tx)
+            .await?;
         step("revert.run_written");
         let (old, new) = self.datasets.versions.restore(&mut tx, dataset, version, &run).await?;
         // What waits to be accepted, and the days that still come, were for the version that is left.
@@ -48,15 +46,13 @@ impl Puller {
         backfills::interrupt(&mut tx, dataset, &format!("Version {} was brought back meanwhile.", old.number), now).await?;
         // Its rows are those of the run whose version came back.
         sqlx::query(
-            "UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4,
-                rows_before = (SELECT v.rows FROM versions v WHERE v.dataset_id = $5 AND v.number = $6) WHERE id = $7",
+            "UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6",
         )
         .bind(&new.id)
         .bind(i64::try_from(old.number).unwrap_or(i64::MAX))
         .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
         .bind(&old.run)
-        .bind(dataset)
-        .bind(i64::try_from(new.number - 1).unwrap_or(i64::MAX))
+        .bind(before)
         .bind(&run)
         .execute(&mut *tx)
         .await?;

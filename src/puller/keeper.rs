@@ -8,13 +8,14 @@ use sqlx::FromRow;
 
 use super::run::Trigger;
 use super::schedules::Schedule;
-use super::upkeep::{Kept, kept, select_kept};
+use super::upkeep::{Kept, kept, kept_or_damaged, select_kept};
 use super::{Puller, queue};
 use crate::actor::Actor;
 use crate::clock::Millis;
 use crate::connectors::upstream::MOST_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::{Kind, Why};
+use crate::db::readable;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId};
 use crate::notices::REMINDER;
@@ -69,12 +70,17 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
 
 /// Retries that are due become runs. One that meets a run which is alive already is that run's affair.
 async fn retry(puller: &Puller, now: Millis) -> Result<()> {
-    let due: Vec<(DatasetId, i64)> = sqlx::query_as("SELECT id, retry_number FROM datasets WHERE retry_at <= $1 ORDER BY retry_at, id LIMIT 1000")
+    let due: Vec<(DatasetId, i64)> = readable(sqlx::query("SELECT id, retry_number FROM datasets WHERE retry_at <= $1 ORDER BY retry_at, id LIMIT 1000")
         .bind(now)
         .fetch_all(puller.db.read())
-        .await?;
+        .await?);
     for (id, number) in due {
-        let dataset = puller.datasets.for_run(&id).await.ok().filter(|dataset| dataset.account_id.is_some() && dataset.timing.paused.is_none());
+        let dataset = match puller.datasets.for_run(&id).await {
+            Ok(dataset) => Some(dataset).filter(|dataset| dataset.account_id.is_some() && dataset.timing.paused.is_none()),
+            Err(error) if error.is_damaged() || error.kind() == crate::error::Kind::NotFound => None,
+            // It is still due when this is looked at again.
+            Err(error) => return Err(error),
+        };
         let mut tx = puller.db.write().await?;
         let taken =
             sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = $1 AND retry_at <= $2").bind(&id).bind(now).execute(&mut *tx).await?.rows_affected();
@@ -131,7 +137,7 @@ impl Watched {
 
 /// Reckons anew from when on data is late where something it rests on has changed, and marks and tells what has become so.
 async fn look_for_late(puller: &Puller, now: Millis) -> Result<()> {
-    let watched: Vec<Watched> = sqlx::query_as(
+    let watched: Vec<Watched> = readable(sqlx::query(
         "SELECT id, account_id, time_zone, schedule, plan, next_run_at, expected_hours, last_success_at, created_at, expected_from, stopped_at, late_at, late_since, key AS late_key FROM (
             SELECT d.*, COALESCE(d.schedule, '') || '|' || COALESCE(d.plan, '') || '|' || d.time_zone || '|' || COALESCE(CAST(d.expected_hours AS TEXT), '') || '|'
                    || CAST(COALESCE(d.last_success_at, d.created_at) AS TEXT) || '|' || COALESCE(CAST(d.expected_from AS TEXT), '')
@@ -143,7 +149,7 @@ async fn look_for_late(puller: &Puller, now: Millis) -> Result<()> {
     )
     .bind(now)
     .fetch_all(puller.db.read())
-    .await?;
+    .await?);
     for some in watched.chunks(AT_ONCE) {
         let mut tx = puller.db.write().await?;
         for one in some {
@@ -213,16 +219,16 @@ impl ByHand {
 
 /// Reminds of what is run by hand and was not for as long as was chosen: once, and again after as long.
 async fn remind(puller: &Puller, now: Millis) -> Result<()> {
-    let all: Vec<ByHand> = sqlx::query_as(
+    let all: Vec<ByHand> = readable(sqlx::query(
         "SELECT id, plan, time_zone, COALESCE(last_success_at, created_at) AS since, reminded_at FROM datasets
          WHERE schedule IS NULL AND plan IS NOT NULL AND account_id IS NOT NULL ORDER BY id",
     )
     .fetch_all(puller.db.read())
-    .await?;
+    .await?);
     for one in all.iter().filter(|one| one.due().is_some_and(|due| due <= now)) {
         let mut tx = puller.db.write().await?;
         sqlx::query("UPDATE datasets SET reminded_at = $1 WHERE id = $2").bind(now).bind(&one.id).execute(&mut *tx).await?;
-        if let Some(dataset) = kept(&mut tx, &one.id).await? {
+        if let Some(dataset) = kept_or_damaged(&mut tx, &one.id).await? {
             let words = [
                 format!("No run of it has succeeded since {}, and somebody wanted to be reminded.", dataset.moment(one.since)),
                 "Whoever looks after it: press Run Now.".to_owned(),
@@ -239,11 +245,11 @@ async fn remind(puller: &Puller, now: Millis) -> Result<()> {
 /// Tells of DataSets that are off their schedule because their account was deleted.
 async fn tell_of_lost_accounts(puller: &Puller, now: Millis) -> Result<()> {
     let lost: Vec<(DatasetId, String)> =
-        sqlx::query_as("SELECT id, left_account FROM datasets WHERE left_account IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?;
+        readable(sqlx::query("SELECT id, left_account FROM datasets WHERE left_account IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?);
     for some in lost.chunks(AT_ONCE) {
         let mut tx = puller.db.write().await?;
         for (id, account) in some {
-            let Some(dataset) = kept(&mut tx, id).await? else { continue };
+            let Some(dataset) = kept_or_damaged(&mut tx, id).await? else { continue };
             let tells = i64::from(dataset.tells(Kind::Stopped));
             sqlx::query("UPDATE datasets SET left_account = NULL, told_of_stop = CASE WHEN $1 = 1 THEN 1 ELSE told_of_stop END WHERE id = $2")
                 .bind(tells)
@@ -324,7 +330,7 @@ impl Puller {
 /// Tells of the day on which a vendor ends its API: when it is first known, and a month, a week and a day before.
 async fn tell_of_sunsets(puller: &Puller, now: Millis) -> Result<()> {
     let known: Vec<(AccountId, String, Option<String>)> =
-        sqlx::query_as("SELECT id, api_ends_on, sunset_told FROM accounts WHERE api_ends_on IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?;
+        readable(sqlx::query("SELECT id, api_ends_on, sunset_told FROM accounts WHERE api_ends_on IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?);
     let today = crate::clock::timestamp(now).to_zoned(jiff::tz::TimeZone::UTC).date();
     for (account, ends_on, told) in known {
         let Ok(day) = ends_on.parse::<Date>() else { continue };

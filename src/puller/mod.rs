@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::actor::Actor;
+use crate::auth::audit::By;
 use crate::clock::Clock;
 use crate::datasets::Datasets;
 use crate::db::Db;
@@ -143,6 +144,17 @@ impl Puller {
         self.datasets.get_to_change(actor, &run.dataset_id).await?;
         queue::accept(&self.db, &self.clock, &run.id, &run.dataset_id, &actor.user).await?;
         self.datasets.versions.retain(&run.dataset_id).await?;
+        self.found(&run.id).await
+    }
+
+    /// Discards the version that a run left held: the rows from before stay. Answers the run.
+    pub async fn discard(&self, by: By<'_>, run: &RunId) -> Result<Run> {
+        let run = self.get(by.actor, run).await?;
+        self.datasets.get_to_change(by.actor, &run.dataset_id).await?;
+        let Some(version) = run.version_id.as_ref().filter(|_| run.outcome == Some(run::Outcome::Held)) else {
+            return Err(Error::conflict("not_held", "No rows of this run wait to be accepted.").action("See the newest runs under History."));
+        };
+        self.datasets.delete_version(by, &run.dataset_id, version).await?;
         self.found(&run.id).await
     }
 

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
 pub use holder::{Grip, Holder};
 pub use making::{enqueue_in, schedule_in};
-pub use outcome::{Told, accept, batch, keep_old, note_schema, succeed, succeed_with, supersede_held};
+pub use outcome::{Told, accept, batch, keep_old, not_at_work, note_schema, succeed, succeed_with, supersede_held};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
 pub use turns::is_alive;
 
@@ -362,6 +362,33 @@ pub async fn of_dataset(db: &Db, dataset: &DatasetId, offset: i64, limit: i64) -
         .fetch_all(db.read())
         .await?;
     Ok(rows.into_iter().map(Run::from).collect())
+}
+
+/// How the runs of a DataSet have gone: all but those that somebody stopped, chunks of backfills and going back.
+pub struct Summary {
+    pub over: i64,
+    pub succeeded: i64,
+    /// Of those that succeeded.
+    pub average_ms: Millis,
+    pub last_success: Option<Run>,
+}
+
+pub async fn summary(db: &Db, dataset: &DatasetId) -> Result<Summary> {
+    let (over, succeeded, took): (i64, i64, i64) = sqlx::query_as(
+        "SELECT COUNT(*), COALESCE(SUM(CASE WHEN state = 'succeeded' THEN 1 ELSE 0 END), 0),
+                COALESCE(SUM(CASE WHEN state = 'succeeded' THEN finished_at - COALESCE(started_at, finished_at) ELSE 0 END), 0)
+         FROM runs WHERE dataset_id = $1 AND state IN ('succeeded', 'failed', 'parked') AND cause NOT IN ('backfill', 'revert')",
+    )
+    .bind(dataset)
+    .fetch_one(db.read())
+    .await?;
+    let last: Option<Row> = sqlx::query_as(select_run!(
+        "WHERE r.dataset_id = $1 AND r.state = 'succeeded' AND r.cause NOT IN ('backfill', 'revert') ORDER BY r.queued_at DESC, r.id DESC LIMIT 1"
+    ))
+    .bind(dataset)
+    .fetch_optional(db.read())
+    .await?;
+    Ok(Summary { over, succeeded, average_ms: took / succeeded.max(1), last_success: last.map(Run::from) })
 }
 
 /// As `of_dataset`, without the chunks of backfills that are over: how it is doing.

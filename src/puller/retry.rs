@@ -22,7 +22,7 @@ pub enum Decision {
 /// Whether a run that failed with this code may go better by itself. What a person has to mend may not: wrong credentials, a request that
 /// the vendor refuses, an address that may not be asked, data that somebody has to look at.
 pub fn may_retry(code: &str) -> bool {
-    matches!(code, "unavailable" | "malformed" | "incomplete" | NO_PROGRESS | "internal" | "busy" | "storage_full")
+    matches!(code, "unavailable" | "malformed" | "incomplete" | NO_PROGRESS | "internal" | "busy" | "storage_full" | "version_changed")
 }
 
 /// The code of a run that was stopped because nothing came for too long.

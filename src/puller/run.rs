@@ -90,18 +90,21 @@ pub enum Outcome {
     Held,
     /// A person accepted the version that was held.
     Accepted,
+    /// A person discarded the version that was held.
+    Discarded,
     /// The version was held until a later run took its place.
     Superseded,
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 4] = [Outcome::Kept, Outcome::Held, Outcome::Accepted, Outcome::Superseded];
+    pub const ALL: [Outcome; 5] = [Outcome::Kept, Outcome::Held, Outcome::Accepted, Outcome::Discarded, Outcome::Superseded];
 
     pub fn word(self) -> &'static str {
         match self {
             Outcome::Kept => "kept",
             Outcome::Held => "held",
             Outcome::Accepted => "accepted",
+            Outcome::Discarded => "discarded",
             Outcome::Superseded => "superseded",
         }
     }
@@ -164,8 +167,8 @@ pub struct Run {
     pub waits_for: Option<Wait>,
     pub version_id: Option<VersionId>,
     pub outcome: Option<Outcome>,
-    pub accepted_by_name: Option<String>,
-    pub accepted_at: Option<Millis>,
+    pub decided_by_name: Option<String>,
+    pub decided_at: Option<Millis>,
     /// What changed in the columns since the version before.
     pub schema_change: Option<SchemaChange>,
     /// Rows of the version before and of its own; none where it made none.
@@ -187,6 +190,11 @@ impl Run {
     /// How many rows more the DataSet had after it than before; none where it made no version, or the first one.
     pub fn change(&self) -> Option<i64> {
         Some(self.rows_after? - self.rows_before?)
+    }
+
+    /// It succeeded and no row came, whatever became of those from before.
+    pub fn brought_none(&self) -> bool {
+        self.state == State::Succeeded && self.trigger != Trigger::Revert && self.rows == 0
     }
 
     /// `verified`, or `corrected` when pages were read again or records that the vendor tells of no longer were kept, in any of its
@@ -314,8 +322,8 @@ impl From<Row> for Run {
             waits_for: None,
             version_id: row.version_id,
             outcome: row.outcome.as_deref().and_then(Outcome::parse),
-            accepted_by_name: row.accepted_by_name,
-            accepted_at: row.accepted_at,
+            decided_by_name: row.accepted_by_name,
+            decided_at: row.accepted_at,
             schema_change: row.schema_change.as_deref().and_then(|change| serde_json::from_str(change).ok()),
             rows_before: row.rows_before,
             rows_after: row.rows_after,

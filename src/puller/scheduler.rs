@@ -15,7 +15,7 @@ use super::schedules::{CatchUp, Schedule};
 use super::{Puller, backfills, queue};
 use crate::clock::{Millis, millis};
 use crate::datasets::Dataset;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::ids::DatasetId;
 use mend::{flag, mend};
 
@@ -88,7 +88,9 @@ pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     let next: Option<Millis> = sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at > $1").bind(now).fetch_one(puller.db.read()).await?;
     // What is still due waits for a run of its own to end.
     let soon = left.then_some(now + 1_000);
-    Ok(next.into_iter().chain(soon).min())
+    let again: Option<Millis> =
+        sqlx::query_scalar("SELECT MIN(retry_at) FROM backfills WHERE state = 'running' AND retry_at > $1").bind(now).fetch_one(puller.db.read()).await?;
+    Ok(next.into_iter().chain(soon).chain(again).min())
 }
 
 /// When each of many begins. Those that share a reading of the vendor begin together.
@@ -139,8 +141,13 @@ async fn start(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, starts
             // It was saved anew or paused meanwhile.
             Ok(dataset) if dataset.next_run_at != Some(*read) => continue,
             Ok(dataset) => decide(&dataset, now),
-            // A row that cannot be read is the trouble of that row.
-            Err(error) => Due::Wrong(error.message().to_owned()),
+            // A row that cannot be read is the trouble of that row; that nothing can be read just now is not.
+            Err(error) if error.is_damaged() => Due::Wrong(error.message().to_owned()),
+            Err(error) if error.kind() == Kind::NotFound => continue,
+            Err(error) => {
+                tracing::error!(dataset = %id, cause = ?error.inside(), "a DataSet that is due could not be looked at: {error}");
+                Due::Wait
+            }
         };
         let waits = matches!(deed, Due::Run { one_by_one: true, .. }) && queue::is_alive(&puller.db, id).await?;
         decided.push((id, *read, if waits { Due::Wait } else { deed }));

@@ -1,6 +1,7 @@
 //! The guard of free space: while the disk is nearly full, runs wait and say why; reading goes on.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Puller;
 use super::queue::{self, Claimed};
@@ -10,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// A run that was held back looks again after this.
 const LOOK_AGAIN: Millis = 30_000;
+/// A disk that takes longer to say what is free does not answer at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Holds a run back while there is too little room for it: fewer bytes than are to stay free, or than twice the DataSet's last version.
 pub(super) async fn is_held(puller: &Puller, run: &Claimed, dataset: &Dataset) -> Result<bool> {
@@ -19,7 +22,9 @@ pub(super) async fn is_held(puller: &Puller, run: &Claimed, dataset: &Dataset) -
         return Ok(false);
     }
     let dir = puller.datasets.segments.dir().to_owned();
-    let free = tokio::task::spawn_blocking(move || free(&dir)).await.map_err(Error::internal)??;
+    let asked = tokio::task::spawn_blocking(move || free(&dir));
+    let free = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| Error::internal("the disk of the segments does not answer"))?;
+    let free = free.map_err(Error::internal)??;
     if free >= wanted {
         return Ok(false);
     }

@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 use sqlx::{FromRow, Sqlite, Transaction};
 
+use super::backfills;
 use super::queue::Claimed;
 use super::retry::may_retry;
 use super::run::{Failure, Trigger};
@@ -12,6 +13,7 @@ use crate::clock::{Millis, timestamp};
 use crate::connectors::Connector;
 use crate::connectors::upstream::MOST_REFUSALS;
 use crate::datasets::upkeep::{Kind, Notify, Upkeep};
+use crate::db::readable;
 use crate::error::Result;
 use crate::ids::{AccountId, DatasetId, RunId};
 use crate::notices::{About, Recipients, write_in};
@@ -111,6 +113,14 @@ pub(super) async fn kept(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) 
     Ok(sqlx::query_as(select_kept!("WHERE d.id = $1")).bind(id).fetch_optional(&mut **tx).await?)
 }
 
+/// As `kept`; none, too, for one that cannot be read: nobody can be told of it.
+pub(super) async fn kept_or_damaged(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<Option<Kept>> {
+    kept(tx, id).await.or_else(|error| {
+        tracing::error!(dataset = %id, cause = ?error.inside(), "nobody can be told of this DataSet: {error}");
+        if error.is_damaged() { Ok(None) } else { Err(error) }
+    })
+}
+
 /// A run of days that somebody asked for beside the schedule: it says nothing of what the schedule wants, for better or worse. That it
 /// failed is told by its backfill.
 fn is_beside(run: &Claimed) -> bool {
@@ -119,10 +129,10 @@ fn is_beside(run: &Claimed) -> bool {
 
 /// A run has failed.
 pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure) -> Result<()> {
-    if is_beside(run) {
-        return Ok(());
-    }
     let Some(dataset) = kept(tx, &run.dataset_id).await? else { return Ok(()) };
+    if is_beside(run) {
+        return backfills::chunk_failed(tx, now, run, failure, &dataset).await;
+    }
     let in_a_row = dataset.failed_in_a_row + 1;
     let retry = next_retry(tx, now, run, failure, &dataset).await?;
     let mut next = failure.action.clone();
@@ -151,16 +161,19 @@ pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
     Ok(())
 }
 
+/// When what failed in this way, and was tried again so often, is tried again; none when it is not.
+pub(super) fn retry_at(now: Millis, run: &Claimed, failure: &Failure, dataset: &Kept, before: i64) -> Option<Millis> {
+    let retry = dataset.upkeep.retry();
+    let every = retry.minutes() * MINUTE;
+    (may_retry(&failure.code) && before < retry.most() && dataset.account_id.is_some()).then(|| now + every + every * spread(&run.reading, before) / 100)
+}
+
 /// When the run is tried again and which retry that is, if it is.
 async fn next_retry(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure, dataset: &Kept) -> Result<Option<(Millis, i64)>> {
     let before: i64 = sqlx::query_scalar("SELECT retry_number FROM runs WHERE id = $1").bind(&run.id).fetch_one(&mut **tx).await?;
-    let retry = dataset.upkeep.retry();
     // What a person has paused is not pulled by itself.
-    if !may_retry(&failure.code) || before >= retry.most() || dataset.account_id.is_none() || dataset.paused_at.is_some() {
-        return Ok(None);
-    }
-    let every = retry.minutes() * MINUTE;
-    Ok(Some((now + every + every * spread(&run.reading, before) / 100, before + 1)))
+    let at = retry_at(now, run, failure, dataset, before).filter(|_| dataset.paused_at.is_none());
+    Ok(at.map(|at| (at, before + 1)))
 }
 
 /// A number below `SPREAD_PERCENT`, the same for all runs that shared a reading of the vendor: they share the next one as well.
@@ -181,11 +194,11 @@ async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, accoun
     if refusals.is_none_or(|refusals| refusals < i64::from(MOST_REFUSALS)) {
         return Ok(false);
     }
-    let all: Vec<Kept> =
-        sqlx::query_as(select_kept!("WHERE d.account_id = $1 AND d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL ORDER BY LOWER(d.name), d.id"))
-            .bind(account)
-            .fetch_all(&mut **tx)
-            .await?;
+    let all = sqlx::query(select_kept!("WHERE d.account_id = $1 AND d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL ORDER BY LOWER(d.name), d.id"))
+        .bind(account)
+        .fetch_all(&mut **tx)
+        .await?;
+    let all: Vec<Kept> = readable(all);
     for dataset in all {
         stop(tx, now, &dataset, "credentials").await?;
         let name = dataset.account_name.as_deref().unwrap_or_default();

@@ -18,7 +18,7 @@ const STATEMENTS: [(&str, &str); 13] = [
         "run_version",
         "SELECT r.id, 'is ' || r.state || COALESCE(', ' || r.outcome, '') || CASE WHEN r.version_id IS NULL THEN ', without a version' ELSE ', with a version' END
             FROM runs r WHERE CASE
-                WHEN r.outcome IN ('held', 'superseded') THEN r.state <> 'failed' OR r.version_id IS NULL
+                WHEN r.outcome IN ('held', 'discarded', 'superseded') THEN r.state <> 'failed' OR r.version_id IS NULL
                 WHEN r.outcome = 'kept' THEN r.state <> 'succeeded' OR r.version_id IS NOT NULL
                 WHEN r.outcome = 'accepted' THEN r.state <> 'succeeded' OR r.version_id IS NULL
                 ELSE (r.state = 'succeeded') <> (r.version_id IS NOT NULL) END",
@@ -44,7 +44,7 @@ const STATEMENTS: [(&str, &str); 13] = [
     ),
     (
         "accepted_by",
-        "SELECT r.id, 'was accepted, and it is not told by whom and when' FROM runs r WHERE r.outcome = 'accepted' AND (r.accepted_by IS NULL OR r.accepted_at IS NULL)",
+        "SELECT r.id, 'was ' || r.outcome || ', and it is not told by whom and when' FROM runs r WHERE r.outcome IN ('accepted', 'discarded') AND (r.accepted_by IS NULL OR r.accepted_at IS NULL)",
     ),
     (
         "run_rows",

@@ -1,5 +1,6 @@
 //! A worker: claim, pull, write, commit. Read `work` first; how a run ends is in `worker/ends.rs`.
 
+mod beside;
 mod commit;
 mod ends;
 mod reading;
@@ -25,6 +26,7 @@ use crate::datasets::segments::Writer;
 use crate::datasets::update_mode::Stamp;
 use crate::db::marks::stumble;
 use crate::error::{Error, Result};
+use beside::{Beside, Halt};
 use reading::Reading;
 use watch::Watch;
 
@@ -270,7 +272,16 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
             pulled = come.recv() => {
                 let Some(pulled) = pulled else { break };
                 watch.moved(puller.clock.passed());
-                taken = take(puller, set, &mut reading, pulled).await;
+                let beside = Beside::of(set);
+                match beside.hold(puller, &mut heartbeat, take(puller, set, &mut reading, pulled)).await {
+                    Ok(done) => taken = done,
+                    Err(Halt::Stuck) => stuck = true,
+                    Err(Halt::Gone) => {
+                        extend(puller, set).await?;
+                        cancel.cancel();
+                        break;
+                    }
+                }
             }
         }
         if taken.is_err() || stuck || puller.stop.is_cancelled() {

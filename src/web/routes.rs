@@ -106,6 +106,7 @@ fn datasets() -> Router<Web> {
         .route("/runs/{id}/progress", get(pages::run::progress))
         .route("/runs/{id}/stop", post(pages::run::stop))
         .route("/runs/{id}/accept", post(pages::run::accept))
+        .route("/runs/{id}/discard", post(pages::run::discard))
         .route("/activity", get(pages::activity::show_activity))
 }
 

@@ -70,7 +70,8 @@ pub fn coming(at: Millis, now: Millis, zone: &TimeZone) -> String {
         0 => format!("today {time}"),
         1 => format!("tomorrow {time}"),
         -1 => format!("yesterday {time}"),
-        _ => format!("{} {time}", local.strftime("%a %-d %b")),
+        _ if local.year() == today.year() => format!("{} {time}", local.strftime("%a %-d %b")),
+        _ => format!("{} {time}", local.strftime("%a %-d %b %Y")),
     }
 }
 

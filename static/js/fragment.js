@@ -40,6 +40,7 @@
       }, 250);
     };
     box.addEventListener("input", later);
+    box.addEventListener("change", later);
     document.addEventListener("chatlake:zone", later);
   }
 })();

@@ -66,7 +66,7 @@ pub fn changed(now: &Options, key: Option<Vec<String>>, patch: Option<OptionsPat
     let on_empty = match patch.on_empty {
         None => now.on_empty,
         Some(word) => OnEmpty::parse(&word).unwrap_or_else(|| {
-            wrong.push(("on_empty".to_owned(), "on_empty must be check, keep, empty or fail.".to_owned()));
+            wrong.push(("on_empty".to_owned(), "on_empty must be usual, keep, check, empty or fail.".to_owned()));
             now.on_empty
         }),
     };
@@ -75,7 +75,7 @@ pub fn changed(now: &Options, key: Option<Vec<String>>, patch: Option<OptionsPat
     }
     let keeps_days = matches!(mode, UpdateMode::Merge | UpdateMode::Partition);
     let look_back = patch.look_back.unwrap_or(if keeps_days { now.look_back } else { 0 });
-    let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Replace { now.hold_drop.into() } else { 0 });
+    let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Append { 0 } else { now.hold_drop.into() });
     let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
     Ok(Options { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped })
 }

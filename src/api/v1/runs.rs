@@ -69,10 +69,12 @@ pub struct RunBody {
     completeness: Option<&'static str>,
     version: Option<String>,
     /// Null, or: kept (no rows came, those from before stay), held (its version has too few rows and waits to be accepted; the run counts as
-    /// failed until then), accepted, or superseded (a later run took the place of a held one).
+    /// failed until then), accepted, discarded, or superseded (other rows took the place of those that were held).
     outcome: Option<&'static str>,
     accepted_by: Option<String>,
     accepted_at: Option<String>,
+    discarded_by: Option<String>,
+    discarded_at: Option<String>,
     /// Rows of the version before, and of the run's own; null where it made none.
     rows_before: Option<i64>,
     rows_after: Option<i64>,
@@ -130,8 +132,10 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
         completeness: run.completeness(),
         version: run.version_id.as_ref().map(ToString::to_string),
         outcome: run.outcome.map(Outcome::word),
-        accepted_by: run.accepted_by_name,
-        accepted_at: run.accepted_at.map(iso),
+        accepted_by: run.decided_by_name.clone().filter(|_| run.outcome == Some(Outcome::Accepted)),
+        accepted_at: run.decided_at.filter(|_| run.outcome == Some(Outcome::Accepted)).map(iso),
+        discarded_by: run.decided_by_name.filter(|_| run.outcome == Some(Outcome::Discarded)),
+        discarded_at: run.decided_at.filter(|_| run.outcome == Some(Outcome::Discarded)).map(iso),
         rows_before: run.rows_before,
         rows_after: run.rows_after,
         rows_dropped: run.rows_dropped,
@@ -184,6 +188,16 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) ->
 pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
     let run = api.puller.accept(&actor, &id).await?;
+    Ok(Json(body(&api, run)))
+}
+
+/// Discard what a run left held
+///
+/// The rows from before stay. Answers the run.
+#[utoipa::path(post, path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
+    let actor = bearer.with(Scope::Manage)?;
+    let run = api.puller.discard((&actor).into(), &id).await?;
     Ok(Json(body(&api, run)))
 }
 

@@ -1,11 +1,13 @@
 //! Which rows of a segment to read, by what its footer says: row groups, their sizes, and what their statistics tell of a column of
 //! moments.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::file::statistics::Statistics;
 
 use super::{BATCH_BYTES, BATCH_ROWS, Batches, OpenSegment};
 use crate::clock::Millis;
@@ -30,6 +32,19 @@ impl OpenSegment {
             from..first
         };
         self.footer().row_groups().iter().map(|group| group.num_rows()).map(of).collect()
+    }
+
+    /// How many cells of each column are filled, by the statistics.
+    pub fn filled(&self) -> BTreeMap<String, u64> {
+        let mut filled = BTreeMap::new();
+        for group in self.footer().row_groups() {
+            for chunk in group.columns() {
+                let empty = chunk.statistics().and_then(Statistics::null_count_opt).unwrap_or(0);
+                let cells = u64::try_from(chunk.num_values()).unwrap_or(0).saturating_sub(empty);
+                *filled.entry(chunk.column_path().string()).or_default() += cells;
+            }
+        }
+        filled
     }
 
     /// What may lie within `period`, its end not included, by the statistics of a column of moments. A segment without that column has

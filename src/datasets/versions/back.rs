@@ -81,7 +81,15 @@ impl Datasets {
         }
         // Nobody can accept it any more.
         sqlx::query("UPDATE datasets SET held_version = NULL WHERE held_version = $1").bind(id).execute(&mut *tx).await?;
-        sqlx::query("UPDATE runs SET outcome = 'superseded' WHERE version_id = $1 AND outcome = 'held'").bind(id).execute(&mut *tx).await?;
+        sqlx::query(
+            "UPDATE runs SET outcome = 'discarded', accepted_by = $1, accepted_at = $2, error_who = 'Nobody.', error_action = $3 WHERE version_id = $4 AND outcome = 'held'",
+        )
+        .bind(&by.actor.user)
+        .bind(self.clock.now())
+        .bind("Its rows were discarded. The next run tries again; the rows from before are untouched.")
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         self.versions.drop_version(&mut tx, id).await?;
         audit::record(&mut tx, &self.clock, Deed::done(Some(by), "version.delete", id.as_str())).await?;
         step("delete_version.dropped");

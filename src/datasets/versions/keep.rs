@@ -98,7 +98,7 @@ impl Versions {
     /// for each.
     pub async fn retain(&self, dataset: &DatasetId) -> Result<u64> {
         let keep = self.own_keep(dataset).await?.or(self.keep);
-        let oldest = self.clock.now() - i64::from(keep.days) * DAY;
+        let oldest = self.clock.certain() - i64::from(keep.days) * DAY;
         let rows = sqlx::query(
             "SELECT v.id, v.created_at, CASE WHEN v.id IN (d.current_version, d.held_version) THEN 1 ELSE 0 END AS current,
                     CASE WHEN EXISTS (SELECT 1 FROM runs r JOIN runs n ON n.backfill_id = r.backfill_id AND n.builds_on = r.id JOIN versions w ON w.run_id = n.id

@@ -36,7 +36,7 @@ impl Versions {
     }
 
     async fn delete_dropped(&self) -> Result<u64> {
-        let before = self.clock.now() - DAY;
+        let before = self.clock.certain() - DAY;
         let mut after = String::new();
         let mut deleted = 0;
         loop {
@@ -65,7 +65,7 @@ impl Versions {
 
     /// Files of ours that no row names. A row is there before its file, so a file without one is nobody's.
     async fn delete_orphans(&self) -> Result<u64> {
-        let (segments, before) = (self.segments.clone(), self.clock.now() - DAY);
+        let (segments, before) = (self.segments.clone(), self.clock.certain() - DAY);
         let files = tokio::task::spawn_blocking(move || segments.files_before(before)).await.map_err(Error::internal)??;
         let mut orphans = Vec::new();
         for id in files {

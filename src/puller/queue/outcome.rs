@@ -7,8 +7,8 @@ use crate::db::Db;
 use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
-use crate::puller::run::Failure;
-use crate::puller::{history, upkeep};
+use crate::puller::run::{Failure, Trigger};
+use crate::puller::{backfills, history, upkeep};
 
 /// What a run's record says of its commit beside the version.
 #[derive(Debug, Default)]
@@ -47,7 +47,10 @@ pub async fn succeed_with(
     }
     step("commit.begun");
     let version = versions.commit(&mut tx, commit).await?;
-    history::committed(&mut tx, &run.id, commit.base, now).await?;
+    history::committed(&mut tx, &run.id, commit.base).await?;
+    if told.held.is_none() {
+        backfills::chunk_committed(&mut tx, &run.id, now).await?;
+    }
     let (rows, bytes) = told.brought.unwrap_or((version.rows, version.bytes));
     let (state, outcome) = if told.held.is_some() { ("failed", Some("held")) } else { ("succeeded", None) };
     sqlx::query(
@@ -75,11 +78,7 @@ pub async fn succeed_with(
     .execute(&mut *tx)
     .await?;
     // The version that was held before this one waits no more.
-    sqlx::query("UPDATE runs SET outcome = 'superseded' WHERE dataset_id = $1 AND outcome = 'held' AND id <> $2")
-        .bind(&run.dataset_id)
-        .bind(&run.id)
-        .execute(&mut *tx)
-        .await?;
+    superseded_by(&mut tx, &run.dataset_id, Some(&run.id)).await?;
     sqlx::query("UPDATE windows SET childless = NULL WHERE run_id = $1 AND childless IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
     match told.held {
         None => upkeep::run_succeeded_in(&mut tx, now, run, signed(version.rows)).await?,
@@ -108,7 +107,8 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: 
     .bind(run.fence)
     .execute(&mut *tx)
     .await?;
-    history::committed(&mut tx, &run.id, base, clock.now()).await?;
+    history::committed(&mut tx, &run.id, base).await?;
+    backfills::chunk_committed(&mut tx, &run.id, clock.now()).await?;
     upkeep::run_succeeded_in(&mut tx, clock.now(), run, signed(before)).await?;
     step("keep.written");
     tx.commit().await?;
@@ -159,13 +159,33 @@ pub async fn batch(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
 /// No version of a DataSet waits to be accepted any more, inside the caller's transaction.
 pub async fn supersede_held(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId) -> Result<()> {
     sqlx::query("UPDATE datasets SET held_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
-    sqlx::query("UPDATE runs SET outcome = 'superseded' WHERE dataset_id = $1 AND outcome = 'held'").bind(dataset).execute(&mut **tx).await?;
+    superseded_by(tx, dataset, None).await
+}
+
+async fn superseded_by(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId, by: Option<&RunId>) -> Result<()> {
+    sqlx::query("UPDATE runs SET outcome = 'superseded', error_who = 'Nobody.', error_action = $1 WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')")
+        .bind("Other rows have taken the place of these, so they can be accepted no more.")
+        .bind(dataset)
+        .bind(by)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-/// Makes the version that a run left held the current one. Fails when it is held no more.
+/// Refuses while a run of the DataSet is at work, inside the caller's transaction.
+pub async fn not_at_work(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId) -> Result<()> {
+    let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
+    match busy {
+        None => Ok(()),
+        Some(_) => Err(Error::conflict("run_under_way", "A run is under way, which would put its own rows in place when it ends.")
+            .action("Stop it, or wait until it has ended, and do this then.")),
+    }
+}
+
+/// Makes the version that a run left held the current one. Fails when it is held no more, and while another run is at work.
 pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by: &UserId) -> Result<()> {
     let mut tx = db.write().await?;
+    not_at_work(&mut tx, dataset).await?;
     let accepted = sqlx::query(
         "UPDATE datasets SET current_version = held_version, held_version = NULL
          WHERE id = $1 AND held_version = (SELECT r.version_id FROM runs r JOIN versions v ON v.id = r.version_id WHERE r.id = $2 AND r.dataset_id = $1 AND r.outcome = 'held')",
@@ -187,8 +207,12 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     .bind(run)
     .execute(&mut *tx)
     .await?;
-    let rows: i64 = sqlx::query_scalar("SELECT rows_after FROM runs WHERE id = $1").bind(run).fetch_one(&mut *tx).await?;
-    upkeep::succeeded_in(&mut tx, clock.now(), dataset, rows).await?;
+    let (rows, cause): (i64, String) = sqlx::query_as("SELECT rows_after, cause FROM runs WHERE id = $1").bind(run).fetch_one(&mut *tx).await?;
+    if Trigger::parse(&cause) == Some(Trigger::Backfill) {
+        backfills::chunk_committed(&mut tx, run, clock.now()).await?;
+    } else {
+        upkeep::succeeded_in(&mut tx, clock.now(), dataset, rows).await?;
+    }
     step("accept.written");
     tx.commit().await?;
     step("accept.done");

@@ -92,6 +92,7 @@ async fn put_right(tx: &mut Transaction<'static, Sqlite>, now: Millis, back: Mil
         "UPDATE runs SET due_at = CASE WHEN due_at - $2 > $1 THEN due_at - $2 ELSE $1 END WHERE state IN ('queued', 'waiting') AND due_at > $1",
         "UPDATE runs SET gather_until = gather_until - $2 WHERE state = 'running' AND gather_until - $2 > $1",
         "UPDATE datasets SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END WHERE retry_at > $1",
+        "UPDATE backfills SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END WHERE retry_at > $1",
         "UPDATE accounts SET paused_until = paused_until - $2 WHERE paused_until > $1",
     ] {
         sqlx::query(moved).bind(now).bind(back).execute(&mut **tx).await?;

@@ -5,13 +5,15 @@ use sqlx::{Sqlite, Transaction};
 
 use super::PUSH_AHEAD;
 use crate::clock::Millis;
-use crate::datasets::upkeep::Kind;
-use crate::error::Result;
+use crate::datasets::upkeep::Kind as Told;
+use crate::error::{Kind, Result};
 use crate::ids::DatasetId;
 use crate::puller::Puller;
 use crate::puller::schedules::Schedule;
-use crate::puller::upkeep::kept;
+use crate::puller::upkeep::kept_or_damaged;
 
+/// The end of the year 9999.
+const LAST_MOMENT: Millis = 253_402_300_799_999;
 /// So many are dealt with in one transaction.
 const AT_ONCE: usize = 500;
 
@@ -44,17 +46,10 @@ pub(super) async fn flag(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, 
 }
 
 async fn tell(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, now: Millis) -> Result<()> {
-    let dataset = match kept(tx, id).await {
-        Ok(Some(dataset)) => dataset,
-        Ok(None) => return Ok(()),
-        // What is wrong with the row may be that it cannot be read at all.
-        Err(error) => {
-            tracing::error!(dataset = %id, cause = ?error.inside(), "nobody can be told of this DataSet: {error}");
-            return Ok(());
-        }
-    };
+    // What is wrong with the row may be that it cannot be read at all.
+    let Some(dataset) = kept_or_damaged(tx, id).await? else { return Ok(()) };
     // So that the end of it is told as well.
-    if dataset.tells(Kind::Stopped) {
+    if dataset.tells(Told::Stopped) {
         sqlx::query("UPDATE datasets SET told_of_stop = 1 WHERE id = $1").bind(id).execute(&mut **tx).await?;
     }
     let words = [
@@ -62,11 +57,18 @@ async fn tell(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, 
         "The owner of the DataSet: save the schedule anew under Settings.".to_owned(),
         "Nothing is pulled by schedule until then. It is looked at again every hour. The rows from before are untouched.".to_owned(),
     ];
-    dataset.tell(tx, now, Kind::Stopped, "schedule", words).await
+    dataset.tell(tx, now, Told::Stopped, "schedule", words).await
 }
 
 /// Counts anew what has no next moment, and what was dealt with later than `latest`.
 pub(super) async fn mend(puller: &Puller, now: Millis, latest: Millis) -> Result<()> {
+    // No moment at all, which comes after all that are.
+    let odd: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM datasets WHERE next_run_at > $1").bind(LAST_MOMENT).fetch_one(puller.db.read()).await?;
+    if odd > 0 {
+        let mut tx = puller.db.write().await?;
+        sqlx::query("UPDATE datasets SET next_run_at = NULL WHERE next_run_at > $1").bind(LAST_MOMENT).execute(&mut *tx).await?;
+        tx.commit().await?;
+    }
     let mut adrift: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as(
         "SELECT id, next_run_at FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL LIMIT 500",
     )
@@ -82,7 +84,8 @@ pub(super) async fn mend(puller: &Puller, now: Millis, latest: Millis) -> Result
         for (id, read) in some {
             let next = match puller.datasets.for_run(id).await {
                 Ok(dataset) => Schedule::of(&dataset).map(|schedule| schedule.next_after(now)),
-                Err(error) => Err(error),
+                Err(error) if error.is_damaged() || error.kind() == Kind::NotFound => Err(error),
+                Err(error) => return Err(error),
             };
             found.push((id, *read, next));
         }

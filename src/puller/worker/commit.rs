@@ -7,7 +7,7 @@ use crate::connectors::report::UpdateMode;
 use crate::datasets::Dataset;
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::datasets::options::{OnEmpty, Rule};
-use crate::datasets::origin::Origin;
+use crate::datasets::origin::{Came, Origin};
 use crate::datasets::schema_change;
 use crate::datasets::segments::{Writer, Written};
 use crate::datasets::update_mode::{self, Built, Days, Drops};
@@ -49,7 +49,11 @@ pub(super) async fn commit(
     let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
     let had = before.as_ref().map_or(0, |version| version.rows);
     if rows == 0 {
-        match empty(puller, run, dataset, before.as_deref(), total).await? {
+        let answer = match saving.or_halt(empty(puller, run, dataset, before.as_deref(), total, saving)).await {
+            Ok(answer) => answer?,
+            Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+        };
+        match answer {
             Empty::Believed => {}
             Empty::Kept => {
                 writer.abandon();
@@ -71,11 +75,22 @@ pub(super) async fn commit(
     let came = columns::union(written.iter().map(|segment| segment.columns.as_slice()));
     let of_before = dataset.current.as_ref().filter(|current| before.as_ref().is_some_and(|v| v.id == current.version)).and_then(|c| c.origin.as_ref());
     let same_report = dataset.is_of(of_before);
+    let filled = match saving.or_halt(saving.segments.filled(written.iter().map(Written::meta).collect())).await {
+        Ok(filled) => filled?,
+        Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+    };
+    let brought_columns = Came { columns: &came, filled: &filled, rows };
 
     let change = match (&before, rows) {
         // A few days need not have all that the others have.
         (Some(version), 1..) if dataset.update_mode != UpdateMode::Replace => schema_change::added(&version.columns, &came, &dataset.options),
-        (Some(version), 1..) => schema_change::between(of_before.map_or(&version.columns, |origin| &origin.columns), &came, &dataset.options),
+        // Nothing can be said of columns that have never come.
+        (Some(_), 1..) if of_before.is_some_and(|origin| origin.columns.is_empty()) => None,
+        (Some(version), 1..) => {
+            let rare = of_before.map_or_else(Vec::new, |origin| origin.rare(&brought_columns));
+            let known = of_before.map_or(&version.columns, |origin| &origin.columns);
+            schema_change::between(known, &columns::union([came.as_slice(), rare.as_slice()]), &dataset.options)
+        }
         _ => None,
     };
     let change_text = change.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
@@ -93,7 +108,7 @@ pub(super) async fn commit(
     }
 
     let asked = asked(puller, run).await?;
-    let origin = origin(dataset, of_before, &asked, &came);
+    let origin = origin(run, dataset, of_before, &asked, &brought_columns);
     let brought = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
     let base = before.as_ref().filter(|_| dataset.update_mode != UpdateMode::Replace && same_report);
     let built = match base {
@@ -133,11 +148,11 @@ enum Empty {
     Failed(Failure),
 }
 
-async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, total: Option<u64>) -> Result<Empty> {
+async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, total: Option<u64>, saving: &Saving) -> Result<Empty> {
     let (vendor, had) = (dataset.connector.title(), before.map_or(0, |version| version.rows));
     // Nothing is added: there is nothing to lose.
     let believed = if dataset.update_mode == UpdateMode::Append && had > 0 { Empty::Kept } else { Empty::Believed };
-    Ok(match dataset.options.on_empty {
+    Ok(match dataset.setup().on_empty(dataset.options.on_empty) {
         OnEmpty::Fail => Empty::Failed(Failure {
             code: "empty_answer".to_owned(),
             message: format!("{vendor} gave no rows at all, and this DataSet takes that for a failure."),
@@ -145,7 +160,7 @@ async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option
             action: format!("The next run tries again.{}", if had > 0 { " The rows from before stay." } else { "" }),
         }),
         OnEmpty::Keep if had > 0 => Empty::Kept,
-        OnEmpty::Check if loses(puller, run, dataset, before).await? => {
+        OnEmpty::Check if loses(puller, run, dataset, before, saving).await? => {
             // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something
             // before is believed when it comes a second time; who is on the site just now may be nobody at any time.
             let is_certain = total.is_some() || dataset.report.comes_and_goes() || queue::last_ended_with(&puller.db, run, SUSPICIOUS).await?;
@@ -159,12 +174,12 @@ async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option
                 action: "The rows from before stay. When the next run finds nothing either, that is believed.".to_owned(),
             })
         }
-        OnEmpty::Keep | OnEmpty::Check | OnEmpty::Empty => believed,
+        OnEmpty::Usual | OnEmpty::Keep | OnEmpty::Check | OnEmpty::Empty => believed,
     })
 }
 
 /// Whether an answer without rows takes any row away. Append and Merge keep what is there; Partition keeps the days that were not asked for.
-async fn loses(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>) -> Result<bool> {
+async fn loses(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, saving: &Saving) -> Result<bool> {
     let Some(version) = before.filter(|version| version.rows > 0) else { return Ok(false) };
     match dataset.update_mode {
         UpdateMode::Append | UpdateMode::Merge => Ok(false),
@@ -172,7 +187,7 @@ async fn loses(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option
         UpdateMode::Partition => {
             let asked = asked(puller, run).await?;
             let drops = drops(puller, run, dataset, &asked, &[], &version.columns).await?;
-            Ok(update_mode::lost(&puller.datasets.segments, &version.segments, drops).await? > 0)
+            Ok(update_mode::lost(&saving.segments, &version.segments, drops).await? > 0)
         }
     }
 }
@@ -202,12 +217,16 @@ fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -
     })
 }
 
-fn origin(dataset: &Dataset, of_before: Option<&Origin>, asked: &[Window], came: &[ColumnInfo]) -> Origin {
+fn origin(run: &Claimed, dataset: &Dataset, of_before: Option<&Origin>, asked: &[Window], came: &Came<'_>) -> Origin {
     let (report, key) = (dataset.report.id.to_owned(), dataset.asked_key());
-    let to = asked.iter().map(|window| window.to).max();
+    let (from, to) = (asked.iter().map(|window| window.from).min(), asked.iter().map(|window| window.to).max());
     // A pull of days that are long past leaves the later ones held.
     let before = of_before.filter(|before| before.report == report && before.asked == key && dataset.update_mode != UpdateMode::Replace);
-    Origin { to: to.max(before.and_then(|before| before.to)), report, asked: key, columns: came.to_vec() }
+    let held = before.and_then(|before| before.to);
+    // Days that somebody wanted apart leave a gap behind them, which a run of the schedule is still to fill.
+    let joins = run.range.is_none() || held.zip(from).is_some_and(|(held, from)| held.tomorrow().is_ok_and(|next| from <= next));
+    let (columns, filled) = Origin::known(of_before.filter(|before| before.report == report), came);
+    Origin { to: if joins { to.max(held) } else { held }, report, asked: key, columns, filled }
 }
 
 /// Which rows of the version before go.

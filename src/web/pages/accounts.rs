@@ -158,6 +158,7 @@ fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
         Some("queued" | "running") => Status::new("info", true, "Running", ""),
         _ if dataset.stopped().is_some() => Status::new("bad", false, "Off schedule", ""),
         _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
+        _ if dataset.timing.paused.is_some() => Status::new("", true, "Paused", ""),
         _ if dataset.upkeep.late_since.is_some() => Status::new("warn", false, "Late", ""),
         _ if dataset.current.is_none() => Status::new("", true, "Never run", ""),
         _ => Status::new("good", false, "Up to date", ""),

@@ -48,6 +48,8 @@ pub struct Opened {
     pub head: DatasetHead,
     /// The newest runs, newest first, at most `LATEST`.
     pub runs: Vec<Run>,
+    /// As `runs`, without the chunks of backfills that are over.
+    pub pulls: Vec<Run>,
     pub glance: Glance,
     pub live: Option<Live>,
     pub zone: TimeZone,
@@ -62,7 +64,11 @@ pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result
         newest.waits_for = web.puller.waits_for(newest).await?;
     }
     let (zone, now) = (zone_of(&dataset), web.clock.now());
-    let glance = Glance::of_runs(&queue::lately(&web.db, id, LATEST).await?);
+    let pulls = queue::lately(&web.db, id, LATEST).await?;
+    let mut glance = Glance::of_runs(&pulls);
+    if glance.failed_in_a_row >= LATEST as usize / 2 {
+        (glance.failed_in_a_row, glance.failing_since) = web.datasets.failing(id).await?;
+    }
     let live = runs.iter().take(3).find(|run| !run.state.is_final()).map(|run| {
         let progress = web.puller.live.now(&run.id);
         Live::new(run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(actor))
@@ -70,7 +76,7 @@ pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result
     let mut head = head(&dataset, &glance, tab, actor, now, &zone);
     // A person's run goes before the chunks of a backfill, so it may be asked for beside one.
     head.running = runs.iter().take(2).any(|run| !run.state.is_final() && run.trigger != Trigger::Backfill);
-    Ok(Opened { dataset, head, runs, glance, live, zone, now })
+    Ok(Opened { dataset, head, runs, pulls, glance, live, zone, now })
 }
 
 fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Millis, zone: &TimeZone) -> DatasetHead {

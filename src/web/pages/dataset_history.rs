@@ -14,7 +14,7 @@ use super::run_record::{Question, RunRecord, sums};
 use crate::clock::timestamp;
 use crate::datasets::versions::Version;
 use crate::ids::{DatasetId, VersionId};
-use crate::puller::run::{Outcome, Run, State as RunState, Trigger};
+use crate::puller::run::{Outcome, Run, State as RunState};
 use crate::puller::windows::{self, Line};
 use crate::puller::{coverage, queue};
 use crate::web::Web;
@@ -112,7 +112,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
     let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        sums: summary(&opened),
+        sums: summary(&web, &opened).await?,
         zone: opened.dataset.time_zone.clone(),
         versions: versions(&web, &opened, &kept).await?,
         keep_words: format!(
@@ -123,7 +123,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
         room: room(&web, &id).await?,
         calendar: newest(&days, &id),
         can_backfill: opened.head.can_run && why_not(&opened).is_empty(),
-        pictures: pictures(&opened.runs, opened.now, &opened.zone),
+        pictures: pictures(&opened.pulls, opened.now, &opened.zone),
         head: opened.head,
         live: opened.live,
         runs,
@@ -138,6 +138,9 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
     }
     let (rows, rows_line) = match run.state {
         RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
+        RunState::Succeeded if run.brought_none() => {
+            ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
+        }
         RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "held".to_owned()),
         RunState::Succeeded => {
             let after = words::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
@@ -174,18 +177,17 @@ fn span_of(lines: &[Line], opened: &Opened) -> String {
     }
 }
 
-fn summary(opened: &Opened) -> Vec<Fact> {
-    let over: Vec<&Run> = opened.runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled && run.trigger != Trigger::Revert).collect();
-    let good: Vec<&&Run> = over.iter().filter(|run| run.state == RunState::Succeeded).collect();
-    let Some(last) = good.first() else { return vec![Fact::new("Last success", "none yet"), Fact::new("Success rate", format!("0 of {} runs", over.len()))] };
-    let took: Vec<i64> = good.iter().filter_map(|run| run.duration(opened.now)).collect();
-    let average = took.iter().sum::<i64>() / i64::try_from(took.len().max(1)).unwrap_or(1);
-    vec![
+/// Over all runs but those that somebody stopped, chunks of backfills and going back.
+async fn summary(web: &Web, opened: &Opened) -> crate::error::Result<Vec<Fact>> {
+    let sums = queue::summary(&web.db, &opened.dataset.id).await?;
+    let rate = format!("{} of {}", grouped(sums.succeeded), words::counted(sums.over, "run", "runs"));
+    let Some(last) = sums.last_success else { return Ok(vec![Fact::new("Last success", "none yet"), Fact::new("Success rate", rate)]) };
+    Ok(vec![
         Fact::new("Last success", words::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
-        Fact::new("Average duration", words::span(average)),
-        Fact::new("Success rate", format!("{} of {} runs", good.len(), over.len())),
-        Fact::new("Rows accounted for", sums(last)),
-    ]
+        Fact::new("Average duration", words::span(sums.average_ms)),
+        Fact::new("Success rate", rate),
+        Fact::new("Rows accounted for", self::sums(&last)),
+    ])
 }
 
 fn acts(id: &VersionId, number: u64, opened: &Opened) -> Acts {

@@ -123,7 +123,8 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     );
     let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.created_at, *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
-    let change = opened.glance.change.map_or_else(|| "no run before".to_owned(), |change| format!("{} in the last run", change_in_words(change)));
+    let change = dataset.current.as_ref().and_then(|c| c.change);
+    let change = change.map_or_else(|| "the first ones".to_owned(), |change| format!("{} since the version before", change_in_words(change)));
     vec![
         Tile::new("Freshness", fresh, due),
         Tile::new("Rows", rows, if dataset.current.is_some() { change } else { String::new() }),
@@ -152,11 +153,14 @@ fn success(runs: &[Run], opened: &Opened) -> Tile {
 }
 
 fn duration(runs: &[Run], opened: &Opened) -> Tile {
-    let last = runs.iter().find(|run| run.state.is_final() && run.started_at.is_some() && run.trigger != Trigger::Revert);
+    let last = runs.iter().find(|run| run.state.is_final() && run.started_at.is_some());
     last.map_or_else(
         || Tile::new("Last run", "–", ""),
         |run| {
             let took = run.duration(opened.now).map_or_else(|| "–".to_owned(), words::span);
+            if let Some(number) = run.back_to {
+                return Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", "Reverted", format!("back to version {number}")) };
+            }
             let line = format!("{}, {}", words::counted(run.pages, "page", "pages"), words::counted(run.calls, "call", "calls"));
             Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", took, line) }
         },

@@ -28,10 +28,8 @@ pub struct Glance {
     pub failing_since: Option<Millis>,
     /// The run whose version is held, when that is why it is failing.
     pub held: Option<RunId>,
-    /// The newest run brought no rows, and those from before stay.
-    pub kept: bool,
-    /// How many rows more than the run before the newest one brought.
-    pub change: Option<i64>,
+    /// When the newest run that is over ended, if it brought no rows.
+    pub none_came: Option<Millis>,
 }
 
 /// In which order DataSets want attention.
@@ -44,7 +42,6 @@ pub enum Rank {
 
 impl Glance {
     pub fn of_lately(lately: &Lately) -> Self {
-        let rows = &lately.rows_per_run;
         Self {
             newest: lately.newest.as_ref().map(|newest| (newest.run.clone(), State::parse(&newest.state).unwrap_or(State::Failed), newest.at)),
             waits_until: lately.newest.as_ref().filter(|newest| newest.state == State::Waiting.word()).map(|newest| newest.due_at),
@@ -53,8 +50,7 @@ impl Glance {
             failed_in_a_row: lately.failed_in_a_row,
             failing_since: lately.failing_since,
             held: lately.held.clone(),
-            kept: lately.kept,
-            change: rows.len().checked_sub(2).map(|before| lately.change.unwrap_or(rows[before + 1] - rows[before])),
+            none_came: lately.none_came,
         }
     }
 
@@ -73,9 +69,8 @@ impl Glance {
             failed_in_a_row: failed.len(),
             failing_since: failed.last().and_then(|run| run.finished_at),
             held: failed.first().filter(|run| run.outcome == Some(Outcome::Held)).map(|run| run.id.clone()),
-            kept: over.is_some_and(|run| run.outcome == Some(Outcome::Kept)),
+            none_came: over.filter(|run| run.brought_none()).and_then(|run| run.finished_at),
             waits_for_us: newest.is_some_and(|run| run.held_for.is_some()),
-            change: runs.iter().filter(|run| run.trigger != Trigger::Backfill).find(|run| run.state == State::Succeeded).and_then(Run::change),
         }
     }
 
@@ -84,12 +79,21 @@ impl Glance {
         self.newest.as_ref().filter(|(_, state, _)| !state.is_final()).map(|(run, _, _)| run)
     }
 
+    /// Going back makes a version after it, and that has rows.
+    fn none_came_since(&self, at: Millis) -> bool {
+        self.none_came.is_some_and(|ended_at| ended_at >= at)
+    }
+
+    fn stopped_since(&self, at: Millis) -> bool {
+        self.newest.as_ref().is_some_and(|(_, state, ended_at)| *state == State::Cancelled && *ended_at > at)
+    }
+
     pub fn rank(&self, dataset: &Dataset, now: Millis) -> Rank {
         if self.failed_in_a_row > 0 || dataset.stopped().is_some() {
             return Rank::Failing;
         }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
-        let wants_look = dataset.timing.problem.is_some() || reminder_due(dataset, now).is_some() || self.kept;
+        let wants_look = dataset.timing.problem.is_some() || reminder_due(dataset, now).is_some() || dataset.current.as_ref().is_some_and(|current| self.none_came_since(current.created_at));
         if dataset.account_id.is_none() || empty || wants_look || dataset.upkeep.late_since.is_some() { Rank::Look } else { Rank::Planned }
     }
 
@@ -139,9 +143,9 @@ impl Glance {
             None if state == Some(State::Cancelled) => Status::new("", true, "Stopped", "before its first rows"),
             None => Status::new("", true, "Never run", format!("made {}", words::relative(dataset.created_at, now))),
             Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "the last run found none"),
-            Some(_) if self.kept => Status::new("warn", false, "0 rows", "came; those from before stay"),
-            Some(_) if state == Some(State::Cancelled) => Status::new("good", false, "Up to date", "the last run was stopped"),
-            Some(_) => Status::new("good", false, "Up to date", self.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
+            Some(current) if self.none_came_since(current.created_at) => Status::new("warn", false, "0 rows", "came with the last run"),
+            Some(current) if self.stopped_since(current.created_at) => Status::new("good", false, "Up to date", "the last run was stopped"),
+            Some(current) => Status::new("good", false, "Up to date", current.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
         }
     }
 }

@@ -152,6 +152,7 @@ pub fn late_band(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Band
         .last_success_at
         .map_or_else(|| "It has never been updated.".to_owned(), |at| format!("It was last updated {}.", words::coming(at, now, zone)));
     let text = match dataset.schedule {
+        Some(_) if dataset.current.is_none() => "History shows why no run has succeeded.",
         Some(_) => "History shows why no run has succeeded. The rows from before stay readable.",
         None => "It is pulled by hand: press Run Now.",
     };

@@ -10,7 +10,7 @@ use super::dataset::{downloads, zone_of};
 use super::dataset_schedule::{act_of, wrong_clock};
 use super::dataset_status::{Glance, Rank, percent};
 use super::dataset_upkeep::next_words;
-use super::datasets_attention::{banner, reason};
+use super::datasets_attention::{banner, reason, unreadable};
 use super::spark::spark;
 use crate::accounts::Account;
 use crate::clock::Millis;
@@ -93,9 +93,9 @@ pub(super) struct Entry {
 /// `GET /datasets`
 pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answer {
     let now = web.clock.now();
-    let all = web.datasets.list(&person.actor).await?;
+    let (all, damaged) = web.datasets.list_all(&person.actor).await?;
     let mut chrome = web.chrome(&person.actor, &person.session, "datasets").await;
-    if all.is_empty() {
+    if all.is_empty() && damaged.is_empty() {
         return show(&EmptyPage { chrome, can_edit: person.actor.may_edit() });
     }
     let mut lately = web.datasets.lately(&person.actor).await?;
@@ -110,6 +110,7 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
     let planned = entries.len() - failing - look;
     let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, now, &zone) };
     bands.extend(wrong_clock(now));
+    bands.extend(unreadable(&damaged));
     let quick_choices = [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| Quick {
         label,
         count: entries.iter().filter(|e| is_in(e, value, &person, now)).count(),

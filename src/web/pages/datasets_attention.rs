@@ -39,6 +39,17 @@ pub(super) fn banner(entries: &[Entry], now: Millis, zone: &TimeZone) -> Vec<Ban
     bands
 }
 
+/// DataSets whose record in the catalogue cannot be read, by their ids.
+pub(super) fn unreadable(ids: &[String]) -> Option<Band> {
+    let title = match ids {
+        [] => return None,
+        [one] => format!("1 DataSet cannot be listed, since its record in the catalogue is damaged: {one}."),
+        many => format!("{} DataSets cannot be listed, since their records in the catalogue are damaged: {}.", many.len(), words::listed(many)),
+    };
+    let text = "Whoever runs the server: “chatlake verify” tells what is wrong. All others go on.".to_owned();
+    Some(Band { tone: "bad".to_owned(), title, text, actions: Vec::new() })
+}
+
 /// One band for all that something has taken off their schedules.
 fn off_schedule(entries: &[Entry]) -> Option<Band> {
     let off: Vec<&Entry> = entries.iter().filter(|e| e.dataset.stopped().is_some()).collect();
@@ -51,7 +62,8 @@ fn off_schedule(entries: &[Entry]) -> Option<Band> {
     let refused = off.iter().filter(|e| e.dataset.stopped().is_some_and(|stopped| stopped.why == Why::Credentials)).count();
     let how = match (refused, off.len() - refused) {
         (_, 0) => {
-            format!("{} refused the credentials again and again. New ones under Accounts bring them back by themselves.", first.dataset.connector.title())
+            let back = if off.len() == 1 { "it back by itself" } else { "them back by themselves" };
+            format!("{} refused the credentials again and again. New ones under Accounts bring {back}.", first.dataset.connector.title())
         }
         (0, _) => "A run stopped the whole server three times. Bring back on the page of each, or Run Now, starts them again.".to_owned(),
         _ => "The page of each says why, and how it comes back.".to_owned(),

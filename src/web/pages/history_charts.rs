@@ -23,7 +23,7 @@ pub fn pictures(runs: &[Run], now: Millis, zone: &TimeZone) -> Vec<Picture> {
     }
     let rows = |run: &Run| (run.state == State::Succeeded).then(|| run.rows_after.unwrap_or(run.rows).unsigned_abs());
     let pulls: Vec<&Run> = ended.iter().copied().filter(|run| run.trigger != Trigger::Revert).collect();
-    let seconds = |run: &Run| run.duration(now).map(|millis| (millis.unsigned_abs()).div_ceil(1_000));
+    let seconds = |run: &Run| run.duration(now).map(|millis| millis.unsigned_abs() / 1_000);
     let held = bars(&ended, now, zone, rows, |rows| counted(signed(rows), "row", "rows"));
     let took = bars(&pulls, now, zone, seconds, |seconds| words::span(signed(seconds) * 1_000));
     vec![

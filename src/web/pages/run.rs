@@ -26,6 +26,7 @@ use crate::puller::run::{Outcome, Run};
 use crate::puller::windows;
 use crate::web::Web;
 use crate::web::asked::Id;
+use crate::web::client_address::ClientAddress;
 use crate::web::page::{Answer, go, show};
 use crate::web::parts::{Chrome, Status};
 use crate::web::person::Person;
@@ -103,6 +104,13 @@ pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> 
 pub async fn accept(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
     let run = web.puller.accept(&person.actor, &id).await?;
     web.say_next(&person.session, "Accepted. These are the rows that people read now.").await;
+    go(&format!("/datasets/{}", run.dataset_id))
+}
+
+/// `POST /runs/{id}/discard`: the version that was held is let go.
+pub async fn discard(State(web): State<Web>, person: Person, address: ClientAddress, Id(id): Id<RunId>) -> Answer {
+    let run = web.puller.discard(person.by(address), &id).await?;
+    web.say_next(&person.session, "Discarded. People go on reading the rows from before.").await;
     go(&format!("/datasets/{}", run.dataset_id))
 }
 

@@ -74,9 +74,6 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
     let vendor = ask.dataset.connector.title();
     let text = |a: &str, b: &str, c: String| (a.to_owned(), b.to_owned(), c);
     match (run.state, &run.failure) {
-        (State::Failed, Some(failure)) if run.outcome == Some(Outcome::Superseded) => {
-            (failure.message.clone(), "Nobody.".to_owned(), "A later run has taken its place, so it can be accepted no more.".to_owned())
-        }
         (State::Succeeded, None) if run.outcome == Some(Outcome::Kept) => (
             format!("{vendor} gave no rows: 0 rows came."),
             "Nobody.".to_owned(),
@@ -140,8 +137,9 @@ fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
     if let Some(after) = run.rows_after.filter(|after| *after != run.rows) {
         facts.push(Fact::new("Rows in all", grouped(after)));
     }
-    if let (Some(by), Some(at)) = (&run.accepted_by_name, run.accepted_at) {
-        facts.push(Fact::new("Accepted", format!("by {by}, {}", clock(at))));
+    if let (Some(by), Some(at)) = (&run.decided_by_name, run.decided_at) {
+        let what = if run.outcome == Some(Outcome::Discarded) { "Discarded" } else { "Accepted" };
+        facts.push(Fact::new(what, format!("by {by}, {}", clock(at))));
     }
     facts.push(Fact::new("Duplicates", grouped(run.duplicates)));
     if run.bytes > 0 {

@@ -130,7 +130,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     let rules = Rule::ALL.map(|rule| (rule.word(), rule.title()));
     let empties = OnEmpty::ALL.map(|choice| (choice.word(), choice.title()));
     let fields = ["on_empty", "hold_drop", "on_added", "on_removed", "on_retyped"];
-    let is_chosen = or(&typed.on_empty, "check") != "check"
+    let is_chosen = or(&typed.on_empty, "usual") != "usual"
         || !matches!(typed.hold_drop.trim(), "" | "0")
         || [&typed.on_added, &typed.on_removed, &typed.on_retyped].iter().any(|word| or(word, "warn") != "warn");
     w.update = UpdateView {
@@ -141,7 +141,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
         own_key: report.map(|report| report.key.join(", ")).unwrap_or_default(),
         look_back: typed.look_back.clone(),
         takes_look_back: report.is_none_or(|report| Setup { report, mode: UpdateMode::Merge, menus: &Default::default() }.takes_look_back()),
-        on_empty: choices(&empties, &or(&typed.on_empty, "check")),
+        on_empty: choices(&empties, &or(&typed.on_empty, "usual")),
         hold_drop: typed.hold_drop.clone(),
         on_added: choices(&rules, &or(&typed.on_added, "warn")),
         on_removed: choices(&rules, &or(&typed.on_removed, "warn")),
