@@ -36,19 +36,47 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Refusal> {
-    serde_json::from_slice(bytes).map(Body).map_err(|why| {
-        let text = why.to_string();
-        // What serde says names our own fields and the kind of value; it never repeats a value that could be a secret's.
-        let said = text.split(" at line ").next().unwrap_or_default();
-        let said = if said.contains("invalid type") || said.contains("invalid value") { "a value is of the wrong kind" } else { said };
-        match why.classify() {
-            serde_json::error::Category::Data => {
-                let field = said.split('`').nth(1).unwrap_or("body").to_owned();
-                Refusal(Error::field(field, format!("The body is not as it should be: {said}.")))
-            }
-            _ => Refusal(Error::new(Kind::BadRequest, "not_json", "The body is not whole, well-formed JSON.")),
-        }
-    })
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let (path, why) = match serde_path_to_error::deserialize(&mut reader) {
+        Ok(body) => match reader.end() {
+            Ok(()) => return Ok(Body(body)),
+            Err(why) => (String::new(), why),
+        },
+        Err(why) => (why.path().to_string(), why.into_inner()),
+    };
+    if why.classify() != serde_json::error::Category::Data {
+        return Err(Refusal(Error::new(Kind::BadRequest, "not_json", "The body is not whole, well-formed JSON.")));
+    }
+    // What serde says names our own fields and the kind of value; it never repeats a value that could be a secret's.
+    let text = why.to_string();
+    let said = text.split(" at line ").next().unwrap_or_default();
+    let path = Some(path.as_str()).filter(|path| !path.is_empty() && *path != "." && *path != "?");
+    if said.contains("invalid type") || said.contains("invalid value") || said.contains("invalid length") {
+        let wanted = said.split(", expected ").nth(1).map_or("something else", wanted);
+        let field = path.unwrap_or("body");
+        return Err(Refusal(Error::field(field, format!("{field} must be {wanted}."))));
+    }
+    let named = said.split('`').nth(1).filter(|_| said.contains("field"));
+    let field = match (path, named) {
+        (Some(path), Some(named)) if !path.ends_with(named) => format!("{path}.{named}"),
+        (Some(path), _) => path.to_owned(),
+        (None, named) => named.unwrap_or("body").to_owned(),
+    };
+    Err(Refusal(Error::field(field, format!("The body is not as it should be: {said}."))))
+}
+
+/// A kind of value in the words of people who do not write Rust.
+fn wanted(kind: &str) -> &str {
+    match kind {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a string" | "str" | "a borrowed string" => "text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        _ if kind.starts_with("struct ") || kind.starts_with("a map") || kind.contains("map") => "an object",
+        _ => "of another kind",
+    }
 }
 
 /// The ids in an address. Text that is not an id of that kind is a thing that is not there.

@@ -21,7 +21,7 @@ impl Datasets {
                                    next_run_at, paused_at, paused_by, keep_versions, keep_days, retry_minutes, retry_most, expected_hours,
                                    notify_emails, notify_webhooks, notify_on, notify_after, created_at, updated_at, last_due_at)
              SELECT $1, $2, account_id, connector, report, $3, description, menus, update_mode, options, time_zone, schedule, plan,
-                    next_run_at, paused_at, paused_by, keep_versions, keep_days, retry_minutes, retry_most, expected_hours,
+                    CASE WHEN next_run_at > $4 THEN next_run_at END, paused_at, paused_by, keep_versions, keep_days, retry_minutes, retry_most, expected_hours,
                     CASE WHEN owner_id = $2 THEN notify_emails END, CASE WHEN owner_id = $2 THEN notify_webhooks ELSE '[]' END, notify_on, notify_after, $4, $4, $4
              FROM datasets WHERE id = $5",
         )

@@ -28,8 +28,8 @@ pub struct Origin {
     pub filled: BTreeMap<String, u32>,
 }
 
-/// A column of which so many filled cells were to be expected, and none came, has gone away.
-const EXPECTED: u64 = 8;
+/// A column has gone away when it would be without a filled cell by chance less often than this.
+const BY_CHANCE: f64 = 0.001;
 
 /// What a run brought: its columns, how many cells of each are filled, and how many rows.
 pub struct Came<'a> {
@@ -42,9 +42,9 @@ impl Origin {
     /// The columns that this run did not bring, and would not be expected to by how rarely they were filled before.
     pub fn rare(&self, came: &Came<'_>) -> Vec<ColumnInfo> {
         let is_rare = |column: &&ColumnInfo| {
-            let share = self.filled.get(&column.name).copied().unwrap_or(1_000_000);
+            let share = f64::from(self.filled.get(&column.name).copied().unwrap_or(1_000_000)) / 1e6;
             let gone = came.columns.iter().all(|other| other.name != column.name);
-            gone && !column.declared && u64::from(share).saturating_mul(came.rows) < EXPECTED * 1_000_000
+            gone && !column.declared && (1.0 - share).powf(came.rows as f64) >= BY_CHANCE
         };
         self.columns.iter().filter(is_rare).cloned().collect()
     }

@@ -234,6 +234,13 @@ pub fn expected(hours: Option<i64>) -> Result<Option<i64>> {
 }
 
 impl Datasets {
+    /// How many DataSets tell by this webhook.
+    pub async fn told_by_webhook(&self, webhook: &WebhookId) -> Result<i64> {
+        let all: Vec<String> = sqlx::query_scalar("SELECT notify_webhooks FROM datasets WHERE notify_webhooks <> '[]'").fetch_all(self.db.read()).await?;
+        let tells = |stored: &String| serde_json::from_str::<Vec<String>>(stored).is_ok_and(|ids| ids.iter().any(|id| id == webhook.as_str()));
+        Ok(i64::try_from(all.iter().filter(|stored| tells(stored)).count()).unwrap_or(i64::MAX))
+    }
+
     /// Chooses how a DataSet is tried again and when its data is late. A retry that is to come goes when there is to be none.
     pub async fn set_upkeep(&self, actor: &Actor, id: &DatasetId, retry: Retry, expected_hours: Option<i64>) -> Result<()> {
         self.get_to_change(actor, id).await?;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::Message;
@@ -23,7 +22,8 @@ const AT_ONCE: usize = 8;
 pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken) {
     // Of the time that passed.
     let mut pruned_at: Option<Millis> = None;
-    let mut under_way = FuturesUnordered::new();
+    // Tasks of their own: each may hold the one connection that writes, and must be able to give it back.
+    let mut under_way = JoinSet::new();
     let mut busy: Vec<(Channel, MessageId)> = Vec::new();
     loop {
         let (now, passed) = (notices.clock.now(), notices.clock.passed());
@@ -38,7 +38,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
         });
         for message in due {
             busy.push((message.channel(), message.id.clone()));
-            under_way.push(send(&notices, message));
+            under_way.spawn(send(notices.clone(), message));
         }
         if prune {
             pruned_at = Some(passed);
@@ -50,7 +50,16 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
             () = stop.cancelled() => return,
             () = notices.wake.notified() => {}
             () = notices.clock.wait_until_or(until, Duration::from_millis(LOOK_AT_LEAST.unsigned_abs())) => {}
-            Some(ended) = under_way.next() => busy.retain(|(_, id)| *id != ended),
+            Some(ended) = under_way.join_next() => {
+                match ended {
+                    Ok(ended) => busy.retain(|(_, id)| *id != ended),
+                    // Which one it was is not known; at the worst one that is still under way is tried a second time.
+                    Err(why) => {
+                        tracing::error!("a delivery broke off: {why}");
+                        busy.clear();
+                    }
+                }
+            }
         }
     }
 }
@@ -75,7 +84,7 @@ async fn look(notices: &Notices, prune: bool, busy: &[(Channel, MessageId)]) -> 
     Ok((due, ripe.into_iter().chain(next).min()))
 }
 
-async fn send(notices: &Notices, message: Message) -> MessageId {
+async fn send(notices: Notices, message: Message) -> MessageId {
     let sent = notices.deliver(&message).await;
     step("notify.delivered");
     if let Err(error) = notices.settle(&message, &sent).await {

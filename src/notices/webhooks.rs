@@ -76,6 +76,10 @@ impl Notices {
         if there >= MOST {
             return Err(Error::conflict("too_many_webhooks", format!("There are {MOST} webhooks already. Remove one first.")));
         }
+        let same: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM webhooks WHERE name = $1").bind(&webhook.name).fetch_one(&mut *tx).await?;
+        if same > 0 {
+            return Err(Error::field("name", "There is a webhook of this name already. Give this one another, so that people can tell them apart."));
+        }
         sqlx::query("INSERT INTO webhooks (id, name, host, sealed, created_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(&webhook.id)
             .bind(&webhook.name)

@@ -2,8 +2,8 @@
 //! itself, so that stopping loses nothing that came; between two chunks whatever the schedule or a person wants goes first. How one
 //! chunk follows another is in `backfills/chunks.rs`.
 
-use jiff::civil::Date;
 use jiff::Span;
+use jiff::civil::Date;
 use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::Puller;

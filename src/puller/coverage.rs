@@ -10,6 +10,7 @@ use super::schedules;
 use super::windows::{self, Line};
 use crate::clock::{Clock, Millis, timestamp};
 use crate::connectors::Window;
+use crate::connectors::report::UpdateMode;
 use crate::datasets::Dataset;
 use crate::datasets::parts::has_days;
 use crate::db::Db;
@@ -77,7 +78,8 @@ pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec
     };
     let short = windows::short_of(db, &dataset.id).await?;
     let wanted = dataset.menus.range(today).filter(|_| dataset.current.is_some() || !short.is_empty());
-    Ok(calendar(&held, &short, wanted, today, &zone))
+    let merges = dataset.update_mode == UpdateMode::Merge;
+    Ok(calendar(&held, &short, wanted, today, &zone, merges))
 }
 
 /// The windows whose rows are in a version, those that were read last first.
@@ -87,15 +89,19 @@ async fn windows_behind(db: &Db, version: &VersionId) -> Result<Vec<Line>> {
     windows::behind(db, &run).await
 }
 
-/// `held`: newest run first; `short`: newest first.
-fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, zone: &TimeZone) -> Vec<Day> {
+/// `held`: newest run first; `short`: newest first. `merges`: rows that came once stay when a later reading lacks them.
+fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, zone: &TimeZone, merges: bool) -> Vec<Day> {
     let mut days: BTreeMap<Date, Day> = BTreeMap::new();
     for line in held {
         let Some(window) = line.window else { continue };
         for day in each(window) {
             days.entry(day).or_insert_with(|| {
                 let later = short.iter().find(|other| other.finished_at > line.finished_at && other.window.is_some_and(|w| w.from <= day && day <= w.to));
-                let here = here(day, line, today, zone);
+                let mut here = here(day, line, today, zone);
+                let had_more = |other: &Line| other.window == line.window && other.tally.kept > line.tally.kept;
+                if merges && here.state == DayState::Verified && held.iter().any(had_more) {
+                    here.state = DayState::Held;
+                }
                 later.map_or(here.clone(), |_| Day { state: DayState::Stale, ..here })
             });
         }
@@ -170,7 +176,7 @@ mod tests {
         (short.done, short.short) = (false, true);
         let later = Line { done: false, short: true, ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6)) };
         let wanted = Some(Window { from: day("2026-11-15"), to: day("2026-11-20") });
-        let days = calendar(&held, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC);
+        let days = calendar(&held, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC, false);
         let told = [("13", "stale"), ("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
         assert_eq!(states(&days), told.map(|(day, state)| (day.to_owned(), state)));
         assert_eq!(days[4].run, Some(held[1].run.clone()));
@@ -180,13 +186,20 @@ mod tests {
     #[test]
     fn a_day_that_is_over_elsewhere_may_not_be_over_here() {
         let held = [line("2026-11-19", "2026-11-19", "2026-11-20T04:00", 5, Some(5))];
-        let of = |zone: &str| calendar(&held, &[], None, day("2026-11-21"), &TimeZone::get(zone).unwrap())[0].state;
+        let of = |zone: &str| calendar(&held, &[], None, day("2026-11-21"), &TimeZone::get(zone).unwrap(), false)[0].state;
         assert_eq!((of("UTC"), of("US/Pacific")), (DayState::Verified, DayState::Stale));
     }
 
     #[test]
+    fn a_merge_keeps_what_a_later_reading_lacks_which_is_then_not_verified() {
+        let held = [line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)), line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7))];
+        let of = |merges: bool| calendar(&held, &[], None, day("2026-11-20"), &TimeZone::UTC, merges)[0].state;
+        assert_eq!((of(true), of(false)), (DayState::Held, DayState::Verified));
+    }
+
+    #[test]
     fn nothing_asked_is_nothing_told() {
-        assert!(calendar(&[], &[], None, day("2026-11-20"), &TimeZone::UTC).is_empty());
+        assert!(calendar(&[], &[], None, day("2026-11-20"), &TimeZone::UTC, false).is_empty());
         assert_eq!(each(Window { from: day("2026-02-27"), to: day("2026-03-01") }).count(), 3);
         assert_eq!(each(Window { from: day("2026-02-27"), to: day("2026-02-26") }).count(), 0);
     }

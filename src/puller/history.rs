@@ -45,17 +45,15 @@ impl Puller {
         queue::supersede_held(&mut tx, dataset).await?;
         backfills::interrupt(&mut tx, dataset, &format!("Version {} was brought back meanwhile.", old.number), now).await?;
         // Its rows are those of the run whose version came back.
-        sqlx::query(
-            "UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6",
-        )
-        .bind(&new.id)
-        .bind(i64::try_from(old.number).unwrap_or(i64::MAX))
-        .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
-        .bind(&old.run)
-        .bind(before)
-        .bind(&run)
-        .execute(&mut *tx)
-        .await?;
+        sqlx::query("UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6")
+            .bind(&new.id)
+            .bind(i64::try_from(old.number).unwrap_or(i64::MAX))
+            .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
+            .bind(&old.run)
+            .bind(before)
+            .bind(&run)
+            .execute(&mut *tx)
+            .await?;
         audit::record(&mut tx, &self.clock, Deed::done(Some(by), "version.revert", old.id.as_str())).await?;
         step("revert.inserted");
         tx.commit().await?;

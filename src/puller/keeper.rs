@@ -70,10 +70,12 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
 
 /// Retries that are due become runs. One that meets a run which is alive already is that run's affair.
 async fn retry(puller: &Puller, now: Millis) -> Result<()> {
-    let due: Vec<(DatasetId, i64)> = readable(sqlx::query("SELECT id, retry_number FROM datasets WHERE retry_at <= $1 ORDER BY retry_at, id LIMIT 1000")
-        .bind(now)
-        .fetch_all(puller.db.read())
-        .await?);
+    let due: Vec<(DatasetId, i64)> = readable(
+        sqlx::query("SELECT id, retry_number FROM datasets WHERE retry_at <= $1 ORDER BY retry_at, id LIMIT 1000")
+            .bind(now)
+            .fetch_all(puller.db.read())
+            .await?,
+    );
     for (id, number) in due {
         let dataset = match puller.datasets.for_run(&id).await {
             Ok(dataset) => Some(dataset).filter(|dataset| dataset.account_id.is_some() && dataset.timing.paused.is_none()),
@@ -219,12 +221,14 @@ impl ByHand {
 
 /// Reminds of what is run by hand and was not for as long as was chosen: once, and again after as long.
 async fn remind(puller: &Puller, now: Millis) -> Result<()> {
-    let all: Vec<ByHand> = readable(sqlx::query(
-        "SELECT id, plan, time_zone, COALESCE(last_success_at, created_at) AS since, reminded_at FROM datasets
+    let all: Vec<ByHand> = readable(
+        sqlx::query(
+            "SELECT id, plan, time_zone, COALESCE(last_success_at, created_at) AS since, reminded_at FROM datasets
          WHERE schedule IS NULL AND plan IS NOT NULL AND account_id IS NOT NULL ORDER BY id",
-    )
-    .fetch_all(puller.db.read())
-    .await?);
+        )
+        .fetch_all(puller.db.read())
+        .await?,
+    );
     for one in all.iter().filter(|one| one.due().is_some_and(|due| due <= now)) {
         let mut tx = puller.db.write().await?;
         sqlx::query("UPDATE datasets SET reminded_at = $1 WHERE id = $2").bind(now).bind(&one.id).execute(&mut *tx).await?;

@@ -1,11 +1,16 @@
 //! A person stops a schedule for the time being, and lets it go on. A run that is under way goes on; what is missed meanwhile stays missed.
 
+use sqlx::{Sqlite, Transaction};
+
 use super::Puller;
 use super::schedules::Schedule;
+use super::upkeep::kept_or_damaged;
 use crate::auth::audit::{self, By, Deed};
+use crate::clock::Millis;
 use crate::datasets::Dataset;
+use crate::datasets::upkeep::Kind;
 use crate::error::{Error, Result};
-use crate::ids::DatasetId;
+use crate::ids::{DatasetId, UserId};
 
 impl Puller {
     /// Answers the DataSet. One that is paused already stays as it is.
@@ -24,8 +29,10 @@ impl Puller {
                 .await?;
         if paused.rows_affected() > 0 {
             audit::record(&mut tx, &self.clock, Deed::done(Some(by), "dataset.pause", id.as_str())).await?;
+            tell(&mut tx, self.clock.now(), &by.actor.user, id).await?;
         }
         tx.commit().await?;
+        self.notices.wake.notify_one();
         self.datasets.get(by.actor, id).await
     }
 
@@ -54,4 +61,16 @@ impl Puller {
         self.rescheduled.notify_one();
         self.datasets.get(by.actor, id).await
     }
+}
+
+/// Tells that somebody has paused it.
+async fn tell(tx: &mut Transaction<'static, Sqlite>, now: Millis, by: &UserId, id: &DatasetId) -> Result<()> {
+    let Some(dataset) = kept_or_damaged(tx, id).await? else { return Ok(()) };
+    let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1").bind(by).fetch_optional(&mut **tx).await?;
+    let words = [
+        format!("{} paused its schedule.", name.unwrap_or_else(|| "Somebody".to_owned())),
+        "Whoever wants it to go on: press Resume in the menu of its page.".to_owned(),
+        "Nothing is pulled by schedule until then. The rows from before are untouched.".to_owned(),
+    ];
+    dataset.tell(tx, now, Kind::Stopped, "paused", words).await
 }

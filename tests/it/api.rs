@@ -222,7 +222,7 @@ const fn run(good: u16) -> ByScope {
     [403, good, good]
 }
 
-const CASES: [Case; 41] = [
+const CASES: [Case; 42] = [
     case("GET", "/connectors", ALL, ALL, ALL, ALL),
     case("GET", "/connectors/{id}", ALL, ALL, ALL, ALL),
     case("GET", "/accounts", NO, manage(200), manage(200), manage(200)),
@@ -250,6 +250,7 @@ const CASES: [Case; 41] = [
     case("GET", "/runs/{id}", HIDDEN, ALL, HIDDEN, ALL),
     // The run is not held.
     case("POST", "/runs/{id}/accept", manage(404), manage(409), manage(404), manage(409)),
+    case("POST", "/runs/{id}/discard", manage(404), manage(409), manage(404), manage(409)),
     case("POST", "/runs/{id}/cancel", run(404), run(200), run(404), run(200)),
     case("GET", "/datasets/{id}/rows", HIDDEN, ALL, HIDDEN, ALL),
     case("GET", "/datasets/{id}/data", HIDDEN, ALL, HIDDEN, ALL),
@@ -499,6 +500,26 @@ async fn every_error_has_the_one_shape() {
     }
     let wrong = site.ask("POST", "/accounts", &token, &[json_type], unknown_field).await;
     assert_eq!(wrong.error()["field"], "colour");
+    // Whatever is of the wrong kind is named where it is, and never repeated.
+    for (body, field, said) in [
+        (r#"{"options": {"look_back": -1}}"#, "options.look_back", "a whole number, 0 or more"),
+        (r#"{"options": {"hold_drop": "kanarie"}}"#, "options.hold_drop", "a whole number, 0 or more"),
+        (r#"{"shared": "yes"}"#, "shared", "true or false"),
+        (r#"{"key": "id"}"#, "key", "a list"),
+        (r#"{"schedule": {"weekdays": "mon"}}"#, "schedule.weekdays", "a list"),
+        (r#"{"options": {"colour": 1}}"#, "options.colour", "unknown field"),
+        ("[]", "body", "an object"),
+    ] {
+        let wrong = site.ask("PATCH", &own, &token, &[json_type], body).await;
+        assert_eq!((wrong.status, wrong.error()["field"].as_str()), (422, Some(field)), "{body}: {}", wrong.text);
+        assert!(wrong.error()["message"].as_str().unwrap().contains(said) && !wrong.text.contains("kanarie"), "{body}: {}", wrong.text);
+    }
+    for line in ["99 * * * *", "0 22-2 * * *", "a b c d e"] {
+        let body = json!({"schedule": {"cron": line}}).to_string();
+        let wrong = site.ask("PATCH", &own, &token, &[json_type], &body).await;
+        let said = wrong.error()["message"].as_str().unwrap().to_owned();
+        assert!(wrong.status == 422 && said.contains("hours 0 to 23") && !said.contains("Component") && !said.ends_with(".."), "{line}: {said}");
+    }
 }
 
 impl Site {

@@ -98,16 +98,20 @@ async fn a_backfill_leaves_schedule_retry_and_notices_as_they_are_however_it_end
         until("the backfill is over", async || Some(puller.backfills(&owner, &dataset).await.unwrap().remove(0)).filter(|b| b.state != Stage::Running)).await
     };
 
-    // A chunk that fails is the backfill's affair.
+    // A chunk that fails is the backfill's affair: that it has stopped is told, and nothing else.
+    house.app.datasets.set_upkeep(&owner, &dataset, Retry::NEVER, None).await.unwrap();
     house.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/chats")]);
     puller.backfill(&owner, &dataset, &past(&house, 10)).await.unwrap();
     let stopped = over().await;
     assert!(stopped.state == Stage::Stopped && stopped.why.is_some(), "{stopped:?}");
-    assert_eq!((now(&house, &dataset).await.upkeep.retry_at, told(&house).await), (None, Vec::new()));
+    assert_eq!((now(&house, &dataset).await.upkeep.retry_at, told(&house).await), (None, vec!["failure".to_owned()]));
+    let about: Vec<String> = sqlx::query_scalar("SELECT about FROM notices").fetch_all(house.app.db.read()).await.unwrap();
+    assert!(about[0].contains("backfill_stopped") && about[0].contains("press Go on"), "{about:?}");
+    house.app.datasets.set_upkeep(&owner, &dataset, Retry::USUAL, None).await.unwrap();
     let good = browser.get("/datasets").await.words(".status-cell");
     assert!(good.starts_with("Up to date"), "{good}");
     let page = browser.get(&format!("/datasets/{dataset}")).await;
-    assert!(!page.text.contains("Failing"), "{}", page.words("main"));
+    assert!(!page.text.contains("Failing") && page.text.contains("has stopped."), "{}", page.words("main"));
 
     // One that succeeds mends nothing.
     assert_eq!(house.run(&owner, &dataset).await.state, State::Failed);
@@ -117,7 +121,7 @@ async fn a_backfill_leaves_schedule_retry_and_notices_as_they_are_however_it_end
     puller.resume_backfill(&owner, &dataset, &stopped.id).await.unwrap();
     assert_eq!(over().await.state, Stage::Finished);
     let after = now(&house, &dataset).await.upkeep;
-    assert_eq!((after.retry_at, after.last_success_at, told(&house).await), (before.retry_at, before.last_success_at, vec!["failure".to_owned()]));
+    assert_eq!((after.retry_at, after.last_success_at, told(&house).await), (before.retry_at, before.last_success_at, vec!["failure".to_owned(); 2]));
     let bad = browser.get("/datasets").await.words(".status-cell");
     assert!(bad.starts_with("Failing"), "{bad}");
     assert!(browser.get(&format!("/datasets/{dataset}")).await.text.contains("Failing"));
@@ -332,8 +336,15 @@ async fn what_a_person_pauses_or_stops_is_not_tried_again() {
     let retry_at = async || now(&house, &dataset).await.upkeep.retry_at;
     run(&house, &owner, &dataset).await;
     assert!(retry_at().await.is_some());
+    told_of(&house, &owner, &dataset, &[Told::Stopped], 1).await;
     house.app.puller.pause(by(&owner), &dataset).await.unwrap();
     assert_eq!(retry_at().await, None);
+    // Whoever wants to know is told, once; and the account says so.
+    house.app.puller.pause(by(&owner), &dataset).await.unwrap();
+    let about: Vec<String> = sqlx::query_scalar("SELECT about FROM notices").fetch_all(house.app.db.read()).await.unwrap();
+    assert!(about.len() == 1 && about[0].contains("olga paused its schedule.") && about[0].contains("press Resume"), "{about:?}");
+    let accounts = house.signed_in(&owner).await.get("/accounts").await;
+    assert!(accounts.text.contains("Paused"), "{}", accounts.text);
     // Also when it is run by hand meanwhile.
     let failed = run(&house, &owner, &dataset).await;
     assert!(retry_at().await.is_none() && !failed.failure.unwrap().action.contains("retry"));

@@ -34,6 +34,7 @@ mod sandbox_reports;
 mod schedules;
 mod schedules_pane;
 mod stopping;
+mod unlost;
 mod update_modes;
 mod upkeep;
 mod upstream;

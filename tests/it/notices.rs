@@ -429,7 +429,11 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
     let kept = house.app.datasets.for_run(&dataset).await.unwrap().upkeep.notify();
     let emails = vec!["a@b.test".to_owned(), "c@d.test".to_owned()];
     assert_eq!(kept, Notify { emails: Some(emails), webhooks: vec![hook], on: vec![Told::Failure, Told::Late], after: 2 });
+    let twice = browser.post("/settings/notifications/webhooks", &[("name", "Team chat"), ("address", &address)]).await;
+    assert!(twice.status == StatusCode::UNPROCESSABLE_ENTITY && twice.wrong("name").contains("of this name already"), "{}", twice.wrong("name"));
     let remove = test.replace("/test", "/remove");
+    let ask = browser.get(&remove).await;
+    assert!(ask.text.contains("One DataSet tells by it") && ask.text.contains("Remove Team chat?"), "{}", ask.text);
     assert!(browser.submit(&remove, &[]).await.toast().contains("is removed"));
     assert!(!browser.get(&settings).await.has("input[name=webhook]"));
 }

@@ -73,7 +73,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 89] = [
+const CASES: [Case; 92] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -108,6 +108,7 @@ const CASES: [Case; 89] = [
     ("POST", "/settings/notifications/mail/remove", admins(Done)),
     ("POST", "/settings/notifications/webhooks", admins(Shown)),
     ("POST", "/settings/notifications/webhooks/{id}/test", admins(Done)),
+    ("GET", "/settings/notifications/webhooks/{id}/remove", admins(Shown)),
     ("POST", "/settings/notifications/webhooks/{id}/remove", admins(Done)),
     ("GET", "/accounts", EDITORS),
     ("GET", "/accounts/new", EDITORS),
@@ -158,6 +159,7 @@ const CASES: [Case; 89] = [
     ("POST", "/datasets/{id}/resume", own(Hidden, Done)),
     ("POST", "/datasets/{id}/sharing", own(Hidden, Done)),
     ("POST", "/datasets/{id}/publishing", [SignIn, Hidden, Forbidden, Hidden, Done]),
+    ("GET", "/datasets/{id}/notifications", own(Hidden, Done)),
     ("POST", "/datasets/{id}/notifications", own(Hidden, Done)),
     ("POST", "/datasets/{id}/bring-back", own(Hidden, Done)),
     ("GET", "/runs/{id}", own(Hidden, Shown)),
@@ -166,6 +168,7 @@ const CASES: [Case; 89] = [
     ("POST", "/runs/{id}/stop", own(Hidden, Done)),
     // The run is not held.
     ("POST", "/runs/{id}/accept", own(Hidden, Got::Other(409))),
+    ("POST", "/runs/{id}/discard", own(Hidden, Got::Other(409))),
     ("GET", "/activity", PEOPLE),
     // One file of `/static`, which is no route of the table.
     ("GET", "/static/{file}", ALL),
@@ -180,7 +183,7 @@ const CASES: [Case; 89] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 45] = [
+const SHARED: [(&str, &str, [Got; 2]); 47] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
@@ -228,6 +231,8 @@ const SHARED: [(&str, &str, [Got; 2]); 45] = [
     ("GET", "/runs/{id}/progress", [Shown; 2]),
     ("POST", "/runs/{id}/stop", [Forbidden; 2]),
     ("POST", "/runs/{id}/accept", [Forbidden; 2]),
+    ("POST", "/runs/{id}/discard", [Forbidden; 2]),
+    ("GET", "/datasets/{id}/notifications", [Done; 2]),
 ];
 
 // ---- the table of addresses, read as text ----
@@ -457,7 +462,7 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
         invite: invite.id.to_string(),
         code: code.reveal().to_owned(),
         export_password: export_password.id.to_string(),
-        hook: house.app.puller.notices.add_webhook("Team chat", &format!("{}/hook", house.vendor)).await.unwrap().0.id.to_string(),
+        hook: house.app.puller.notices.add_webhook(&format!("Team chat of {dataset}"), &format!("{}/hook", house.vendor)).await.unwrap().0.id.to_string(),
     }
 }
 

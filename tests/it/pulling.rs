@@ -6,6 +6,7 @@ use std::time::Duration;
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::Role;
 use chatlake::connectors::{Connector, Menus};
+use chatlake::datasets::options::{OnEmpty, Options as Choices};
 use chatlake::datasets::{Description, Name, Settings};
 use chatlake::ids::DatasetId;
 use chatlake::puller::queue;
@@ -225,6 +226,8 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
     let account = house.account("sandbox-key").await;
     let dataset = async |report: &str| {
         let dataset = house.dataset(&owner, &account, report, report).await;
+        let checks = Choices { on_empty: OnEmpty::Check, ..Choices::default() };
+        house.app.datasets.choose(&owner.actor, &dataset, &checks).await.unwrap();
         let run = house.run(&owner, &dataset).await;
         assert!(run.state == State::Succeeded && run.rows > 0, "{report}: {:?}", run.failure);
         dataset

@@ -114,7 +114,7 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays_on_both_
         (&[("every", "day"), ("every_days", "2"), ("days_from", "soon")], "days_from"),
         (&[("every", "month"), ("month_days", "32")], "month_days"),
         (&[("every", "month"), ("month_how", "ordinal"), ("nth", "9")], "nth"),
-        (&[("every", "manual"), ("remind", "7")], "remind"),
+        (&[("every", "manual"), ("remind", "0")], "remind"),
         (&[("every", "sometimes")], "every"),
         (&[("delay", "later")], "start_day"),
         (&[("delay", "later"), ("start_day", "2027-04-01"), ("start_time", "x")], "start_time"),
@@ -143,6 +143,14 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays_on_both_
             "{typed:?}"
         );
     }
+    // All that is wrong is told at once, and what is wrong elsewhere in the pane leaves the next runs as they are.
+    let both = maren.press(&page, "schedule", &[("every", "day"), ("at", "04:45"), ("hold_drop", "150"), ("retry", "always"), ("retry_every", "0")]).await;
+    assert!(!both.wrong("hold_drop").is_empty() && both.words(".schedule-words").contains("every day at 04:45"), "{:?}", both.all(".wrong"));
+    let three = maren.press(&page, "schedule", &[("every", "day"), ("at", "soon"), ("update_mode", "merge"), ("hold_drop", "x")]).await;
+    assert!(!three.wrong("at").is_empty() && !three.wrong("hold_drop").is_empty(), "{:?}", three.all(".wrong"));
+    // Years are told where they are not this one.
+    let leap = maren.press(&page, "next_runs", &[("tab", "advanced"), ("a_how", "cron"), ("cron", "0 0 29 2 *")]).await;
+    assert!(leap.all("#next-runs li")[0].contains("29 Feb 2028") && leap.words(".schedule-words").contains("Tue 29 Feb 2028"), "{}", leap.words("#next-runs"));
     // To the other tab and back.
     let page = maren.press(&page, "next_runs", &[("at", "03:15"), ("every", "weekday")]).await;
     let page = maren.press(&page, "next_runs", &[("tab", "advanced"), ("a_at", "04:45")]).await;

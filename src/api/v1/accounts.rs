@@ -209,6 +209,7 @@ pub struct CheckBody {
 pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<CheckBody>> {
     let actor = allowed(bearer)?;
     let checked = api.accounts.check(&actor, &id).await?;
+    api.puller.kept.notify_one();
     Ok(Json(CheckBody { ok: checked.ok, message: checked.message, checked_at: iso(checked.checked_at) }))
 }
 

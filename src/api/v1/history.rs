@@ -139,6 +139,8 @@ pub struct BackfillBody {
     chunk_days: u32,
     /// running, stopped (a chunk did not succeed), cancelled or finished.
     state: &'static str,
+    /// Of one whose chunk has failed: when it is tried again.
+    retry_at: Option<String>,
     /// Of one that stopped: what happened.
     why: Option<String>,
     chunks: i64,
@@ -163,6 +165,7 @@ impl From<Backfill> for BackfillBody {
             to: backfill.days.to.to_string(),
             chunk_days: backfill.chunk_days,
             state: backfill.state.word(),
+            retry_at: backfill.retry_at.map(iso),
             why: backfill.why,
             left_to: backfill.left_to.map(|day| day.to_string()),
             rows: backfill.rows,

@@ -56,14 +56,14 @@ async fn go_on(puller: &Puller, row: Row) -> Result<()> {
 }
 
 /// Why a backfill does not go on.
-struct Failed {
-    why: String,
+pub(super) struct Failed {
+    pub why: String,
     /// Somebody stopped its chunk, who need not be told.
-    by_person: bool,
+    pub by_person: bool,
 }
 
 /// Why the newest chunk since somebody last began or resumed it did not succeed; none when it did, or there is none.
-async fn failed(db: &Db, id: &BackfillId) -> Result<Option<Failed>> {
+pub(super) async fn failed(db: &Db, id: &BackfillId) -> Result<Option<Failed>> {
     let newest: Option<(String, Option<String>)> = sqlx::query_as(
         "SELECT r.state, r.error_message FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE b.id = $1 AND r.queued_at >= b.resumed_at
          AND r.finished_at > b.resumed_at ORDER BY r.queued_at DESC, r.id DESC LIMIT 1",
@@ -78,7 +78,13 @@ async fn failed(db: &Db, id: &BackfillId) -> Result<Option<Failed>> {
 }
 
 /// Plans when a chunk that failed is tried again, as often as runs of its DataSet are, in the transaction of its end.
-pub(in crate::puller) async fn chunk_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure, dataset: &Kept) -> Result<()> {
+pub(in crate::puller) async fn chunk_failed(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    run: &Claimed,
+    failure: &Failure,
+    dataset: &Kept,
+) -> Result<()> {
     let tried = "SELECT b.tries FROM backfills b JOIN runs r ON r.backfill_id = b.id WHERE r.id = $1";
     let Some(tries) = sqlx::query_scalar(tried).bind(&run.id).fetch_optional(&mut **tx).await? else { return Ok(()) };
     let Some(at) = upkeep::retry_at(now, run, failure, dataset, tries) else { return Ok(()) };
@@ -92,7 +98,7 @@ pub(in crate::puller) async fn chunk_failed(tx: &mut Transaction<'static, Sqlite
     Ok(())
 }
 
-async fn stop(db: &Db, backfill: &Backfill, over: &Failed, now: Millis) -> Result<()> {
+pub(super) async fn stop(db: &Db, backfill: &Backfill, over: &Failed, now: Millis) -> Result<()> {
     let mut tx = db.write().await?;
     let stopped = sqlx::query("UPDATE backfills SET state = 'stopped', why = $1, ended_at = $2, retry_at = NULL WHERE id = $3 AND state = 'running'")
         .bind(&over.why)
@@ -116,7 +122,7 @@ async fn stop(db: &Db, backfill: &Backfill, over: &Failed, now: Millis) -> Resul
     Ok(())
 }
 
-async fn enqueue(db: &Db, backfill: &Backfill, source_key: &str, now: Millis) -> Result<()> {
+pub(super) async fn enqueue(db: &Db, backfill: &Backfill, source_key: &str, now: Millis) -> Result<()> {
     let Some(days) = backfill.next() else { return Ok(()) };
     let mut tx = db.write().await?;
     sqlx::query(

@@ -1,5 +1,6 @@
 //! Chunks: how days are cut, what is counted, what stops a backfill and what goes before it.
 
+use super::chunks::{Failed, enqueue, failed, stop};
 use super::*;
 use crate::clock::Clock;
 use crate::puller::queue::{self, Claimed};
@@ -19,6 +20,7 @@ fn backfill(from: &str, to: &str, left_to: Option<&str>, chunk_days: u32) -> Bac
         chunk_days,
         left_to: left_to.map(day),
         state: State::Running,
+        retry_at: None,
         why: None,
         asked_by: None,
         asked_by_name: None,
@@ -176,16 +178,17 @@ async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_sche
 async fn a_chunk_that_fails_is_the_reason_until_somebody_goes_on() {
     let bench = Bench::new().await;
     let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
-    assert_eq!(failed(&bench.db, &backfill.id).await.unwrap(), None);
+    let why = async || failed(&bench.db, &backfill.id).await.unwrap().map(|failed| failed.why);
+    assert_eq!(why().await, None);
     let chunk = bench.chunk(&backfill).await;
     bench.end(&chunk, "failed").await;
-    assert_eq!(failed(&bench.db, &backfill.id).await.unwrap().as_deref(), Some("It rained."));
-    stop(&bench.db, &backfill.id, "It rained.", bench.clock.now()).await.unwrap();
+    assert_eq!(why().await.as_deref(), Some("It rained."));
+    stop(&bench.db, &backfill, &Failed { why: "It rained.".to_owned(), by_person: false }, bench.clock.now()).await.unwrap();
     let now = bench.again(&backfill).await;
     assert_eq!((now.state, now.why.as_deref(), now.chunks_done()), (State::Stopped, Some("It rained."), 0));
     let mut tx = bench.db.write().await.unwrap();
     sqlx::query("UPDATE backfills SET state = 'running', why = NULL, resumed_at = $1").bind(bench.clock.now()).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(failed(&bench.db, &backfill.id).await.unwrap(), None, "what failed before does not count again");
+    assert_eq!(why().await, None, "what failed before does not count again");
     assert_eq!(bench.chunk(&backfill).await.range, chunk.range, "it goes on where it stopped");
 }

@@ -10,6 +10,10 @@ use crate::ids::{DatasetId, RunId};
 pub enum Wait {
     /// Many are due at once, and their starts are spread: its own is then.
     Turn(Millis),
+    /// A run of its own DataSet is at work, of which one is at a time.
+    Own,
+    /// A run that has stopped the whole server before is tried alone.
+    Alone,
     /// Another run that asks the vendor for the same is about to begin, and they are read one after the other.
     Reading,
     /// So many readings of its account are under way, as many as one account may have.
@@ -23,6 +27,8 @@ impl Wait {
     pub fn words(self) -> String {
         match self {
             Self::Turn(_) => "its turn: many were due at once, and their starts are spread".to_owned(),
+            Self::Own => "the run of this DataSet that is at work".to_owned(),
+            Self::Alone => "others that stopped the whole server before, and are tried one after the other".to_owned(),
             Self::Reading => "another run that asks the vendor for the same".to_owned(),
             Self::Account(1) => "the account's other runs, of which one is under way".to_owned(),
             Self::Account(n) => format!("the account's other runs, of which {n} are under way"),
@@ -42,16 +48,30 @@ pub async fn is_alive(db: &Db, dataset: &DatasetId) -> Result<bool> {
     Ok(alive > 0)
 }
 
-type Queued = (String, String, Option<String>, Millis);
+type Queued = (String, String, Option<String>, Millis, String, i64);
 
 /// What a queued run waits for; none for a run that is not queued. `most`: see `claim`.
 pub async fn waits_for(db: &Db, clock: &Clock, run: &RunId, most: i64) -> Result<Option<Wait>> {
     let now = clock.now();
-    let row: Option<Queued> =
-        sqlx::query_as("SELECT cause, source_key, account_id, due_at FROM runs WHERE id = $1 AND state = 'queued'").bind(run).fetch_optional(db.read()).await?;
-    let Some((cause, source_key, account, due_at)) = row else { return Ok(None) };
+    let row: Option<Queued> = sqlx::query_as("SELECT cause, source_key, account_id, due_at, dataset_id, attempt FROM runs WHERE id = $1 AND state = 'queued'")
+        .bind(run)
+        .fetch_optional(db.read())
+        .await?;
+    let Some((cause, source_key, account, due_at, dataset, attempt)) = row else { return Ok(None) };
     if due_at > now {
         return Ok(Some(Wait::Turn(due_at)));
+    }
+    let own: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_one(db.read()).await?;
+    if own > 0 {
+        return Ok(Some(Wait::Own));
+    }
+    let last_tries: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND attempt > $1 AND lease_until >= $2")
+        .bind(super::MOST_ATTEMPTS - 1)
+        .bind(now)
+        .fetch_one(db.read())
+        .await?;
+    if attempt >= super::MOST_ATTEMPTS - 1 && last_tries > 0 {
+        return Ok(Some(Wait::Alone));
     }
     let gathering: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND source_key = $1 AND gather_until > $2")
         .bind(source_key)

@@ -16,7 +16,10 @@ pub fn parse(text: &str) -> Result<Cron, String> {
         );
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    parser.parse(text).map_err(|why| format!("This cron line cannot be read: {why}."))
+    parser.parse(text).map_err(|_| {
+        "This cron line cannot be read. Minutes are 0 to 59, hours 0 to 23, days 1 to 31, months 1 to 12 or JAN to DEC, weekdays 0 to 7 or SUN to SAT; a range goes from the smaller to the larger, as in 9-17."
+            .to_owned()
+    })
 }
 
 /// The fields for day of month, month and weekday.

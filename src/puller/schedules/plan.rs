@@ -6,6 +6,8 @@ use jiff::civil::{Date, Time, Weekday};
 
 use crate::clock::Millis;
 
+/// Somebody is reminded after so many hours at most, which is a year.
+pub const MOST_REMINDER: u32 = 8_784;
 /// The minute steps that divide an hour, and the hour steps that divide a day, so that the gap over midnight is as long as the others.
 pub const MINUTE_STEPS: [u8; 5] = [5, 10, 15, 20, 30];
 pub const HOUR_STEPS: [u8; 7] = [1, 2, 3, 4, 6, 8, 12];

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::cron;
-use super::plan::{Active, Calendar, CatchUp, Days, MOST_TIMES, Plan, Step, Times, WEEKDAYS, When, clock, clock_text, weekday_of, weekday_word};
+use super::plan::{Active, Calendar, CatchUp, Days, MOST_REMINDER, MOST_TIMES, Plan, Step, Times, WEEKDAYS, When, clock, clock_text, weekday_of, weekday_word};
 use crate::clock::iso;
 use crate::error::{Error, Result};
 
@@ -95,7 +95,7 @@ impl Wire {
                 Ok(When::Cron(line.trim().to_owned()))
             }
             (None, Some(hours), false) if !further => {
-                if !(1..=8_784).contains(&hours) {
+                if !(1..=MOST_REMINDER).contains(&hours) {
                     return wrong("remind_after_hours must be from 1 to 8,784, which is a year.");
                 }
                 Ok(When::Manually { remind_after: Some(hours) })

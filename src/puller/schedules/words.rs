@@ -17,9 +17,19 @@ pub fn phrase(calendar: &Calendar) -> String {
             format!("{} at {}{months}", days.unwrap_or_else(|| "every day".to_owned()), listed(&times))
         }
         times => {
-            let on = days.map_or_else(String::new, |days| format!(", {}", days.trim_end_matches(',')));
+            let on = days.map_or_else(String::new, |days| format!(", {}{}", days.trim_end_matches(','), past_midnight(times)));
             format!("{}{on}{months}", often(times))
         }
+    }
+}
+
+/// The hours of active hours that pass midnight are those of the day on which they are, and not of the evening before.
+fn past_midnight(times: &Times) -> String {
+    match times {
+        Times::Every { active: Some(active), .. } if active.from > active.to => {
+            format!(" (of each such day until {} and from {})", clock_text(active.to), clock_text(active.from))
+        }
+        _ => String::new(),
     }
 }
 

@@ -33,23 +33,26 @@ impl Beside {
         }
     }
 
-    /// Does it, unless it is stopped. Both may hold the one connection that writes, and give it back to the other.
+    /// Does it, unless it is stopped. The two go on side by side: each may hold the one connection that writes, and must be able to give
+    /// it back to the other.
     pub async fn hold<T>(&self, puller: &Puller, heartbeat: &mut Interval, doing: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            biased;
+            done = doing => Ok(done),
+            halt = self.watch(puller, heartbeat) => Err(halt),
+        }
+    }
+
+    async fn watch(&self, puller: &Puller, heartbeat: &mut Interval) -> Halt {
         let mut watch = Watch::new(puller.clock.passed());
-        tokio::pin!(doing);
         loop {
-            tokio::select! {
-                biased;
-                done = &mut doing => return Ok(done),
-                _ = heartbeat.tick() => {
-                    if !self.extend(puller).await {
-                        return Err(Halt::Gone);
-                    }
-                    let moved = self.segments.iter().map(Segments::moved).sum::<u64>();
-                    if watch.is_stuck(puller.clock.passed(), moved, false) {
-                        return Err(Halt::Stuck);
-                    }
-                }
+            heartbeat.tick().await;
+            if !self.extend(puller).await {
+                return Halt::Gone;
+            }
+            let moved = self.segments.iter().map(Segments::moved).sum::<u64>();
+            if watch.is_stuck(puller.clock.passed(), moved, false) {
+                return Halt::Stuck;
             }
         }
     }

@@ -280,6 +280,8 @@ async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount
     if let Some(seen) = &seen {
         web.accounts.record_health(id, Ok(seen), web.clock.now()).await?;
     }
+    // What these credentials had taken off its schedule comes back.
+    web.puller.kept.notify_one();
     Ok((account, seen))
 }
 

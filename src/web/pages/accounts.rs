@@ -157,8 +157,8 @@ fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
         Some("waiting") => Status::new("warn", true, "Waiting", ""),
         Some("queued" | "running") => Status::new("info", true, "Running", ""),
         _ if dataset.stopped().is_some() => Status::new("bad", false, "Off schedule", ""),
-        _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
         _ if dataset.timing.paused.is_some() => Status::new("", true, "Paused", ""),
+        _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
         _ if dataset.upkeep.late_since.is_some() => Status::new("warn", false, "Late", ""),
         _ if dataset.current.is_none() => Status::new("", true, "Never run", ""),
         _ => Status::new("good", false, "Up to date", ""),
@@ -169,6 +169,7 @@ fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
 pub async fn check(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
     let account = web.accounts.get(&actor, &id).await?;
     let checked = web.accounts.check(&actor, &id).await?;
+    web.puller.kept.notify_one();
     let sentence = if checked.ok { format!("{} works: {}.", account.name, checked.message) } else { format!("{}: {}", account.name, checked.message) };
     web.say_next(&session, sentence).await;
     go("/accounts")

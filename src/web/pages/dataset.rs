@@ -93,7 +93,7 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         status: glance.status(dataset, None, now, zone),
         updated: When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone),
         size,
-        next: next_words(dataset, now, zone).unwrap_or_else(|| next_of(dataset, now, zone)),
+        next: next_words(dataset, now, zone).map(|words| zoned(dataset, words)).unwrap_or_else(|| next_of(dataset, now, zone)),
         schedule_act: act_of(dataset),
         owner: dataset.owner_name.clone(),
         owner_initials: words::initials(&dataset.owner_name),
@@ -104,6 +104,11 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         csv_href,
         excel_href,
     }
+}
+
+/// With the name of the zone behind a clock time.
+fn zoned(dataset: &Dataset, words: String) -> String {
+    if dataset.upkeep.retry_at.is_some() { format!("{words} {}", dataset.time_zone) } else { words }
 }
 
 /// The addresses of the two downloads; empty before the first version.

@@ -54,6 +54,7 @@ struct Row {
     by: String,
     asked: When,
     left: String,
+    again: String,
     run_href: String,
     can_cancel: bool,
     can_resume: bool,
@@ -106,6 +107,9 @@ fn row(backfill: &Backfill, opened: &super::dataset::Opened) -> Row {
         by: backfill.asked_by_name.clone().unwrap_or_else(|| "Somebody".to_owned()),
         asked: When::ago(backfill.created_at, opened.now, &opened.zone),
         left: backfill.next().map_or_else(String::new, |next| words::days(next.from, next.to)),
+        again: backfill.retry_at.map_or_else(String::new, |at| {
+            format!("A chunk failed. It is tried again by itself {} {}.", words::coming(at, opened.now, &opened.zone), opened.dataset.time_zone)
+        }),
         run_href: backfill.run.as_ref().map_or_else(String::new, |run| format!("/runs/{run}")),
         can_cancel: matches!(backfill.state, BackfillState::Running | BackfillState::Stopped),
         can_resume: matches!(backfill.state, BackfillState::Stopped | BackfillState::Cancelled),

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use super::calendar::{self, Calendar};
 use super::dataset::{DatasetHead, Opened, open};
 use super::run_live::{self, Live, days_of};
+use crate::connectors::report::UpdateMode;
 use crate::datasets::parts::{Parts, has_days};
 use crate::error::Error;
 use crate::ids::DatasetId;
@@ -53,6 +54,7 @@ struct DayPage {
     can_run: bool,
     alone: bool,
     adds: bool,
+    merges: bool,
     running: bool,
 }
 
@@ -160,6 +162,7 @@ pub async fn show_day(State(web): State<Web>, person: Person, Two(id, day): Two<
         can_run: opened.head.can_run,
         alone: parts == Parts::Renewed || (parts == Parts::Added && !known.state.is_here()),
         adds: parts == Parts::Added && known.state.is_here(),
+        merges: opened.dataset.update_mode == UpdateMode::Merge,
         running: opened.head.running,
     })
 }

@@ -14,12 +14,13 @@ use super::spark::{Chart, chart};
 use crate::accounts::{Account, Health};
 use crate::actor::Actor;
 use crate::ids::DatasetId;
+use crate::puller::backfills::{Backfill, State as BackfillState};
 use crate::puller::run::{Run, State as RunState, Trigger};
 use crate::puller::windows;
 use crate::web::Web;
 use crate::web::asked::Id;
 use crate::web::page::{Answer, show};
-use crate::web::parts::{Band, Chrome, Fact};
+use crate::web::parts::{Action, Band, Chrome, Fact};
 use crate::web::person::Person;
 use crate::web::words::{self, grouped};
 
@@ -71,6 +72,7 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     let mut bands = bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor)));
     bands.extend(schedule_bands(&opened.dataset, opened.head.mine, opened.now, &opened.zone));
     bands.extend(account.as_ref().and_then(sunset));
+    bands.extend(web.puller.backfills(&person.actor, &opened.dataset.id).await?.first().and_then(|newest| stopped_backfill(newest, &opened)));
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         bands,
@@ -105,6 +107,19 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
         }];
     }
     Vec::new()
+}
+
+/// Days that somebody asked for do not come any more by themselves.
+fn stopped_backfill(newest: &Backfill, opened: &Opened) -> Option<Band> {
+    let why = newest.why.as_ref().filter(|_| newest.state == BackfillState::Stopped)?;
+    let done = format!("{} of {} have come.", grouped(newest.chunks_done()), words::counted(newest.chunks(), "chunk", "chunks"));
+    let action = Action { label: "See the backfill".to_owned(), href: format!("/datasets/{}/backfill", opened.dataset.id), primary: false, post: false };
+    Some(Band {
+        tone: "warn".to_owned(),
+        title: format!("The backfill of {} has stopped.", words::days(newest.days.from, newest.days.to)),
+        text: format!("{why} {done}"),
+        actions: if opened.head.can_run { vec![action] } else { Vec::new() },
+    })
 }
 
 /// The vendor has said that it ends the API that this DataSet is pulled from.

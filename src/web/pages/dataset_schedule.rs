@@ -42,12 +42,12 @@ pub fn act_of(dataset: &Dataset) -> &'static str {
     }
 }
 
-/// "Next today 18:00", "Schedule paused", "Not scheduled"
+/// "Next today 18:00 Europe/Oslo", "Schedule paused", "Not scheduled"
 pub fn next_of(dataset: &Dataset, now: Millis, zone: &TimeZone) -> String {
     match (dataset.next_run_at, &dataset.timing) {
         (_, timing) if timing.paused.is_some() => "Schedule paused".to_owned(),
         (_, timing) if timing.problem.is_some() => "Schedule cannot be followed".to_owned(),
-        (Some(at), _) => format!("Next {}", words::coming(at, now, zone)),
+        (Some(at), _) => format!("Next {} {}", words::coming(at, now, zone), dataset.time_zone),
         (None, _) => "Not scheduled".to_owned(),
     }
 }

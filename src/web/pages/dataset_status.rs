@@ -93,7 +93,9 @@ impl Glance {
             return Rank::Failing;
         }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
-        let wants_look = dataset.timing.problem.is_some() || reminder_due(dataset, now).is_some() || dataset.current.as_ref().is_some_and(|current| self.none_came_since(current.created_at));
+        let wants_look = dataset.timing.problem.is_some()
+            || reminder_due(dataset, now).is_some()
+            || dataset.current.as_ref().is_some_and(|current| self.none_came_since(current.created_at));
         if dataset.account_id.is_none() || empty || wants_look || dataset.upkeep.late_since.is_some() { Rank::Look } else { Rank::Planned }
     }
 

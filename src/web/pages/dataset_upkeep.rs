@@ -73,6 +73,12 @@ impl NotifyForm {
     }
 }
 
+/// `GET /datasets/{id}/notifications`: the address of the form, which is a part of the settings.
+pub async fn notifications(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+    web.datasets.get(&person.actor, &id).await?;
+    go(&format!("/datasets/{id}/settings#notifications"))
+}
+
 /// `POST /datasets/{id}/notifications`
 pub async fn notify(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<Vec<(String, String)>>) -> Answer {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;

@@ -259,6 +259,28 @@ pub async fn test_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): 
     done(&web, &person, &sentence).await
 }
 
+#[derive(Template)]
+#[template(path = "pages/webhook_remove.html")]
+struct RemovePage {
+    chrome: Chrome,
+    id: String,
+    name: String,
+    host: String,
+    uses: String,
+}
+
+/// `GET /settings/notifications/webhooks/{id}/remove`
+pub async fn ask_remove_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
+    let webhook = web.puller.notices.webhook(&id).await?;
+    let uses = match web.datasets.told_by_webhook(&id).await? {
+        0 => "No DataSet tells by it.".to_owned(),
+        1 => "One DataSet tells by it, and does so no more.".to_owned(),
+        many => format!("{} DataSets tell by it, and do so no more.", words::grouped(many)),
+    };
+    let chrome = web.chrome(&person.actor, &person.session, "settings").await;
+    show(&RemovePage { chrome, id: id.to_string(), name: webhook.name, host: webhook.host, uses })
+}
+
 /// `POST /settings/notifications/webhooks/{id}/remove`
 pub async fn remove_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
     let webhook = web.puller.notices.remove_webhook(&id).await?;

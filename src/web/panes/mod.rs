@@ -207,7 +207,7 @@ pub async fn settings(f: &For<'_>, dataset: &Dataset) -> Result<Wizard> {
 pub async fn take(f: &For<'_>, turns: &Turns, typed: Typed, alone: bool) -> Result<Done> {
     let step = Step::parse(&typed.step).unwrap_or(Step::Edit(typed.reached));
     if step == Step::NextRuns && alone {
-        return Ok(Done::NextRuns(scheduling::next_runs(&scheduling::read(f, &typed), f.web.clock.now())));
+        return Ok(Done::NextRuns(scheduling::next_runs(f, &typed)));
     }
     let mut sheet = match credentials::chosen(f, &typed).await {
         Ok(account) => Sheet::new(typed, account, None),

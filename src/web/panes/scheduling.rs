@@ -47,8 +47,17 @@ pub struct Fragment {
     pub w: NextRuns,
 }
 
-/// Reads the pane.
+/// Reads the pane. All that is wrong in it is told at once.
 pub fn read(f: &For<'_>, typed: &Typed) -> Result<Scheduling> {
+    let mut wrong = Vec::new();
+    let when = when(f, typed).map_err(|why| wrong.extend(why.field_errors().iter().cloned()));
+    let update = update_method::read(f, typed).map_err(|mut why| wrong.append(&mut why));
+    let (Ok((zone_name, schedule)), Ok(update)) = (when, update) else { return Err(Error::fields(wrong)) };
+    Ok(Scheduling { zone_name, schedule, update })
+}
+
+/// Reads when it is pulled, and in which zone.
+fn when(f: &For<'_>, typed: &Typed) -> Result<(String, Schedule)> {
     let mut wrong = Vec::new();
     let zone_name = if typed.time_zone.is_empty() { "UTC".to_owned() } else { typed.time_zone.clone() };
     let zone = schedules::zone(&zone_name);
@@ -60,11 +69,10 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<Scheduling> {
     if let Err(all) = &plan {
         wrong.extend(all.iter().map(|(field, why)| ((*field).to_owned(), why.clone())));
     }
-    let update = update_method::read(f, typed).map_err(|mut why| wrong.append(&mut why));
-    let (Ok(_), Ok(plan), Ok(update)) = (zone, plan, update) else { return Err(Error::fields(wrong)) };
+    let (Ok(_), Ok(plan)) = (zone, plan) else { return Err(Error::fields(wrong)) };
     let schedule = Schedule::new(plan, &zone_name).and_then(|schedule| schedule.checked(now, f.web.puller.shortest_interval));
     let schedule = schedule.map_err(|why| Error::field(when_read::main_field(&typed.when), why.message()))?;
-    Ok(Scheduling { zone_name, schedule, update })
+    Ok((zone_name, schedule))
 }
 
 /// "Every day at 09:00, Europe/Oslo, Replace"
@@ -73,24 +81,25 @@ pub fn summary(scheduling: &Scheduling) -> String {
     format!("{when}, {}", scheduling.update.mode.title())
 }
 
-/// What the chosen schedule means from now on.
-pub fn next_runs(scheduling: &Result<Scheduling>, now: Millis) -> NextRuns {
-    let Scheduling { schedule, zone_name, update } = match scheduling {
-        Ok(scheduling) => scheduling,
-        Err(why) => return NextRuns { next_note: why.message().to_owned(), ..NextRuns::default() },
+/// What the chosen schedule means from now on, whatever may be wrong with the rest of the pane.
+pub fn next_runs(f: &For<'_>, typed: &Typed) -> NextRuns {
+    let now = f.web.clock.now();
+    let warnings = update_method::read(f, typed).map(|update| update.warnings).unwrap_or_default();
+    let (zone, schedule) = match when(f, typed) {
+        Ok(when) => when,
+        Err(why) => return NextRuns { next_note: why.message().to_owned(), warnings, ..NextRuns::default() },
     };
-    let zone = zone_name.clone();
-    let warnings = update.warnings.clone();
     if schedule.plan().is_manual() {
         return NextRuns { zone, next_note: "None by itself.".to_owned(), warnings, ..NextRuns::default() };
     }
     let coming = schedule.next(now, NEXT);
+    let this_year = crate::clock::timestamp(now).to_zoned(schedule.zone().clone()).year();
     let first = coming.first().map(|next| words::coming(next.at.timestamp().as_millisecond(), now, schedule.zone())).unwrap_or_default();
     NextRuns {
-        words: sentence(schedule, &first, now),
+        words: sentence(&schedule, &first, now),
         cron: schedule.calendar().and_then(|calendar| cron::line(&calendar)).unwrap_or_default(),
         zone,
-        next_runs: coming.iter().map(next_run).collect(),
+        next_runs: coming.iter().map(|next| next_run(next, this_year)).collect(),
         next_note: String::new(),
         warnings,
     }
@@ -111,10 +120,10 @@ fn has_seasons(zone: &TimeZone, now: Millis) -> bool {
     zone.following(now).next().is_some_and(|change| change.timestamp().as_second() - now.as_second() < 366 * 86_400)
 }
 
-fn next_run(next: &Coming) -> NextRun {
+fn next_run(next: &Coming, this_year: i16) -> NextRun {
     let time = next.at.strftime("%H:%M").to_string();
     NextRun {
-        day: next.at.strftime("%a %-d %b").to_string(),
+        day: next.at.strftime(if next.at.year() == this_year { "%a %-d %b" } else { "%a %-d %b %Y" }).to_string(),
         offset: next.at.strftime("%:z").to_string(),
         note: next.odd.as_ref().map_or_else(String::new, |odd| schedules::words::odd(odd, &time)),
         time,
@@ -123,8 +132,7 @@ fn next_run(next: &Coming) -> NextRun {
 
 /// Fills the pane.
 pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
-    let scheduling = read(f, typed);
-    let next = next_runs(&scheduling, f.web.clock.now());
+    let next = next_runs(f, typed);
     (w.words, w.cron, w.next_runs, w.next_note, w.warnings) = (next.words, next.cron, next.next_runs, next.next_note, next.warnings);
     update_method::fill(w, f, typed);
     w.zones = zones(&typed.time_zone);

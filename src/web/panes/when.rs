@@ -326,6 +326,9 @@ impl WhenView {
         let numbers = |all: &[u8]| all.iter().map(|n| (n.to_string(), n.to_string())).collect();
         let nth = |nth: u8| (nth.to_string(), words::nth_word(nth).to_owned());
         let reminders = std::iter::once((String::new(), "never".to_owned())).chain(REMINDERS.map(|(hours, name)| (hours.to_string(), format!("after {name}"))));
+        // A program may have chosen any number of hours.
+        let own = Some(f.of("remind")).filter(|hours| !hours.is_empty() && REMINDERS.iter().all(|(known, _)| known.to_string() != **hours));
+        let reminders = reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
         let catch_up = |way: CatchUp| {
             let label = match way {
                 CatchUp::One => "One run makes up for all of them",

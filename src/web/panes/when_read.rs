@@ -9,8 +9,8 @@ use super::when::WhenFields;
 use crate::clock::Millis;
 use crate::puller::schedules::cron;
 use crate::puller::schedules::plan::{
-    Active, Calendar, CatchUp, Days, HOUR_STEPS, MINUTE_STEPS, MOST_TIMES, Plan, REMINDERS, Step, Times, WEEKDAYS, When, clock, clocks, month_days, weekday_of,
-    weekday_word,
+    Active, Calendar, CatchUp, Days, HOUR_STEPS, MINUTE_STEPS, MOST_REMINDER, MOST_TIMES, Plan, Step, Times, WEEKDAYS, When, clock, clocks, month_days,
+    weekday_of, weekday_word,
 };
 
 /// Field and sentence.
@@ -78,7 +78,7 @@ fn basic(f: &WhenFields) -> Result<When, Wrong> {
         "month" => at(days_of_month(f, "month_days")?),
         "manual" => match f.of("remind") {
             "" => Ok(When::Manually { remind_after: None }),
-            hours => match hours.parse().ok().filter(|hours| REMINDERS.iter().any(|(known, _)| known == hours)) {
+            hours => match hours.parse().ok().filter(|hours| (1..=MOST_REMINDER).contains(hours)) {
                 Some(hours) => Ok(When::Manually { remind_after: Some(hours) }),
                 None => wrong("remind", "Choose a time from the list."),
             },

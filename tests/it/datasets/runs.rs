@@ -46,7 +46,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     assert_eq!(owner.get("/activity").await.texts("tr[data-row]").len(), 1);
     let history = owner.get(&format!("{overview}/history")).await;
     assert_eq!(history.texts("details.fold").len(), 1);
-    assert!(history.texts(".sums")[0].contains("1 of 1 runs"));
+    assert!(history.texts(".sums")[0].contains("1 of 1 run"));
 }
 
 #[tokio::test]

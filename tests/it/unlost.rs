@@ -1,0 +1,317 @@
+//! What must not be lost when things meet: days beside a backfill, rows that are held or discarded, columns that are rarely filled, guards
+//! beside other changes, trouble that goes on for long, and a record that cannot be read.
+
+use chatlake::sandbox::faults::{Fault, Kind};
+use serde_json::{Value, json};
+
+use super::update_modes::{DAY, Desk, YESTERDAY};
+
+async fn asked(desk: &Desk, dataset: &chatlake::ids::DatasetId, run: &Value) -> Vec<String> {
+    let windows = desk.call("GET", &format!("/datasets/{dataset}/windows"), Value::Null).await.1;
+    let of_run = windows["items"].as_array().unwrap().iter().filter(|window| window["run"] == run["id"] || window["run_id"] == run["id"]).cloned();
+    of_run.map(|window| window["from"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_between_the_last_run_and_a_backfill_are_still_pulled() {
+    let desk = Desk::new().await;
+    let settings = json!({"menus": {"start_days": 10, "end_days": 1}, "update_mode": "merge", "options": {"look_back": 1}});
+    let dataset = desk.dataset("chat", settings).await;
+    // The very first rows are those of one day.
+    assert_eq!(desk.backfill(&dataset, "2026-11-18", "2026-11-18").await["state"], "finished");
+    assert_eq!(asked(&desk, &dataset, &desk.good_run(&dataset).await).await.len(), 10, "one day says nothing of the others");
+    // It is 25 November, nothing ran for five days, and somebody pulls one day of them.
+    desk.house.app.clock.advance(5 * DAY);
+    assert_eq!(desk.backfill(&dataset, "2026-11-23", "2026-11-23").await["state"], "finished");
+    let days = ["19", "20", "21", "22", "23", "24"].map(|day| format!("2026-11-{day}"));
+    assert_eq!(asked(&desk, &dataset, &desk.good_run(&dataset).await).await, days);
+    // Days right behind those that are held are held from then on.
+    desk.house.app.clock.advance(2 * DAY);
+    assert_eq!(desk.backfill(&dataset, "2026-11-25", "2026-11-25").await["state"], "finished");
+    assert_eq!(asked(&desk, &dataset, &desk.good_run(&dataset).await).await, ["2026-11-25", "2026-11-26"]);
+    // Something else is asked for, and one day of it is pulled first.
+    desk.change(&dataset, json!({"menus": {"start_days": 10, "end_days": 1, "group": "1"}})).await;
+    assert_eq!(desk.backfill(&dataset, "2026-11-26", "2026-11-26").await["state"], "finished");
+    assert_eq!(asked(&desk, &dataset, &desk.good_run(&dataset).await).await.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_rows_are_held_has_not_come_until_somebody_accepts_them() {
+    let desk = Desk::new().await;
+    let dataset = desk.dataset("chat", json!({"menus": YESTERDAY(), "update_mode": "partition", "options": {"hold_drop": 50}})).await;
+    desk.holds(&[desk.chat("A", 1, &[]), desk.chat("B", 1, &[]), desk.chat("C", 1, &[]), desk.chat("D", 1, &[])]);
+    desk.good_run(&dataset).await;
+    desk.holds(&[desk.chat("A", 1, &[])]);
+    let stopped = desk.backfill(&dataset, "2026-11-19", "2026-11-19").await;
+    assert_eq!((&stopped["state"], &stopped["chunks_done"], &stopped["left_to"]), (&json!("stopped"), &json!(0), &json!("2026-11-19")), "{stopped}");
+    let page = desk.owner.get(&format!("/datasets/{dataset}")).await.text();
+    assert!(page.contains("The backfill of") && page.contains("has stopped") && page.contains("0 of 1 chunk"), "{page}");
+
+    // Discarded, by its page: the day is still to come.
+    let (_, told) = desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await;
+    let runs = desk.call("GET", &format!("/datasets/{dataset}/runs"), Value::Null).await.1;
+    let held = runs["items"][0].clone();
+    assert_eq!((&held["outcome"], &held["version"]), (&json!("held"), &told["held_version"]), "{held}");
+    let run = format!("/runs/{}", held["id"].as_str().unwrap());
+    assert!(desk.owner.get(&run).await.text().contains("Discard them"));
+    assert_eq!(desk.owner.post(&format!("{run}/discard"), &[]).await.status.as_u16(), 303);
+    let (_, gone) = desk.call("GET", &run, Value::Null).await;
+    assert_eq!((&gone["outcome"], &gone["discarded_by"], &gone["accepted_by"]), (&json!("discarded"), &json!("olga"), &Value::Null), "{gone}");
+    assert_eq!((&gone["error"]["who"], desk.rows(&dataset).await.len()), (&json!("Nobody."), 4), "{gone}");
+    assert_eq!(desk.call("POST", &format!("{run}/discard"), json!({})).await.1["error"]["code"], "not_held");
+    let again = format!("/datasets/{dataset}/backfills/{}/resume", stopped["id"].as_str().unwrap());
+    assert_eq!(desk.call("POST", &again, json!({})).await.0, 200);
+    let over = async || {
+        for _ in 0..1_000 {
+            let all = desk.call("GET", &format!("/datasets/{dataset}/backfills"), Value::Null).await.1;
+            if all["items"][0]["state"] != "running" {
+                return all["items"][0].clone();
+            }
+            desk.house.app.clock.advance(200);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("it does not end");
+    };
+    assert_eq!(over().await["state"], "stopped", "held again");
+
+    // Accepted: now it has come. Nothing is said of the schedule by that.
+    let before = desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await.1["last_success_at"].clone();
+    let runs = desk.call("GET", &format!("/datasets/{dataset}/runs"), Value::Null).await.1;
+    let (status, accepted) = desk.call("POST", &format!("/runs/{}/accept", runs["items"][0]["id"].as_str().unwrap()), json!({})).await;
+    assert_eq!(status, 200, "{accepted}");
+    let finished = over().await;
+    assert_eq!((&finished["state"], &finished["chunks_done"], &finished["left_to"]), (&json!("finished"), &json!(1), &Value::Null), "{finished}");
+    assert_eq!(desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await.1["last_success_at"], before);
+    assert_eq!(desk.column(&dataset, "id").await, ["A"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_fails_is_tried_again_as_often_as_runs_are() {
+    let desk = Desk::new().await;
+    let dataset = desk.dataset("chat", json!({"menus": YESTERDAY(), "update_mode": "merge", "retry": {"every_minutes": 5, "at_most": 1}})).await;
+    desk.good_run(&dataset).await;
+    let newest = async || desk.call("GET", &format!("/datasets/{dataset}/backfills"), Value::Null).await.1["items"][0].clone();
+    let until = async |what: &str, is: &dyn Fn(&Value) -> bool| {
+        for _ in 0..2_000 {
+            let newest = newest().await;
+            if is(&newest) {
+                return newest;
+            }
+            desk.house.app.clock.advance(200);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("waited for: {what}: {}", newest().await);
+    };
+    desk.house.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/chats")]);
+    desk.begin(&dataset, "2026-11-10", "2026-11-11").await;
+    let waits = until("a retry", &|backfill| !backfill["retry_at"].is_null()).await;
+    assert_eq!((&waits["state"], &waits["chunks_done"]), (&json!("running"), &json!(0)), "{waits}");
+    let page = desk.owner.get(&format!("/datasets/{dataset}/backfill")).await.text();
+    assert!(page.contains("It is tried again by itself"), "{page}");
+    let runs = desk.call("GET", &format!("/datasets/{dataset}/runs"), Value::Null).await.1;
+    assert!(runs["items"][0]["error"]["action"].as_str().unwrap().contains("retry 1 of 1"), "{runs}");
+    // The vendor is back.
+    desk.house.sandbox.faults().clear();
+    desk.house.app.clock.advance(6 * 60_000);
+    let over = until("its end", &|backfill| backfill["state"] != "running").await;
+    assert_eq!((&over["state"], &over["retry_at"]), (&json!("finished"), &Value::Null), "{over}");
+
+    // And when it is not: once more, then it stops.
+    desk.house.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/chats")]);
+    desk.begin(&dataset, "2026-11-08", "2026-11-09").await;
+    until("a retry", &|backfill| !backfill["retry_at"].is_null()).await;
+    desk.house.app.clock.advance(6 * 60_000);
+    let over = until("its end", &|backfill| backfill["state"] != "running").await;
+    assert_eq!(over["state"], "stopped", "{over}");
+    let page = desk.owner.get(&format!("/datasets/{dataset}")).await.text();
+    assert!(page.contains("has stopped."), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guard_of_too_few_rows_stays_when_something_else_is_changed() {
+    let desk = Desk::new().await;
+    for mode in ["replace", "merge", "partition"] {
+        let dataset = desk.dataset("chat", json!({"menus": YESTERDAY(), "update_mode": mode, "options": {"hold_drop": 50}})).await;
+        for patch in [json!({"schedule": null}), json!({"options": {"on_added": "stop"}}), json!({"menus": {"start_days": 2, "end_days": 1}})] {
+            assert_eq!(desk.change(&dataset, patch.clone()).await["options"]["hold_drop"], 50, "{mode} {patch}");
+        }
+        assert_eq!(desk.change(&dataset, json!({"update_mode": "append"})).await["options"]["hold_drop"], 0, "Append loses none");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_choice_replace_keeps_its_rows_and_every_mode_tells_0_rows() {
+    let desk = Desk::new().await;
+    for (mode, outcome, left) in [("replace", json!("kept"), 2), ("merge", Value::Null, 2), ("append", json!("kept"), 2), ("partition", Value::Null, 0)] {
+        let dataset = desk.dataset("chat", json!({"menus": YESTERDAY(), "update_mode": mode})).await;
+        desk.holds(&[desk.chat("A", 1, &[]), desk.chat("B", 1, &[])]);
+        desk.good_run(&dataset).await;
+        // The vendor counts none: that is certain.
+        desk.holds(&[]);
+        let run = desk.good_run(&dataset).await;
+        assert_eq!((&run["outcome"], &run["rows"], desk.rows(&dataset).await.len()), (&outcome, &json!(0), left), "{mode}: {run}");
+        let row = desk.owner.get("/datasets").await.texts(&format!("tr:has([href='/datasets/{dataset}'])"))[0].clone();
+        let history = desk.owner.get(&format!("/datasets/{dataset}/history")).await.texts(".history-list details")[0].clone();
+        let head = desk.owner.get(&format!("/datasets/{dataset}")).await.texts(".head")[0].clone();
+        assert!(row.contains("0 rows") && history.contains("0 rows") && head.contains("0 rows"), "{mode}: {row} | {history} | {head}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_compared_with_those_that_were_to_be_expected() {
+    let desk = Desk::new().await;
+    let strict = json!({"on_added": "stop", "on_removed": "stop", "on_empty": "empty"});
+    let dataset = desk.dataset("agents", json!({"options": strict})).await;
+    let agents = |number: usize, moods: usize| -> Value {
+        let agent = |n: usize| if n < moods { json!({"login": format!("a{n}"), "mood": "glad"}) } else { json!({"login": format!("a{n}")}) };
+        json!((0..number).map(agent).collect::<Vec<_>>())
+    };
+    desk.answers(&agents(100, 5));
+    desk.good_run(&dataset).await;
+    // An answer without rows has no columns, and takes none away.
+    desk.answers(&json!([]));
+    desk.good_run(&dataset).await;
+    desk.answers(&agents(100, 5));
+    assert_eq!(desk.good_run(&dataset).await["schema_change"], Value::Null);
+    // One in twenty had a mood: that none of ten has is nothing, nor is that it is back.
+    desk.answers(&agents(10, 0));
+    assert_eq!(desk.good_run(&dataset).await["schema_change"], Value::Null);
+    desk.answers(&agents(100, 5));
+    assert_eq!(desk.good_run(&dataset).await["schema_change"], Value::Null);
+    // Of two hundred some should have.
+    desk.answers(&agents(200, 0));
+    let run = desk.run(&dataset).await;
+    assert_eq!((&run["error"]["code"], &run["schema_change"]["removed"]), (&json!("schema_changed"), &json!(["mood"])), "{run}");
+    // A first version without rows says nothing of columns either.
+    let empty = desk.dataset("agents", json!({"options": strict})).await;
+    desk.answers(&json!([]));
+    desk.good_run(&empty).await;
+    desk.answers(&agents(3, 3));
+    desk.good_run(&empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_that_goes_on_for_long_is_told_from_its_beginning() {
+    let desk = Desk::new().await;
+    let dataset = desk.dataset("agents", json!({"retry": null})).await;
+    let good = desk.good_run(&dataset).await;
+    desk.house.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 400 }).on("/agents")]);
+    desk.house.app.clock.advance(DAY);
+    let first = desk.run(&dataset).await;
+    for _ in 0..34 {
+        desk.house.app.clock.advance(60_000);
+        assert_eq!(desk.run(&dataset).await["state"], "failed");
+    }
+    let since = chatlake::clock::timestamp(desk.house.app.clock.now()).strftime("%Y").to_string();
+    assert!(first["finished_at"].as_str().unwrap().starts_with(&since));
+    let row = desk.owner.get("/datasets").await.texts(&format!("tr:has([href='/datasets/{dataset}'])"))[0].clone();
+    assert!(row.contains("35 runs in a row"), "{row}");
+    let list = desk.owner.get("/datasets").await.texts(".band").join(" ");
+    assert!(list.contains("since 21 Nov"), "{list}");
+    let history = desk.owner.get(&format!("/datasets/{dataset}/history")).await.text();
+    assert!(history.contains("1 of 36 runs") && !history.contains("none yet"), "{history}");
+    assert!(good["finished_at"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_tells_how_many_rows_there_were_whatever_is_held() {
+    let desk = Desk::new().await;
+    let agents = |number: usize| json!((0..number).map(|n| json!({"login": format!("agent{n}")})).collect::<Vec<_>>());
+    let dataset = desk.dataset("agents", json!({"options": {"hold_drop": 50}})).await;
+    desk.answers(&agents(10));
+    let first = desk.good_run(&dataset).await;
+    desk.answers(&agents(9));
+    desk.good_run(&dataset).await;
+    desk.answers(&agents(2));
+    assert_eq!(desk.run(&dataset).await["outcome"], "held");
+    let (status, back) = desk.call("POST", &format!("/datasets/{dataset}/revert"), json!({"version": first["version"]})).await;
+    assert_eq!((status, &back["rows_before"], &back["rows_after"]), (200, &json!(9), &json!(10)), "{back}");
+    let page = desk.owner.get(&format!("/datasets/{dataset}")).await.text();
+    assert!(page.contains("+1 row since the version before"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_accepted_while_a_run_is_at_work_and_what_waits_behind_it_says_so() {
+    let desk = Desk::new().await;
+    let agents = |number: usize| json!((0..number).map(|n| json!({"login": format!("agent{n}")})).collect::<Vec<_>>());
+    let dataset = desk.dataset("agents", json!({"options": {"hold_drop": 50}})).await;
+    desk.answers(&agents(10));
+    desk.good_run(&dataset).await;
+    desk.answers(&agents(2));
+    let held = desk.run(&dataset).await;
+    assert_eq!(held["outcome"], "held");
+    desk.house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 60_000 }).on("/agents")]);
+    let (_, next) = desk.call("POST", &format!("/datasets/{dataset}/runs"), json!({})).await;
+    let path = format!("/runs/{}", next["id"].as_str().unwrap());
+    while desk.call("GET", &path, Value::Null).await.1["state"] != "running" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let accept = format!("/runs/{}/accept", held["id"].as_str().unwrap());
+    let (status, refused) = desk.call("POST", &accept, json!({})).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("run_under_way")), "{refused}");
+    assert_eq!(desk.call("POST", &format!("{path}/cancel"), json!({})).await.0, 200);
+    while desk.call("GET", &path, Value::Null).await.1["state"] == "running" {
+        desk.house.app.clock.advance(11_000);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(desk.call("POST", &accept, json!({})).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_leaves_all_others_as_they_are() {
+    let desk = Desk::new().await;
+    let (good, bad) = (desk.dataset("agents", json!({"name": "Good one"})).await, desk.dataset("groups", json!({"name": "Bad one"})).await);
+    for broken in [
+        "menus = x'00ff'",
+        "menus = 'nonsense'",
+        "schedule = x'00ff', next_run_at = 5",
+        "expected_hours = 'soon'",
+        "next_run_at = 'soon', schedule = '0 0 1 1 *'",
+    ] {
+        let mut tx = desk.house.app.db.write().await.unwrap();
+        let restore = "UPDATE datasets SET menus = '{}', schedule = NULL, expected_hours = NULL, next_run_at = NULL WHERE id = $1";
+        sqlx::query(restore).bind(&bad).execute(&mut *tx).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE datasets SET {broken} WHERE id = $1"))).bind(&bad).execute(&mut *tx).await.unwrap();
+        // What the keeper does once.
+        sqlx::query("UPDATE datasets SET expected_hours = 1, late_since = NULL, late_key = NULL, last_success_at = 1 WHERE id = $1")
+            .bind(&good)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        desk.house.app.puller.rescheduled.notify_one();
+        desk.house.app.puller.kept.notify_one();
+        let mut looked = 0;
+        while desk.call("GET", &format!("/datasets/{good}"), Value::Null).await.1["late"] != true {
+            desk.house.app.puller.kept.notify_one();
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            looked += 1;
+            assert!(looked < 500, "{broken}: the keeper does not get to the others");
+        }
+        let (status, list) = desk.call("GET", "/datasets", Value::Null).await;
+        assert!(status == 200 && list.to_string().contains("Good one"), "{broken}: {list}");
+        let page = desk.owner.get("/datasets").await;
+        assert_eq!(page.status.as_u16(), 200, "{broken}");
+        let is_listed = page.text().contains("Bad one");
+        assert!(is_listed || page.text().contains(&format!("damaged: {bad}")), "{broken}: {}", page.text());
+        for address in ["/accounts", "/activity"] {
+            assert_eq!(desk.owner.get(address).await.status.as_u16(), 200, "{broken} {address}");
+        }
+    }
+    assert_eq!(desk.good_run(&good).await["state"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_for_a_moment_has_taken_no_version_away() {
+    let desk = Desk::new().await;
+    let dataset = desk.dataset("agents", json!({})).await;
+    assert_eq!(desk.call("PATCH", &format!("/datasets/{dataset}/retention"), json!({"versions": 10, "days": 5})).await.0, 200);
+    for _ in 0..3 {
+        desk.good_run(&dataset).await;
+    }
+    desk.house.app.clock.set_by(20 * DAY);
+    desk.good_run(&dataset).await;
+    desk.house.app.clock.set_by(-20 * DAY);
+    let versions = desk.call("GET", &format!("/datasets/{dataset}/versions"), Value::Null).await.1;
+    assert_eq!(versions["items"].as_array().unwrap().len(), 4, "{versions}");
+}
