@@ -1,7 +1,7 @@
 //! Builds the product from its settings, starts web and puller, and stops them in order.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,9 +85,18 @@ impl App {
     /// Opens the data directory to serve from it. A second server on the same directory is refused.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         prepare_directory(&config.data)?;
-        let lock = lock_directory(&config.data)?.ok_or_else(|| {
-            Error::conflict("in_use", format!("Another Chatlake serves from {} already. Stop it first, or name another --data.", config.data.display()))
-        })?;
+        let lock = match lock_directory(&config.data)? {
+            Ok(lock) => lock,
+            Err(holder) => {
+                let dir = config.data.display();
+                return Err(Error::conflict(
+                    "in_use",
+                    format!("Another Chatlake ({holder}) serves from {dir} already. Stop it first, or name another --data."),
+                )
+                .into());
+            }
+        };
+        warn_of_network(&config.data);
         let mut app = Self::open_beside(config, clock).await?;
         app.lock = Some(lock);
         Ok(app)
@@ -140,7 +149,7 @@ impl App {
 
     /// Takes the directory for this process when no server has it. False when one has.
     pub fn take_directory(&mut self) -> Result<bool> {
-        self.lock = lock_directory(&self.config.data)?;
+        self.lock = lock_directory(&self.config.data)?.ok();
         Ok(self.lock.is_some())
     }
 
@@ -313,13 +322,36 @@ fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
         .action("The data directory must be writable for the user that runs Chatlake.")
 }
 
-/// Locks the directory for this process; none when another holds it. The lock goes with the process, however it ends.
-fn lock_directory(dir: &Path) -> Result<Option<File>> {
+/// Locks the directory for this process, or says who holds it. The lock goes with the process, however it ends; what is written in it is
+/// for people.
+fn lock_directory(dir: &Path) -> Result<std::result::Result<File, String>> {
     let path = dir.join("chatlake.lock");
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|why| cannot("open", &path, &why))?;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|why| cannot("open", &path, &why))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let written = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", std::process::id()));
+            written.map_err(|why| cannot("write", &path, &why))?;
+            Ok(Ok(file))
+        }
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let read = file.take(200).read_to_string(&mut holder);
+            Ok(Err(if read.is_ok() && !holder.trim().is_empty() { holder.trim().to_owned() } else { "another process".to_owned() }))
+        }
         Err(std::fs::TryLockError::Error(why)) => Err(cannot("lock", &path, &why)),
+    }
+}
+
+/// Locks of a network file system may not hold between machines, and SQLite asks for a local disk.
+fn warn_of_network(dir: &Path) {
+    // NFS, SMB, CIFS, SMB2, AFS and Ceph, as `statfs` names them.
+    const NETWORK: [i64; 6] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400];
+    if rustix::fs::statfs(dir).is_ok_and(|about| NETWORK.contains(&(about.f_type & 0xFFFF_FFFF))) {
+        tracing::warn!(
+            "{} is on a network file system: its locks may not keep a second server out, and SQLite may lose what it keeps. Use a local disk.",
+            dir.display()
+        );
     }
 }

@@ -138,7 +138,9 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
     }
     let (rows, rows_line) = match run.state {
         RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
-        RunState::Succeeded if run.brought_none() => ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows"))),
+        RunState::Succeeded if run.brought_none() && run.change().unwrap_or(0) == 0 => {
+            ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
+        }
         RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "held".to_owned()),
         RunState::Succeeded => {
             let after = words::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
