@@ -345,6 +345,28 @@ async fn a_moment_that_comes_while_a_run_is_alive_is_counted() {
 }
 
 #[tokio::test]
+async fn a_pause_ends_a_backlog_that_is_made_up_for_one_by_one() {
+    let desk = Desk::new().await;
+    let dataset = desk.make(json!({"cron": "0 * * * *", "catch_up": "all"})).await;
+    desk.house.clock.advance(5 * HOUR);
+    desk.tick().await;
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 1, "one after the other");
+    desk.all_succeed().await;
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 2);
+    desk.all_succeed().await;
+    assert_eq!(desk.ask(Method::POST, &format!("/datasets/{dataset}/pause"), Some(json!({}))).await.0, 200);
+    desk.tick().await;
+    assert_eq!(desk.ask(Method::POST, &format!("/datasets/{dataset}/resume"), Some(json!({}))).await.0, 200);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 2, "what was missed stays missed");
+    desk.house.clock.advance(HOUR);
+    desk.tick().await;
+    assert_eq!(desk.runs(&dataset).await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_run_that_cannot_be_queued_keeps_no_other_from_it() {
     let desk = Desk::new().await;
     desk.make(json!({"cron": "0 * * * *"})).await;

@@ -155,6 +155,15 @@ pub struct MenusBody {
     agent_details: Option<bool>,
 }
 
+/// The schedule in words; none for one that nothing is to be said of.
+fn in_words(schedule: &Schedule) -> Option<String> {
+    match (schedule.plan().is_manual(), schedule.plan().remind_after()) {
+        (false, _) => Some(schedule.in_words()),
+        (true, Some(hours)) => Some(format!("By hand, with a reminder after {hours} hours without a run")),
+        (true, None) => None,
+    }
+}
+
 impl From<Dataset> for DatasetBody {
     fn from(dataset: Dataset) -> Self {
         let current = dataset.current.as_ref();
@@ -169,7 +178,7 @@ impl From<Dataset> for DatasetBody {
             stopped: StoppedBody::of(&dataset),
             // One that cannot be read is told as it is stored.
             schedule: plan.map(Wire::from).or_else(|| dataset.schedule.as_deref().filter(|_| schedule.is_none()).map(Wire::of_cron)),
-            schedule_words: schedule.as_ref().filter(|schedule| !schedule.plan().is_manual()).map(Schedule::in_words),
+            schedule_words: schedule.as_ref().and_then(in_words),
             paused: dataset.timing.paused.map(|paused| PausedBody { at: iso(paused.at), by: paused.by }),
             missed: dataset.timing.missed,
             next_run_at: dataset.next_run_at.filter(|_| dataset.timing.problem.is_none()).map(iso),

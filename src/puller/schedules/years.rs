@@ -94,7 +94,7 @@ fn around_every_change_the_next_moment_does_not_depend_on_when_it_is_asked() {
     for name in ZONES {
         for line in ["30 2 * * *", "15 2,3 * * *", "*/30 * * * *", "0 */2 * * *"] {
             let schedule = Schedule::parse(line, name, at(FIRST)).unwrap();
-            for change in changes(&schedule.zone).into_iter().take(6) {
+            for change in changes(&schedule.zone) {
                 let (from, to) = (change.as_millisecond() - 3 * 3_600_000, change.as_millisecond() + 3 * 3_600_000);
                 let all = schedule.between(from, to + 48 * 3_600_000, 500);
                 assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{name} {line}");

@@ -77,7 +77,7 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         bands,
         tiles: tiles(&opened, account.as_ref(), &person.actor),
-        chart: chart(&opened.runs, opened.now, &opened.zone),
+        chart: chart(&opened.pulls, opened.now, &opened.zone),
         live: opened.live,
         head: opened.head,
         last,
@@ -143,7 +143,7 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     vec![
         Tile::new("Freshness", fresh, due),
         Tile::new("Rows", rows, if dataset.current.is_some() { change } else { String::new() }),
-        success(runs, opened),
+        success(&opened.pulls, opened),
         duration(runs, opened),
         schedule_tile(&opened.dataset, *now, zone),
         account_tile(opened, account, actor),
