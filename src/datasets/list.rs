@@ -49,12 +49,11 @@ impl Datasets {
     /// is none of them: it does not make a vendor answer. Nor is a chunk of a backfill that is over: it says nothing of what the schedule wants.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT dataset_id, id, state, queued_at, due_at, finished_at, rows_written, error_message, error_who, error_action, outcome, held_for FROM (
-                SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action,
-                       r.outcome, r.held_for,
-                       ROW_NUMBER() OVER (PARTITION BY r.dataset_id ORDER BY r.queued_at DESC, r.id DESC) AS place
-                FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.cause <> 'revert' AND (r.cause <> 'backfill' OR r.finished_at IS NULL) AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1)) AS placed
-             WHERE place <= 20 ORDER BY dataset_id, place",
+            "SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action, r.outcome, r.held_for
+             FROM datasets d JOIN runs r ON r.id IN (
+                SELECT x.id FROM runs x WHERE x.dataset_id = d.id AND x.cause <> 'revert' AND (x.cause <> 'backfill' OR x.finished_at IS NULL)
+                ORDER BY x.queued_at DESC, x.id DESC LIMIT 20)
+             WHERE $1 = 1 OR d.owner_id = $2 OR d.shared = 1 ORDER BY r.dataset_id, r.queued_at DESC, r.id DESC",
         )
         .bind(i64::from(actor.is_admin()))
         .bind(&actor.user)
