@@ -67,6 +67,10 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     };
     change(&path, json!({"options": {"hold_drop": 50, "on_empty": "keep"}})).await;
     let first = brings(10).await;
+    let discarded = brings(3).await;
+    let (status, told) = call(&house, &token, "POST", &format!("/runs/{}/discard", discarded.id), json!({})).await;
+    assert_eq!((status, told["outcome"].as_str()), (StatusCode::OK, Some("discarded")), "{told}");
+    assert_eq!(wrong(&house, &house.app.db).await, [""; 0], "after discarding");
     let superseded = brings(2).await;
     let held = brings(1).await;
     assert_eq!((superseded.outcome, held.outcome, held.state), (Some(Outcome::Held), Some(Outcome::Held), State::Failed));
@@ -103,6 +107,8 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         ("UPDATE runs SET version_id = (SELECT MIN(id) FROM versions), rows_after = NULL WHERE outcome = 'kept'", &["run_version"]),
         ("UPDATE runs SET outcome = 'held' WHERE outcome = 'accepted'", &["run_version", "held_run"]),
         ("UPDATE runs SET accepted_at = NULL WHERE outcome = 'accepted'", &["accepted_by"]),
+        ("UPDATE runs SET accepted_by = NULL WHERE outcome = 'discarded'", &["accepted_by"]),
+        ("UPDATE runs SET outcome = NULL WHERE outcome = 'discarded'", &["run_version"]),
         ("UPDATE datasets SET current_version = (SELECT version_id FROM runs WHERE outcome = 'accepted') WHERE held_version IS NOT NULL", &["current_newest"]),
         ("UPDATE runs SET builds_on = 'run_none' WHERE builds_on IS NOT NULL", &["builds_on"]),
         ("UPDATE runs SET builds_on = (SELECT b.id FROM runs b WHERE b.dataset_id <> runs.dataset_id) WHERE builds_on IS NOT NULL", &["builds_on"]),
