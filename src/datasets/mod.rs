@@ -23,8 +23,6 @@ pub mod versions;
 #[cfg(test)]
 mod testing;
 
-use sqlx::{FromRow, Row as _};
-
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
 use crate::connectors::report::{Report, UpdateMode};
@@ -199,11 +197,11 @@ impl Datasets {
             .await?;
         let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            match Row::from_row(&row).map_err(Error::from).and_then(Dataset::try_from) {
+            match row::read(&row) {
                 Ok(dataset) => all.push(dataset),
-                Err(error) => {
-                    tracing::error!(cause = ?error.inside(), "a DataSet is not listed: {error}");
-                    damaged.push(row.try_get("id").unwrap_or_default());
+                Err((id, error)) => {
+                    tracing::error!(dataset = id, cause = ?error.inside(), "a DataSet is not listed: {error}");
+                    damaged.push(id);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! A DataSet as the catalogue holds it.
 
-use sqlx::FromRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _};
 
 use super::columns::ColumnInfo;
 use super::timing::{Paused, Timing};
@@ -67,6 +68,12 @@ macro_rules! select_dataset {
 }
 
 pub(super) use select_dataset;
+
+/// A DataSet from a row of `select_dataset`, or the id of the one whose record cannot be read, and why.
+pub(super) fn read(row: &SqliteRow) -> std::result::Result<Dataset, (String, Error)> {
+    let read = Row::from_row(row).map_err(Error::from).and_then(Dataset::try_from);
+    read.map_err(|error| (row.try_get("id").unwrap_or_default(), error))
+}
 
 impl TryFrom<Row> for Dataset {
     type Error = Error;

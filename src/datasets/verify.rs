@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
 use super::columns::{self, ColumnInfo};
+use super::row::{self, select_dataset};
 use super::segments::{SegmentMeta, Segments};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -93,6 +94,7 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
         let rows: Vec<(String, String)> = sqlx::query_as(statement).fetch_all(db.read()).await?;
         found.extend(rows.into_iter().map(|(object, message)| Finding::new(check, object, message)));
     }
+    found.extend(records(db).await?);
     // A row is there before its file, so the files are listed first.
     let listed = on_disk(segments).await?;
     found.extend(columns_of_versions(db).await?);
@@ -113,6 +115,14 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
     }
     found.extend(orphans(db, segments, listed).await?);
     Ok(found)
+}
+
+/// Records of DataSets that cannot be read.
+async fn records(db: &Db) -> Result<Vec<Finding>> {
+    let rows = sqlx::query(select_dataset!("ORDER BY d.id")).fetch_all(db.read()).await?;
+    let wrong =
+        |(id, error): (String, Error)| Finding::new("record", id, format!("its record cannot be read: {}", error.inside().0.as_deref().unwrap_or_default()));
+    Ok(rows.iter().filter_map(|row| row::read(row).err()).map(wrong).collect())
 }
 
 async fn on_disk(segments: &Segments) -> Result<Vec<SegmentId>> {
