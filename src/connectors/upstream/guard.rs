@@ -4,12 +4,31 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use reqwest::ClientBuilder;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use crate::config::AllowUpstream;
 use crate::connectors::Connector;
+
+/// The one way to make an HTTP client: it dials only addresses that are allowed, follows no redirect, takes no proxy from the
+/// environment and says nothing of where it was.
+pub fn client(names: Arc<dyn Names>, allow: &Arc<[AllowUpstream]>, connect: Duration) -> ClientBuilder {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes a client")]
+    let client = reqwest::Client::builder();
+    client
+        .dns_resolver(Resolver { names, allow: allow.clone() })
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .gzip(false)
+        .http1_only()
+        .connect_timeout(connect)
+        .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
+}
 
 /// Whether an account may name this address: https on port 443 of a public host, unless `allow` names the host. The vendor's own
 /// address always passes. `Err` is a sentence for the person who typed it.

@@ -124,18 +124,8 @@ impl Upstreams {
     /// As `new`, with other limits and another resolver.
     pub fn with(allow: Vec<AllowUpstream>, clock: Clock, limits: Limits, names: Arc<dyn Names>) -> Result<Self> {
         let allow: Arc<[AllowUpstream]> = allow.into();
-        #[expect(clippy::disallowed_methods, reason = "this is the one HTTP client")]
-        let client = reqwest::Client::builder()
-            .dns_resolver(guard::Resolver { names, allow: allow.clone() })
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            .gzip(false)
-            .http1_only()
-            .connect_timeout(limits.connect)
+        let client = guard::client(names, &allow, limits.connect)
             .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|why| Error::internal(why.without_url()))?;
         Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: Counters::default() })))

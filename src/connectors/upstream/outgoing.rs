@@ -38,21 +38,8 @@ impl Outgoing {
     /// As `new`, with other patience and another resolver.
     pub fn with(allow: &[AllowUpstream], patience: Duration, names: Arc<dyn Names>) -> Result<Self> {
         let allow: Arc<[AllowUpstream]> = allow.into();
-        #[expect(clippy::disallowed_methods, reason = "this client is guarded as that for vendors is")]
-        let client = reqwest::Client::builder()
-            .dns_resolver(guard::Resolver { names, allow: allow.clone() })
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            .gzip(false)
-            .http1_only()
-            .connect_timeout(patience)
-            .timeout(patience)
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|why| Error::internal(why.without_url()))?;
+        let client =
+            guard::client(names, &allow, patience).timeout(patience).pool_max_idle_per_host(0).build().map_err(|why| Error::internal(why.without_url()))?;
         Ok(Self { client, allow, patience })
     }
 
