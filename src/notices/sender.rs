@@ -71,7 +71,9 @@ async fn look(notices: &Notices, prune: bool, busy: &[(Channel, MessageId)]) -> 
     }
     let ripe = notices.gather().await?;
     let mut due = Vec::new();
-    for channel in [Channel::Mail, Channel::Webhook] {
+    // Most looks find nothing, and need not write.
+    let waits = notices.next_try().await?.is_some_and(|at| at <= notices.clock.now());
+    for channel in [Channel::Mail, Channel::Webhook].into_iter().filter(|_| waits) {
         let busy: Vec<&MessageId> = busy.iter().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
         if busy.len() < AT_ONCE {
             due.extend(notices.take_up(channel, AT_ONCE - busy.len(), &busy).await?);

@@ -342,7 +342,7 @@ async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken(
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_given_up_and_shown() {
     let (house, listener, server) = (pulling().await, Listener::new().await, MailServer::new(&[]).await);
-    let (owner, _, dataset) = one(&house).await;
+    let (owner, account, dataset) = one(&house).await;
     house.app.puller.notices.set_mail_server(&server.given("none", None)).await.unwrap();
     let (id, _) = hook(&house, &listener).await;
     let notify = Notify::new(None, vec![id], Told::ALL.into(), 1).unwrap();
@@ -352,6 +352,13 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
     house.clock.advance(GATHER);
     listener.count(1).await;
     server.count(1).await;
+    // What happens meanwhile is told by mail while the webhook is still waited for.
+    let other = house.dataset(&owner, &account, "agents", "Other").await;
+    fails(&house, &owner, &other).await;
+    house.clock.advance(GATHER);
+    server.count(2).await;
+    let stalls = house.app.puller.notices.deliveries(10).await.unwrap().into_iter().find(|delivery| delivery.channel == "webhook").unwrap();
+    assert_eq!((stalls.state.as_str(), stalls.error), ("waiting", None), "it has not ended");
     let state = async |wanted: &str| {
         let all = house.app.puller.notices.deliveries(10).await.unwrap();
         all.into_iter().find(|delivery| delivery.channel == "webhook" && delivery.state == wanted && delivery.error.is_some())
