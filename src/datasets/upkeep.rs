@@ -285,8 +285,9 @@ impl Datasets {
     }
 }
 
-/// A person has said anew when it is pulled: whatever had taken it off its schedule is over.
-pub(super) async fn begin_anew(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<()> {
+/// Whatever had taken it off its schedule is over. What fails from now on is told anew; that it works again is told as well when anything
+/// was told before.
+pub async fn begin_anew(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<()> {
     sqlx::query(
         "UPDATE datasets SET stopped_at = NULL, stopped_why = NULL, told_of_stop = CASE WHEN told_of_trouble = 1 THEN 1 ELSE told_of_stop END, told_of_trouble = 0
          WHERE id = $1 AND stopped_at IS NOT NULL",

@@ -245,6 +245,15 @@ impl Puller {
         rows.into_iter().map(Backfill::try_from).collect()
     }
 
+    /// The newest one of a DataSet. The caller has checked that it may be seen.
+    pub async fn newest_backfill(&self, dataset: &DatasetId) -> Result<Option<Backfill>> {
+        let row: Option<Row> = sqlx::query_as(select_backfill!("WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 1"))
+            .bind(dataset)
+            .fetch_optional(self.db.read())
+            .await?;
+        row.map(Backfill::try_from).transpose()
+    }
+
     /// Ends a backfill. The chunk under way is stopped; what came before it stays.
     pub async fn cancel_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;

@@ -14,7 +14,7 @@ use crate::actor::Actor;
 use crate::clock::Millis;
 use crate::connectors::upstream::MOST_REFUSALS;
 use crate::datasets::Dataset;
-use crate::datasets::upkeep::{Kind, Why};
+use crate::datasets::upkeep::{Kind, Why, begin_anew};
 use crate::db::readable;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId};
@@ -293,10 +293,8 @@ async fn bring_back_mended(puller: &Puller, now: Millis) -> Result<()> {
 async fn put_back(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()> {
     let next = Schedule::of(dataset).ok().and_then(|schedule| schedule.next_after(now));
     let mut tx = puller.db.write().await?;
-    // What fails from now on is told anew; that it works again is told as well when anything was told before.
-    sqlx::query(
-        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, stopped_at = NULL, stopped_why = NULL, expected_from = $3, last_due_at = $3,
-                             told_of_stop = CASE WHEN told_of_trouble = 1 THEN 1 ELSE told_of_stop END, told_of_trouble = 0
+    let back = sqlx::query(
+        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, expected_from = $3, last_due_at = $3
          WHERE id = $2 AND stopped_at IS NOT NULL AND next_run_at IS NULL",
     )
     .bind(next)
@@ -304,6 +302,9 @@ async fn put_back(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()>
     .bind(now)
     .execute(&mut *tx)
     .await?;
+    if back.rows_affected() > 0 {
+        begin_anew(&mut tx, &dataset.id).await?;
+    }
     tx.commit().await?;
     puller.rescheduled.notify_one();
     Ok(())

@@ -14,6 +14,8 @@ pub mod run;
 pub mod scheduler;
 pub mod schedules;
 mod space;
+#[cfg(test)]
+mod testing;
 mod upkeep;
 pub mod verify;
 pub mod windows;

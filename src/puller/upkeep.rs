@@ -137,8 +137,7 @@ pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
     let retry = next_retry(tx, now, run, failure, &dataset).await?;
     let mut next = failure.action.clone();
     if let Some((at, number)) = retry {
-        next = format!("It is tried again by itself at {}, retry {number} of {}. {next}", dataset.moment(at), dataset.upkeep.retry().most());
-        sqlx::query("UPDATE runs SET error_action = $1 WHERE id = $2").bind(&next).bind(&run.id).execute(&mut **tx).await?;
+        next = note_retry(tx, run, failure, &dataset, (at, number)).await?;
     }
     let tells = dataset.told_of_trouble == 0 && in_a_row >= dataset.upkeep.notify().after;
     sqlx::query("UPDATE datasets SET failed_in_a_row = $1, told_of_trouble = CASE WHEN $2 = 1 THEN 1 ELSE told_of_trouble END, retry_at = $3, retry_number = $4 WHERE id = $5")
@@ -159,6 +158,19 @@ pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
         dataset.tell(tx, now, Kind::Failure, &failure.code, [happened, failure.who.clone(), next]).await?;
     }
     Ok(())
+}
+
+/// Says on a run when it is tried again and which retry that is, and answers what it says.
+pub(super) async fn note_retry(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: &Claimed,
+    failure: &Failure,
+    dataset: &Kept,
+    (at, number): (Millis, i64),
+) -> Result<String> {
+    let next = format!("It is tried again by itself at {}, retry {number} of {}. {}", dataset.moment(at), dataset.upkeep.retry().most(), failure.action);
+    sqlx::query("UPDATE runs SET error_action = $1 WHERE id = $2").bind(&next).bind(&run.id).execute(&mut **tx).await?;
+    Ok(next)
 }
 
 /// When what failed in this way, and was tried again so often, is tried again; none when it is not.

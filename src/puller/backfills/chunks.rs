@@ -93,8 +93,7 @@ pub(in crate::puller) async fn chunk_failed(
         .bind(&run.id)
         .execute(&mut **tx)
         .await?;
-    let next = format!("It is tried again by itself at {}, retry {} of {}. {}", dataset.moment(at), tries + 1, dataset.upkeep.retry().most(), failure.action);
-    sqlx::query("UPDATE runs SET error_action = $1 WHERE id = $2").bind(&next).bind(&run.id).execute(&mut **tx).await?;
+    upkeep::note_retry(tx, run, failure, dataset, (at, tries + 1)).await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::puller::queue::{self, Claimed};
 use crate::puller::run::Trigger;
+use crate::puller::testing::one_dataset;
 
 const NOON: Millis = 1_795_176_000_000;
 
@@ -70,22 +71,7 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
-        let (owner, dataset) = (UserId::new(), DatasetId::new());
-        let mut tx = db.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
-            .bind(&owner)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        sqlx::query("INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) VALUES ($1, $2, 'livechat', 'chat', 'N', '', '{}', 'merge', 'UTC', 0, 0)")
-            .bind(&dataset)
-            .bind(&owner)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
+        let (dir, db, _, dataset) = one_dataset("merge").await;
         Self { _dir: dir, db, clock: Clock::stopped_at(NOON), dataset }
     }
 

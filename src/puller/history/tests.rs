@@ -6,9 +6,9 @@ use crate::connectors::Window;
 use crate::datasets::segments::Segments;
 use crate::datasets::versions::{Commit, Keep, Versions};
 use crate::db::Db;
-use crate::ids::UserId;
 use crate::puller::queue::{self, Plan, Told};
 use crate::puller::run::Trigger;
+use crate::puller::testing::one_dataset;
 use crate::puller::windows;
 
 struct Bench {
@@ -23,26 +23,10 @@ struct Bench {
 
 impl Bench {
     async fn new(mode: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        let (dir, db, _, dataset) = one_dataset(mode).await;
         let clock = Clock::stopped_at(1_795_176_000_000);
         let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
         let versions = Versions::new(db.clone(), segments, clock.clone(), Keep { versions: 10, days: 30 });
-        let (owner, dataset) = (UserId::new(), DatasetId::new());
-        let mut tx = db.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
-            .bind(&owner)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        sqlx::query("INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) VALUES ($1, $2, 'livechat', 'chat', 'N', '', '{}', $3, 'UTC', 0, 0)")
-            .bind(&dataset)
-            .bind(&owner)
-            .bind(mode)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
         Self { _dir: dir, db, clock, versions, dataset, builds: mode != "replace" }
     }
 

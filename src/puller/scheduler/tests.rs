@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::db::Db;
-use crate::ids::UserId;
+use crate::puller::testing::one_dataset;
 
 const NOW: Millis = 1_795_176_000_000;
 const HOUR: Millis = 3_600_000;
@@ -16,15 +16,9 @@ struct Bench {
 impl Bench {
     /// A DataSet that is due now, every hour.
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
-        let (owner, account, id) = (UserId::new(), crate::ids::AccountId::new(), DatasetId::new());
+        let (dir, db, owner, id) = one_dataset("replace").await;
+        let account = crate::ids::AccountId::new();
         let mut tx = db.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
-            .bind(&owner)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
         sqlx::query(
             "INSERT INTO accounts (id, owner_id, connector, name, fields, sealed, sealed_at, requests_per_minute, time_zone, health, health_message, created_at, updated_at)
              VALUES ($1, $2, 'livechat', 'A', '{}', x'00', 0, 60, 'UTC', 'unknown', '', 0, 0)",
@@ -34,17 +28,13 @@ impl Bench {
         .execute(&mut *tx)
         .await
         .unwrap();
-        sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, last_due_at, created_at, updated_at)
-             VALUES ($1, $2, $3, 'livechat', 'agents', 'N', '', '{}', 'replace', 'UTC', '0 * * * *', $4, $4, 0, 0)",
-        )
-        .bind(&id)
-        .bind(&owner)
-        .bind(&account)
-        .bind(NOW)
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+        sqlx::query("UPDATE datasets SET account_id = $1, schedule = '0 * * * *', next_run_at = $2, last_due_at = $2 WHERE id = $3")
+            .bind(&account)
+            .bind(NOW)
+            .bind(&id)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         Self { _dir: dir, db, id }
     }

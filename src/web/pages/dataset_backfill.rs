@@ -135,8 +135,7 @@ pub async fn begin(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>
 
 async fn newest(web: &Web, person: &Person, id: &DatasetId) -> crate::error::Result<Backfill> {
     web.datasets.get_to_run(&person.actor, id).await?;
-    let newest = web.puller.backfills(&person.actor, id).await?.into_iter().next();
-    newest.ok_or_else(|| Error::conflict("no_backfill", "This DataSet has had no backfill.").action("Begin one."))
+    web.puller.newest_backfill(id).await?.ok_or_else(|| Error::conflict("no_backfill", "This DataSet has had no backfill.").action("Begin one."))
 }
 
 /// `POST /datasets/{id}/backfill/cancel`: the newest one.

@@ -72,7 +72,7 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     let mut bands = bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor)));
     bands.extend(schedule_bands(&opened.dataset, opened.head.mine, opened.now, &opened.zone));
     bands.extend(account.as_ref().and_then(sunset));
-    bands.extend(web.puller.backfills(&person.actor, &opened.dataset.id).await?.first().and_then(|newest| stopped_backfill(newest, &opened)));
+    bands.extend(web.puller.newest_backfill(&opened.dataset.id).await?.and_then(|newest| stopped_backfill(&newest, &opened)));
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         bands,

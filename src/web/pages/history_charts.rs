@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::spark::{Bar, Chart, FOOT, GridLine, LEFT, RIGHT, TOP, day_label, nice_step, short_number};
+use super::spark::{Chart, Drawn, bars, signed};
 use crate::clock::Millis;
 use crate::puller::run::{Run, State, Trigger};
 use crate::web::words::{self, counted, grouped};
@@ -50,52 +50,4 @@ fn picture(
         any_bad: failed > 0,
     };
     Picture { chart, measure, good }
-}
-
-/// The largest value, the bars and the lines behind them.
-type Drawn = (u64, Vec<Bar>, Vec<GridLine>);
-
-/// `value`: none for a run that has none to show, which gets a low mark.
-fn bars(runs: &[&Run], now: Millis, zone: &TimeZone, value: impl Fn(&Run) -> Option<u64>, say: impl Fn(u64) -> String) -> Drawn {
-    let most = runs.iter().filter_map(|run| value(run)).max().unwrap_or(0);
-    let step = nice_step(signed(most));
-    let lines = most.max(1).div_ceil(step).max(1);
-    let height = |number: u64| (FOOT - TOP) * number as f64 / (lines * step) as f64;
-    let grid = (0..=lines).map(|line| (FOOT - height(line * step), line * step)).map(|(y, number)| GridLine {
-        y: format!("{y:.1}"),
-        label: short_number(number),
-        label_y: format!("{:.1}", y + 4.0),
-    });
-    let slot = (RIGHT - LEFT) / runs.len().max(10) as f64;
-    let width = (slot * 0.7).min(40.0);
-    let every = runs.len().div_ceil(10);
-    let bars = runs.iter().enumerate().map(|(index, run)| {
-        let middle = RIGHT - slot * ((runs.len() - index) as f64 - 0.5);
-        let bad = run.state != State::Succeeded;
-        let value = value(run);
-        let tall = value.map_or(6.0, |number| height(number).max(1.0));
-        let when = words::short(run.started_at.unwrap_or(run.queued_at), now, zone);
-        let told = match (value, bad) {
-            (Some(number), true) => format!("{}, failed", say(number)),
-            (Some(number), false) => say(number),
-            (None, _) => "failed".to_owned(),
-        };
-        Bar {
-            x: format!("{:.1}", middle - width / 2.0),
-            y: format!("{:.1}", FOOT - tall),
-            width: format!("{width:.1}"),
-            height: format!("{tall:.1}"),
-            middle: format!("{middle:.1}"),
-            label: if (runs.len() - 1 - index).is_multiple_of(every) { day_label(run, zone) } else { String::new() },
-            title: format!("{when}: {told}"),
-            tone: if bad { "bad".to_owned() } else { String::new() },
-            rows: told,
-            when,
-        }
-    });
-    (most, bars.collect(), grid.collect())
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -57,10 +57,10 @@ pub struct GridLine {
     pub label_y: String,
 }
 
-pub(super) const LEFT: f64 = 48.0;
-pub(super) const RIGHT: f64 = 952.0;
-pub(super) const TOP: f64 = 12.0;
-pub(super) const FOOT: f64 = 192.0;
+const LEFT: f64 = 48.0;
+const RIGHT: f64 = 952.0;
+const TOP: f64 = 12.0;
+const FOOT: f64 = 192.0;
 
 /// Rows per run as bars, oldest at the left. `runs`: newest first.
 pub fn chart(runs: &[Run], now: Millis, zone: &TimeZone) -> Chart {
@@ -70,62 +70,73 @@ pub fn chart(runs: &[Run], now: Millis, zone: &TimeZone) -> Chart {
     if runs.is_empty() {
         return Chart::default();
     }
-    let most = runs.iter().map(|run| run.rows).max().unwrap_or(0);
-    let step = nice_step(most);
-    let lines = (most.max(1) as u64).div_ceil(step).max(1);
-    let height = |rows: u64| (FOOT - TOP) * rows as f64 / (lines * step) as f64;
-    let grid = (0..=lines)
-        .map(|line| {
-            let y = FOOT - height(line * step);
-            GridLine { y: format!("{y:.1}"), label: short_number(line * step), label_y: format!("{:.1}", y + 4.0) }
-        })
-        .collect();
-    // Few runs get no wide bars, and stand at the right, where the newest one always is.
-    let slot = (RIGHT - LEFT) / runs.len().max(10) as f64;
-    let width = (slot * 0.7).min(40.0);
-    let every = runs.len().div_ceil(10);
-    let bars: Vec<Bar> = runs
-        .iter()
-        .enumerate()
-        .map(|(index, run)| {
-            let middle = RIGHT - slot * ((runs.len() - index) as f64 - 0.5);
-            let bad = run.state != State::Succeeded;
-            // A failed run wrote nothing; a low mark says that it was there.
-            let tall = if bad { 6.0 } else { height(run.rows.unsigned_abs()).max(1.0) };
-            let when = words::short(run.started_at.unwrap_or(run.queued_at), now, zone);
-            let rows = if bad { "failed".to_owned() } else { words::counted(run.rows, "row", "rows") };
-            Bar {
-                x: format!("{:.1}", middle - width / 2.0),
-                y: format!("{:.1}", FOOT - tall),
-                width: format!("{width:.1}"),
-                height: format!("{tall:.1}"),
-                middle: format!("{middle:.1}"),
-                label: if (runs.len() - 1 - index).is_multiple_of(every) { day_label(run, zone) } else { String::new() },
-                title: format!("{when}: {rows}"),
-                tone: if bad { "bad".to_owned() } else { String::new() },
-                rows: if bad { rows } else { grouped(run.rows) },
-                when,
-            }
-        })
-        .collect();
-    let any_bad = runs.iter().any(|run| run.state != State::Succeeded);
+    let written = |run: &Run| (run.state == State::Succeeded).then(|| run.rows.unsigned_abs());
+    let (most, bars, grid) = bars(&runs, now, zone, written, |rows| words::counted(signed(rows), "row", "rows"));
     let failed = runs.iter().filter(|run| run.state != State::Succeeded).count();
     Chart {
         title: "Rows per run".to_owned(),
         about: if runs.len() == 1 { "The only run so far".to_owned() } else { format!("The last {} runs", runs.len()) },
-        words: format!("Rows of the last {} runs, at most {}, {failed} failed. The table below has the numbers.", runs.len(), grouped(most)),
+        words: format!("Rows of the last {} runs, at most {}, {failed} failed. The table below has the numbers.", runs.len(), grouped(signed(most))),
         bars,
         grid,
-        any_bad,
+        any_bad: failed > 0,
     }
 }
 
-pub(super) fn day_label(run: &Run, zone: &TimeZone) -> String {
+/// The largest value, the bars and the lines behind them.
+pub(super) type Drawn = (u64, Vec<Bar>, Vec<GridLine>);
+
+/// `value`: none for a run that has none to show, which gets a low mark.
+pub(super) fn bars(runs: &[&Run], now: Millis, zone: &TimeZone, value: impl Fn(&Run) -> Option<u64>, say: impl Fn(u64) -> String) -> Drawn {
+    let most = runs.iter().filter_map(|run| value(run)).max().unwrap_or(0);
+    let step = nice_step(signed(most));
+    let lines = most.max(1).div_ceil(step).max(1);
+    let height = |number: u64| (FOOT - TOP) * number as f64 / (lines * step) as f64;
+    let grid = (0..=lines).map(|line| (FOOT - height(line * step), line * step)).map(|(y, number)| GridLine {
+        y: format!("{y:.1}"),
+        label: short_number(number),
+        label_y: format!("{:.1}", y + 4.0),
+    });
+    let slot = (RIGHT - LEFT) / runs.len().max(10) as f64;
+    let width = (slot * 0.7).min(40.0);
+    let every = runs.len().div_ceil(10);
+    let bars = runs.iter().enumerate().map(|(index, run)| {
+        let middle = RIGHT - slot * ((runs.len() - index) as f64 - 0.5);
+        let bad = run.state != State::Succeeded;
+        let value = value(run);
+        let tall = value.map_or(6.0, |number| height(number).max(1.0));
+        let when = words::short(run.started_at.unwrap_or(run.queued_at), now, zone);
+        let told = match (value, bad) {
+            (Some(number), true) => format!("{}, failed", say(number)),
+            (Some(number), false) => say(number),
+            (None, _) => "failed".to_owned(),
+        };
+        Bar {
+            x: format!("{:.1}", middle - width / 2.0),
+            y: format!("{:.1}", FOOT - tall),
+            width: format!("{width:.1}"),
+            height: format!("{tall:.1}"),
+            middle: format!("{middle:.1}"),
+            label: if (runs.len() - 1 - index).is_multiple_of(every) { day_label(run, zone) } else { String::new() },
+            title: format!("{when}: {told}"),
+            tone: if bad { "bad".to_owned() } else { String::new() },
+            rows: told,
+            when,
+        }
+    });
+    (most, bars.collect(), grid.collect())
+}
+
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn day_label(run: &Run, zone: &TimeZone) -> String {
     crate::clock::timestamp(run.started_at.unwrap_or(run.queued_at)).to_zoned(zone.clone()).strftime("%-d %b").to_string()
 }
 
 /// 1, 2 or 5 times a power of ten, so that about four lines reach `most`.
-pub(super) fn nice_step(most: i64) -> u64 {
+fn nice_step(most: i64) -> u64 {
     let rough = (most.max(1).unsigned_abs()).div_ceil(4).max(1);
     let mut ten = 1_u64;
     loop {
@@ -139,7 +150,7 @@ pub(super) fn nice_step(most: i64) -> u64 {
 }
 
 /// 400, 1.5k, 20k, 1.2M
-pub(super) fn short_number(number: u64) -> String {
+fn short_number(number: u64) -> String {
     let tenths = |unit: u64, mark: &str| {
         let text = format!("{:.1}", number as f64 / unit as f64);
         format!("{}{mark}", text.trim_end_matches(".0"))
