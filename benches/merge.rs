@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use chatlake::clock::Clock;
 use chatlake::connectors::report::{ColumnKind, UpdateMode};
 use chatlake::connectors::{Connector, Window};
@@ -115,7 +115,9 @@ impl World {
             let is_told = at % 3 != 2;
             match (column.name.as_str(), column.kind) {
                 ("id", _) => Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("CH{number:010X}")))),
-                ("started_timestamp", _) => Arc::new(TimestampMillisecondArray::from_iter_values(chats.iter().map(|(_, start)| *start)).with_timezone("UTC")),
+                ("started_timestamp", _) => {
+                    Arc::new(TimestampMicrosecondArray::from_iter_values(chats.iter().map(|(_, start)| *start * 1_000)).with_timezone("UTC"))
+                }
                 (_, ColumnKind::Text) if is_told => {
                     Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("{} {}", column.name, number % 9_973))))
                 }

@@ -24,6 +24,7 @@ use crate::connectors::upstream::Upstreams;
 use crate::connectors::upstream::outgoing::Outgoing;
 use crate::datasets::Datasets;
 use crate::datasets::download::Places;
+use crate::datasets::scrub::Scrub;
 use crate::datasets::segments::Segments;
 use crate::datasets::versions::{Keep, Versions};
 use crate::db::Db;
@@ -214,6 +215,14 @@ impl App {
     pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), self.stop.clone()));
+        let scrub = Scrub {
+            db: self.db.clone(),
+            segments: self.datasets.segments.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            percent: self.config.scrub_percent,
+        };
+        self.tasks.spawn(scrub.run_until_stopped(self.stop.clone()));
         let address = listener.local_addr()?;
         let handle = axum_server::Handle::new();
         let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();

@@ -56,6 +56,9 @@ pub struct GivenToServe {
     /// MiB of the disk that stay free: runs wait while there are fewer, or fewer than twice what the DataSet's last version takes. Default: 1024
     #[arg(long, env = "CHATLAKE_KEEP_FREE_MIB", value_name = "MIB")]
     pub keep_free_mib: Option<u64>,
+    /// Share of the stored rows that is compared with its checksums each day, in percent; 0: none. Default: 10
+    #[arg(long, env = "CHATLAKE_SCRUB_PERCENT", value_name = "PERCENT")]
+    pub scrub_percent: Option<u32>,
     /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
@@ -75,6 +78,7 @@ struct File {
     keep_versions: Option<u32>,
     keep_days: Option<u32>,
     keep_free_mib: Option<u64>,
+    scrub_percent: Option<u32>,
     #[serde(default)]
     trusted_proxy: Vec<ipnet::IpNet>,
     log: Option<String>,
@@ -96,6 +100,7 @@ pub struct Config {
     pub keep_versions: u32,
     pub keep_days: u32,
     pub keep_free_mib: u64,
+    pub scrub_percent: u32,
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: String,
     pub log_format: LogFormat,
@@ -214,6 +219,10 @@ impl Config {
         if keep_versions == 0 {
             return Err(Error::conflict("settings", "--keep-versions must be at least 1: the current version is always kept."));
         }
+        let scrub_percent = serve.scrub_percent.or(file.scrub_percent).unwrap_or(10);
+        if scrub_percent > 100 {
+            return Err(Error::conflict("settings", format!("--scrub-percent must be from 0 to 100, not {scrub_percent}.")));
+        }
         let config = Self {
             data,
             listen,
@@ -225,6 +234,7 @@ impl Config {
             keep_versions,
             keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
             keep_free_mib: serve.keep_free_mib.or(file.keep_free_mib).unwrap_or(1_024),
+            scrub_percent,
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
             log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),

@@ -8,6 +8,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The code of what is written down and cannot be read.
 const DAMAGED: &str = "damaged";
 
+/// The code of stored rows that cannot be read.
+pub const DATA_DAMAGED: &str = "data_damaged";
+
 /// What kind of trouble it is, by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -93,6 +96,15 @@ impl Error {
     pub fn damaged(cause: impl std::fmt::Display) -> Self {
         let message = "A record of this in the catalogue cannot be read. The server's log tells which one under this request's id.";
         Self::new(Kind::Internal, DAMAGED, message).action("Whoever runs the server: `chatlake verify` tells what is damaged.").because(cause)
+    }
+
+    /// Stored rows cannot be read: a file of them is damaged or missing. The same words everywhere; `cause` names the file, for the log.
+    pub fn data_damaged(cause: impl std::fmt::Display) -> Self {
+        Self::new(Kind::Internal, DATA_DAMAGED, "Rows of this DataSet cannot be read: a stored file is damaged or missing.")
+            .action(
+                "In History, publish the newest version that is intact, or run the DataSet again. The server administrator can run `chatlake verify --deep`.",
+            )
+            .because(cause)
     }
 
     pub fn is_damaged(&self) -> bool {

@@ -51,6 +51,7 @@ pub struct Metrics {
     pub runs_alive: Gauge,
     /// When the newest run of any DataSet succeeded, in seconds since 1970.
     pub last_success: Gauge,
+    pub damaged_segments: Gauge,
 }
 
 impl Default for Metrics {
@@ -68,7 +69,7 @@ impl Metrics {
         let (account_calls, account_most_calls, account_paused) = <(Family<Account, Gauge>, Family<Account, Gauge>, Family<Account, Gauge>)>::default();
         let (vendor_calls, replaced_code_points) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
         let (dataset_age, datasets_late) = <(Family<Dataset, Gauge>, Gauge)>::default();
-        let (runs_alive, last_success) = (Gauge::default(), Gauge::default());
+        let (runs_alive, last_success, damaged_segments) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
         registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
@@ -81,6 +82,11 @@ impl Metrics {
         registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
         registry.register("replaced_code_points", "Code points in exported chats that XML forbids, each written as U+FFFD", replaced_code_points.clone());
         registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());
+        registry.register(
+            "damaged_segments",
+            "Stored files that are damaged or missing, as far as reads and the integrity check met them",
+            damaged_segments.clone(),
+        );
         registry.register("last_success_timestamp_seconds", "When a run last succeeded", last_success.clone());
         Self {
             registry: Arc::new(registry),
@@ -96,6 +102,7 @@ impl Metrics {
             replaced_code_points,
             runs_alive,
             last_success,
+            damaged_segments,
         }
     }
 

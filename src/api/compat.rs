@@ -136,6 +136,8 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
         return Ok(dressed(StatusCode::OK, XML, Body::empty()));
     }
     let sources = sources(&api.datasets, &datasets).await?;
+    let files: Vec<_> = sources.iter().flat_map(|source| source.version.segments.iter().cloned()).collect();
+    api.datasets.segments.check(&files).await?;
     let (segments, metrics) = (api.datasets.segments.clone(), api.metrics.clone());
     let write = move |out: &mut Chunks| {
         // Held until the last byte is on its way.

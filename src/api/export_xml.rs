@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use serde_json::Value;
 
 use crate::clock::{Millis, timestamp};
@@ -152,8 +152,8 @@ fn cell(batch: &RecordBatch, at: usize, index: usize) -> Option<Cow<'_, str>> {
     if let Some(texts) = column.as_string_opt::<i32>() {
         return Some(Cow::Borrowed(texts.value(index)));
     }
-    if let Some(moments) = column.as_primitive_opt::<TimestampMillisecondType>() {
-        return Some(Cow::Owned(moment(moments.value(index))));
+    if let Some(moments) = column.as_primitive_opt::<TimestampMicrosecondType>() {
+        return Some(Cow::Owned(moment(moments.value(index).div_euclid(1_000))));
     }
     integer(batch, at, index).map(|number| Cow::Owned(number.to_string()))
 }

@@ -284,6 +284,7 @@ async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options:
     app.datasets.for_run(id).await?;
     let version = app.datasets.versions.current(id).await?;
     let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first."))?;
+    app.datasets.segments.check(&version.segments).await?;
     let stream = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
     let Some(output) = output else { return write_out(stream, std::io::stdout().lock()).await };
     let mut partial = output.clone().into_os_string();

@@ -29,6 +29,7 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     let segments = Segments::new(dir, db.clone(), Clock::system())?;
     let mut found = rows::look(&db, &segments, arguments.deep).await?;
     found.extend(runs::look(&db).await?);
+    let unchecked = rows::without_checksums(&db).await?;
     db.close().await;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?);
@@ -38,6 +39,9 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
         }
         if found.is_empty() {
             println!("All is well.");
+        }
+        if unchecked > 0 {
+            println!("{unchecked} files were written before there were checksums. The server's integrity check computes theirs.");
         }
     }
     match found.len() {

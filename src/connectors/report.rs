@@ -283,7 +283,7 @@ impl ColumnKind {
             ColumnKind::Number => DataType::Float64,
             ColumnKind::Boolean => DataType::Boolean,
             ColumnKind::Date => DataType::Date32,
-            ColumnKind::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+            ColumnKind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         }
     }
 }

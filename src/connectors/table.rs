@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
     new_null_array,
 };
 use arrow::compute::concat;
@@ -213,7 +213,7 @@ enum Builder {
     Number(Float64Builder),
     Boolean(BooleanBuilder),
     Date(Date32Builder),
-    Timestamp(TimestampMillisecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
 }
 
 impl Builder {
@@ -224,7 +224,7 @@ impl Builder {
             ColumnKind::Number => Builder::Number(Float64Builder::new()),
             ColumnKind::Boolean => Builder::Boolean(BooleanBuilder::new()),
             ColumnKind::Date => Builder::Date(Date32Builder::new()),
-            ColumnKind::Timestamp => Builder::Timestamp(TimestampMillisecondBuilder::new().with_data_type(kind.arrow())),
+            ColumnKind::Timestamp => Builder::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(kind.arrow())),
         }
     }
 
@@ -239,7 +239,7 @@ impl Builder {
             (Builder::Number(builder), Cell::Number(value)) => builder.append_value(*value),
             (Builder::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
             (Builder::Date(builder), Cell::Date(value)) => builder.append_value(*value),
-            (Builder::Timestamp(builder), Cell::Timestamp(value)) => builder.append_value(*value),
+            (Builder::Timestamp(builder), Cell::Timestamp(millis)) => builder.append_value(millis.saturating_mul(1_000)),
             (Builder::Text(builder), _) => builder.append_null(),
             (Builder::Integer(builder), _) => builder.append_null(),
             (Builder::Number(builder), _) => builder.append_null(),

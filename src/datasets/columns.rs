@@ -44,7 +44,8 @@ impl ColumnInfo {
             (_, DataType::Float64) => ColumnKind::Number,
             (_, DataType::Boolean) => ColumnKind::Boolean,
             (_, DataType::Date32) => ColumnKind::Date,
-            (_, DataType::Timestamp(TimeUnit::Millisecond, Some(_))) => ColumnKind::Timestamp,
+            // Milliseconds in older segments.
+            (_, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond, Some(_))) => ColumnKind::Timestamp,
             (_, other) => return Err(Error::internal(format!("column {:?} has the type {other}, which no column kind has", field.name()))),
         };
         let declared = field.metadata().get("declared").is_some_and(|word| word == "true");

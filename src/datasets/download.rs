@@ -13,14 +13,16 @@ use sha2::{Digest, Sha256};
 
 use super::Datasets;
 use super::export::Options;
+use super::versions::Version;
 use crate::actor::Actor;
 use crate::clock::Clock;
-use crate::ids::{DatasetId, UserId, VersionId};
+use crate::ids::{DatasetId, UserId};
 
-/// The `ETag` of a version as CSV with these options: equal tags, equal bytes.
-pub fn tag(version: &VersionId, options: &Options) -> String {
+/// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags,
+/// equal bytes.
+pub fn tag(version: &Version, options: &Options) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{version} {:?} {} {}", options.columns, options.bom, options.guard));
+    hash.update(format!("csv {} {:?} {} {}", version.content(), options.columns, options.bom, options.guard));
     let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("\"{hex}\"")
 }

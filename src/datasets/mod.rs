@@ -13,6 +13,7 @@ pub mod preview;
 pub mod published;
 mod row;
 pub mod schema_change;
+pub mod scrub;
 pub mod segments;
 pub mod timing;
 pub mod update_mode;
@@ -374,6 +375,7 @@ impl Datasets {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         self.versions.drop_all(&mut tx, id).await?;
+        sqlx::query("DELETE FROM dataset_columns WHERE dataset_id = $1").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM datasets WHERE id = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())

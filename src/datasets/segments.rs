@@ -2,35 +2,42 @@
 //! first byte is written and is on the disk before a version names it, so that a crash at any point leaves only what the sweep finds.
 //! `Writer` makes them (`writer.rs`), `OpenSegment` reads them; both work on the blocking pool.
 
+mod checksum;
+mod damage;
+pub mod digest;
+mod file;
 mod pruning;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufReader, Read};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
-use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::columns;
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId};
+pub use checksum::Checksums;
+pub use damage::MAX_CHECKED_BYTES;
+use digest::Digest;
+use file::SegmentFile;
 pub(super) use pruning::ranges;
 pub(super) use writer::stored;
 pub use writer::{Writer, Written, record, unrecord};
@@ -52,6 +59,8 @@ struct Inner {
     clock: Clock,
     footers: std::sync::Mutex<Footers>,
     scans: tokio::sync::Semaphore,
+    /// Damage that this process has met.
+    damaged: std::sync::Mutex<HashMap<SegmentId, String>>,
 }
 
 /// So many previews look through rows at once; the others wait for their turn.
@@ -63,6 +72,31 @@ pub struct SegmentMeta {
     pub id: SegmentId,
     pub rows: u64,
     pub bytes: u64,
+    /// None for a segment that was written before there were checksums and was not checked since.
+    pub checksums: Option<Checksums>,
+    /// None where it is not known, as `checksums`.
+    pub digest: Option<Digest>,
+}
+
+/// The columns of the table `segments` that `SegmentMeta::read` takes, of the table alias `s`.
+macro_rules! segment_columns {
+    () => {
+        "s.id, s.rows, s.bytes, s.checksums, s.digest"
+    };
+}
+pub(super) use segment_columns;
+
+impl SegmentMeta {
+    /// Reads a row of `segment_columns!`.
+    pub(super) fn read(row: &SqliteRow) -> Result<Self> {
+        let number = |at: &str| Ok::<_, Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
+        let (rows, checksums, digest): (u64, Option<&str>, Option<&str>) = (number("rows")?, row.try_get("checksums")?, row.try_get("digest")?);
+        let checksums = match checksums {
+            Some(text) => Some(Checksums::parse(text).ok_or_else(|| Error::damaged("the checksums of a segment cannot be read"))?),
+            None => None,
+        };
+        Ok(Self { id: row.try_get("id")?, rows, bytes: number("bytes")?, checksums, digest: digest.and_then(|text| Digest::parse(text, rows)) })
+    }
 }
 
 impl Segments {
@@ -74,7 +108,9 @@ impl Segments {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(Self(Arc::new(Inner { dir, db, clock, footers: std::sync::Mutex::default(), scans: tokio::sync::Semaphore::new(SCANS) }), Arc::default()))
+        let scans = tokio::sync::Semaphore::new(SCANS);
+        let inner = Inner { dir, db, clock, footers: std::sync::Mutex::default(), scans, damaged: std::sync::Mutex::default() };
+        Ok(Self(Arc::new(inner), Arc::default()))
     }
 
     /// A handle of its own for one run, to see whether anything moves.
@@ -130,32 +166,25 @@ impl Segments {
         counted.await.map_err(Error::internal)?
     }
 
-    /// Opens a segment to read. Blocks.
+    /// Opens a segment to read. Each block is compared with its checksum when it is read. A file that is missing, or is not what was
+    /// written, is `data_damaged`, here and while it is read. Blocks.
     pub fn open(&self, meta: &SegmentMeta) -> Result<OpenSegment> {
-        let damaged = |why: String| {
-            Error::internal(format!("segment {}: {why}", meta.id)).action("Restore the segments directory from a backup, or run the DataSet again.")
-        };
-        let file = PositionedFile(Arc::new(File::open(self.path(&meta.id)).map_err(|why| damaged(why.to_string()))?));
+        let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.failed(&meta.id, &failure))?;
         let cached = lock(&self.0.footers).get(&meta.id);
         let footer = match cached {
             Some(footer) => footer,
             None => {
                 let options = ArrowReaderOptions::new().with_column_index_policy(PageIndexPolicy::Skip).with_offset_index_policy(PageIndexPolicy::Optional);
-                let footer = ArrowReaderMetadata::load(&file, options).map_err(|why| damaged(why.to_string()))?;
+                let footer = ArrowReaderMetadata::load(&file, options).map_err(|why| self.failed_reading(&meta.id, &file, &why))?;
                 lock(&self.0.footers).put(meta.id.clone(), footer.clone());
                 footer
             }
         };
         let rows = u64::try_from(footer.metadata().file_metadata().num_rows()).unwrap_or(0);
         if rows != meta.rows {
-            return Err(damaged(format!("the file has {rows} rows and the catalogue says {}", meta.rows)));
+            return Err(self.damaged(&meta.id, &format!("the file has {rows} rows and the catalogue says {}", meta.rows)));
         }
-        Ok(OpenSegment { file, footer, moved: self.1.clone() })
-    }
-
-    /// How many bytes the file of a segment has. Blocks.
-    pub(super) fn length(&self, id: &SegmentId) -> Result<u64> {
-        Ok(std::fs::metadata(self.path(id))?.len())
+        Ok(OpenSegment { id: meta.id.clone(), segments: self.clone(), file, footer })
     }
 
     /// Deletes the file of a segment; that it is not there is as good. Blocks.
@@ -202,17 +231,18 @@ fn parquet(why: ParquetError) -> Error {
 /// A segment open for reading. Its methods block. Cheap to clone.
 #[derive(Clone)]
 pub struct OpenSegment {
-    file: PositionedFile,
+    id: SegmentId,
+    /// The handle that opened it.
+    segments: Segments,
+    file: SegmentFile,
     footer: ArrowReaderMetadata,
-    /// Of the handle that opened it.
-    moved: Arc<AtomicU64>,
 }
 
 /// A row group of a segment.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub rows: Range<u64>,
-    /// The least and the greatest value of the column; none where the file does not tell.
+    /// The least and the greatest value of the column, of timestamps in milliseconds; none where the file does not tell.
     pub bounds: Option<(i64, i64)>,
     pub has_nulls: bool,
 }
@@ -221,7 +251,7 @@ pub(super) struct Group {
 pub struct Batches {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
-    moved: Arc<AtomicU64>,
+    of: OpenSegment,
 }
 
 impl OpenSegment {
@@ -237,6 +267,8 @@ impl OpenSegment {
     /// The row groups, with what the statistics of a column of whole numbers (timestamps and dates among them) say of each.
     pub(super) fn groups_of(&self, column: &str) -> Vec<Group> {
         let mut first = 0;
+        let is_micros = |kind: &DataType| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _));
+        let per_milli = if self.schema().field_with_name(column).is_ok_and(|field| is_micros(field.data_type())) { 1_000 } else { 1 };
         let groups = self.footer().row_groups().iter().map(|group| {
             let rows = first..first + u64::try_from(group.num_rows()).unwrap_or(0);
             first = rows.end;
@@ -247,6 +279,7 @@ impl OpenSegment {
                 Some(Statistics::Int32(values)) => values.min_opt().zip(values.max_opt()).map(|(least, most)| (i64::from(*least), i64::from(*most))),
                 _ => None,
             };
+            let bounds = bounds.map(|(least, most): (i64, i64)| (least.div_euclid(per_milli), most.div_euclid(per_milli)));
             Group { rows, bounds, has_nulls: statistics.and_then(Statistics::null_count_opt) != Some(0) }
         });
         groups.collect()
@@ -269,7 +302,8 @@ impl OpenSegment {
             let (groups, selection) = self.select(ranges);
             builder = builder.with_row_groups(groups).with_row_selection(selection);
         }
-        Ok(Batches { reader: builder.build().map_err(parquet)?, schema: schema.clone(), moved: self.moved.clone() })
+        let reader = builder.build().map_err(|why| self.segments.failed_reading(&self.id, &self.file, &why))?;
+        Ok(Batches { reader, schema: schema.clone(), of: self.clone() })
     }
 
     /// The row groups that `ranges` touch, and which of their rows.
@@ -307,49 +341,9 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        self.moved.fetch_add(1, Ordering::Relaxed);
-        Some(batch.map_err(Error::internal).and_then(|batch| columns::conform(&batch, &self.schema)))
-    }
-}
-
-/// A file read at given places, so that several columns can be read from one descriptor without sharing a cursor.
-#[derive(Clone)]
-struct PositionedFile(Arc<File>);
-
-struct Cursor {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for Cursor {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(into, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Length for PositionedFile {
-    fn len(&self) -> u64 {
-        self.0.metadata().map(|metadata| metadata.len()).unwrap_or(0)
-    }
-}
-
-impl ChunkReader for PositionedFile {
-    type T = BufReader<Cursor>;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        Ok(BufReader::new(Cursor { file: self.0.clone(), at: start }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let end = start.saturating_add(length as u64);
-        if end > self.len() {
-            return Err(ParquetError::EOF(format!("{end} is beyond the end of the file")));
-        }
-        let mut buffer = vec![0; length];
-        self.0.read_exact_at(&mut buffer, start)?;
-        Ok(buffer.into())
+        let OpenSegment { id, segments, file, .. } = &self.of;
+        segments.moves();
+        Some(batch.map_err(|why| segments.failed_reading(id, file, &why)).and_then(|batch| columns::conform(&batch, &self.schema)))
     }
 }
 
@@ -388,5 +382,7 @@ impl Footers {
     }
 }
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
 use super::columns::{ColumnInfo, to_schema};
 use super::segments::{Segments, Written};
@@ -135,8 +135,9 @@ pub fn date(values: Vec<Option<i32>>) -> ArrayRef {
     Arc::new(Date32Array::from(values))
 }
 
+/// `values` in milliseconds.
 pub fn timestamp(values: Vec<Option<i64>>) -> ArrayRef {
-    Arc::new(TimestampMillisecondArray::from(values).with_timezone("UTC"))
+    Arc::new(TimestampMicrosecondArray::from_iter(values.into_iter().map(|value| value.map(|millis| millis * 1_000))).with_timezone("UTC"))
 }
 
 /// Rows `from..to` of a table with every kind of column, nulls and odd text in it.

@@ -56,8 +56,17 @@ impl Marks {
 
     /// The rows that stay, as ranges that are apart.
     fn kept(&self) -> Vec<Range<u64>> {
+        self.ranges(false)
+    }
+
+    /// The rows that go, as ranges that are apart.
+    fn dropped(&self) -> Vec<Range<u64>> {
+        self.ranges(true)
+    }
+
+    fn ranges(&self, marked: bool) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for row in (0..self.rows).filter(|row| !self.is_marked(*row)) {
+        for row in (0..self.rows).filter(|row| self.is_marked(*row) == marked) {
             match ranges.last_mut() {
                 Some(last) if last.end == row => last.end += 1,
                 _ => ranges.push(row..row + 1),

@@ -5,10 +5,12 @@ use std::collections::HashSet;
 
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
+use sqlx::Row;
 
 use super::columns::{self, ColumnInfo};
 use super::row::{self, select_dataset};
-use super::segments::{SegmentMeta, Segments};
+use super::segments::digest::Digest;
+use super::segments::{OpenSegment, SegmentMeta, Segments, segment_columns};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
@@ -84,9 +86,6 @@ const STATEMENTS: [(&str, &str); 10] = [
     ),
 ];
 
-/// A segment as the catalogue tells it.
-type Told = (SegmentId, i64, i64, String);
-
 /// Everything that is not as it must be with versions, segments and files. `deep`: every value of every file is read, too.
 pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Finding>> {
     let mut found: Vec<Finding> = db.damage().await?.into_iter().map(|line| Finding::new("catalogue", "chatlake.db", line)).collect();
@@ -98,15 +97,25 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
     // A row is there before its file, so the files are listed first.
     let listed = on_disk(segments).await?;
     found.extend(columns_of_versions(db).await?);
-    let kept: Vec<Told> = sqlx::query_as(
-        "SELECT id, rows, bytes, columns FROM segments WHERE state = 'kept' OR (state = 'staged' AND columns <> '[]' AND EXISTS
-            (SELECT 1 FROM windows w WHERE w.run_id = segments.run_id AND w.kept = 1)) ORDER BY id",
-    )
+    let kept = sqlx::query(concat!(
+        "SELECT ",
+        segment_columns!(),
+        ", s.columns FROM segments s WHERE s.state = 'kept' OR (s.state = 'staged' AND s.columns <> '[]'
+            AND EXISTS (SELECT 1 FROM windows w WHERE w.run_id = s.run_id AND w.kept = 1)) ORDER BY s.id"
+    ))
     .fetch_all(db.read())
     .await?;
-    for told in kept {
-        let (id, segments) = (told.0.clone(), segments.clone());
-        let wrong = tokio::task::spawn_blocking(move || file(&segments, &told, deep)).await.map_err(Error::internal)?;
+    for row in kept {
+        let (id, columns): (SegmentId, String) = (row.try_get("id")?, row.try_get("columns")?);
+        let meta = match SegmentMeta::read(&row) {
+            Ok(meta) => meta,
+            Err(error) => {
+                found.push(Finding::new("segment_record", id, error.inside().0.clone().unwrap_or_default()));
+                continue;
+            }
+        };
+        let segments = segments.clone();
+        let wrong = tokio::task::spawn_blocking(move || file(&segments, &meta, &columns, deep)).await.map_err(Error::internal)?;
         let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else { continue };
         // It may have been swept while it was looked at.
         if still {
@@ -115,6 +124,11 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
     }
     found.extend(orphans(db, segments, listed).await?);
     Ok(found)
+}
+
+/// How many files of rows have no checksums yet.
+pub async fn without_checksums(db: &Db) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE state = 'kept' AND checksums IS NULL").fetch_one(db.read()).await?)
 }
 
 /// Records of DataSets that cannot be read.
@@ -170,21 +184,19 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
 }
 
 /// What is wrong with a segment's file; none when it is whole. Blocks.
-fn file(segments: &Segments, told: &Told, deep: bool) -> Option<(&'static str, String)> {
-    let (id, rows, bytes, columns) = told;
-    let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
-    let there = match segments.length(id) {
-        Ok(length) => length,
-        Err(why) => return Some(("segment_file", format!("its file cannot be found: {why}"))),
+fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> Option<(&'static str, String)> {
+    // The cause names the segment, which the finding does as well.
+    let because = |error: Error| {
+        let cause = error.inside().0.clone().unwrap_or_else(|| error.message().to_owned());
+        cause.strip_prefix(&format!("segment {}: ", meta.id)).map_or(cause.clone(), str::to_owned)
     };
-    if there != unsigned(*bytes) {
-        return Some(("segment_file", format!("its file has {there} bytes, and the catalogue says {bytes}")));
+    if deep && let Err(error) = segments.check_file(meta) {
+        return Some(("segment_file", because(error)));
     }
-    let meta = SegmentMeta { id: id.clone(), rows: unsigned(*rows), bytes: unsigned(*bytes) };
     // Opening reads the footer and holds its rows to the catalogue's.
-    let open = match segments.open(&meta) {
+    let open = match segments.open(meta) {
         Ok(open) => open,
-        Err(error) => return Some(("segment_file", error.inside().0.clone().unwrap_or_else(|| error.message().to_owned()))),
+        Err(error) => return Some(("segment_file", because(error))),
     };
     let Ok(told) = serde_json::from_str::<Vec<ColumnInfo>>(columns) else { return Some(("segment_columns", "its columns cannot be read".to_owned())) };
     let schema: SchemaRef = open.schema().clone();
@@ -195,18 +207,24 @@ fn file(segments: &Segments, told: &Told, deep: bool) -> Option<(&'static str, S
     if !deep {
         return None;
     }
-    let mut read = 0_u64;
-    let batches = match open.read(&columns::to_schema(&told), None) {
-        Ok(batches) => batches,
-        Err(error) => return Some(("segment_rows", error.inside().0.clone().unwrap_or_default())),
+    let digest = match digest_of(&open, &told) {
+        Ok(digest) => digest,
+        Err(error) => return Some(("segment_rows", because(error))),
     };
-    for batch in batches {
-        match batch {
-            Ok(batch) => read += batch.num_rows() as u64,
-            Err(error) => return Some(("segment_rows", error.inside().0.clone().unwrap_or_else(|| error.message().to_owned()))),
-        }
+    if digest.rows != meta.rows {
+        return Some(("segment_rows", format!("{} rows can be read, and the catalogue says {}", digest.rows, meta.rows)));
     }
-    (read != meta.rows).then(|| ("segment_rows", format!("{read} rows can be read, and the catalogue says {rows}")))
+    let other = meta.digest.is_some_and(|expected| expected != digest);
+    other.then(|| ("segment_rows", "its rows are not those whose digest the catalogue has".to_owned()))
+}
+
+/// The digest of all rows of a segment. Blocks.
+pub(super) fn digest_of(open: &OpenSegment, columns: &[ColumnInfo]) -> Result<Digest> {
+    let mut digest = Digest::default();
+    for batch in open.read(&columns::to_schema(columns), None)? {
+        digest.add_batch(&batch?)?;
+    }
+    Ok(digest)
 }
 
 #[cfg(test)]

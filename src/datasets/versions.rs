@@ -2,6 +2,8 @@
 //! retention drops old ones in the catalogue first, and the sweep deletes files a day later.
 
 mod back;
+mod content;
+mod integrity;
 mod keep;
 mod sweep;
 
@@ -14,13 +16,16 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::columns::{self, ColumnInfo};
 use super::origin::Origin;
-use super::segments::{self, SegmentMeta, Segments, Written, stored};
+use super::segments::{self, SegmentMeta, Segments, Written, segment_columns, stored};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId, VersionId};
+pub use integrity::{Integrity, VersionIntegrity};
 pub use keep::{Keep, MOST_DAYS, MOST_VERSIONS, OwnKeep, Sizes};
 
+/// The code of a version that retention dropped while it was looked up.
+const VERSION_GONE: &str = "version_gone";
 const DAY: Millis = 24 * 60 * 60 * 1_000;
 /// So many segments are dropped or forgotten in one transaction, which keeps it far below a quarter of a second.
 const CHUNK: i64 = 200;
@@ -173,26 +178,31 @@ impl Versions {
         let rows = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 ORDER BY number DESC").bind(dataset).fetch_all(self.db.read()).await?;
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
-            list.push(self.with_segments(version(&row)?).await?);
+            match self.with_segments(version(&row)?).await {
+                Ok(version) => list.push(version),
+                // Retention dropped it after the list was read.
+                Err(error) if error.code() == VERSION_GONE => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(list)
     }
 
     async fn with_segments(&self, mut version: Version) -> Result<Version> {
-        let rows = sqlx::query(
-            "SELECT s.id, s.rows, s.bytes FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 ORDER BY v.position",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            segment_columns!(),
+            " FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 ORDER BY v.position"
+        ))
         .bind(&version.id)
         .fetch_all(self.db.read())
         .await?;
         for row in rows {
-            version.segments.push(SegmentMeta { id: row.try_get(0)?, rows: unsigned(row.try_get(1)?), bytes: unsigned(row.try_get(2)?) });
+            version.segments.push(SegmentMeta::read(&row)?);
         }
         // Read in two statements: a version that retention dropped between them has lost its segments.
         if version.segments.iter().map(|segment| segment.rows).sum::<u64>() != version.rows {
-            return Err(
-                Error::conflict("version_gone", "This version was removed just now, because newer ones took its place.").action("Open the current one.")
-            );
+            return Err(Error::conflict(VERSION_GONE, "This version was removed just now, because newer ones took its place.").action("Open the current one."));
         }
         Ok(version)
     }

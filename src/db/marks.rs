@@ -2,7 +2,7 @@
 //! names one in `CHATLAKE_DIE_AT`. At other places it can be made to panic, once. A release build has none of this.
 
 /// Every step that is marked, in the order in which they come in their stories.
-pub const STEPS: [&str; 33] = [
+pub const STEPS: [&str; 35] = [
     "commit.files_whole",
     "build.rewritten",
     "build.compacted",
@@ -11,6 +11,8 @@ pub const STEPS: [&str; 33] = [
     "commit.done",
     "keep.written",
     "keep.done",
+    "unchanged.written",
+    "unchanged.done",
     "accept.written",
     "accept.done",
     "end.done",

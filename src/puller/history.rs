@@ -21,6 +21,10 @@ impl Puller {
     /// nothing is pulled. Refused while a run of the DataSet is at work, since that would put its own rows in place when it ends.
     pub async fn revert(&self, by: By<'_>, dataset: &DatasetId, version: &VersionId) -> Result<Run> {
         self.datasets.get_to_change(by.actor, dataset).await?;
+        // A damaged version would only move the damage to where people read.
+        if let Some(old) = self.datasets.versions.get(version).await?.filter(|old| old.dataset == *dataset) {
+            self.datasets.segments.check(&old.segments).await?;
+        }
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         queue::not_at_work(&mut tx, dataset).await?;

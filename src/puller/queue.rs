@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
 pub use holder::{Grip, Holder};
 pub use making::{enqueue_in, schedule_in};
-pub use outcome::{Told, accept, batch, keep_old, not_at_work, note_schema, succeed, succeed_with, supersede_held};
+pub use outcome::{Told, Unchanged, accept, batch, keep_old, leave_unchanged, not_at_work, note_schema, succeed, succeed_with, supersede_held};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
 pub use turns::is_alive;
 

@@ -6,7 +6,7 @@ use super::run::Failure;
 use crate::connectors::PullError;
 use crate::connectors::pull_error::{Cause, Lack};
 use crate::connectors::upstream::LONGEST_PAUSE;
-use crate::error::Error;
+use crate::error::{DATA_DAMAGED, Error};
 
 /// What happens to a run whose pull stopped.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub enum Decision {
 /// Whether a run that failed with this code may go better by itself. What a person has to mend may not: wrong credentials, a request that
 /// the vendor refuses, an address that may not be asked, data that somebody has to look at.
 pub fn may_retry(code: &str) -> bool {
-    matches!(code, "unavailable" | "malformed" | "incomplete" | NO_PROGRESS | "internal" | "busy" | "storage_full" | "version_changed")
+    matches!(code, "unavailable" | "malformed" | "incomplete" | NO_PROGRESS | "internal" | "busy" | "storage_full" | "version_changed" | "rows_missing")
 }
 
 /// The code of a run that was stopped because nothing came for too long.
@@ -144,6 +144,8 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
         "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then Run now. Nothing was sent to the vendor."),
         "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then Run now. Nothing was sent to any vendor."),
         "version_changed" => ("Nobody.", "The next run, by schedule or by Run now, goes by the version that is current now."),
+        // A Replace brings all rows anew, so it heals what is damaged.
+        DATA_DAMAGED => ("The owner of the DataSet.", "Until then every run that adds to the damaged rows fails. A run with Replace brings all rows again."),
         "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
         _ => ("The person who runs the server: the log tells more under this run's id.", "The next run tries again."),
     };

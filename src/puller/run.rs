@@ -86,6 +86,8 @@ impl Trigger {
 pub enum Outcome {
     /// It brought nothing, and the rows from before stay.
     Kept,
+    /// It brought the rows that the current version has, which stays.
+    Unchanged,
     /// Its version has too few rows, and waits for a person.
     Held,
     /// A person accepted the version that was held.
@@ -97,11 +99,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 5] = [Outcome::Kept, Outcome::Held, Outcome::Accepted, Outcome::Discarded, Outcome::Superseded];
+    pub const ALL: [Outcome; 6] = [Outcome::Kept, Outcome::Unchanged, Outcome::Held, Outcome::Accepted, Outcome::Discarded, Outcome::Superseded];
 
     pub fn word(self) -> &'static str {
         match self {
             Outcome::Kept => "kept",
+            Outcome::Unchanged => "unchanged",
             Outcome::Held => "held",
             Outcome::Accepted => "accepted",
             Outcome::Discarded => "discarded",

@@ -20,7 +20,7 @@ const STATEMENTS: [(&str, &str); 13] = [
             FROM runs r WHERE CASE
                 WHEN r.outcome IN ('held', 'discarded', 'superseded') THEN r.state <> 'failed' OR r.version_id IS NULL
                 WHEN r.outcome = 'kept' THEN r.state <> 'succeeded' OR r.version_id IS NOT NULL
-                WHEN r.outcome = 'accepted' THEN r.state <> 'succeeded' OR r.version_id IS NULL
+                WHEN r.outcome IN ('accepted', 'unchanged') THEN r.state <> 'succeeded' OR r.version_id IS NULL
                 ELSE (r.state = 'succeeded') <> (r.version_id IS NOT NULL) END",
     ),
     (

@@ -61,7 +61,10 @@ pub(super) async fn forget(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -
 
 /// What came and was not kept before an interruption is to come again.
 pub(super) async fn set_back(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
-    sqlx::query("UPDATE windows SET state = 'planned', tally = '{}', finished_at = NULL WHERE run_id = $1 AND kept = 0").bind(run).execute(&mut **tx).await?;
+    sqlx::query("UPDATE windows SET state = 'planned', tally = '{}', rows = NULL, finished_at = NULL WHERE run_id = $1 AND kept = 0")
+        .bind(run)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -85,10 +88,11 @@ pub(super) async fn short(tx: &mut Transaction<'static, Sqlite>, run: &RunId, da
     Ok(())
 }
 
-/// Notes that a window came whole.
-pub(super) async fn done(tx: &mut Transaction<'static, Sqlite>, run: &RunId, position: usize, tally: &Tally, now: Millis) -> Result<()> {
-    sqlx::query("UPDATE windows SET state = 'done', tally = $1, finished_at = $2 WHERE run_id = $3 AND position = $4")
+/// Notes that a window came whole, and how many rows it became.
+pub(super) async fn done(tx: &mut Transaction<'static, Sqlite>, run: &RunId, position: usize, tally: &Tally, rows: u64, now: Millis) -> Result<()> {
+    sqlx::query("UPDATE windows SET state = 'done', tally = $1, rows = $2, finished_at = $3 WHERE run_id = $4 AND position = $5")
         .bind(serde_json::to_string(tally).map_err(Error::internal)?)
+        .bind(i64::try_from(rows).unwrap_or(i64::MAX))
         .bind(now)
         .bind(run)
         .bind(i64::try_from(position).unwrap_or(i64::MAX))
@@ -134,7 +138,7 @@ pub(super) async fn behind(db: &Db, run: &RunId) -> Result<Vec<Line>> {
             UNION ALL SELECT r.id, r.builds_on, c.place + 1 FROM chain c JOIN runs r ON r.id = c.builds_on),
          behind (id, place) AS (
             SELECT c.id, 2 * c.place FROM chain c
-            UNION ALL SELECT r.id, 2 * c.place - 1 FROM chain c JOIN runs r ON r.builds_on = c.id AND r.outcome = 'kept')
+            UNION ALL SELECT r.id, 2 * c.place - 1 FROM chain c JOIN runs r ON r.builds_on = c.id AND r.outcome IN ('kept', 'unchanged'))
          SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.tally, w.finished_at FROM behind b JOIN runs r ON r.id = b.id
          JOIN windows w ON w.run_id = b.id WHERE w.state = 'done' ORDER BY b.place, r.queued_at DESC, w.position",
     )

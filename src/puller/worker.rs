@@ -47,6 +47,8 @@ struct Pulling {
     writer: Writer,
     shown: Shown,
     rows: u64,
+    /// Those of the present window.
+    window_rows: u64,
     /// Written beside every row, where rows of several runs are kept.
     stamp: Option<Stamp>,
     /// Records of the present window that became no row, where that is asked for.
@@ -174,7 +176,7 @@ async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Res
         UpdateMode::Replace => None,
         _ => queue::batch(&puller.db, &run).await.map(|(batch_id, last_run)| Some(Stamp { batch_id, last_run }))?,
     };
-    Ok(Some(Pulling { run, dataset, writer, shown, rows: 0, stamp, childless: Vec::new(), gone: None }))
+    Ok(Some(Pulling { run, dataset, writer, shown, rows: 0, window_rows: 0, stamp, childless: Vec::new(), gone: None }))
 }
 
 /// The plan that all runs of the set share. One whose own differs, since it was interrupted elsewhere, goes back into the queue.
@@ -327,6 +329,7 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
                     None => pulling.writer.write(&batch).await?,
                 }
                 pulling.rows += batch.num_rows() as u64;
+                pulling.window_rows += batch.num_rows() as u64;
                 let rows = pulling.rows;
                 pulling.shown.change(now, |p| p.rows = rows);
             }
@@ -355,7 +358,8 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
                 if commit::counts_childless(&pulling.dataset) {
                     queue::note_childless(&puller.db, &pulling.run, at, &std::mem::take(&mut pulling.childless)).await?;
                 }
-                if queue::window_done(&puller.db, &puller.clock, &pulling.run, at, &tally).await? == Held::Lost {
+                let rows = std::mem::take(&mut pulling.window_rows);
+                if queue::window_done(&puller.db, &puller.clock, &pulling.run, at, &tally, rows).await? == Held::Lost {
                     pulling.gone = Some(Held::Lost);
                 }
             }

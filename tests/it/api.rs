@@ -21,6 +21,7 @@ use chatlake::datasets::{Description, Name, Settings};
 use chatlake::ids::{AccountId, DatasetId, RunId};
 use chatlake::puller::queue;
 use chatlake::puller::run::Trigger;
+use chatlake::sandbox::faults::{Fault, Kind};
 use chatlake::secret::Secret;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
@@ -34,7 +35,7 @@ static NEXT_CLIENT: AtomicU32 = AtomicU32::new(0x0a00_0000);
 
 struct Site {
     _dir: tempfile::TempDir,
-    _vendor: StandIn,
+    vendor: StandIn,
     app: App,
     router: Router,
     hasher: Hasher,
@@ -86,7 +87,7 @@ impl Site {
         let address = vendor.address.clone();
         let admin = person(&app, &hasher, "ada", Role::Admin).await;
         let owner = person(&app, &hasher, "olga", Role::Editor).await;
-        let mut site = Self { _dir: dir, _vendor: vendor, app, router, hasher, account: AccountId::new(), owner: owner.clone(), address };
+        let mut site = Self { _dir: dir, vendor, app, router, hasher, account: AccountId::new(), owner: owner.clone(), address };
         // Only an admin may name an address; the account is then the owner's.
         site.account = site.account_of(&admin).await;
         site.give_to_owner(&site.account.clone()).await;
@@ -342,6 +343,10 @@ async fn every_address_answers_every_caller_as_the_table_says() {
         if case.address.ends_with("/revert") {
             // Nobody goes back while one of the runs from before is at work.
             until("nothing runs", async || (queue::alive(&site.app.db).await.unwrap() == 0).then_some(())).await;
+            // And there is something to go back from.
+            site.vendor.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[{\"login\": \"new@house.test\"}]".to_owned() }).on("/agents")]);
+            site.pulled(&dataset).await;
+            site.vendor.sandbox.faults().clear();
         }
         let current = site.app.datasets.versions.current(&dataset).await.unwrap().unwrap();
         for (who, scope, token) in &callers {
@@ -685,6 +690,7 @@ async fn a_file_that_is_known_already_is_not_sent_again() {
         assert_eq!(other.text.starts_with('\u{feff}'), options.contains("bom"));
     }
     let version = first.header("x-chatlake-version").to_owned();
+    site.vendor.sandbox.end_chats(1);
     site.pulled(&dataset).await;
     let now = site.ask("GET", &path, &token, &[("if-none-match", &tag)], "").await;
     assert_eq!(now.status, 200, "a new version is a new file");

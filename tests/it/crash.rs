@@ -1,6 +1,6 @@
 //! The server dies at any moment of a pull, and comes back: readers see the old rows or the new ones, whole, and the run goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chatlake::clock::Clock;
@@ -32,7 +32,7 @@ struct Stage {
 
 impl Stage {
     async fn new(chats: u64) -> (Self, Server) {
-        let (home, vendor) = (Home::new(), StandIn::slow(chats, Duration::from_millis(3)).await);
+        let (home, vendor) = (Home::new(), StandIn::still(chats, Duration::from_millis(3)).await);
         let email = home.person("olga", "admin").await;
         let token = home.token(&email, "manage").await;
         let account = home.account(&email, &vendor.address, "sandbox-key").await;
@@ -202,7 +202,11 @@ async fn die_and_return(stage: &Stage, server: Server, moment: Moment) -> (&'sta
     assert_eq!(over["state"], "succeeded", "{moment:?}, back as {back}: {over}");
     let new = again.csv(dataset, token).await;
     assert_eq!((over["version"].as_str(), over["rows"].as_u64()), (Some(new.version.as_str()), Some(new.rows as u64)), "{moment:?}");
-    assert_eq!(new.rows, old.rows + 3, "{moment:?}");
+    let (before, after): (BTreeSet<&String>, BTreeSet<&String>) = (old.ids.iter().collect(), new.ids.iter().collect());
+    let repeated: Vec<&String> = after.iter().copied().filter(|id| new.ids.iter().filter(|other| other == id).count() > 1).collect();
+    let added: Vec<&&String> = after.difference(&before).collect();
+    assert!(repeated.is_empty(), "{moment:?}: rows that are there twice: {repeated:?}");
+    assert_eq!((new.rows, added.len()), (old.rows + 3, 3), "{moment:?}: added were {added:?}");
     assert_ne!(new.digest, old.digest);
     if end == "new" {
         assert_eq!(now, new, "{moment:?}: the new version, whole");
@@ -336,7 +340,7 @@ async fn whoever_lost_the_lease_can_commit_nothing() {
     let commit = Commit::new(&dataset, &first.id, &declared, &written);
     assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Lost);
     assert_eq!(queue::plan(&db, &first, "key", &[]).await.unwrap(), None);
-    assert_eq!(queue::window_done(&db, &clock, &first, 0, &Tally::default()).await.unwrap(), Held::Lost);
+    assert_eq!(queue::window_done(&db, &clock, &first, 0, &Tally::default(), 0).await.unwrap(), Held::Lost);
     assert_eq!(queue::succeed(&db, &clock, &versions, &first, &commit).await.unwrap().unwrap_err(), Held::Lost);
     queue::end(&db, &clock, &first, &End::Cancelled, Spent::default()).await.unwrap();
     queue::give_back(&db, &clock, &first, None, Spent::default()).await.unwrap();
@@ -365,7 +369,7 @@ async fn what_a_merge_has_to_know_of_a_window_outlasts_an_interruption_and_not_a
     let first = one(&db, &clock, "first").await.unwrap();
     queue::plan(&db, &first, "key", &[day(1), day(2)]).await.unwrap().unwrap();
     queue::note_childless(&db, &first, 0, &["A".to_owned(), "B".to_owned()]).await.unwrap();
-    queue::window_done(&db, &clock, &first, 0, &Tally::default()).await.unwrap();
+    queue::window_done(&db, &clock, &first, 0, &Tally::default(), 0).await.unwrap();
     let written = versions.segments().writer(&dataset, &first.id).finish().await.unwrap();
     queue::keep(&db, &[(&first, &written)]).await.unwrap();
     clock.advance(i64::try_from(queue::LEASE.as_millis()).unwrap() + 1);

@@ -30,7 +30,8 @@ impl Stage {
         let server = stage.home.serve().await;
         let kept = stage.call(&server, "PATCH", "/retention", json!({"versions": 2})).await;
         assert_eq!(kept["keeps_versions"], 2, "{kept}");
-        for _ in 0..3 {
+        for number in 0..3 {
+            stage.changes(report, number);
             stage.pulled(&server).await;
         }
         server.stop().await;
@@ -96,6 +97,14 @@ impl Stage {
         self.vendor.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: Value::from(agents).to_string() }).on("/agents")]);
     }
 
+    /// The next pull brings other rows than the one before.
+    fn changes(&self, report: &str, number: usize) {
+        match report {
+            "agents" => self.tells_of(20 + number),
+            _ => self.vendor.sandbox.end_chats(1),
+        }
+    }
+
     /// Dies of a run at this step, and answers the server after that and the run at its end.
     async fn dies_of_a_run(&self, server: Server, step: &str) -> (Server, Value) {
         server.dies_of("POST", &self.path("/runs"), &self.token, json!({})).await;
@@ -125,13 +134,15 @@ const BACKFILL_ENDS: [&str; 3] = ["backfill.stopped", "backfill.resumed", "backf
 /// What a run that joins its rows to those from before does, besides.
 const JOIN: [&str; 2] = ["build.rewritten", "build.compacted"];
 const KEEP: [&str; 2] = ["keep.written", "keep.done"];
+const UNCHANGED: [&str; 2] = ["unchanged.written", "unchanged.done"];
 const ACCEPT: [&str; 2] = ["accept.written", "accept.done"];
 /// In turns a run that fails and one that works again: what is told of both.
 const NOTIFY: [&str; 7] = ["notify.written", "notify.gathered", "end.done", "notify.message", "notify.taken_up", "notify.delivered", "notify.settled"];
 
 #[test]
 fn every_marked_step_is_died_at() {
-    let told: BTreeSet<&str> = [&COMMIT[..], &SWEEP, &BACK, &BACKFILL, &BACKFILL_ENDS, &JOIN, &KEEP, &ACCEPT, &NOTIFY].concat().into_iter().collect();
+    let told: BTreeSet<&str> =
+        [&COMMIT[..], &SWEEP, &BACK, &BACKFILL, &BACKFILL_ENDS, &JOIN, &KEEP, &UNCHANGED, &ACCEPT, &NOTIFY].concat().into_iter().collect();
     assert_eq!(told, STEPS.into_iter().collect());
     // And marked, wherever that is: nothing is in the list that no code names, and nothing is named that is not in it.
     let mut marked = BTreeSet::new();
@@ -152,7 +163,8 @@ fn sources(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_at_any_step_of_a_commit_or_of_retention_leaves_everything_whole() {
     let stage = Stage::new("agents").await;
-    for step in COMMIT {
+    for (number, step) in COMMIT.into_iter().enumerate() {
+        stage.changes("agents", 3 + number);
         let server = stage.dying(step).await;
         let before = stage.versions(&server).await;
         let (server, run) = stage.dies_of_a_run(server, step).await;
@@ -168,8 +180,9 @@ async fn a_server_that_dies_at_any_step_of_a_commit_or_of_retention_leaves_every
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_at_any_step_of_the_sweep_leaves_everything_whole() {
     let stage = Stage::new("agents").await;
-    for step in SWEEP {
+    for (number, step) in SWEEP.into_iter().enumerate() {
         let server = stage.home.serve().await;
+        stage.changes("agents", 3 + number);
         stage.pulled(&server).await;
         server.stop().await;
         // What was dropped is taken for a day old.
@@ -314,6 +327,14 @@ async fn a_server_that_dies_while_rows_are_kept_held_or_accepted_has_done_it_or_
     stage.call(&server, "PATCH", "", json!({"options": {"on_empty": "keep", "hold_drop": 50}})).await;
     let old = server.csv(&stage.dataset, &stage.token).await;
     server.stop().await;
+    for step in UNCHANGED {
+        let server = stage.dying(step).await;
+        let before = stage.versions(&server).await;
+        let (server, run) = stage.dies_of_a_run(server, step).await;
+        assert_eq!((run["state"].as_str(), run["outcome"].as_str()), (Some("succeeded"), Some("unchanged")), "{step}: {run}");
+        assert_eq!((server.csv(&stage.dataset, &stage.token).await, stage.versions(&server).await), (old.clone(), before), "{step}");
+        server.stop().await;
+    }
     stage.tells_of(0);
     for step in KEEP {
         let server = stage.dying(step).await;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -58,7 +58,9 @@ fn batch(chats: &[Value]) -> RecordBatch {
         let cells = chats.iter().map(|chat| &chat[&column.name]);
         let array: ArrayRef = match column.kind {
             ColumnKind::Integer => Arc::new(Int64Array::from_iter(cells.map(Value::as_i64))),
-            ColumnKind::Timestamp => Arc::new(TimestampMillisecondArray::from_iter(cells.map(Value::as_i64)).with_timezone("UTC")),
+            ColumnKind::Timestamp => {
+                Arc::new(TimestampMicrosecondArray::from_iter(cells.map(|cell| cell.as_i64().map(|millis| millis * 1_000))).with_timezone("UTC"))
+            }
             _ => Arc::new(StringArray::from_iter(cells.map(Value::as_str))),
         };
         array
@@ -850,6 +852,14 @@ async fn storage_that_fails_in_the_middle_leaves_the_document_open_and_cuts_the_
     let good = fetch().await;
     assert!(good.starts_with("HTTP/1.1 200") && good.contains("</chats>") && good.ends_with("0\r\n\r\n"));
     lose_half(&story.house);
+    // As far as there are checksums, nothing is sent at all.
+    let damaged = story.get(CLASSIC).await;
+    assert_eq!(damaged.status, 500, "{}", damaged.text);
+    assert!(damaged.text.contains("cannot be read") && !damaged.text.contains("<chat"), "{}", damaged.text);
+    damaged.is_dressed("damaged");
+    let mut tx = story.house.app.db.write().await.unwrap();
+    sqlx::query("UPDATE segments SET checksums = NULL").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
     let cut = fetch().await;
     assert!(cut.starts_with("HTTP/1.1 200"), "{}", &cut[..cut.len().min(500)]);
     assert!(cut.contains("<chat>") && !cut.contains("</chats>") && !cut.ends_with("0\r\n\r\n") && cut.len() < good.len(), "{}", cut.len());

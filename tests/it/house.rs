@@ -82,6 +82,7 @@ impl House {
             shortest_interval: 5,
             keep_versions: 10,
             keep_days: 30,
+            scrub_percent: 10,
             keep_free_mib: 0,
             trusted_proxy: Vec::new(),
             log: "warn".to_owned(),

@@ -63,8 +63,8 @@ fn moment(text: &Value) -> Millis {
 fn moments(got: &Got, report: usize, name: &str) -> Vec<Option<Millis>> {
     use arrow::array::{Array, AsArray};
     let cells = got.batches[report].iter().flat_map(|batch| {
-        let column = batch.column_by_name(name).unwrap().as_primitive::<arrow::datatypes::TimestampMillisecondType>();
-        (0..column.len()).map(|row| (!column.is_null(row)).then(|| column.value(row))).collect::<Vec<_>>()
+        let column = batch.column_by_name(name).unwrap().as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        (0..column.len()).map(|row| (!column.is_null(row)).then(|| column.value(row).div_euclid(1_000))).collect::<Vec<_>>()
     });
     cells.collect()
 }

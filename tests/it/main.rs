@@ -20,6 +20,7 @@ mod export_api;
 mod export_roundtrip;
 mod history;
 mod house;
+mod integrity;
 mod liveleader;
 mod liveleader_panes;
 mod notices;

@@ -377,9 +377,10 @@ impl Server {
         let head = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
         let (version, told) = (head("x-chatlake-version"), head("x-chatlake-rows").parse::<usize>().unwrap());
         let text = answer.bytes().await.unwrap();
-        let rows: usize = csv::Reader::from_reader(&text[..]).records().map(Result::unwrap).count();
+        let ids: Vec<String> = csv::Reader::from_reader(&text[..]).records().map(|record| record.unwrap()[0].to_owned()).collect();
+        let rows = ids.len();
         assert_eq!(rows, told, "X-Chatlake-Rows tells the rows of the body");
-        Csv { version, rows, digest: digest(&text), bytes: text.len() }
+        Csv { version, rows, digest: digest(&text), bytes: text.len(), ids }
     }
 }
 
@@ -396,6 +397,8 @@ pub struct Csv {
     pub rows: usize,
     pub digest: String,
     pub bytes: usize,
+    /// The first cell of each row.
+    pub ids: Vec<String>,
 }
 
 pub async fn json_of(answer: reqwest::Response) -> (u16, Value) {
@@ -404,7 +407,7 @@ pub async fn json_of(answer: reqwest::Response) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-/// The vendor's stand-in, in this process, on the machine's clock.
+/// The vendor's stand-in, in this process.
 pub struct StandIn {
     pub sandbox: Sandbox,
     pub address: String,
@@ -417,7 +420,16 @@ impl StandIn {
     }
 
     pub async fn slow(chats: u64, delay: Duration) -> Self {
-        let sandbox = Sandbox::new(Options { chats, days: 10, delay, ..Options::default() }, Clock::system());
+        Self::at(chats, delay, Clock::system()).await
+    }
+
+    /// One whose world stands still: no chat begins or ends by itself.
+    pub async fn still(chats: u64, delay: Duration) -> Self {
+        Self::at(chats, delay, Clock::stopped_at(Clock::system().now())).await
+    }
+
+    async fn at(chats: u64, delay: Duration, clock: Clock) -> Self {
+        let sandbox = Sandbox::new(Options { chats, days: 10, delay, ..Options::default() }, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, RecordBatch, TimestampMillisecondArray};
+use arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::util::display::array_value_to_string;
 use chatlake::clock::{self, Clock};
 use chatlake::config::AllowUpstream;
@@ -146,8 +146,8 @@ impl Got {
 }
 
 pub fn shown(array: &dyn Array, row: usize) -> String {
-    match array.as_any().downcast_ref::<TimestampMillisecondArray>() {
-        Some(moments) => clock::iso(moments.value(row)),
+    match array.as_any().downcast_ref::<TimestampMicrosecondArray>() {
+        Some(moments) => clock::iso(moments.value(row).div_euclid(1_000)),
         None => array_value_to_string(array, row).unwrap(),
     }
 }

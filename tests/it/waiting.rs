@@ -2,8 +2,8 @@
 
 use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
 use serde_json::Value;
-use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection, SqlitePool};
 
 use super::process::{Home, Server, StandIn, until};
 
@@ -13,6 +13,61 @@ async fn pass_time(home: &Home) {
     sqlx::query("UPDATE runs SET due_at = 0 WHERE state = 'waiting'").execute(&mut catalogue).await.unwrap();
     sqlx::query("UPDATE accounts SET paused_until = NULL").execute(&mut catalogue).await.unwrap();
     catalogue.close().await.unwrap();
+}
+
+/// Starts a server, lets it sweep, and stops it again.
+async fn sweep(home: &Home) {
+    let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(home.catalogue())).await.unwrap();
+    let dropped = "INSERT INTO segments (id, dataset_id, state, created_at, dropped_at) VALUES ($1, 'none', 'dropped', 0, 0)";
+    sqlx::query(dropped).bind(chatlake::ids::SegmentId::new()).execute(&pool).await.unwrap();
+    let server = home.serve().await;
+    until("the sweep has come round", async || {
+        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE dataset_id = 'none'").fetch_one(&pool).await.unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
+    pool.close().await;
+    server.stop().await;
+}
+
+/// Checkpointed rows that were lost while a run waited, as by a fault of the sweep or of a disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_checkpointed_rows_were_lost_fails_and_the_rows_before_stay() {
+    let (home, vendor) = (Home::new(), StandIn::still(700, std::time::Duration::ZERO).await);
+    let email = home.person("olga", "admin").await;
+    let token = home.token(&email, "manage").await;
+    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let chats = home.dataset(&email, &account, "chat").await;
+    let server = home.serve().await;
+    let whole = server.over(&server.run(&chats, &token).await, &token).await;
+    let (before, calls) = (server.csv(&chats, &token).await, vendor.sandbox.calls_total());
+    // Once interrupted, it keeps what each window brought.
+    vendor.sandbox.faults().set(vec![pause(0)]);
+    let run = server.run(&chats, &token).await;
+    waits(&server, &run, &token).await;
+    server.stop().await;
+    pass_time(&home).await;
+    vendor.sandbox.faults().set(vec![pause(calls / 2)]);
+    let server = home.serve().await;
+    let halfway = waits(&server, &run, &token).await;
+    assert!(halfway["windows_done"].as_u64().unwrap() > 2, "{halfway}");
+    server.stop().await;
+    let mut catalogue = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(home.catalogue())).await.unwrap();
+    let lost = "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE state = 'staged' AND rows > 0";
+    assert!(sqlx::query(lost).execute(&mut catalogue).await.unwrap().rows_affected() > 0);
+    catalogue.close().await.unwrap();
+    pass_time(&home).await;
+    vendor.sandbox.faults().clear();
+    let server = home.serve().await;
+    let over = server.over(&run, &token).await;
+    assert_eq!((over["state"].as_str(), over["error"]["code"].as_str()), (Some("failed"), Some("rows_missing")), "{over}");
+    assert!(over["error"]["message"].as_str().unwrap().contains(&whole["rows"].to_string()), "{over}");
+    assert_eq!(server.csv(&chats, &token).await, before);
+    // The next run reads all of it again.
+    let again = server.over(&server.run(&chats, &token).await, &token).await;
+    assert_eq!((again["state"].as_str(), &again["rows"]), (Some("succeeded"), &whole["rows"]), "{again}");
+    let verified = home.run(&["verify", "--deep"]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
 }
 
 async fn waits(server: &Server, run: &str, token: &str) -> Value {
@@ -70,6 +125,8 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
     let done = halfway["windows_done"].as_u64().unwrap();
     assert!((3..15).contains(&done), "{halfway}");
     server.stop().await;
+    // A sweep while it waits leaves what it has alone.
+    sweep(&home).await;
     pass_time(&home).await;
     vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 60_000 }).on("/chats").skip(calls / 2)]);
     let server = home.serve().await;

@@ -4,7 +4,7 @@ mod whole;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 
 use super::*;
 use crate::connectors::Connector;
@@ -18,8 +18,9 @@ fn integer(value: Option<i64>) -> ArrayRef {
     Arc::new(Int64Array::from(vec![value]))
 }
 
+/// `value` in milliseconds.
 fn moment_of(value: Option<i64>) -> ArrayRef {
-    Arc::new(TimestampMillisecondArray::from(vec![value]).with_timezone("UTC"))
+    Arc::new(TimestampMicrosecondArray::from(vec![value.map(|millis| millis * 1_000)]).with_timezone("UTC"))
 }
 
 fn report() -> &'static Report {

@@ -21,7 +21,7 @@ use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::export::{self, Options};
 use crate::datasets::preview::{self, Ask, Cell, Filter, Op, SORTED_DEPTH};
-use crate::datasets::versions::{Pin, Version};
+use crate::datasets::versions::{Integrity, Pin, Version, VersionIntegrity};
 use crate::datasets::{Dataset, download};
 use crate::error::Error;
 use crate::ids::{DatasetId, VersionId};
@@ -171,12 +171,13 @@ pub async fn download(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
     let (dataset, pin) = version(&api, &actor, &id, which.version.as_deref()).await?;
     let columns: Option<Vec<String>> = which.columns.as_deref().map(|names| names.split(',').map(str::to_owned).collect());
     let options = Options { columns, bom, guard };
-    let tag = download::tag(&pin.id, &options);
+    let tag = download::tag(&pin, &options);
     let etag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
     if headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| download::is_known(known, &tag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
     let (rows, version) = (pin.rows, pin.id.to_string());
+    api.datasets.segments.check(&pin.segments).await?;
     let rows_in_csv = export::csv(&api.datasets.segments, pin, options)?;
     let asker = actor.clone();
     let (datasets, db, clock) = (api.datasets.clone(), api.db.clone(), api.clock.clone());
@@ -208,6 +209,10 @@ pub struct VersionBody {
     run_id: Option<String>,
     current: bool,
     created_at: String,
+    /// Names rows and columns: equal for versions that hold the same.
+    content: String,
+    /// checked, not_checked (some files were written before there were checksums), or damaged (a file is damaged or missing).
+    integrity: &'static str,
 }
 
 /// The states that are kept, newest first
@@ -217,10 +222,14 @@ pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
     let dataset = api.datasets.get(&actor, &id).await?;
     let current = dataset.current.map(|c| c.version);
     let versions = api.datasets.versions.list(&id).await?;
+    let known = api.datasets.versions.integrity(&id).await?;
+    let integrity = |id: &VersionId| known.iter().find(|of| of.version == *id).map_or(Integrity::NotChecked, VersionIntegrity::state);
     let items = versions
         .into_iter()
         .map(|v| VersionBody {
             current: current.as_ref() == Some(&v.id),
+            content: v.content(),
+            integrity: integrity(&v.id).word(),
             id: v.id.to_string(),
             number: v.number,
             rows: v.rows,

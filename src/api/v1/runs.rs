@@ -68,7 +68,7 @@ pub struct RunBody {
     /// verified, or corrected when pages were read again or records that the vendor no longer tells of were kept; null where it tells no total.
     completeness: Option<&'static str>,
     version: Option<String>,
-    /// Null, or: kept (no rows came, those from before stay), held (its version has too few rows and waits to be accepted; the run counts as
+    /// Null, or: kept (no rows came, those from before stay), unchanged (the rows are those of the current version, which stays), held (its version has too few rows and waits to be accepted; the run counts as
     /// failed until then), accepted, discarded, or superseded (other rows took the place of those that were held).
     outcome: Option<&'static str>,
     accepted_by: Option<String>,

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use arrow::array::{AsArray, RecordBatch, StringArray, TimestampMillisecondArray};
-use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use sha2::{Digest, Sha256};
 
 use super::super::columns::{self, ColumnInfo};
@@ -118,7 +118,7 @@ impl Reading<'_> {
                 }
                 row_bytes = row_bytes.max(open.row_bytes(&whole));
                 for batch in open.read(&schema, Some(&within.groups))? {
-                    for start in moments(&batch?)?.iter().flatten().filter(|start| self.period.contains(start)) {
+                    for start in moments(&batch?)?.flatten().filter(|start| self.period.contains(start)) {
                         let minute = usize::try_from((start - self.period.start) / MINUTE).unwrap_or(usize::MAX);
                         if let Some(count) = counts.get_mut(minute) {
                             *count += 1;
@@ -260,7 +260,7 @@ fn each_key(batches: Batches, mut key: impl FnMut(u64, Option<Millis>, Option<&s
     let mut first = 0;
     for batch in batches {
         let batch = batch?;
-        for (at, (start, id)) in (first..).zip(moments(&batch)?.iter().zip(texts(&batch)?)) {
+        for (at, (start, id)) in (first..).zip(moments(&batch)?.zip(texts(&batch)?)) {
             key(at, start, id.filter(|id| !id.is_empty()));
         }
         first += batch.num_rows() as u64;
@@ -268,9 +268,11 @@ fn each_key(batches: Batches, mut key: impl FnMut(u64, Option<Millis>, Option<&s
     Ok(())
 }
 
-fn moments(batch: &RecordBatch) -> Result<&TimestampMillisecondArray> {
-    let column = batch.column_by_name(START).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
-    column.ok_or_else(|| Error::internal("a batch without its moments"))
+/// The start of each row, in milliseconds.
+fn moments(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Millis>> + '_> {
+    let column = batch.column_by_name(START).and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let column = column.ok_or_else(|| Error::internal("a batch without its moments"))?;
+    Ok(column.iter().map(|micros| micros.map(|micros| micros.div_euclid(1_000))))
 }
 
 fn texts(batch: &RecordBatch) -> Result<&StringArray> {

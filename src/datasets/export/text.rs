@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Date32Type, Schema, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Date32Type, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::FormatOptions;
 
 use crate::error::{Error, Result};
 
-const DAY: i64 = 86_400_000;
+/// In microseconds.
+const DAY: i64 = 86_400_000_000;
 /// Days from 0000-01-01 to 9999-12-31, which have four digits for the year.
 const FOUR_DIGITS: std::ops::Range<i64> = -719_528..2_932_897;
 
@@ -19,13 +20,13 @@ pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
     FormatOptions::default().with_null("")
 }
 
-/// The batch with its days as `2026-11-20` and its moments as `2026-11-20T08:15:30Z`, with milliseconds where there are any.
+/// The batch with its days as `2026-11-20` and its moments as `2026-11-20T08:15:30Z`, with a fraction where there is one.
 pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
     with_columns(batch, |array| match array.data_type() {
-        DataType::Timestamp(TimeUnit::Millisecond, Some(_)) => {
-            let moments = array.as_primitive::<TimestampMillisecondType>();
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+            let moments = array.as_primitive::<TimestampMicrosecondType>();
             // Beyond four digits the general formatter has to do; it knows offsets, but no zone by name.
-            Some(texts(moments, |millis| millis.div_euclid(DAY), moment).unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))))
+            Some(texts(moments, |micros| micros.div_euclid(DAY), moment).unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))))
         }
         DataType::Date32 => texts(array.as_primitive::<Date32Type>(), i64::from, |_, day, text| text.extend_from_slice(day)),
         _ => None,
@@ -59,16 +60,19 @@ fn texts<T: ArrowPrimitiveType>(
     StringArray::try_new(offsets, Buffer::from_vec(text), array.nulls().cloned()).ok().map(|texts| Arc::new(texts) as ArrayRef)
 }
 
-fn moment(millis: i64, day: &[u8; 10], text: &mut Vec<u8>) {
-    let of_day = millis.rem_euclid(DAY);
+fn moment(micros: i64, day: &[u8; 10], text: &mut Vec<u8>) {
+    let of_day = micros.rem_euclid(DAY);
     let two = |number: i64| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
-    let ([h1, h2], [m1, m2], [s1, s2]) = (two(of_day / 3_600_000), two(of_day / 60_000 % 60), two(of_day / 1_000 % 60));
+    let ([h1, h2], [m1, m2], [s1, s2]) = (two(of_day / 3_600_000_000), two(of_day / 60_000_000 % 60), two(of_day / 1_000_000 % 60));
     text.extend_from_slice(day);
     text.extend_from_slice(&[b'T', h1, h2, b':', m1, m2, b':', s1, s2]);
-    let fraction = of_day % 1_000;
+    let fraction = of_day % 1_000_000;
     if fraction != 0 {
-        let [f2, f3] = two(fraction);
-        text.extend_from_slice(&[b'.', b'0' + (fraction / 100) as u8, f2, f3]);
+        let ([f2, f3], [f5, f6]) = (two(fraction / 1_000), two(fraction));
+        text.extend_from_slice(&[b'.', b'0' + (fraction / 100_000) as u8, f2, f3]);
+        if fraction % 1_000 != 0 {
+            text.extend_from_slice(&[b'0' + (fraction / 100 % 10) as u8, f5, f6]);
+        }
     }
     text.push(b'Z');
 }
@@ -107,17 +111,18 @@ pub(super) fn with_columns(batch: &RecordBatch, change: impl Fn(&ArrayRef) -> Op
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::TimestampMicrosecondArray;
     use arrow::util::display::ArrayFormatter;
     use proptest::prelude::*;
 
-    use super::super::super::testing::{batch, date, timestamp};
+    use super::super::super::testing::{batch, date};
     use super::*;
     use crate::connectors::report::ColumnKind;
 
+    /// `moment` in microseconds.
     fn written(moment: i64, day: i32) -> [String; 2] {
-        let batch =
-            printable(&batch(vec![("m", ColumnKind::Timestamp, timestamp(vec![None, Some(moment)])), ("d", ColumnKind::Date, date(vec![None, Some(day)]))]))
-                .unwrap();
+        let moments: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None, Some(moment)]).with_timezone("UTC"));
+        let batch = printable(&batch(vec![("m", ColumnKind::Timestamp, moments), ("d", ColumnKind::Date, date(vec![None, Some(day)]))])).unwrap();
         let options = format_options();
         [0, 1].map(|column| ArrayFormatter::try_new(batch.column(column), &options).unwrap().value(1).to_string())
     }
@@ -127,19 +132,28 @@ mod tests {
         let first = FOUR_DIGITS.start;
         let last = FOUR_DIGITS.end - 1;
         assert_eq!(written(first * DAY, first as i32), ["0000-01-01T00:00:00Z", "0000-01-01"]);
-        assert_eq!(written(last * DAY + DAY - 1, last as i32), ["9999-12-31T23:59:59.999Z", "9999-12-31"]);
+        assert_eq!(written(last * DAY + DAY - 1, last as i32), ["9999-12-31T23:59:59.999999Z", "9999-12-31"]);
         assert_eq!(written((last + 1) * DAY, last as i32 + 1)[0], "+10000-01-01T00:00:00Z");
-        assert_eq!(written(-1, -1), ["1969-12-31T23:59:59.999Z", "1969-12-31"]);
+        assert_eq!(written(-1, -1), ["1969-12-31T23:59:59.999999Z", "1969-12-31"]);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3_000))]
         #[test]
-        fn moments_and_days_are_written_as_jiff_writes_them(millis in -62_167_219_200_000_i64..253_402_200_000_000) {
-            let moment = jiff::Timestamp::from_millisecond(millis).unwrap();
-            let day = i32::try_from(millis.div_euclid(DAY)).unwrap();
-            let expected = if millis % 1_000 == 0 { format!("{moment:.0}") } else { format!("{moment:.3}") };
-            prop_assert_eq!(written(millis, day), [expected, moment.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()]);
+        fn moments_and_days_are_written_as_jiff_writes_them(micros in -62_167_219_200_000_000_i64..253_402_200_000_000_000, whole in 0..3) {
+            let micros = match whole {
+                0 => micros,
+                1 => micros.div_euclid(1_000) * 1_000,
+                _ => micros.div_euclid(1_000_000) * 1_000_000,
+            };
+            let moment = jiff::Timestamp::from_microsecond(micros).unwrap();
+            let day = i32::try_from(micros.div_euclid(DAY)).unwrap();
+            let expected = match (micros % 1_000_000, micros % 1_000) {
+                (0, _) => format!("{moment:.0}"),
+                (_, 0) => format!("{moment:.3}"),
+                _ => format!("{moment:.6}"),
+            };
+            prop_assert_eq!(written(micros, day), [expected, moment.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()]);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, Scalar, StringArray, StringBuilder, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, Scalar, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::compute::kernels::cmp;
@@ -164,7 +164,7 @@ fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
             let midnight = || jiff::civil::Date::from_str(text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|moment| moment.timestamp());
             let moment = jiff::Timestamp::from_str(text).ok().or_else(midnight);
             let moment = moment.ok_or_else(|| wrong("a moment such as 2026-11-20T08:15:30Z"))?;
-            Arc::new(TimestampMillisecondArray::from(vec![moment.as_millisecond()]).with_timezone("UTC"))
+            Arc::new(TimestampMicrosecondArray::from(vec![moment.as_microsecond()]).with_timezone("UTC"))
         }
     };
     Ok(Scalar::new(array))

@@ -67,7 +67,9 @@ impl Order {
         let groups = [footer.row_group(group)];
         let edge = if self.descends { statistics.row_group_maxes(groups) } else { statistics.row_group_mins(groups) };
         let edge = edge.map_err(Error::internal)?;
-        if edge.data_type() != &column.kind.arrow() || edge.is_null(0) {
+        // An older segment has its timestamps in milliseconds.
+        let Ok(edge) = arrow::compute::cast(&edge, &column.kind.arrow()) else { return Ok(true) };
+        if edge.is_null(0) {
             return Ok(true);
         }
         Ok(self.beats(&edge, worst)?.value(0))

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::statistics::Statistics;
 
 use super::{BATCH_BYTES, BATCH_ROWS, Batches, OpenSegment};
 use crate::clock::Millis;
+use crate::connectors::report::ColumnKind;
 use crate::error::Result;
 
 /// What the row groups of a segment can have to do with a period.
@@ -55,14 +56,18 @@ impl OpenSegment {
             return Within { groups: Vec::new(), empty: all.last().map_or(0, |group| group.end) };
         };
         let converter = StatisticsConverter::try_new(column, self.schema(), self.footer().file_metadata().schema_descr()).ok();
-        let is_moment = matches!(field.data_type(), DataType::Timestamp(TimeUnit::Millisecond, _));
+        let is_moment = matches!(field.data_type(), DataType::Timestamp(..));
         // Without statistics every group may.
         let Some(converter) = converter.filter(|_| is_moment) else { return Within { groups: all, empty: 0 } };
         let of = self.footer().row_groups();
         let (Ok(first), Ok(last), Ok(empty)) = (converter.row_group_mins(of), converter.row_group_maxes(of), converter.row_group_null_counts(of)) else {
             return Within { groups: all, empty: 0 };
         };
-        let (first, last) = (first.as_primitive_opt::<TimestampMillisecondType>(), last.as_primitive_opt::<TimestampMillisecondType>());
+        // An older segment has its timestamps in milliseconds.
+        let micros = |bounds: &dyn Array| arrow::compute::cast(bounds, &ColumnKind::Timestamp.arrow()).ok();
+        let (Some(first), Some(last)) = (micros(&first), micros(&last)) else { return Within { groups: all, empty: 0 } };
+        let (first, last) = (first.as_primitive_opt::<TimestampMicrosecondType>(), last.as_primitive_opt::<TimestampMicrosecondType>());
+        let period = period.start.saturating_mul(1_000)..period.end.saturating_mul(1_000);
         let may_hold = |index: usize| match (first, last) {
             (Some(first), Some(last)) if first.is_valid(index) && last.is_valid(index) => first.value(index) < period.end && last.value(index) >= period.start,
             // A group of empty cells has neither.

@@ -15,7 +15,7 @@ async fn states(world: &World) -> Vec<(String, i64)> {
 }
 
 fn read(world: &World, written: &Written, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> RecordBatch {
-    let meta = SegmentMeta { id: written.id.clone(), rows: written.rows, bytes: written.bytes };
+    let meta = written.meta();
     let batches: Vec<_> = world.segments.open(&meta).unwrap().read(schema, ranges).unwrap().map(|batch| batch.unwrap()).collect();
     arrow::compute::concat_batches(schema, &batches).unwrap()
 }
@@ -44,7 +44,7 @@ async fn ranges_may_reach_over_row_groups() {
     let run = world.new_run().await;
     let rows = mixed(0, 150_000);
     let written = world.write(&run, std::slice::from_ref(&rows)).await;
-    let meta = SegmentMeta { id: written[0].id.clone(), rows: written[0].rows, bytes: written[0].bytes };
+    let meta = written[0].meta();
     assert!(world.segments.open(&meta).unwrap().footer().num_row_groups() >= 3);
     assert!(world.segments.open(&meta).unwrap().footer().page_index().is_some());
     let at = ROW_GROUP_ROWS as u64;
@@ -104,7 +104,7 @@ async fn a_cut_or_missing_file_is_an_error() {
     let world = World::new().await;
     let run = world.new_run().await;
     let written = world.write(&run, &[mixed(0, 1_000)]).await;
-    let meta = SegmentMeta { id: written[0].id.clone(), rows: 1_000, bytes: written[0].bytes };
+    let meta = SegmentMeta { rows: 1_000, ..written[0].meta() };
     let path = world.segments.path(&meta.id);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();

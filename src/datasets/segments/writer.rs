@@ -1,5 +1,6 @@
 //! Writing: the rows of one run into as many segments as they need. The async half is `Writer`; `write_all` encodes on the blocking pool.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,15 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{BATCH_ROWS, SegmentMeta, Segments, parquet};
+use super::checksum::{ChecksumWriter, Checksums};
+use super::digest::Digest;
+use super::{BATCH_ROWS, SegmentMeta, Segments, parquet, segment_columns};
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId};
@@ -40,21 +44,26 @@ pub struct Written {
     /// The length of the file.
     pub bytes: u64,
     pub columns: Vec<ColumnInfo>,
+    /// None only for one that an older program left behind.
+    pub checksums: Option<Checksums>,
+    pub digest: Option<Digest>,
 }
 
 impl Written {
     pub fn meta(&self) -> SegmentMeta {
-        SegmentMeta { id: self.id.clone(), rows: self.rows, bytes: self.bytes }
+        SegmentMeta { id: self.id.clone(), rows: self.rows, bytes: self.bytes, checksums: self.checksums.clone(), digest: self.digest }
     }
 }
 
 /// Notes what is in segments that are whole, so that an interrupted run can go on after them. Without this they count for nothing.
 pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[Written]) -> Result<()> {
     for segment in written {
-        sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3 WHERE id = $4 AND state = 'staged'")
+        sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5 WHERE id = $6 AND state = 'staged'")
             .bind(stored(segment.rows))
             .bind(stored(segment.bytes))
             .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
+            .bind(segment.checksums.as_ref().map(Checksums::to_text))
+            .bind(segment.digest.map(Digest::to_text))
             .bind(&segment.id)
             .execute(&mut **tx)
             .await?;
@@ -96,6 +105,8 @@ enum Command {
     Begin {
         id: SegmentId,
         columns: Vec<ColumnInfo>,
+        /// The id of each column in the file.
+        field_ids: Vec<i64>,
         bytes: Arc<AtomicU64>,
     },
     Write(RecordBatch),
@@ -119,23 +130,26 @@ impl Writer {
         }
     }
 
-    /// Goes on after the segments of an earlier attempt that were recorded; they are opened to see that they are whole. What else that
+    /// Goes on after the segments of an earlier attempt that were recorded; their files must be whole. What else that
     /// attempt staged is not taken up, and goes when the run is over.
     pub(super) async fn resumed(mut self) -> Result<Self> {
         let db = &self.segments.0.db;
-        let rows: Vec<(SegmentId, i64, i64, String)> =
-            sqlx::query_as("SELECT id, rows, bytes, columns FROM segments WHERE run_id = $1 AND state = 'staged' AND rows > 0 ORDER BY position")
-                .bind(&self.run)
-                .fetch_all(db.read())
-                .await?;
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            segment_columns!(),
+            ", s.columns FROM segments s WHERE s.run_id = $1 AND s.state = 'staged' AND s.rows > 0 ORDER BY s.position"
+        ))
+        .bind(&self.run)
+        .fetch_all(db.read())
+        .await?;
         self.next = sqlx::query_scalar("SELECT COALESCE(MAX(position) + 1, 0) FROM segments WHERE run_id = $1").bind(&self.run).fetch_one(db.read()).await?;
-        for (id, rows, bytes, columns) in rows {
-            let number = |n: i64| u64::try_from(n).unwrap_or(0);
-            let columns = serde_json::from_str(&columns).map_err(Error::internal)?;
-            self.written.push(Written { id, rows: number(rows), bytes: number(bytes), columns });
+        for row in rows {
+            let SegmentMeta { id, rows, bytes, checksums, digest } = SegmentMeta::read(&row)?;
+            let columns = serde_json::from_str(row.try_get("columns")?).map_err(Error::internal)?;
+            self.written.push(Written { id, rows, bytes, columns, checksums, digest });
         }
         let (segments, metas) = (self.segments.clone(), self.written.iter().map(Written::meta).collect::<Vec<_>>());
-        tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.open(meta).map(drop))).await.map_err(Error::internal)??;
+        tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.check_file(meta))).await.map_err(Error::internal)??;
         Ok(self)
     }
 
@@ -265,6 +279,7 @@ impl Writer {
             .bind(self.segments.0.clock.now())
             .execute(&mut *tx)
             .await?;
+        let field_ids = field_ids(&mut tx, &self.dataset, &columns).await?;
         tx.commit().await?;
         self.next += 1;
         if self.task.is_none() {
@@ -274,7 +289,7 @@ impl Writer {
             self.task = Some((to, tokio::task::spawn_blocking(move || write_all(&segments, from))));
         }
         let bytes = Arc::new(AtomicU64::new(0));
-        self.send(Command::Begin { id, columns: columns.clone(), bytes: bytes.clone() }).await?;
+        self.send(Command::Begin { id, columns: columns.clone(), field_ids, bytes: bytes.clone() }).await?;
         self.open = Some(Open { columns, bytes });
         Ok(())
     }
@@ -303,6 +318,31 @@ impl Writer {
     }
 }
 
+/// The field id of each of these columns: the one that the DataSet gave it first, or the next one that is free.
+async fn field_ids(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, columns: &[ColumnInfo]) -> Result<Vec<i64>> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT name, field_id FROM dataset_columns WHERE dataset_id = $1").bind(dataset).fetch_all(&mut **tx).await?;
+    let mut next = rows.iter().map(|(_, id)| *id).max().unwrap_or(0) + 1;
+    let mut known: HashMap<String, i64> = rows.into_iter().collect();
+    let mut ids = Vec::with_capacity(columns.len());
+    for column in columns {
+        if let Some(id) = known.get(&column.name) {
+            ids.push(*id);
+            continue;
+        }
+        sqlx::query("INSERT INTO dataset_columns (dataset_id, name, field_id) VALUES ($1, $2, $3)")
+            .bind(dataset)
+            .bind(&column.name)
+            .bind(next)
+            .execute(&mut **tx)
+            .await?;
+        known.insert(column.name.clone(), next);
+        ids.push(next);
+        next += 1;
+    }
+    Ok(ids)
+}
+
 /// The number as the catalogue stores it.
 pub(in crate::datasets) fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -315,11 +355,11 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<(
     let mut open: Option<OpenFile> = None;
     while let Some(command) = from.blocking_recv() {
         match command {
-            Command::Begin { id, columns, bytes } => {
+            Command::Begin { id, columns, field_ids, bytes } => {
                 if let Some(done) = open.take() {
                     closed.push(done.close()?);
                 }
-                open = Some(OpenFile::create(segments.path(&id), id, columns, bytes)?);
+                open = Some(OpenFile::create(segments.path(&id), id, columns, &field_ids, bytes)?);
             }
             Command::Write(batch) => match &mut open {
                 Some(open) => open.write(&batch)?,
@@ -338,17 +378,19 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<(
     }
     Ok(())
 }
+
+/// A segment whose file is being written.
 struct OpenFile {
     id: SegmentId,
     columns: Vec<ColumnInfo>,
     schema: SchemaRef,
-    writer: ArrowWriter<File>,
-    rows: u64,
+    writer: ArrowWriter<ChecksumWriter>,
+    digest: Digest,
     bytes: Arc<AtomicU64>,
 }
 
 impl OpenFile {
-    fn create(path: PathBuf, id: SegmentId, columns: Vec<ColumnInfo>, bytes: Arc<AtomicU64>) -> Result<Self> {
+    fn create(path: PathBuf, id: SegmentId, columns: Vec<ColumnInfo>, field_ids: &[i64], bytes: Arc<AtomicU64>) -> Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet)?))
@@ -361,9 +403,9 @@ impl OpenFile {
             .set_write_batch_size(256)
             .set_created_by(concat!("chatlake ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
-        let schema = columns::to_schema(&columns);
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(parquet)?;
-        Ok(Self { id, columns, schema, writer, rows: 0, bytes })
+        let schema = file_schema(&columns, field_ids);
+        let writer = ArrowWriter::try_new(ChecksumWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
+        Ok(Self { id, columns, schema, writer, digest: Digest::default(), bytes })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -374,16 +416,27 @@ impl OpenFile {
             self.writer.write(&batch.slice(at, rows)).map_err(parquet)?;
             at += rows;
         }
-        self.rows += batch.num_rows() as u64;
+        self.digest.add_batch(&batch)?;
         self.bytes.store((self.writer.bytes_written() + self.writer.in_progress_size()) as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    fn close(mut self) -> Result<Written> {
-        self.writer.finish().map_err(parquet)?;
-        let file = self.writer.inner();
+    fn close(self) -> Result<Written> {
+        let (file, checksums) = self.writer.into_inner().map_err(parquet)?.finish();
         file.sync_all()?;
         let bytes = file.metadata()?.len();
-        Ok(Written { id: self.id, rows: self.rows, bytes, columns: self.columns })
+        let (rows, digest) = (self.digest.rows, Some(self.digest));
+        Ok(Written { id: self.id, rows, bytes, columns: self.columns, checksums: Some(checksums), digest })
     }
+}
+
+/// The schema of a file: the columns, each with its field id, by which query engines find it.
+fn file_schema(columns: &[ColumnInfo], field_ids: &[i64]) -> SchemaRef {
+    let with_id = |(column, id): (&ColumnInfo, &i64)| {
+        let field = column.field();
+        let mut metadata = field.metadata().clone();
+        metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
+        field.with_metadata(metadata)
+    };
+    Arc::new(Schema::new(columns.iter().zip(field_ids).map(with_id).collect::<Vec<Field>>()))
 }

@@ -1,8 +1,12 @@
 //! Makes the segments of a new version from the old ones and those of a run.
 
+use std::ops::Range;
+
 use super::mark::{Drops, mark};
-use super::{Piece, pieces, small_tail};
+use super::{Marks, Piece, pieces, small_tail};
 use crate::connectors::report::UpdateMode;
+use crate::datasets::columns;
+use crate::datasets::segments::digest::{self, Digest};
 use crate::datasets::segments::{SegmentMeta, Segments, Written};
 use crate::db::marks::step;
 use crate::error::{Error, Result};
@@ -17,13 +21,15 @@ pub struct Built {
     pub written: Vec<Written>,
     /// Old rows that are in it no more.
     pub dropped: u64,
+    /// The new rows are those that they replace: the new version would hold what the old one holds, which is `order` then.
+    pub unchanged: bool,
 }
 
 /// How many rows of `old` would go, when nothing new comes.
 pub async fn lost(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Result<u64> {
     let (segments, old) = (segments.clone(), old.to_vec());
     let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops)).await.map_err(Error::internal)??;
-    Ok(marks.iter().map(super::Marks::marked).sum())
+    Ok(marks.iter().map(Marks::marked).sum())
 }
 
 /// Joins `new`, what a run wrote, to `old`, the segments of the version before, which must stay where they are meanwhile. What has to be
@@ -36,13 +42,18 @@ pub async fn build(
     new: Vec<Written>,
     drops: Drops,
 ) -> Result<Built> {
+    // Rows are never added to a version that is damaged: nobody would notice until they read the old ones.
+    segments.check(old).await?;
     let metas: Vec<SegmentMeta> = new.iter().map(Written::meta).collect();
     let marks = {
         let (segments, old, metas) = (segments.clone(), old.to_vec(), metas.clone());
         tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops)).await.map_err(Error::internal)??
     };
-    let dropped = marks.iter().map(super::Marks::marked).sum();
+    let dropped: u64 = marks.iter().map(Marks::marked).sum();
     let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
+    if mode != UpdateMode::Append && replaces_the_same(segments, &marked, &new).await? {
+        return Ok(Built { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
+    }
     let mut written = new;
     let mut order = Vec::new();
     let mut writer = segments.writer(dataset, run);
@@ -77,5 +88,32 @@ pub async fn build(
         order.extend(came.iter().map(Written::meta));
         written.extend_from_slice(came);
     }
-    Ok(Built { order, written, dropped })
+    Ok(Built { order, written, dropped, unchanged: false })
+}
+
+/// Whether the new rows are the old rows that go, whatever their order and the run that brought them.
+async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[Written]) -> Result<bool> {
+    let dropped: u64 = marked.iter().map(|(_, marks)| marks.marked()).sum();
+    let Some(new) = digest::sum(new.iter().map(|segment| segment.digest)).filter(|new| new.rows == dropped) else { return Ok(false) };
+    let (segments, marked) = (segments.clone(), marked.to_vec());
+    let reading = move || {
+        let mut old = Digest::default();
+        for (meta, marks) in marked.iter().filter(|(_, marks)| marks.marked() > 0) {
+            let known = meta.digest.filter(|_| marks.marked() == meta.rows);
+            old = old + known.map_or_else(|| digest_of(&segments, meta, &marks.dropped()), Ok)?;
+        }
+        Ok(old.unordered == new.unordered)
+    };
+    tokio::task::spawn_blocking(reading).await.map_err(Error::internal)?
+}
+
+/// The digest of some rows of a segment. Blocks.
+fn digest_of(segments: &Segments, meta: &SegmentMeta, rows: &[Range<u64>]) -> Result<Digest> {
+    let open = segments.open(meta)?;
+    let schema = columns::to_schema(&columns::from_schema(open.schema())?);
+    let mut digest = Digest::default();
+    for batch in open.read(&schema, Some(rows))? {
+        digest.add_batch(&batch?)?;
+    }
+    Ok(digest)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Date32Type, SchemaRef, TimestampMillisecondType};
+use arrow::datatypes::{Date32Type, SchemaRef, TimestampMicrosecondType};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -83,7 +83,7 @@ impl Days {
         self.ranges.get(at).is_some_and(|range| range.start <= most)
     }
 
-    /// A value of the column as the file holds it.
+    /// A bound of the column in milliseconds: those of timestamps are so already, those of dates are days.
     fn moment(&self, stored: i64) -> i64 {
         if self.column.kind == ColumnKind::Date { stored.saturating_mul(DAY) } else { stored }
     }
@@ -205,8 +205,9 @@ fn mark_strays(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], da
     Ok(())
 }
 
+/// The value in milliseconds since 1970.
 fn moment(column: &ArrayRef, at: usize) -> Option<i64> {
-    let timestamp = column.as_primitive_opt::<TimestampMillisecondType>().map(|column| column.value(at));
+    let timestamp = column.as_primitive_opt::<TimestampMicrosecondType>().map(|column| column.value(at).div_euclid(1_000));
     timestamp.or_else(|| column.as_primitive_opt::<Date32Type>().map(|column| i64::from(column.value(at)) * DAY))
 }
 

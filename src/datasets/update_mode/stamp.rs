@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
 
 use crate::clock::Millis;
@@ -30,7 +30,7 @@ impl Stamp {
         fields.push(Arc::new(arrow_field(BATCH_LAST_RUN, ColumnKind::Timestamp, false)));
         let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(Int64Array::from(vec![self.batch_id; rows])) as ArrayRef);
-        columns.push(Arc::new(TimestampMillisecondArray::from(vec![self.last_run; rows]).with_timezone("UTC")));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(vec![self.last_run.saturating_mul(1_000); rows]).with_timezone("UTC")));
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::internal)
     }
 }

@@ -5,7 +5,7 @@ use sqlx::{Row, Sqlite, Transaction};
 use super::{Version, Versions, unsigned, version};
 use crate::actor::Actor;
 use crate::auth::audit::{self, By, Deed};
-use crate::datasets::segments::{SegmentMeta, stored};
+use crate::datasets::segments::{SegmentMeta, segment_columns, stored};
 use crate::datasets::{Dataset, Datasets};
 use crate::db::marks::step;
 use crate::error::{Error, Result};
@@ -22,14 +22,16 @@ impl Versions {
         if current.as_ref() == Some(&old.id) {
             return Err(Error::conflict("version_current", format!("Version {} is the current one already.", old.number)));
         }
-        for row in sqlx::query(
-            "SELECT s.id, s.rows, s.bytes FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 ORDER BY v.position",
-        )
+        for row in sqlx::query(concat!(
+            "SELECT ",
+            segment_columns!(),
+            " FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 ORDER BY v.position"
+        ))
         .bind(&old.id)
         .fetch_all(&mut **tx)
         .await?
         {
-            old.segments.push(SegmentMeta { id: row.try_get(0)?, rows: unsigned(row.try_get(1)?), bytes: unsigned(row.try_get(2)?) });
+            old.segments.push(SegmentMeta::read(&row)?);
         }
         let new = Version { id: VersionId::new(), run: Some(run.clone()), number: unsigned(number), created_at: self.clock.now(), ..old.clone() };
         sqlx::query(

@@ -93,14 +93,15 @@ impl Versions {
         Ok(Sizes { alone, kept: unsigned(kept), going: unsigned(going) })
     }
 
-    /// Drops what is beyond the history that is kept: all but the newest few, those that are too old, and what was only a stage of a
+    /// Drops what is beyond the history that is kept: all but the newest few, those that another version replaced too long ago, and what was only a stage of a
     /// backfill that has gone further since. Never the current version, nor one that is held or pinned. Answers how many went. A transaction
     /// for each.
     pub async fn retain(&self, dataset: &DatasetId) -> Result<u64> {
         let keep = self.own_keep(dataset).await?.or(self.keep);
         let oldest = self.clock.certain() - i64::from(keep.days) * DAY;
         let rows = sqlx::query(
-            "SELECT v.id, v.created_at, CASE WHEN v.id IN (d.current_version, d.held_version) THEN 1 ELSE 0 END AS current,
+            "SELECT v.id, COALESCE((SELECT MIN(n.created_at) FROM versions n WHERE n.dataset_id = v.dataset_id AND n.number > v.number), v.created_at),
+                    CASE WHEN v.id IN (d.current_version, d.held_version) THEN 1 ELSE 0 END AS current,
                     CASE WHEN EXISTS (SELECT 1 FROM runs r JOIN runs n ON n.backfill_id = r.backfill_id AND n.builds_on = r.id JOIN versions w ON w.run_id = n.id
                                       WHERE r.id = v.run_id AND w.dataset_id = v.dataset_id) THEN 1 ELSE 0 END AS stage
              FROM versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.dataset_id = $1 ORDER BY current DESC, v.number DESC",
@@ -110,8 +111,8 @@ impl Versions {
         .await?;
         let (mut gone, mut place) = (0, 0);
         for row in &rows {
-            let (id, created_at, current, stage): (VersionId, Millis, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-            let kept = stage == 0 && place < keep.versions && created_at >= oldest;
+            let (id, replaced_at, current, stage): (VersionId, Millis, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            let kept = stage == 0 && place < keep.versions && replaced_at >= oldest;
             place += u32::from(stage == 0);
             if current == 1 || kept || lock(&self.pins).versions.contains_key(&id) {
                 continue;

@@ -262,7 +262,7 @@ async fn a_dataset_may_keep_more_or_fewer_than_the_server_says() {
     world.clock.advance(DAY);
     world.pull(&[mixed(0, 7)]).await;
     world.clock.advance(DAY + 1);
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 2, "older than two days");
+    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1, "one was replaced more than two days ago, and one yesterday");
     assert_eq!(world.versions.own_keep(&world.dataset).await.unwrap(), OwnKeep { versions: Some(100), days: Some(2) });
     for (versions, days, good) in
         [(Some(0), None, false), (Some(1), Some(1), true), (None, Some(0), false), (Some(MOST_VERSIONS + 1), None, false), (None, None, true)]

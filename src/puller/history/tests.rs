@@ -40,7 +40,7 @@ impl Bench {
         let day = day.parse().unwrap();
         let plan: Plan = queue::plan(&self.db, &run, "plan", &[Window { from: day, to: day }]).await.unwrap().unwrap();
         assert_eq!(plan.windows.len(), 1);
-        queue::window_done(&self.db, &self.clock, &run, 0, &crate::connectors::Tally::default()).await.unwrap();
+        queue::window_done(&self.db, &self.clock, &run, 0, &crate::connectors::Tally::default(), 0).await.unwrap();
         let before = self.versions.current(&self.dataset).await.unwrap();
         let base = before.as_ref().filter(|_| self.builds).map(|version| &version.id);
         let commit = Commit { base, ..Commit::new(&self.dataset, &run.id, &[], &[]) };

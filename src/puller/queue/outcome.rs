@@ -2,10 +2,11 @@
 
 use super::{Claimed, Held, signed};
 use crate::clock::{Clock, Millis};
-use crate::datasets::versions::{Commit, Versions};
+use crate::datasets::origin::Origin;
+use crate::datasets::versions::{Commit, Version, Versions};
 use crate::db::Db;
 use crate::db::marks::step;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
 use crate::puller::run::{Failure, Trigger};
 use crate::puller::{backfills, history, upkeep};
@@ -47,6 +48,14 @@ pub async fn succeed_with(
     }
     step("commit.begun");
     let version = versions.commit(&mut tx, commit).await?;
+    if let Some((brought, _)) = told.brought {
+        compare_with_ledger(&mut tx, &run.id, brought).await?;
+        let before = told.before.filter(|_| commit.base.is_some()).unwrap_or(0);
+        let expected = (before + brought).saturating_sub(told.dropped);
+        if version.rows != expected {
+            return Err(rows_missing(version.rows, expected));
+        }
+    }
     history::committed(&mut tx, &run.id, commit.base).await?;
     if told.held.is_none() {
         backfills::chunk_committed(&mut tx, &run.id, now).await?;
@@ -88,6 +97,86 @@ pub async fn succeed_with(
     tx.commit().await?;
     step("commit.done");
     Ok(Ok(version.id))
+}
+
+/// A run whose rows are those of the current version.
+#[derive(Debug)]
+pub struct Unchanged<'a> {
+    /// It must still be current in the commit.
+    pub version: &'a Version,
+    /// What the version comes from now.
+    pub origin: &'a Origin,
+    /// Rows that the run read.
+    pub brought: u64,
+    /// JSON of a `SchemaChange`.
+    pub schema_change: Option<String>,
+}
+
+/// Ends a run that changes nothing: it succeeds, makes no version and names the current one.
+pub async fn leave_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &Unchanged<'_>) -> Result<std::result::Result<(), Held>> {
+    let Unchanged { version, origin, brought, schema_change } = unchanged;
+    let now = clock.now();
+    let mut tx = db.write().await?;
+    if let Some(gone) = gone(&mut tx, run).await? {
+        return Ok(Err(gone));
+    }
+    compare_with_ledger(&mut tx, &run.id, *brought).await?;
+    let current = sqlx::query("UPDATE datasets SET held_version = NULL WHERE id = $1 AND current_version = $2")
+        .bind(&run.dataset_id)
+        .bind(&version.id)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    if current != 1 {
+        return Err(Error::conflict("version_changed", "Another version became the current one while this run was compared with the one before."));
+    }
+    sqlx::query("UPDATE versions SET origin = $1 WHERE id = $2")
+        .bind(serde_json::to_string(origin).map_err(Error::internal)?)
+        .bind(&version.id)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "UPDATE runs SET state = 'succeeded', finished_at = $1, lease_until = NULL, progress = '{}', outcome = 'unchanged', version_id = $2,
+                         rows_written = $3, rows_before = $4, rows_after = $4, schema_change = $5
+         WHERE id = $6 AND fence = $7",
+    )
+    .bind(now)
+    .bind(&version.id)
+    .bind(signed(*brought))
+    .bind(signed(version.rows))
+    .bind(schema_change)
+    .bind(&run.id)
+    .bind(run.fence)
+    .execute(&mut *tx)
+    .await?;
+    // Nobody ever saw its files, so the sweep need not wait.
+    sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE run_id = $1 AND state = 'staged'").bind(&run.id).execute(&mut *tx).await?;
+    history::committed(&mut tx, &run.id, Some(&version.id)).await?;
+    superseded_by(&mut tx, &run.dataset_id, Some(&run.id)).await?;
+    sqlx::query("UPDATE windows SET childless = NULL WHERE run_id = $1 AND childless IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
+    backfills::chunk_committed(&mut tx, &run.id, now).await?;
+    upkeep::run_succeeded_in(&mut tx, now, run, signed(version.rows)).await?;
+    step("unchanged.written");
+    tx.commit().await?;
+    step("unchanged.done");
+    Ok(Ok(()))
+}
+
+/// Refuses a commit whose rows are not those that the ledger of the run counted window by window.
+async fn compare_with_ledger(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &RunId, rows: u64) -> Result<()> {
+    let (counted, uncounted): (i64, i64) =
+        sqlx::query_as("SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0) FROM windows WHERE run_id = $1")
+            .bind(run)
+            .fetch_one(&mut **tx)
+            .await?;
+    if uncounted > 0 || counted == signed(rows) { Ok(()) } else { Err(rows_missing(rows, counted)) }
+}
+
+/// Something between reading and saving lost or repeated rows.
+fn rows_missing(stored: u64, expected: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Internal, "rows_missing", format!("{expected} rows were read and {stored} were stored, so nothing of this run was saved."))
+        .action("The server administrator: the log has more under this run's id.")
+        .because(format!("{stored} rows are in segments and {expected} are expected"))
 }
 
 /// Ends a run that brought nothing and leaves the rows from before as they are: it succeeds and makes no version. `base`: the version

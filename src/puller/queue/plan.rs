@@ -89,14 +89,14 @@ async fn forget(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()
     segments::unrecord(tx, run).await
 }
 
-/// Notes that a window of a run came whole.
-pub async fn window_done(db: &Db, clock: &Clock, run: &Claimed, position: usize, tally: &Tally) -> Result<Held> {
+/// Notes that a window of a run came whole, and how many rows it became.
+pub async fn window_done(db: &Db, clock: &Clock, run: &Claimed, position: usize, tally: &Tally, rows: u64) -> Result<Held> {
     let mut tx = db.write().await?;
     if !is_held(&mut tx, run).await? {
         return Ok(Held::Lost);
     }
     count(&mut tx, &run.id, tally).await?;
-    windows::done(&mut tx, &run.id, position, tally, clock.now()).await?;
+    windows::done(&mut tx, &run.id, position, tally, rows, clock.now()).await?;
     tx.commit().await?;
     Ok(Held::Yes)
 }

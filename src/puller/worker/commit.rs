@@ -9,12 +9,12 @@ use crate::datasets::columns::{self, ColumnInfo};
 use crate::datasets::options::{OnEmpty, Rule};
 use crate::datasets::origin::{Came, Origin};
 use crate::datasets::schema_change;
-use crate::datasets::segments::{Writer, Written};
+use crate::datasets::segments::{Segments, Writer, Written, digest};
 use crate::datasets::update_mode::{self, Built, Days, Drops};
 use crate::datasets::versions::{Commit, Version};
 use crate::db::marks::{step, stumble};
 use crate::error::{Error, Result};
-use crate::puller::queue::{self, Claimed, End, Told};
+use crate::puller::queue::{self, Claimed, End, Told, Unchanged};
 use crate::puller::run::Failure;
 use crate::puller::{Puller, schedules, windows};
 
@@ -25,7 +25,7 @@ const SUSPICIOUS: &str = "suspicious_empty";
 pub(super) enum Committed {
     /// Its version is the current one.
     Current,
-    /// Nothing came, and the rows from before stay.
+    /// Nothing came, or nothing that changes the current version, which stays.
     Kept,
     /// Its version is held.
     Held(Failure),
@@ -109,7 +109,7 @@ pub(super) async fn commit(
 
     let asked = asked(puller, run).await?;
     let origin = origin(run, dataset, of_before, &asked, &brought_columns);
-    let brought = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
+    let brought: (u64, u64) = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
     let base = before.as_ref().filter(|_| dataset.update_mode != UpdateMode::Replace && same_report);
     let built = match base {
         Some(version) => {
@@ -120,11 +120,26 @@ pub(super) async fn commit(
                 Err(why) => return Ok(Committed::Not(why.end(had > 0))),
             }
         }
-        None => Built { order: written.iter().map(Written::meta).collect(), written, dropped: had },
+        None => Built { order: written.iter().map(Written::meta).collect(), written, dropped: had, unchanged: false },
     };
     let left = built.order.iter().map(|segment| segment.rows).sum();
     let held = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| too_few(dataset, of_before, had, left));
     let declared = columns::columns_of(dataset.report);
+    if let Some(version) = before.as_deref().filter(|_| held.is_none() && same_report) {
+        let checking = is_unchanged(&saving.segments, version, &built, base.is_some(), &declared, &came);
+        let unchanged = match saving.or_halt(checking).await {
+            Ok(unchanged) => unchanged?,
+            Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+        };
+        if unchanged {
+            saving.commits();
+            let unchanged = Unchanged { version, origin: &origin, brought: brought.0, schema_change: change_text };
+            return Ok(match queue::leave_unchanged(&puller.db, &puller.clock, run, &unchanged).await? {
+                Ok(()) => Committed::Kept,
+                Err(gone) => Committed::Not(cancelled(gone)),
+            });
+        }
+    }
     let commit = Commit {
         order: base.map(|_| built.order.as_slice()),
         base: base.map(|version| &version.id),
@@ -139,6 +154,21 @@ pub(super) async fn commit(
         Ok(_) => held.map_or(Committed::Current, Committed::Held),
         Err(gone) => Committed::Not(cancelled(gone)),
     })
+}
+
+/// Whether the new version would hold the same rows and columns as the current one. One that is damaged is replaced even so.
+async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, merged: bool, declared: &[ColumnInfo], came: &[ColumnInfo]) -> Result<bool> {
+    // Of a merge, what came has no column that the version lacks: a value in it would be another row.
+    let came = if merged { &version.columns } else { came };
+    if columns::next_version(declared, came, &version.columns) != version.columns {
+        return Ok(false);
+    }
+    if merged {
+        return Ok(built.unchanged);
+    }
+    let new = digest::sum(built.order.iter().map(|segment| segment.digest));
+    let same = new.zip(version.digest()).is_some_and(|(new, old)| (new.rows, new.ordered) == (old.rows, old.ordered));
+    Ok(same && segments.check(&version.segments).await.is_ok())
 }
 
 /// What becomes of an answer without rows.

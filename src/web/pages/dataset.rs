@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::dataset_integrity::damage_band;
 use super::dataset_schedule::{act_of, next_of};
 use super::dataset_status::Glance;
 use super::dataset_upkeep::next_words;
@@ -14,7 +15,7 @@ use crate::ids::DatasetId;
 use crate::puller::run::{Run, Trigger};
 use crate::puller::{queue, schedules};
 use crate::web::Web;
-use crate::web::parts::{Status, When};
+use crate::web::parts::{Band, Status, When};
 use crate::web::words;
 
 /// So many of the newest runs are looked at.
@@ -40,6 +41,8 @@ pub struct DatasetHead {
     pub running: bool,
     pub csv_href: String,
     pub excel_href: String,
+    /// What is damaged, and what heals it.
+    pub damage: Option<Band>,
 }
 
 /// A DataSet on its way to a tab.
@@ -74,6 +77,7 @@ pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result
         Live::new(run, &dataset, progress.as_ref(), now, &zone, dataset.is_run_by(actor))
     });
     let mut head = head(&dataset, &glance, tab, actor, now, &zone);
+    head.damage = damage_band(web, &dataset, head.mine, head.can_run, now, &zone).await?;
     // A person's run goes before the chunks of a backfill, so it may be asked for beside one.
     head.running = runs.iter().take(2).any(|run| !run.state.is_final() && run.trigger != Trigger::Backfill);
     Ok(Opened { dataset, head, runs, pulls, glance, live, zone, now })
@@ -103,6 +107,7 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         running: glance.alive().is_some(),
         csv_href,
         excel_href,
+        damage: None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::connectors::report::{ColumnKind, Report};
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::preview::{self, Ask, SORTED_DEPTH};
 use crate::datasets::versions::Version;
-use crate::error::{Error, Kind};
+use crate::error::{DATA_DAMAGED, Error, Kind};
 use crate::ids::{DatasetId, VersionId};
 use crate::web::Web;
 use crate::web::asked::{Asked, Id, address};
@@ -163,6 +163,15 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         Err(error) if matches!(error.kind(), Kind::Unprocessable | Kind::Unavailable) => {
             let text = error.next_step().unwrap_or_default().to_owned();
             page.problem = Some(Band { tone: "warn".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
+            show_with(error_page::status(error.kind()), &page)
+        }
+        Err(error) if error.code() == DATA_DAMAGED => {
+            tracing::error!(dataset = %id, cause = ?error.inside(), "rows cannot be shown: {error}");
+            // The band above the tabs tells the same once the damage is noted, with what heals it.
+            if page.head.damage.is_none() {
+                let text = error.next_step().unwrap_or_default().to_owned();
+                page.problem = Some(Band { tone: "bad".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
+            }
             show_with(error_page::status(error.kind()), &page)
         }
         Err(error) => Err(error.into()),

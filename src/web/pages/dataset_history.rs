@@ -12,7 +12,7 @@ use super::history_charts::{Picture, pictures};
 use super::run_live::{self, Live, started_by};
 use super::run_record::{Question, RunRecord, sums};
 use crate::clock::timestamp;
-use crate::datasets::versions::Version;
+use crate::datasets::versions::{Integrity, Version, VersionIntegrity};
 use crate::ids::{DatasetId, VersionId};
 use crate::puller::run::{Outcome, Run, State as RunState};
 use crate::puller::windows::{self, Line};
@@ -77,6 +77,8 @@ struct VersionRow {
     size: String,
     alone: String,
     current: bool,
+    /// What is known of its files: a tone and words; nothing to say of one that is checked.
+    integrity: Option<(&'static str, &'static str)>,
     by: String,
     acts: Acts,
 }
@@ -138,6 +140,7 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
     }
     let (rows, rows_line) = match run.state {
         RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
+        RunState::Succeeded if run.outcome == Some(Outcome::Unchanged) => ("0".to_owned(), "no changes".to_owned()),
         RunState::Succeeded if run.brought_none() && run.change().unwrap_or(0) == 0 => {
             ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
         }
@@ -207,6 +210,7 @@ async fn versions(web: &Web, opened: &Opened, kept: &[Version]) -> crate::error:
     let current = opened.dataset.current.as_ref().map(|c| &c.version);
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let sizes = web.datasets.versions.sizes(&opened.dataset.id).await?;
+    let integrity = web.datasets.versions.integrity(&opened.dataset.id).await?;
     let mut rows = Vec::with_capacity(kept.len());
     for version in kept {
         let run = match &version.run {
@@ -221,6 +225,11 @@ async fn versions(web: &Web, opened: &Opened, kept: &[Version]) -> crate::error:
             size: words::size(signed(version.bytes)),
             alone: words::size(signed(sizes.alone.get(&version.id).copied().unwrap_or(0))),
             current: current == Some(&version.id),
+            integrity: match integrity.iter().find(|of| of.version == version.id).map(VersionIntegrity::state) {
+                Some(Integrity::Damaged) => Some(("is-bad", "damaged")),
+                Some(Integrity::NotChecked) => Some(("", "not checked")),
+                Some(Integrity::Checked) | None => None,
+            },
             by: run.as_ref().map_or_else(String::new, |run| match run.back_to {
                 Some(number) => format!("{}, back to version {number}", started_by(run)),
                 None => started_by(run),

@@ -35,7 +35,7 @@ pub async fn csv(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, 
     };
     let version = web.datasets.versions.pin(&version);
     let options = Options { columns: None, bom: asked.get("bom") == "1", guard: asked.get("formulas") == "guard" };
-    let tag = tag(&version.id, &options);
+    let tag = tag(&version, &options);
     let etag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
     let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
     if is_known(known, &tag) {
@@ -49,6 +49,7 @@ pub async fn csv(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, 
     ];
     let own =
         [("x-chatlake-version", HeaderValue::from_str(version.id.as_str()).map_err(Error::internal)?), ("x-chatlake-rows", HeaderValue::from(version.rows))];
+    web.datasets.segments.check(&version.segments).await?;
     let rows = export::csv(&web.datasets.segments, version, options)?;
     let asker = actor.clone();
     let (datasets, db, clock) = (web.datasets.clone(), web.db.clone(), web.clock.clone());

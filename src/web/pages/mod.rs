@@ -14,6 +14,7 @@ pub mod dataset_coverage;
 pub mod dataset_data;
 pub mod dataset_delete;
 pub mod dataset_history;
+mod dataset_integrity;
 pub mod dataset_overview;
 pub mod dataset_rename;
 pub mod dataset_schedule;

@@ -79,6 +79,9 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
             "Nobody.".to_owned(),
             "The rows from before stay, as the Settings of this DataSet have it.".to_owned(),
         ),
+        (State::Succeeded, None) if run.outcome == Some(Outcome::Unchanged) => {
+            text("No changes: the rows are those of the current version.", "Nobody.", "The current version stays, and downloads keep their ETag.".to_owned())
+        }
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
         (State::Cancelled, None) => {
             let kept = if ask.dataset.current.is_some() { "The rows from before are untouched." } else { "There are no rows from before." };

@@ -79,6 +79,7 @@ impl House {
             keep_versions: 10,
             keep_days: 30,
             keep_free_mib: 0,
+            scrub_percent: 10,
             trusted_proxy: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Human,

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use chatlake::actor::Role;
+use chatlake::sandbox::faults::{Fault, Kind};
 
 use super::house::House;
 
@@ -109,8 +110,10 @@ async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
     let owner = house.person("olga", Role::Editor).await;
     let account = house.account("sandbox-key").await;
     let dataset = house.dataset(&owner, &account, "Agents", "agents").await;
-    let run = house.run(&owner, &dataset).await;
+    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[{\"login\": \"one@house.test\"}]".to_owned() }).on("/agents")]);
     house.run(&owner, &dataset).await;
+    house.sandbox.faults().clear();
+    let run = house.run(&owner, &dataset).await;
     let rename = format!("/datasets/{dataset}/rename");
     let wrong = owner.post(&rename, &[("name", "  "), ("description", "typed already")]).await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);

@@ -134,6 +134,8 @@ async fn what_the_days_rule_out_is_not_read() {
     let world = World::new().await;
     let many = |first: i64, day: i64| (0..20_000).map(|n| (Some(n % 8), Some(day), first + n)).collect::<Vec<Line>>();
     let (far, near) = (segment(&world, &many(0, 3)).await, segment(&world, &many(100_000, 20)).await);
+    // As one from before there were checksums, of which only what is needed is looked at.
+    let far = Written { checksums: None, ..far };
     let new = segment(&world, &[(Some(1), Some(20), 900_000)]).await;
     // Every page of the segment that cannot have such rows is spoiled; its footer stays.
     let path = world.segments.dir().join(format!("{}.parquet", far.id));

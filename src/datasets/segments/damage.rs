@@ -1,0 +1,108 @@
+//! What happens when a segment is not what was written: one error everywhere, a note in the log and in the catalogue, and the check of
+//! whole files before their rows are used.
+
+use std::fmt::Display;
+
+use super::file::ReadFailure;
+use super::{Checksums, SegmentFile, SegmentMeta, Segments, lock};
+use crate::error::{Error, Result};
+use crate::ids::SegmentId;
+
+/// Files of up to so many bytes together are checked completely before the first of their rows is used; of more, each block when it is
+/// read.
+pub const MAX_CHECKED_BYTES: u64 = 256 << 20;
+
+impl Segments {
+    /// Compares the files of these segments with their checksums, when they have at most `MAX_CHECKED_BYTES` together; of larger ones it
+    /// looks only whether they are there with their length, and whether damage is known. Fails with `data_damaged`.
+    pub async fn check(&self, all: &[SegmentMeta]) -> Result<()> {
+        let (segments, all) = (self.clone(), all.to_vec());
+        let whole = all.iter().map(|meta| meta.bytes).sum::<u64>() <= MAX_CHECKED_BYTES;
+        let checking = move || all.iter().try_for_each(|meta| if whole { segments.check_file(meta) } else { segments.check_known(meta) });
+        tokio::task::spawn_blocking(checking).await.map_err(Error::internal)?
+    }
+
+    /// Compares the file of a segment with its checksums. One without checksums must have a footer that can be read. Blocks.
+    pub fn check_file(&self, meta: &SegmentMeta) -> Result<()> {
+        let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.failed(&meta.id, &failure))?;
+        file.check().map_err(|why| self.failed_reading(&meta.id, &file, &why))?;
+        self.moves();
+        if meta.checksums.is_none() { self.open(meta).map(drop) } else { Ok(()) }
+    }
+
+    /// The checksums of a segment's file as it is now. Blocks.
+    pub(in crate::datasets) fn checksums_of(&self, meta: &SegmentMeta) -> Result<Checksums> {
+        let read = std::fs::File::open(self.path(&meta.id)).and_then(|file| Checksums::of_file(&file));
+        let (checksums, length) = match read {
+            Ok(read) => read,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Err(self.damaged(&meta.id, "its file is missing")),
+            Err(why) => return Err(why.into()),
+        };
+        self.moves();
+        if length == meta.bytes {
+            return Ok(checksums);
+        }
+        Err(self.damaged(&meta.id, &format!("its file has {length} bytes and the catalogue says {}", meta.bytes)))
+    }
+
+    fn check_known(&self, meta: &SegmentMeta) -> Result<()> {
+        SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.failed(&meta.id, &failure))?;
+        self.moves();
+        match self.known_damage(&meta.id) {
+            Some(why) => Err(Error::data_damaged(format!("segment {}: {why}", meta.id))),
+            None => Ok(()),
+        }
+    }
+
+    /// The damage of a segment that this process has met.
+    pub fn known_damage(&self, id: &SegmentId) -> Option<String> {
+        lock(&self.0.damaged).get(id).cloned()
+    }
+
+    /// Forgets that a segment was damaged: its file is what was written again.
+    pub(in crate::datasets) fn forget_damage(&self, id: &SegmentId) {
+        lock(&self.0.damaged).remove(id);
+        lock(&self.0.footers).forget(id);
+    }
+
+    pub(super) fn failed(&self, id: &SegmentId, failure: &ReadFailure) -> Error {
+        match failure {
+            ReadFailure::Damaged(why) => self.damaged(id, why),
+            ReadFailure::System(kind, why) => Error::from(std::io::Error::new(*kind, format!("segment {id}: {why}"))),
+        }
+    }
+
+    /// The error of a reader of this file. What cannot be decoded although the disk gave it is damaged.
+    pub(super) fn failed_reading(&self, id: &SegmentId, file: &SegmentFile, why: &dyn Display) -> Error {
+        match file.failure() {
+            Some(failure) => self.failed(id, failure),
+            None => self.damaged(id, &format!("its file cannot be decoded: {why}")),
+        }
+    }
+
+    /// The error of a segment that is not what was written. The first time, the log and the catalogue are told.
+    pub(super) fn damaged(&self, id: &SegmentId, why: &str) -> Error {
+        if lock(&self.0.damaged).insert(id.clone(), why.to_owned()).is_none() {
+            tracing::error!(segment = %id, "a segment is damaged: {why}");
+            self.note_damage(id.clone(), why.to_owned());
+        }
+        Error::data_damaged(format!("segment {id}: {why}"))
+    }
+
+    /// Writes the damage into the catalogue, beside whatever goes on here.
+    fn note_damage(&self, id: SegmentId, why: String) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let db = self.0.db.clone();
+        runtime.spawn(async move {
+            let noted = async {
+                let mut tx = db.write().await?;
+                sqlx::query("UPDATE segments SET damage = $1 WHERE id = $2").bind(why).bind(&id).execute(&mut *tx).await?;
+                tx.commit().await.map_err(Error::from)
+            };
+            // A command that only reads cannot write it down, and its user reads it in the answer.
+            if let Err(error) = noted.await {
+                tracing::debug!(cause = ?error.inside(), "the damage of a segment could not be noted: {error}");
+            }
+        });
+    }
+}

@@ -1,0 +1,29 @@
+//! What a version holds, whatever its id: the digest of its rows, and a name for rows and columns that becomes the ETag of downloads.
+
+use sha2::{Digest as _, Sha256};
+
+use super::Version;
+use crate::datasets::segments::digest::{self, Digest};
+
+impl Version {
+    /// The digest of its rows in their order; none when it has a segment from before there were digests.
+    pub fn digest(&self) -> Option<Digest> {
+        digest::sum(self.segments.iter().map(|segment| segment.digest))
+    }
+
+    /// Names its rows and columns in 32 hex digits: equal for versions with equal rows and columns. Of a version whose digest is not
+    /// known, a name for this version alone.
+    pub fn content(&self) -> String {
+        let mut hash = Sha256::new();
+        match self.digest() {
+            Some(digest) => {
+                for column in &self.columns {
+                    hash.update(format!("{}\0{}\0", column.name, column.kind.word()));
+                }
+                hash.update(format!("{} {}", digest.rows, digest.to_text()));
+            }
+            None => hash.update(self.id.as_str()),
+        }
+        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}

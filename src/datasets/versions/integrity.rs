@@ -1,0 +1,80 @@
+//! Which versions can be read whole, as far as it is known: told by the reads and checks that met damage.
+
+use super::{Versions, unsigned};
+use crate::error::Result;
+use crate::ids::{DatasetId, VersionId};
+
+/// What is known of the files of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// Every file has checksums, and none is known to be damaged.
+    Checked,
+    /// Some files were written before there were checksums, and the integrity check has not come to them yet.
+    NotChecked,
+    /// At least one file is damaged or missing.
+    Damaged,
+}
+
+impl Integrity {
+    pub fn word(self) -> &'static str {
+        match self {
+            Integrity::Checked => "checked",
+            Integrity::NotChecked => "not_checked",
+            Integrity::Damaged => "damaged",
+        }
+    }
+}
+
+/// The files of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionIntegrity {
+    pub version: VersionId,
+    pub number: u64,
+    pub segments: u64,
+    /// Files that are damaged or missing, and the rows in them.
+    pub damaged: u64,
+    pub damaged_rows: u64,
+    /// Files without checksums.
+    pub unchecked: u64,
+}
+
+impl VersionIntegrity {
+    pub fn state(&self) -> Integrity {
+        match (self.damaged, self.unchecked) {
+            (0, 0) => Integrity::Checked,
+            (0, _) => Integrity::NotChecked,
+            _ => Integrity::Damaged,
+        }
+    }
+}
+
+impl Versions {
+    /// What is known of the versions of a DataSet, newest first.
+    pub async fn integrity(&self, dataset: &DatasetId) -> Result<Vec<VersionIntegrity>> {
+        let rows: Vec<(VersionId, i64, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT v.id, v.number, COUNT(s.id),
+                    COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END), 0),
+                    COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN s.rows ELSE 0 END), 0),
+                    COALESCE(SUM(CASE WHEN s.checksums IS NULL THEN 1 ELSE 0 END), 0)
+             FROM versions v
+             LEFT JOIN version_segments x ON x.version_id = v.id
+             LEFT JOIN segments s ON s.id = x.segment_id
+             WHERE v.dataset_id = $1
+             GROUP BY v.id, v.number
+             ORDER BY v.number DESC",
+        )
+        .bind(dataset)
+        .fetch_all(self.db.read())
+        .await?;
+        let read = |(version, number, segments, damaged, damaged_rows, unchecked): (VersionId, i64, i64, i64, i64, i64)| VersionIntegrity {
+            version,
+            number: unsigned(number),
+            // A version without rows has no segment, and the join one row of nulls.
+            segments: unsigned(segments),
+            damaged: unsigned(damaged),
+            damaged_rows: unsigned(damaged_rows),
+            unchecked: if segments == 0 { 0 } else { unsigned(unchecked) },
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+}

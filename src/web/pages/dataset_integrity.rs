@@ -1,0 +1,59 @@
+//! What a DataSet's pages say when stored rows are damaged: which, and what heals them.
+
+use jiff::tz::TimeZone;
+
+use crate::clock::Millis;
+use crate::connectors::report::UpdateMode;
+use crate::datasets::Dataset;
+use crate::datasets::versions::{Integrity, VersionIntegrity};
+use crate::error::Result;
+use crate::web::Web;
+use crate::web::parts::{Action, Band};
+use crate::web::words;
+
+/// The band on top of every tab; none while the current version can be read whole, as far as it is known.
+pub async fn damage_band(web: &Web, dataset: &Dataset, mine: bool, can_run: bool, now: Millis, zone: &TimeZone) -> Result<Option<Band>> {
+    let Some(current) = &dataset.current else { return Ok(None) };
+    let known = web.datasets.versions.integrity(&dataset.id).await?;
+    let Some(damaged) = known.iter().find(|of| of.version == current.version && of.state() == Integrity::Damaged) else { return Ok(None) };
+    let intact = known.iter().find(|of| of.version != current.version && of.number < damaged.number && of.state() != Integrity::Damaged);
+    let made = match intact {
+        Some(of) => web.datasets.versions.get(&of.version).await?.map(|version| words::short(version.created_at, now, zone)),
+        None => None,
+    };
+    Ok(Some(band(dataset, damaged, intact.zip(made), mine, can_run)))
+}
+
+fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionIntegrity, String)>, mine: bool, can_run: bool) -> Band {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let replaces = dataset.update_mode == UpdateMode::Replace;
+    let files = words::counted(number(damaged.damaged), "stored file", "stored files");
+    let verb = if damaged.damaged == 1 { "is" } else { "are" };
+    let mut text = format!(
+        "{files} of version {}, with {}, {verb} damaged or missing. Pages and downloads that need these rows fail{}.",
+        damaged.number,
+        words::counted(number(damaged.damaged_rows), "row", "rows"),
+        if replaces { "" } else { ", and so do runs that add to them" }
+    );
+    let mut actions = Vec::new();
+    if let Some((version, made)) = intact {
+        text.push_str(&format!(" Version {} of {made} is intact.", version.number));
+        if mine {
+            let href = format!("/datasets/{}/versions/{}/revert", dataset.id, version.version);
+            actions.push(Action { label: format!("Publish version {}", version.number), href, primary: true, post: false });
+        }
+    }
+    if replaces {
+        text.push_str(" A new run brings all rows again.");
+        if can_run {
+            let primary = actions.is_empty();
+            actions.push(Action { label: "Run now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary, post: true });
+        }
+    } else {
+        text.push_str(" To pull the rows again, choose Replace in Settings and run the DataSet.");
+        if mine {
+            actions.push(Action { label: "Settings".to_owned(), href: format!("/datasets/{}/settings", dataset.id), primary: false, post: false });
+        }
+    }
+    Band { tone: "bad".to_owned(), title: "Some rows cannot be read.".to_owned(), text, actions }
+}
