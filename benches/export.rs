@@ -186,6 +186,7 @@ async fn pull(address: &str, scratch: &Path) -> (u64, u64) {
         zone: TimeZone::UTC,
         extras: Vec::new(),
         behind: None,
+        second_read: false,
         scratch: scratch.to_owned(),
         windows: vec![ALL_DAYS],
         cancel: CancellationToken::new(),

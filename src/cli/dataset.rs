@@ -84,6 +84,9 @@ pub enum Command {
         /// For merge and partition: later runs begin this many days before the first day that is not held
         #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
         look_back: u32,
+        /// Read days that ended less than 48 hours ago only once: fewer calls, and what changes between two pages may be missed
+        #[arg(long)]
+        no_second_read: bool,
         #[command(flatten)]
         schedule: Box<ScheduleArgs>,
         /// IANA name
@@ -176,6 +179,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
             update_mode,
             key,
             look_back,
+            no_second_read,
             schedule,
             time_zone,
         } => {
@@ -186,7 +190,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
             settings.description = Description::parse(&description)?;
             settings.update_mode = update_mode.unwrap_or(settings.update_mode);
             let setup = Setup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
-            let options = datasets::options::Options { key, look_back, ..Default::default() };
+            let options = datasets::options::Options { key, look_back, second_read: !no_second_read, ..Default::default() };
             settings.options = options.check(&setup, &[]).map_err(Error::fields)?;
             println!("{}", app.datasets.create(&actor, &settings).await?);
         }

@@ -1,6 +1,7 @@
 //! The connectors: what each vendor can be asked for, and how to pull it. Start at `livechat/reports/` for what there is and at
 //! `pull` for how it comes. This folder knows neither the database, nor the vault, nor runs.
 
+pub mod completeness;
 pub mod livechat;
 pub mod liveleader;
 pub mod pull_error;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
+pub use completeness::Completeness;
 pub use pull_error::PullError;
 use report::{GroupBy, Menu, Report, Weekday};
 use upstream::Upstream;
@@ -275,6 +277,8 @@ pub struct PullRequest {
     pub windows: Vec<Window>,
     /// The window right before the first of them, when an earlier part of the same pull has brought it: what stands in both is kept once.
     pub behind: Option<Window>,
+    /// Windows of an archive that are not settled are read again until two consecutive reads agree; see `Completeness`.
+    pub second_read: bool,
     /// A directory for what is too large for memory until it is known to be whole; files in it have no name and go with the process.
     pub scratch: PathBuf,
     pub cancel: CancellationToken,
@@ -296,10 +300,14 @@ pub enum Pulled {
     WindowDone { window: Option<usize>, tally: Tally, settled: bool },
 }
 
-/// What was counted in a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor.
+/// What was counted in a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor. Pages that are read again
+/// add to it only the records that are new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub pages: u64,
+    /// Of `pages`, those that were read again after a first read to the end.
+    #[serde(default)]
+    pub pages_again: u64,
     pub calls: u64,
     pub read: u64,
     pub kept: u64,
@@ -310,23 +318,22 @@ pub struct Tally {
     pub misfits: u64,
     /// What the vendor said the window holds; none where it says nothing.
     pub total: Option<u64>,
-    /// Pages had to be read again before what was read agreed with the vendor's total.
+    /// How far it is proven that this is all; none before the window is done.
     #[serde(default)]
-    pub corrected: bool,
+    pub completeness: Option<Completeness>,
     /// Time spent waiting for the pace or because the vendor asked, in milliseconds.
     pub waited_ms: u64,
 }
 
 impl Tally {
-    /// Whether the vendor's own total is what was kept; none where it tells none.
+    /// As `Completeness::verified`.
     pub fn verified(&self) -> Option<bool> {
-        self.total.map(|total| total == self.kept)
+        self.completeness.and_then(Completeness::verified)
     }
 
-    /// The ledger's word for a complete window: `verified`, or `corrected` when pages were read again or records that the vendor tells
-    /// of no longer were kept; none where it tells no total. A window that stays short has no tally: it ends the pull.
-    pub fn word(&self) -> Option<&'static str> {
-        self.verified().map(|met| if met && !self.corrected { "verified" } else { "corrected" })
+    /// Notes evidence for a part of the window: the weakest counts.
+    pub(crate) fn note(&mut self, completeness: Completeness) {
+        self.completeness = Some(completeness.with(self.completeness));
     }
 }
 

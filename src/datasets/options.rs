@@ -15,7 +15,7 @@ use crate::ids::DatasetId;
 const MOST_KEY: usize = 16;
 
 /// The choices of one DataSet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// The columns that tell rows apart for Merge; empty is the report's own key.
@@ -28,6 +28,23 @@ pub struct Options {
     pub on_added: Rule,
     pub on_removed: Rule,
     pub on_retyped: Rule,
+    /// Days that ended less than 48 hours ago are read again until two consecutive reads agree. Only archives are read so.
+    pub second_read: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            key: Vec::new(),
+            look_back: 0,
+            on_empty: OnEmpty::default(),
+            hold_drop: 0,
+            on_added: Rule::default(),
+            on_removed: Rule::default(),
+            on_retyped: Rule::default(),
+            second_read: true,
+        }
+    }
 }
 
 /// What happens when a run brings no rows at all.
@@ -136,6 +153,11 @@ impl Setup<'_> {
             OnEmpty::Usual => OnEmpty::Check,
             chosen => chosen,
         }
+    }
+
+    /// The report comes in pages that may change while they are read, so that a second read proves something.
+    pub fn takes_second_read(&self) -> bool {
+        matches!(self.report.shape, Shape::Archive { .. })
     }
 
     pub fn takes_look_back(&self) -> bool {

@@ -75,7 +75,8 @@ impl Dataset {
 
     /// Runs with equal keys ask the vendor for the same things, so one reading serves them all.
     pub fn source_key(&self) -> String {
-        let asked = self.asked_key();
+        let reads = if self.options.second_read || !self.setup().takes_second_read() { "" } else { " read once" };
+        let asked = format!("{}{reads}", self.asked_key());
         self.again_from().map_or(asked.clone(), |day| format!("{asked} from {day}, at least {}", self.options.look_back))
     }
 

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::schedules;
 use super::windows::{self, Line};
 use crate::clock::{Clock, Millis, timestamp};
-use crate::connectors::Window;
+use crate::connectors::{Completeness, Window};
 use crate::connectors::report::UpdateMode;
 use crate::datasets::Dataset;
 use crate::datasets::parts::has_days;
@@ -20,9 +20,9 @@ use crate::ids::{DatasetId, RunId, VersionId};
 /// What is known of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DayState {
-    /// Its rows are here, and the vendor's own count was met.
+    /// Its rows are here, and it is proven that these are all: the vendor's total of a settled day, or two reads that agree.
     Verified,
-    /// Its rows are here; the vendor tells no count to hold them to, or no longer tells of some that were kept.
+    /// Its rows are here; the vendor gives no total, or the total does not prove that these are all.
     Held,
     /// Today: its rows are here up to the moment when it was read.
     SoFar,
@@ -61,6 +61,8 @@ pub struct Day {
     pub state: DayState,
     /// When it was last read to its end.
     pub read_at: Option<Millis>,
+    /// What was proven then.
+    pub completeness: Option<Completeness>,
     pub run: Option<RunId>,
 }
 
@@ -114,7 +116,8 @@ fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, 
         days.entry(day).or_insert_with(|| {
             let line = short.iter().find(|line| line.window.is_some_and(|w| w.from <= day && day <= w.to));
             let state = if line.is_some() { DayState::Short } else { DayState::Missing };
-            Day { day, state, read_at: line.and_then(|line| line.finished_at), run: line.map(|line| line.run.clone()) }
+            let completeness = line.and_then(Line::completeness);
+            Day { day, state, read_at: line.and_then(|line| line.finished_at), completeness, run: line.map(|line| line.run.clone()) }
         });
     }
     days.into_values().collect()
@@ -129,7 +132,7 @@ fn here(day: Date, line: &Line, today: Date, zone: &TimeZone) -> Day {
         _ if line.tally.verified() == Some(true) => DayState::Verified,
         _ => DayState::Held,
     };
-    Day { day, state, read_at: line.finished_at, run: Some(line.run.clone()) }
+    Day { day, state, read_at: line.finished_at, completeness: line.completeness(), run: Some(line.run.clone()) }
 }
 
 fn each(window: Window) -> impl Iterator<Item = Date> {
@@ -154,7 +157,9 @@ mod tests {
     fn line(from: &str, to: &str, read: &str, kept: u64, total: Option<u64>) -> Line {
         let at = read.parse::<jiff::civil::DateTime>().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp().as_millisecond();
         let window = Some(Window { from: day(from), to: day(to) });
-        Line { run: RunId::new(), position: 0, window, done: true, short: false, tally: Tally { kept, total, ..Tally::default() }, finished_at: Some(at) }
+        let completeness = Some(total.map_or(Completeness::Complete, |total| if total == kept { Completeness::Reread } else { Completeness::Corrected }));
+        let tally = Tally { kept, total, completeness, ..Tally::default() };
+        Line { run: RunId::new(), position: 0, window, done: true, short: false, tally, finished_at: Some(at) }
     }
 
     fn states(days: &[Day]) -> Vec<(String, &'static str)> {
@@ -195,6 +200,17 @@ mod tests {
         let held = [line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)), line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7))];
         let of = |merges: bool| calendar(&held, &[], None, day("2026-11-20"), &TimeZone::UTC, merges)[0].state;
         assert_eq!((of(true), of(false)), (DayState::Held, DayState::Verified));
+    }
+
+    #[test]
+    fn a_day_is_verified_only_by_what_proves_that_all_of_it_is_here() {
+        for completeness in Completeness::ALL.into_iter().filter(|completeness| *completeness != Completeness::Short) {
+            let mut held = line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7));
+            held.tally.completeness = Some(completeness);
+            let days = calendar(&[held], &[], None, day("2026-11-20"), &TimeZone::UTC, false);
+            let wanted = if completeness.verified() == Some(true) { DayState::Verified } else { DayState::Held };
+            assert_eq!((days[0].state, days[0].completeness), (wanted, Some(completeness)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::queue::turns::Wait;
 use crate::clock::Millis;
-use crate::connectors::Window;
+use crate::connectors::{Completeness, Window};
 use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{BackfillId, DatasetId, RunId, UserId, VersionId};
 
@@ -159,9 +159,8 @@ pub struct Run {
     pub bytes: i64,
     pub waited_ms: i64,
     pub vendor_total: Option<i64>,
-    pub verified: Option<bool>,
-    /// In at least one window pages had to be read again.
-    pub corrected: bool,
+    /// The weakest of its windows'; none before the first one is done.
+    pub completeness: Option<Completeness>,
     /// How many runs share its reading of the vendor, this one included: they have its calls in common. 0 before it was claimed.
     pub shared_by: i64,
     /// So many moments of the schedule passed before it, for which there was no run.
@@ -200,10 +199,9 @@ impl Run {
         self.state == State::Succeeded && self.trigger != Trigger::Revert && self.rows == 0
     }
 
-    /// `verified`, or `corrected` when pages were read again or records that the vendor tells of no longer were kept, in any of its
-    /// windows; none where the vendor tells no total. As `Tally::word`, over the whole run.
-    pub fn completeness(&self) -> Option<&'static str> {
-        self.verified.map(|met| if met && !self.corrected { "verified" } else { "corrected" })
+    /// As `Completeness::verified`.
+    pub fn verified(&self) -> Option<bool> {
+        self.completeness.and_then(Completeness::verified)
     }
 
     /// How long it took, or has taken until `now`, in milliseconds; none before it started.
@@ -241,8 +239,7 @@ pub(super) struct Row {
     bytes_written: i64,
     waited_ms: i64,
     vendor_total: Option<i64>,
-    verified: Option<i64>,
-    corrected: i64,
+    completeness: Option<String>,
     shared_by: i64,
     missed: i64,
     version_id: Option<VersionId>,
@@ -271,8 +268,8 @@ macro_rules! select_run {
             "SELECT r.id, r.dataset_id, r.cause, r.started_by, u.name AS started_by_name, r.state, r.queued_at, r.due_at, r.started_at, r.finished_at, ",
             "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
             "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
-            "r.waited_ms, r.vendor_total, r.verified, ",
-            "r.corrected, (SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, r.missed, ",
+            "r.waited_ms, r.vendor_total, r.completeness, ",
+            "(SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, r.missed, ",
             "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.accepted_by) AS accepted_by_name, r.accepted_at, r.schema_change, ",
             "r.rows_before, r.rows_after, r.rows_dropped, r.back_to, r.backfill_id, r.from_day, r.to_day, r.held_for, ",
             "r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
@@ -318,8 +315,7 @@ impl From<Row> for Run {
             bytes: row.bytes_written,
             waited_ms: row.waited_ms,
             vendor_total: row.vendor_total,
-            verified: row.verified.map(|v| v != 0),
-            corrected: row.corrected != 0,
+            completeness: row.completeness.as_deref().and_then(Completeness::parse),
             shared_by: row.shared_by,
             missed: row.missed,
             waits_for: None,

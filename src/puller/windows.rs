@@ -1,11 +1,13 @@
 //! The ledger of what was asked for and what came: one line a window of a run.
 
-use serde::Serialize;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use sqlx::{Sqlite, Transaction};
 
 use super::queue::Short;
-use crate::clock::Millis;
-use crate::connectors::{Tally, Window};
+use crate::clock::{Millis, timestamp};
+use crate::connectors::completeness::last_settled_day;
+use crate::connectors::{Completeness, Tally, Window};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
@@ -27,13 +29,9 @@ pub struct Line {
 }
 
 impl Line {
-    /// What came of it: `verified`, `corrected`, `complete` where the vendor tells no total, `short`, or none before that.
-    pub fn word(&self) -> Option<&'static str> {
-        match (self.done, self.short) {
-            (true, _) => Some(self.tally.word().unwrap_or("complete")),
-            (false, true) => Some("short"),
-            (false, false) => None,
-        }
+    /// How complete it is; none before it was read.
+    pub fn completeness(&self) -> Option<Completeness> {
+        self.tally.completeness.filter(|_| self.done || self.short)
     }
 }
 
@@ -74,9 +72,10 @@ pub(super) async fn keep(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> 
     Ok(())
 }
 
-/// Notes that the vendor told of more than it gave for these days.
+/// Notes that the vendor told of more than it gave for these days, and with it that the run is short.
 pub(super) async fn short(tx: &mut Transaction<'static, Sqlite>, run: &RunId, days: &Window, short: Short, now: Millis) -> Result<()> {
-    let tally = Tally { kept: short.have, total: Some(short.of), ..Tally::default() };
+    let tally = Tally { kept: short.have, total: Some(short.of), completeness: Some(Completeness::Short), ..Tally::default() };
+    sqlx::query("UPDATE runs SET completeness = $1 WHERE id = $2").bind(Completeness::Short.word()).bind(run).execute(&mut **tx).await?;
     sqlx::query("UPDATE windows SET state = 'short', tally = $1, finished_at = $2 WHERE run_id = $3 AND state = 'planned' AND from_day <= $4 AND to_day >= $5")
         .bind(serde_json::to_string(&tally).map_err(Error::internal)?)
         .bind(now)
@@ -179,5 +178,61 @@ fn line((run, position, from, to, state, tally, finished_at): Row) -> Line {
     let day = |text: Option<String>| text.and_then(|t| t.parse().ok());
     let window = day(from).zip(day(to)).map(|(from, to)| Window { from, to });
     let (done, short) = (state == "done", state == "short");
-    Line { run, position, window, done, short, tally: serde_json::from_str(&tally).unwrap_or_default(), finished_at }
+    let mut line = Line { run, position, window, done, short, tally: serde_json::from_str(&tally).unwrap_or_default(), finished_at };
+    if (done || short) && line.tally.completeness.is_none() {
+        line.tally.completeness = Some(as_noted_before(&line, &tally));
+    }
+    line
+}
+
+/// What a tally did not note before completeness was part of it. `stored` is its JSON.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TallyBefore {
+    /// Pages were read again before the vendor's total was met.
+    corrected: bool,
+}
+
+/// The completeness of a line from before it was noted: nothing was read twice then.
+fn as_noted_before(line: &Line, stored: &str) -> Completeness {
+    let corrected = serde_json::from_str::<TallyBefore>(stored).unwrap_or_default().corrected;
+    // The time zone of its days is not noted, so this is where a day ends last.
+    let zone = TimeZone::fixed(jiff::tz::offset(-12));
+    let settled_until = line.finished_at.map(|at| last_settled_day(timestamp(at), &zone));
+    match line.tally.total {
+        _ if line.short => Completeness::Short,
+        None => Completeness::Complete,
+        Some(total) if corrected || total != line.tally.kept => Completeness::Corrected,
+        Some(_) if line.window.zip(settled_until).is_some_and(|(window, settled)| window.to <= settled) => Completeness::Verified,
+        Some(_) => Completeness::Counted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_from_before_completeness_was_noted_is_verified_only_if_its_days_were_settled_everywhere() {
+        let read = |to: &str, state: &str, tally: &str| {
+            let at = "2026-11-20T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_millisecond();
+            line((RunId::new(), 0, Some("2026-11-10".to_owned()), Some(to.to_owned()), state.to_owned(), tally.to_owned(), Some(at))).completeness()
+        };
+        let tally = |total: &str, corrected: bool| {
+            format!(
+                r#"{{"pages":1,"calls":1,"read":7,"kept":7,"duplicates":0,"left_out":0,"rejected":0,"misfits":0,"total":{total},"corrected":{corrected},"waited_ms":0}}"#
+            )
+        };
+        // The 17th ended in the last of all zones at noon of the 18th (UTC), 48 hours ago.
+        assert_eq!(read("2026-11-17", "done", &tally("7", false)), Some(Completeness::Verified));
+        assert_eq!(read("2026-11-18", "done", &tally("7", false)), Some(Completeness::Counted));
+        assert_eq!(read("2026-11-17", "done", &tally("7", true)), Some(Completeness::Corrected));
+        assert_eq!(read("2026-11-17", "done", &tally("6", false)), Some(Completeness::Corrected));
+        assert_eq!(read("2026-11-17", "done", &tally("null", false)), Some(Completeness::Complete));
+        assert_eq!(read("2026-11-17", "short", &tally("9", false)), Some(Completeness::Short));
+        assert_eq!(read("2026-11-17", "planned", "{}"), None);
+        // What is noted counts.
+        let noted = tally("7", false).replace(r#""pages":1"#, r#""pages":1,"completeness":"reread""#);
+        assert_eq!(read("2026-11-17", "done", &noted), Some(Completeness::Reread));
+    }
 }

@@ -243,6 +243,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         windows: left.iter().filter_map(|at| reading.plan.windows.get(*at).copied()).collect(),
         extras: set.iter().map(|p| p.writer.extras()).collect(),
         behind: reading.behind(),
+        second_read: set[0].dataset.options.second_read,
         scratch: puller.datasets.segments.dir().to_owned(),
         cancel: CancellationToken::new(),
     };

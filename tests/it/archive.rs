@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::extract::Query;
 use chatlake::clock::Clock;
 use chatlake::connectors::upstream::{SystemNames, Upstreams};
-use chatlake::connectors::{self, Connector, Menus, PullError, Window};
+use chatlake::connectors::{self, Completeness, Connector, Menus, PullError, Window};
 use chatlake::sandbox::faults::{Fault, Kind};
 use jiff::civil::date;
 use serde_json::Value;
@@ -126,89 +126,8 @@ async fn a_ticket_of_several_days_is_there_once_when_its_range_had_to_be_cut() {
     let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["tickets"], &windows)).await;
     assert_eq!((done, got.rows(0), got.set(0, "id").len()), (Ok(()), 16, 16));
     let tally = got.tallies[0];
-    assert_eq!((tally.total, tally.kept, tally.word()), (Some(16), 16, Some("verified")));
+    assert_eq!((tally.total, tally.kept, tally.completeness), (Some(16), 16, Some(Completeness::Verified)));
     assert!(tally.duplicates > 0 && tally.read == tally.kept + tally.duplicates, "{tally:?}");
-}
-
-/// A vendor whose chats come and go while they are read, newest first, five a page. Same seed, same fate.
-struct Restless {
-    chats: Vec<u64>,
-    /// Never gone since the start.
-    steady: HashSet<u64>,
-    next: u64,
-    state: u64,
-    /// Requests after which nothing changes any more.
-    until: u64,
-    leaving: bool,
-}
-
-impl Restless {
-    fn random(&mut self, below: u64) -> u64 {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.state >> 33) % below
-    }
-
-    fn page(&mut self, list: &str, page: usize) -> Value {
-        let found: Vec<Value> = self.chats.iter().skip((page - 1) * 5).take(5).map(|id| serde_json::json!({"id": id.to_string()})).collect();
-        let told = serde_json::json!({list: found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(5)});
-        if self.until > 0 {
-            self.until -= 1;
-            for _ in 0..self.random(3) {
-                self.chats.insert(0, self.next);
-                self.next += 1;
-            }
-            if self.leaving && self.random(3) == 0 && !self.chats.is_empty() {
-                let at = self.random(self.chats.len() as u64) as usize;
-                let gone = self.chats.remove(at);
-                self.steady.remove(&gone);
-            }
-        }
-        told
-    }
-}
-
-#[tokio::test]
-async fn whatever_comes_and_goes_a_chat_that_stays_is_there_exactly_once() {
-    let world = Arc::new(std::sync::Mutex::new(Restless { chats: Vec::new(), steady: HashSet::new(), next: 0, state: 0, until: 0, leaving: false }));
-    let served = world.clone();
-    let page = move |axum::extract::Path(list): axum::extract::Path<String>, Query(asked): Query<BTreeMap<String, String>>| {
-        let told = served.lock().unwrap().page(&list, asked["page"].parse().unwrap());
-        async move { axum::Json(told) }
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/{list}", axum::routing::get(page))).await });
-    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
-    let source = source(&upstreams, &address, "k");
-    let mut whole = 0;
-    for seed in 0..1_000 {
-        {
-            let mut world = world.lock().unwrap();
-            let count = seed % 60;
-            *world = Restless {
-                chats: (0..count).rev().collect(),
-                steady: (0..count).collect(),
-                next: count,
-                state: seed,
-                until: seed % 19,
-                leaving: seed % 2 == 1,
-            };
-        }
-        let (got, done) = pull(&source, &request(&[if seed % 3 == 0 { "tickets" } else { "chat" }], &[TODAY])).await;
-        let pulled = got.column(0, "id");
-        let pulled: Vec<u64> = pulled.into_iter().flatten().map(|id| id.parse().unwrap()).collect();
-        let distinct: HashSet<u64> = pulled.iter().copied().collect();
-        assert_eq!(pulled.len(), distinct.len(), "seed {seed}: a chat came twice");
-        match done {
-            Ok(()) => {
-                whole += 1;
-                assert!(world.lock().unwrap().steady.is_subset(&distinct), "seed {seed}: a chat is missing");
-            }
-            Err(PullError::Incomplete { .. }) => {}
-            Err(other) => panic!("seed {seed}: {other:?}"),
-        }
-    }
-    assert!(whole > 900, "only {whole} of 1,000 came whole");
 }
 
 /// A vendor of so many chats a day that takes a while for each page, and knows how many it was asked for at once.
@@ -242,7 +161,7 @@ async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
         let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["chat"], &windows)).await;
         assert_eq!((done, got.rows(0), got.tallies.len()), (Ok(()), a_day * days as usize, days as usize));
         assert_eq!(most.load(Ordering::SeqCst), 8, "{a_day} chats a day");
-        assert!(got.tallies.iter().all(|tally| tally.word() == Some("verified")));
+        assert!(got.tallies.iter().all(|tally| tally.completeness == Some(Completeness::Verified)));
         assert_eq!(got.tallies.iter().map(|tally| tally.calls).sum::<u64>() as usize, a_day.div_ceil(5) * days as usize, "no page was asked for twice");
     }
 }

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::report::Menu;
 use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
-use chatlake::connectors::{self, Connector, Menus, PullError, Source, Window};
+use chatlake::connectors::{self, Completeness, Connector, Menus, PullError, Source, Window};
 use chatlake::sandbox::faults::{Cut, Fault, Kind, Odd, RetryAfter};
 use chatlake::sandbox::truth::Question;
 use jiff::civil::date;
@@ -274,7 +274,7 @@ async fn a_total_that_lies_or_a_page_that_repeats_never_ends_well_with_a_part() 
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Ok(()));
     assert_eq!((got.rows(0), got.set(0, "id")), (truth.len(), truth.clone()));
-    assert_eq!(got.tallies[0].word(), Some("corrected"), "it was read twice");
+    assert_eq!(got.tallies[0].completeness, Some(Completeness::Corrected), "it was read twice");
     for kind in [Kind::RepeatPage, Kind::LyingTotal { by: 30 }, Kind::LyingTotal { by: -30 }] {
         vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats")]);
         let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;

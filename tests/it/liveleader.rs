@@ -7,7 +7,7 @@ use std::time::Duration;
 use chatlake::clock::Millis;
 use chatlake::connectors::pull_error::{Cause, Lack};
 use chatlake::connectors::report::Menu;
-use chatlake::connectors::{self, Connector, Menus, PullError, PullRequest, Source, Window};
+use chatlake::connectors::{Completeness, self, Connector, Menus, PullError, PullRequest, Source, Window};
 use chatlake::sandbox::Call;
 use chatlake::sandbox::faults::{Cut, Doctype, Fault, Kind, Label, RetryAfter};
 use chatlake::sandbox::truth::Question;
@@ -182,7 +182,7 @@ async fn every_report_is_what_the_vendor_holds_field_by_field() {
     assert_eq!(got.tallies.len(), 31);
     let (read, kept, duplicates, left_out) = added_up(&got);
     assert_eq!((read, kept, duplicates, left_out), (got.rows(0) as u64, read, 0, 0));
-    assert!(got.tallies.iter().all(|tally| (tally.misfits, tally.total, tally.word()) == (0, None, None)));
+    assert!(got.tallies.iter().all(|tally| (tally.misfits, tally.total, tally.completeness) == (0, None, Some(Completeness::Complete))));
     let zone = TimeZone::get(ZONE).unwrap();
     for (day, tally) in asked(&ALL, MONTH).windows.iter().zip(&got.tallies) {
         let of_day = moments(&got, 0, "start").into_iter().flatten();

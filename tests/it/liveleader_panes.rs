@@ -7,7 +7,7 @@ use chatlake::accounts::NewAccount;
 use chatlake::actor::Role;
 use chatlake::clock::Clock;
 use chatlake::connectors::report::UpdateMode;
-use chatlake::connectors::{Connector, Menus};
+use chatlake::connectors::{Completeness, Connector, Menus};
 use chatlake::datasets::options::Options;
 use chatlake::datasets::{Description, Name, Settings};
 use chatlake::ids::{AccountId, DatasetId};
@@ -159,7 +159,7 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
         let truth = house.sandbox.truth(&question).unwrap();
         assert_eq!(run.rows, truth["count"].as_i64().unwrap(), "{report}");
         let lines = windows::of_run(&house.app.db, &run.id).await.unwrap();
-        assert_eq!((lines.len(), lines.iter().all(|line| line.word() == Some("complete"))), (14, true));
+        assert_eq!((lines.len(), lines.iter().all(|line| line.completeness() == Some(Completeness::Complete))), (14, true));
         assert_eq!(lines.iter().map(|line| line.tally.kept).sum::<u64>(), truth["chats"].as_u64().unwrap());
         assert_eq!(lines.iter().map(|line| line.window.unwrap().from).collect::<HashSet<_>>().len(), 14);
     }

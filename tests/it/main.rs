@@ -9,6 +9,7 @@ mod archive;
 mod beside_the_schedule;
 mod binary;
 mod catalogue;
+mod completeness;
 mod connectors;
 mod corpus;
 mod crash;

@@ -3,6 +3,7 @@
 
 use axum::http::StatusCode;
 use chatlake::actor::Role;
+use chatlake::connectors::Completeness;
 use chatlake::connectors::livechat::REPORTS;
 use chatlake::connectors::report::{GroupBy, Menu, Weekday};
 use chatlake::datasets::Dataset;
@@ -172,7 +173,8 @@ async fn one_of_each_shape_is_previewed_saved_and_pulled() {
         assert_eq!(run.state, State::Succeeded, "{report}: {:?}", run.failure);
         assert!(run.rows > 0, "{report}");
         let is_counted = matches!(report, "chat" | "chat_messages" | "tickets");
-        assert_eq!(run.completeness(), is_counted.then_some("verified"), "{report}");
+        let proven = if is_counted { Completeness::Reread } else { Completeness::Complete };
+        assert_eq!(run.completeness, Some(proven), "{report}");
         let page = maren.get(&format!("/runs/{}", run.id)).await;
         assert_eq!(page.text.contains("Verified: LiveChat counts"), is_counted, "{report}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::Role;
-use chatlake::connectors::{Connector, Menus};
+use chatlake::connectors::{Completeness, Connector, Menus};
 use chatlake::datasets::options::{OnEmpty, Options as Choices};
 use chatlake::datasets::{Description, Name, Settings};
 use chatlake::ids::DatasetId;
@@ -63,7 +63,7 @@ async fn nine_chat_reports_started_at_once_cost_the_calls_of_one_and_say_so() {
     }
     for run in &runs {
         let run = house.ended(&run.id).await;
-        assert_eq!((run.state, run.shared_by, run.calls as u64, run.verified), (State::Succeeded, 9, calls, Some(true)), "{:?}", run.failure);
+        assert_eq!((run.state, run.shared_by, run.calls as u64, run.verified()), (State::Succeeded, 9, calls, Some(true)), "{:?}", run.failure);
     }
     assert_eq!(house.sandbox.calls_total(), calls);
     let record = owner.get(&format!("/runs/{}", runs[3].id)).await.texts(".run-detail")[0].clone();
@@ -249,7 +249,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
 
     answers(r#"{"chats":[{"id":"A","messages":[]}],"total":1,"pages":1}"#);
     let silent = house.run(&owner, &messages).await;
-    assert_eq!((silent.state, silent.rows, silent.verified), (State::Succeeded, 0, Some(true)), "{:?}", silent.failure);
+    assert_eq!((silent.state, silent.rows, silent.verified()), (State::Succeeded, 0, Some(true)), "{:?}", silent.failure);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +270,7 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
     let short = house.run(&owner, &dataset).await;
     assert_eq!((short.state, code(&short)), (State::Failed, "incomplete"));
     let lines = windows::of_run(&house.app.db, &short.id).await.unwrap();
-    let lost: Vec<_> = lines.iter().filter(|line| line.word() == Some("short")).collect();
+    let lost: Vec<_> = lines.iter().filter(|line| line.completeness() == Some(Completeness::Short)).collect();
     assert_eq!((lost.len(), lost[0].tally.total), (1, Some(lost[0].tally.kept + 3)), "{lines:?}");
     assert!(lines.iter().all(|line| !line.done), "no other window is called whole by a vendor that lies");
     assert!(short.calls > 0, "what came to nothing was asked for all the same");

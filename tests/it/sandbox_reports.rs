@@ -8,7 +8,7 @@ use chatlake::connectors::livechat::REPORTS;
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::report::{GroupBy, Menu, PeriodRows, Report, Shape};
 use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
-use chatlake::connectors::{self, Menus, PullError, PullRequest, Window};
+use chatlake::connectors::{self, Completeness, Menus, PullError, PullRequest, Window};
 use chatlake::sandbox::faults::{Cut, Fault, Kind, Odd, RetryAfter};
 use chatlake::sandbox::truth::Question;
 use futures_util::StreamExt;
@@ -120,7 +120,7 @@ async fn every_report_is_what_the_sandbox_holds() {
             let asked = asked(report, days);
             let (got, done) = pull(&vendor.source(), &asked).await;
             assert_eq!(done, Ok(()), "{}", report.id);
-            assert!(got.tallies.iter().all(|tally| tally.misfits == 0 && tally.word() != Some("corrected")), "{}: {:?}", report.id, got.tallies);
+            assert!(got.tallies.iter().all(|tally| tally.misfits == 0 && tally.completeness != Some(Completeness::Corrected)), "{}: {:?}", report.id, got.tallies);
             compare(report, &got, &truth(&vendor, report, days, &asked.menus));
             assert!(got.rows(0) > 0 || days == day, "{}: the sandbox has nothing to show", report.id);
         }

@@ -525,6 +525,7 @@ async fn what_does_not_fit_is_refused_beside_its_field_by_programs_and_pages() {
         (json!({"options": {"hold_drop": 300}}), "hold_drop"),
         (json!({"options": {"on_empty": "sometimes"}}), "on_empty"),
         (json!({"options": {"on_added": "perhaps"}}), "on_added"),
+        (json!({"options": {"second_read": "perhaps"}}), "options.second_read"),
     ] {
         let (status, refused) = desk.call("POST", "/datasets", new(rest.clone())).await;
         assert_eq!((status, refused["error"]["field"].as_str()), (422, Some(field)), "{rest}: {refused}");
@@ -550,6 +551,7 @@ async fn what_does_not_fit_is_refused_beside_its_field_by_programs_and_pages() {
         (&[("update_mode", "merge"), ("look_back", "some")][..], "look_back"),
         (&[("hold_drop", "120")][..], "hold_drop"),
         (&[("on_retyped", "never")][..], "on_retyped"),
+        (&[("second_read", "perhaps")][..], "second_read"),
     ] {
         let answer = press(changed).await;
         assert_eq!(answer.status.as_u16(), 422, "{changed:?}");
@@ -557,14 +559,15 @@ async fn what_does_not_fit_is_refused_beside_its_field_by_programs_and_pages() {
     }
     let shown = press(&[("update_mode", "append"), ("step", "next_runs")]).await;
     assert!(shown.text().contains("Every run pulls 7 days"), "the pane warns");
-    let saved = press(&[("update_mode", "merge"), ("key", "visitor_id, rate"), ("look_back", "3"), ("on_empty", "keep"), ("on_added", "stop")]).await;
+    let saved = press(&[("update_mode", "merge"), ("key", "visitor_id, rate"), ("look_back", "3"), ("on_empty", "keep"), ("on_added", "stop"), ("second_read", "off")]).await;
     assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
     let (_, now) = desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await;
     assert_eq!((&now["update_mode"], &now["key"]), (&json!("merge"), &json!(["visitor_id", "rate"])));
-    let options = json!({"look_back": 3, "on_empty": "keep", "hold_drop": 0, "on_added": "stop", "on_removed": "warn", "on_retyped": "warn"});
+    let options = json!({"look_back": 3, "on_empty": "keep", "hold_drop": 0, "on_added": "stop", "on_removed": "warn", "on_retyped": "warn", "second_read": false});
     assert_eq!(now["options"], options);
     let page = desk.owner.get(&format!("/datasets/{dataset}/settings")).await.page();
     let again = crate::panes::fields_of(&page);
-    assert_eq!([&again["update_mode"], &again["key"], &again["look_back"], &again["on_empty"]], ["merge", "visitor_id, rate", "3", "keep"]);
+    let shown = ["update_mode", "key", "look_back", "on_empty", "second_read"].map(|name| again[name].as_str());
+    assert_eq!(shown, ["merge", "visitor_id, rate", "3", "keep", "off"]);
     assert!(iso(desk.house.app.clock.now()).starts_with("2026-11-2"));
 }

@@ -108,6 +108,7 @@ pub fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
         zone: TimeZone::get(ZONE).unwrap(),
         extras: Vec::new(),
         behind: None,
+        second_read: true,
         scratch: std::env::temp_dir(),
         windows: windows.to_vec(),
         cancel: CancellationToken::new(),

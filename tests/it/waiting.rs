@@ -152,6 +152,12 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
         assert_eq!((run["state"].as_str(), run["verified"].as_bool(), run["windows_done"].as_u64()), (Some("succeeded"), Some(true), Some(15)), "{run}");
         assert_eq!(run["read"].as_u64(), whole["read"].as_u64(), "no window is counted twice: {run}");
     }
+    // What was proven of a window stays with it, whichever attempt read it: only the newest three days were read twice.
+    let ledger = server.get(&format!("/datasets/{chats}/windows?limit=15"), &token).await.1;
+    let proven: Vec<&str> = ledger["items"].as_array().unwrap().iter().map(|line| line["completeness"].as_str().unwrap()).collect();
+    let young = proven.iter().filter(|word| **word == "reread").count();
+    assert!(proven[..15 - young].iter().all(|word| *word == "verified") && (2..=3).contains(&young), "{proven:?}");
+    assert_eq!((end["completeness"].as_str(), beside["completeness"].as_str()), (Some("reread"), Some("reread")));
     // Calls that the killed server had under way may be told late; they were for windows that it did not have.
     let asked: Vec<String> = vendor.sandbox.calls().iter().filter_map(|call| call.argument("date_from")).collect();
     assert!(asked.iter().all(|day| !there.contains(&day.as_str())), "{there:?} were there, and {asked:?} were asked for");

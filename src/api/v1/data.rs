@@ -17,6 +17,7 @@ use crate::api::body::{Asked, Ids};
 use crate::api::error::{Answer, Refusal};
 use crate::api::token::Bearer;
 use crate::clock::iso;
+use crate::connectors::Completeness;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::export::{self, Options};
@@ -260,8 +261,11 @@ pub struct WindowBody {
     pages: u64,
     /// What the vendor said there is.
     vendor_total: Option<u64>,
+    /// True when `completeness` is verified or reread, null when it is complete or null, false otherwise.
     verified: Option<bool>,
-    /// verified, or corrected when pages were read again or records that the vendor no longer tells of were kept; null where it tells no total.
+    /// verified (settled days, the vendor's total matches), reread (two consecutive reads agree), counted (the total matches, but the newest
+    /// days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end, the vendor
+    /// gives no total) or short (fewer records than the vendor reports; only of a failed run). Null before it was read.
     completeness: Option<&'static str>,
     finished_at: Option<String>,
 }
@@ -294,8 +298,8 @@ pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datase
             rejected: line.tally.rejected,
             pages: line.tally.pages,
             vendor_total: line.tally.total,
-            verified: line.done.then(|| line.tally.verified()).flatten(),
-            completeness: line.done.then(|| line.tally.word()).flatten(),
+            verified: line.completeness().and_then(Completeness::verified),
+            completeness: line.completeness().map(Completeness::word),
             finished_at: line.finished_at.map(iso),
         })
         .collect();

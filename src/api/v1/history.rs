@@ -15,6 +15,7 @@ use crate::api::body::{Body, Ids};
 use crate::api::error::Answer;
 use crate::api::token::Bearer;
 use crate::clock::iso;
+use crate::connectors::Completeness;
 use crate::datasets::versions::{Keep, OwnKeep};
 use crate::ids::{BackfillId, DatasetId, VersionId};
 use crate::puller::backfills::{Asked, Backfill, USUAL_CHUNK};
@@ -107,14 +108,16 @@ pub struct DayBody {
     state: &'static str,
     /// When it was last read to its end.
     read_at: Option<String>,
+    /// What was proven then, as of a run: verified, reread, counted, corrected, complete or short; null when it was never read.
+    completeness: Option<&'static str>,
     /// The run that read it.
     run_id: Option<String>,
 }
 
 /// The days that are held
 ///
-/// Every day from the first that is held or wanted to the last. `verified`: its rows are here and the vendor's count was met. `held`: here,
-/// without a count to hold it to. `so_far`: today. `stale`: here, but last read before the day was over. `short`: the vendor told of more
+/// Every day from the first that is held or wanted to the last. `verified`: its rows are here and none is missing: the vendor's total
+/// of days that ended at least 48 hours before matches, or two reads agree. `held`: here, without a total that proves it. `so_far`: today. `stale`: here, but last read before the day was over. `short`: the vendor told of more
 /// than it gave, so nothing of it is here. `missing`: not here. Empty for a report without days.
 #[utoipa::path(get, path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
 pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<DayBody>>> {
@@ -125,6 +128,7 @@ pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
         day: day.day.to_string(),
         state: day.state.word(),
         read_at: day.read_at.map(iso),
+        completeness: day.completeness.map(Completeness::word),
         run_id: day.run.map(|run| run.to_string()),
     };
     Ok(Json(List::whole(days.into_iter().map(body).collect())))

@@ -22,6 +22,8 @@ pub struct OptionsBody {
     on_removed: &'static str,
     /// When a column is of another type.
     on_retyped: &'static str,
+    /// Reports that come in pages: days that ended less than 48 hours ago are read again until two consecutive reads agree.
+    second_read: bool,
 }
 
 impl From<&Options> for OptionsBody {
@@ -33,6 +35,7 @@ impl From<&Options> for OptionsBody {
             on_added: options.on_added.word(),
             on_removed: options.on_removed.word(),
             on_retyped: options.on_retyped.word(),
+            second_read: options.second_read,
         }
     }
 }
@@ -47,6 +50,7 @@ pub struct OptionsPatch {
     on_added: Option<String>,
     on_removed: Option<String>,
     on_retyped: Option<String>,
+    second_read: Option<bool>,
 }
 
 /// The options with these changes, for `mode`. What an earlier mode took and this one does not is let go unless it is given again.
@@ -77,5 +81,6 @@ pub fn changed(now: &Options, key: Option<Vec<String>>, patch: Option<OptionsPat
     let look_back = patch.look_back.unwrap_or(if keeps_days { now.look_back } else { 0 });
     let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Append { 0 } else { now.hold_drop.into() });
     let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
-    Ok(Options { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped })
+    let second_read = patch.second_read.unwrap_or(now.second_read);
+    Ok(Options { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped, second_read })
 }

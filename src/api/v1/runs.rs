@@ -13,6 +13,7 @@ use crate::api::body::{Asked, Body, Ids};
 use crate::api::error::Answer;
 use crate::api::token::Bearer;
 use crate::clock::iso;
+use crate::connectors::Completeness;
 use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{DatasetId, RunId};
 use crate::puller::queue;
@@ -63,9 +64,12 @@ pub struct RunBody {
     rows: i64,
     /// What the vendor said there is.
     vendor_total: Option<i64>,
-    /// Whether the vendor's total was met; null where it tells none.
+    /// True when `completeness` is verified or reread, null when it is complete or null, false otherwise.
     verified: Option<bool>,
-    /// verified, or corrected when pages were read again or records that the vendor no longer tells of were kept; null where it tells no total.
+    /// verified (settled days, the vendor's total matches), reread (two consecutive reads agree), counted (the total matches, but the newest
+    /// days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end, the vendor
+    /// gives no total) or short (fewer records than the vendor reports; only of a failed run). The weakest of its windows'; null before the
+    /// first one is done.
     completeness: Option<&'static str>,
     version: Option<String>,
     /// Null, or: kept (no rows came, those from before stay), unchanged (the rows are those of the current version, which stays), held (its version has too few rows and waits to be accepted; the run counts as
@@ -128,8 +132,8 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
         misfits: run.misfits,
         rows: run.rows,
         vendor_total: run.vendor_total,
-        verified: run.verified,
-        completeness: run.completeness(),
+        verified: run.verified(),
+        completeness: run.completeness.map(Completeness::word),
         version: run.version_id.as_ref().map(ToString::to_string),
         outcome: run.outcome.map(Outcome::word),
         accepted_by: run.decided_by_name.clone().filter(|_| run.outcome == Some(Outcome::Accepted)),

@@ -23,9 +23,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::completeness::last_settled_day;
 use super::report::{Calls, Menu, Report, Shape};
 use super::table::joined;
 use super::{Choice, CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
+use crate::clock::timestamp;
 use client::{Client, Query, as_text, not_json, query};
 use lists::List;
 use output::Output;
@@ -110,7 +112,7 @@ pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sen
     output.expect(&request.extras);
     let list = List { client: &client, report: first, menus: &request.menus, zone: &request.zone };
     if let Shape::Archive { records, .. } = first.shape {
-        return archive(&list, records, &request.windows, &mut output).await;
+        return archive(&list, archive_of(&list, records, request.second_read), &request.windows, &mut output).await;
     }
     let windows: Vec<Option<Window>> = if request.windows.is_empty() { vec![None] } else { request.windows.iter().copied().map(Some).collect() };
     for (at, window) in windows.into_iter().enumerate() {
@@ -125,11 +127,10 @@ pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sen
 }
 
 /// Reads an archive window by window.
-async fn archive(list: &List<'_>, records: &'static str, windows: &[Window], output: &mut Output<'_>) -> Result<(), PullError> {
+async fn archive(list: &List<'_>, archive: Archive, windows: &[Window], output: &mut Output<'_>) -> Result<(), PullError> {
     if windows.is_empty() {
         return Err(PullError::Refused { status: 0, said: "an archive is read by days, and none were asked for".to_owned() });
     }
-    let archive = archive_of(list.client, list.report, records);
     let ask = |window: Window| query(list.report, list.menus, Some(window), list.zone);
     let mut coming: VecDeque<AbortOnDropHandle<Result<Begun, PullError>>> = VecDeque::new();
     let mut next = windows.iter();
@@ -159,9 +160,19 @@ fn overlapping(report: &Report) -> bool {
     matches!(report.shape, Shape::Archive { .. }) && report.day.is_none()
 }
 
-fn archive_of(client: &Client, report: &Report, list: &'static str) -> Archive {
-    let agent = report.menus.iter().find(|m| m.menu == Menu::Login).map_or("agent", |m| m.sent);
-    Archive { client: client.clone(), path: report.request.path, list, agent, overlapping: overlapping(report) }
+/// `records`: the field of an answer that holds the records.
+fn archive_of(list: &List<'_>, records: &'static str, second_read: bool) -> Archive {
+    let report = list.report;
+    Archive {
+        client: list.client.clone(),
+        path: report.request.path,
+        list: records,
+        agent: report.menus.iter().find(|m| m.menu == Menu::Login).map_or("agent", |m| m.sent),
+        overlapping: overlapping(report),
+        // As it is at the start: a window that becomes settled while others are read is read twice all the same.
+        settled_until: last_settled_day(timestamp(list.client.now()), list.zone),
+        second_read,
+    }
 }
 
 /// The first rows of a report, from one call where one tells them.
@@ -181,7 +192,7 @@ pub(super) async fn sample(
     let list = List { client: &client, report, menus, zone };
     let mut sample = match (report.shape, range) {
         (Shape::Archive { records, .. }, _) => {
-            sample_archive(&archive_of(&client, report, records), &query(report, menus, range, zone), most, &mut output).await?
+            sample_archive(&archive_of(&list, records, false), &query(report, menus, range, zone), most, &mut output).await?
         }
         (Shape::Periods(_), Some(window)) => {
             let newest = periods::newest(menus, window);

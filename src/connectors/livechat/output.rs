@@ -11,7 +11,7 @@ use crate::connectors::pull_error::Place;
 use crate::connectors::report::Report;
 use crate::connectors::table::joined;
 use crate::connectors::upstream::Spent;
-use crate::connectors::{PullError, Pulled, Tally};
+use crate::connectors::{Completeness, PullError, Pulled, Tally};
 
 const UNWRITABLE: &str = "its rows could not be built";
 
@@ -129,6 +129,8 @@ impl<'a> Output<'a> {
             }
         }
         tally.duplicates = tally.read - tally.kept;
+        // Only archives give a total, and they say themselves what it proves.
+        tally.completeness.get_or_insert(Completeness::Complete);
         // Since the window before was done: pages of this one may have come early.
         let spent = self.client.spent();
         let before = std::mem::replace(&mut self.spent, spent);

@@ -1,4 +1,9 @@
 //! Pages of an archive: read several at once, handed on in order, duplicates dropped, and the count compared with the vendor's total.
+//!
+//! What two reads of a query prove: let the vendor report T records in the first answer of the later read, which is asked for once the
+//! earlier one has ended. A record that was in the earlier read and is in the later one was there at that moment, since a record that is
+//! gone does not come back. So when T records are in both, these are all that there were, and no record that stays is missing. What is
+//! added later may be missing, as it may in any read.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
@@ -7,14 +12,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use bytes::Bytes;
+use jiff::civil::Date;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Client, Query, as_text, not_json};
 use super::walk::id_of;
-use crate::connectors::PullError;
 use crate::connectors::pull_error::Place;
+use crate::connectors::{Completeness, PullError, Window};
 
 /// Pages read at once.
 const AT_ONCE: usize = 8;
@@ -23,6 +29,19 @@ const MOST_RECORDS: u64 = 25_000;
 const MOST_PAGES: u64 = 1_000;
 /// A window that came short is read so many times again.
 pub(super) const ROUNDS: u32 = 3;
+/// Reads of a query of which two consecutive ones have to agree.
+const MAX_READS: u32 = 6;
+
+/// What proves that a query was read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The vendor's total, since no record is added any more.
+    Total,
+    /// The vendor's total, although a deletion and an addition leave it as it was: a second read is not wanted.
+    TotalOnly,
+    /// Two consecutive reads that agree.
+    SecondRead,
+}
 
 /// One page: where its records are in the text, and what the vendor says the whole query holds.
 #[derive(Clone, Debug)]
@@ -142,10 +161,11 @@ impl Seen {
 pub(super) struct Part {
     pub total: u64,
     pub pages: u64,
+    /// Of these, pages of all reads but the first.
+    pub pages_again: u64,
     pub read: u64,
     pub kept: u64,
-    /// It took more than one round.
-    pub again: bool,
+    pub completeness: Completeness,
 }
 
 /// The end of a query that could not be read whole.
@@ -189,9 +209,22 @@ pub(super) struct Archive {
     pub agent: &'static str,
     /// A record may belong to several days.
     pub overlapping: bool,
+    /// No record is added any more to this day and those before it.
+    pub settled_until: Date,
+    /// Later days are read until two consecutive reads agree.
+    pub second_read: bool,
 }
 
 impl Archive {
+    /// What proves that the days of a window were read whole.
+    pub fn proof(&self, window: Window) -> Proof {
+        match self.second_read {
+            _ if window.to <= self.settled_until => Proof::Total,
+            true => Proof::SecondRead,
+            false => Proof::TotalOnly,
+        }
+    }
+
     pub async fn page(&self, query: &Query, page: u64) -> Result<Page, PullError> {
         let mut query = query.clone();
         query.push(("page", page.to_string()));
@@ -211,15 +244,13 @@ impl Archive {
         Ok(Begun { coming: (2..=pages).map(|page| self.send(query, page)).collect(), first })
     }
 
-    /// Reads a query that is below the vendor's limit until what was read agrees with the vendor's total: when the total stood still,
-    /// with what one round met; when it only grew, with all that was met.
-    pub async fn read(&self, query: &Query, begun: Begun, seen: &mut Seen, sink: &mut impl Sink) -> Result<Part, Short> {
+    /// Reads a query that is below the vendor's limit until it is proven that it was read whole, or too often.
+    pub async fn read(&self, query: &Query, proof: Proof, begun: Begun, seen: &mut Seen, sink: &mut impl Sink) -> Result<Part, Short> {
         let part = seen.round + 1;
-        let mut end = Part { total: begun.first.total, pages: 0, read: 0, kept: 0, again: false };
+        let mut end = Part { total: begun.first.total, pages: 0, pages_again: 0, read: 0, kept: 0, completeness: Completeness::Corrected };
         let (mut have, mut grew_only) = (0, true);
         let mut begun = Some(begun);
-        for round in 0..=ROUNDS {
-            end.again = round > 0;
+        for number in 0..if proof == Proof::SecondRead { MAX_READS } else { ROUNDS + 1 } {
             let begun = match begun.take() {
                 Some(begun) => begun,
                 None => self.begin(query).await?,
@@ -227,10 +258,28 @@ impl Archive {
             seen.round += 1;
             let before = end.total;
             let round = self.round(query, begun, seen, part, &mut end, sink).await?;
+            if number > 0 {
+                end.pages_again += round.pages;
+            }
             grew_only &= round.grew_only && before <= round.first_total;
             have += round.in_part;
+            if proof == Proof::SecondRead {
+                if number > 0 && round.confirmed == round.first_total {
+                    // What was met before and is not in this read was removed by the vendor meanwhile.
+                    let is_exact = have == round.in_round;
+                    end.completeness = if is_exact { Completeness::Reread } else { Completeness::Corrected };
+                    return Ok(end);
+                }
+                continue;
+            }
+            // When the total stood still, what one read met must be as many; when it only grew, all that was met.
             let still = round.first_total == round.last_total && round.grew_only;
             if (still && round.in_round == round.last_total) || (grew_only && have == round.last_total) {
+                end.completeness = match proof {
+                    _ if number > 0 || !still => Completeness::Corrected,
+                    Proof::Total => Completeness::Verified,
+                    _ => Completeness::Counted,
+                };
                 return Ok(end);
             }
         }
@@ -239,7 +288,8 @@ impl Archive {
 
     async fn round(&self, query: &Query, begun: Begun, seen: &mut Seen, part: u32, end: &mut Part, sink: &mut impl Sink) -> Result<Round, PullError> {
         let Begun { first, mut coming } = begun;
-        let mut round = Round { first_total: first.total, last_total: first.total, grew_only: true, in_round: 0, in_part: 0 };
+        let is_first = seen.round == part;
+        let mut round = Round { first_total: first.total, last_total: first.total, grew_only: true, pages: 0, in_round: 0, in_part: 0, confirmed: 0 };
         let per_page = first.records.len() as u64;
         let mut pages = first.needed(per_page);
         let (mut next, mut at) = (2 + coming.len() as u64, 1);
@@ -253,20 +303,23 @@ impl Archive {
             round.last_total = page.total;
             end.total = page.total;
             end.pages += 1;
-            end.read += page.records.len() as u64;
+            round.pages += 1;
             let mut new = Vec::new();
             for record in page.records() {
                 let met = match id_of(record, "id") {
                     Some(id) => seen.meet(id, part),
                     // Without an id it is told from others by its text, and two of one round are two.
-                    None => nameless(seen, record, part, round.in_round),
+                    None => nameless(seen, record, part),
                 };
                 round.in_round += u64::from(met.in_round);
                 round.in_part += u64::from(met.in_part);
+                round.confirmed += u64::from(met.in_round && !met.in_part);
                 if met.new {
                     new.push(record);
                 }
             }
+            // What is only read again was counted the first time.
+            end.read += if is_first { page.records.len() } else { new.len() } as u64;
             end.kept += new.len() as u64;
             sink.records(new).await?;
             sink.page(at, pages).await?;
@@ -284,8 +337,11 @@ struct Round {
     last_total: u64,
     /// The total never went down from page to page.
     grew_only: bool,
+    pages: u64,
+    /// Distinct records of this round; of these, those that no earlier round of the part met, and those that one did.
     in_round: u64,
     in_part: u64,
+    confirmed: u64,
 }
 
 /// Why a page on its way did not come: the pull was stopped, or it is our own fault.
@@ -296,10 +352,17 @@ pub(super) fn broken(why: tokio::task::JoinError) -> PullError {
     PullError::Cancelled
 }
 
-fn nameless(seen: &mut Seen, record: &str, part: u32, nth: u64) -> Met {
+/// Records with equal texts are told apart by their order, so that another read of them finds the same ones.
+fn nameless(seen: &mut Seen, record: &str, part: u32) -> Met {
     let mut hash = DefaultHasher::new();
     record.hash(&mut hash);
-    let name = format!("without id {:x}", hash.finish());
-    let met = seen.meet(&name, part);
-    if met.in_round { met } else { seen.meet(&format!("{name} {nth}"), part) }
+    let hash = hash.finish();
+    let mut nth = 1_u64;
+    loop {
+        let met = seen.meet(&format!("without id {hash:x} {nth}"), part);
+        if met.in_round {
+            return met;
+        }
+        nth += 1;
+    }
 }

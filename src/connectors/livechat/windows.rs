@@ -9,7 +9,7 @@ use super::client::Query;
 use super::paging::{Archive, Begun, Part, ROUNDS, Seen, Short, Sink};
 use super::walk::id_of;
 use super::{group_ids, logins};
-use crate::connectors::{PullError, Tally, Window};
+use crate::connectors::{Completeness, PullError, Tally, Window};
 
 /// Reads every record of the window, which has been begun, into `sink`. `query` makes the question for a window.
 pub(super) async fn read(archive: &Archive, window: Window, begun: Begun, query: impl Fn(Window) -> Query, sink: &mut impl Sink) -> Result<Tally, PullError> {
@@ -26,10 +26,13 @@ pub(super) async fn read(archive: &Archive, window: Window, begun: Begun, query:
             None => archive.begin(&query(window)).await?,
         };
         let came = parts(archive, window, begun, &query, &mut once).await?;
+        let again = std::mem::take(&mut once.again);
         tally.pages += came.pages;
-        tally.read += came.read;
-        tally.kept += came.kept - std::mem::take(&mut once.again);
-        tally.corrected |= came.corrected || round > 0;
+        tally.pages_again += if round > 0 { came.pages } else { came.pages_again };
+        tally.kept += came.kept - again;
+        // What is only read again was counted the first time.
+        tally.read += if round > 0 { came.kept - again } else { came.read };
+        tally.note(weakened(came.completeness, round));
         newest = archive.page(&query(window), 1).await?.total;
         tally.total = Some(newest);
         if tally.kept >= newest {
@@ -71,7 +74,7 @@ async fn parts(archive: &Archive, window: Window, begun: Begun, query: &impl Fn(
         };
         if !begun.first.too_many() {
             let mut seen = Seen::default();
-            let end = archive.read(&asked, begun, &mut seen, sink).await;
+            let end = archive.read(&asked, archive.proof(part), begun, &mut seen, sink).await;
             add(&mut tally, &whole(end, part)?);
         } else if part.from < part.to {
             let middle = part.from.saturating_add(Span::new().days(i64::from((part.to - part.from).get_days() / 2)));
@@ -93,13 +96,13 @@ async fn day(archive: &Archive, day: Window, asked: &Query, total: u64, tally: &
     let mut newest = total;
     for round in 0..=ROUNDS {
         pieces(archive, day, asked, newest, &mut seen, &mut sums, sink).await?;
-        sums.corrected |= round > 0;
         newest = archive.page(asked, 1).await?.total;
         if seen.len() >= newest {
             tally.pages += sums.pages;
+            tally.pages_again += sums.pages_again;
             tally.read += sums.read;
             tally.kept += sums.kept;
-            tally.corrected |= sums.corrected;
+            tally.note(weakened(sums.completeness, round));
             tally.total = Some(tally.total.unwrap_or(0) + newest);
             return Ok(());
         }
@@ -115,7 +118,7 @@ async fn pieces(archive: &Archive, day: Window, asked: &Query, total: u64, seen:
     for group in groups {
         let begun = archive.begin(&group).await?;
         if !begun.first.too_many() && begun.first.total < total {
-            let end = archive.read(&group, begun, seen, sink).await;
+            let end = archive.read(&group, archive.proof(day), begun, seen, sink).await;
             add(sums, &whole(end, day)?);
             continue;
         }
@@ -129,7 +132,7 @@ async fn pieces(archive: &Archive, day: Window, asked: &Query, total: u64, seen:
             if begun.first.too_many() {
                 return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
             }
-            let end = archive.read(&agent, begun, seen, sink).await;
+            let end = archive.read(&agent, archive.proof(day), begun, seen, sink).await;
             add(sums, &whole(end, day)?);
         }
     }
@@ -145,8 +148,15 @@ fn whole(end: Result<Part, Short>, window: Window) -> Result<Part, PullError> {
 
 fn add(tally: &mut Tally, part: &Part) {
     tally.pages += part.pages;
+    tally.pages_again += part.pages_again;
     tally.read += part.read;
     tally.kept += part.kept;
-    tally.corrected |= part.again;
+    tally.note(part.completeness);
     tally.total = Some(tally.total.unwrap_or(0) + part.total);
+}
+
+/// The evidence for parts that had to be read in another round, because together they were not the whole.
+fn weakened(parts: Option<Completeness>, round: u32) -> Completeness {
+    let least = if round > 0 { Completeness::Corrected } else { Completeness::Verified };
+    least.with(parts)
 }

@@ -23,7 +23,7 @@ use super::spool::{Spool, Turn};
 use super::xml::{self, Chat, Field};
 use crate::connectors::report::Report;
 use crate::connectors::upstream::Spent;
-use crate::connectors::{PullError, PullRequest, Pulled, Tally, Window};
+use crate::connectors::{Completeness, PullError, PullRequest, Pulled, Tally, Window};
 
 /// Answers on their way at once.
 const AT_ONCE: usize = 4;
@@ -341,7 +341,10 @@ impl Output<'_> {
         let spent = self.job.client.spent();
         let cost = std::mem::replace(&mut self.spent, spent);
         for (nth, (window, count)) in range.clone().zip(&answer.counts).enumerate() {
-            let mut tally = Tally { read: count.read, kept: count.kept, duplicates: count.duplicates, left_out: count.left_out, ..Tally::default() };
+            // One document holds the whole period and its end is marked, so there are no pages that could shift.
+            let completeness = Some(Completeness::Complete);
+            let mut tally =
+                Tally { read: count.read, kept: count.kept, duplicates: count.duplicates, left_out: count.left_out, completeness, ..Tally::default() };
             // What the answer cost is told once.
             if nth == 0 {
                 (tally.pages, tally.calls, tally.waited_ms) = (1, spent.calls - cost.calls, spent.waited_ms - cost.waited_ms);

@@ -5,7 +5,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{Claimed, Held, Spent, signed};
 use crate::clock::Clock;
-use crate::connectors::{Tally, Window};
+use crate::connectors::{Completeness, Tally, Window};
 use crate::datasets::segments::{self, Written};
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub async fn plan(db: &Db, run: &Claimed, key: &str, fresh: &[Window]) -> Result
     let lines = windows::lines(&mut tx, &run.id).await?;
     sqlx::query(
         "UPDATE runs SET plan_key = $1, windows_total = $2, pages = 0, calls = 0, records_read = 0, records_kept = 0, duplicates = 0, left_out = 0, rejected = 0,
-                         misfits = 0, corrected = 0, rows_written = 0, bytes_written = 0, waited_ms = 0, vendor_total = NULL, verified = NULL
+                         misfits = 0, rows_written = 0, bytes_written = 0, waited_ms = 0, vendor_total = NULL, completeness = NULL
          WHERE id = $3",
     )
     .bind(key)
@@ -151,13 +151,16 @@ async fn is_held(tx: &mut Transaction<'static, Sqlite>, run: &Claimed) -> Result
 }
 
 async fn count(tx: &mut Transaction<'static, Sqlite>, run: &RunId, tally: &Tally) -> Result<()> {
+    let before: Option<String> = sqlx::query_scalar("SELECT completeness FROM runs WHERE id = $1").bind(run).fetch_one(&mut **tx).await?;
+    let before = before.as_deref().and_then(Completeness::parse);
+    // A run is as complete as the weakest of its windows.
+    let completeness = tally.completeness.map(|completeness| completeness.with(before)).or(before);
     sqlx::query(
         "UPDATE runs SET pages = pages + $1, calls = calls + $2, records_read = records_read + $3, records_kept = records_kept + $4,
                 duplicates = duplicates + $5, left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8, waited_ms = waited_ms + $9,
                 vendor_total = CASE WHEN $10 IS NULL THEN vendor_total ELSE COALESCE(vendor_total, 0) + $10 END,
-                verified = CASE WHEN $11 IS NULL THEN verified WHEN COALESCE(verified, 1) = 1 THEN $11 ELSE 0 END,
-                corrected = CASE WHEN $12 = 1 THEN 1 ELSE corrected END
-         WHERE id = $13",
+                completeness = $11
+         WHERE id = $12",
     )
     .bind(signed(tally.pages))
     .bind(signed(tally.calls))
@@ -169,8 +172,7 @@ async fn count(tx: &mut Transaction<'static, Sqlite>, run: &RunId, tally: &Tally
     .bind(signed(tally.misfits))
     .bind(signed(tally.waited_ms))
     .bind(tally.total.map(signed))
-    .bind(tally.verified().map(i64::from))
-    .bind(i64::from(tally.corrected))
+    .bind(completeness.map(Completeness::word))
     .bind(run)
     .execute(&mut **tx)
     .await?;

@@ -2,6 +2,7 @@
 
 use jiff::civil::Date;
 
+use super::completeness;
 use crate::ids::DatasetId;
 use crate::puller::coverage::{Day, DayState};
 use crate::web::parts::Status;
@@ -60,8 +61,8 @@ pub fn word(state: DayState) -> &'static str {
 /// And what it means.
 pub fn meaning(state: DayState) -> &'static str {
     match state {
-        DayState::Verified => "its rows are here, and the vendor's count was met",
-        DayState::Held => "its rows are here; the vendor gave no count, or counts otherwise now",
+        DayState::Verified => "its rows are here, and none is missing: the vendor's total matches, or two reads agree",
+        DayState::Held => "its rows are here; the vendor gave no total, or a total that does not prove that none is missing",
         DayState::SoFar => "today, up to when it was read",
         DayState::Stale => "last read before it was over, or a later reading came short: some of it is not here",
         DayState::Short => "not here: the vendor told of more than it gave",
@@ -120,12 +121,13 @@ fn one(month: Date, days: &[Day], dataset: &DatasetId) -> Month {
         let cell = match days.binary_search_by_key(&date, |day| day.day) {
             Ok(at) => {
                 let state = days[at].state;
+                let proven = days[at].completeness.filter(|_| state == DayState::Held).map(|c| format!(", {}", completeness::word(c))).unwrap_or_default();
                 Cell {
                     number: number.to_string(),
                     href: format!("/datasets/{dataset}/days/{date}"),
                     state: state.word(),
                     mark: mark(state),
-                    title: format!("{}: {}", words::day(date), word(state)),
+                    title: format!("{}: {}{proven}", words::day(date), word(state)),
                 }
             }
             Err(_) => Cell { number: number.to_string(), ..Cell::default() },
@@ -157,16 +159,18 @@ fn sentence(days: &[Day]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::Completeness;
 
     #[test]
     fn a_month_begins_on_its_weekday_and_every_state_has_its_own_mark() {
-        let day = |text: &str, state| Day { day: text.parse().unwrap(), state, read_at: None, run: None };
-        let days = [day("2026-11-01", DayState::Held), day("2026-11-02", DayState::Missing)];
+        let day = |text: &str, state| Day { day: text.parse().unwrap(), state, read_at: None, completeness: Some(Completeness::Counted), run: None };
+        let days = [day("2026-11-01", DayState::Held), Day { completeness: None, ..day("2026-11-02", DayState::Missing) }];
         let calendar = Calendar::new(&days, &DatasetId::new(), days[0].day, days[1].day);
         let month = &calendar.months[0];
         assert_eq!((month.name.as_str(), month.weeks.len()), ("November 2026", 6));
         let first: Vec<&str> = month.weeks[0].iter().map(|cell| cell.number.as_str()).collect();
         assert_eq!(first, ["", "", "", "", "", "", "1"], "the 1st was a Sunday");
+        assert_eq!(month.weeks[0][6].title, "Sun 1 Nov 2026: held, counted");
         assert_eq!(month.weeks[1][0].title, "Mon 2 Nov 2026: missing");
         assert!(month.weeks[1][1].href.is_empty() && month.weeks[1][1].number == "3");
         assert_eq!(calendar.words, "1 day is not here: Mon 2 Nov 2026.");

@@ -6,6 +6,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::calendar::{self, Calendar};
+use super::completeness;
 use super::dataset::{DatasetHead, Opened, open};
 use super::run_live::{self, Live, days_of};
 use crate::connectors::report::UpdateMode;
@@ -129,13 +130,7 @@ pub async fn show_day(State(web): State<Web>, person: Person, Two(id, day): Two<
     let mut readings = Vec::new();
     for line in coverage::of_day(&web.db, &id, day).await? {
         let Some(run) = queue::get(&web.db, &line.run).await? else { continue };
-        let status = match line.word() {
-            Some("verified") => Status::new("good", false, "Verified", ""),
-            Some("corrected") => Status::new("info", false, "Corrected", ""),
-            Some("short") => Status::new("bad", false, "Short", ""),
-            Some(_) => Status::new("good", false, "Complete", ""),
-            None => Status::new("", true, "Not read", ""),
-        };
+        let status = completeness::status(line.completeness(), Status::new("", true, "Not read", ""));
         let count = |number: u64| grouped(i64::try_from(number).unwrap_or(i64::MAX));
         readings.push(Reading {
             days: days_of(line.window),

@@ -5,6 +5,7 @@ pub mod account_edit;
 pub mod accounts;
 pub mod activity;
 mod calendar;
+pub mod completeness;
 pub mod components;
 pub mod connect;
 pub mod dataset;

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::completeness;
 use super::run_live::{days_of, started_by};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
@@ -24,7 +25,8 @@ pub struct RunRecord {
     /// What changed in the columns, and its tone.
     pub columns: String,
     pub columns_tone: String,
-    pub verified: String,
+    /// What was proven.
+    pub completeness: String,
     pub windows: Vec<WindowRow>,
     pub technical: Vec<Fact>,
     /// The run's own page; empty on it.
@@ -58,11 +60,11 @@ impl RunRecord {
             happened,
             who,
             next,
-            facts: facts(run, ask),
+            facts: facts(run, lines, ask),
             sums: sums(run),
             columns: run.schema_change.as_ref().map(SchemaChange::in_words).unwrap_or_default(),
             columns_tone: if run.schema_change.as_ref().is_some_and(|change| change.verdict != Rule::Accept) { "warn" } else { "info" }.to_owned(),
-            verified: verified(run, ask),
+            completeness: completeness::of_run(run, ask.dataset.connector.title()),
             windows: lines.iter().map(|line| window(line, run)).collect(),
             technical: technical(run),
             href: if ask.own_page { String::new() } else { format!("/runs/{}", run.id) },
@@ -101,7 +103,7 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
     }
 }
 
-fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
+fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     let trigger = match run.trigger {
         Trigger::Schedule => "Schedule".to_owned(),
         Trigger::Retry => "Retry".to_owned(),
@@ -129,6 +131,10 @@ fn facts(run: &Run, ask: &Question<'_>) -> Vec<Fact> {
         facts.push(Fact::new("Windows", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
     }
     facts.push(Fact::new("Pages", grouped(run.pages)));
+    let again = lines.iter().map(|line| line.tally.pages_again).sum::<u64>();
+    if again > 0 {
+        facts.push(Fact::new("Pages read again", grouped(i64::try_from(again).unwrap_or(i64::MAX))));
+    }
     facts.push(Fact::new("Calls", grouped(run.calls)));
     if run.shared_by > 1 {
         facts.push(Fact::new("Calls shared by", format!("{} DataSets, read together", grouped(run.shared_by))));
@@ -175,33 +181,9 @@ pub fn sums(run: &Run) -> String {
     )
 }
 
-fn verified(run: &Run, ask: &Question<'_>) -> String {
-    let vendor = ask.dataset.connector.title();
-    match (run.verified, run.vendor_total) {
-        (Some(true), total) if run.corrected => {
-            let count = total.map_or_else(|| "its own count".to_owned(), |total| format!("its count of {}", grouped(total)));
-            format!("Corrected: {vendor}'s pages changed while they were read, and were read again until {count} was met.")
-        }
-        (Some(true), Some(total)) => format!("Verified: {vendor} counts {}, too.", grouped(total)),
-        (Some(true), None) => format!("Verified against {vendor}'s own count."),
-        (Some(false), total) => format!(
-            "Corrected: pages were read again, and what {vendor} no longer tells of was kept. Its last count is {}.",
-            total.map_or_else(|| "another one".to_owned(), grouped)
-        ),
-        (None, _) if run.state == State::Succeeded && run.trigger != Trigger::Revert => format!("Not verified: {vendor} tells no count for this report."),
-        (None, _) => String::new(),
-    }
-}
-
 fn window(line: &Line, run: &Run) -> WindowRow {
-    let status = match line.word() {
-        Some("verified") => Status::new("good", false, "Verified", ""),
-        Some("corrected") => Status::new("info", false, "Corrected", ""),
-        Some("short") => Status::new("bad", false, "Short", ""),
-        Some(_) => Status::new("good", false, "Complete", ""),
-        None if run.state.is_final() => Status::new("bad", false, "Not read", ""),
-        None => Status::new("", true, "To come", ""),
-    };
+    let unread = if run.state.is_final() { Status::new("bad", false, "Not read", "") } else { Status::new("", true, "To come", "") };
+    let status = completeness::status(line.completeness(), unread);
     let number = |n: u64| if line.done || line.short { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
     WindowRow {
         days: days_of(line.window),

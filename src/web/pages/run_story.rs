@@ -2,8 +2,10 @@
 
 use jiff::tz::TimeZone;
 
+use super::completeness;
 use super::run_live::days_of;
 use crate::clock::{Millis, iso, timestamp};
+use crate::connectors::Completeness;
 use crate::datasets::Dataset;
 use crate::puller::run::{Run, State, Trigger};
 use crate::puller::windows::Line;
@@ -88,14 +90,13 @@ fn noted(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone) -> Vec<N
         let (Some(at), count) = (line.finished_at, |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX))) else { continue };
         let tally = &line.tally;
         let days = days_of(line.window);
-        let (tone, words) = match line.word() {
-            Some("short") => ("bad", format!("{days}: came short, {} of {} records.", count(tally.kept), tally.total.map_or_else(|| "?".to_owned(), count))),
-            Some("corrected") => ("warn", format!("{days}: {} records; pages changed while they were read, and were read again.", count(tally.kept))),
-            _ => {
-                let total = tally.total.map_or_else(String::new, |total| format!(", as the vendor's count of {} says", count(total)));
-                ("", format!("{days}: {} records{total}.", count(tally.kept)))
-            }
+        let tone = match line.completeness() {
+            Some(Completeness::Short) => "bad",
+            Some(Completeness::Corrected) => "warn",
+            _ => "",
         };
+        let proven = completeness::of_window(line.completeness(), dataset.connector.title(), tally.total);
+        let words = format!("{days}: {} records{proven}", count(tally.kept));
         moments.push((at, tone, words));
     }
     if let Some(at) = run.finished_at.filter(|_| run.trigger != Trigger::Revert) {

@@ -55,6 +55,8 @@ pub struct Typed {
     pub on_added: String,
     pub on_removed: String,
     pub on_retyped: String,
+    /// `on` or `off`; on while it is empty.
+    pub second_read: String,
     pub retrying: retrying::Typed,
 
     pub name: String,
@@ -113,6 +115,7 @@ impl Typed {
                 "on_added" => &mut typed.on_added,
                 "on_removed" => &mut typed.on_removed,
                 "on_retyped" => &mut typed.on_retyped,
+                "second_read" => &mut typed.second_read,
                 "name" => &mut typed.name,
                 "suggested" => &mut typed.suggested,
                 "description" => &mut typed.description,

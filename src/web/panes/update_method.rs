@@ -44,6 +44,9 @@ pub struct UpdateView {
     pub on_added: Vec<Choice>,
     pub on_removed: Vec<Choice>,
     pub on_retyped: Vec<Choice>,
+    /// The report comes in pages, which may change while they are read.
+    pub takes_second_read: bool,
+    pub second_read: Vec<Choice>,
     /// Something of it is chosen, or wrong.
     pub guards_open: bool,
 }
@@ -102,9 +105,17 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<UpdateMethod, Wrong> {
     if on_empty.is_none() {
         wrong.push(("on_empty".to_owned(), "Choose one of the list.".to_owned()));
     }
+    let second_read = match typed.second_read.as_str() {
+        "" | "on" => true,
+        "off" => false,
+        _ => {
+            wrong.push(("second_read".to_owned(), "Choose one of the list.".to_owned()));
+            true
+        }
+    };
     let key = if mode == UpdateMode::Merge { key(&typed.key) } else { Vec::new() };
     let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
-    let options = Options { key, look_back, on_empty: on_empty.unwrap_or_default(), hold_drop, on_added, on_removed, on_retyped };
+    let options = Options { key, look_back, on_empty: on_empty.unwrap_or_default(), hold_drop, on_added, on_removed, on_retyped, second_read };
     // While Details is wrong, that is what is told; this is checked again before anything is saved.
     let Some(setup) = setup.filter(|_| wrong.is_empty()) else {
         return if wrong.is_empty() { Ok(UpdateMethod { mode, options, warnings: Vec::new() }) } else { Err(wrong) };
@@ -129,9 +140,11 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     let or = |word: &str, usual: &'static str| if word.is_empty() { usual.to_owned() } else { word.to_owned() };
     let rules = Rule::ALL.map(|rule| (rule.word(), rule.title()));
     let empties = OnEmpty::ALL.map(|choice| (choice.word(), choice.title()));
-    let fields = ["on_empty", "hold_drop", "on_added", "on_removed", "on_retyped"];
+    let fields = ["on_empty", "hold_drop", "on_added", "on_removed", "on_retyped", "second_read"];
+    let second_reads = [("on", "Read them again until two reads agree"), ("off", "Read them once: fewer API calls, and a change in between may be missed")];
     let is_chosen = or(&typed.on_empty, "usual") != "usual"
         || !matches!(typed.hold_drop.trim(), "" | "0")
+        || or(&typed.second_read, "on") != "on"
         || [&typed.on_added, &typed.on_removed, &typed.on_retyped].iter().any(|word| or(word, "warn") != "warn");
     w.update = UpdateView {
         modes: UpdateMode::ALL
@@ -146,6 +159,8 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
         on_added: choices(&rules, &or(&typed.on_added, "warn")),
         on_removed: choices(&rules, &or(&typed.on_removed, "warn")),
         on_retyped: choices(&rules, &or(&typed.on_retyped, "warn")),
+        takes_second_read: report.is_none_or(|report| Setup { report, mode: chosen, menus: &Default::default() }.takes_second_read()),
+        second_read: choices(&second_reads, &or(&typed.second_read, "on")),
         guards_open: is_chosen || fields.iter().any(|field| !w.errors.of(field).is_empty()),
     };
 }
@@ -161,5 +176,6 @@ impl Typed {
         options.on_added.word().clone_into(&mut self.on_added);
         options.on_removed.word().clone_into(&mut self.on_removed);
         options.on_retyped.word().clone_into(&mut self.on_retyped);
+        if options.second_read { "on" } else { "off" }.clone_into(&mut self.second_read);
     }
 }

@@ -1,0 +1,60 @@
+//! What pages say about completeness: one word for a table, one sentence for a run, one for a line of its log.
+
+use crate::connectors::Completeness;
+use crate::puller::run::{Run, State, Trigger};
+use crate::web::parts::Status;
+use crate::web::words::{counted, grouped, sentence};
+
+/// "read twice": the word for tables and tooltips.
+pub fn word(completeness: Completeness) -> &'static str {
+    match completeness {
+        Completeness::Verified => "verified",
+        Completeness::Reread => "read twice",
+        Completeness::Counted => "counted",
+        Completeness::Corrected => "corrected",
+        Completeness::Complete => "complete",
+        Completeness::Short => "short",
+    }
+}
+
+/// As `word`, with its tone; `unread` is for a window that was not read.
+pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
+    let Some(completeness) = completeness else { return unread };
+    let tone = match completeness {
+        Completeness::Verified | Completeness::Reread | Completeness::Complete => "good",
+        Completeness::Counted | Completeness::Corrected => "info",
+        Completeness::Short => "bad",
+    };
+    Status::new(tone, false, sentence(word(completeness)), "")
+}
+
+/// What was proven of a run, for its record; empty when there is nothing to say.
+pub fn of_run(run: &Run, vendor: &str) -> String {
+    let total = run.vendor_total.map_or_else(|| "a total".to_owned(), |total| counted(total, "record", "records"));
+    match run.completeness {
+        Some(Completeness::Verified) => format!("Verified: {vendor} reports {total}, and all were read."),
+        Some(Completeness::Reread) => format!("Read twice: two reads of the newest days agree. {vendor} reports {total}."),
+        Some(Completeness::Counted) => {
+            format!("Counted: {vendor} reports {total}, and as many were read. The newest days were read only once, so what changed between two pages may be missing.")
+        }
+        Some(Completeness::Corrected) => format!("Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."),
+        Some(Completeness::Complete) if run.state == State::Succeeded && run.trigger != Trigger::Revert => {
+            format!("Complete: read to the end. {vendor} gives no total to compare with.")
+        }
+        Some(Completeness::Short) => format!("Short: {vendor} reports more records than it returned."),
+        Some(Completeness::Complete) | None => String::new(),
+    }
+}
+
+/// What was proven of one window, as what follows its number of records: ". Two reads agree. LiveChat reports 214."
+pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option<u64>) -> String {
+    let total = total.map_or_else(|| "no total".to_owned(), |total| grouped(i64::try_from(total).unwrap_or(i64::MAX)));
+    match completeness {
+        Some(Completeness::Verified) => format!(". {vendor} reports {total}."),
+        Some(Completeness::Reread) => format!(". Two reads agree. {vendor} reports {total}."),
+        Some(Completeness::Counted) => format!(". {vendor} reports {total}. These days were read only once."),
+        Some(Completeness::Corrected) => format!(". Pages changed while they were read, so they were read again. {vendor} reports {total}."),
+        Some(Completeness::Short) => format!(", fewer than the {total} that {vendor} reports."),
+        Some(Completeness::Complete) | None => ".".to_owned(),
+    }
+}
