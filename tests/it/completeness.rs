@@ -389,6 +389,9 @@ async fn the_second_read_is_an_option_of_a_dataset_by_command_and_by_what_is_sto
 
 // ---- catalogues from before ----
 
+/// A run as it was stored: id, `verified`, `corrected`, last day and state of each window, and what its completeness is now.
+type Stored = (&'static str, Option<i64>, i64, &'static [(&'static str, &'static str)], Option<&'static str>);
+
 #[tokio::test]
 async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywhere() {
     use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -405,7 +408,7 @@ async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywh
         sqlx::raw_sql(AssertSqlSafe(std::fs::read_to_string(path).unwrap())).execute(&mut catalogue).await.unwrap();
     }
     // Read at noon of the 20th (UTC): the 17th had ended 48 hours before in every zone, the 18th had not.
-    let runs: [(&str, Option<i64>, i64, &[(&str, &str)], Option<&str>); 8] = [
+    let runs: [Stored; 8] = [
         ("settled", Some(1), 0, &[("2026-11-16", "done"), ("2026-11-17", "done")], Some("verified")),
         ("young", Some(1), 0, &[("2026-11-17", "done"), ("2026-11-18", "done")], Some("counted")),
         ("leap day", Some(1), 0, &[("2024-02-29", "done")], Some("verified")),
@@ -416,13 +419,16 @@ async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywh
         ("nothing yet", None, 0, &[("2026-11-17", "planned")], None),
     ];
     for (id, verified, corrected, windows, _) in runs {
-        sqlx::query("INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, verified, corrected) VALUES ($1, 'ds', 'manual', 'succeeded', '', 0, 0, $2, $3)")
-            .bind(id)
-            .bind(verified)
-            .bind(corrected)
-            .execute(&mut catalogue)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at, verified, corrected)
+             VALUES ($1, 'ds', 'manual', 'succeeded', '', 0, 0, 0, $2, $3)",
+        )
+        .bind(id)
+        .bind(verified)
+        .bind(corrected)
+        .execute(&mut catalogue)
+        .await
+        .unwrap();
         for (position, (day, state)) in windows.iter().enumerate() {
             sqlx::query("INSERT INTO windows (run_id, dataset_id, position, from_day, to_day, state, finished_at) VALUES ($1, 'ds', $2, $3, $3, $4, $5)")
                 .bind(id)

@@ -264,7 +264,8 @@ async fn a_copy_has_the_settings_and_no_rows() {
         (StatusCode::CREATED, &json!("Copy of People"), &json!("agents"), &Value::Null),
         "{copy}"
     );
-    let chosen = json!({"update_mode": "merge", "key": ["login", "name"], "options": {"on_empty": "keep", "on_added": "stop", "hold_drop": 40, "second_read": false}});
+    let chosen =
+        json!({"update_mode": "merge", "key": ["login", "name"], "options": {"on_empty": "keep", "on_added": "stop", "hold_drop": 40, "second_read": false}});
     let (status, chosen) = call(&house, &token, "PATCH", &format!("/datasets/{dataset}"), chosen).await;
     assert_eq!(status, StatusCode::OK, "{chosen}");
     let (_, copy) = call(&house, &token, "POST", &format!("/datasets/{dataset}/duplicate"), json!({})).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chatlake::clock::Millis;
 use chatlake::connectors::pull_error::{Cause, Lack};
 use chatlake::connectors::report::Menu;
-use chatlake::connectors::{Completeness, self, Connector, Menus, PullError, PullRequest, Source, Window};
+use chatlake::connectors::{self, Completeness, Connector, Menus, PullError, PullRequest, Source, Window};
 use chatlake::sandbox::Call;
 use chatlake::sandbox::faults::{Cut, Doctype, Fault, Kind, Label, RetryAfter};
 use chatlake::sandbox::truth::Question;

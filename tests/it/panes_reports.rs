@@ -176,6 +176,6 @@ async fn one_of_each_shape_is_previewed_saved_and_pulled() {
         let proven = if is_counted { Completeness::Reread } else { Completeness::Complete };
         assert_eq!(run.completeness, Some(proven), "{report}");
         let page = maren.get(&format!("/runs/{}", run.id)).await;
-        assert_eq!(page.text.contains("Verified: LiveChat counts"), is_counted, "{report}");
+        assert_eq!(page.text.contains("Read twice: two reads of the newest days agree. LiveChat reports"), is_counted, "{report}");
     }
 }

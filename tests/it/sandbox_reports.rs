@@ -120,7 +120,12 @@ async fn every_report_is_what_the_sandbox_holds() {
             let asked = asked(report, days);
             let (got, done) = pull(&vendor.source(), &asked).await;
             assert_eq!(done, Ok(()), "{}", report.id);
-            assert!(got.tallies.iter().all(|tally| tally.misfits == 0 && tally.completeness != Some(Completeness::Corrected)), "{}: {:?}", report.id, got.tallies);
+            assert!(
+                got.tallies.iter().all(|tally| tally.misfits == 0 && tally.completeness != Some(Completeness::Corrected)),
+                "{}: {:?}",
+                report.id,
+                got.tallies
+            );
             compare(report, &got, &truth(&vendor, report, days, &asked.menus));
             assert!(got.rows(0) > 0 || days == day, "{}: the sandbox has nothing to show", report.id);
         }
@@ -308,7 +313,10 @@ async fn once_in_lanes(kind: &Kind, limits: &Limits) {
                 let upstreams = Upstreams::with(vec![allow("127.0.0.1")], vendor.clock.clone(), limits.clone(), Arc::new(SystemNames)).unwrap();
                 let (got, done) = pull(&source(&upstreams, &vendor.address, "sandbox-key"), &asked(report, TODAY)).await;
                 assert_eq!((done, got.tallies.len()), (Ok(()), 1), "{} {kind:?}", report.id);
-                assert_eq!(got.rows(0) as u64, truth(&vendor, report, TODAY, &asked(report, TODAY).menus)["count"], "{} {kind:?}", report.id);
+                let (rows, count) = (got.rows(0) as u64, truth(&vendor, report, TODAY, &asked(report, TODAY).menus)["count"].as_u64().unwrap());
+                // A chat that lacks its id in one read and has it in the next cannot be told to be the same.
+                let may_be_more = matches!(kind, Kind::OddRecord { odd: Odd::NoId });
+                assert!(rows == count || (may_be_more && rows > count), "{} {kind:?}: {rows} of {count}", report.id);
             }
         })
     });

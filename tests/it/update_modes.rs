@@ -559,11 +559,14 @@ async fn what_does_not_fit_is_refused_beside_its_field_by_programs_and_pages() {
     }
     let shown = press(&[("update_mode", "append"), ("step", "next_runs")]).await;
     assert!(shown.text().contains("Every run pulls 7 days"), "the pane warns");
-    let saved = press(&[("update_mode", "merge"), ("key", "visitor_id, rate"), ("look_back", "3"), ("on_empty", "keep"), ("on_added", "stop"), ("second_read", "off")]).await;
+    let saved =
+        press(&[("update_mode", "merge"), ("key", "visitor_id, rate"), ("look_back", "3"), ("on_empty", "keep"), ("on_added", "stop"), ("second_read", "off")])
+            .await;
     assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
     let (_, now) = desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await;
     assert_eq!((&now["update_mode"], &now["key"]), (&json!("merge"), &json!(["visitor_id", "rate"])));
-    let options = json!({"look_back": 3, "on_empty": "keep", "hold_drop": 0, "on_added": "stop", "on_removed": "warn", "on_retyped": "warn", "second_read": false});
+    let options =
+        json!({"look_back": 3, "on_empty": "keep", "hold_drop": 0, "on_added": "stop", "on_removed": "warn", "on_retyped": "warn", "second_read": false});
     assert_eq!(now["options"], options);
     let page = desk.owner.get(&format!("/datasets/{dataset}/settings")).await.page();
     let again = crate::panes::fields_of(&page);

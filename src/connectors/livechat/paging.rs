@@ -218,10 +218,12 @@ pub(super) struct Archive {
 impl Archive {
     /// What proves that the days of a window were read whole.
     pub fn proof(&self, window: Window) -> Proof {
-        match self.second_read {
-            _ if window.to <= self.settled_until => Proof::Total,
-            true => Proof::SecondRead,
-            false => Proof::TotalOnly,
+        if window.to <= self.settled_until {
+            Proof::Total
+        } else if self.second_read {
+            Proof::SecondRead
+        } else {
+            Proof::TotalOnly
         }
     }
 
@@ -250,7 +252,8 @@ impl Archive {
         let mut end = Part { total: begun.first.total, pages: 0, pages_again: 0, read: 0, kept: 0, completeness: Completeness::Corrected };
         let (mut have, mut grew_only) = (0, true);
         let mut begun = Some(begun);
-        for number in 0..if proof == Proof::SecondRead { MAX_READS } else { ROUNDS + 1 } {
+        let reads = if proof == Proof::SecondRead { MAX_READS } else { ROUNDS + 1 };
+        for number in 0..reads {
             let begun = match begun.take() {
                 Some(begun) => begun,
                 None => self.begin(query).await?,

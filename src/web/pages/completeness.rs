@@ -35,7 +35,9 @@ pub fn of_run(run: &Run, vendor: &str) -> String {
         Some(Completeness::Verified) => format!("Verified: {vendor} reports {total}, and all were read."),
         Some(Completeness::Reread) => format!("Read twice: two reads of the newest days agree. {vendor} reports {total}."),
         Some(Completeness::Counted) => {
-            format!("Counted: {vendor} reports {total}, and as many were read. The newest days were read only once, so what changed between two pages may be missing.")
+            format!(
+                "Counted: {vendor} reports {total}, and as many were read. The newest days were read only once, so what changed between two pages may be missing."
+            )
         }
         Some(Completeness::Corrected) => format!("Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."),
         Some(Completeness::Complete) if run.state == State::Succeeded && run.trigger != Trigger::Revert => {
