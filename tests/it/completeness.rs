@@ -277,11 +277,14 @@ async fn reads_that_never_agree_end_as_incomplete_and_a_record_without_an_id_is_
 #[tokio::test]
 async fn settled_days_cost_a_call_for_each_page_and_later_days_twice_that() {
     let vendor = Vendor::new(6_000, 30).await;
+    // With the usual patience: a busy machine must not make it ask twice.
+    let upstreams = Upstreams::new(vec![allow("127.0.0.1")], vendor.clock.clone()).unwrap();
+    let source = source(&upstreams, &vendor.address, "sandbox-key");
     let cost = async |window: Window, second_read: bool| {
         vendor.sandbox.forget_calls();
         let mut asked = request(&["chat"], &[window]);
         asked.second_read = second_read;
-        let (got, done) = pull(&vendor.source(), &asked).await;
+        let (got, done) = pull(&source, &asked).await;
         assert_eq!(done, Ok(()));
         let tally = got.tallies[0];
         assert_eq!((tally.calls, tally.pages), (vendor.sandbox.calls_total(), vendor.sandbox.calls_total()));
