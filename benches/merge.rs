@@ -156,7 +156,7 @@ async fn measure(rows: i64) -> usize {
     // The last days again: half of the rows are there already, half are new.
     let pulled = Window { from: date(2026, 12, 25), to: date(2026, 12, 29) };
     let within = Days::of(day, &[pulled], &TimeZone::UTC).unwrap();
-    let drops = Drops::Keys { columns: key.clone(), childless: Vec::new(), within: Some(within) };
+    let drops = Drops::Keys { columns: key.clone(), otherwise: Vec::new(), childless: Vec::new(), within: Some(within) };
     let run = world.run().await;
     let last = (rows - NEW / 2..rows + NEW / 2).map(|number| (number, start(number.min(rows))));
     let written = world.write(&run, last).await;
@@ -170,7 +170,7 @@ async fn measure(rows: i64) -> usize {
     let spread = (0..NEW).map(|n| n * (rows / NEW)).map(|number| (number, start(rows)));
     let written = world.write(&run, spread).await;
     let before = Began::now();
-    let (third, dropped) = world.merge(&second, &run, written, Drops::Keys { columns: key, childless: Vec::new(), within: None }).await;
+    let (third, dropped) = world.merge(&second, &run, written, Drops::Keys { columns: key, otherwise: Vec::new(), childless: Vec::new(), within: None }).await;
     assert!(dropped as i64 >= NEW && third.rows == second.rows + NEW as u64 - dropped);
     missed += before.line(&format!("Merge of {} rows by a key spread over all of {}", words(NEW), words(rows)));
     missed

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::row::{RowConverter, SortField};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::Schema;
+use arrow::row::{RowConverter, Rows, SortField};
 use sha2::{Digest, Sha256};
 
+use crate::datasets::columns::ColumnInfo;
 use crate::error::{Error, Result};
 
 /// A set has about this many keys; what is more is another pass.
@@ -38,33 +41,85 @@ impl Hasher for AsItIs {
     }
 }
 
-/// Reads the keys of batches whose columns are the key's, in its order.
+/// What identifies a row: the values of its key or, of a row without a value in one of the columns of the key, those of other columns.
+/// A cell that is null, empty or blank has no value.
 pub struct Keys {
+    key: Part,
+    /// For rows without a value in the key. None: such a row counts the empty cell as a value of its own.
+    otherwise: Option<Part>,
+}
+
+/// Some columns of a batch.
+struct Part {
+    /// Where they are.
+    places: Vec<usize>,
     converter: RowConverter,
 }
 
-impl Keys {
-    /// For batches of this schema.
-    pub fn new(schema: &arrow::datatypes::Schema) -> Result<Self> {
-        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        Ok(Self { converter: RowConverter::new(fields).map_err(Error::internal)? })
+impl Part {
+    fn new(schema: &Schema, columns: &[ColumnInfo]) -> Result<Self> {
+        let place = |column: &ColumnInfo| schema.index_of(&column.name).map_err(Error::internal);
+        let places: Vec<usize> = columns.iter().map(place).collect::<Result<_>>()?;
+        let fields = places.iter().map(|at| SortField::new(schema.field(*at).data_type().clone())).collect();
+        Ok(Self { places, converter: RowConverter::new(fields).map_err(Error::internal)? })
     }
 
-    /// The key of each row. None where every cell of it is empty: such a row is like no other. One empty cell among others counts as a
-    /// value of its own.
+    fn of(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let column = |at: &usize| columns.get(*at).map(with_nulls).ok_or_else(|| Error::internal("a key lacks a column"));
+        self.places.iter().map(column).collect()
+    }
+
+    fn encoded(&self, columns: &[ArrayRef]) -> Result<Rows> {
+        self.converter.convert_columns(columns).map_err(Error::internal)
+    }
+}
+
+impl Keys {
+    /// For batches of this schema, which has the columns of `key` and of `otherwise`; the latter is empty for the report's own key.
+    pub fn new(schema: &Schema, key: &[ColumnInfo], otherwise: &[ColumnInfo]) -> Result<Self> {
+        let otherwise = if otherwise.is_empty() { None } else { Some(Part::new(schema, otherwise)?) };
+        Ok(Self { key: Part::new(schema, key)?, otherwise })
+    }
+
+    /// The key of each row. None where nothing identifies the row: it is like no other.
     pub fn of(&self, batch: &RecordBatch) -> Result<Vec<Option<u128>>> {
         self.of_columns(batch.columns(), batch.num_rows())
     }
 
     pub fn of_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Option<u128>>> {
-        let encoded = self.converter.convert_columns(columns).map_err(Error::internal)?;
-        let is_empty = |row: usize| columns.iter().all(|column| column.is_null(row));
-        Ok((0..rows).map(|row| (!is_empty(row)).then(|| hash(encoded.row(row).data()))).collect())
+        const BY_KEY: u8 = 0;
+        const OTHERWISE: u8 = 1;
+        let key = self.key.of(columns)?;
+        let encoded = self.key.encoded(&key)?;
+        let is_empty = |columns: &[ArrayRef], row: usize| columns.iter().all(|column| column.is_null(row));
+        let lacks_value = |row: usize| key.iter().any(|column| column.is_null(row));
+        let Some(part) = self.otherwise.as_ref().filter(|_| key.iter().any(|column| column.null_count() > 0)) else {
+            return Ok((0..rows).map(|row| (!is_empty(&key, row)).then(|| hash(BY_KEY, encoded.row(row).data()))).collect());
+        };
+        let other = part.of(columns)?;
+        let encoded_other = part.encoded(&other)?;
+        let of_row = |row: usize| match lacks_value(row) {
+            false => Some(hash(BY_KEY, encoded.row(row).data())),
+            true => (!is_empty(&other, row)).then(|| hash(OTHERWISE, encoded_other.row(row).data())),
+        };
+        Ok((0..rows).map(of_row).collect())
     }
 }
 
-fn hash(bytes: &[u8]) -> u128 {
-    let digest = Sha256::digest(bytes);
+/// The column with null for each text that is empty or blank: pages and CSV show them alike.
+fn with_nulls(column: &ArrayRef) -> ArrayRef {
+    let is_blank = |text: &str| text.trim().is_empty();
+    match column.as_string_opt::<i32>() {
+        Some(texts) if texts.iter().flatten().any(is_blank) => {
+            let filled = texts.iter().map(|text| text.filter(|text| !is_blank(text)));
+            Arc::new(filled.collect::<StringArray>())
+        }
+        _ => Arc::clone(column),
+    }
+}
+
+fn hash(kind: u8, bytes: &[u8]) -> u128 {
+    let digest = Sha256::new().chain_update([kind]).chain_update(bytes).finalize();
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     u128::from_le_bytes(half)

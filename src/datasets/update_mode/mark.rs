@@ -15,7 +15,7 @@ use super::Marks;
 use super::keys::{KeySet, Keys, MOST_KEYS};
 use crate::connectors::Window;
 use crate::connectors::report::ColumnKind;
-use crate::datasets::columns::{ColumnInfo, to_schema};
+use crate::datasets::columns::{ColumnInfo, to_schema, union};
 use crate::datasets::segments::{OpenSegment, SegmentMeta, Segments};
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ pub enum Drops {
     /// Its key is the key of a new row, or of a record that was read and became no row.
     Keys {
         columns: Vec<ColumnInfo>,
+        /// What identifies a row without a value in one of these columns; empty for the report's own key.
+        otherwise: Vec<ColumnInfo>,
         /// Values of the first column, as text.
         childless: Vec<String>,
         /// Rows with such a key have their day in here, as far as they have one.
@@ -138,9 +140,9 @@ pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[Segment
             }
             mark_strays(segments, old, new, days, key, &mut marks)?;
         }
-        Drops::Keys { columns, childless, within } => {
-            let schema = to_schema(columns);
-            let keys = Keys::new(&schema)?;
+        Drops::Keys { columns, otherwise, childless, within } => {
+            let schema = to_schema(&union([columns.as_slice(), otherwise.as_slice()]));
+            let keys = Keys::new(&schema, columns, otherwise)?;
             let opened: Vec<OpenSegment> = new.iter().map(|segment| segments.open(segment)).collect::<Result<_>>()?;
             let within = within.clone().and_then(|days| days.around(&opened));
             let mut coming = Coming::new(&opened, childless, &schema)?;
@@ -181,7 +183,7 @@ fn mark_strays(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], da
         return Ok(());
     }
     let (schema, with_day) = (to_schema(key), to_schema(&[key, std::slice::from_ref(&days.column)].concat()));
-    let keys = Keys::new(&schema)?;
+    let keys = Keys::new(&schema, key, &[])?;
     let mut set = KeySet::default();
     for segment in new {
         for batch in segments.open(segment)?.read(&with_day, None)? {

@@ -77,3 +77,4 @@ fn many_small_segments_at_the_end_become_one_and_large_ones_stay() {
 }
 
 mod files;
+mod identity;

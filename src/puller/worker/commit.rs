@@ -2,15 +2,15 @@
 
 use super::ends::cancelled;
 use super::saving::Saving;
-use crate::connectors::Window;
 use crate::connectors::report::UpdateMode;
+use crate::connectors::Window;
 use crate::datasets::Dataset;
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::datasets::options::{OnEmpty, Rule};
 use crate::datasets::origin::{Came, Origin};
 use crate::datasets::schema_change;
 use crate::datasets::segments::{Segments, Writer, Written, digest};
-use crate::datasets::update_mode::{self, Built, Days, Drops};
+use crate::datasets::update_mode::{self, BATCH_ID, BATCH_LAST_RUN, Built, Days, Drops};
 use crate::datasets::versions::{Commit, Version};
 use crate::db::marks::{step, stumble};
 use crate::error::{Error, Result};
@@ -275,15 +275,24 @@ async fn drops(puller: &Puller, run: &Claimed, dataset: &Dataset, asked: &[Windo
             None => Drops::Nothing,
         },
         UpdateMode::Merge if !dataset.options.key.is_empty() => {
+            // A row without a value in such a key is identified by the report's key, or by all that came of it where the report has none.
+            let otherwise = match dataset.report.key {
+                [] => all.iter().filter(|column| ![BATCH_ID, BATCH_LAST_RUN].contains(&column.name.as_str())).cloned().collect(),
+                own => own.iter().copied().filter_map(column).collect(),
+            };
             // Rows with a key of somebody's own may have been of any day before.
-            Drops::Keys { columns: dataset.options.key.iter().filter_map(|name| column(name)).collect(), childless: Vec::new(), within: None }
+            let columns = dataset.options.key.iter().filter_map(|name| column(name)).collect();
+            Drops::Keys { columns, otherwise, childless: Vec::new(), within: None }
         }
         UpdateMode::Merge => match dataset.report.parent() {
             Some(parent) => {
                 let childless = queue::childless(&puller.db, &run.id).await?;
-                Drops::Keys { columns: column(parent).into_iter().collect(), childless, within: days()? }
+                Drops::Keys { columns: column(parent).into_iter().collect(), otherwise: Vec::new(), childless, within: days()? }
             }
-            None => Drops::Keys { columns: own_key(dataset).filter_map(column).collect(), childless: Vec::new(), within: days()? },
+            None => {
+                let columns = own_key(dataset).filter_map(column).collect();
+                Drops::Keys { columns, otherwise: Vec::new(), childless: Vec::new(), within: days()? }
+            }
         },
     })
 }

@@ -1,9 +1,8 @@
 //! The same with files: what is built is what the model says, and only what must be read is.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
@@ -63,7 +62,7 @@ async fn built(world: &World, mode: UpdateMode, old: &[Written], new: &[Written]
 }
 
 fn by_key(within: Option<Days>) -> Drops {
-    Drops::Keys { columns: vec![key_column()], childless: Vec::new(), within }
+    Drops::Keys { columns: vec![key_column()], otherwise: Vec::new(), childless: Vec::new(), within }
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                 let stays = |line: &&Line| line.0.is_none_or(|key| !keys.contains(&key) && !childless.contains(&key));
                 let merged: Vec<i64> = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2).collect();
                 let names = childless.iter().map(|key| KEYS[*key as usize].to_owned()).collect();
-                let drops = Drops::Keys { columns: vec![key_column()], childless: names, within: Some(days(day, day)) };
+                let drops = Drops::Keys { columns: vec![key_column()], otherwise: Vec::new(), childless: names, within: Some(days(day, day)) };
                 let got = built(&world, UpdateMode::Merge, &before, &came, drops).await;
                 assert_eq!(numbers(&world, &got.order), merged);
             });
@@ -152,7 +151,8 @@ async fn more_keys_than_a_pass_takes_are_several_passes() {
     let world = World::new().await;
     let old = segment(&world, &(0..64).map(|n| (Some(n % 8), None, n)).collect::<Vec<_>>()).await;
     let new = segment(&world, &(0..7).map(|n| (Some(n), None, 100 + n)).collect::<Vec<_>>()).await;
-    let drops = Drops::Keys { columns: vec![key_column()], childless: vec!["g".to_owned(), "h".to_owned(), "nobody".to_owned()], within: None };
+    let childless = ["g", "h", "nobody"].map(str::to_owned).to_vec();
+    let drops = Drops::Keys { columns: vec![key_column()], otherwise: Vec::new(), childless, within: None };
     let (segments, old, new) = (world.segments.clone(), vec![old.meta()], vec![new.meta()]);
     for most in [1, 2, 100] {
         let (segments, old, new, drops) = (segments.clone(), old.clone(), new.clone(), drops.clone());
@@ -172,16 +172,6 @@ async fn many_small_segments_become_one_and_keep_the_order_of_their_rows() {
     let got = built(&world, UpdateMode::Append, &old, &[new], Drops::Nothing).await;
     assert_eq!((got.order.len(), got.written.len(), got.dropped), (1, 1, 0));
     assert_eq!(numbers(&world, &got.order), (0..=40).collect::<Vec<_>>());
-}
-
-#[test]
-fn an_empty_cell_of_a_key_is_a_value_and_an_empty_key_is_like_no_other() {
-    let (names, numbers) = (text(vec![Some("a"), Some("a"), None, None, Some("")]), integer(vec![Some(1), None, Some(1), None, None]));
-    let both = batch(vec![("name", ColumnKind::Text, Arc::clone(&names)), ("n", ColumnKind::Integer, numbers)]);
-    let keys = super::super::keys::Keys::new(both.schema_ref()).unwrap().of(&both).unwrap();
-    assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, true, false, true]);
-    let different: std::collections::HashSet<_> = keys.iter().flatten().collect();
-    assert_eq!((different.len(), names.len()), (4, 5), "an empty text is not an empty cell");
 }
 
 #[test]
