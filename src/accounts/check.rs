@@ -327,7 +327,9 @@ pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
             Error::conflict("not_allowed", sentence).action(format!("Somebody must change that at {title}: the operator's account permission, or the plan."))
         }
         PullError::NoRoom => Error::new(Kind::Unavailable, "storage_full", sentence).action("Free some space on the server."),
-        PullError::Malformed { .. } | PullError::Incomplete { .. } => Error::new(Kind::Unavailable, "vendor_malformed", sentence),
+        PullError::Malformed { .. } | PullError::Incomplete { .. } | PullError::UnexpectedRecords { .. } => {
+            Error::new(Kind::Unavailable, "vendor_malformed", sentence)
+        }
         PullError::Forbidden { why } => Error::conflict("address_refused", why.clone()).action("An admin can change the API address of the account."),
         PullError::Cancelled => Error::new(Kind::Unavailable, "cancelled", "It was stopped."),
     }

@@ -113,7 +113,7 @@ impl<W: Write> Writer<W> {
         text.push_str("<chat>\n");
         for ((element, column), at) in ELEMENTS.iter().zip(&layout.elements) {
             // What did not fit its column is written as it came.
-            let value = cell(*at).or_else(|| misfits.get(*column).map(|value| Cow::Owned(plain(value))));
+            let value = misfits.get(*column).map(|value| Cow::Owned(plain(value))).or_else(|| cell(*at));
             let Some(value) = value else { continue };
             if *column == OPERATORS {
                 let is_one = layout.operator_count.and_then(|at| integer(batch, at, index)) == Some(1);

@@ -2,6 +2,7 @@
 //! `pull` for how it comes. This folder knows neither the database, nor the vault, nor runs.
 
 pub mod completeness;
+mod convert;
 pub mod livechat;
 pub mod liveleader;
 pub mod pull_error;
@@ -335,6 +336,11 @@ impl Tally {
     pub(crate) fn note(&mut self, completeness: Completeness) {
         self.completeness = Some(completeness.with(self.completeness));
     }
+}
+
+/// Whether so many of the vendor's records were rejected that they are not what the report expects: more than one in a hundred.
+pub fn too_many_rejected(rejected: u64, of: u64) -> bool {
+    rejected.saturating_mul(100) > of
 }
 
 /// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each, and always a day each of an

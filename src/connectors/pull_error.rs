@@ -21,6 +21,8 @@ pub enum PullError {
     Malformed { at: Place, why: String },
     /// Stop; never commit a part as the whole.
     Incomplete { window: Window, have: u64, of: u64 },
+    /// Stop; so many of the records were rejected: they are of another shape, or have no value in the report's key.
+    UnexpectedRecords { rejected: u64, of: u64 },
     /// Stop; the credentials are good and do not reach this: somebody must change that at the vendor.
     NotAllowed(Lack),
     /// Stop; this server's disk has no room for what comes.
@@ -103,6 +105,9 @@ impl std::fmt::Display for PullError {
             PullError::Refused { status, said } => write!(f, "the vendor refused the request with status {status}: {said}"),
             PullError::Malformed { at, why } => write!(f, "the answer of {at} cannot be read: {why}"),
             PullError::Incomplete { window, have, of } => write!(f, "{window}: the vendor tells of {of} records and gave {have}"),
+            PullError::UnexpectedRecords { rejected, of } => {
+                write!(f, "{rejected} of {of} records are not of the expected shape, or have no value in the report's key")
+            }
             PullError::NotAllowed(Lack::Permission) => f.write_str("the credentials are good, and their owner lacks the account permission"),
             PullError::NotAllowed(Lack::Plan) => f.write_str("the credentials are good, and the plan does not include data export"),
             PullError::NotAllowed(Lack::Either) => {

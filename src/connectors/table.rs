@@ -13,6 +13,7 @@ use arrow::compute::concat;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 
+use super::convert::decoded;
 use super::report::{Column, ColumnKind, arrow_field};
 use crate::clock::Millis;
 
@@ -94,14 +95,16 @@ impl Table {
             self.bytes += builder.push(cell);
         }
         let mut more = Vec::new();
+        let mut misfits: Vec<(&str, &str)> = misfits.iter().map(|(name, json)| (name.as_ref(), json.as_ref())).collect();
         for (name, json) in extras {
             let (name, json) = (name.as_ref(), json.as_ref());
-            if !self.extra(name, json) {
-                more.push((name, json));
+            match self.extra(name, json) {
+                Some(true) => {}
+                Some(false) => misfits.push((name, json)),
+                None => more.push((name, json)),
             }
         }
         self.misfits += misfits.len() as u64;
-        let misfits: Vec<(&str, &str)> = misfits.iter().map(|(name, json)| (name.as_ref(), json.as_ref())).collect();
         for (column, values) in [(&mut self.more, &more), (&mut self.misfit, &misfits)] {
             if values.is_empty() {
                 continue;
@@ -118,14 +121,14 @@ impl Table {
         if self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Keeps an undeclared field in a column of its own; `false` when there is no room for one.
-    fn extra(&mut self, name: &str, json: &str) -> bool {
+    /// Keeps an undeclared field in a column of its own. Tells whether its text is whole; none when there is no room for a column.
+    fn extra(&mut self, name: &str, json: &str) -> Option<bool> {
         let at = match self.extra_at.get(name) {
             Some(at) => *at,
             None => {
                 let fits = !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('_') && self.columns.iter().all(|column| column.name != name);
                 if !fits || self.extras.len() >= MOST_EXTRAS || name.chars().any(char::is_control) {
-                    return false;
+                    return None;
                 }
                 self.extra_at.insert(name.to_owned(), self.extras.len());
                 self.extras.push((name.to_owned(), nulls(self.rows)));
@@ -134,16 +137,17 @@ impl Table {
         };
         let builder = &mut self.extras[at].1;
         if builder.len() > self.rows {
-            return false;
+            return None;
         }
         if json == "null" {
             builder.append_null();
-            return true;
+            return Some(true);
         }
-        let text = if json.starts_with('"') { serde_json::from_str::<String>(json).map_or(Cow::Borrowed(json), Cow::Owned) } else { Cow::Borrowed(json) };
+        let text = if json.starts_with('"') { decoded(json) } else { None };
+        let (text, whole) = text.unwrap_or((Cow::Borrowed(json), true));
         self.bytes += text.len();
         builder.append_value(text);
-        true
+        Some(whole)
     }
 
     /// Ends the batch, so that everything that was given comes out of `take`.

@@ -22,11 +22,31 @@ pub enum Decision {
 /// Whether a run that failed with this code may go better by itself. What a person has to mend may not: wrong credentials, a request that
 /// the vendor refuses, an address that may not be asked, data that somebody has to look at.
 pub fn may_retry(code: &str) -> bool {
-    matches!(code, "unavailable" | "malformed" | "incomplete" | NO_PROGRESS | "internal" | "busy" | "storage_full" | "version_changed" | "rows_missing")
+    matches!(
+        code,
+        "unavailable" | "malformed" | "incomplete" | UNEXPECTED_RECORDS | NO_PROGRESS | "internal" | "busy" | "storage_full" | "version_changed" | "rows_missing"
+    )
 }
 
 /// The code of a run that was stopped because nothing came for too long.
 pub const NO_PROGRESS: &str = "no_progress";
+
+/// The code of a run that failed because too many records were rejected.
+pub const UNEXPECTED_RECORDS: &str = "unexpected_records";
+
+/// The failure of a run of whose records too many were rejected.
+pub fn unexpected_records(rejected: u64, of: u64, vendor: &str, had_rows: bool) -> Failure {
+    let records = if of == 1 { "record" } else { "records" };
+    Failure {
+        code: UNEXPECTED_RECORDS.to_owned(),
+        message: format!(
+            "{rejected} of {of} {records} from {vendor} were rejected: they are not of the expected shape, or have no value in the report's key. \
+             A run fails if more than 1 percent of its records are rejected."
+        ),
+        who: format!("Nobody yet. If it happens again, {vendor} has changed something and Chatlake must learn it."),
+        action: format!("The next run tries again. Nothing of this run was kept. {}", kept(had_rows)),
+    }
+}
 
 /// The failure of a run that was stopped because nothing came for so long.
 pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
@@ -104,6 +124,7 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
             "Nobody, if it was a passing trouble. If it stays so, choose a Group or a Login, so that each day holds less.".to_owned(),
             format!("The next run tries again. A part is never kept as the whole. {kept}"),
         ),
+        PullError::UnexpectedRecords { rejected, of } => Decision::Fail(unexpected_records(*rejected, *of, vendor, had_rows)),
         PullError::NotAllowed(lack) => fail(
             "not_allowed",
             match lack {
@@ -172,6 +193,7 @@ mod tests {
             PullError::Withheld,
             PullError::Unavailable(Cause::NoProgress),
             PullError::Refused { status: 400, said: String::new() },
+            PullError::UnexpectedRecords { rejected: 20, of: 20 },
             PullError::Forbidden { why: "x".into() },
         ] {
             let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };

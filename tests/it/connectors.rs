@@ -309,7 +309,9 @@ async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
     vendor.sandbox.faults().set(vec![Fault::new(Kind::OddRecord { odd: Odd::NoId }).on("/chats").page(1).times(1)]);
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Ok(()));
-    assert_eq!((got.rows(0), got.column(0, "id").iter().flatten().count()), (total, total - 1));
+    assert_eq!((got.rows(0), got.column(0, "id").iter().flatten().count()), (total - 1, total - 1), "a record without an id is rejected");
+    let tally = got.tallies[0];
+    assert_eq!((tally.read, tally.kept, tally.rejected, tally.verified()), (total as u64, total as u64 - 1, 1, Some(true)));
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ mod panes_reports;
 mod people;
 mod process;
 mod pulling;
+mod records;
 mod reports;
 mod sandbox_reports;
 mod schedules;

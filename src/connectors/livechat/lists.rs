@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 use super::client::{Client, as_text, not_json, query};
 use super::output::Output;
 use super::paging::Sink;
+use super::record_key::RecordKey;
 use super::walk::{Fields, id_of};
 use super::{group_ids, logins};
-use crate::connectors::report::{Calls, From, Menu, RecordRows, Report, Shape};
+use crate::connectors::report::{Calls, From, Menu, Report, Shape};
 use crate::connectors::upstream::encoded;
 use crate::connectors::{Menus, PullError, Tally, Window};
 
@@ -40,12 +41,12 @@ impl List<'_> {
         let at_once = if most == usize::MAX { AT_ONCE } else { 1 };
         let asked: Vec<_> = choices.into_iter().map(|choice| self.ask(choice, window)).collect();
         let mut answers = stream::iter(asked).buffered(at_once);
-        let (mut tally, mut seen) = (Tally::default(), HashSet::new());
+        let (mut tally, mut seen, key) = (Tally::default(), HashSet::new(), RecordKey::of(self.report));
         while let Some(answer) = answers.next().await {
             let (choice, text) = answer?;
             let records = records(self.report.shape, &text).map_err(|_| output.unwritable())?;
             tally.read += records.len() as u64;
-            let new: Vec<&str> = records.into_iter().filter(|record| self.key(record).is_none_or(|key| seen.insert(key))).collect();
+            let new: Vec<&str> = records.into_iter().filter(|record| key.values(record).is_none_or(|key| seen.insert(key))).collect();
             tally.kept += new.len() as u64;
             tally.pages += 1;
             output.call(choice.as_deref(), self.client.now());
@@ -105,15 +106,6 @@ impl List<'_> {
         !has("error") && !has("errors") && (known.peek().is_none() || known.any(|column| has(column.name)))
     }
 
-    /// The values that tell a record from others; none when it lacks one of them.
-    fn key(&self, record: &str) -> Option<Vec<String>> {
-        match self.report.shape {
-            Shape::List { rows: RecordRows::Items { .. }, .. } => Some(vec![id_of(record, "id")?.to_owned()]),
-            Shape::List { .. } => self.report.key.iter().map(|name| id_of(record, name).map(str::to_owned)).collect(),
-            _ => None,
-        }
-    }
-
     /// The agents with what only the call for one agent tells; one who is gone meanwhile stays as the list has it.
     async fn details(&self, agents: &[&str]) -> Result<Vec<String>, PullError> {
         let asked: Vec<_> = agents.iter().map(|agent| self.detail(agent)).collect();
@@ -122,7 +114,7 @@ impl List<'_> {
     }
 
     async fn detail(&self, agent: &str) -> Result<String, PullError> {
-        let Some(login) = id_of(agent, "login").and_then(|json| serde_json::from_str::<String>(json).ok()) else { return Ok(agent.to_owned()) };
+        let Some(login) = id_of(agent, "login") else { return Ok(agent.to_owned()) };
         let read = |body: &Bytes| {
             let text = as_text(body);
             let Fields(fields) = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;

@@ -9,16 +9,19 @@ mod lists;
 mod output;
 mod paging;
 mod periods;
+mod record_key;
 mod reports;
 mod rows;
 mod values;
 mod walk;
 mod windows;
 
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -88,15 +91,15 @@ async fn logins(client: &Client) -> Result<Vec<String>, PullError> {
 
 /// Id and name of each item of a list; items without an id are passed over.
 async fn named(client: &Client, path: &'static str, id: &'static str) -> Result<Vec<(String, Option<String>)>, PullError> {
-    let word = |value: Option<&serde_json::Value>| match value {
-        Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
-        Some(serde_json::Value::Number(number)) => Some(number.to_string()),
-        _ => None,
-    };
     let read = |body: &Bytes| {
         let text = as_text(body);
-        let items: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
-        Ok(items.iter().filter_map(|item| Some((word(item.get(id))?, word(item.get("name"))))).collect())
+        let items: Vec<&RawValue> = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
+        let items: Vec<&str> = items.into_iter().map(RawValue::get).collect();
+        if items.iter().any(|item| !item.starts_with('{')) {
+            return Err("its JSON is not of the expected shape".to_owned());
+        }
+        let word = |item, name| walk::id_of(item, name).map(Cow::into_owned);
+        Ok(items.into_iter().filter_map(|item| Some((word(item, id)?, word(item, "name")))).collect())
     };
     client.get(path, 0, &Query::new(), read).await
 }
@@ -108,7 +111,7 @@ const AHEAD: usize = 8;
 pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
     let client = Client::new(source, request.cancel.clone());
     let Some(first) = request.reports.first() else { return Ok(()) };
-    let mut output = Output::new(&client, &request.reports, out, first.request.path);
+    let mut output = Output::new(&client, first, &request.reports, out);
     output.expect(&request.extras);
     let list = List { client: &client, report: first, menus: &request.menus, zone: &request.zone };
     if let Shape::Archive { records, .. } = first.shape {
@@ -187,7 +190,7 @@ pub(super) async fn sample(
     let client = Client::new(source, CancellationToken::new());
     let before = client.spent().calls;
     let (out, _kept) = mpsc::channel(1);
-    let mut output = Output::new(&client, std::slice::from_ref(&report), &out, report.request.path);
+    let mut output = Output::new(&client, report, std::slice::from_ref(&report), &out);
     output.hold = true;
     let list = List { client: &client, report, menus, zone };
     let mut sample = match (report.shape, range) {
@@ -201,7 +204,7 @@ pub(super) async fn sample(
             // Periods come oldest first: the newest are the last.
             let batch = all.slice(all.num_rows() - all.num_rows().min(most), all.num_rows().min(most));
             let whole = newest == window && batch.num_rows() == all.num_rows();
-            Sample { batch, records: tally.kept, total: None, whole, newest: true, calls: 0 }
+            Sample { batch, records: tally.kept - output.rejected(), total: None, whole, newest: true, calls: 0 }
         }
         _ => {
             let tally = list.read(range, most, &mut output).await?;
@@ -211,9 +214,10 @@ pub(super) async fn sample(
             let asked_all = report.request.calls == Calls::One || tally.kept < most as u64;
             let detailed = menus.agent_details != Some(true) || tally.kept <= most as u64;
             let whole = asked_all && detailed && batch.num_rows() == all.num_rows();
-            Sample { batch, records: tally.kept, total: None, whole, newest: false, calls: 0 }
+            Sample { batch, records: tally.kept - output.rejected(), total: None, whole, newest: false, calls: 0 }
         }
     };
+    output.check_rejected(sample.whole)?;
     sample.calls = client.spent().calls - before;
     Ok(sample)
 }
@@ -234,12 +238,13 @@ async fn sample_archive(archive: &Archive, asked: &Query, most: usize, output: &
                 break;
             }
             // What comes to the head of the list meanwhile pushes others on to the next page.
-            if walk::id_of(record, "id").is_some_and(|id| !seen.insert(id.to_owned())) {
+            if walk::id_of(record, "id").is_some_and(|id| !seen.insert(id.into_owned())) {
                 continue;
             }
+            let rejected = output.rejected();
             output.records(vec![record]).await?;
             let batch = output.batch()?;
-            records += 1;
+            records += u64::from(output.rejected() == rejected);
             rows += batch.num_rows();
             batches.push(batch);
         }
@@ -250,5 +255,5 @@ async fn sample_archive(archive: &Archive, asked: &Query, most: usize, output: &
     batches.push(output.batch()?);
     let all = joined(&batches).ok_or_else(|| output.unwritable())?;
     let batch = all.slice(0, rows.min(most));
-    Ok(Sample { batch, records, total: Some(total), whole: records >= total && rows <= most, newest: true, calls: 0 })
+    Ok(Sample { batch, records, total: Some(total), whole: records + output.rejected() >= total && rows <= most, newest: true, calls: 0 })
 }

@@ -5,13 +5,14 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::paging::Sink;
+use super::record_key::RecordKey;
 use super::rows::Rows;
 use crate::clock::Millis;
 use crate::connectors::pull_error::Place;
 use crate::connectors::report::Report;
 use crate::connectors::table::joined;
 use crate::connectors::upstream::Spent;
-use crate::connectors::{Completeness, PullError, Pulled, Tally};
+use crate::connectors::{Completeness, PullError, Pulled, Tally, too_many_rejected};
 
 const UNWRITABLE: &str = "its rows could not be built";
 
@@ -21,9 +22,13 @@ pub(super) struct Output<'a> {
     out: &'a mpsc::Sender<Pulled>,
     path: &'static str,
     rows: Vec<Rows>,
+    /// Of all reports alike: they share the records.
+    key: RecordKey,
     window: Option<usize>,
     /// Records of this window so far, and the counts of the pull when the one before was done.
     read: u64,
+    /// Of them, those that were rejected.
+    rejected: u64,
     spent: Spent,
     misfits: u64,
     /// Nothing is sent; the rows are for a sample.
@@ -31,9 +36,10 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub fn new(client: &'a Client, reports: &[&'static Report], out: &'a mpsc::Sender<Pulled>, path: &'static str) -> Self {
+    pub fn new(client: &'a Client, first: &'static Report, reports: &[&'static Report], out: &'a mpsc::Sender<Pulled>) -> Self {
         let rows = reports.iter().map(|report| Rows::new(report)).collect();
-        Self { client, out, path, rows, window: None, read: 0, spent: client.spent(), misfits: 0, hold: false }
+        let key = RecordKey::of(first);
+        Self { client, out, path: first.request.path, rows, key, window: None, read: 0, rejected: 0, spent: client.spent(), misfits: 0, hold: false }
     }
 
     /// These fields have columns already, report by report.
@@ -45,7 +51,7 @@ impl<'a> Output<'a> {
 
     pub fn begin(&mut self, window: Option<usize>) {
         self.window = window;
-        self.read = 0;
+        (self.read, self.rejected) = (0, 0);
         self.misfits = self.all_misfits();
     }
 
@@ -87,13 +93,28 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Periods as they came: name, start, value.
+    /// Records of this window that were rejected so far.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Fails if too many of the records so far were rejected; of a part of what there is, if all were.
+    pub fn check_rejected(&self, whole: bool) -> Result<(), PullError> {
+        let fails = if whole { too_many_rejected(self.rejected, self.read) } else { self.rejected > 0 && self.rejected == self.read };
+        if fails { Err(PullError::UnexpectedRecords { rejected: self.rejected, of: self.read }) } else { Ok(()) }
+    }
+
+    /// Periods as they came: name, start, value. One without a name, or whose value is of another shape, is rejected.
     pub async fn periods(&mut self, periods: &[(std::borrow::Cow<'_, str>, &str)], start: impl Fn(&str) -> Option<Millis>) -> Result<(), PullError> {
-        self.read += periods.len() as u64;
+        let count = periods.len() as u64;
+        self.read += count;
         let mut broken = false;
+        let accepted = |period: &str, value: &str| !period.trim().is_empty() && self.rows.iter().all(|rows| rows.takes_period(value));
+        let periods: Vec<_> = periods.iter().filter(|(period, value)| accepted(period, value)).collect();
+        self.rejected += count - periods.len() as u64;
         for rows in &mut self.rows {
             let mut row = rows.scratch();
-            for (period, value) in periods {
+            for (period, value) in periods.iter().copied() {
                 broken |= rows.period(period, start(period), value, &mut row).is_err();
             }
         }
@@ -128,7 +149,9 @@ impl<'a> Output<'a> {
                 self.send(Pulled::Childless { report, parents }).await?;
             }
         }
-        tally.duplicates = tally.read - tally.kept;
+        tally.rejected = self.rejected;
+        tally.kept = tally.kept.saturating_sub(self.rejected);
+        tally.duplicates = tally.read - tally.kept - tally.rejected;
         // Only archives give a total, and they say themselves what it proves.
         tally.completeness.get_or_insert(Completeness::Complete);
         // Since the window before was done: pages of this one may have come early.
@@ -141,8 +164,11 @@ impl<'a> Output<'a> {
 }
 
 impl Sink for Output<'_> {
-    async fn records(&mut self, records: Vec<&str>) -> Result<(), PullError> {
-        self.read += records.len() as u64;
+    async fn records(&mut self, mut records: Vec<&str>) -> Result<(), PullError> {
+        let count = records.len() as u64;
+        self.read += count;
+        records.retain(|record| self.key.accepts(record));
+        self.rejected += count - records.len() as u64;
         let mut broken = false;
         for rows in &mut self.rows {
             let mut row = rows.scratch();

@@ -310,7 +310,7 @@ impl Archive {
             let mut new = Vec::new();
             for record in page.records() {
                 let met = match id_of(record, "id") {
-                    Some(id) => seen.meet(id, part),
+                    Some(id) => seen.meet(&id, part),
                     // Without an id it is told from others by its text, and two of one round are two.
                     None => nameless(seen, record, part),
                 };

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use super::derived;
 use super::values::{Cell, Take};
-use super::walk::{Fields, Head, Node, Row};
+use super::walk::{Fields, Head, Node, Row, id_text};
 use crate::clock::Millis;
-use crate::connectors::report::{ColumnKind, From, PeriodRows, RecordRows, Report, Shape};
+use crate::connectors::convert::Converted;
+use crate::connectors::report::{Column, From, PeriodRows, RecordRows, Report, Shape};
 use crate::connectors::table::Table;
 
 /// Builds the rows of one report.
@@ -27,7 +28,8 @@ pub(super) struct Rows {
 
 impl Rows {
     pub fn new(report: &'static Report) -> Self {
-        Self { report, node: Node::new(report.columns), table: Table::new(report.columns), childless: Vec::new(), choice: None, read_at: 0 }
+        let (node, table) = (Node::new(report.columns, report.key), Table::new(report.columns));
+        Self { report, node, table, childless: Vec::new(), choice: None, read_at: 0 }
     }
 
     /// Gives these fields their columns before they come.
@@ -84,7 +86,7 @@ impl Rows {
         }
         for (at, item) in items.into_iter().enumerate() {
             row.clear();
-            if !self.whole(From::Item, Take::Verbatim, item.get(), row) {
+            if !self.whole(From::Item, item.get(), row) {
                 self.node.walk(item.get(), row);
             }
             self.parent(&head, at + 1, row);
@@ -95,11 +97,8 @@ impl Rows {
 
     /// Notes a record that has no items, so that rows of it from before are known to be gone.
     fn childless(&mut self, head: &Head<'_>) {
-        let Some(column) = self.report.columns.iter().find(|column| column.from == From::ParentId) else { return };
-        match head.id.and_then(|json| read(Take::As(column.kind), json)) {
-            Some(Cell::Text(id)) => self.childless.push(id.into_owned()),
-            Some(Cell::Integer(id)) => self.childless.push(id.to_string()),
-            _ => {}
+        if self.report.columns.iter().any(|column| column.from == From::ParentId) {
+            self.childless.extend(head.id.and_then(id_text).map(Cow::into_owned));
         }
     }
 
@@ -107,7 +106,7 @@ impl Rows {
     fn parent<'a>(&self, head: &Head<'a>, position: usize, row: &mut Row<'a>) {
         for (at, column) in self.report.columns.iter().enumerate() {
             let (json, take) = match column.from {
-                From::ParentId => (head.id, Take::As(column.kind)),
+                From::ParentId => (head.id, Take::of(column, self.report.key)),
                 From::ParentStart => (head.start, Take::Epoch),
                 From::Position => {
                     row.cells[at] = Cell::Integer(i64::try_from(position).unwrap_or(i64::MAX));
@@ -115,10 +114,8 @@ impl Rows {
                 }
                 _ => continue,
             };
-            let Some(json) = json else { continue };
-            match read(take, json) {
-                Some(cell) => row.cells[at] = cell,
-                None => row.misfits.push((Cow::Borrowed(column.name), json)),
+            if let Some(json) = json {
+                put(row, at, column, take, json);
             }
         }
     }
@@ -135,16 +132,20 @@ impl Rows {
     }
 
     /// Puts a value that is no object into the column that takes such; `false` when it is one, or there is no such column.
-    fn whole<'a>(&self, from: From, take: Take, json: &'a str, row: &mut Row<'a>) -> bool {
+    fn whole<'a>(&self, from: From, json: &'a str, row: &mut Row<'a>) -> bool {
         if json.starts_with('{') {
             return false;
         }
         let Some((at, column)) = self.report.columns.iter().enumerate().find(|(_, column)| column.from == from) else { return false };
-        match read(take, json) {
-            Some(cell) => row.cells[at] = cell,
-            None => row.misfits.push((Cow::Borrowed(column.name), json)),
-        }
+        put(row, at, column, Take::of(column, self.report.key), json);
         true
+    }
+
+    /// Whether the value of a period is of the report's shape: an object, a value of a report that takes such, or nothing.
+    pub fn takes_period(&self, json: &str) -> bool {
+        json.starts_with('{')
+            || matches!(json, "null" | "[]")
+            || (self.report.columns.iter().any(|column| column.from == From::Whole) && !json.starts_with('['))
     }
 
     /// One period of a period report: its name as it came, when it starts, and its value.
@@ -156,7 +157,9 @@ impl Rows {
             return self.currencies(period, start, fields, row);
         }
         row.clear();
-        if !self.whole(From::Whole, Take::As(ColumnKind::Number), json, row) {
+        // Nothing is told of the period, also where an empty list stands for an object with nothing in it.
+        let nothing = matches!(json, "null" | "[]");
+        if !nothing && !self.whole(From::Whole, json, row) {
             self.node.walk(json, row);
         }
         if rows == PeriodRows::HoursAndMinutes {
@@ -234,9 +237,13 @@ impl Rows {
     }
 }
 
-fn read(take: Take, json: &str) -> Option<Cell<'_>> {
-    use serde::de::DeserializeSeed;
-    take.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
+/// Puts a value into a cell, and what does not fit beside it.
+fn put<'a>(row: &mut Row<'a>, at: usize, column: &'static Column, take: Take, json: &'a str) {
+    let Converted { cell, fits } = take.convert(json);
+    row.cells[at] = cell;
+    if !fits {
+        row.misfits.push((Cow::Borrowed(column.name), json));
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::list_values::{Counted, Pick};
 use super::values::{Cell, Take};
+use crate::connectors::convert::{Converted, Decimal, TextOf, decoded};
 use crate::connectors::report::{Column, ColumnKind, From};
 
 /// A row before it is written, reused from record to record. Values borrow from the page.
@@ -70,15 +71,15 @@ enum What {
 
 impl Node {
     /// The tree of names that fills these columns. A column `visitor_name` is found both at `visitor_name` and at `name` below
-    /// `visitor`: the path joined by `_` is the name.
-    pub fn new(columns: &'static [Column]) -> Self {
+    /// `visitor`: the path joined by `_` is the name. `key`: the columns that tell rows apart.
+    pub fn new(columns: &'static [Column], key: &[&str]) -> Self {
         let mut node = Node::default();
         for (at, column) in columns.iter().enumerate() {
             let target = |what| Target { column: at, name: column.name, what };
             match column.from {
-                From::Path | From::PathOrChoice => node.path(column.name, target(What::Cell(Take::As(column.kind)))),
-                From::Decimal => node.path(column.name, target(What::Cell(Take::Decimal))),
-                From::Verbatim | From::Item => node.path(column.name, target(What::Cell(Take::Verbatim))),
+                From::Path | From::PathOrChoice | From::Decimal | From::Verbatim | From::Item => {
+                    node.path(column.name, target(What::Cell(Take::of(column, key))));
+                }
                 From::EpochSeconds => node.path(column.name, target(What::Cell(Take::Epoch))),
                 From::Count(list) => node.step(list).targets.push(target(What::Count)),
                 From::Joined(list, field) => node.step(list).targets.push(target(What::Joined(field))),
@@ -145,6 +146,10 @@ impl Node {
             row.misfits.push((Cow::Owned(if prefix.is_empty() { WHOLE.to_owned() } else { prefix.to_owned() }), json));
             return;
         };
+        // A name with half of a surrogate pair cannot be a column's name as it came.
+        if fields.iter().any(|(name, _)| name.contains(char::REPLACEMENT_CHARACTER)) {
+            row.misfits.push((Cow::Owned(if prefix.is_empty() { WHOLE.to_owned() } else { prefix.to_owned() }), json));
+        }
         let mut guess = 0;
         for (name, value) in fields {
             match self.find(&name, guess) {
@@ -197,31 +202,36 @@ impl Step {
             return;
         }
         for target in &self.targets {
-            match target.what.read(json) {
-                Some(Cell::Null) => {}
-                Some(cell) if row.cells[target.column] == Cell::Null => row.cells[target.column] = cell,
-                Some(cell) if row.cells[target.column] == cell => {}
-                // The whole value is in a column of its own already.
-                None if whole => {}
-                _ => row.misfits.push((Cow::Borrowed(target.name), json)),
+            let Converted { cell, fits } = target.what.convert(json);
+            let told = &mut row.cells[target.column];
+            // The same column twice keeps the first value.
+            let differs = cell != Cell::Null && *told != Cell::Null && *told != cell;
+            // A list that is none is in a column of its own already.
+            let kept = whole && cell == Cell::Null;
+            if *told == Cell::Null {
+                *told = cell;
+            }
+            if differs || (!fits && !kept) {
+                row.misfits.push((Cow::Borrowed(target.name), json));
             }
         }
     }
 }
 
 impl What {
-    fn read(self, json: &str) -> Option<Cell<'_>> {
-        if json == "null" {
-            return Some(Cell::Null);
-        }
+    fn convert(self, json: &str) -> Converted<'_> {
         match self {
-            What::Cell(take) => take.deserialize(&mut serde_json::Deserializer::from_str(json)).ok(),
-            What::Count => serde_json::from_str::<Counted>(json).ok().map(|Counted(n)| Cell::Integer(n)),
-            What::Joined(field) => {
-                let mut from = serde_json::Deserializer::from_str(json);
-                let names = Pick(field).deserialize(&mut from).ok()?;
-                Some(if names.is_empty() { Cell::Null } else { Cell::Text(Cow::Owned(names)) })
-            }
+            What::Cell(take) => take.convert(json),
+            _ if json == "null" => Converted::fitting(Cell::Null),
+            What::Count => match serde_json::from_str(json) {
+                Ok(Counted(n)) => Converted::fitting(Cell::Integer(n)),
+                Err(_) => Converted::misfit(),
+            },
+            What::Joined(field) => match Pick(field).deserialize(&mut serde_json::Deserializer::from_str(json)) {
+                Ok((names, _)) if names.is_empty() => Converted::fitting(Cell::Null),
+                Ok((names, fits)) => Converted { cell: Cell::Text(Cow::Owned(names)), fits },
+                Err(_) => Converted::misfit(),
+            },
         }
     }
 }
@@ -320,6 +330,17 @@ impl<'de> Visitor<'de> for Find<'_> {
     }
 }
 
+/// Reads a field's name, whatever is in it.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        Ok(from.deserialize_bytes(TextOf)?.0)
+    }
+}
+
 /// The fields of an object, values as they came, names twice if they come twice.
 pub(super) struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
 
@@ -335,10 +356,9 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Vec::new();
-                let none = Node::default();
-                while let Some(name) = map.next_key_seed(Find { node: &none, guess: 0 })? {
+                while let Some(name) = map.next_key_seed(Name)? {
                     let raw: &'de RawValue = map.next_value()?;
-                    fields.extend(name.err().map(|name| (name, raw.get())));
+                    fields.push((name, raw.get()));
                 }
                 Ok(Fields(fields))
             }
@@ -356,7 +376,7 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// `None`: not an object with readable names.
+    /// None if the record is no object.
     pub fn read(json: &'a str, id: &str, start: &str, list: &str) -> Option<Self> {
         let Fields(fields) = serde_json::from_str(json).ok()?;
         let find = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value).filter(|value| *value != "null");
@@ -364,8 +384,23 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The id of a record as it came, and nothing else of it.
-pub(super) fn id_of<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+/// The id of a record as text, and nothing else of it: what is in a text, or the digits of a number. None if there is no such field, or
+/// if it is neither text nor number, or blank.
+pub(super) fn id_of<'a>(json: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    id_text(field_of(json, name)?)
+}
+
+/// As `id_of`, of the value of the field.
+pub(super) fn id_text(json: &str) -> Option<Cow<'_, str>> {
+    let text = match Decimal::read(json) {
+        Some(number) => number.key(),
+        None => decoded(json)?.0,
+    };
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// One field of a record as it came, and nothing else of it. None if the record is no object or lacks it.
+pub(super) fn field_of<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     struct Read<'w, 'a>(&'w str, &'w mut Option<&'a str>);
     impl<'de> Visitor<'de> for Read<'_, 'de> {
         type Value = ();
@@ -375,9 +410,8 @@ pub(super) fn id_of<'a>(json: &'a str, name: &str) -> Option<&'a str> {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            let none = Node::default();
-            while let Some(key) = map.next_key_seed(Find { node: &none, guess: 0 })? {
-                if key.is_err_and(|key| key == self.0) {
+            while let Some(key) = map.next_key_seed(Name)? {
+                if key == self.0 {
                     let raw: &'de RawValue = map.next_value()?;
                     *self.1 = Some(raw.get());
                     // The rest is of no interest; the error that ends the walk here is thrown away.
@@ -388,7 +422,7 @@ pub(super) fn id_of<'a>(json: &'a str, name: &str) -> Option<&'a str> {
             Ok(())
         }
     }
-    let mut id = None;
-    let _ = serde_json::Deserializer::from_str(json).deserialize_map(Read(name, &mut id));
-    id.filter(|id| !matches!(*id, "null" | "\"\""))
+    let mut found = None;
+    let _ = serde_json::Deserializer::from_str(json).deserialize_map(Read(name, &mut found));
+    found
 }

@@ -52,7 +52,7 @@ struct Once<'s, S> {
 impl<S: Sink> Sink for Once<'_, S> {
     async fn records(&mut self, mut records: Vec<&str>) -> Result<(), PullError> {
         let all = records.len();
-        records.retain(|record| id_of(record, "id").is_none_or(|id| self.met.insert(id.into())));
+        records.retain(|record| id_of(record, "id").is_none_or(|id| self.met.insert(id.as_ref().into())));
         self.again += (all - records.len()) as u64;
         self.sink.records(records).await
     }

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tokio_util::sync::CancellationToken;
 
+use super::times::Moment;
 use crate::connectors::pull_error::Lack;
 use crate::connectors::upstream::{Ask, Auth, Reader, Spent, Upstream};
 use crate::connectors::{PullError, Source, Window};
@@ -42,6 +43,13 @@ impl Period {
             (Ok(start), Ok(stop)) => Ok(Self { start, stop }),
             _ => Err(PullError::Refused { status: 0, said: format!("{window} is beyond the calendar") }),
         }
+    }
+
+    /// Whether a chat that began then belongs to a later period. Of a time without an offset only the very end is certain: the zone that
+    /// it is meant in may be another one than somebody chose.
+    pub fn is_before(&self, start: Moment) -> bool {
+        let stop = self.stop.timestamp();
+        if start.has_offset { start.at >= stop } else { start.at == stop }
     }
 
     /// The last minute.

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use arrow::array::RecordBatch;
+use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
-use super::times;
+use super::times::{self, Moment};
 use super::xml::{Chat, Field, MessageRef};
-use crate::clock::{Millis, timestamp};
 use crate::connectors::PullError;
-use crate::connectors::report::{ExportRows, Report, Shape};
+use crate::connectors::convert::{self, Converted, Moments};
+use crate::connectors::report::{ColumnKind, ExportRows, Report, Shape};
 use crate::connectors::table::{Cell, Table};
 
 static ISO: DateTimePrinter = DateTimePrinter::new();
@@ -119,13 +120,8 @@ impl Rows {
 
     fn moment<'n>(&self, name: &'n str, told: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
         let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
-        match times::moment(told, &self.zone) {
-            Some(at) => Cell::Timestamp(at),
-            None => {
-                misfits.push((name, json(told)));
-                Cell::Null
-            }
-        }
+        let converted = times::read(told, &self.zone).map_or_else(Converted::misfit, |moment| convert::moment(moment.at));
+        cell(name, told, converted, misfits)
     }
 }
 
@@ -139,13 +135,17 @@ fn count(number: usize) -> Cell<'static> {
 
 fn integer<'n>(name: &'n str, told: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
     let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
-    match told.parse() {
-        Ok(number) => Cell::Integer(number),
-        Err(_) => {
-            misfits.push((name, json(told)));
-            Cell::Null
-        }
+    let Converted { cell: nearest, fits } = convert::text(ColumnKind::Integer, Moments::Written, Cow::Borrowed(told));
+    let nearest = if let Cell::Integer(number) = nearest { Cell::Integer(number) } else { Cell::Null };
+    cell(name, told, Converted { cell: nearest, fits }, misfits)
+}
+
+/// The cell of a value, which is kept beside it unless it fits.
+fn cell<'n>(name: &'n str, told: &str, converted: Converted<'static>, misfits: &mut Named<'n>) -> Cell<'static> {
+    if !converted.fits {
+        misfits.push((name, json(told)));
     }
+    converted.cell
 }
 
 fn json(text: &str) -> String {
@@ -180,10 +180,10 @@ fn transcript(chat: &Chat, zone: &TimeZone) -> String {
         }
         if let Some(time) = message.time() {
             all.push_str("\"time\":");
-            match times::moment(time, zone) {
-                Some(at) => {
+            match times::read(time, zone) {
+                Some(moment) => {
                     all.push('"');
-                    push_iso(&mut all, at);
+                    push_iso(&mut all, moment.at);
                     all.push('"');
                 }
                 None => push_json(&mut all, time),
@@ -242,13 +242,18 @@ fn push_json(all: &mut String, text: &str) {
 }
 
 /// As the CSV writes moments, with as many digits of a second as there are.
-fn push_iso(all: &mut String, at: Millis) {
-    drop(ISO.print_timestamp(&timestamp(at), all));
+fn push_iso(all: &mut String, at: Timestamp) {
+    drop(ISO.print_timestamp(&at, all));
 }
 
 /// When the chat began, if that can be told.
-pub(super) fn start(chat: &Chat, zone: &TimeZone) -> Option<Millis> {
-    times::moment(chat.field(Field::Start)?, zone)
+pub(super) fn start(chat: &Chat, zone: &TimeZone) -> Option<Moment> {
+    times::read(chat.field(Field::Start)?, zone)
+}
+
+/// The chat's id; none if it has none, so that nothing tells it from others.
+pub(super) fn id(chat: &Chat) -> Option<&str> {
+    chat.field(Field::Id).filter(|id| !id.trim().is_empty())
 }
 
 pub(super) fn unwritable() -> PullError {

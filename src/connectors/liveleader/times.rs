@@ -1,5 +1,6 @@
 //! Times as LiveLeader writes them: ISO 8601 in its usual spellings, and the form of the sample on its page, `23-10-2008T12:49:1231`.
 
+use jiff::Timestamp;
 use jiff::civil::{DateTime, Time};
 use jiff::fmt::temporal::{DateTimeParser, Pieces};
 use jiff::tz::{Offset, TimeZone};
@@ -8,9 +9,22 @@ use crate::clock::Millis;
 
 static ISO: DateTimeParser = DateTimeParser::new();
 
+/// A moment that a text names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub at: Timestamp,
+    /// The text names an offset. One without it is meant in a zone that somebody chose.
+    pub has_offset: bool,
+}
+
+/// The moment that a text names, to the millisecond: see `read`.
+pub fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
+    read(text, zone).map(|moment| moment.at.as_millisecond())
+}
+
 /// The moment that a text names; none when it is in neither form. A time without a zone is meant in `zone`: an hour that comes twice is
 /// its first one, and one that is left out is as far behind the change as it says.
-pub fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
+pub(super) fn read(text: &str, zone: &TimeZone) -> Option<Moment> {
     let text = text.trim();
     if text.len() > 64 {
         return None;
@@ -59,7 +73,7 @@ fn below_60(tens: u8, ones: u8) -> Option<i8> {
     two(tens, ones).filter(|number| *number < 60)
 }
 
-fn iso(text: &str, zone: &TimeZone) -> Option<Millis> {
+fn iso(text: &str, zone: &TimeZone) -> Option<Moment> {
     // Names of zones in brackets are another standard's.
     if text.contains('[') {
         return None;
@@ -73,12 +87,12 @@ fn iso(text: &str, zone: &TimeZone) -> Option<Millis> {
     }
 }
 
-fn moment_at(at: DateTime, offset: Offset) -> Option<Millis> {
-    Some(offset.to_timestamp(at).ok()?.as_millisecond())
+fn moment_at(at: DateTime, offset: Offset) -> Option<Moment> {
+    Some(Moment { at: offset.to_timestamp(at).ok()?, has_offset: true })
 }
 
-fn local(at: DateTime, zone: &TimeZone) -> Option<Millis> {
-    Some(zone.to_zoned(at).ok()?.timestamp().as_millisecond())
+fn local(at: DateTime, zone: &TimeZone) -> Option<Moment> {
+    Some(Moment { at: zone.to_zoned(at).ok()?.timestamp(), has_offset: false })
 }
 
 /// Day, month and year, then hours, minutes, seconds and hundredths of them.

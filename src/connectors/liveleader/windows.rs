@@ -18,9 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::client::{Client, Period};
 use super::document::{Document, Pieces, Stop, malformed};
 use super::ids::Ids;
-use super::rows::{Rows, start, unwritable};
+use super::rows::{Rows, id, start, unwritable};
 use super::spool::{Spool, Turn};
-use super::xml::{self, Chat, Field};
+use super::xml::{self, Chat};
 use crate::connectors::report::Report;
 use crate::connectors::upstream::Spent;
 use crate::connectors::{Completeness, PullError, PullRequest, Pulled, Tally, Window};
@@ -72,6 +72,7 @@ struct Count {
     kept: u64,
     duplicates: u64,
     left_out: u64,
+    rejected: u64,
 }
 
 /// An answer on its way.
@@ -185,16 +186,16 @@ impl Job {
         let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Err(PullError::Cancelled) };
         let period = Period::days(Window { from: first.from, to: last.to }, &self.zone)?;
         let windows: Arc<[Window]> = windows.into();
-        let shared = self.clone();
+        let (shared, asked) = (self.clone(), period.clone());
         let begin = move || {
-            let (job, windows, turn) = (shared.clone(), windows.clone(), turn.clone());
-            Document::new(move |pieces, label| job.read(pieces, label, &windows, turn))
+            let (job, windows, turn, period) = (shared.clone(), windows.clone(), turn.clone(), asked.clone());
+            Document::new(move |pieces, label| job.read(pieces, label, &period, &windows, turn))
         };
         self.client.export(&period, begin).await
     }
 
     /// Reads one document to its end.
-    fn read(&self, pieces: Pieces, label: Option<String>, windows: &[Window], turn: Arc<Turn>) -> Result<Answer, Stop> {
+    fn read(&self, pieces: Pieces, label: Option<String>, period: &Period, windows: &[Window], turn: Arc<Turn>) -> Result<Answer, Stop> {
         let mut rows: Vec<Rows> = self.reports.iter().map(|report| Rows::new(report, self.client.zone())).collect();
         for (rows, known) in rows.iter_mut().zip(self.known.lock().unwrap_or_else(PoisonError::into_inner).iter()) {
             rows.expect(known);
@@ -211,7 +212,7 @@ impl Job {
         let mut bytes = 0;
         let mut stopped = None;
         let counted = Counted { from: pieces, bytes: &mut bytes };
-        let read = xml::read(counted, label.as_deref(), |chat| match self.take(chat, windows, &mut rows, &mut answer) {
+        let read = xml::read(counted, label.as_deref(), |chat| match self.take(chat, period, windows, &mut rows, &mut answer) {
             Ok(()) => true,
             Err(why) => {
                 stopped = Some(why);
@@ -233,13 +234,18 @@ impl Job {
         Ok(answer)
     }
 
-    fn take(&self, chat: &Chat, windows: &[Window], rows: &mut [Rows], answer: &mut Answer) -> Result<(), Stop> {
+    fn take(&self, chat: &Chat, period: &Period, windows: &[Window], rows: &mut [Rows], answer: &mut Answer) -> Result<(), Stop> {
         self.read.fetch_add(1, Ordering::Relaxed);
         let at = self.window_of(chat, windows);
         let count = &mut answer.counts[at];
         count.read += 1;
+        // The vendor may take the end of a period as a part of it. Such a chat comes again with the next period, and is no double there.
+        if start(chat, self.client.zone()).is_some_and(|start| period.is_before(start)) {
+            count.left_out += 1;
+            return Ok(());
+        }
         // One without an id is nobody's double.
-        if let Some(id) = chat.field(Field::Id).filter(|id| !id.is_empty()) {
+        if let Some(id) = id(chat) {
             if answer.ids.len() >= MOST_CHATS {
                 return Err(Stop::Own(malformed(format!("it holds more than {MOST_CHATS} chats"))));
             }
@@ -252,13 +258,17 @@ impl Job {
             count.left_out += 1;
             return Ok(());
         }
+        if id(chat).is_none() {
+            count.rejected += 1;
+            return Ok(());
+        }
         count.kept += 1;
         for (report, rows) in rows.iter_mut().enumerate() {
             if !rows.chat(chat) {
                 return Err(Stop::Own(unwritable()));
             }
             if rows.is_childless(chat) {
-                answer.childless[report].extend(chat.field(Field::Id).filter(|id| !id.is_empty()).map(str::to_owned));
+                answer.childless[report].extend(id(chat).map(str::to_owned));
             }
             for batch in rows.take() {
                 answer.spool.push(report, batch)?;
@@ -272,8 +282,8 @@ impl Job {
         if windows.len() < 2 {
             return 0;
         }
-        let Some(at) = start(chat, self.client.zone()) else { return 0 };
-        let day = crate::clock::timestamp(at).to_zoned(self.zone.clone()).date();
+        let Some(start) = start(chat, self.client.zone()) else { return 0 };
+        let day = start.at.to_zoned(self.zone.clone()).date();
         windows.iter().position(|window| day <= window.to).unwrap_or(windows.len() - 1)
     }
 }
@@ -341,10 +351,10 @@ impl Output<'_> {
         let spent = self.job.client.spent();
         let cost = std::mem::replace(&mut self.spent, spent);
         for (nth, (window, count)) in range.clone().zip(&answer.counts).enumerate() {
+            let Count { read, kept, duplicates, left_out, rejected } = *count;
             // One document holds the whole period and its end is marked, so there are no pages that could shift.
             let completeness = Some(Completeness::Complete);
-            let mut tally =
-                Tally { read: count.read, kept: count.kept, duplicates: count.duplicates, left_out: count.left_out, completeness, ..Tally::default() };
+            let mut tally = Tally { read, kept, duplicates, left_out, rejected, completeness, ..Tally::default() };
             // What the answer cost is told once.
             if nth == 0 {
                 (tally.pages, tally.calls, tally.waited_ms) = (1, spent.calls - cost.calls, spent.waited_ms - cost.waited_ms);

@@ -3,7 +3,7 @@
 use super::ends::cancelled;
 use super::saving::Saving;
 use crate::connectors::report::UpdateMode;
-use crate::connectors::Window;
+use crate::connectors::{self, Window};
 use crate::datasets::Dataset;
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::datasets::options::{OnEmpty, Rule};
@@ -16,7 +16,7 @@ use crate::db::marks::{step, stumble};
 use crate::error::{Error, Result};
 use crate::puller::queue::{self, Claimed, End, Told, Unchanged};
 use crate::puller::run::Failure;
-use crate::puller::{Puller, schedules, windows};
+use crate::puller::{Puller, retry, schedules, windows};
 
 /// The code of a run that failed because nothing came where there was something before.
 const SUSPICIOUS: &str = "suspicious_empty";
@@ -48,6 +48,9 @@ pub(super) async fn commit(
     // Held on to until the commit, which fails when another version is current by then.
     let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
     let had = before.as_ref().map_or(0, |version| version.rows);
+    if let Some(failure) = unexpected(puller, run, dataset, had > 0).await? {
+        return Ok(Committed::Not(End::Failed(failure)));
+    }
     if rows == 0 {
         let answer = match saving.or_halt(empty(puller, run, dataset, before.as_deref(), total, saving)).await {
             Ok(answer) => answer?,
@@ -169,6 +172,15 @@ async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, mer
     let new = digest::sum(built.order.iter().map(|segment| segment.digest));
     let same = new.zip(version.digest()).is_some_and(|(new, old)| (new.rows, new.ordered) == (old.rows, old.ordered));
     Ok(same && segments.check(&version.segments).await.is_ok())
+}
+
+/// Why a run fails of whose records too many were rejected, over all its windows.
+async fn unexpected(puller: &Puller, run: &Claimed, dataset: &Dataset, had_rows: bool) -> Result<Option<Failure>> {
+    let ledger = windows::of_run(&puller.db, &run.id).await?;
+    // A record that came again is one record.
+    let of = ledger.iter().map(|line| line.tally.read.saturating_sub(line.tally.duplicates)).sum();
+    let rejected = ledger.iter().map(|line| line.tally.rejected).sum();
+    Ok(connectors::too_many_rejected(rejected, of).then(|| retry::unexpected_records(rejected, of, dataset.connector.title(), had_rows)))
 }
 
 /// What becomes of an answer without rows.

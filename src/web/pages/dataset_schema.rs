@@ -35,7 +35,7 @@ struct Column {
 /// What a column holds, in words; of columns of our own too.
 pub fn meaning(report: &Report, column: &str) -> String {
     let own = match column {
-        "_misfit" => "Values that did not fit their column's type, as JSON by column.",
+        "_misfit" => "Values that do not fit their column's type, verbatim, as JSON by column.",
         "_more" => "Fields beyond the 200 new ones that get a column each, as JSON.",
         _ => "",
     };
