@@ -53,6 +53,11 @@ pub enum Cause {
     FirstByteTimeout,
     NoProgress,
     TooSlow,
+    /// A full minute of the answer brought so many bytes, fewer than the minimum.
+    BelowMinRate {
+        came: u64,
+        min: u64,
+    },
     ConnectionCut,
     Certificate,
     /// The vendor's own trouble, by status.
@@ -86,6 +91,8 @@ impl std::fmt::Display for Cause {
             Cause::FirstByteTimeout => f.write_str("it accepted the request and then said nothing for 60 seconds"),
             Cause::NoProgress => f.write_str("its answer stopped coming for 60 seconds"),
             Cause::TooSlow => f.write_str("its answer took longer than 10 minutes"),
+            Cause::BelowMinRate { came: 1, min } => write!(f, "its answer brought 1 byte in a minute, and at least {min} are required"),
+            Cause::BelowMinRate { came, min } => write!(f, "its answer brought {came} bytes in a minute, and at least {min} are required"),
             Cause::ConnectionCut => f.write_str("the connection broke in the middle of an answer"),
             Cause::Certificate => f.write_str("its certificate is not good for that name"),
             Cause::Status(status) => write!(f, "it answered with its own error {status}"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chatlake::clock::Clock;
 use chatlake::config::AllowUpstream;
 use chatlake::connectors::pull_error::Cause;
-use chatlake::connectors::upstream::{Ask, Auth, Limits, Names, SystemNames, Upstreams, check_address, is_public};
+use chatlake::connectors::upstream::{Ask, Auth, Limits, Names, Reader, SystemNames, Unread, Upstreams, check_address, is_public};
 use chatlake::connectors::{Connector, PullError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -264,6 +264,67 @@ async fn a_certificate_that_nobody_here_vouches_for_is_refused_and_nothing_is_se
         assert_eq!(ask(&upstreams, Some(&vendor.address)).await, PullError::Unavailable(Cause::Certificate), "{name}");
         assert_eq!(vendor.heard(), 0, "{name}");
     }
+}
+
+/// A vendor whose answers come as a stream of these pieces, so far apart.
+async fn streaming(piece: &'static [u8], pieces: usize, every: Duration) -> String {
+    let answer = move || async move {
+        let stream = futures_util::stream::unfold(0, move |sent| async move {
+            if sent > 0 {
+                tokio::time::sleep(every).await;
+            }
+            (sent < pieces).then(|| (Ok::<_, std::io::Error>(bytes::Bytes::from_static(piece)), sent + 1))
+        });
+        axum::body::Body::from_stream(stream)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    address
+}
+
+/// Counts what comes, and takes its time for each piece.
+struct Slow<const ENDLESS: bool> {
+    takes: Duration,
+    came: usize,
+}
+
+impl<const ENDLESS: bool> Reader for Slow<ENDLESS> {
+    type Out = usize;
+    const ENDLESS: bool = ENDLESS;
+
+    async fn piece(&mut self, piece: bytes::Bytes) -> bool {
+        self.came += piece.len();
+        tokio::time::sleep(self.takes).await;
+        true
+    }
+
+    async fn end(self) -> Result<usize, Unread> {
+        Ok(self.came)
+    }
+}
+
+async fn read_slowly<const ENDLESS: bool>(address: &str, takes: Duration) -> Result<usize, PullError> {
+    let quick = Limits { rate_window: Duration::from_millis(300), min_bytes: 1_024, tries: 2, ..limits() };
+    let upstreams = Upstreams::with(vec!["127.0.0.1".parse().unwrap()], Clock::system(), quick, Arc::new(SystemNames)).unwrap();
+    let upstream = upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap();
+    let read = upstream.read(ASK, &CancellationToken::new(), || Slow::<ENDLESS> { takes, came: 0 }).await;
+    assert!(upstream.received() > 0);
+    read
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_is_cut_and_one_that_is_slow_or_slowly_taken_is_not() {
+    let drip = streaming(b" ", 10_000, Duration::from_millis(20)).await;
+    for error in [read_slowly::<false>(&drip, Duration::ZERO).await, read_slowly::<true>(&drip, Duration::ZERO).await] {
+        assert!(matches!(error, Err(PullError::Unavailable(Cause::BelowMinRate { came: 1..=100, min: 1_024 }))), "{error:?}");
+    }
+    // A minute of this would bring twice the minimum.
+    let slow = streaming(&[b'x'; 256], 20, Duration::from_millis(30)).await;
+    assert_eq!((read_slowly::<false>(&slow, Duration::ZERO).await, read_slowly::<true>(&slow, Duration::ZERO).await), (Ok(5_120), Ok(5_120)));
+    // All of it is there long before it is taken: that is not the vendor's time.
+    let ready = streaming(b"xy", 3, Duration::ZERO).await;
+    assert_eq!(read_slowly::<true>(&ready, Duration::from_millis(400)).await, Ok(6));
 }
 
 /// A vendor that answers in one region only: 421 elsewhere, naming it. Counts its calls.

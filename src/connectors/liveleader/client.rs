@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tokio_util::sync::CancellationToken;
 
+use super::document::Parsers;
 use super::times::Moment;
 use crate::connectors::pull_error::Lack;
 use crate::connectors::upstream::{Ask, Auth, Reader, Spent, Upstream};
@@ -25,6 +26,7 @@ struct Inner {
     /// Times without a zone are meant in this one.
     zone: TimeZone,
     cancel: CancellationToken,
+    parsers: Arc<Parsers>,
 }
 
 /// A half-open stretch of time.
@@ -72,6 +74,7 @@ impl Client {
             password: source.secrets.get("password").cloned().unwrap_or_else(|| Secret::new("")),
             zone: source.zone.clone(),
             cancel,
+            parsers: Arc::new(Parsers::new(source.upstream.parsing())),
         }))
     }
 
@@ -86,6 +89,11 @@ impl Client {
 
     pub fn zone(&self) -> &TimeZone {
         &self.0.zone
+    }
+
+    /// What lets the documents of this client be parsed.
+    pub fn parsers(&self) -> Arc<Parsers> {
+        self.0.parsers.clone()
     }
 
     /// What was asked through this source so far.

@@ -1,10 +1,11 @@
 //! An export document on its way: pieces come from the network, and a thread of its own reads chats out of them.
 
 use std::io::{self, Read};
+use std::sync::{Arc, Weak};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::client::{PATH, meant_by_text};
@@ -17,6 +18,32 @@ use crate::connectors::upstream::{Reader, Unread};
 const AHEAD: usize = 4;
 /// The first bytes, for what a document that is none says.
 const HEAD: usize = 2_048;
+
+/// A thread begins to parse once so much is there, or the end: a host that sends next to nothing takes none.
+const START_AT: usize = 64 << 10;
+
+/// Lets the documents of one pull be parsed: it takes one place among all pulls for them, while one of them is parsed.
+pub(super) struct Parsers {
+    all: Arc<Semaphore>,
+    place: Mutex<Weak<OwnedSemaphorePermit>>,
+}
+
+impl Parsers {
+    pub fn new(all: Arc<Semaphore>) -> Self {
+        Self { all, place: Mutex::default() }
+    }
+
+    /// Waits for the pull's place; none if there are no places any more.
+    async fn place(&self) -> Option<Arc<OwnedSemaphorePermit>> {
+        let mut place = self.place.lock().await;
+        if let Some(held) = place.upgrade() {
+            return Some(held);
+        }
+        let held = Arc::new(self.all.clone().acquire_owned().await.ok()?);
+        *place = Arc::downgrade(&held);
+        Some(held)
+    }
+}
 
 /// Why the thread stopped.
 #[derive(Debug)]
@@ -38,18 +65,38 @@ impl From<Fault> for Stop {
 type Work<T> = Box<dyn FnOnce(Pieces, Option<String>) -> Result<T, Stop> + Send>;
 
 /// Where the pieces go, and who reads them.
-type Running<T> = (mpsc::Sender<Bytes>, JoinHandle<Result<T, Stop>>);
+struct Running<T> {
+    send: mpsc::Sender<Bytes>,
+    work: JoinHandle<Result<T, Stop>>,
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 /// One answer on its way.
 pub(super) struct Document<T> {
+    parsers: Arc<Parsers>,
     work: Option<Work<T>>,
     running: Option<Running<T>>,
     head: Vec<u8>,
+    /// The encoding that the head of the answer names.
+    label: Option<String>,
+    /// What came before the thread.
+    early: BytesMut,
 }
 
 impl<T: Send + 'static> Document<T> {
-    pub fn new(work: impl FnOnce(Pieces, Option<String>) -> Result<T, Stop> + Send + 'static) -> Self {
-        Self { work: Some(Box::new(work)), running: None, head: Vec::new() }
+    pub fn new(parsers: Arc<Parsers>, work: impl FnOnce(Pieces, Option<String>) -> Result<T, Stop> + Send + 'static) -> Self {
+        Self { parsers, work: Some(Box::new(work)), running: None, head: Vec::new(), label: None, early: BytesMut::new() }
+    }
+
+    /// Starts the thread and hands it what came before; false when it wants no more.
+    async fn start(&mut self) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let _place = self.parsers.place().await;
+        let (send, come) = mpsc::channel(AHEAD);
+        let (pieces, label) = (Pieces { come, piece: Bytes::new() }, self.label.take());
+        let running = self.running.insert(Running { send, work: tokio::task::spawn_blocking(move || work(pieces, label)), _place });
+        let early = self.early.split().freeze();
+        early.is_empty() || running.send.send(early).await.is_ok()
     }
 }
 
@@ -58,25 +105,24 @@ impl<T: Send + 'static> Reader for Document<T> {
     const ENDLESS: bool = true;
 
     fn begins(&mut self, headers: &HeaderMap, _: Option<u64>) {
-        let label = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(charset);
-        if let Some(work) = self.work.take() {
-            let (send, come) = mpsc::channel(AHEAD);
-            let pieces = Pieces { come, piece: Bytes::new() };
-            self.running = Some((send, tokio::task::spawn_blocking(move || work(pieces, label))));
-        }
+        self.label = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(charset);
     }
 
     async fn piece(&mut self, piece: Bytes) -> bool {
         let room = HEAD - self.head.len().min(HEAD);
         self.head.extend_from_slice(&piece[..piece.len().min(room)]);
-        match &self.running {
-            Some((send, _)) => send.send(piece).await.is_ok(),
-            None => false,
+        if let Some(running) = &self.running {
+            return running.send.send(piece).await.is_ok();
         }
+        self.early.extend_from_slice(&piece);
+        self.early.len() < START_AT || self.start().await
     }
 
-    async fn end(self) -> Result<T, Unread> {
-        let Some((send, work)) = self.running else { return Err(Unread::Stop(PullError::Cancelled)) };
+    async fn end(mut self) -> Result<T, Unread> {
+        if self.running.is_none() {
+            self.start().await;
+        }
+        let Some(Running { send, work, _place }) = self.running else { return Err(Unread::Stop(PullError::Cancelled)) };
         drop(send);
         let why = match work.await {
             Ok(Ok(read)) => return Ok(read),
@@ -129,6 +175,41 @@ impl Read for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn document(parsers: &Arc<Parsers>) -> Document<usize> {
+        Document::new(parsers.clone(), |mut pieces: Pieces, _| {
+            let mut all = Vec::new();
+            pieces.read_to_end(&mut all).map_err(|_| Stop::Gone)
+        })
+    }
+
+    #[tokio::test]
+    async fn what_brings_next_to_nothing_takes_no_thread_before_its_end() {
+        let parsers = Arc::new(Parsers::new(Arc::new(Semaphore::new(1))));
+        let mut small = document(&parsers);
+        for _ in 0..1_000 {
+            assert!(small.piece(Bytes::from_static(b" ")).await);
+        }
+        assert!(small.running.is_none());
+        assert_eq!(small.end().await.ok(), Some(1_000));
+        let mut large = document(&parsers);
+        assert!(large.piece(Bytes::from(vec![b' '; START_AT])).await && large.running.is_some());
+        assert!(large.piece(Bytes::from_static(b"end")).await);
+        assert_eq!(large.end().await.ok(), Some(START_AT + 3));
+    }
+
+    #[tokio::test]
+    async fn documents_of_one_pull_share_a_place_and_other_pulls_wait_for_one() {
+        let all = Arc::new(Semaphore::new(1));
+        let (one, other) = (Arc::new(Parsers::new(all.clone())), Arc::new(Parsers::new(all.clone())));
+        let (first, second) = (one.place().await.unwrap(), one.place().await.unwrap());
+        let mut waits = Box::pin(other.place());
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        drop(first);
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        drop(second);
+        assert!(waits.await.is_some());
+    }
 
     #[test]
     fn the_encoding_of_the_head() {

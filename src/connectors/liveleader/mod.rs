@@ -34,7 +34,8 @@ pub const PASSWORD_IN_ADDRESS: &str = "LiveLeader wants the password in the addr
 /// Asks for the last minute: a call that every good credential may make and that costs next to nothing.
 pub(super) async fn check(source: &Source) -> Result<String, PullError> {
     let client = Client::new(source, CancellationToken::new());
-    let begin = || Document::new(|pieces, label: Option<String>| xml::read(pieces, label.as_deref(), |_| true).map_err(Into::into));
+    let parsers = client.parsers();
+    let begin = move || Document::new(parsers.clone(), |pieces, label: Option<String>| xml::read(pieces, label.as_deref(), |_| true).map_err(Into::into));
     match client.export(&Period::minute_until(client.now()), begin).await {
         Ok(()) => Ok("data export answers".to_owned()),
         Err(PullError::Malformed { at, why }) => Err(PullError::Malformed { at, why: format!("{why}. {UNCLEAR}") }),

@@ -40,10 +40,10 @@ pub(super) async fn newest(client: &Client, report: &'static Report, menus: &Men
     loop {
         let from = to.saturating_sub(Span::new().days(days - 1)).max(range.from);
         let period = Period::days(Window { from, to }, zone)?;
-        let (times, wanted, asked) = (client.zone().clone(), login.clone(), period.clone());
+        let (times, wanted, asked, parsers) = (client.zone().clone(), login.clone(), period.clone(), client.parsers());
         let begin = move || {
             let (times, login, period) = (times.clone(), wanted.clone(), asked.clone());
-            Document::new(move |pieces, label| read(pieces, label, report, &times, &period, login.as_deref(), most))
+            Document::new(parsers.clone(), move |pieces, label| read(pieces, label, report, &times, &period, login.as_deref(), most))
         };
         let found = client.export(&period, begin).await?;
         let first_day = from <= range.from;

@@ -189,7 +189,7 @@ impl Job {
         let (shared, asked) = (self.clone(), period.clone());
         let begin = move || {
             let (job, windows, turn, period) = (shared.clone(), windows.clone(), turn.clone(), asked.clone());
-            Document::new(move |pieces, label| job.read(pieces, label, &period, &windows, turn))
+            Document::new(job.client.parsers(), move |pieces, label| job.read(pieces, label, &period, &windows, turn))
         };
         self.client.export(&period, begin).await
     }

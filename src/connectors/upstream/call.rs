@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::io::Write;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
@@ -10,6 +10,7 @@ use reqwest::{Request, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::guard::Blocked;
+use super::rate::Arrival;
 use super::{Limits, Reader, Unread};
 use crate::connectors::pull_error::Cause;
 
@@ -45,8 +46,14 @@ impl From<Cause> for Broke {
     }
 }
 
-/// Sends the request and reads the answer to its end.
-pub(super) async fn call<R: Reader>(client: &reqwest::Client, request: Request, limits: &Limits, begin: impl FnOnce() -> R) -> Result<Got<R::Out>, Broke> {
+/// Sends the request and reads the answer to its end. `received` counts the bytes of the body as they come.
+pub(super) async fn call<R: Reader>(
+    client: &reqwest::Client,
+    request: Request,
+    limits: &Limits,
+    received: &AtomicU64,
+    begin: impl FnOnce() -> R,
+) -> Result<Got<R::Out>, Broke> {
     let deadline = Instant::now() + limits.whole;
     let sent = timeout(limits.first_byte, client.execute(request)).await.map_err(|_| Cause::FirstByteTimeout)?;
     let mut response = sent.map_err(|error| sort(&error))?;
@@ -55,13 +62,13 @@ pub(super) async fn call<R: Reader>(client: &reqwest::Client, request: Request, 
     if status != 200 {
         // Of an error only the first words are of use, and the status alone says enough.
         let words = Whole::new(64 << 10);
-        let read = timeout_at(deadline, read(&mut response, &headers, words, limits.most_bytes, limits.no_progress)).await;
+        let read = timeout_at(deadline, read(&mut response, &headers, words, limits.most_bytes, limits, received)).await;
         let words = read.ok().and_then(Result::ok).and_then(Result::ok).unwrap_or_default();
         return Ok(Got { status, headers, body: Err(Unmet::Status(words)) });
     }
     let reader = begin();
     let most = if R::ENDLESS { limits.most_streamed } else { limits.most_bytes };
-    let reading = read(&mut response, &headers, reader, most, limits.no_progress);
+    let reading = read(&mut response, &headers, reader, most, limits, received);
     // What comes piece by piece may take its time, as long as it comes.
     let read = if R::ENDLESS { reading.await? } else { timeout_at(deadline, reading).await.map_err(|_| Cause::TooSlow)?? };
     Ok(Got { status, headers, body: read.map_err(Unmet::Unread) })
@@ -72,7 +79,8 @@ async fn read<R: Reader>(
     headers: &HeaderMap,
     mut reader: R,
     most: usize,
-    no_progress: Duration,
+    limits: &Limits,
+    received: &AtomicU64,
 ) -> Result<Result<R::Out, Unread>, Broke> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     let gzip = match (encodings.next().map(|value| value.as_bytes()), encodings.next()) {
@@ -82,9 +90,11 @@ async fn read<R: Reader>(
     };
     reader.begins(headers, response.content_length());
     let mut body = Decoder::new(gzip, most);
+    let mut arrival = Arrival::new(limits);
     loop {
-        let piece = timeout(no_progress, response.chunk()).await.map_err(|_| Cause::NoProgress)?;
-        match piece.map_err(|error| sort(&error))? {
+        let piece = next_piece(response, &mut arrival).await?;
+        received.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
+        match piece {
             Some(piece) if gzip => {
                 // In small slices, so that what one of them unpacks to is small before it is counted.
                 for at in (0..piece.len()).step_by(SLICE) {
@@ -107,6 +117,25 @@ async fn read<R: Reader>(
                 }
                 return Ok(reader.end().await);
             }
+        }
+    }
+}
+
+/// The next piece of the body as it came; none at its end. Only the time in here is the vendor's: what the reader takes for a piece does
+/// not count.
+async fn next_piece(response: &mut Response, arrival: &mut Arrival) -> Result<Option<Bytes>, Broke> {
+    loop {
+        let began = Instant::now();
+        let came = timeout(arrival.patience(), response.chunk()).await;
+        match came {
+            Ok(piece) => {
+                let piece = piece.map_err(|error| sort(&error))?;
+                if let Some(piece) = &piece {
+                    arrival.piece(began.elapsed(), piece.len())?;
+                }
+                return Ok(piece);
+            }
+            Err(_) => arrival.silence(began.elapsed())?,
         }
     }
 }

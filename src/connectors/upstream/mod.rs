@@ -1,11 +1,12 @@
 //! The only HTTP client. Everything that asks a vendor goes through here: the address guard (`guard`), the account's pace (`pace`),
-//! timeouts and size caps (`call`), tries (`retry`), and errors without addresses and secrets (`mask`).
+//! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), and errors without addresses and secrets (`mask`).
 
 mod call;
 mod guard;
 mod mask;
 pub mod outgoing;
 mod pace;
+mod rate;
 mod retry;
 mod standing;
 
@@ -18,6 +19,7 @@ use base64::Engine;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use zeroize::Zeroizing;
@@ -33,6 +35,9 @@ pub use pace::LONGEST_PAUSE;
 use standing::Standing;
 pub use standing::{Gauge, MOST_REFUSALS, Told};
 
+/// Pulls at a time whose streamed answers are parsed, each with a few threads of its own: more hosts that send slowly take no more threads.
+const MAX_PARSING: usize = 32;
+
 /// How long and how much. The defaults are for real vendors; tests pass shorter ones.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -44,6 +49,10 @@ pub struct Limits {
     pub no_progress: Duration,
     /// One try, from sending to the last byte.
     pub whole: Duration,
+    /// Each full window of this length must bring `min_bytes` of the answer; time in which it is not read does not count.
+    pub rate_window: Duration,
+    /// As they come, before unpacking; 0 for no minimum.
+    pub min_bytes: u64,
     /// Of one answer, after decoding.
     pub most_bytes: usize,
     /// Of one answer that is handed on while it comes.
@@ -69,6 +78,8 @@ impl Default for Limits {
             first_byte: Duration::from_secs(60),
             no_progress: Duration::from_secs(60),
             whole: Duration::from_secs(600),
+            rate_window: Duration::from_secs(60),
+            min_bytes: 1_024,
             most_bytes: 64 << 20,
             most_streamed: 4 << 30,
             tries: 5,
@@ -92,6 +103,8 @@ struct Inner {
     limits: Limits,
     accounts: Mutex<HashMap<String, Arc<Standing>>>,
     counters: Counters,
+    /// Pulls that may have threads parsing streamed answers.
+    parsing: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -128,7 +141,8 @@ impl Upstreams {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(|why| Error::internal(why.without_url()))?;
-        Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: Counters::default() })))
+        let parsing = Arc::new(Semaphore::new(MAX_PARSING));
+        Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: Counters::default(), parsing })))
     }
 
     /// The way to one account's vendor. `key` is the account's id: all that share it share one pace; with an empty key (credentials
@@ -212,6 +226,7 @@ pub struct Upstream {
 struct Counted {
     calls: AtomicU64,
     waited_ms: AtomicU64,
+    received: AtomicU64,
 }
 
 /// What was asked through one `Upstream` and its clones, answered or not.
@@ -340,6 +355,16 @@ impl Upstream {
 
     pub fn spent(&self) -> Spent {
         Spent { calls: self.spent.calls.load(Ordering::Relaxed), waited_ms: self.spent.waited_ms.load(Ordering::Relaxed) }
+    }
+
+    /// Bytes of answers that came through this and its clones so far, as they came.
+    pub fn received(&self) -> u64 {
+        self.spent.received.load(Ordering::Relaxed)
+    }
+
+    /// Held while threads parse what a pull streams.
+    pub fn parsing(&self) -> Arc<Semaphore> {
+        self.all.0.parsing.clone()
     }
 
     /// Asks until there is an answer, within the account's pace and the limits.

@@ -63,7 +63,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
         upstream.spent.calls.fetch_add(1, Ordering::Relaxed);
         counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
         let left = Instant::now();
-        let got = call(&inner.client, request, limits, &begin).await;
+        let got = call(&inner.client, request, limits, &upstream.spent.received, &begin).await;
         drop(permit);
         if R::ENDLESS {
             // What came for an hour and broke then is worth another try.
