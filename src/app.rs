@@ -20,8 +20,8 @@ use crate::auth::sessions::Sessions;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connectors::upstream::Upstreams;
 use crate::connectors::upstream::outgoing::Outgoing;
+use crate::connectors::upstream::{Limits, SystemNames, Upstreams};
 use crate::datasets::Datasets;
 use crate::datasets::download::Places;
 use crate::datasets::scrub::Scrub;
@@ -34,6 +34,7 @@ use crate::notices::Notices;
 use crate::puller::live::Live;
 use crate::puller::queue::Holder;
 use crate::puller::scheduler::clock_set::Seen;
+use crate::puller::slots::Slots;
 use crate::puller::{Parts, Puller};
 use crate::vault::Vault;
 use crate::web::security::Refuse;
@@ -117,7 +118,8 @@ impl App {
                 return Err(refused);
             }
         };
-        let upstreams = Upstreams::new(config.allow_upstream.clone(), clock.clone())?;
+        let limits = Limits { min_bytes: config.min_transfer_rate, ..Limits::default() };
+        let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemNames))?;
         let way = Outgoing::new(&config.allow_upstream)?;
         let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
@@ -142,7 +144,9 @@ impl App {
             rescheduled: tokio::sync::Notify::new(),
             kept: tokio::sync::Notify::new(),
             stop: stop.clone(),
+            slots: Slots::new(config.workers),
             workers: config.workers,
+            max_run: i64::from(config.max_run_hours) * 3_600_000,
             shortest_interval: config.shortest_interval,
         });
         Ok(Self { config: Arc::new(config), clock, db, accounts, datasets, puller, metrics, stop, tasks: TaskTracker::new(), lock: None })
@@ -201,9 +205,9 @@ impl App {
         web::routes::router(web, crate::api::router(api), refuse())
     }
 
-    /// Starts the workers and the scheduler.
+    /// Starts claiming runs, and the scheduler.
     pub async fn start_pulling(&self) -> Result<()> {
-        self.puller.start(self.config.workers, &self.tasks).await
+        self.puller.start(&self.tasks).await
     }
 
     /// Serves until SIGTERM or SIGINT; everything has ended 28 seconds later. A second signal ends the process at once.

@@ -10,6 +10,8 @@ use url::Url;
 
 use crate::error::{Error, Result};
 
+/// A larger minimum would cut vendors that are merely slow, in bytes per minute.
+const MAX_TRANSFER_RATE: u64 = 1 << 20;
 const USUAL_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The settings as a command line or the environment gives them. Every command takes `--data` and `--allow-upstream`.
@@ -41,9 +43,15 @@ pub struct GivenToServe {
     /// Serve plain http to other machines. Passwords and data then travel readable
     #[arg(long, env = "CHATLAKE_INSECURE_HTTP")]
     pub insecure_http: bool,
-    /// Runs at once. Default: 4
+    /// Runs that work at once; a run that only waits for its vendor does not count. Default: 4
     #[arg(long, env = "CHATLAKE_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
+    /// Bytes that each full minute of a vendor's answer must bring, or the call counts as failed; 0 for no minimum. Default: 1024
+    #[arg(long, env = "CHATLAKE_MIN_TRANSFER_RATE", value_name = "BYTES")]
+    pub min_transfer_rate: Option<u64>,
+    /// Hours after which a run is stopped and counts as failed. Default: 12
+    #[arg(long, env = "CHATLAKE_MAX_RUN_HOURS", value_name = "HOURS")]
+    pub max_run_hours: Option<u32>,
     /// No DataSet is pulled more often than every so many minutes by its schedule. Default: 5
     #[arg(long, env = "CHATLAKE_SHORTEST_INTERVAL", value_name = "MINUTES")]
     pub shortest_interval: Option<u32>,
@@ -74,6 +82,8 @@ struct File {
     #[serde(default)]
     allow_upstream: Vec<String>,
     workers: Option<usize>,
+    min_transfer_rate: Option<u64>,
+    max_run_hours: Option<u32>,
     shortest_interval: Option<u32>,
     keep_versions: Option<u32>,
     keep_days: Option<u32>,
@@ -95,6 +105,9 @@ pub struct Config {
     pub insecure_http: bool,
     pub allow_upstream: Vec<AllowUpstream>,
     pub workers: usize,
+    /// Bytes per minute; 0 for no minimum.
+    pub min_transfer_rate: u64,
+    pub max_run_hours: u32,
     /// In minutes.
     pub shortest_interval: u32,
     pub keep_versions: u32,
@@ -211,6 +224,15 @@ impl Config {
         if !(1..=64).contains(&workers) {
             return Err(Error::conflict("settings", format!("--workers must be from 1 to 64, not {workers}.")));
         }
+        let min_transfer_rate = serve.min_transfer_rate.or(file.min_transfer_rate).unwrap_or(1_024);
+        if min_transfer_rate > MAX_TRANSFER_RATE {
+            let said = format!("--min-transfer-rate must be from 0 to {MAX_TRANSFER_RATE} bytes per minute, not {min_transfer_rate}.");
+            return Err(Error::conflict("settings", said));
+        }
+        let max_run_hours = serve.max_run_hours.or(file.max_run_hours).unwrap_or(12);
+        if !(1..=720).contains(&max_run_hours) {
+            return Err(Error::conflict("settings", format!("--max-run-hours must be from 1 to 720, not {max_run_hours}.")));
+        }
         let shortest_interval = serve.shortest_interval.or(file.shortest_interval).unwrap_or(5);
         if !(1..=1_440).contains(&shortest_interval) {
             return Err(Error::conflict("settings", format!("--shortest-interval must be from 1 to 1440 minutes, not {shortest_interval}.")));
@@ -230,6 +252,8 @@ impl Config {
             insecure_http,
             allow_upstream,
             workers,
+            min_transfer_rate,
+            max_run_hours,
             shortest_interval,
             keep_versions,
             keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
@@ -291,6 +315,21 @@ mod tests {
         assert_eq!((config.listen.port(), config.workers, config.keep_versions), (9000, 7, 10));
         assert_eq!(config.allow_upstream, vec![AllowUpstream::Net("10.0.0.0/8".parse().unwrap()), AllowUpstream::Host("vendor.test".to_owned())]);
         assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000/");
+    }
+
+    #[test]
+    fn limits_of_runs_and_answers_are_settings_with_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let usual = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap();
+        assert_eq!((usual.min_transfer_rate, usual.max_run_hours), (1_024, 12));
+        std::fs::write(dir.path().join("chatlake.toml"), "min_transfer_rate = 0\nmax_run_hours = 48\n").unwrap();
+        let by_flag = GivenToServe { max_run_hours: Some(2), ..GivenToServe::default() };
+        let config = Config::resolve(&given(dir.path()), &by_flag).unwrap();
+        assert_eq!((config.min_transfer_rate, config.max_run_hours), (0, 2));
+        for (rate, hours) in [(Some(MAX_TRANSFER_RATE + 1), None), (None, Some(0)), (None, Some(721))] {
+            let serve = GivenToServe { min_transfer_rate: rate, max_run_hours: hours, ..GivenToServe::default() };
+            assert!(Config::resolve(&given(dir.path()), &serve).is_err(), "{rate:?} {hours:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::ids::RunId;
 /// Where a pull is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Progress {
-    /// "Starting", "Pulling", "Saving".
+    /// "Starting", "Waiting for a worker", "Waiting for LiveChat" (or another vendor), "Pulling", "Saving".
     pub phase: &'static str,
     /// Which window, from 1; 0 before the first.
     pub window: usize,

@@ -1,5 +1,5 @@
-//! Runs. `scheduler` makes a run when one is due, `queue` holds it, `worker` claims it, pulls, writes and commits. Start at
-//! `worker.rs`. This file is the handle that pages and programs use.
+//! Runs. `scheduler` makes a run when one is due, `queue` holds it, `worker` claims it, pulls, writes and commits, in one of the `slots`.
+//! Start at `worker.rs`. This file is the handle that pages and programs use.
 
 pub mod backfills;
 pub mod coverage;
@@ -13,6 +13,7 @@ pub mod retry;
 pub mod run;
 pub mod scheduler;
 pub mod schedules;
+pub mod slots;
 mod space;
 #[cfg(test)]
 mod testing;
@@ -31,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::accounts::Accounts;
 use crate::actor::Actor;
 use crate::auth::audit::By;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::datasets::Datasets;
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -39,9 +40,10 @@ use crate::ids::{DatasetId, RunId};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use live::Live;
-use queue::Holder;
+use queue::{AccountLimit, Holder};
 use run::{Run, Trigger};
 use scheduler::clock_set::Seen;
+use slots::Slots;
 
 /// The handle on all pulling. Cheap to clone.
 #[derive(Clone)]
@@ -64,7 +66,7 @@ pub struct Parts {
     pub holder: Holder,
     /// What is known of the clock.
     pub seen: Seen,
-    /// Wakes a worker: there is a run to claim.
+    /// Wakes whoever claims runs: there is one to claim.
     pub wake: Notify,
     /// Wakes the scheduler: a schedule has changed.
     pub rescheduled: Notify,
@@ -72,16 +74,22 @@ pub struct Parts {
     pub kept: Notify,
     /// Fires when the server stops.
     pub stop: CancellationToken,
-    /// Runs at once.
+    /// Who works just now.
+    pub slots: Slots,
+    /// Runs that work at once.
     pub workers: usize,
+    /// A run that takes longer is stopped, in milliseconds.
+    pub max_run: Millis,
     /// No DataSet is pulled more often than every so many minutes.
     pub shortest_interval: u32,
 }
 
 impl Parts {
-    /// So many readings of one account may be under way before a run that no person asked for begins: a worker stays for the others.
-    pub fn most_per_account(&self) -> i64 {
-        i64::try_from(self.workers.saturating_sub(1).max(1)).unwrap_or(i64::MAX)
+    /// How many readings of one account may be under way when another one begins, those that wait for the vendor included: fewer than there
+    /// are workers when no person asked for it, so that a worker stays for others.
+    pub fn account_limit(&self) -> AccountLimit {
+        let limit = |workers: usize| i64::try_from(workers.max(1)).unwrap_or(i64::MAX);
+        AccountLimit { scheduled: limit(self.workers.saturating_sub(1)), by_people: limit(self.workers) }
     }
 }
 
@@ -98,16 +106,14 @@ impl Puller {
         Self(Arc::new(parts))
     }
 
-    /// Puts interrupted runs back, then starts the workers, the scheduler and the sweep. They end when `stop` fires.
-    pub async fn start(&self, workers: usize, tasks: &TaskTracker) -> Result<()> {
+    /// Puts interrupted runs back, then starts the claiming of runs, the scheduler and the sweep. They end when `stop` fires.
+    pub async fn start(&self, tasks: &TaskTracker) -> Result<()> {
         panics::note_places();
         let rescued = queue::rescue(&self.db, &self.clock).await?;
         if rescued > 0 {
             tracing::info!(rescued, "runs interrupted by the last stop are back in the queue");
         }
-        for _ in 0..workers {
-            tasks.spawn(worker::work_until_stopped(self.clone()));
-        }
+        tasks.spawn(worker::dispatch_until_stopped(self.clone(), tasks.clone()));
         tasks.spawn(scheduler::schedule_until_stopped(self.clone()));
         tasks.spawn(scheduler::sweep_until_stopped(self.clone()));
         tasks.spawn(keeper::keep_until_stopped(self.clone()));
@@ -174,7 +180,7 @@ impl Puller {
         if run.state != run::State::Queued {
             return Ok(None);
         }
-        queue::turns::waits_for(&self.db, &self.clock, &run.id, self.most_per_account()).await
+        queue::turns::waits_for(&self.db, &self.clock, &run.id, self.account_limit()).await
     }
 
     async fn found(&self, run: &RunId) -> Result<Run> {

@@ -4,6 +4,7 @@
 //! that is there, is in `queue/plan.rs`.
 
 mod holder;
+mod lease;
 mod making;
 mod outcome;
 mod plan;
@@ -26,10 +27,11 @@ use crate::db::marks::step;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
 pub use holder::{Grip, Holder};
+pub use lease::{Held, extend, look};
 pub use making::{enqueue_in, schedule_in};
 pub use outcome::{Told, Unchanged, accept, batch, keep_old, leave_unchanged, not_at_work, note_schema, succeed, succeed_with, supersede_held};
 pub use plan::{Plan, childless, keep, note_childless, plan, rekey, window_done};
-pub use turns::is_alive;
+pub use turns::{AccountLimit, is_alive};
 
 /// How long a claim holds without being extended.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -68,17 +70,6 @@ impl Claimed {
     }
 }
 
-/// What a heartbeat finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Still ours.
-    Yes,
-    /// Still ours, and a person wants it stopped.
-    Cancel,
-    /// Another holds it, or it is over.
-    Lost,
-}
-
 /// How a run that did not succeed ends.
 #[derive(Clone, Debug)]
 pub enum End {
@@ -98,14 +89,14 @@ pub struct Short {
 type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>, Option<String>, Option<String>);
 
 /// Claims the run that is due next: people's runs first, chunks of backfills last, then those of the account with the fewest under way,
-/// then the oldest; and with it those that share its reading of the vendor. A run whose lease has ended is due again, unless its holder is the one who asks and has it in its hands. Of one account at
-/// most `most` readings are under way before a run that no person asked for is claimed. The first one answered leads; none is answered
+/// then the oldest; and with it those that share its reading of the vendor. A run whose lease has ended is due again, unless its holder is the one who asks and has it in its hands. Of one account
+/// no more readings are under way than `limit` says. The first one answered leads; none is answered
 /// when nothing is due.
 ///
 /// A run of a fresh reading gathers others for a moment, in which no worker claims one that wants the same. What was interrupted
 /// comes back together, but third attempts are made alone, and one after the other, so that whichever run kills the process is found out.
-pub async fn claim(db: &Db, clock: &Clock, holder: &Holder, most: i64) -> Result<Vec<Claimed>> {
-    let now = clock.now();
+pub async fn claim(db: &Db, clock: &Clock, holder: &Holder, limit: impl Into<AccountLimit>) -> Result<Vec<Claimed>> {
+    let (now, limit) = (clock.now(), limit.into());
     let mut tx = db.write().await?;
     holder.keep(&mut tx, now).await?;
     park_killers(&mut tx, now).await?;
@@ -116,7 +107,8 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &Holder, most: i64) -> Result
          WHERE id = (SELECT r.id FROM runs r
                      LEFT JOIN (SELECT account_id, COUNT(DISTINCT reading) AS under_way FROM runs WHERE state = 'running' AND lease_until >= $3
                                 GROUP BY account_id) b ON b.account_id = r.account_id
-                     WHERE (r.cause IN ('manual', 'first') OR COALESCE(b.under_way, 0) < $6) AND r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
+                     WHERE COALESCE(b.under_way, 0) < CASE WHEN r.cause IN ('manual', 'first') THEN $7 ELSE $6 END
+                       AND r.due_at <= $3 AND (r.state IN ('queued', 'waiting') OR (r.state = 'running' AND r.lease_until < $3))
                        AND (r.attempt < $5 OR NOT EXISTS (SELECT 1 FROM runs k WHERE k.state = 'running' AND k.attempt > $5 AND k.lease_until >= $3 AND k.id <> r.id))
                        AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.dataset_id = r.dataset_id AND o.state = 'running' AND o.id <> r.id)
                        AND NOT EXISTS (SELECT 1 FROM runs g WHERE g.state = 'running' AND g.source_key = r.source_key AND g.gather_until > $3 AND g.id <> r.id)
@@ -128,7 +120,8 @@ pub async fn claim(db: &Db, clock: &Clock, holder: &Holder, most: i64) -> Result
     .bind(now)
     .bind(now + millis(GATHER_AT_MOST))
     .bind(MOST_ATTEMPTS - 1)
-    .bind(most)
+    .bind(limit.scheduled)
+    .bind(limit.by_people)
     .fetch_optional(&mut *tx)
     .await?;
     let mut set: Vec<Claimed> = row.into_iter().map(|row| claimed(row, holder)).collect();
@@ -205,25 +198,6 @@ pub async fn rescue(db: &Db, clock: &Clock) -> Result<u64> {
     park_killers(&mut tx, clock.now()).await?;
     tx.commit().await?;
     Ok(rescued)
-}
-
-/// Extends the lease and keeps the progress for whoever looks.
-pub async fn extend(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Result<Held> {
-    let mut tx = db.write().await?;
-    let row: Option<(i64,)> =
-        sqlx::query_as("UPDATE runs SET lease_until = $1, progress = $2 WHERE id = $3 AND fence = $4 AND state = 'running' RETURNING cancel_requested")
-            .bind(clock.now() + millis(LEASE))
-            .bind(progress)
-            .bind(&run.id)
-            .bind(run.fence)
-            .fetch_optional(&mut *tx)
-            .await?;
-    tx.commit().await?;
-    Ok(match row {
-        None => Held::Lost,
-        Some((0,)) => Held::Yes,
-        Some(_) => Held::Cancel,
-    })
 }
 
 /// Ends a run that did not succeed. Its staged segments are left to the sweep. Does nothing when the fence is stale.

@@ -24,7 +24,17 @@ pub enum Decision {
 pub fn may_retry(code: &str) -> bool {
     matches!(
         code,
-        "unavailable" | "malformed" | "incomplete" | UNEXPECTED_RECORDS | NO_PROGRESS | "internal" | "busy" | "storage_full" | "version_changed" | "rows_missing"
+        "unavailable"
+            | "malformed"
+            | "incomplete"
+            | UNEXPECTED_RECORDS
+            | NO_PROGRESS
+            | RUN_TOO_LONG
+            | "internal"
+            | "busy"
+            | "storage_full"
+            | "version_changed"
+            | "rows_missing"
     )
 }
 
@@ -54,6 +64,20 @@ pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
         code: NO_PROGRESS.to_owned(),
         message: format!("The run made no progress for {minutes} minutes, so it was stopped: nothing came from {vendor}, and nothing was written."),
         who: "Nobody yet. If it happens again, the person who runs the server: the log tells more under this run's id.".to_owned(),
+        action: format!("The next run tries again. {}", kept(had_rows)),
+    }
+}
+
+/// The code of a run that took longer than a run may take.
+pub const RUN_TOO_LONG: &str = "run_too_long";
+
+/// The failure of a run that was stopped after so many hours.
+pub fn run_too_long(hours: i64, had_rows: bool) -> Failure {
+    Failure {
+        code: RUN_TOO_LONG.to_owned(),
+        message: format!("The run took longer than {hours} {}, the longest that a run may take, so it was stopped.", if hours == 1 { "hour" } else { "hours" }),
+        who: "Nobody, if the vendor was slow for once. If it happens again, the owner of the DataSet must choose fewer days, or the person who runs the server must raise --max-run-hours."
+            .to_owned(),
         action: format!("The next run tries again. {}", kept(had_rows)),
     }
 }
@@ -95,7 +119,15 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
         PullError::Unavailable(cause) => fail(
             "unavailable",
             // A certificate does not get better by trying.
-            format!("{vendor} could not be read: {cause}.{}", if *cause == Cause::Certificate { "" } else { " It was tried five times within two minutes." }),
+            format!(
+                "{vendor} could not be read: {cause}.{}",
+                match cause {
+                    Cause::Certificate => "",
+                    // How often depends on how long each answer came.
+                    Cause::BelowMinRate { .. } => " It was asked again, and its answers stayed that slow.",
+                    _ => " It was tried five times within two minutes.",
+                }
+            ),
             format!("Nobody, if {vendor} is only down for a while."),
             format!("The next run on the schedule, or Run now, tries again. {kept}"),
         ),

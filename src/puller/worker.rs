@@ -1,8 +1,12 @@
-//! A worker: claim, pull, write, commit. Read `work` first; how a run ends is in `worker/ends.rs`.
+//! What is done with claimed runs: pull, write, commit. `dispatch` claims them; read `work` next; how a run ends is in `worker/ends.rs`.
+//! A run works in a slot (`puller/slots.rs`), which it gives back while it only waits for its vendor (`worker/flow.rs`).
 
 mod beside;
 mod commit;
+mod dispatch;
 mod ends;
+mod flow;
+mod place;
 mod reading;
 mod saving;
 mod watch;
@@ -11,14 +15,15 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::live::Shown;
 use super::queue::{self, Claimed, End, Held, Plan, Spent};
+use super::slots::{InFlight, Slot};
 use super::{Puller, panics, schedules, space};
-use crate::clock::{Millis, millis};
+use crate::clock::Millis;
 use crate::connectors::report::{Shape, UpdateMode};
 use crate::connectors::{self, PullError, PullRequest, Pulled, Source, Window};
 use crate::datasets::Dataset;
@@ -27,15 +32,19 @@ use crate::datasets::update_mode::Stamp;
 use crate::db::marks::stumble;
 use crate::error::{Error, Result};
 use beside::{Beside, Halt};
+pub(super) use dispatch::dispatch_until_stopped;
+use flow::{Flow, Turn};
+use place::Place;
 use reading::Reading;
 use watch::Watch;
 
-/// An idle worker looks at least this often.
-const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
 /// How many batches may be between the reader and the writer.
 const BATCHES_AHEAD: usize = 4;
 /// What came is kept for an interruption at the end of a window, but not more often than this.
 const KEEP_EVERY: Millis = 10_000;
+
+/// Every so many heartbeats of a run without a slot extend its leases; the others only look whether it is to go on.
+const EXTEND_EVERY: u64 = 10;
 
 /// How long one that is to end may take to notice.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -66,60 +75,19 @@ enum Ended {
     Stopped(PullError),
     /// Nothing came for too long.
     Stuck,
+    /// It took longer than a run may take.
+    TooLong,
     OwnFault(Error),
 }
 
-pub(super) async fn work_until_stopped(puller: Puller) {
-    while !puller.stop.is_cancelled() {
-        // Whatever breaks off in here, this worker goes on.
-        match panics::guarded(queue::claim(&puller.db, &puller.clock, &puller.holder, puller.most_per_account())).await {
-            Ok(mut set) if !set.is_empty() => {
-                match panics::guarded(gather(&puller, &set[0])).await {
-                    Ok(siblings) => set.extend(siblings),
-                    Err(error) => {
-                        for run in &set {
-                            ends::fail(&puller, run, &error).await;
-                        }
-                        continue;
-                    }
-                }
-                let span = tracing::info_span!("run", run = %set[0].id, dataset = %set[0].dataset_id);
-                let working = async {
-                    work(&puller, set.clone()).await;
-                    Ok(())
-                };
-                if let Err(error) = panics::guarded(working).instrument(span).await {
-                    for run in &set {
-                        ends::fail(&puller, run, &error).await;
-                    }
-                }
-            }
-            Ok(_) => idle(&puller).await,
-            Err(error) => {
-                tracing::error!(cause = ?error.inside(), "a worker could not claim: {error}");
-                idle(&puller).await;
-            }
-        }
-    }
-}
-
-async fn idle(puller: &Puller) {
-    let due = queue::next_due(&puller.db).await.ok().flatten();
-    let latest = puller.clock.now() + millis(LOOK_AT_LEAST);
-    // Some time at least, so that a row which cannot be claimed yet does not keep a core busy.
-    let until = due.map_or(latest, |due| due.clamp(puller.clock.now() + 50, latest));
-    tokio::select! {
-        () = puller.stop.cancelled() => {}
-        () = puller.wake.notified() => {}
-        () = puller.clock.wait_until_or(until, LOOK_AT_LEAST) => {}
-    }
-}
-
-async fn work(puller: &Puller, claimed: Vec<Claimed>) {
+async fn work(puller: &Puller, claimed: Vec<Claimed>, mut slot: Slot, in_flight: InFlight) {
+    let mut heartbeat = heartbeat();
+    let shown = dispatch::enter(puller, &claimed, &mut heartbeat, &mut slot).await;
+    let mut place = Place { slot, in_flight, deadline: puller.clock.passed().saturating_add(puller.max_run) };
     let mut set: Vec<Pulling> = Vec::new();
-    for run in claimed {
+    for (run, shown) in claimed.into_iter().zip(shown) {
         let leader = set.first().map(|leader| leader.run.source_key_of(&leader.dataset));
-        match panics::guarded(prepare(puller, run.clone(), leader.as_deref())).await {
+        match panics::guarded(prepare(puller, run.clone(), shown, leader.as_deref())).await {
             Ok(Some(pulling)) => set.push(pulling),
             Ok(None) => {}
             Err(error) => ends::fail(puller, &run, &error).await,
@@ -130,33 +98,24 @@ async fn work(puller: &Puller, claimed: Vec<Claimed>) {
     }
     let mut spent = Spent::default();
     let asked_at = puller.clock.now();
-    let ended = match panics::guarded(pull(puller, &mut set, &mut spent)).await {
+    let ended = match panics::guarded(pull(puller, &mut set, &mut spent, &mut place, &mut heartbeat)).await {
         Ok(ended) => ended,
         Err(error) => Ended::OwnFault(error),
     };
     ends::note_health(puller, &set, &ended, asked_at).await;
-    saving::save(puller, set, &ended, spent).await;
+    saving::save(puller, set, &ended, spent, &mut place).await;
 }
 
-/// Waits a moment for others that want the leader's reading, when there are reports that could share it.
-async fn gather(puller: &Puller, leader: &Claimed) -> Result<Vec<Claimed>> {
-    stumble("gather");
-    let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
-    if !leader.gathers {
-        return Ok(Vec::new());
-    }
-    if dataset.connector.shares(dataset.report) {
-        tokio::select! {
-            () = puller.stop.cancelled() => {}
-            () = puller.clock.wait(queue::GATHER) => {}
-        }
-    }
-    queue::claim_siblings(&puller.db, &puller.clock, &puller.holder, leader).await
+fn heartbeat() -> Interval {
+    let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
+    // A process that was stopped for a while does not make up for its beats.
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
 }
 
-/// What a run needs to be pulled, `leader` being what the first of its set asks for. None when there is no room for it, or when it must
-/// be pulled by itself, because its DataSet was changed after it was queued; it is back in the queue then.
-async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Result<Option<Pulling>> {
+/// What a run needs to be pulled, `shown` being what is shown of it and `leader` what the first of its set asks for. None when there is no
+/// room for it, or when it must be pulled by itself, because its DataSet was changed after it was queued; it is back in the queue then.
+async fn prepare(puller: &Puller, mut run: Claimed, shown: Shown, leader: Option<&str>) -> Result<Option<Pulling>> {
     let dataset = puller.datasets.for_run(&run.dataset_id).await?;
     if space::is_held(puller, &run, &dataset).await? {
         return Ok(None);
@@ -171,7 +130,6 @@ async fn prepare(puller: &Puller, mut run: Claimed, leader: Option<&str>) -> Res
         return Ok(None);
     }
     let writer = puller.datasets.segments.counted().writer(&run.dataset_id, &run.id);
-    let shown = puller.live.show(&run.id, puller.clock.now());
     let stamp = match dataset.update_mode {
         UpdateMode::Replace => None,
         _ => queue::batch(&puller.db, &run).await.map(|(batch_id, last_run)| Some(Stamp { batch_id, last_run }))?,
@@ -212,9 +170,9 @@ async fn plan(puller: &Puller, set: &mut Vec<Pulling>, source: &Source, fresh: &
     Ok(shared)
 }
 
-async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Result<Ended> {
+async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place: &mut Place, heartbeat: &mut Interval) -> Result<Ended> {
     // Somebody may have stopped it while it waited for others.
-    if !extend(puller, set).await? {
+    if !beat(puller, set, true).await? {
         return Ok(Ended::Stopped(PullError::Cancelled));
     }
     let Some(first) = set.first() else { return Err(Error::internal("a pull of nothing")) };
@@ -256,38 +214,72 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
         Ok(connectors::pull(&source, &request, &out).await)
     };
     let mut task = tokio::spawn(panics::guarded(reader).in_current_span());
-    let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
-    // A process that was stopped for a while does not make up for its beats.
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut taken = Ok(());
     let mut watch = Watch::new(puller.clock.passed());
-    let mut stuck = false;
+    let mut flow = Flow::new();
+    // Why it is stopped in the middle.
+    let mut halted: Option<Ended> = None;
+    let mut beats = 0_u64;
     loop {
-        tokio::select! {
-            () = puller.stop.cancelled() => cancel.cancel(),
+        let entered = tokio::select! {
+            () = puller.stop.cancelled() => true,
             _ = heartbeat.tick() => {
-                if !extend(puller, set).await? {
+                beats += 1;
+                if !beat(puller, set, place.slot.is_held() || beats.is_multiple_of(EXTEND_EVERY)).await? {
                     cancel.cancel();
                 }
+                let (passed, mark) = (puller.clock.passed(), (upstream.spent(), upstream.received()));
                 let paused = puller.accounts.gauges().get(account.as_str()).is_some_and(|gauge| !gauge.paused.is_zero());
-                stuck = watch.is_stuck(puller.clock.passed(), upstream.spent(), paused);
+                if watch.is_stuck(passed, mark, paused) {
+                    halted = Some(Ended::Stuck);
+                } else if passed >= place.deadline {
+                    halted = Some(Ended::TooLong);
+                }
+                true
             }
+            turn = flow.turn(&place.slot, &upstream) => match turn {
+                Turn::Leave => {
+                    place.leave(puller, set);
+                    true
+                }
+                Turn::Enter => place.enter(puller, set, heartbeat).await,
+            },
             pulled = come.recv() => {
                 let Some(pulled) = pulled else { break };
-                watch.moved(puller.clock.passed());
-                let beside = Beside::of(set);
-                match beside.hold(puller, &mut heartbeat, take(puller, set, &mut reading, pulled)).await {
-                    Ok(done) => taken = done,
-                    Err(Halt::Stuck) => stuck = true,
-                    Err(Halt::Gone) => {
-                        extend(puller, set).await?;
-                        cancel.cancel();
-                        break;
+                // Where it is may be told without a slot: it comes at intervals, also while the vendor is silent.
+                let told = matches!(pulled, Pulled::Progress { .. });
+                if told || place.enter(puller, set, heartbeat).await {
+                    if !told {
+                        place.in_flight.started();
+                        watch.moved(puller.clock.passed());
                     }
+                    let (beside, works) = (Beside::of(set), place.slot.is_held());
+                    match beside.hold(puller, heartbeat, take(puller, set, &mut reading, pulled, works)).await {
+                        Ok(done) => {
+                            taken = done;
+                            if !told {
+                                flow.worked();
+                            }
+                        }
+                        Err(Halt::Stuck) => halted = Some(Ended::Stuck),
+                        Err(Halt::Gone) => {
+                            beat(puller, set, true).await?;
+                            cancel.cancel();
+                            break;
+                        }
+                    }
+                    true
+                } else {
+                    false
                 }
             }
+        };
+        if !entered && !puller.stop.is_cancelled() {
+            beat(puller, set, true).await?;
+            cancel.cancel();
+            break;
         }
-        if taken.is_err() || stuck || puller.stop.is_cancelled() {
+        if taken.is_err() || halted.is_some() || puller.stop.is_cancelled() {
             cancel.cancel();
             break;
         }
@@ -297,19 +289,21 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     if reading.settled && puller.stop.is_cancelled() && taken.is_ok() {
         keep(puller, set).await?;
     }
-    if stuck && tokio::time::timeout(END_WITHIN, &mut task).await.is_err() {
-        tracing::error!("a reading that makes no progress does not end; it is left alone");
+    if halted.is_some() && tokio::time::timeout(END_WITHIN, &mut task).await.is_err() {
+        tracing::error!("a reading that is stopped does not end; it is left alone");
         task.abort();
-        return Ok(Ended::Stuck);
+        return Ok(halted.unwrap_or(Ended::Stuck));
     }
-    let read = if stuck { Ok(Ok(Err(PullError::Cancelled))) } else { task.await };
+    let read = if halted.is_some() { Ok(Ok(Err(PullError::Cancelled))) } else { task.await };
     let (before, told) = (*spent, upstream.spent());
     *spent = Spent { calls: before.calls + told.calls, waited_ms: before.waited_ms + told.waited_ms };
     puller.metrics.vendor_calls.inc_by(told.calls);
     puller.accounts.keep_told(&account, &upstream).await?;
     taken?;
+    if let Some(why) = halted {
+        return Ok(why);
+    }
     Ok(match read {
-        _ if stuck => Ended::Stuck,
         Ok(Ok(Ok(()))) if !puller.stop.is_cancelled() => Ended::Pulled { total: reading.total },
         Ok(Ok(Ok(()))) => Ended::Stopped(PullError::Cancelled),
         Ok(Ok(Err(error))) => Ended::Stopped(error),
@@ -318,8 +312,8 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent) -> Res
     })
 }
 
-/// Takes in one thing that came from the reader.
-async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulled: Pulled) -> Result<()> {
+/// Takes in one thing that came from the reader. `works`: the run holds its slot.
+async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulled: Pulled, works: bool) -> Result<()> {
     let now = puller.clock.now();
     reading.settled = matches!(pulled, Pulled::WindowDone { settled: true, .. }) || (reading.settled && matches!(pulled, Pulled::Progress { .. }));
     match pulled {
@@ -344,7 +338,9 @@ async fn take(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, pulle
             let at = reading.position(window);
             for pulling in set.iter() {
                 pulling.shown.change(now, |p| {
-                    p.phase = "Pulling";
+                    if works {
+                        p.phase = "Pulling";
+                    }
                     p.windows = reading.plan.windows.len().max(1);
                     p.window = at + 1;
                     p.days = reading.plan.windows.get(at).map(Window::to_string).unwrap_or_default();
@@ -384,10 +380,14 @@ async fn keep(puller: &Puller, set: &mut [Pulling]) -> Result<()> {
     queue::keep(&puller.db, &kept).await
 }
 
-/// Extends every lease of the set. False when nobody is left to pull for.
-async fn extend(puller: &Puller, set: &mut [Pulling]) -> Result<bool> {
+/// A heartbeat of every run of the set; `extend`: the leases are extended as well. False when nobody is left to pull for.
+async fn beat(puller: &Puller, set: &mut [Pulling], extend: bool) -> Result<bool> {
     for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
-        match queue::extend(&puller.db, &puller.clock, &pulling.run, &pulling.shown.text()).await? {
+        let held = match extend {
+            true => queue::extend(&puller.db, &puller.clock, &pulling.run, &pulling.shown.text()).await?,
+            false => queue::look(&puller.db, &pulling.run).await?,
+        };
+        match held {
             Held::Yes => {}
             gone => {
                 // Whoever stopped it need not wait for the others of the set.

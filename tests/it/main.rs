@@ -36,6 +36,7 @@ mod reports;
 mod sandbox_reports;
 mod schedules;
 mod schedules_pane;
+mod silent_vendors;
 mod stopping;
 mod unlost;
 mod update_modes;

@@ -129,6 +129,18 @@ async fn one_whose_rows_are_not_put_away_for_five_minutes_is_stopped_and_tried_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_whose_rows_are_not_put_away_within_the_time_of_a_run_is_stopped() {
+    let (house, owner, dataset) = with_chats().await;
+    let first = house.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
+    assert_eq!(over(&house, &first, 1_000).await.state, State::Succeeded);
+    let wedged = Wedged::new(&house).await;
+    let run = merges(&house, &owner, &dataset).await;
+    let failure = over(&house, &run, 24 * 60 * MINUTE).await.failure.unwrap();
+    assert_eq!(failure.code, "run_too_long", "{failure:?}");
+    drop(wedged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_ends_its_run_alone_with_the_place_and_the_worker_goes_on() {
     let (home, vendor) = (Home::new(), StandIn::new(20).await);
     let email = home.person("olga", "admin").await;

@@ -5,6 +5,22 @@ use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
 
+/// How many readings of one account may be under way when another one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountLimit {
+    /// Before a run begins that no person asked for.
+    pub scheduled: i64,
+    /// Before a run begins that a person asked for.
+    pub by_people: i64,
+}
+
+impl From<i64> for AccountLimit {
+    /// For runs that no person asked for alone.
+    fn from(scheduled: i64) -> Self {
+        Self { scheduled, by_people: i64::MAX }
+    }
+}
+
 /// What a queued run waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -50,8 +66,8 @@ pub async fn is_alive(db: &Db, dataset: &DatasetId) -> Result<bool> {
 
 type Queued = (String, String, Option<String>, Millis, String, i64);
 
-/// What a queued run waits for; none for a run that is not queued. `most`: see `claim`.
-pub async fn waits_for(db: &Db, clock: &Clock, run: &RunId, most: i64) -> Result<Option<Wait>> {
+/// What a queued run waits for; none for a run that is not queued. `limit`: see `claim`.
+pub async fn waits_for(db: &Db, clock: &Clock, run: &RunId, limit: AccountLimit) -> Result<Option<Wait>> {
     let now = clock.now();
     let row: Option<Queued> = sqlx::query_as("SELECT cause, source_key, account_id, due_at, dataset_id, attempt FROM runs WHERE id = $1 AND state = 'queued'")
         .bind(run)
@@ -87,7 +103,7 @@ pub async fn waits_for(db: &Db, clock: &Clock, run: &RunId, most: i64) -> Result
         .bind(account)
         .fetch_one(db.read())
         .await?;
-    if !by_person && under_way >= most {
+    if under_way >= if by_person { limit.by_people } else { limit.scheduled } {
         return Ok(Some(Wait::Account(under_way)));
     }
     let before: i64 = sqlx::query_scalar(

@@ -1,12 +1,14 @@
-//! What goes on beside putting away something that came: the leases are held, and it can be stopped, also when the disk hangs.
+//! What goes on beside putting away something that came, and beside waiting for a slot: the leases are held, and it can be stopped, also
+//! when the disk hangs.
 
 use tokio::time::Interval;
 
-use super::Pulling;
 use super::watch::Watch;
+use super::{EXTEND_EVERY, Pulling};
 use crate::datasets::segments::Segments;
 use crate::puller::Puller;
 use crate::puller::queue::{self, Claimed, Held};
+use crate::puller::slots::Slot;
 
 /// The set as it is while something of it is put away.
 pub(super) struct Beside {
@@ -33,6 +35,31 @@ impl Beside {
         }
     }
 
+    /// A set that has not begun.
+    pub fn starting(claimed: &[Claimed]) -> Self {
+        Self { held: claimed.iter().map(|run| (run.clone(), "{}".to_owned())).collect(), segments: Vec::new() }
+    }
+
+    /// Waits for the slot. False when nobody is left to pull for, or the server stops.
+    pub async fn enter(&self, puller: &Puller, heartbeat: &mut Interval, slot: &mut Slot) -> bool {
+        tokio::select! {
+            biased;
+            () = slot.acquire() => true,
+            () = puller.stop.cancelled() => false,
+            () = self.until_gone(puller, heartbeat) => false,
+        }
+    }
+
+    /// Returns when nobody is left to pull for.
+    async fn until_gone(&self, puller: &Puller, heartbeat: &mut Interval) {
+        for beats in 0_u64.. {
+            heartbeat.tick().await;
+            if !self.beat(puller, beats.is_multiple_of(EXTEND_EVERY)).await {
+                return;
+            }
+        }
+    }
+
     /// Does it, unless it is stopped. The two go on side by side: each may hold the one connection that writes, and must be able to give
     /// it back to the other.
     pub async fn hold<T>(&self, puller: &Puller, heartbeat: &mut Interval, doing: impl Future<Output = T>) -> Result<T, Halt> {
@@ -47,7 +74,7 @@ impl Beside {
         let mut watch = Watch::new(puller.clock.passed());
         loop {
             heartbeat.tick().await;
-            if !self.extend(puller).await {
+            if !self.beat(puller, true).await {
                 return Halt::Gone;
             }
             let moved = self.segments.iter().map(Segments::moved).sum::<u64>();
@@ -57,11 +84,15 @@ impl Beside {
         }
     }
 
-    /// False when nobody is left to pull for.
-    async fn extend(&self, puller: &Puller) -> bool {
+    /// False when nobody is left to pull for. `extend`: the leases are extended as well.
+    async fn beat(&self, puller: &Puller, extend: bool) -> bool {
         let mut wanted = self.held.is_empty();
         for (run, shown) in &self.held {
-            match queue::extend(&puller.db, &puller.clock, run, shown).await {
+            let held = match extend {
+                true => queue::extend(&puller.db, &puller.clock, run, shown).await,
+                false => queue::look(&puller.db, run).await,
+            };
+            match held {
                 Ok(held) => wanted |= held == Held::Yes,
                 Err(error) => {
                     tracing::error!(cause = ?error.inside(), "a lease could not be extended: {error}");

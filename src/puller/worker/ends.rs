@@ -43,6 +43,7 @@ pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spe
         },
         (None, Ended::OwnFault(error)) => own_fault(error, had_rows),
         (None, Ended::Stuck) => End::Failed(retry::no_progress(super::watch::STUCK_AFTER / 60_000, dataset.connector.title(), had_rows)),
+        (None, Ended::TooLong) => End::Failed(retry::run_too_long(puller.max_run / 3_600_000, had_rows)),
         (None, Ended::Stopped(error)) => {
             match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), had_rows) {
                 Decision::Fail(failure) => match error {

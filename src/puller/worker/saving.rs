@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::place::Place;
 use super::watch::{STUCK_AFTER, Watch};
 use super::{Ended, Pulling, ends};
 use crate::clock::Millis;
@@ -20,12 +21,15 @@ pub(super) enum Why {
     Gone(Held),
     /// Nothing was read or written for too long.
     Stuck,
+    /// It took longer than a run may take: so many milliseconds.
+    TooLong(Millis),
 }
 
 impl Why {
     pub fn end(self, had_rows: bool) -> End {
         match self {
             Why::Gone(held) => ends::cancelled(held),
+            Why::TooLong(most) => End::Failed(retry::run_too_long(most / 3_600_000, had_rows)),
             Why::Stuck => End::Failed(retry::no_progress_saving(STUCK_AFTER / 60_000, had_rows)),
         }
     }
@@ -92,10 +96,15 @@ impl Saving {
 }
 
 /// Ends all runs of the set by how their reading ended.
-pub(super) async fn save(puller: &Puller, set: Vec<Pulling>, ended: &Ended, spent: Spent) {
+pub(super) async fn save(puller: &Puller, set: Vec<Pulling>, ended: &Ended, spent: Spent, place: &mut Place) {
+    let deadline = place.deadline;
     let all: Vec<(Claimed, Saving)> =
         set.iter().map(|pulling| (pulling.run.clone(), Saving::new(pulling.writer.segments().clone(), puller.clock.passed()))).collect();
     let saving = async {
+        // Only what is to be committed is work; until then it may be stopped like one that waits for the others of the set.
+        if matches!(ended, Ended::Pulled { .. }) {
+            place.enter_to_save(puller, &set).await;
+        }
         for (pulling, (run, saving)) in set.into_iter().zip(&all) {
             if saving.is(OVER) {
                 pulling.writer.abandon();
@@ -115,18 +124,19 @@ pub(super) async fn save(puller: &Puller, set: Vec<Pulling>, ended: &Ended, spen
     // Both go on side by side: each may hold the one connection that writes, and must be able to give it back to the other.
     tokio::select! {
         () = saving => {}
-        () = hold(puller, &all) => {}
+        () = hold(puller, &all, deadline) => {}
     }
 }
 
 /// Holds the leases, and sees what stops a run.
-async fn hold(puller: &Puller, all: &[(Claimed, Saving)]) {
+async fn hold(puller: &Puller, all: &[(Claimed, Saving)], deadline: Millis) {
     let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         heartbeat.tick().await;
         for (run, saving) in all.iter().filter(|(_, saving)| !saving.is(OVER)) {
             match queue::extend(&puller.db, &puller.clock, run, "{}").await {
+                Ok(Held::Yes) if puller.clock.passed() >= deadline => saving.halt(Why::TooLong(puller.max_run)),
                 Ok(Held::Yes) => saving.look(puller.clock.passed()),
                 // Whoever stopped it need not wait for the others of the set.
                 Ok(Held::Cancel) if saving.is(WAITS) => {

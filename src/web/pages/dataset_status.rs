@@ -153,6 +153,10 @@ impl Glance {
 }
 
 fn where_it_is(progress: &Progress) -> String {
+    // Why nothing comes is of more use than where it stopped. A vendor's name keeps its letters.
+    if let Some(rest) = progress.phase.strip_prefix("Waiting") {
+        return format!("waiting{rest}");
+    }
     if progress.windows > 1 && progress.window > 0 {
         return format!("window {} of {}", progress.window, progress.windows);
     }

@@ -75,6 +75,8 @@ impl House {
             insecure_http: false,
             allow_upstream: vec!["127.0.0.1".parse().unwrap()],
             workers: 2,
+            min_transfer_rate: 1_024,
+            max_run_hours: 12,
             shortest_interval: 5,
             keep_versions: 10,
             keep_days: 30,

@@ -1,0 +1,310 @@
+//! Worker slots: how many runs process or save rows at a time, and how many are in flight at all. A run holds a slot while it works and
+//! gives it back while it only waits for its vendor, so a vendor that does not answer keeps no worker from other accounts.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+
+/// Runs that are claimed at a time at most, with and without a slot; runs that share a reading count as one. It bounds memory.
+pub const MAX_IN_FLIGHT: usize = 256;
+/// Of these, runs that have not asked their vendor yet. It keeps many runs that are due at once from all being claimed before the first
+/// answers show how many of them need a slot.
+pub const MAX_STARTING: usize = 16;
+
+/// The worker slots of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Slots(Arc<Shared>);
+
+struct Shared {
+    /// Slots that runs of one account may hold: all but one, so that no account holds the last one.
+    max_per_account: usize,
+    state: Mutex<State>,
+    /// Told of each change of the state.
+    changed: watch::Sender<()>,
+}
+
+struct State {
+    free: usize,
+    /// Held slots by account.
+    held: HashMap<String, usize>,
+    /// Requests that wait, the oldest first.
+    requests: VecDeque<Request>,
+    next_request: u64,
+    in_flight: usize,
+    starting: usize,
+}
+
+struct Request {
+    id: u64,
+    account: String,
+    granted: oneshot::Sender<()>,
+}
+
+impl Slots {
+    /// `workers`: how many there are, at least 1.
+    pub fn new(workers: usize) -> Self {
+        let state = State { free: workers, held: HashMap::new(), requests: VecDeque::new(), next_request: 0, in_flight: 0, starting: 0 };
+        Self(Arc::new(Shared { max_per_account: workers.saturating_sub(1).max(1), state: Mutex::new(state), changed: watch::Sender::new(()) }))
+    }
+
+    /// Waits until another run may be claimed: a slot is free that no run waits for, and not too many are in flight.
+    pub async fn admit(&self) -> InFlight {
+        let mut changed = self.0.changed.subscribe();
+        loop {
+            {
+                let mut state = self.state();
+                if state.free > 0 && state.in_flight < MAX_IN_FLIGHT && state.starting < MAX_STARTING {
+                    state.in_flight += 1;
+                    state.starting += 1;
+                    return InFlight { slots: self.clone(), starting: true };
+                }
+            }
+            // It cannot fail: the sender is in `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// A slot for a run of this account; not held yet.
+    pub fn slot(&self, account: &str) -> Slot {
+        Slot { slots: self.clone(), account: account.to_owned(), held: false }
+    }
+
+    /// Takes a slot, or asks for one and answers the number of the request and where its grant is told.
+    fn request(&self, account: &str) -> Option<(u64, oneshot::Receiver<()>)> {
+        let (granted, told) = oneshot::channel();
+        let mut state = self.state();
+        let id = state.next_request;
+        state.next_request += 1;
+        state.requests.push_back(Request { id, account: account.to_owned(), granted });
+        state.grant(self.0.max_per_account);
+        let waits = state.requests.iter().any(|request| request.id == id);
+        drop(state);
+        self.tell();
+        waits.then_some((id, told))
+    }
+
+    fn give_back(&self, account: &str) {
+        let mut state = self.state();
+        state.release(account);
+        state.grant(self.0.max_per_account);
+        drop(state);
+        self.tell();
+    }
+
+    /// Whether a run waits that gets a slot if one of this account is given back.
+    fn is_wanted(&self, account: &str) -> bool {
+        let state = self.state();
+        state.requests.iter().any(|request| request.account == account || state.held(&request.account) < self.0.max_per_account)
+    }
+
+    fn tell(&self) {
+        self.0.changed.send_replace(());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn held(&self, account: &str) -> usize {
+        self.held.get(account).copied().unwrap_or(0)
+    }
+
+    /// Grants free slots in the order of the requests; a request of an account that has all it may have is passed over.
+    fn grant(&mut self, max_per_account: usize) {
+        while self.free > 0
+            && let Some(at) = self.requests.iter().position(|request| self.held(&request.account) < max_per_account)
+            && let Some(request) = self.requests.remove(at)
+        {
+            self.free -= 1;
+            *self.held.entry(request.account).or_default() += 1;
+            // Nobody may listen any more only after the request was withdrawn, which takes it out of the list.
+            let _ = request.granted.send(());
+        }
+    }
+
+    fn release(&mut self, account: &str) {
+        self.free += 1;
+        if let Some(held) = self.held.get_mut(account) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(account);
+            }
+        }
+    }
+}
+
+/// A run's slot, held or not. Given back when it is dropped.
+pub struct Slot {
+    slots: Slots,
+    account: String,
+    held: bool,
+}
+
+impl Slot {
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Waits for the slot, behind those that asked before. Cancel safe; a request that is given up loses its place.
+    pub async fn acquire(&mut self) {
+        if self.held {
+            return;
+        }
+        if let Some((id, granted)) = self.slots.request(&self.account) {
+            let mut pending = Pending { slots: &self.slots, account: &self.account, id, settled: false };
+            // It cannot fail: a request is in the list until it is granted or withdrawn.
+            let _ = granted.await;
+            pending.settled = true;
+        }
+        self.held = true;
+    }
+
+    /// Gives the slot back.
+    pub fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.slots.give_back(&self.account);
+        }
+    }
+
+    /// Returns once another run waits that would get this slot.
+    pub async fn wanted(&self) {
+        let mut changed = self.slots.0.changed.subscribe();
+        while !self.slots.is_wanted(&self.account) {
+            let _ = changed.changed().await;
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Withdraws a request that is given up, or gives back what it was granted meanwhile.
+struct Pending<'s> {
+    slots: &'s Slots,
+    account: &'s str,
+    id: u64,
+    settled: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let mut state = self.slots.state();
+        let before = state.requests.len();
+        state.requests.retain(|request| request.id != self.id);
+        let withdrawn = state.requests.len() < before;
+        drop(state);
+        if !withdrawn {
+            self.slots.give_back(self.account);
+        }
+    }
+}
+
+/// Counts a run, or several that share a reading, as in flight until it is dropped.
+pub struct InFlight {
+    slots: Slots,
+    starting: bool,
+}
+
+impl InFlight {
+    /// The run has asked its vendor.
+    pub fn started(&mut self) {
+        if std::mem::take(&mut self.starting) {
+            self.slots.state().starting -= 1;
+            self.slots.tell();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.started();
+        self.slots.state().in_flight -= 1;
+        self.slots.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Whether it is there without waiting.
+    fn at_once<T>(doing: impl Future<Output = T>) -> Option<T> {
+        doing.now_or_never()
+    }
+
+    #[test]
+    fn one_account_never_holds_the_last_slot() {
+        let slots = Slots::new(3);
+        let mut of_a: Vec<Slot> = (0..3).map(|_| slots.slot("a")).collect();
+        assert!(at_once(of_a[0].acquire()).is_some() && at_once(of_a[1].acquire()).is_some());
+        assert!(at_once(of_a[2].acquire()).is_none(), "two of three is all that one account gets");
+        let mut of_b = slots.slot("b");
+        assert!(at_once(of_b.acquire()).is_some());
+        of_a[0].release();
+        assert!(at_once(of_a[2].acquire()).is_some());
+        drop((of_a, of_b));
+        assert_eq!(slots.state().free, 3);
+        assert!(slots.state().held.is_empty() && slots.state().requests.is_empty());
+    }
+
+    #[test]
+    fn with_one_worker_the_accounts_take_turns_in_the_order_of_asking() {
+        let slots = Slots::new(1);
+        let (mut a, mut b, mut c) = (slots.slot("a"), slots.slot("b"), slots.slot("c"));
+        assert!(at_once(a.acquire()).is_some());
+        let (mut waits_b, mut waits_c) = (Box::pin(b.acquire()), Box::pin(c.acquire()));
+        assert!(at_once(&mut waits_b).is_none() && at_once(&mut waits_c).is_none());
+        assert!(at_once(a.wanted()).is_some());
+        a.release();
+        assert!(at_once(&mut waits_c).is_none() && at_once(&mut waits_b).is_some());
+        drop((waits_b, waits_c));
+        assert!(at_once(b.wanted()).is_none(), "the third run has given up");
+        drop(b);
+        assert_eq!(slots.state().free, 1);
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_after_its_grant_gives_the_slot_back() {
+        let slots = Slots::new(1);
+        let (mut a, mut b) = (slots.slot("a"), slots.slot("b"));
+        assert!(at_once(a.acquire()).is_some());
+        {
+            let mut waits = Box::pin(b.acquire());
+            assert!(at_once(&mut waits).is_none());
+            a.release();
+            assert_eq!(slots.state().free, 0, "it is granted");
+        }
+        assert!(!b.is_held() && at_once(a.acquire()).is_some());
+    }
+
+    #[test]
+    fn runs_are_claimed_only_while_a_slot_is_free_and_few_are_starting() {
+        let slots = Slots::new(1);
+        let mut slot = slots.slot("a");
+        assert!(at_once(slot.acquire()).is_some());
+        assert!(at_once(slots.admit()).is_none(), "the only worker is busy");
+        slot.release();
+        let mut starting: Vec<InFlight> = (0..MAX_STARTING).map(|_| at_once(slots.admit()).unwrap()).collect();
+        assert!(at_once(slots.admit()).is_none());
+        starting.iter_mut().for_each(InFlight::started);
+        while starting.len() < MAX_IN_FLIGHT {
+            let mut run = at_once(slots.admit()).unwrap();
+            run.started();
+            starting.push(run);
+        }
+        assert!(at_once(slots.admit()).is_none(), "no more are in flight at a time");
+        starting.pop();
+        assert!(at_once(slots.admit()).is_some());
+    }
+}
