@@ -78,7 +78,7 @@ async fn join(world: &World, segments: &Segments, version: &Version, mode: Updat
     let run = world.new_run().await;
     let new = world.write(&run, &[rows().slice(10, 5)]).await;
     let drops = match mode {
-        UpdateMode::Merge => Drops::Keys { columns: vec![column("id", ColumnKind::Text)], childless: Vec::new(), within: None },
+        UpdateMode::Merge => Drops::Keys { columns: vec![column("id", ColumnKind::Text)], otherwise: Vec::new(), childless: Vec::new(), within: None },
         _ => Drops::Nothing,
     };
     let built = build(segments, (&world.dataset, &run), mode, &version.segments, new, drops).await;
