@@ -1,13 +1,15 @@
 //! Passwords: what is accepted as one, and how it is kept. Hashing costs 19 MiB and a core for tens of milliseconds by design, so it
-//! runs off the async threads, a few at a time, with a short queue; past that people are asked to try again.
+//! runs on a few threads of its own, which keep the memory from growing with the number of threads that ever hashed, with a short queue;
+//! past that people are asked to try again.
 
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -23,6 +25,8 @@ const LANES: u32 = 1;
 
 /// How many may wait for their turn.
 const QUEUE: usize = 64;
+/// So many threads hash at most, whatever the number of cores: together they take less than 64 MiB.
+const MAX_THREADS: usize = 3;
 
 /// What people choose most: common words with the endings they add, dates and runs along the keyboard. In lower case, one a line, of 8
 /// characters or more.
@@ -65,9 +69,14 @@ fn is_own(lower: &str, email: &str, name: &str) -> bool {
 pub struct Hasher {
     places: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    /// To the threads, which end with the last clone.
+    jobs: mpsc::Sender<Job>,
     /// Of a password that nobody has: verified for people who do not exist, so that the answer takes the same time.
     dummy: Arc<str>,
 }
+
+/// A password to hash.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// What came of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,39 +96,47 @@ impl Drop for InQueue {
 }
 
 impl Hasher {
-    /// `at_once` is the number of cores.
+    /// `at_once` is the number of cores. Starts as many threads, up to 3.
     pub fn new(at_once: usize) -> Self {
+        let at_once = at_once.clamp(1, MAX_THREADS);
+        let jobs = start_threads(at_once);
         // The salt and tag of the dummy are fixed: nobody can give the password it belongs to, since there is none.
         let dummy = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$Y2hhdGxha2UtZHVtbXk$bm9ib2R5LWhhcy10aGlzLXBhc3N3b3JkLWhhc2gtMzI");
-        Self { places: Arc::new(Semaphore::new(at_once.max(1))), waiting: Arc::new(AtomicUsize::new(0)), dummy: dummy.into() }
+        Self { places: Arc::new(Semaphore::new(at_once)), waiting: Arc::new(AtomicUsize::new(0)), jobs, dummy: dummy.into() }
     }
 
     /// The PHC string to keep. Does not check the rules: see `check`.
     pub async fn hash(&self, password: &Secret) -> Result<String> {
-        let place = self.place().await?;
         let password = password.clone();
-        let hashed = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            argon2()?.hash_password(password.reveal().as_bytes()).map(|hash| hash.to_string()).map_err(Error::internal)
-        });
-        hashed.await.map_err(Error::internal)?
+        self.run(move || argon2()?.hash_password(password.reveal().as_bytes()).map(|hash| hash.to_string()).map_err(Error::internal)).await
     }
 
     /// Whether `password` is the one that `kept` was made of. Without `kept` it takes as long and never fits.
     pub async fn verify(&self, kept: Option<&str>, password: &Secret) -> Result<Verified> {
-        let place = self.place().await?;
         let password = password.clone();
         let known = kept.is_some();
         let kept: Box<str> = kept.unwrap_or(&self.dummy).into();
-        let verified = tokio::task::spawn_blocking(move || {
-            let _place = place;
+        let verify = move || {
             let Ok(hash) = PasswordHash::new(&kept) else {
                 return Err(Error::internal("a kept password hash cannot be read"));
             };
             let fits = argon2()?.verify_password(password.reveal().as_bytes(), &hash).is_ok();
             Ok(Verified { fits: fits && known, outdated: fits && known && is_outdated(&hash) })
+        };
+        self.run(verify).await
+    }
+
+    /// Does it on one of the threads, in its turn.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let place = self.place().await?;
+        let (to, from) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            let _place = place;
+            // Whoever asked may have gone away.
+            drop(to.send(work()));
         });
-        verified.await.map_err(Error::internal)?
+        self.jobs.send(job).map_err(|_| Error::internal("no thread hashes passwords"))?;
+        from.await.map_err(|_| Error::internal("a password could not be hashed"))?
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit> {
@@ -133,6 +150,25 @@ impl Hasher {
         }
         Arc::clone(&self.places).acquire_owned().await.map_err(Error::internal)
     }
+}
+
+fn start_threads(number: usize) -> mpsc::Sender<Job> {
+    let (to, from) = mpsc::channel::<Job>();
+    let from = Arc::new(Mutex::new(from));
+    for _ in 0..number {
+        let from = from.clone();
+        let next = move || from.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let work = move || {
+            while let Ok(job) = next() {
+                // The hook of the process logs the place; the thread is needed for others.
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(job));
+            }
+        };
+        if let Err(why) = std::thread::Builder::new().name("passwords".to_owned()).spawn(work) {
+            tracing::error!(%why, "a thread that hashes passwords could not be started");
+        }
+    }
+    to
 }
 
 fn argon2() -> Result<Argon2<'static>> {
