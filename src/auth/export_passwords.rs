@@ -2,8 +2,6 @@
 //! as its hash. It is never the password for signing in, reads what an admin has published and nothing else, and ends by itself.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
@@ -23,8 +21,6 @@ pub const MOST_DAYS: u32 = 366;
 
 const PREFIX: &str = "clx_";
 const LONGEST_EMAIL: usize = 254;
-/// Attempts that are slowed are written down at most this often: there may be thousands in a second.
-const SLOWED_NOTICE: Millis = 1_000;
 
 /// An export password as its owner sees it: everything but its text.
 #[derive(Clone, Debug, Serialize)]
@@ -72,18 +68,11 @@ pub struct Admitted {
 #[derive(Clone, Debug)]
 pub struct Gate {
     throttle: Throttle,
-    slowed_at: Arc<AtomicI64>,
 }
 
 impl Gate {
     pub fn new(clock: Clock) -> Self {
-        Self { throttle: Throttle::new(clock), slowed_at: Arc::new(AtomicI64::new(Millis::MIN)) }
-    }
-
-    /// Whether it is time to write down again that somebody is slowed.
-    fn is_worth_a_note(&self, now: Millis) -> bool {
-        let last = self.slowed_at.load(Ordering::Relaxed);
-        last <= now.saturating_sub(SLOWED_NOTICE) && self.slowed_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        Self { throttle: Throttle::new(clock) }
     }
 }
 
@@ -143,13 +132,11 @@ pub async fn admit(db: &Db, clock: &Clock, gate: &Gate, given: Given<'_>) -> Res
             // Charged, and not given back.
             Ok(attempt) => drop(attempt),
             Err(slowed) => {
-                if gate.is_worth_a_note(clock.now()) {
-                    audit::note(db, clock, deed("slowed")).await?;
-                }
+                gate.throttle.refusals.note(db, clock, deed("slowed")).await?;
                 return Err(slowed);
             }
         }
-        audit::note(db, clock, deed("refused")).await?;
+        gate.throttle.refusals.note(db, clock, deed("refused")).await?;
         return Err(if given.way == Way::Open { open() } else { wrong() });
     };
     if given.way == Way::Open {

@@ -58,14 +58,16 @@ pub async fn sign_in(db: &Db, clock: &Clock, hasher: &Hasher, throttle: &Throttl
     let found = row.as_ref().map(users::user).transpose()?;
     let device = known_device(db, clock, found.as_ref(), given.device).await?;
     let deed = |result| Deed { actor: None, address: Some(given.address), action: "user.sign_in", object: found.as_ref().map(|user| user.id.as_str()), result };
-    let attempt = match throttle.admit(&email, device.as_deref(), given.address) {
+    let kept: Option<String> = row.as_ref().map(|row| row.try_get("password_hash")).transpose()?.flatten();
+    // Counted for the password as it is: whoever is given a new one is not slowed by guesses at the old one.
+    let account = format!("{email} {}", kept.as_deref().map(hash).unwrap_or_default());
+    let attempt = match throttle.admit(&account, device.as_deref(), given.address) {
         Ok(attempt) => attempt,
         Err(slowed) => {
-            audit::note(db, clock, deed("slowed")).await?;
+            throttle.refusals.note(db, clock, deed("slowed")).await?;
             return Err(slowed);
         }
     };
-    let kept: Option<String> = row.as_ref().map(|row| row.try_get("password_hash")).transpose()?.flatten();
     let verified = match hasher.verify(kept.as_deref(), given.password).await {
         Ok(verified) => verified,
         Err(busy) => {
@@ -76,7 +78,7 @@ pub async fn sign_in(db: &Db, clock: &Clock, hasher: &Hasher, throttle: &Throttl
     let user = match &found {
         Some(user) if verified.fits && user.disabled_at.is_none() => user.clone(),
         _ => {
-            audit::note(db, clock, deed("refused")).await?;
+            throttle.refusals.note(db, clock, deed("refused")).await?;
             return Err(wrong());
         }
     };
@@ -211,6 +213,29 @@ mod tests {
         };
         let (unknown, known) = (median(&mut times[0]), median(&mut times[1]));
         assert!(unknown / known > 0.5 && unknown / known < 2.0, "{unknown} and {known} seconds");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_given_a_new_password_is_not_slowed_by_guesses_at_the_old_one() {
+        let door = Door::new().await;
+        for address in 100..104 {
+            let _ = door.knock("olga@house.test", "wrong horse battery", address, None).await;
+        }
+        assert_eq!(door.knock("olga@house.test", PASSWORD, 1, None).await.unwrap_err().code(), "too_many_attempts");
+        let user = users::by_email(&door.house.db, "olga@house.test").await.unwrap().unwrap();
+        users::set_password(&door.house.db, &door.house.clock, &door.house.hasher, &user.id, &Secret::new("staple battery horse")).await.unwrap();
+        assert!(door.knock("olga@house.test", "staple battery horse", 1, None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_flood_from_one_address_leaves_an_entry_a_second() {
+        let door = Door::new().await;
+        for _ in 0..500 {
+            let _ = door.knock("olga@house.test", "wrong horse battery", 1, None).await;
+        }
+        let trail = audit::list(&door.house.db, None, 1_000).await.unwrap();
+        let of = |result| trail.iter().filter(|entry| entry.action == "user.sign_in" && entry.result == result).count();
+        assert_eq!((of("refused"), of("slowed")), (1, 1), "{trail:?}");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::audit::Refusals;
 use super::one_client;
 use crate::clock::{Clock, Millis};
 use crate::error::{Error, Kind, Result};
@@ -33,6 +34,8 @@ struct Bucket {
 pub struct Throttle {
     clock: Clock,
     state: Arc<Mutex<State>>,
+    /// What becomes of refused attempts in the audit log.
+    pub refusals: Refusals,
 }
 
 #[derive(Default)]
@@ -62,7 +65,7 @@ pub struct Attempt {
 
 impl Throttle {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default() }
+        Self { clock, state: Arc::default(), refusals: Refusals::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

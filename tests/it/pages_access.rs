@@ -407,7 +407,7 @@ impl World {
             let columns: Vec<String> = columns.iter().map(|row| row.get::<String, _>("name")).filter(|name| !OWN_TIME.contains(&name.as_str())).collect();
             let row = columns.iter().map(|name| format!("quote({name})")).collect::<Vec<_>>().join(" || ',' || ");
             let rows = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {row} FROM {table} ORDER BY 1"))).fetch_all(db).await.unwrap();
-            digest.insert(table, rows.into_iter().filter(|row: &String| !row.ends_with("'refused'") && !row.contains("'user.sign_out")).collect());
+            digest.insert(table, rows.into_iter().filter(|row: &String| !row.ends_with("'refused',1") && !row.contains("'user.sign_out")).collect());
         }
         let files = std::fs::read_dir(self.house.dir.path().join("data/segments")).unwrap();
         let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
