@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
 const CHATS: u64 = 100_000;
@@ -21,6 +22,9 @@ const LATENCY_MS: u64 = 100;
 const AT_ONCE: f64 = 8.0;
 /// Today and the days before it that ended less than 48 hours ago, at any time of the day.
 const UNSETTLED_DAYS: u32 = 3;
+/// So many clients that do not read as they should, of ten people, for so long.
+const SLOW_CLIENTS: usize = 500;
+const SLOW_SECONDS: u64 = 90;
 /// The pace that an account has unless it says otherwise.
 const PER_MINUTE: f64 = 180.0;
 const PASSWORD: &str = "a long enough passphrase 7";
@@ -74,6 +78,10 @@ async fn measure() -> Vec<String> {
     table.download(&server, &api, &chats, "Chat").await;
     table.download(&server, &api, &messages, "Chat Messages").await;
     table.pages(&server, &api, &messages).await;
+    let tokens: Vec<String> = (0..10).map(|n| new_admin(&data, &format!("reader-{n}@bench.test"))).collect();
+    for reads in [Reads::Nothing, Reads::Slowly, Reads::AByteASecond] {
+        table.slow_clients(&server, &api, &messages, &tokens, reads).await;
+    }
     drop(vendor);
 
     // The same number of pages in long days and in short ones.
@@ -232,6 +240,73 @@ impl Table {
     }
 }
 
+/// How a client of a download reads.
+#[derive(Clone, Copy)]
+enum Reads {
+    Nothing,
+    Slowly,
+    AByteASecond,
+}
+
+impl Reads {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "read nothing",
+            Self::Slowly => "read 20 kB a second",
+            Self::AByteASecond => "read a byte a second",
+        }
+    }
+
+    fn bytes_a_second(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Slowly => 20_000,
+            Self::AByteASecond => 1,
+        }
+    }
+}
+
+impl Table {
+    /// Many clients begin a download and do not read it as they should: what the server holds for them, and what pages take meanwhile.
+    async fn slow_clients(&mut self, server: &Server, api: &Api, dataset: &str, tokens: &[String], reads: Reads) {
+        let before = server.memory("VmRSS");
+        server.forget_peak();
+        let address = server.url.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned();
+        let mut clients = Vec::new();
+        for token in tokens.iter().cycle().take(SLOW_CLIENTS) {
+            let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+            let head = format!("GET /api/v1/datasets/{dataset}/data HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            clients.push(stream);
+        }
+        let (began, mut times, mut second) = (Instant::now(), Vec::new(), 0);
+        let mut buffer = vec![0; reads.bytes_a_second()];
+        while began.elapsed() < Duration::from_secs(SLOW_SECONDS) {
+            if began.elapsed().as_secs() >= second {
+                second += 1;
+                // What is there of it; those that were disconnected have nothing.
+                clients.iter().for_each(|client| drop(client.try_read(&mut buffer)));
+            }
+            for path in ["/datasets".to_owned(), format!("/datasets/{dataset}/rows?limit=20")] {
+                let asked = Instant::now();
+                api.get(&path).await;
+                times.push(asked.elapsed().as_secs_f64() * 1_000.0);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let peak = server.memory("VmHWM") - before;
+        times.sort_by(f64::total_cmp);
+        let slowest = times[times.len() * 99 / 100];
+        drop(clients);
+        sleep(Duration::from_secs(10)).await;
+        let after = server.memory("VmRSS") - before;
+        let what = format!("{SLOW_CLIENTS} clients that {}", reads.words());
+        self.line(&format!("{what}: memory grows by at most"), &format!("{peak:.0} MiB"), peak, Some((200.0, "200 MiB")));
+        self.line(&format!("{what}: ten seconds after they went"), &format!("{after:.0} MiB more than before"), after, Some((100.0, "100 MiB")));
+        self.line(&format!("{what}: answers of the API, 99 % within"), &format!("{slowest:.0} ms"), slowest, Some((100.0, "100 ms")));
+    }
+}
+
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -346,6 +421,19 @@ impl Drop for Vendor {
     }
 }
 
+/// Adds an admin, and answers a token of theirs.
+fn new_admin(data: &Path, email: &str) -> String {
+    let command = |arguments: &[&str], input: &str| {
+        let mut child = chatlake().args(arguments).arg("--data").arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "chatlake {} ends with {}", arguments.join(" "), output.status);
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    command(&["user", "add", "--email", email, "--name", "Owner", "--role", "admin"], &format!("{PASSWORD}\n"));
+    command(&["token", "create", "--user", email, "--name", "bench", "--scope", "manage"], "")
+}
+
 /// The server's API, as an admin's program uses it.
 struct Api {
     client: reqwest::Client,
@@ -355,18 +443,8 @@ struct Api {
 
 impl Api {
     fn new(server: &Server, data: &Path) -> Self {
-        let command = |arguments: &[&str], input: &str| {
-            let mut child = chatlake().args(arguments).arg("--data").arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-            let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "chatlake {} ends with {}", arguments.join(" "), output.status);
-            String::from_utf8(output.stdout).unwrap().trim().to_owned()
-        };
-        let email = "owner@bench.test";
-        command(&["user", "add", "--email", email, "--name", "Owner", "--role", "admin"], &format!("{PASSWORD}\n"));
-        let token = command(&["token", "create", "--user", email, "--name", "bench", "--scope", "manage"], "");
         let client = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
-        Self { client, base: format!("{}api/v1", server.url), token }
+        Self { client, base: format!("{}api/v1", server.url), token: new_admin(data, "owner@bench.test") }
     }
 
     fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {

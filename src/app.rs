@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::{Accounts, keys};
 use crate::api::Api;
+use crate::auth::audit::{self, Retention};
 use crate::auth::export_passwords::Gate;
 use crate::auth::invites;
 use crate::auth::passwords::Hasher;
@@ -20,10 +21,11 @@ use crate::auth::sessions::Sessions;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connection::Acceptor;
 use crate::connectors::upstream::outgoing::Outgoing;
 use crate::connectors::upstream::{Limits, SystemNames, Upstreams};
 use crate::datasets::Datasets;
-use crate::datasets::download::Places;
+use crate::datasets::download::Downloads;
 use crate::datasets::scrub::Scrub;
 use crate::datasets::segments::Segments;
 use crate::datasets::versions::{Keep, Versions};
@@ -36,6 +38,7 @@ use crate::puller::queue::Holder;
 use crate::puller::scheduler::clock_set::Seen;
 use crate::puller::slots::Slots;
 use crate::puller::{Parts, Puller};
+use crate::quota::Quota;
 use crate::vault::Vault;
 use crate::web::security::Refuse;
 use crate::web::{self, Web};
@@ -50,6 +53,10 @@ const LAST_GRACE: Duration = Duration::from_secs(23);
 const END_WITHIN: Duration = Duration::from_secs(27);
 /// A request's head is at most this long.
 const MOST_HEAD: usize = 32 * 1024;
+
+/// So many pages may follow a run by events at once, for one person and for all; the others ask now and then.
+const EVENT_STREAMS_PER_PERSON: usize = 16;
+const EVENT_STREAMS: usize = 256;
 
 /// How often ended sessions are put away.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
@@ -178,6 +185,7 @@ impl App {
     /// Everything under `/`, as a service.
     pub fn router(&self) -> Result<axum::Router> {
         let throttle = Throttle::new(self.clock.clone());
+        let downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
         let api = Api {
             db: self.db.clone(),
             clock: self.clock.clone(),
@@ -187,7 +195,7 @@ impl App {
             throttle: throttle.clone(),
             metrics: self.metrics.clone(),
             gate: Gate::new(self.clock.clone()),
-            places: Places::default(),
+            downloads: downloads.clone(),
         };
         let web = Web::new(web::Parts {
             config: self.config.clone(),
@@ -200,6 +208,8 @@ impl App {
             hasher: Hasher::new(std::thread::available_parallelism().map_or(2, usize::from)),
             throttle,
             sessions: Sessions::new(self.db.clone(), self.clock.clone()),
+            downloads,
+            event_streams: Quota::new(EVENT_STREAMS_PER_PERSON, EVENT_STREAMS),
             stop: self.stop.clone(),
         });
         web::routes::router(web, crate::api::router(api), refuse())
@@ -218,7 +228,8 @@ impl App {
     /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while.
     pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
-        self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), self.stop.clone()));
+        let keep = Retention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
+        self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), keep, self.stop.clone()));
         let scrub = Scrub {
             db: self.db.clone(),
             segments: self.datasets.segments.clone(),
@@ -229,7 +240,8 @@ impl App {
         self.tasks.spawn(scrub.run_until_stopped(self.stop.clone()));
         let address = listener.local_addr()?;
         let handle = axum_server::Handle::new();
-        let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();
+        let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone());
+        let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
         server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
         let service = self.router()?.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let serving = tokio::spawn(server.serve(service));
@@ -268,9 +280,12 @@ pub fn refuse() -> Refuse {
     })
 }
 
-/// Now and then, what has ended and nobody reads any more goes: sessions, links, browsers that stayed away.
-async fn tidy_until_stopped(db: Db, clock: Clock, stop: CancellationToken) {
+/// Now and then, what has ended and nobody reads any more goes: sessions, links, browsers that stayed away, old entries of the audit log.
+async fn tidy_until_stopped(db: Db, clock: Clock, keep: Retention, stop: CancellationToken) {
     loop {
+        if let Err(error) = audit::sweep(&db, &clock, keep).await {
+            tracing::error!(cause = ?error.inside(), "old entries of the audit log could not be deleted: {error}");
+        }
         if let Err(error) = crate::auth::sweep(&db, &clock).await {
             tracing::error!(cause = ?error.inside(), "ended sessions could not be put away: {error}");
         }

@@ -67,6 +67,18 @@ pub struct GivenToServe {
     /// Share of the stored rows that is compared with its checksums each day, in percent; 0: none. Default: 10
     #[arg(long, env = "CHATLAKE_SCRUB_PERCENT", value_name = "PERCENT")]
     pub scrub_percent: Option<u32>,
+    /// Downloads of one person at once; the next one waits up to a minute for one to end. Default: 8
+    #[arg(long, env = "CHATLAKE_DOWNLOADS_PER_PERSON", value_name = "N")]
+    pub downloads_per_person: Option<usize>,
+    /// Downloads of all people at once. Default: 64
+    #[arg(long, env = "CHATLAKE_DOWNLOADS", value_name = "N")]
+    pub downloads: Option<usize>,
+    /// Days that an entry of the audit log is kept. Default: 365
+    #[arg(long, env = "CHATLAKE_AUDIT_DAYS", value_name = "DAYS")]
+    pub audit_days: Option<u32>,
+    /// Entries of the audit log: beyond so many the oldest refused attempts of people who are not signed in are deleted. Default: 1000000
+    #[arg(long, env = "CHATLAKE_AUDIT_MAX_ROWS", value_name = "N")]
+    pub audit_max_rows: Option<u32>,
     /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
@@ -89,6 +101,10 @@ struct File {
     keep_days: Option<u32>,
     keep_free_mib: Option<u64>,
     scrub_percent: Option<u32>,
+    downloads_per_person: Option<usize>,
+    downloads: Option<usize>,
+    audit_days: Option<u32>,
+    audit_max_rows: Option<u32>,
     #[serde(default)]
     trusted_proxy: Vec<ipnet::IpNet>,
     log: Option<String>,
@@ -114,6 +130,10 @@ pub struct Config {
     pub keep_days: u32,
     pub keep_free_mib: u64,
     pub scrub_percent: u32,
+    pub downloads_per_person: usize,
+    pub downloads: usize,
+    pub audit_days: u32,
+    pub audit_max_rows: u32,
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: String,
     pub log_format: LogFormat,
@@ -245,6 +265,17 @@ impl Config {
         if scrub_percent > 100 {
             return Err(Error::conflict("settings", format!("--scrub-percent must be from 0 to 100, not {scrub_percent}.")));
         }
+        let downloads_per_person = serve.downloads_per_person.or(file.downloads_per_person).unwrap_or(8);
+        let downloads = serve.downloads.or(file.downloads).unwrap_or(64);
+        for (name, number) in [("--downloads-per-person", downloads_per_person), ("--downloads", downloads)] {
+            if !(1..=1_000).contains(&number) {
+                return Err(Error::conflict("settings", format!("{name} must be from 1 to 1000, not {number}.")));
+            }
+        }
+        let audit_days = serve.audit_days.or(file.audit_days).unwrap_or(365);
+        if audit_days == 0 {
+            return Err(Error::conflict("settings", "--audit-days must be at least 1."));
+        }
         let config = Self {
             data,
             listen,
@@ -259,6 +290,10 @@ impl Config {
             keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
             keep_free_mib: serve.keep_free_mib.or(file.keep_free_mib).unwrap_or(1_024),
             scrub_percent,
+            downloads_per_person,
+            downloads,
+            audit_days,
+            audit_max_rows: serve.audit_max_rows.or(file.audit_max_rows).unwrap_or(1_000_000),
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
             log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),

@@ -17,6 +17,8 @@ pub mod cli;
 pub mod clock;
 /// Every setting, in one struct.
 pub mod config;
+/// The connection of a request: slow clients are cut off, and a handler can close it.
+pub mod connection;
 /// What each vendor can be asked for, and how.
 pub mod connectors;
 /// DataSets: their columns, segments, versions, previews and exports.
@@ -33,6 +35,8 @@ pub mod metrics;
 pub mod notices;
 /// Runs: when they are due, the queue, the worker, the ledger of windows.
 pub mod puller;
+/// How many of a kind of work there may be at once.
+pub mod quota;
 /// Our stand-in for the vendors.
 pub mod sandbox;
 /// The one type that holds a plaintext secret.

@@ -49,6 +49,11 @@ pub struct Metrics {
     pub replaced_code_points: Counter<u64, AtomicU64>,
     /// Runs that are queued, running or waiting.
     pub runs_alive: Gauge,
+    pub downloads: Gauge,
+    pub downloads_waiting: Gauge,
+    pub event_streams: Gauge,
+    /// Clients that were disconnected because they took too little.
+    pub slow_clients: Counter<u64, AtomicU64>,
     /// When the newest run of any DataSet succeeded, in seconds since 1970.
     pub last_success: Gauge,
     pub damaged_segments: Gauge,
@@ -70,6 +75,8 @@ impl Metrics {
         let (vendor_calls, replaced_code_points) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
         let (dataset_age, datasets_late) = <(Family<Dataset, Gauge>, Gauge)>::default();
         let (runs_alive, last_success, damaged_segments) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (downloads, downloads_waiting, event_streams) = <(Gauge, Gauge, Gauge)>::default();
+        let slow_clients = Counter::<u64, AtomicU64>::default();
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
         registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
@@ -88,6 +95,10 @@ impl Metrics {
             damaged_segments.clone(),
         );
         registry.register("last_success_timestamp_seconds", "When a run last succeeded", last_success.clone());
+        registry.register("downloads", "Downloads in progress", downloads.clone());
+        registry.register("downloads_waiting", "Downloads that wait for others to end", downloads_waiting.clone());
+        registry.register("event_streams", "Pages that follow a run by events", event_streams.clone());
+        registry.register("slow_clients_disconnected", "Clients that were disconnected because they took too little", slow_clients.clone());
         Self {
             registry: Arc::new(registry),
             runs,
@@ -103,6 +114,10 @@ impl Metrics {
             runs_alive,
             last_success,
             damaged_segments,
+            downloads,
+            downloads_waiting,
+            event_streams,
+            slow_clients,
         }
     }
 

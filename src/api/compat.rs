@@ -17,17 +17,15 @@ use axum::routing::get;
 use super::{Api, error, export_xml};
 use crate::auth::Way;
 use crate::auth::export_passwords::{self, Admitted};
-use crate::clock::Millis;
-use crate::datasets::download;
-use crate::datasets::export::by_start::{Source, by_start};
-use crate::datasets::export::pipe::{Chunks, STALLED, pipe};
+use crate::connection::Connection;
+use crate::datasets::export::by_start::{ByStart, Source};
+use crate::datasets::export::pipe::{Encode, PART_BYTES};
 use crate::datasets::{Dataset, Datasets};
 use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
 use asked::Asked;
 
 const ADDRESSES: [&str; 2] = ["/a/Srv", "/a/srv"];
-/// Whoever has as many exports under way as there may be comes back after this.
-const BACK_IN: Millis = 5_000;
 
 const XML: HeaderValue = HeaderValue::from_static("application/xml; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -128,31 +126,61 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
     if datasets.is_empty() {
         return Err(Error::forbidden("None of the published DataSets is shared with you."));
     }
-    let Some(place) = api.places.take(&admitted.actor.user) else {
-        let until = api.clock.now() + BACK_IN;
-        return Err(Error::new(Kind::TooMany { until }, "too_many_exports", "As many exports as there may be are under way already: wait for one to end."));
-    };
     if *method == Method::HEAD {
         return Ok(dressed(StatusCode::OK, XML, Body::empty()));
     }
+    let slot = api.downloads.slot(&admitted.actor.user).await?;
     let sources = sources(&api.datasets, &datasets).await?;
+    let still_good = still_good(api, admitted, datasets);
+    if slot.waited && !still_good().await {
+        return Err(Error::forbidden("The right to this export ended while it waited for others to end."));
+    }
     let files: Vec<_> = sources.iter().flat_map(|source| source.version.segments.iter().cloned()).collect();
     api.datasets.segments.check(&files).await?;
-    let (segments, metrics) = (api.datasets.segments.clone(), api.metrics.clone());
-    let write = move |out: &mut Chunks| {
-        // Held until the last byte is on its way.
-        let _place = place;
-        let mut writer = export_xml::Writer::begin(out, sources.iter().map(|source| source.columns.as_slice()))?;
-        let read = by_start(&segments, &sources, period, |row| writer.chat(row.source, row.batch, row.index))?;
-        let told = writer.end()?;
-        metrics.replaced_code_points.inc_by(told.replaced);
-        let (replaced, unreadable) = (told.replaced, told.unreadable);
-        tracing::info!(chats = read.rows, repeated = read.repeated, without_start = read.without_start, replaced, unreadable, "chats were exported");
-        Ok(())
-    };
-    let chats = pipe(STALLED, write, |why| tracing::error!(cause = ?why.inside(), "an export of chats broke off: {why}"));
-    let body = Body::from_stream(download::while_good(chats, api.clock.clone(), still_good(api, admitted, datasets)));
+    let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
+    let encoder = Encoder::begin(ByStart::new(&api.datasets.segments, sources, period), api.metrics.clone())?;
+    let broke = |why: &Error| tracing::error!(cause = ?why.inside(), "an export of chats broke off: {why}");
+    let body = Body::from_stream(api.downloads.body(slot, connection, encoder, broke, still_good));
     Ok(dressed(StatusCode::OK, XML, body))
+}
+
+/// Writes the chats part by part.
+struct Encoder {
+    chats: ByStart,
+    writer: export_xml::Writer<Vec<u8>>,
+    metrics: Metrics,
+}
+
+impl Encoder {
+    fn begin(chats: ByStart, metrics: Metrics) -> Result<Self> {
+        let writer = export_xml::Writer::begin(Vec::new(), chats.sources().iter().map(|source| source.columns.as_slice()))?;
+        Ok(Self { chats, writer, metrics })
+    }
+}
+
+impl Encode for Encoder {
+    fn encode(&mut self, part: &mut Vec<u8>) -> Result<bool> {
+        let mut is_last = false;
+        while !is_last && self.writer.out().len() < PART_BYTES {
+            match self.chats.next_row()? {
+                Some(row) => self.writer.chat(row.source, row.batch, row.index)?,
+                None => is_last = true,
+            }
+        }
+        if is_last {
+            let (told, read) = (self.writer.end()?, self.chats.tally());
+            self.metrics.replaced_code_points.inc_by(told.replaced);
+            let (replaced, unreadable) = (told.replaced, told.unreadable);
+            tracing::info!(chats = read.rows, repeated = read.repeated, without_start = read.without_start, replaced, unreadable, "chats were exported");
+        }
+        part.append(self.writer.out());
+        Ok(is_last)
+    }
+
+    fn release(&mut self) {
+        self.chats.release();
+        *self.writer.out() = Vec::new();
+    }
 }
 
 /// The current versions, the newest first: of a chat that several have, that one's is served.

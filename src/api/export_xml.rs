@@ -139,8 +139,13 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Where it writes to.
+    pub fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Closes the document.
-    pub fn end(mut self) -> Result<Told> {
+    pub fn end(&mut self) -> Result<Told> {
         self.out.write_all(b"</chats>\n")?;
         Ok(self.told)
     }

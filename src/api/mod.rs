@@ -22,7 +22,7 @@ use crate::auth::export_passwords::Gate;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::datasets::Datasets;
-use crate::datasets::download::Places;
+use crate::datasets::download::Downloads;
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::puller::Puller;
@@ -37,9 +37,9 @@ pub struct Api {
     pub puller: Puller,
     pub throttle: Throttle,
     pub metrics: Metrics,
-    /// Of the LiveLeader API: who comes in, and how many at once.
+    /// Of the LiveLeader API: who comes in.
     pub gate: Gate,
-    pub places: Places,
+    pub downloads: Downloads,
 }
 
 /// Bodies are at most this long.

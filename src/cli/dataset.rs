@@ -5,8 +5,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 
 use super::dataset_schedule::ScheduleArgs;
@@ -17,6 +15,7 @@ use crate::clock::iso;
 use crate::config::Given;
 use crate::connectors::Menus;
 use crate::connectors::report::{GroupBy, UpdateMode, Weekday};
+use crate::datasets::export::pipe::Encode;
 use crate::datasets::export::{self, Options};
 use crate::datasets::options::Setup;
 use crate::datasets::{self, Dataset, Description, Name, Settings};
@@ -289,12 +288,12 @@ async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options:
     let version = app.datasets.versions.current(id).await?;
     let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first."))?;
     app.datasets.segments.check(&version.segments).await?;
-    let stream = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
-    let Some(output) = output else { return write_out(stream, std::io::stdout().lock()).await };
+    let encoder = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
+    let Some(output) = output else { return write_out(encoder, std::io::stdout().lock()) };
     let mut partial = output.clone().into_os_string();
     partial.push(".part");
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    let written = write_out(stream, file).await;
+    let written = write_out(encoder, file);
     match &written {
         Ok(()) => std::fs::rename(&partial, &output)?,
         Err(_) => std::fs::remove_file(&partial)?,
@@ -302,10 +301,12 @@ async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options:
     written
 }
 
-async fn write_out(stream: impl Stream<Item = std::io::Result<Bytes>>, mut to: impl Write) -> Done {
-    let mut stream = std::pin::pin!(stream);
-    while let Some(chunk) = stream.next().await {
-        to.write_all(&chunk?)?;
+fn write_out(mut encoder: impl Encode, mut to: impl Write) -> Done {
+    let (mut part, mut is_last) = (Vec::new(), false);
+    while !is_last {
+        part.clear();
+        is_last = encoder.encode(&mut part)?;
+        to.write_all(&part)?;
     }
     Ok(to.flush()?)
 }

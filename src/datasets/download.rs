@@ -1,22 +1,38 @@
-//! What a download of a version needs besides its bytes: a tag that tells one body from another, and an early, visible end when whoever
-//! began it may no longer have it.
+//! Downloads: how many there may be at once, a tag that tells one body from another, and an early, visible end when whoever began one may
+//! no longer have it. Nothing that a body holds while its client is slow is needed by anything else: no database connection, no thread.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, Stream, StreamExt};
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::Datasets;
-use super::export::Options;
+use super::export::pipe::{Encode, Readers, pipe};
+use super::export::{self, Options};
 use super::versions::Version;
+use super::{Dataset, Datasets};
 use crate::actor::Actor;
-use crate::clock::Clock;
-use crate::ids::{DatasetId, UserId};
+use crate::auth;
+use crate::clock::{Clock, millis};
+use crate::connection::Connection;
+use crate::error::{Error, Kind, Result};
+use crate::ids::{DatasetId, UserId, VersionId};
+use crate::quota::{Quota, Slot};
+
+/// A download waits at most so long for its slot.
+const SLOT_WAIT: Duration = Duration::from_secs(60);
+/// The code of the error that tells of it.
+pub const TOO_MANY_DOWNLOADS: &str = "too_many_downloads";
+/// When whoever got no slot should try again.
+const RETRY_IN: Duration = Duration::from_secs(30);
+/// How often the right to a running download is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags,
 /// equal bytes.
@@ -32,94 +48,165 @@ pub fn is_known(header: &str, tag: &str) -> bool {
     header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
-/// So many downloads of a kind run at once, for one person and for all.
-pub const MOST_OF_A_PERSON: usize = 4;
-pub const MOST: usize = 64;
-
-/// Places for downloads that run at once. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Places(Arc<Mutex<HashMap<UserId, usize>>>);
-
-/// Taken until it is dropped.
-pub struct Place {
-    user: UserId,
-    places: Places,
+/// The downloads of a server, of all kinds together. Cheap to clone.
+#[derive(Clone)]
+pub struct Downloads {
+    clock: Clock,
+    pub quota: Quota,
+    per_person: usize,
+    total: usize,
+    readers: Readers,
 }
 
-impl Places {
-    /// A place for this person; none when the person, or everybody together, has as many as there may be.
-    pub fn take(&self, user: &UserId) -> Option<Place> {
-        let mut taken = self.taken();
-        let own = taken.get(user).copied().unwrap_or(0);
-        if own >= MOST_OF_A_PERSON || taken.values().sum::<usize>() >= MOST {
-            return None;
+/// What somebody wants to download.
+pub struct Asked<'a> {
+    pub id: &'a DatasetId,
+    /// Of the current version when there is none.
+    pub version: Option<&'a str>,
+    pub options: Options,
+    /// The request's `If-None-Match`, or nothing.
+    pub known: &'a str,
+}
+
+/// A version as a CSV file.
+pub struct Csv {
+    pub dataset: Dataset,
+    pub version: VersionId,
+    pub rows: u64,
+    pub tag: String,
+    /// None when the client has these bytes already. An error in it means that the file is not whole and must not look so.
+    pub body: Option<BoxStream<'static, io::Result<Bytes>>>,
+}
+
+impl Downloads {
+    /// At most `per_person` downloads of a person and `total` of all at once; each at least 1.
+    pub fn new(clock: Clock, per_person: usize, total: usize) -> Self {
+        Self { clock, quota: Quota::new(per_person, total), per_person, total, readers: Readers::default() }
+    }
+
+    /// A slot for a download, as soon as one is free. Errors: `too_many_downloads` (TooMany) when none is for a minute.
+    pub async fn slot(&self, user: &UserId) -> Result<Slot> {
+        tokio::select! {
+            biased;
+            slot = self.quota.take(user) => slot,
+            () = self.clock.wait(SLOT_WAIT) => Err(self.too_many()),
         }
-        taken.insert(user.clone(), own + 1);
-        Some(Place { user: user.clone(), places: self.clone() })
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn too_many(&self) -> Error {
+        let (until, seconds) = (self.clock.now() + millis(RETRY_IN), SLOT_WAIT.as_secs());
+        let message =
+            format!("Nothing was downloaded: {} downloads of yours, or {} of all people, were in progress for {seconds} seconds.", self.per_person, self.total);
+        Error::new(Kind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until one has ended, then try again.")
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        if let Some(own) = taken.get_mut(&self.user) {
-            *own -= 1;
-            if *own == 0 {
-                taken.remove(&self.user);
+    /// A version as CSV. While it waits for its slot it holds nothing, so that the version is looked up anew afterwards. Must be called
+    /// within a runtime.
+    pub async fn csv(&self, datasets: &Datasets, actor: &Actor, asked: Asked<'_>, connection: Connection) -> Result<Csv> {
+        let (mut dataset, mut version) = find(datasets, actor, asked.id, asked.version).await?;
+        let mut known = tag(&version, &asked.options);
+        let mut slot = None;
+        if !is_known(asked.known, &known) {
+            let taken = self.slot(&actor.user).await?;
+            if taken.waited {
+                if !auth::still_good(&datasets.db, &datasets.clock, actor).await {
+                    return Err(Error::not_found("DataSet"));
+                }
+                (dataset, version) = find(datasets, actor, asked.id, asked.version).await?;
+                known = tag(&version, &asked.options);
             }
+            slot = Some(taken);
         }
+        let (rows, id) = (version.rows, version.id.clone());
+        let body = match slot {
+            Some(slot) if !is_known(asked.known, &known) => {
+                datasets.segments.check(&version.segments).await?;
+                let encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
+                let of = id.clone();
+                let broke = move |why: &Error| tracing::error!(version = %of, cause = ?why.inside(), "a CSV download broke off: {why}");
+                Some(self.body(slot, connection, encoder, broke, may_have(datasets, actor, asked.id)).boxed())
+            }
+            _ => None,
+        };
+        Ok(Csv { dataset, version: id, rows, tag: known, body })
+    }
+
+    /// What `encoder` makes, for as long as `still_good` says so when it is asked now and then; then an error, and `connection` is closed,
+    /// so that it ends also while the client reads nothing. `broke` is told why when the encoder fails. The slot is in use until the stream
+    /// is dropped. Must be called within a runtime.
+    pub fn body<E, B, F, A>(
+        &self,
+        slot: Slot,
+        connection: Connection,
+        encoder: E,
+        broke: B,
+        still_good: F,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B, F, A>
+    where
+        E: Encode,
+        B: FnOnce(&Error) + Send + 'static,
+        F: Fn() -> A + Send + 'static,
+        A: Future<Output = bool> + Send + 'static,
+    {
+        let parts = pipe(&self.clock, &self.readers, encoder, broke);
+        while_good(parts, self.clock.clone(), connection, still_good).map(move |part| {
+            let _in_use = &slot;
+            part
+        })
     }
 }
 
-/// How often a running download is asked about.
-const ASK_EVERY: Duration = Duration::from_secs(10);
-
-/// The stream, for as long as this person may see the DataSet and `still_good` answers that they are still let in; then an error, so
-/// that the connection breaks and no short file looks whole.
-pub fn while_allowed<S, F, A>(stream: S, datasets: Datasets, actor: Actor, id: DatasetId, still_good: F) -> impl Stream<Item = io::Result<Bytes>> + Send
-where
-    S: Stream<Item = io::Result<Bytes>> + Send,
-    F: Fn() -> A + Send + 'static,
-    A: Future<Output = bool> + Send,
-{
-    let clock = datasets.clock.clone();
-    while_good(stream, clock, move || {
-        let (good, datasets, actor, id) = (still_good(), datasets.clone(), actor.clone(), id.clone());
-        async move { good.await && datasets.get(&actor, &id).await.is_ok() }
-    })
-}
-
-/// The stream, for as long as `still_good` says so when it is asked now and then; then an error.
-pub fn while_good<S, F, A>(stream: S, clock: Clock, still_good: F) -> impl Stream<Item = io::Result<Bytes>> + Send
-where
-    S: Stream<Item = io::Result<Bytes>> + Send,
-    F: Fn() -> A + Send + 'static,
-    A: Future<Output = bool> + Send,
-{
-    let revoked = async move {
-        loop {
-            clock.wait(ASK_EVERY).await;
-            if !still_good().await {
-                return io::Error::other("the right to this download has ended");
-            }
-        }
+/// The DataSet, if this person may see it, and the version that is asked for, or the current one.
+pub async fn find(datasets: &Datasets, actor: &Actor, id: &DatasetId, version: Option<&str>) -> Result<(Dataset, Version)> {
+    let dataset = datasets.get(actor, id).await?;
+    let Some(text) = version else {
+        let none = || Error::conflict("no_data_yet", "This DataSet has no data yet.").action("Run it, or wait for its first run to succeed.");
+        return Ok((dataset, datasets.versions.current(id).await?.ok_or_else(none)?));
     };
-    let mut revoked = Box::pin(revoked);
-    let mut stream = Box::pin(stream);
-    let mut over = false;
-    futures_util::stream::poll_fn(move |context| {
-        if over {
-            return std::task::Poll::Ready(None);
+    let missing = || Error::not_found("version");
+    let wanted = VersionId::parse(text).ok_or_else(missing)?;
+    let version = datasets.versions.get(&wanted).await?.filter(|version| version.dataset == *id).ok_or_else(missing)?;
+    Ok((dataset, version))
+}
+
+/// Whether this person is still let in and may see the DataSet.
+fn may_have(datasets: &Datasets, actor: &Actor, id: &DatasetId) -> impl Fn() -> BoxFuture<'static, bool> + Send + use<> {
+    let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
+    move || {
+        let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
+        async move { auth::still_good(&datasets.db, &datasets.clock, &actor).await && datasets.get(&actor, &id).await.is_ok() }.boxed()
+    }
+}
+
+/// The stream, for as long as `still_good` says so; then an error, and the connection is closed. The checks are a task of their own: a
+/// body is asked for more only while its client reads, so a check inside of it would keep its database connection until then.
+fn while_good<S, F, A>(stream: S, clock: Clock, connection: Connection, still_good: F) -> impl Stream<Item = io::Result<Bytes>> + Send
+where
+    S: Stream<Item = io::Result<Bytes>> + Send,
+    F: Fn() -> A + Send + 'static,
+    A: Future<Output = bool> + Send + 'static,
+{
+    let ended = CancellationToken::new();
+    let checks = tokio::spawn({
+        let ended = ended.clone();
+        async move {
+            loop {
+                clock.wait(CHECK_EVERY).await;
+                if !still_good().await {
+                    ended.cancel();
+                    return connection.abort();
+                }
+            }
         }
-        if let std::task::Poll::Ready(why) = revoked.as_mut().poll(context) {
-            over = true;
-            return std::task::Poll::Ready(Some(Err(why)));
+    });
+    let body = (Box::pin(stream), ended, AbortOnDropHandle::new(checks));
+    futures_util::stream::unfold(Some(body), |body| async move {
+        let (mut stream, ended, checks) = body?;
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => Some((Err(io::Error::other("the right to this download has ended")), None)),
+            part = stream.next() => part.map(|part| (part, Some((stream, ended, checks)))),
         }
-        stream.poll_next_unpin(context)
     })
 }
 
@@ -137,22 +224,6 @@ mod tests {
         assert!(!is_known("\"b\", a", "\"a\"") && !is_known("", "\"a\""));
     }
 
-    #[test]
-    fn a_person_and_all_together_have_so_many_places() {
-        let places = Places::default();
-        let owner = UserId::new();
-        let mut held: Vec<Place> = (0..4).map(|_| places.take(&owner).unwrap()).collect();
-        assert!(places.take(&owner).is_none());
-        held.pop();
-        held.push(places.take(&owner).unwrap());
-        while let Some(place) = places.take(&UserId::new()) {
-            held.push(place);
-        }
-        assert_eq!(held.len(), MOST);
-        drop(held);
-        assert!(places.taken().is_empty());
-    }
-
     #[tokio::test]
     async fn a_download_breaks_off_once_its_reader_may_no_longer_have_it() {
         for (shared, still_good) in [(false, true), (true, false)] {
@@ -164,8 +235,12 @@ mod tests {
             let keeper = Actor { role: Role::Admin, ..reader.clone() };
             datasets.share(&keeper, &world.dataset, true).await.unwrap();
             let rows = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))]).chain(futures_util::stream::pending());
-            let let_in = move || std::future::ready(still_good);
-            let mut download = Box::pin(while_allowed(rows, datasets.clone(), reader, world.dataset.clone(), let_in));
+            let (seen_by, id) = (datasets.clone(), world.dataset.clone());
+            let may_have = move || {
+                let (datasets, reader, id) = (seen_by.clone(), reader.clone(), id.clone());
+                async move { still_good && datasets.get(&reader, &id).await.is_ok() }
+            };
+            let mut download = Box::pin(while_good(rows, world.clock.clone(), Connection::default(), may_have));
             assert_eq!(download.next().await.unwrap().unwrap(), "id\r\n");
             datasets.share(&keeper, &world.dataset, shared).await.unwrap();
             world.clock.advance(10_000);

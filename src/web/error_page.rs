@@ -14,6 +14,7 @@ use tower_http::request_id::RequestId;
 use super::Web;
 use super::parts::{Action, Chrome};
 use crate::auth::sessions::{self, Session};
+use crate::datasets::download::TOO_MANY_DOWNLOADS;
 use crate::error::{Error, Kind};
 
 /// What a handler answers when it cannot do what was asked.
@@ -144,7 +145,8 @@ async fn page(web: &Web, session: Option<&Session>, error: &Error, request_id: S
         Some(session) => sessions::actor_of(&web.db, session).await.ok().flatten().map(|actor| (actor, session)),
         None => None,
     };
-    let (title, happened, next) = (title(error.kind()).to_owned(), error.message().to_owned(), error.next_step().unwrap_or_default().to_owned());
+    let title = if error.code() == TOO_MANY_DOWNLOADS { "Too many downloads" } else { title(error.kind()) };
+    let (title, happened, next) = (title.to_owned(), error.message().to_owned(), error.next_step().unwrap_or_default().to_owned());
     let rendered = match person {
         Some((actor, session)) => {
             let chrome = web.chrome(&actor, session, "").await;

@@ -30,9 +30,11 @@ use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::datasets::Datasets;
+use crate::datasets::download::Downloads;
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::puller::Puller;
+use crate::quota::Quota;
 use parts::Chrome;
 
 /// What the pages' handlers need. Cheap to clone.
@@ -51,6 +53,9 @@ pub struct Parts {
     pub hasher: Hasher,
     pub throttle: Throttle,
     pub sessions: Sessions,
+    pub downloads: Downloads,
+    /// Of pages that follow a run.
+    pub event_streams: Quota,
     /// Fires when the server stops: streams end.
     pub stop: CancellationToken,
 }

@@ -43,5 +43,12 @@ pub async fn metrics(State(web): State<Web>) -> Response {
         }
         Err(error) => tracing::error!(cause = ?error.inside(), "the ages of DataSets could not be read: {error}"),
     }
+    for (gauge, count) in [
+        (&web.metrics.downloads, web.downloads.quota.in_use()),
+        (&web.metrics.downloads_waiting, web.downloads.quota.waiting()),
+        (&web.metrics.event_streams, web.event_streams.in_use()),
+    ] {
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
 }

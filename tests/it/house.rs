@@ -21,9 +21,11 @@ use chatlake::auth::{invites, tokens};
 use chatlake::clock::{Clock, Millis};
 use chatlake::config::{Config, LogFormat};
 use chatlake::connectors::{Connector, Menus};
+use chatlake::datasets::download::Downloads;
 use chatlake::datasets::{Description, Name, Settings};
 use chatlake::ids::{AccountId, DatasetId};
 use chatlake::puller::run::{Run, Trigger};
+use chatlake::quota::Quota;
 use chatlake::sandbox::{Options, Sandbox};
 use chatlake::secret::Secret;
 use chatlake::web::{Parts, Web, routes};
@@ -86,6 +88,10 @@ impl House {
             keep_days: 30,
             scrub_percent: 10,
             keep_free_mib: 0,
+            downloads_per_person: 8,
+            downloads: 64,
+            audit_days: 365,
+            audit_max_rows: 1_000_000,
             trusted_proxy: Vec::new(),
             log: "warn".to_owned(),
             log_format: LogFormat::Human,
@@ -129,6 +135,8 @@ impl House {
             hasher: Hasher::new(1),
             throttle: Throttle::new(app.clock.clone()),
             sessions: Sessions::new(app.db.clone(), app.clock.clone()),
+            downloads: Downloads::new(app.clock.clone(), 8, 64),
+            event_streams: Quota::new(16, 256),
             stop: CancellationToken::new(),
         });
         Browser { router: routes::router(web, more, app::refuse()).unwrap(), ..self.browser() }

@@ -17,6 +17,7 @@ mod crash_matrix;
 mod datasets;
 mod demo;
 mod docs;
+mod downloads;
 mod export_api;
 mod export_roundtrip;
 mod history;

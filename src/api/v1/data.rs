@@ -17,12 +17,13 @@ use crate::api::body::{Asked, Ids};
 use crate::api::error::{Answer, Refusal};
 use crate::api::token::Bearer;
 use crate::clock::iso;
+use crate::connection::Connection;
 use crate::connectors::Completeness;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::export::{self, Options};
 use crate::datasets::preview::{self, Ask, Cell, Filter, Op, SORTED_DEPTH};
-use crate::datasets::versions::{Integrity, Pin, Version, VersionIntegrity};
+use crate::datasets::versions::{Integrity, Pin, VersionIntegrity};
 use crate::datasets::{Dataset, download};
 use crate::error::Error;
 use crate::ids::{DatasetId, VersionId};
@@ -57,17 +58,7 @@ pub struct WhichRows {
 
 /// The version asked for, or the current one, and the DataSet if this person may see it.
 async fn version(api: &Api, actor: &Actor, id: &DatasetId, asked: Option<&str>) -> Result<(Dataset, Pin), Refusal> {
-    let dataset = api.datasets.get(actor, id).await?;
-    let version: Option<Version> = match asked {
-        None => api.datasets.versions.current(id).await?,
-        Some(text) => {
-            let missing = || Error::not_found("version");
-            let wanted = VersionId::parse(text).ok_or_else(missing)?;
-            Some(api.datasets.versions.get(&wanted).await?.filter(|v| v.dataset == *id).ok_or_else(missing)?)
-        }
-    };
-    let version =
-        version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet.").action("Run it, or wait for its first run to succeed."))?;
+    let (dataset, version) = download::find(&api.datasets, actor, id, asked).await?;
     Ok((dataset, api.datasets.versions.pin(&version)))
 }
 
@@ -157,8 +148,16 @@ pub struct WhichFile {
         ("columns" = Option<String>, Query, description = "names, commas between: only these, in this order"),
         ("bom" = Option<String>, Query, description = "1: begin with a byte order mark"),
         ("formulas" = Option<String>, Query, description = "guard: mark text that a spreadsheet would take for a formula")),
-    responses((status = 200, content_type = "text/csv"), (status = 304), (status = 404), (status = 409, description = "no_data_yet"), (status = 422)))]
-pub async fn download(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, headers: HeaderMap, Asked(which): Asked<WhichFile>) -> Answer<Response> {
+    responses((status = 200, content_type = "text/csv"), (status = 304), (status = 404), (status = 409, description = "no_data_yet"), (status = 422),
+        (status = 429, description = "too_many_downloads")))]
+pub async fn download(
+    State(api): State<Api>,
+    bearer: Bearer,
+    connection: Connection,
+    Ids(id): Ids<DatasetId>,
+    headers: HeaderMap,
+    Asked(which): Asked<WhichFile>,
+) -> Answer<Response> {
     let actor = bearer.with(Scope::Read)?;
     if !matches!(which.format.as_deref(), None | Some("csv")) {
         return Err(Error::field("format", "format must be csv.").into());
@@ -169,32 +168,20 @@ pub async fn download(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
         Some(_) => Err(Error::field(name, format!("{name} must be {on}, or left out."))),
     };
     let (bom, guard) = (flag("bom", which.bom.as_deref(), "1")?, flag("formulas", which.formulas.as_deref(), "guard")?);
-    let (dataset, pin) = version(&api, &actor, &id, which.version.as_deref()).await?;
     let columns: Option<Vec<String>> = which.columns.as_deref().map(|names| names.split(',').map(str::to_owned).collect());
-    let options = Options { columns, bom, guard };
-    let tag = download::tag(&pin, &options);
-    let etag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
-    if headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| download::is_known(known, &tag)) {
-        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
-    }
-    let (rows, version) = (pin.rows, pin.id.to_string());
-    api.datasets.segments.check(&pin.segments).await?;
-    let rows_in_csv = export::csv(&api.datasets.segments, pin, options)?;
-    let asker = actor.clone();
-    let (datasets, db, clock) = (api.datasets.clone(), api.db.clone(), api.clock.clone());
-    let still_good = move || {
-        let (db, clock, actor) = (db.clone(), clock.clone(), actor.clone());
-        async move { crate::auth::still_good(&db, &clock, &actor).await }
-    };
-    let body = HttpBody::from_stream(download::while_allowed(rows_in_csv, datasets, asker, id, still_good));
-    let mut response = body.into_response();
+    let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
+    let asked = download::Asked { id: &id, version: which.version.as_deref(), options: Options { columns, bom, guard }, known };
+    let file = api.downloads.csv(&api.datasets, &actor, asked, connection).await?;
+    let etag = HeaderValue::from_str(&file.tag).map_err(Error::internal)?;
+    let Some(body) = file.body else { return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response()) };
+    let mut response = HttpBody::from_stream(body).into_response();
     let head = response.headers_mut();
     head.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
     head.insert(ETAG, etag);
-    let disposition = export::file_name(&dataset.name, "csv").content_disposition();
+    let disposition = export::file_name(&file.dataset.name, "csv").content_disposition();
     head.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).map_err(Error::internal)?);
-    head.insert("x-chatlake-version", HeaderValue::from_str(&version).map_err(Error::internal)?);
-    head.insert("x-chatlake-rows", HeaderValue::from(rows));
+    head.insert("x-chatlake-version", HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?);
+    head.insert("x-chatlake-rows", HeaderValue::from(file.rows));
     Ok(response)
 }
 

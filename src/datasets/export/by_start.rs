@@ -1,6 +1,7 @@
 //! Rows of several versions in the order of their start, each id once, without holding more than a slice of them. A first pass counts
 //! how many begin in each minute of the period; minutes in a row make slices of a bounded number of rows. For each slice only start and
-//! id are read, put in order, and cleared of ids that come again; then the rows are read whole in that order, some at a time.
+//! id are read, put in order, and cleared of ids that come again; then the rows are read whole in that order, some at a time. Between two
+//! rows everything that was read can be let go of; it is read again when the next row is asked for.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -36,7 +37,7 @@ struct Caps {
     most_bytes: usize,
 }
 
-const CAPS: Caps = Caps { keys: 128 << 10, keys_of_a_minute: 1 << 20, rows_bytes: 8 << 20, rows: 2_048, most_bytes: 24 << 20 };
+const CAPS: Caps = Caps { keys: 32 << 10, keys_of_a_minute: 1 << 20, rows_bytes: 2 << 20, rows: 2_048, most_bytes: 6 << 20 };
 
 /// A version to read, and the columns to read of it.
 pub struct Source {
@@ -61,12 +62,6 @@ pub struct Tally {
     pub without_start: u64,
 }
 
-/// Hands the rows that start within `period` (its end not included) to `each`, ordered by start; those of one moment in the order of
-/// `sources`, and of a source as pulled. Of rows with one id the first source has it, and within a source the last row. Blocks.
-pub fn by_start(segments: &Segments, sources: &[Source], period: Range<Millis>, each: impl FnMut(Row<'_>) -> Result<()>) -> Result<Tally> {
-    Reading { segments, sources, period, caps: CAPS, tally: Tally::default() }.run(each)
-}
-
 /// Where a row is, and when it starts.
 #[derive(Clone, Copy, Debug)]
 struct Key {
@@ -78,36 +73,134 @@ struct Key {
     row: u64,
 }
 
-struct Reading<'a> {
-    segments: &'a Segments,
-    sources: &'a [Source],
+/// Rows that start within a period (its end not included), ordered by start; those of one moment in the order of the sources, and of a
+/// source as pulled. Of rows with one id the first source has it, and within a source the last row. Its methods block.
+pub struct ByStart {
+    segments: Segments,
+    sources: Vec<Source>,
     period: Range<Millis>,
     caps: Caps,
     tally: Tally,
+    plan: Option<Plan>,
+    /// The slice at work, and how many of its rows were handed over.
+    slice: usize,
+    handed_over: usize,
+    /// Of that slice, in order.
+    keys: Option<Vec<Key>>,
+    rows: Option<Rows>,
+    /// Repeated rows of slices before this one are counted.
+    counted: usize,
 }
 
-impl Reading<'_> {
-    fn run(mut self, mut each: impl FnMut(Row<'_>) -> Result<()>) -> Result<Tally> {
-        let (slices, row_bytes) = self.plan()?;
-        let at_once = (self.caps.rows_bytes / row_bytes.max(1)).clamp(1, self.caps.rows);
-        for slice in slices {
-            let mut keys = self.keys(&slice)?;
-            self.leave_out_repeated(&mut keys)?;
-            keys.sort_unstable_by_key(|key| (key.start, key.source, key.segment, key.row));
-            for some in keys.chunks(at_once) {
-                self.hand_over(some, &mut each)?;
+struct Plan {
+    slices: Vec<Range<Millis>>,
+    /// So many rows are read whole at a time.
+    at_once: usize,
+}
+
+/// Some rows that were read whole.
+struct Rows {
+    batches: Vec<RecordBatch>,
+    /// Where each is: number of the batch, and of the row in it.
+    places: Vec<(usize, usize)>,
+    /// The number of the first one among the keys of the slice.
+    first: usize,
+}
+
+impl ByStart {
+    pub fn new(segments: &Segments, sources: Vec<Source>, period: Range<Millis>) -> Self {
+        Self::with(segments, sources, period, CAPS)
+    }
+
+    fn with(segments: &Segments, sources: Vec<Source>, period: Range<Millis>, caps: Caps) -> Self {
+        let segments = segments.clone();
+        Self { segments, sources, period, caps, tally: Tally::default(), plan: None, slice: 0, handed_over: 0, keys: None, rows: None, counted: 0 }
+    }
+
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// What was read so far; whole once there is no next row.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Lets go of all rows and keys.
+    pub fn release(&mut self) {
+        (self.keys, self.rows) = (None, None);
+    }
+
+    /// The next row; none after the last one.
+    pub fn next_row(&mut self) -> Result<Option<Row<'_>>> {
+        let (slices, at_once) = match &self.plan {
+            Some(plan) => (plan.slices.len(), plan.at_once),
+            None => {
+                let plan = self.make_plan()?;
+                let planned = (plan.slices.len(), plan.at_once);
+                self.plan = Some(plan);
+                planned
             }
+        };
+        while self.slice < slices {
+            let keys = match self.keys.take() {
+                Some(keys) => keys,
+                None => self.keys_in_order()?,
+            };
+            let Some(key) = keys.get(self.handed_over).copied() else {
+                (self.slice, self.handed_over, self.rows) = (self.slice + 1, 0, None);
+                continue;
+            };
+            let is_read = |rows: &Rows| (rows.first..rows.first + rows.places.len()).contains(&self.handed_over);
+            if !self.rows.as_ref().is_some_and(is_read) {
+                self.rows = None;
+                self.rows = Some(self.rows_from(&keys, at_once)?);
+            }
+            self.keys = Some(keys);
+            let at = self.handed_over;
+            self.handed_over += 1;
+            self.tally.rows += 1;
+            let rows = self.rows.as_ref().ok_or_else(|| Error::internal("rows that were not read"))?;
+            let (batch, index) = rows.places.get(at - rows.first).copied().ok_or_else(|| Error::internal("a row without its place"))?;
+            let batch = rows.batches.get(batch).ok_or_else(|| Error::internal("a row without its batch"))?;
+            return Ok(Some(Row { source: key.source as usize, batch, index }));
         }
-        Ok(self.tally)
+        self.release();
+        Ok(None)
+    }
+
+    /// The keys of the slice at work.
+    fn keys_in_order(&mut self) -> Result<Vec<Key>> {
+        let slice = self.plan.as_ref().and_then(|plan| plan.slices.get(self.slice)).cloned().ok_or_else(|| Error::internal("no such slice"))?;
+        let mut keys = self.keys(&slice)?;
+        let repeated = self.leave_out_repeated(&mut keys)?;
+        if self.counted == self.slice {
+            self.counted += 1;
+            self.tally.repeated += repeated;
+        }
+        keys.sort_unstable_by_key(|key| (key.start, key.source, key.segment, key.row));
+        Ok(keys)
+    }
+
+    /// Rows from the next one on, read whole; fewer, when they are larger than expected.
+    fn rows_from(&self, keys: &[Key], at_once: usize) -> Result<Rows> {
+        let first = self.handed_over;
+        let mut some = keys.get(first..keys.len().min(first + at_once)).unwrap_or_default();
+        loop {
+            if let Some((batches, places)) = self.rows(some)? {
+                return Ok(Rows { batches, places, first });
+            }
+            some = some.get(..(some.len() / 2).max(1)).unwrap_or_default();
+        }
     }
 
     /// The slices of the period that hold anything, and how large its rows are.
-    fn plan(&mut self) -> Result<(Vec<Range<Millis>>, usize)> {
+    fn make_plan(&mut self) -> Result<Plan> {
         let minutes = usize::try_from((self.period.end - self.period.start + MINUTE - 1) / MINUTE).unwrap_or(0);
         let mut counts = vec![0_u32; minutes];
         let schema = columns::to_schema(&[column(START, ColumnKind::Timestamp)]);
         let mut row_bytes = 1;
-        for source in self.sources {
+        for source in &self.sources {
             let whole = columns::to_schema(&source.columns);
             for meta in &source.version.segments {
                 let open = self.segments.open(meta)?;
@@ -130,7 +223,7 @@ impl Reading<'_> {
                 }
             }
         }
-        Ok((self.slices(&counts), row_bytes))
+        Ok(Plan { slices: self.slices(&counts), at_once: (self.caps.rows_bytes / row_bytes.max(1)).clamp(1, self.caps.rows) })
     }
 
     fn slices(&self, counts: &[u32]) -> Vec<Range<Millis>> {
@@ -155,7 +248,7 @@ impl Reading<'_> {
     /// The keys of all rows that start in the slice.
     fn keys(&self, slice: &Range<Millis>) -> Result<Vec<Key>> {
         let mut keys = Vec::new();
-        for (number, source) in (0_u32..).zip(self.sources) {
+        for (number, source) in (0_u32..).zip(&self.sources) {
             for (segment, meta) in (0_u32..).zip(&source.version.segments) {
                 let open = self.segments.open(meta)?;
                 for group in open.within(START, slice).groups {
@@ -172,15 +265,15 @@ impl Reading<'_> {
     }
 
     /// Leaves one row for each id: of the first source, and the last of that. Another source may have it at another time, outside of
-    /// the slice.
-    fn leave_out_repeated(&mut self, keys: &mut Vec<Key>) -> Result<()> {
+    /// the slice. Answers how many were left out.
+    fn leave_out_repeated(&self, keys: &mut Vec<Key>) -> Result<u64> {
         let before = keys.len();
         keys.sort_unstable_by(|a, b| (a.id, a.source).cmp(&(b.id, b.source)).then((b.segment, b.row).cmp(&(a.segment, a.row))));
         keys.dedup_by(|next, kept| next.id.is_some() && next.id == kept.id);
         // By id, in which source it is here.
         let mut later: HashMap<u128, u32> = keys.iter().filter(|key| key.source > 0).filter_map(|key| Some((key.id?, key.source))).collect();
         let mut elsewhere: HashSet<u128> = HashSet::new();
-        for (number, source) in (0_u32..).zip(self.sources) {
+        for (number, source) in (0_u32..).zip(&self.sources) {
             if !later.values().any(|has| *has > number) {
                 break;
             }
@@ -196,23 +289,7 @@ impl Reading<'_> {
             }
         }
         keys.retain(|key| key.id.is_none_or(|id| key.source == 0 || !elsewhere.contains(&id)));
-        self.tally.repeated += (before - keys.len()) as u64;
-        Ok(())
-    }
-
-    /// Reads these rows whole and hands them over in this order; in halves, when they are larger than expected.
-    fn hand_over(&mut self, keys: &[Key], each: &mut impl FnMut(Row<'_>) -> Result<()>) -> Result<()> {
-        let Some((batches, places)) = self.rows(keys)? else {
-            let (first, second) = keys.split_at(keys.len() / 2);
-            self.hand_over(first, each)?;
-            return self.hand_over(second, each);
-        };
-        for (key, (batch, index)) in keys.iter().zip(places) {
-            let batch = batches.get(batch).ok_or_else(|| Error::internal("a row without its batch"))?;
-            each(Row { source: key.source as usize, batch, index })?;
-            self.tally.rows += 1;
-        }
-        Ok(())
+        Ok((before - keys.len()) as u64)
     }
 
     /// The batches that hold these rows, and where in them each row is; none when several rows are too large together.

@@ -1,22 +1,17 @@
-//! CSV: RFC 4180 with CRLF, UTF-8, a header line. One blocking thread reads the segments and writes into a `pipe`. Null and empty text
-//! are both an empty field.
+//! CSV: RFC 4180 with CRLF, UTF-8, a header line, for a `pipe`. Null and empty text are both an empty field.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringBuilder};
 use arrow::csv::WriterBuilder;
 use arrow::csv::writer::Terminator;
-use arrow::datatypes::Schema;
-use bytes::Bytes;
-use futures_util::Stream;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use super::super::columns::{self, ColumnInfo};
-use super::super::segments::Segments;
+use super::super::segments::{Batches, Segments};
 use super::super::versions::Pin;
-use super::pipe::{Chunks, STALLED, pipe};
+use super::pipe::{Encode, PART_BYTES};
 use super::text::{printable, with_columns};
 use crate::error::{Error, Result};
 
@@ -31,17 +26,105 @@ pub struct Options {
     pub guard: bool,
 }
 
-/// A version as CSV. An error now is about `options`; one in the stream means that the file is not whole and must not look so. The
-/// version stays pinned until the stream is dropped or done. Must be called within a runtime.
-pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    stream(segments, version, options, STALLED)
+/// A version as CSV, for `pipe`. The error is about `options`. The version stays pinned as long as the encoder lives.
+pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<Encoder> {
+    let columns = choose(&version.columns, options.columns.as_deref())?;
+    let schema = columns::to_schema(&columns);
+    let segments = segments.clone();
+    Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None })
 }
 
-fn stream(segments: &Segments, version: Pin, options: Options, stalled: Duration) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    let columns = choose(&version.columns, options.columns.as_deref())?;
-    let (segments, id) = (segments.clone(), version.id.clone());
-    let write = move |out: &mut Chunks| write_rows(&segments, &version, &columns, &options, out);
-    Ok(pipe(stalled, write, move |why| tracing::error!(version = %id, cause = ?why.inside(), "a CSV download broke off: {why}")))
+/// Writes a version part by part. It knows its place by number of segment and row, so that it can close what it reads and go on later.
+pub struct Encoder {
+    segments: Segments,
+    version: Pin,
+    columns: Vec<ColumnInfo>,
+    schema: SchemaRef,
+    options: Options,
+    begun: bool,
+    /// What is next: this row of this segment.
+    segment: usize,
+    row: u64,
+    reader: Option<Batches>,
+    /// Rows that were read, the first one of them is next; and how many are written at a time.
+    batch: Option<(RecordBatch, usize)>,
+}
+
+impl Encode for Encoder {
+    fn encode(&mut self, part: &mut Vec<u8>) -> Result<bool> {
+        if !self.begun {
+            self.begun = true;
+            self.begin(part)?;
+        }
+        while part.len() < PART_BYTES {
+            let Some((batch, at_once)) = self.next_batch()? else { return Ok(true) };
+            let rows = at_once.min(batch.num_rows());
+            self.write(&batch.slice(0, rows), part)?;
+            self.row += rows as u64;
+            self.batch = (rows < batch.num_rows()).then(|| (batch.slice(rows, batch.num_rows() - rows), at_once));
+        }
+        Ok(false)
+    }
+
+    fn release(&mut self) {
+        (self.reader, self.batch) = (None, None);
+    }
+}
+
+impl Encoder {
+    fn begin(&self, part: &mut Vec<u8>) -> Result<()> {
+        if self.options.bom {
+            part.extend_from_slice("\u{feff}".as_bytes());
+        }
+        if !self.columns.is_empty() {
+            let names = self.columns.iter().map(|column| if self.options.guard { guard(&column.name).into_owned() } else { column.name.clone() });
+            let fields: Vec<_> = names.zip(self.schema.fields()).map(|(name, field)| field.as_ref().clone().with_name(name)).collect();
+            write_batch(&printable(&RecordBatch::new_empty(Arc::new(Schema::new(fields))))?, true, part)?;
+        }
+        Ok(())
+    }
+
+    /// Rows from where it stands, and how many of them make half a part; none at the end of the version.
+    fn next_batch(&mut self) -> Result<Option<(RecordBatch, usize)>> {
+        if let Some(batch) = self.batch.take() {
+            return Ok(Some(batch));
+        }
+        while let Some(meta) = self.version.segments.get(self.segment) {
+            if self.row == meta.rows {
+                (self.segment, self.row, self.reader) = (self.segment + 1, 0, None);
+                continue;
+            }
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                none => {
+                    let rest = self.row..meta.rows;
+                    let ranges = (self.row > 0).then_some(std::slice::from_ref(&rest));
+                    none.insert(self.segments.open(meta)?.read(&self.schema, ranges)?)
+                }
+            };
+            let Some(batch) = reader.next() else {
+                return Err(Error::internal(format!("segment {}: {} rows were read of {}", meta.id, self.row, meta.rows)));
+            };
+            let batch = batch?;
+            if batch.num_rows() > 0 {
+                let row_bytes = (batch.get_array_memory_size() / batch.num_rows()).max(1);
+                return Ok(Some((batch, (PART_BYTES / 2 / row_bytes).max(1))));
+            }
+        }
+        let read: u64 = self.version.segments.iter().map(|meta| meta.rows).sum();
+        if read == self.version.rows { Ok(None) } else { Err(Error::internal(format!("{read} rows were read of {}", self.version.rows))) }
+    }
+
+    fn write(&self, batch: &RecordBatch, part: &mut Vec<u8>) -> Result<()> {
+        let batch = printable(batch)?;
+        let batch = if self.options.guard { guarded(&batch)? } else { batch };
+        write_batch(&batch, false, part)
+    }
+}
+
+fn write_batch(batch: &RecordBatch, header: bool, part: &mut Vec<u8>) -> Result<()> {
+    let mut writer = WriterBuilder::new().with_header(header).with_line_terminator(Terminator::CRLF).build(part);
+    writer.write(batch).map_err(Error::internal)
 }
 
 /// The columns that were asked for, in the order that was asked for.
@@ -56,33 +139,6 @@ fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInf
         chosen.push(column.clone());
     }
     if chosen.is_empty() { Err(Error::field("columns", "Name at least one column, or leave this out for all.")) } else { Ok(chosen) }
-}
-
-fn write_rows(segments: &Segments, version: &Pin, columns: &[ColumnInfo], options: &Options, out: &mut Chunks) -> Result<()> {
-    if options.bom {
-        out.write_all("\u{feff}".as_bytes())?;
-    }
-    let schema = columns::to_schema(columns);
-    let mut writer = WriterBuilder::new().with_header(true).with_line_terminator(Terminator::CRLF).build(&mut *out);
-    if !columns.is_empty() {
-        let names = columns.iter().map(|column| if options.guard { guard(&column.name).into_owned() } else { column.name.clone() });
-        let fields: Vec<_> = names.zip(schema.fields()).map(|(name, field)| field.as_ref().clone().with_name(name)).collect();
-        writer.write(&printable(&RecordBatch::new_empty(Arc::new(Schema::new(fields))))?).map_err(Error::internal)?;
-    }
-    let mut rows = 0;
-    for meta in &version.segments {
-        for batch in segments.open(meta)?.read(&schema, None)? {
-            let batch = batch?;
-            rows += batch.num_rows() as u64;
-            let batch = printable(&batch)?;
-            let batch = if options.guard { guarded(&batch)? } else { batch };
-            writer.write(&batch).map_err(|why| match why {
-                arrow::error::ArrowError::IoError(_, io) => Error::from(io),
-                other => Error::internal(other),
-            })?;
-        }
-    }
-    if rows == version.rows { Ok(()) } else { Err(Error::internal(format!("{rows} rows were read of {}", version.rows))) }
 }
 
 fn guarded(batch: &RecordBatch) -> Result<RecordBatch> {
@@ -138,11 +194,17 @@ mod tests {
 
     use super::super::super::testing::{World, batch, integer, mixed, number, text, timestamp};
     use super::super::super::versions::Version;
+    use super::super::pipe::{Readers, pipe};
     use super::*;
     use crate::connectors::report::ColumnKind;
 
+    fn stream(world: &World, version: &Version, options: Options) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + use<> {
+        let encoder = csv(&world.segments, world.versions.pin(version), options).unwrap();
+        pipe(&world.clock, &Readers::default(), encoder, |_| {})
+    }
+
     async fn download(world: &World, version: &Version, options: Options) -> Vec<u8> {
-        let mut stream = Box::pin(csv(&world.segments, world.versions.pin(version), options).unwrap());
+        let mut stream = Box::pin(stream(world, version, options));
         let mut body = Vec::new();
         while let Some(chunk) = stream.next().await {
             body.extend_from_slice(&chunk.unwrap());
@@ -248,7 +310,7 @@ mod tests {
         let world = World::new().await;
         let version = world.pull(&[mixed(0, 10), batch(vec![("x_new", ColumnKind::Text, text(vec![Some("y")]))])]).await;
         world.segments.remove(&version.segments[1].id).unwrap();
-        let pieces: Vec<_> = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap().collect().await;
+        let pieces: Vec<_> = stream(&world, &version, Options::default()).collect().await;
         assert!(pieces.last().unwrap().is_err());
     }
 
@@ -257,18 +319,41 @@ mod tests {
         let world = World::new().await;
         let wide = "x".repeat(64 << 10);
         let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![Some(&wide); 200]))])]).await;
-        let mut stream = Box::pin(stream(&world.segments, world.versions.pin(&version), Options::default(), Duration::from_millis(5)).unwrap());
+        let mut stream = Box::pin(stream(&world, &version, Options::default()));
         assert!(stream.next().await.unwrap().is_ok());
         // Not reading until the other side has let go of the version: then what is left must end with an error.
         for n in 1..=4 {
             world.pull(&[mixed(0, n)]).await;
         }
         while world.versions.get(&version.id).await.unwrap().is_some() {
+            world.clock.advance(10_000);
             world.versions.retain(&world.dataset).await.unwrap();
         }
         let pieces: Vec<_> = stream.collect().await;
         assert!(pieces.last().unwrap().is_err());
         assert!(pieces.len() < 40);
+    }
+
+    #[tokio::test]
+    async fn an_encoder_that_lets_go_of_its_files_after_each_part_writes_the_same() {
+        let world = World::new().await;
+        let wide = "x".repeat(300);
+        let rows = |from: i64, count: i64| {
+            let ids = integer((from..from + count).map(Some).collect());
+            batch(vec![("id", ColumnKind::Integer, ids), ("text", ColumnKind::Text, text(vec![Some(wide.as_str()); usize::try_from(count).unwrap()]))])
+        };
+        let version = world.pull(&[rows(0, 3_000), rows(3_000, 1), rows(3_001, 2_000)]).await;
+        let whole = download(&world, &version, Options::default()).await;
+        let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
+        let (mut parts, mut last) = (Vec::new(), false);
+        while !last {
+            let mut part = Vec::new();
+            last = encoder.encode(&mut part).unwrap();
+            assert!(part.len() < 2 * PART_BYTES, "{}", part.len());
+            encoder.release();
+            parts.push(part);
+        }
+        assert!(parts.len() > 10 && parts.concat() == whole, "{} parts", parts.len());
     }
 
     proptest::proptest! {

@@ -1,18 +1,15 @@
 //! Pages, sorts, filters and searches against rows that were counted by hand.
 
-use futures_util::StreamExt;
 use proptest::prelude::*;
 
-use super::super::export;
+use super::super::export::{self, pipe::Encode};
 use super::super::testing::{NOW, World, batch, boolean, date, integer, mixed, number, text, timestamp};
 use super::*;
 
 async fn csv_rows(world: &World, version: &Version) -> Vec<Vec<String>> {
-    let mut stream = Box::pin(export::csv(&world.segments, world.versions.pin(version), export::Options::default()).unwrap());
+    let mut encoder = export::csv(&world.segments, world.versions.pin(version), export::Options::default()).unwrap();
     let mut body = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        body.extend_from_slice(&chunk.unwrap());
-    }
+    while !encoder.encode(&mut body).unwrap() {}
     let mut reader = ::csv::ReaderBuilder::new().terminator(::csv::Terminator::CRLF).from_reader(&body[..]);
     reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
 }

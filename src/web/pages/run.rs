@@ -10,7 +10,7 @@ use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::dataset::zone_of;
 use super::run_live::{self, Live, News, started_by};
@@ -18,12 +18,14 @@ use super::run_record::{Question, RunRecord};
 use super::run_story::Story;
 use crate::actor::Actor;
 use crate::auth;
+use crate::clock::millis;
 use crate::datasets::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ids::RunId;
 use crate::puller::live::Progress;
 use crate::puller::run::{Outcome, Run};
 use crate::puller::windows;
+use crate::quota::Slot;
 use crate::web::Web;
 use crate::web::asked::Id;
 use crate::web::client_address::ClientAddress;
@@ -36,6 +38,8 @@ use crate::web::words;
 const SHORTEST_STEP: Duration = Duration::from_millis(300);
 /// Where nothing moves, the catalogue is asked this often.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
+/// When a page that could not be told should try again.
+const RETRY_IN: Duration = Duration::from_secs(30);
 /// A person's right to watch is looked up again this often.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -127,14 +131,19 @@ fn news(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress>) ->
 }
 
 /// `GET /runs/{id}/events`: an event `progress` whenever something moves. The last one is final; when the server stops first, `stopping`
-/// comes instead.
+/// comes instead. Only so many are served at once; the script of a page that gets none looks at `progress` now and then.
 pub async fn events(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
     let run = web.puller.get(&person.actor, &id).await?;
+    let Some(slot) = web.event_streams.try_take(&person.actor.user) else {
+        let until = web.clock.now() + millis(RETRY_IN);
+        let error = Error::new(Kind::TooMany { until }, "too_many_event_streams", "Too many pages of yours, or of all people, follow a run just now.");
+        return Err(error.action("Load the page again to see how far the run is.").into());
+    };
     let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
     let looked_at = tokio::time::Instant::now();
     let moves = web.puller.live.follow(&id);
     let watching = Watching { web, actor: person.actor, run, dataset, moves, looked_at, first: true, over: false };
-    let events = Sse::new(watching.events()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    let events = Sse::new(watching.events(slot)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     Ok(([(CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
 }
 
@@ -152,8 +161,26 @@ struct Watching {
 }
 
 impl Watching {
-    fn events(self) -> impl Stream<Item = std::result::Result<Event, Infallible>> {
-        futures_util::stream::unfold(self, |mut watching| async move { watching.next().await.map(|event| (Ok(event), watching)) })
+    /// Looks in a task of its own: the stream is asked for more only while its client reads, and a look inside of it would keep its
+    /// database connection until then. The slot is in use until the stream is dropped.
+    fn events(mut self, slot: Slot) -> impl Stream<Item = std::result::Result<Event, Infallible>> + use<> {
+        let (to, from) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = self.next() => next,
+                    () = to.closed() => return,
+                };
+                let Some(event) = next else { return };
+                if to.send(event).await.is_err() {
+                    return;
+                }
+            }
+        });
+        futures_util::stream::unfold((from, slot), |(mut from, slot)| async move {
+            let event = from.recv().await?;
+            Some((Ok(event), (from, slot)))
+        })
     }
 
     async fn next(&mut self) -> Option<Event> {
@@ -196,7 +223,7 @@ impl Watching {
         }
         self.looked_at = tokio::time::Instant::now();
         if !auth::still_good(&self.web.db, &self.web.clock, &self.actor).await {
-            return Err(crate::error::Error::not_found("run"));
+            return Err(Error::not_found("run"));
         }
         self.run = self.web.puller.get(&self.actor, &self.run.id).await?;
         if self.moves.is_none() {
