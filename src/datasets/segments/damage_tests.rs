@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::connectors::report::{ColumnKind, UpdateMode};
 use crate::datasets::columns::ColumnInfo;
-use crate::datasets::export::by_start::{Source, by_start};
+use crate::datasets::export::by_start::{ByStart, Source};
+use crate::datasets::export::pipe::Encode;
 use crate::datasets::export::{Options, csv};
 use crate::datasets::preview::{self, Ask};
 use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
@@ -54,20 +54,26 @@ async fn sorted_page(segments: &Segments, version: &Version) -> Read {
 }
 
 async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Read {
-    let mut stream = Box::pin(csv(segments, world.versions.pin(version), Options::default())?);
-    let mut all = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        // A broken stream hides what broke it from the client; the log and the catalogue are told.
-        all.extend(chunk.map_err(Error::data_damaged)?);
-    }
-    Ok(all)
+    let mut encoder = csv(segments, world.versions.pin(version), Options::default())?;
+    let encoding = move || {
+        let mut all = Vec::new();
+        while !encoder.encode(&mut all)? {
+            // As while a client takes nothing.
+            encoder.release();
+        }
+        Ok(all)
+    };
+    tokio::task::spawn_blocking(encoding).await.unwrap()
 }
 
 async fn export(world: &World, segments: &Segments, version: &Version) -> Read {
-    let (segments, source) = (segments.clone(), Source { version: world.versions.pin(version), columns: version.columns.clone() });
+    let source = Source { version: world.versions.pin(version), columns: version.columns.clone() };
+    let mut rows = ByStart::new(segments, vec![source], 0..10_000_000);
     let reading = move || {
         let mut all = Digest::default();
-        by_start(&segments, &[source], 0..10_000_000, |row| all.add_batch(&row.batch.slice(row.index, 1)))?;
+        while let Some(row) = rows.next_row()? {
+            all.add_batch(&row.batch.slice(row.index, 1))?;
+        }
         Ok(all.to_text().into_bytes())
     };
     tokio::task::spawn_blocking(reading).await.unwrap()

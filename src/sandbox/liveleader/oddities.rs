@@ -150,7 +150,7 @@ fn doctype(how: Doctype) -> String {
     let (declarations, text) = match how {
         Doctype::Laughs => {
             let more = (1..10).map(|level| format!("  <!ENTITY lol{level} \"{}\">\n", format!("&lol{};", level - 1).repeat(10)));
-            ("  <!ENTITY lol0 \"lol\">\n".to_owned() + &more.collect::<String>(), "&lol9;".to_owned())
+            ("  <!ENTITY lol0 \"lol\">\n".to_owned() + more.collect::<String>().as_str(), "&lol9;".to_owned())
         }
         Doctype::External => (
             concat!(
