@@ -28,8 +28,8 @@ use crate::datasets::Datasets;
 use crate::datasets::download::Downloads;
 use crate::datasets::scrub::Scrub;
 use crate::datasets::segments::Segments;
-use crate::datasets::versions::{Keep, Versions};
-use crate::db::Db;
+use crate::datasets::versions::{Keep, Versions, trash};
+use crate::db::{Db, commits};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -39,7 +39,7 @@ use crate::puller::scheduler::clock_set::Seen;
 use crate::puller::slots::Slots;
 use crate::puller::{Parts, Puller};
 use crate::quota::Quota;
-use crate::vault::Vault;
+use crate::vault::{self, Vault};
 use crate::web::security::Refuse;
 use crate::web::{self, Web};
 
@@ -60,6 +60,11 @@ const EVENT_STREAMS: usize = 256;
 
 /// How often ended sessions are put away.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+/// How often the commit file is brought up to date.
+const NOTE_COMMITS_EVERY: Duration = Duration::from_secs(1);
+/// The catalogue's name in the data directory.
+const CATALOGUE: &str = "chatlake.db";
 
 /// Why the start is refused.
 #[derive(Debug)]
@@ -106,15 +111,25 @@ impl App {
             }
         };
         warn_of_network(&config.data);
+        let has_only_key = config.data.join(vault::KEY_FILE).exists() && std::fs::metadata(config.data.join(CATALOGUE)).map_or(0, |about| about.len()) == 0;
         let mut app = Self::open_beside(config, clock).await?;
         app.lock = Some(lock);
+        if let Err(damaged) = app.db.refuse_damaged().await {
+            app.db.close().await;
+            return Err(damaged.into());
+        }
+        if has_only_key {
+            tracing::warn!("{} has a vault.key and nothing else, so Chatlake starts as a new installation", app.config.data.display());
+        }
+        app.db.hold_commit_file().await;
         Ok(app)
     }
 
     /// Opens the data directory for a command, beside a server or without one.
     pub async fn open_beside(config: Config, clock: Clock) -> Result<Self, StartError> {
         prepare_directory(&config.data)?;
-        let catalogue = config.data.join("chatlake.db");
+        let catalogue = config.data.join(CATALOGUE);
+        refuse_lost_catalogue(&config.data)?;
         create_private(&catalogue)?;
         let db = Db::open(&catalogue).await?;
         let vault = match open_vault(&config.data, &db, &clock).await {
@@ -160,8 +175,11 @@ impl App {
     }
 
     /// Takes the directory for this process when no server has it. False when one has.
-    pub fn take_directory(&mut self) -> Result<bool> {
+    pub async fn take_directory(&mut self) -> Result<bool> {
         self.lock = lock_directory(&self.config.data)?.ok();
+        if self.lock.is_some() {
+            self.db.hold_commit_file().await;
+        }
         Ok(self.lock.is_some())
     }
 
@@ -230,6 +248,7 @@ impl App {
         self.start_pulling().await?;
         let keep = Retention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
         self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), keep, self.stop.clone()));
+        self.tasks.spawn(note_commits_until_stopped(self.db.clone(), self.clock.clone(), self.stop.clone()));
         let scrub = Scrub {
             db: self.db.clone(),
             segments: self.datasets.segments.clone(),
@@ -296,6 +315,17 @@ async fn tidy_until_stopped(db: Db, clock: Clock, keep: Retention, stop: Cancell
     }
 }
 
+/// Keeps the commit file up to date; see `db/commits.rs`.
+async fn note_commits_until_stopped(db: Db, clock: Clock, stop: CancellationToken) {
+    loop {
+        db.note_commits().await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.wait(NOTE_COMMITS_EVERY) => {}
+        }
+    }
+}
+
 /// Fires on the first SIGTERM or SIGINT; the second one ends the process at once.
 pub fn signalled() -> CancellationToken {
     let token = CancellationToken::new();
@@ -334,11 +364,35 @@ fn prepare_directory(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a data directory that has segments or a commit file and no catalogue, or an empty one: a new catalogue would know none of them.
+fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
+    let catalogue = dir.join(CATALOGUE);
+    let state = match std::fs::metadata(&catalogue) {
+        Ok(about) if about.len() > 0 => return Ok(()),
+        Ok(_) => "is empty",
+        Err(why) if why.kind() == ErrorKind::NotFound => "is missing",
+        Err(why) => return Err(cannot("read", &catalogue, &why)),
+    };
+    let of_rows = trash::count_files(&dir.join("segments"))? + trash::count_files(&dir.join(trash::DIR))?;
+    let evidence = match of_rows {
+        0 if !dir.join(commits::FILE).exists() => return Ok(()),
+        0 => format!("the data directory has {}", commits::FILE),
+        1 => "the data directory has a file of rows".to_owned(),
+        many => format!("the data directory has {many} files of rows"),
+    };
+    let message = format!(
+        "{} {state}, but {evidence}: restore chatlake.db from the backup (with its chatlake.db-wal, if there is one), or name an empty directory with --data.",
+        catalogue.display()
+    );
+    Err(Error::conflict("catalogue_missing", message))
+}
+
 /// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
 fn create_private(path: &PathBuf) -> Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
-        Ok(_) => {}
+        // So that no power loss takes the file away and leaves what is made beside it later.
+        Ok(_) => path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()).map_err(|why| cannot("make", path, &why))?,
         Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
         Err(why) => return Err(cannot("make", path, &why)),
     }
@@ -360,7 +414,11 @@ fn lock_directory(dir: &Path) -> Result<std::result::Result<File, String>> {
         Ok(()) => {
             let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
             let written = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", std::process::id()));
-            written.map_err(|why| cannot("write", &path, &why))?;
+            match written {
+                // What is written in it is for people; a full disk must not keep the server from serving what is stored.
+                Err(why) if Error::from(std::io::Error::from(why.kind())).is_of_storage() => {}
+                written => written.map_err(|why| cannot("write", &path, &why))?,
+            }
             Ok(Ok(file))
         }
         Err(std::fs::TryLockError::WouldBlock) => {

@@ -10,6 +10,13 @@ const DAMAGED: &str = "damaged";
 
 /// The code of stored rows that cannot be read.
 pub const DATA_DAMAGED: &str = "data_damaged";
+const STORAGE_FULL: &str = "storage_full";
+const STORAGE_FAILED: &str = "storage_failed";
+
+/// Whether this is the code of an error of the disk.
+pub fn is_of_storage(code: &str) -> bool {
+    matches!(code, STORAGE_FULL | STORAGE_FAILED)
+}
 
 /// What kind of trouble it is, by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +114,33 @@ impl Error {
             .because(cause)
     }
 
+    /// There is no space on the disk for what was to be written.
+    pub fn storage_full() -> Self {
+        Self::new(Kind::Unavailable, STORAGE_FULL, "The disk of the server is full, so nothing was saved. What was stored before is unchanged.")
+            .action("The person who runs the server must free some space. Then try again; nothing needs to be restarted.")
+    }
+
+    /// The disk reported an error while something was read or written.
+    pub fn storage_failed() -> Self {
+        Self::new(Kind::Unavailable, STORAGE_FAILED, "The disk of the server reported an error, so nothing was saved. What was stored before is unchanged.")
+            .action("Try again. When it happens again, the person who runs the server must look at the disk.")
+    }
+
+    /// The file of the catalogue cannot be read: not one record, but the pages below.
+    pub fn catalogue_damaged(cause: impl std::fmt::Display) -> Self {
+        Self::new(Kind::Internal, "catalogue_damaged", "The catalogue, chatlake.db, is damaged. Nothing was changed.")
+            .action(
+                "The person who runs the server must restore chatlake.db together with its chatlake.db-wal from a backup. \
+                 `chatlake verify` tells what is damaged.",
+            )
+            .because(cause)
+    }
+
+    /// Whether it is one of the two of the disk.
+    pub fn is_of_storage(&self) -> bool {
+        is_of_storage(self.code())
+    }
+
     pub fn is_damaged(&self) -> bool {
         self.code() == DAMAGED
     }
@@ -161,14 +195,17 @@ impl std::error::Error for Error {}
 
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
-        let busy = cause.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "5" || code == "517");
-        let full = cause.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "13");
-        if full {
-            return Self::new(Kind::Unavailable, "storage_full", "The disk of the server is full, so nothing can be saved.")
-                .action("Free some space; nothing needs to be restarted.")
-                .because(cause);
+        let code: Option<i32> = cause.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse().ok());
+        match code.map(|code| (code & 0xff, code)) {
+            // SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: there is no space for the index of the log.
+            Some((13, _) | (_, 4874)) => return Self::storage_full().because(cause),
+            // SQLITE_IOERR
+            Some((10, _)) => return Self::storage_failed().because(cause),
+            // SQLITE_CORRUPT and SQLITE_NOTADB
+            Some((11 | 26, _)) => return Self::catalogue_damaged(cause),
+            _ => {}
         }
-        if busy || matches!(cause, sqlx::Error::PoolTimedOut) {
+        if matches!(code, Some(5 | 517)) || matches!(cause, sqlx::Error::PoolTimedOut) {
             return Self::new(Kind::Unavailable, "busy", "The server is busy just now.").action("Try again in a moment.").because(cause);
         }
         if matches!(cause, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
@@ -180,11 +217,10 @@ impl From<sqlx::Error> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(cause: std::io::Error) -> Self {
-        if cause.kind() == std::io::ErrorKind::StorageFull {
-            return Self::new(Kind::Unavailable, "storage_full", "The disk of the server is full, so nothing can be saved.")
-                .action("Free some space; nothing needs to be restarted.")
-                .because(cause);
+        match cause.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::storage_full().because(cause),
+            _ if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Self::storage_failed().because(cause),
+            _ => Self::internal(cause),
         }
-        Self::internal(cause)
     }
 }

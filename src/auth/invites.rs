@@ -54,6 +54,10 @@ pub struct Accept {
 
 /// A new set-up link for the console, in place of the ones before; none once there is a person.
 pub async fn setup_link(db: &Db, clock: &Clock) -> Result<Option<Secret>> {
+    // Looked at before anything is written, since the disk may be full.
+    if !is_set_up_open(db).await? {
+        return Ok(None);
+    }
     let mut tx = db.write().await?;
     if people(&mut tx).await? > 0 {
         return Ok(None);

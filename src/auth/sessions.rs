@@ -159,10 +159,8 @@ impl Sessions {
         let Some(row) = row else { return Ok(None) };
         let (data, created_at, expires_at): (String, Millis, Millis) = (row.try_get("data")?, row.try_get("created_at")?, row.try_get("expires_at")?);
         let ends = (now + IDLE).min(created_at + ABSOLUTE);
-        if ends >= expires_at + SLIDE
-            && let Err(error) = self.slide(&hash, ends).await
-        {
-            tracing::error!(cause = ?error.inside(), "the end of a session could not be moved: {error}");
+        if ends >= expires_at + SLIDE {
+            self.db.outages().watched("the end of a session could not be moved", self.slide(&hash, ends).await);
         }
         Ok(Some((row.try_get("user_id")?, serde_json::from_str(&data).map_err(Error::internal)?)))
     }

@@ -96,11 +96,16 @@ pub async fn by_text(db: &Db, clock: &Clock, text: &str) -> Result<Option<Actor>
     let token = token(&row)?;
     let Some(owner) = users::actor(db, &token.user_id).await? else { return Ok(None) };
     if token.last_used_at.is_none_or(|last| last + NOTICE <= now) {
-        let mut tx = db.write().await?;
-        sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1").bind(&token.id).bind(now).execute(&mut *tx).await?;
-        tx.commit().await?;
+        // A token is good whether or not its use can be noted: the disk may be full.
+        db.outages().watched("the use of a token could not be noted", note_use(db, &token.id, now).await);
     }
     Ok(Some(Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
+}
+
+async fn note_use(db: &Db, token: &TokenId, now: Millis) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1").bind(token).bind(now).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Who is behind a token that was good a while ago; none when it is no longer.

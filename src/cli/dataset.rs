@@ -257,7 +257,7 @@ async fn pull(mut app: App, id: &DatasetId) -> Done {
     let mut tx = app.db.write().await?;
     let run = queue::enqueue_in(&mut tx, app.clock.now(), id, &dataset.source_key(), Trigger::Manual, None).await?;
     tx.commit().await.map_err(Error::from)?;
-    if app.take_directory()? {
+    if app.take_directory().await? {
         app.start_pulling().await?;
     }
     let ended = loop {

@@ -7,6 +7,7 @@ use crate::config::{Config, Given};
 use crate::datasets::segments::Segments;
 use crate::datasets::verify as rows;
 use crate::db::Db;
+use crate::db::commits::{self, Mark};
 use crate::error::Error;
 use crate::puller::verify as runs;
 
@@ -25,9 +26,14 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     if !catalogue.is_file() || !dir.is_dir() {
         return Err(Failed { code: 1, line: format!("{} is no data directory: it has no catalogue, or no segments.", data.display()) });
     }
+    // Before the catalogue: a server may be writing both, and the catalogue first.
+    let noted = Mark::read(&data);
     let db = Db::open_to_look(&catalogue).await?;
     let segments = Segments::new(dir, db.clone(), Clock::system())?;
     let mut found = rows::look(&db, &segments, arguments.deep).await?;
+    if let Some(noted) = noted {
+        found.extend(noted.objection(db.mark().await?.as_ref()).map(|objection| rows::Finding::new("commit_file", commits::FILE, objection)));
+    }
     found.extend(runs::look(&db).await?);
     let unchecked = rows::without_checksums(&db).await?;
     db.close().await;

@@ -187,6 +187,11 @@ impl Segments {
         Ok(OpenSegment { id: meta.id.clone(), segments: self.clone(), file, footer })
     }
 
+    /// Whether the file of a segment is where it should be. Blocks.
+    pub(super) fn is_there(&self, id: &SegmentId) -> bool {
+        self.path(id).is_file()
+    }
+
     /// Deletes the file of a segment; that it is not there is as good. Blocks.
     pub(super) fn remove(&self, id: &SegmentId) -> Result<()> {
         lock(&self.0.footers).forget(id);

@@ -11,6 +11,7 @@ use super::columns::{self, ColumnInfo};
 use super::row::{self, select_dataset};
 use super::segments::digest::Digest;
 use super::segments::{OpenSegment, SegmentMeta, Segments, segment_columns};
+use super::versions::trash;
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
@@ -185,6 +186,9 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
 
 /// What is wrong with a segment's file; none when it is whole. Blocks.
 fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> Option<(&'static str, String)> {
+    if !segments.is_there(&meta.id) && trash::holds(segments.dir(), &meta.id) {
+        return Some(("segment_file", "its file is in trash/; the server moves it back when it starts".to_owned()));
+    }
     // The cause names the segment, which the finding does as well.
     let because = |error: Error| {
         let cause = error.inside().0.clone().unwrap_or_else(|| error.message().to_owned());

@@ -6,6 +6,7 @@ mod content;
 mod integrity;
 mod keep;
 mod sweep;
+pub mod trash;
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -18,7 +19,7 @@ use super::columns::{self, ColumnInfo};
 use super::origin::Origin;
 use super::segments::{self, SegmentMeta, Segments, Written, segment_columns, stored};
 use crate::clock::{Clock, Millis};
-use crate::db::Db;
+use crate::db::{Db, commits};
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId, VersionId};
 pub use integrity::{Integrity, VersionIntegrity};
@@ -81,8 +82,10 @@ pub struct Swept {
     pub dropped: u64,
     /// Files of dropped segments.
     pub deleted: u64,
-    /// Files that nothing names.
+    /// Files that nothing names, now in the trash.
     pub orphans: u64,
+    /// Files deleted from the trash.
+    pub emptied: u64,
 }
 
 /// The versions of all DataSets. Cheap to clone.
@@ -93,6 +96,8 @@ pub struct Versions {
     clock: Clock,
     keep: Keep,
     pins: Arc<Mutex<Pins>>,
+    /// When this process began, of the time that passes.
+    began: Millis,
 }
 
 #[derive(Default)]
@@ -140,7 +145,8 @@ fn lock(pins: &Mutex<Pins>) -> MutexGuard<'_, Pins> {
 
 impl Versions {
     pub fn new(db: Db, segments: Segments, clock: Clock, keep: Keep) -> Self {
-        Self { db, segments, clock, keep, pins: Arc::default() }
+        let began = clock.passed();
+        Self { db, segments, clock, keep, pins: Arc::default(), began }
     }
 
     pub fn segments(&self) -> &Segments {
@@ -221,6 +227,7 @@ impl Versions {
     /// that the run staged (an earlier attempt's) are dropped.
     pub async fn commit(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Version> {
         let now = self.clock.now();
+        commits::count(tx).await?;
         segments::record(tx, commit.written).await?;
         let row =
             sqlx::query("SELECT d.next_number, v.columns, d.current_version FROM datasets d LEFT JOIN versions v ON v.id = d.current_version WHERE d.id = $1")
@@ -338,7 +345,7 @@ impl Versions {
         .execute(&mut **tx)
         .await?;
         sqlx::query("DELETE FROM versions WHERE id = $1").bind(id).execute(&mut **tx).await?;
-        Ok(())
+        commits::count(tx).await
     }
 
     /// Drops every version and segment of a DataSet, which then has no data. The files follow with the sweep.
@@ -350,7 +357,7 @@ impl Versions {
             .bind(dataset)
             .execute(&mut **tx)
             .await?;
-        Ok(())
+        commits::count(tx).await
     }
 }
 

@@ -1,16 +1,24 @@
 //! The catalogue: everything but rows, in SQLite. One writer whose transactions begin IMMEDIATE, and a pool of readers that cannot
 //! write. Statements are fixed text in the portable subset of SQL and stand in the module of their noun, never here.
 
+pub mod commits;
 pub mod marks;
+pub mod outages;
+mod pools;
+pub mod storage;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
 use sqlx::{FromRow, Row, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
+use commits::Mark;
+use outages::Outages;
+use pools::Pools;
 
 /// The first SQLite without the WAL-reset race, which could lose committed writes.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -32,90 +40,168 @@ pub fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<
 
 /// The catalogue. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Db {
-    writer: SqlitePool,
-    readers: SqlitePool,
+pub struct Db(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// Reads until `open` is set: without it the disk was too full to write at the start.
+    first: SqlitePool,
+    open: OnceLock<Pools>,
+    /// When it was last tried to open it for writing.
+    tried: tokio::sync::Mutex<Option<tokio::time::Instant>>,
+    outages: Outages,
+    /// What the commit file says; none for whoever does not hold the data directory.
+    commit_file: tokio::sync::Mutex<Option<Written>>,
 }
+
+/// What was last written to the commit file, if it is known.
+type Written = Option<Mark>;
 
 impl Db {
     /// Opens the catalogue at `path`, making it when it is not there, and brings it to this program's shape. Refuses a file that a
-    /// newer program has written, an older SQLite, and settings that do not hold.
+    /// newer program has written, one that is older than its commit file (`older_catalogue`), an older SQLite, and settings that do not
+    /// hold. On a full disk a catalogue of this program's shape is opened to read; `write` then answers `storage_full` until there is
+    /// space, and works from then on.
     pub async fn open(path: &Path) -> Result<Self> {
-        let options = settings(path)?;
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).min_connections(1).acquire_timeout(Duration::from_secs(30)).connect_with(options.clone()).await?;
-        assert_settings(&writer).await?;
-        MIGRATIONS.run(&writer).await.map_err(|why| match why {
-            sqlx::migrate::MigrateError::VersionMissing(number) => Error::conflict(
-                "newer_catalogue",
-                format!(
-                    "The catalogue was written by a newer Chatlake (it has migration {number}). Start that one, or restore the backup made before the upgrade."
-                ),
-            ),
-            other => Error::internal(other),
-        })?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(8)
-            .min_connections(1)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options.read_only(true).create_if_missing(false))
-            .await?;
-        Ok(Self { writer, readers })
+        match Pools::open(path).await {
+            Ok(pools) => Ok(Self::of(path, pools.readers.clone(), Some(pools))),
+            Err(why) if storage::is_full(&why, dir_of(path)) => {
+                let first =
+                    pools::open_settled(path).await.map_err(|other| if other.code() == "older_catalogue" { other } else { pools::no_room(path, &why) })?;
+                tracing::error!(
+                    cause = ?why.inside(),
+                    "The disk is full, so nothing can be saved. What is stored is served: pages and API reads work, changes are refused. {}",
+                    storage::advice(dir_of(path))
+                );
+                Ok(Self::of(path, first, None))
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// Opens the catalogue at `path` to look at and nothing else, beside a running server or without one. Refuses one that another
     /// program's migrations have shaped.
     pub async fn open_to_look(path: &Path) -> Result<Self> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        // Without a log nobody is writing, and the file is all there is: then nothing is put beside it either.
-        let settled = !Path::new(&log).exists();
-        let options = settings(path)?.read_only(true).create_if_missing(false).immutable(settled);
-        let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
-        let (there,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1").fetch_one(&readers).await?;
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        if there != known {
-            return Err(Error::conflict(
-                "other_catalogue",
-                format!("The catalogue has the shape of migration {there}, and this program knows {known}. Use the Chatlake that serves from this directory."),
-            ));
+        let readers = pools::open_to_look(path).await?;
+        Ok(Self::of(path, readers.clone(), Some(Pools { writer: readers.clone(), readers })))
+    }
+
+    fn of(path: &Path, first: SqlitePool, pools: Option<Pools>) -> Self {
+        Self(Arc::new(Inner {
+            path: path.to_owned(),
+            first,
+            open: pools.map_or_else(OnceLock::new, OnceLock::from),
+            tried: tokio::sync::Mutex::default(),
+            outages: Outages::new(dir_of(path).to_owned()),
+            commit_file: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// What fails again and again, for the log.
+    pub fn outages(&self) -> &Outages {
+        &self.0.outages
+    }
+
+    /// Which catalogue it is and how many commits of versions it holds; `None` before its first start.
+    pub async fn mark(&self) -> Result<Option<Mark>> {
+        commits::found(self.read()).await
+    }
+
+    /// From now on this process keeps the commit file, since it holds the data directory. A catalogue without one gets another id.
+    pub async fn hold_commit_file(&self) {
+        let dir = dir_of(&self.0.path).to_owned();
+        let there = tokio::task::spawn_blocking(move || Mark::read(&dir)).await.ok().flatten();
+        if there.is_none() {
+            let renamed = async {
+                let mut tx = self.write().await?;
+                commits::rename(&mut tx).await?;
+                Ok(tx.commit().await?)
+            };
+            if self.outages().watched("the catalogue could not be given an id", renamed.await).is_none() {
+                return;
+            }
         }
-        Ok(Self { writer: readers.clone(), readers })
+        *self.0.commit_file.lock().await = Some(there);
+        self.note_commits().await;
+    }
+
+    /// Brings the commit file up to date, where this process keeps it.
+    pub async fn note_commits(&self) {
+        if let Some(written) = self.0.commit_file.lock().await.as_mut() {
+            let noted = commits::note(dir_of(&self.0.path), self.read(), written).await;
+            self.outages().watched("the commit file could not be written", noted);
+        }
     }
 
     /// What SQLite itself finds wrong with the file, and rows that lead to rows which are not there; empty when all is well.
     pub async fn damage(&self) -> Result<Vec<String>> {
-        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(&self.readers).await?;
+        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(self.read()).await?;
         found.retain(|line| line != "ok");
-        for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(&self.readers).await? {
+        for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(self.read()).await? {
             let (table, other): (String, String) = (row.try_get(0)?, row.try_get(2)?);
             found.push(format!("a row of {table} leads to a row of {other} that is not there"));
         }
         Ok(found)
     }
 
+    /// Fails with `catalogue_damaged` when a page of the file is not as it must be. Reads the whole file, and no rows.
+    pub async fn refuse_damaged(&self) -> Result<()> {
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(self.read()).await?;
+        if found == ["ok"] { Ok(()) } else { Err(Error::catalogue_damaged(found.join("; "))) }
+    }
+
     /// The pool to read with. What it hands out cannot write.
     pub fn read(&self) -> &SqlitePool {
-        &self.readers
+        self.0.open.get().map_or(&self.0.first, |pools| &pools.readers)
     }
 
     /// Begins a write. It holds the only write lock until it is committed or dropped, so it must not wait for anything but SQL.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        let pools = match self.0.open.get() {
+            Some(pools) => pools,
+            None => self.open_for_writing().await?,
+        };
+        Ok(pools.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Tries to open for writing what could only be read at the start, at most once a second.
+    async fn open_for_writing(&self) -> Result<&Pools> {
+        let mut tried = self.0.tried.lock().await;
+        if let Some(pools) = self.0.open.get() {
+            return Ok(pools);
+        }
+        if tried.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+            return Err(Error::storage_full());
+        }
+        *tried = Some(tokio::time::Instant::now());
+        let full = |why: &Error| storage::is_full(why, dir_of(&self.0.path));
+        let pools = Pools::open(&self.0.path).await.map_err(|why| if full(&why) { Error::storage_full().because(format!("{why:?}")) } else { why })?;
+        tracing::info!("the disk has space again, and changes are saved");
+        Ok(self.0.open.get_or_init(|| pools))
     }
 
     /// Whether the catalogue can be read and written just now.
     pub async fn ready(&self) -> Result<()> {
-        sqlx::query("SELECT COUNT(*) FROM users").execute(&self.readers).await?;
+        sqlx::query("SELECT COUNT(*) FROM users").execute(self.read()).await?;
         self.write().await?.rollback().await?;
         Ok(())
     }
 
     /// Waits for running statements, writes the log back into the file and closes it.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.note_commits().await;
+        self.0.first.close().await;
+        if let Some(pools) = self.0.open.get() {
+            pools.readers.close().await;
+            pools.writer.close().await;
+        }
     }
+}
+
+/// The directory of the catalogue.
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn settings(path: &Path) -> Result<SqliteConnectOptions> {
@@ -181,6 +267,8 @@ fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
     use super::*;
 
     #[test]
@@ -189,6 +277,40 @@ mod tests {
             assert_eq!(is_sound(version), sound, "{version}");
         }
         assert!(!is_sound("3.52.0") && is_sound("3.52.1") && is_sound("3.53.0") && is_sound("4.0.0"));
+    }
+
+    /// As SQLite does at a full disk or an I/O error: the transaction ends behind the back of whoever began it.
+    async fn rolled_back_by_sqlite(db: &Db) {
+        let mut tx = db.write().await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_transaction_sqlite_ended_by_itself_is_not_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        for _ in 0..3 {
+            rolled_back_by_sqlite(&db).await;
+            let mut tx = db.write().await.unwrap();
+            commits::count(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+            db.ready().await.unwrap();
+        }
+        assert_eq!(db.mark().await.unwrap().unwrap().commits, 3);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_dropped_half_way_is_undone_and_the_next_one_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
+        for _ in 0..20 {
+            let mut tx = db.write().await.unwrap();
+            commits::count(&mut tx).await.unwrap();
+            drop(tx);
+        }
+        db.ready().await.unwrap();
+        assert_eq!(db.mark().await.unwrap().unwrap().commits, 0);
     }
 
     #[tokio::test]

@@ -32,10 +32,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
             () = stop.cancelled() => return,
             look = look(&notices, prune, &busy) => look,
         };
-        let (due, next) = look.unwrap_or_else(|error| {
-            tracing::error!(cause = ?error.inside(), "the outbox could not be looked through: {error}");
-            (Vec::new(), None)
-        });
+        let (due, next) = notices.db.outages().watched("the outbox could not be looked through", look).unwrap_or_default();
         for message in due {
             busy.push((message.channel(), message.id.clone()));
             under_way.spawn(send(notices.clone(), message));

@@ -33,13 +33,7 @@ const AT_ONCE: usize = 100;
 pub(super) async fn keep_until_stopped(puller: Puller) {
     loop {
         let began = puller.clock.now();
-        let next = match tick(&puller).await {
-            Ok(next) => next,
-            Err(error) => {
-                tracing::error!(cause = ?error.inside(), "the keeper could not look: {error}");
-                None
-            }
-        };
+        let next = puller.db.outages().watched("the keeper could not look", tick(&puller).await).flatten();
         // Reckoned from before it looked: what became due meanwhile is looked at again. Some time at least, so that a row which cannot be
         // taken up does not keep a core busy.
         let until = next.map_or(began + LOOK_AT_LEAST, |next| next.clamp(began + 50, began + LOOK_AT_LEAST));

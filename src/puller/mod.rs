@@ -24,6 +24,7 @@ mod worker;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ use crate::auth::audit::By;
 use crate::clock::{Clock, Millis};
 use crate::datasets::Datasets;
 use crate::db::Db;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ids::{DatasetId, RunId};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -44,6 +45,11 @@ use queue::{AccountLimit, Holder};
 use run::{Run, Trigger};
 use scheduler::clock_set::Seen;
 use slots::Slots;
+
+/// What is logged once when it cannot be done at the start, and once when it can.
+const RESCUE: &str = "interrupted runs could not be put back into the queue, so nothing is pulled";
+/// It is tried again after this.
+const RESCUE_AGAIN: Duration = Duration::from_secs(2);
 
 /// The handle on all pulling. Cheap to clone.
 #[derive(Clone)]
@@ -109,16 +115,44 @@ impl Puller {
     /// Puts interrupted runs back, then starts the claiming of runs, the scheduler and the sweep. They end when `stop` fires.
     pub async fn start(&self, tasks: &TaskTracker) -> Result<()> {
         panics::note_places();
+        match self.rescue().await {
+            Ok(()) => self.start_loops(tasks),
+            // Reading works meanwhile.
+            Err(error) if error.kind() == Kind::Unavailable => {
+                self.db.outages().failed(RESCUE, &error);
+                let (puller, more) = (self.clone(), tasks.clone());
+                tasks.spawn(async move {
+                    loop {
+                        tokio::select! {
+                            () = puller.stop.cancelled() => return,
+                            () = puller.clock.wait(RESCUE_AGAIN) => {}
+                        }
+                        if puller.db.outages().watched(RESCUE, puller.rescue().await).is_some() {
+                            return puller.start_loops(&more);
+                        }
+                    }
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Puts interrupted runs back into the queue.
+    async fn rescue(&self) -> Result<()> {
         let rescued = queue::rescue(&self.db, &self.clock).await?;
         if rescued > 0 {
             tracing::info!(rescued, "runs interrupted by the last stop are back in the queue");
         }
+        Ok(())
+    }
+
+    fn start_loops(&self, tasks: &TaskTracker) {
         tasks.spawn(worker::dispatch_until_stopped(self.clone(), tasks.clone()));
         tasks.spawn(scheduler::schedule_until_stopped(self.clone()));
         tasks.spawn(scheduler::sweep_until_stopped(self.clone()));
         tasks.spawn(keeper::keep_until_stopped(self.clone()));
         self.notices.start(&self.stop, tasks);
-        Ok(())
     }
 
     /// Starts a run now, or answers the one that is alive already.

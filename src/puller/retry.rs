@@ -33,6 +33,7 @@ pub fn may_retry(code: &str) -> bool {
             | "internal"
             | "busy"
             | "storage_full"
+            | "storage_failed"
             | "version_changed"
             | "rows_missing"
     )
@@ -200,6 +201,7 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
         // A Replace brings all rows anew, so it heals what is damaged.
         DATA_DAMAGED => ("The owner of the DataSet.", "Until then every run that adds to the damaged rows fails. A run with Replace brings all rows again."),
         "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
+        "storage_failed" => ("The person who runs the server: when it happens again, look at the disk.", "The next run tries again."),
         _ => ("The person who runs the server: the log tells more under this run's id.", "The next run tries again."),
     };
     Failure {

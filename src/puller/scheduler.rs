@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::{Sqlite, Transaction};
 
 use super::schedules::{CatchUp, Schedule};
-use super::{Puller, backfills, queue};
+use super::{Puller, backfills, queue, space};
 use crate::clock::{Millis, millis};
 use crate::datasets::Dataset;
 use crate::error::{Kind, Result};
@@ -55,10 +55,7 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
             }
             None => {
                 told = false;
-                tick(&puller).await.unwrap_or_else(|error| {
-                    tracing::error!(cause = ?error.inside(), "the scheduler could not look: {error}");
-                    None
-                })
+                puller.db.outages().watched("the scheduler could not look", tick(&puller).await).flatten()
             }
         };
         let latest = puller.clock.now() + millis(LOOK_AT_LEAST);
@@ -255,9 +252,7 @@ async fn advance(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, read: Mi
 
 pub(super) async fn sweep_until_stopped(puller: Puller) {
     loop {
-        if let Err(error) = sweep(&puller).await {
-            tracing::error!(cause = ?error.inside(), "the sweep stopped: {error}");
-        }
+        puller.db.outages().watched("the sweep stopped", sweep(&puller).await);
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.clock.wait(SWEEP_EVERY) => {}
@@ -271,6 +266,9 @@ async fn sweep(puller: &Puller) -> Result<()> {
         puller.datasets.versions.retain(&dataset).await?;
     }
     let swept = puller.datasets.versions.sweep().await?;
+    if space::is_short(puller).await? {
+        puller.datasets.versions.empty_trash().await?;
+    }
     tracing::debug!(?swept, "swept");
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The guard of free space: while the disk is nearly full, runs wait and say why; reading goes on.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::Puller;
 use super::queue::{self, Claimed};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
+use crate::db::storage::{free, size};
 use crate::error::{Error, Result};
 
 /// A run that was held back looks again after this.
@@ -21,10 +21,10 @@ pub(super) async fn is_held(puller: &Puller, run: &Claimed, dataset: &Dataset) -
     if wanted == 0 {
         return Ok(false);
     }
-    let dir = puller.datasets.segments.dir().to_owned();
-    let asked = tokio::task::spawn_blocking(move || free(&dir));
-    let free = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| Error::internal("the disk of the segments does not answer"))?;
-    let free = free.map_err(Error::internal)??;
+    let mut free = free_here(puller).await?;
+    if free < puller.keep_free && puller.datasets.versions.empty_trash().await? > 0 {
+        free = free_here(puller).await?;
+    }
     if free >= wanted {
         return Ok(false);
     }
@@ -34,26 +34,14 @@ pub(super) async fn is_held(puller: &Puller, run: &Claimed, dataset: &Dataset) -
     Ok(true)
 }
 
-/// Bytes that this user may still write where `dir` is. Blocks.
-fn free(dir: &Path) -> Result<u64> {
-    let about = rustix::fs::statvfs(dir).map_err(std::io::Error::from)?;
-    Ok(about.f_bavail.saturating_mul(about.f_frsize))
+/// Whether fewer bytes are free than are to stay free.
+pub(super) async fn is_short(puller: &Puller) -> Result<bool> {
+    Ok(puller.keep_free > 0 && free_here(puller).await? < puller.keep_free)
 }
 
-/// "1.2 GiB", "350 MiB"
-fn size(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib >= 1_024.0 { format!("{:.1} GiB", mib / 1_024.0) } else { format!("{mib:.0} MiB") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_disk_is_asked_and_sizes_are_told() {
-        assert!(free(Path::new("/")).unwrap() > 0);
-        assert!(free(Path::new("/nowhere/at/all")).is_err());
-        assert_eq!([0, 350 << 20, 1 << 30, 3 << 29].map(size), ["0 MiB", "350 MiB", "1.0 GiB", "1.5 GiB"]);
-    }
+async fn free_here(puller: &Puller) -> Result<u64> {
+    let dir = puller.datasets.segments.dir().to_owned();
+    let asked = tokio::task::spawn_blocking(move || free(&dir));
+    let free = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| Error::internal("the disk of the segments does not answer"))?;
+    free.map_err(Error::internal)?
 }

@@ -30,7 +30,7 @@ use crate::datasets::Dataset;
 use crate::datasets::segments::Writer;
 use crate::datasets::update_mode::Stamp;
 use crate::db::marks::stumble;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use beside::{Beside, Halt};
 pub(super) use dispatch::dispatch_until_stopped;
 use flow::{Flow, Turn};
@@ -38,6 +38,8 @@ use place::Place;
 use reading::Reading;
 use watch::Watch;
 
+/// What is logged once when leases cannot be extended, and once when they can again.
+const LEASES: &str = "a lease could not be extended";
 /// How many batches may be between the reader and the writer.
 const BATCHES_AHEAD: usize = 4;
 /// What came is kept for an interruption at the end of a window, but not more often than this.
@@ -384,10 +386,19 @@ async fn keep(puller: &Puller, set: &mut [Pulling]) -> Result<()> {
 async fn beat(puller: &Puller, set: &mut [Pulling], extend: bool) -> Result<bool> {
     for pulling in set.iter_mut().filter(|p| p.gone.is_none()) {
         let held = match extend {
-            true => queue::extend(&puller.db, &puller.clock, &pulling.run, &pulling.shown.text()).await?,
-            false => queue::look(&puller.db, &pulling.run).await?,
+            true => queue::extend(&puller.db, &puller.clock, &pulling.run, &pulling.shown.text()).await,
+            false => queue::look(&puller.db, &pulling.run).await,
         };
         match held {
+            // Nobody else takes it over while this process has it in its hands.
+            Err(error) if error.kind() == Kind::Unavailable => {
+                puller.db.outages().failed(LEASES, &error);
+                continue;
+            }
+            _ if extend => puller.db.outages().ended(LEASES),
+            _ => {}
+        }
+        match held? {
             Held::Yes => {}
             gone => {
                 // Whoever stopped it need not wait for the others of the set.

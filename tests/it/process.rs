@@ -340,6 +340,20 @@ impl Server {
         request
     }
 
+    /// Signs a person in as a browser does: the status, and the cookies as a browser sends them back.
+    pub async fn sign_in(&self, email: &str) -> (u16, String) {
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs([("email", email), ("password", PASSWORD)]).finish();
+        let request = self.client.post(format!("{}/sign-in", self.url())).header("Origin", self.url());
+        let answer = request.header("Content-Type", "application/x-www-form-urlencoded").body(form).send().await.unwrap();
+        let cookies = answer.headers().get_all("set-cookie").iter().map(|line| line.to_str().unwrap().split(';').next().unwrap());
+        (answer.status().as_u16(), cookies.collect::<Vec<_>>().join("; "))
+    }
+
+    /// The status of a page.
+    pub async fn page(&self, path: &str, cookies: &str) -> u16 {
+        self.client.get(format!("{}{path}", self.url())).header("Cookie", cookies).send().await.unwrap().status().as_u16()
+    }
+
     pub async fn get(&self, path: &str, token: &str) -> (u16, Value) {
         json_of(self.send("GET", &format!("/api/v1{path}"), token, None).await).await
     }

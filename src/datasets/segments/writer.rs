@@ -268,6 +268,12 @@ impl Writer {
     /// Stops writing. What was written stays staged.
     pub fn abandon(self) {}
 
+    /// Stops writing and closes the open file, without waiting for it. After it only `abandon` makes sense.
+    pub fn halt(&mut self) {
+        self.failed = true;
+        self.task = None;
+    }
+
     async fn begin(&mut self, columns: Vec<ColumnInfo>) -> Result<()> {
         let id = SegmentId::new();
         let mut tx = self.segments.0.db.write().await?;

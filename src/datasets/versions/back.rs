@@ -7,6 +7,7 @@ use crate::actor::Actor;
 use crate::auth::audit::{self, By, Deed};
 use crate::datasets::segments::{SegmentMeta, segment_columns, stored};
 use crate::datasets::{Dataset, Datasets};
+use crate::db::commits;
 use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
@@ -58,6 +59,7 @@ impl Versions {
             .bind(dataset)
             .execute(&mut **tx)
             .await?;
+        commits::count(tx).await?;
         Ok((old, new))
     }
 }

@@ -1,27 +1,30 @@
-//! The sweep: what no version names any more goes, the catalogue first and the files a day later.
+//! The sweep: what no version names any more goes, the catalogue first and the files afterwards. It tells three kinds of files apart:
+//! those of runs that are over and that were in no version, which go at once; those of versions that were dropped, a day later; and those
+//! that the catalogue does not name, which go to the trash (`trash.rs`).
 
 use super::{CHUNK, DAY, Swept, Versions, lock};
 use crate::db::marks::step;
 use crate::error::{Error, Result};
-use crate::ids::SegmentId;
+use crate::ids::{RunId, SegmentId};
 
 impl Versions {
-    /// Drops segments whose run is over, and deletes what was dropped a day ago or longer and the files that nothing names. It may be
-    /// stopped at any point and run again.
+    /// Drops segments whose run is over and deletes them, deletes what was dropped a day ago or longer, moves files that nothing names to
+    /// the trash, and deletes what has been there for a day. It may be stopped at any point and run again.
     pub async fn sweep(&self) -> Result<Swept> {
-        Ok(Swept { dropped: self.drop_left_behind().await?, deleted: self.delete_dropped().await?, orphans: self.delete_orphans().await? })
+        let emptied = self.tidy_trash().await?;
+        let dropped = self.drop_left_behind().await?;
+        Ok(Swept { dropped, deleted: self.delete_dropped().await?, orphans: self.discard_unknown().await?, emptied })
     }
 
-    /// Staged segments of runs that are over or gone.
+    /// Staged segments of runs that are over or gone. They were in no version, so nobody reads them and `dropped_at` is long ago.
     async fn drop_left_behind(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
             let mut tx = self.db.write().await?;
             let done = sqlx::query(
-                "UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE id IN (SELECT s.id FROM segments s WHERE s.state = 'staged' \
-                 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.state IN ('queued', 'running', 'waiting')) LIMIT $2)",
+                "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE id IN (SELECT s.id FROM segments s WHERE s.state = 'staged' \
+                 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.state IN ('queued', 'running', 'waiting')) LIMIT $1)",
             )
-            .bind(self.clock.now())
             .bind(CHUNK)
             .execute(&mut *tx)
             .await?
@@ -51,29 +54,49 @@ impl Versions {
             .await?;
             let Some(last) = ids.last() else { return Ok(deleted) };
             after = last.as_str().to_owned();
-            let gone = self.delete_files(ids).await?;
-            step("sweep.file_gone");
-            let mut tx = self.db.write().await?;
-            for id in &gone {
-                sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'").bind(id).execute(&mut *tx).await?;
-            }
-            tx.commit().await?;
-            step("sweep.done");
-            deleted += gone.len() as u64;
+            deleted += self.delete(ids).await?;
         }
     }
 
-    /// Files of ours that no row names. A row is there before its file, so a file without one is nobody's.
-    async fn delete_orphans(&self) -> Result<u64> {
-        let (segments, before) = (self.segments.clone(), self.clock.certain() - DAY);
-        let files = tokio::task::spawn_blocking(move || segments.files_before(before)).await.map_err(Error::internal)??;
-        let mut orphans = Vec::new();
-        for id in files {
-            if sqlx::query("SELECT 1 FROM segments WHERE id = $1").bind(&id).fetch_optional(self.db.read()).await?.is_none() {
-                orphans.push(id);
-            }
+    /// Deletes at once what a run staged that is over and made no version. Answers how many files.
+    pub async fn delete_staged(&self, run: &RunId) -> Result<u64> {
+        let mut tx = self.db.write().await?;
+        let ids: Vec<SegmentId> = sqlx::query_scalar(
+            "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE run_id = $1 AND state = 'staged' \
+             AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = $1 AND r.state IN ('queued', 'running', 'waiting')) RETURNING id",
+        )
+        .bind(run)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.delete(ids).await
+    }
+
+    /// Deletes the files that a run staged and that count for nothing, because what is in them was never recorded: to make room on a full
+    /// disk, without writing to the catalogue. Only for a run whose commit was not begun. Their rows go with the end of the run.
+    pub async fn delete_unrecorded(&self, run: &RunId) {
+        let deleted = async {
+            let ids: Vec<SegmentId> =
+                sqlx::query_scalar("SELECT id FROM segments WHERE run_id = $1 AND state = 'staged' AND rows = 0").bind(run).fetch_all(self.db.read()).await?;
+            self.delete_files(ids).await
+        };
+        match deleted.await {
+            Ok(deleted) => tracing::info!("{} files of a run that failed were deleted to make room", deleted.len()),
+            Err(error) => tracing::error!(cause = ?error.inside(), "the files of a run that failed could not be deleted; the sweep does it: {error}"),
         }
-        Ok(self.delete_files(orphans).await?.len() as u64)
+    }
+
+    /// Deletes dropped segments, the files first. Answers how many; those that somebody reads stay.
+    async fn delete(&self, ids: Vec<SegmentId>) -> Result<u64> {
+        let gone = self.delete_files(ids).await?;
+        step("sweep.file_gone");
+        let mut tx = self.db.write().await?;
+        for id in &gone {
+            sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'").bind(id).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        step("sweep.done");
+        Ok(gone.len() as u64)
     }
 
     /// Deletes the files of the segments that nobody reads, and answers which those were.

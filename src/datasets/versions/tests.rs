@@ -54,7 +54,7 @@ async fn an_earlier_attempt_of_the_run_leaves_nothing_that_stays() {
     let version = world.commit(&run, &[], &kept).await;
     assert_eq!(version.rows, 10);
     world.clock.advance(DAY);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 0, deleted: 1, orphans: 0 });
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { deleted: 1, ..Swept::default() });
     assert!(!world.segments.dir().join(format!("{}.parquet", lost[0].id)).exists());
     assert_eq!(world.files(), 1);
 }
@@ -140,24 +140,96 @@ async fn work_in_progress_is_spared_and_what_a_crash_left_is_swept() {
     world.clock.advance(3 * DAY);
     assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
     world.end_run(&run, "failed").await;
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 1, deleted: 0, orphans: 0 });
-    world.clock.advance(DAY);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 0, deleted: 1, orphans: 0 });
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 1, deleted: 1, ..Swept::default() }, "nobody ever read it");
     assert_eq!(world.files(), 0);
 }
 
 #[tokio::test]
-async fn a_file_that_nothing_names_goes_after_a_day() {
+async fn the_files_of_a_run_that_failed_can_be_deleted_at_once_and_those_of_one_at_work_only_when_they_count_for_nothing() {
     let world = World::new().await;
-    let path = world.segments.dir().join(format!("{}.parquet", SegmentId::new()));
-    std::fs::write(&path, "half a file").unwrap();
-    let written = std::time::UNIX_EPOCH + std::time::Duration::from_millis(world.clock.now().unsigned_abs());
-    std::fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
-    std::fs::write(world.segments.dir().join("notes.txt"), "not ours").unwrap();
-    assert_eq!(world.versions.sweep().await.unwrap().orphans, 0);
-    world.clock.advance(DAY + 1);
-    assert_eq!(world.versions.sweep().await.unwrap().orphans, 1);
+    let failed = world.new_run().await;
+    world.write(&failed, &[mixed(0, 10)]).await;
+    assert_eq!((world.files(), world.versions.delete_staged(&failed).await.unwrap()), (1, 0), "its end is not written yet");
+    world.end_run(&failed, "failed").await;
+    assert_eq!((world.versions.delete_staged(&failed).await.unwrap(), world.files()), (1, 0));
+    let at_work = world.new_run().await;
+    let recorded = world.write(&at_work, &[mixed(0, 10)]).await;
+    let mut tx = world.db.write().await.unwrap();
+    segments::record(&mut tx, &recorded).await.unwrap();
+    tx.commit().await.unwrap();
+    world.write(&at_work, &[mixed(0, 20)]).await;
+    world.versions.delete_unrecorded(&at_work).await;
     assert_eq!(world.files(), 1);
+    assert!(world.segments.dir().join(format!("{}.parquet", recorded[0].id)).exists());
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+}
+
+const HOUR: Millis = 60 * 60 * 1_000;
+
+/// A file of rows that the catalogue does not name.
+fn unknown(world: &World) -> SegmentId {
+    let id = SegmentId::new();
+    std::fs::write(world.segments.dir().join(format!("{id}.parquet")), "half a file").unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_file_that_nothing_names_is_moved_to_the_trash_after_an_hour_and_deleted_a_day_later() {
+    let world = World::new().await;
+    world.pull(&[mixed(0, 10)]).await;
+    let id = unknown(&world);
+    std::fs::write(world.segments.dir().join("notes.txt"), "not ours").unwrap();
+    world.clock.advance(HOUR - 1);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default(), "the server may have been started with the wrong catalogue");
+    world.clock.advance(1);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { orphans: 1, ..Swept::default() });
+    assert_eq!(world.files(), 2);
+    let moved = world.versions.trash().join(format!("{id}.parquet"));
+    assert_eq!(std::fs::read_to_string(&moved).unwrap(), "half a file");
+    // A clock that is set forward makes nothing old.
+    world.clock.set_by(30 * DAY);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    world.clock.set_by(-30 * DAY);
+    world.clock.advance(DAY - 1);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    world.clock.advance(1);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { emptied: 1, ..Swept::default() });
+    assert!(!moved.exists());
+}
+
+#[tokio::test]
+async fn a_file_in_the_trash_comes_back_with_the_catalogue_that_names_it() {
+    let world = World::new().await;
+    let version = world.pull(&[mixed(0, 10)]).await;
+    let (id, lost) = (&version.segments[0].id, unknown(&world));
+    std::fs::create_dir(world.versions.trash()).unwrap();
+    for id in [id, &lost] {
+        let name = format!("{id}.parquet");
+        std::fs::rename(world.segments.dir().join(&name), world.versions.trash().join(&name)).unwrap();
+    }
+    assert_eq!(world.versions.sweep().await.unwrap().emptied, 0);
+    assert!(world.segments.open(&version.segments[0]).is_ok(), "it is back where it was");
+    // A disk that is nearly full empties it earlier.
+    assert_eq!(world.versions.empty_trash().await.unwrap(), 1);
+    assert_eq!((trash::count_files(&world.versions.trash()).unwrap(), world.files()), (0, 1));
+}
+
+#[tokio::test]
+async fn every_commit_of_a_version_and_every_one_that_is_dropped_is_counted() {
+    let world = World::new().await;
+    let commits = async || world.db.mark().await.unwrap().unwrap().commits;
+    let one = world.pull(&[mixed(0, 10)]).await;
+    assert_eq!(commits().await, 1);
+    world.pull(&[mixed(0, 20)]).await;
+    restored(&world, &one.id).await.unwrap();
+    assert_eq!(commits().await, 3);
+    world.pull(&[mixed(0, 5)]).await;
+    world.versions.retain(&world.dataset).await.unwrap();
+    assert_eq!(commits().await, 5, "four versions, of which three are kept");
+    let mut tx = world.db.write().await.unwrap();
+    world.versions.drop_all(&mut tx, &world.dataset).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(commits().await, 6);
 }
 
 #[tokio::test]
@@ -173,9 +245,7 @@ async fn many_dropped_segments_are_swept_in_chunks() {
             .unwrap();
     }
     tx.commit().await.unwrap();
-    assert_eq!(world.versions.sweep().await.unwrap().dropped, 401);
-    world.clock.advance(DAY);
-    assert_eq!(world.versions.sweep().await.unwrap().deleted, 401);
+    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 401, deleted: 401, ..Swept::default() });
 }
 
 #[tokio::test]

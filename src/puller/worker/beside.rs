@@ -95,7 +95,7 @@ impl Beside {
             match held {
                 Ok(held) => wanted |= held == Held::Yes,
                 Err(error) => {
-                    tracing::error!(cause = ?error.inside(), "a lease could not be extended: {error}");
+                    puller.db.outages().failed(super::LEASES, &error);
                     wanted = true;
                 }
             }

@@ -17,6 +17,8 @@ use crate::puller::queue::{self, Claimed};
 use crate::puller::slots::{InFlight, Slot};
 use crate::puller::{Puller, panics};
 
+/// What is logged once when runs cannot be claimed, and once when they can again.
+const CLAIMS: &str = "a worker could not claim a run";
 /// The queue is looked at at least this often.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
 
@@ -35,12 +37,13 @@ pub(in crate::puller) async fn dispatch_until_stopped(puller: Puller, tasks: Tas
             }
             Ok(_) => {
                 drop(in_flight);
+                puller.db.outages().ended(CLAIMS);
                 idle(&puller).await;
             }
             Err(error) => {
                 drop(in_flight);
-                tracing::error!(cause = ?error.inside(), "a worker could not claim: {error}");
-                idle(&puller).await;
+                puller.db.outages().failed(CLAIMS, &error);
+                back_off(&puller).await;
             }
         }
     }
@@ -55,6 +58,14 @@ async fn idle(puller: &Puller) {
         () = puller.stop.cancelled() => {}
         () = puller.wake.notified() => {}
         () = puller.clock.wait_until_or(until, LOOK_AT_LEAST) => {}
+    }
+}
+
+/// Waits before a claim that failed is tried again, however much is due.
+async fn back_off(puller: &Puller) {
+    tokio::select! {
+        () = puller.stop.cancelled() => {}
+        () = puller.clock.wait(LOOK_AT_LEAST) => {}
     }
 }
 

@@ -1,16 +1,23 @@
 //! How a run ends: committed, failed, stopped, or given back to wait.
 
+use std::time::Duration;
+
 use super::commit::{Committed, commit};
 use super::saving::Saving;
 use super::{Ended, Pulling};
 use crate::clock::Millis;
 use crate::connectors::PullError;
 use crate::datasets::Dataset;
-use crate::error::{Error, Kind};
+use crate::error::{self, Error, Kind, Result};
 use crate::puller::Puller;
 use crate::puller::queue::{self, Claimed, End, Held, Short, Spent};
 use crate::puller::retry::{self, Decision};
 use crate::puller::run::Failure;
+
+/// What is logged once when it cannot be done, and once when it can again.
+const ENDS: &str = "the end of a run could not be written";
+/// An end that could not be written is tried again after this.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 /// An account that was refused is failing; one that was read is valid. `asked_at`: when its credentials were opened.
 pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended, asked_at: Millis) {
@@ -41,28 +48,38 @@ pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spe
             Ok(Committed::Not(end)) => end,
             Err(error) => own_fault(&error, had_rows),
         },
-        (None, Ended::OwnFault(error)) => own_fault(error, had_rows),
-        (None, Ended::Stuck) => End::Failed(retry::no_progress(super::watch::STUCK_AFTER / 60_000, dataset.connector.title(), had_rows)),
-        (None, Ended::TooLong) => End::Failed(retry::run_too_long(puller.max_run / 3_600_000, had_rows)),
+        (None, Ended::OwnFault(error)) => {
+            writer.abandon();
+            own_fault(error, had_rows)
+        }
+        (None, Ended::Stuck) => {
+            writer.abandon();
+            End::Failed(retry::no_progress(super::watch::STUCK_AFTER / 60_000, dataset.connector.title(), had_rows))
+        }
+        (None, Ended::TooLong) => {
+            writer.abandon();
+            End::Failed(retry::run_too_long(puller.max_run / 3_600_000, had_rows))
+        }
         (None, Ended::Stopped(error)) => {
+            writer.abandon();
             match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), had_rows) {
                 Decision::Fail(failure) => match error {
                     PullError::Incomplete { window, have, of } => End::Short(failure, *window, Short { have: *have, of: *of }),
                     _ => End::Failed(failure),
                 },
                 Decision::Wait(wait) => {
-                    writer.abandon();
                     let until = puller.clock.now() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
                     return give_back(puller, &run, Some(until), spent).await;
                 }
-                Decision::Stop if puller.stop.is_cancelled() => {
-                    writer.abandon();
-                    return give_back(puller, &run, None, spent).await;
-                }
+                Decision::Stop if puller.stop.is_cancelled() => return give_back(puller, &run, None, spent).await,
                 Decision::Stop => End::Cancelled,
             }
         }
     };
+    if is_of_storage(&outcome) && !saving.may_be_committed() {
+        // Its end can only be written when there is space, which its files may be holding.
+        puller.datasets.versions.delete_unrecorded(&run.id).await;
+    }
     end(puller, &run, &outcome, spent).await;
 }
 
@@ -115,11 +132,48 @@ pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &End, spent: Sp
         }
         End::Cancelled => puller.metrics.run_ended("cancelled"),
     }
-    if let Err(error) = queue::end(&puller.db, &puller.clock, run, outcome, spent).await {
-        tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}");
+    let written = loop {
+        let written = queue::end(&puller.db, &puller.clock, run, outcome, spent).await;
+        if !is_tried_again(puller, &written).await {
+            break written;
+        }
+    };
+    match written {
+        // Only now: a commit that failed may still be found in the log after a crash, until something else is written over it.
+        Ok(()) if is_of_storage(outcome) => {
+            if let Err(error) = puller.datasets.versions.delete_staged(&run.id).await {
+                tracing::error!(cause = ?error.inside(), "the files of the run could not be deleted; the sweep does it: {error}");
+            }
+        }
+        Ok(()) => {}
+        Err(error) => tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}"),
     }
     look_after(puller);
     chunk_ended(puller, run);
+}
+
+/// Whether a run failed because the disk was full or reported an error.
+fn is_of_storage(outcome: &End) -> bool {
+    matches!(outcome, End::Failed(failure) if error::is_of_storage(&failure.code))
+}
+
+/// Whether writing how a run ends is to be tried again, after a wait: while the catalogue cannot be written, so that the run does not
+/// stay `running`. When the server stops meanwhile, the next start puts the run back into the queue.
+async fn is_tried_again(puller: &Puller, written: &Result<()>) -> bool {
+    match written {
+        Err(error) if error.kind() == Kind::Unavailable && !puller.stop.is_cancelled() => {
+            puller.db.outages().failed(ENDS, error);
+            tokio::select! {
+                () = puller.stop.cancelled() => {}
+                () = puller.clock.wait(WRITE_AGAIN) => {}
+            }
+            true
+        }
+        _ => {
+            puller.db.outages().ended(ENDS);
+            false
+        }
+    }
 }
 
 /// Something may have to be told, and a retry may be to come.
@@ -139,7 +193,13 @@ async fn give_back(puller: &Puller, run: &Claimed, until: Option<Millis>, spent:
     if let Some(until) = until {
         tracing::info!(until = %crate::clock::iso(until), "the vendor asked for a pause; the run waits in the queue");
     }
-    if let Err(error) = queue::give_back(&puller.db, &puller.clock, run, until, spent).await {
+    let given_back = loop {
+        let given_back = queue::give_back(&puller.db, &puller.clock, run, until, spent).await;
+        if !is_tried_again(puller, &given_back).await {
+            break given_back;
+        }
+    };
+    if let Err(error) = given_back {
         tracing::error!(cause = ?error.inside(), "the run could not be given back: {error}");
     }
 }

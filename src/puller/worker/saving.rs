@@ -11,6 +11,7 @@ use super::place::Place;
 use super::watch::{STUCK_AFTER, Watch};
 use super::{Ended, Pulling, ends};
 use crate::clock::Millis;
+use crate::connectors::PullError;
 use crate::datasets::segments::Segments;
 use crate::puller::queue::{self, Claimed, End, Held, Spent};
 use crate::puller::{Puller, panics, retry};
@@ -71,6 +72,11 @@ impl Saving {
         self.commits.store(true, Ordering::Relaxed);
     }
 
+    /// Whether its commit was begun: then a version may name its files, even when the commit failed.
+    pub fn may_be_committed(&self) -> bool {
+        self.commits.load(Ordering::Relaxed)
+    }
+
     fn halt(&self, why: Why) {
         if !self.commits.load(Ordering::Relaxed) {
             let _ = self.why.set(why);
@@ -96,8 +102,20 @@ impl Saving {
 }
 
 /// Ends all runs of the set by how their reading ended.
-pub(super) async fn save(puller: &Puller, set: Vec<Pulling>, ended: &Ended, spent: Spent, place: &mut Place) {
+pub(super) async fn save(puller: &Puller, mut set: Vec<Pulling>, ended: &Ended, spent: Spent, place: &mut Place) {
     let deadline = place.deadline;
+    let full = match ended {
+        Ended::OwnFault(error) => error.is_of_storage(),
+        Ended::Stopped(error) => matches!(error, PullError::NoRoom),
+        _ => false,
+    };
+    if full {
+        // Their ends can only be written when there is space, which their files may be holding.
+        for pulling in &mut set {
+            pulling.writer.halt();
+            puller.datasets.versions.delete_unrecorded(&pulling.run.id).await;
+        }
+    }
     let all: Vec<(Claimed, Saving)> =
         set.iter().map(|pulling| (pulling.run.clone(), Saving::new(pulling.writer.segments().clone(), puller.clock.passed()))).collect();
     let saving = async {
@@ -144,7 +162,9 @@ async fn hold(puller: &Puller, all: &[(Claimed, Saving)], deadline: Millis) {
                     ends::end(puller, run, &End::Cancelled, Spent::default()).await;
                 }
                 Ok(gone) => saving.halt(Why::Gone(gone)),
-                Err(error) => tracing::error!(cause = ?error.inside(), "a lease could not be extended: {error}"),
+                Err(error) => {
+                    puller.db.outages().failed(super::LEASES, &error);
+                }
             }
         }
     }

@@ -1,0 +1,152 @@
+//! The trash: files of rows that the catalogue does not name are moved to `trash/` in the data directory and deleted 24 hours later. They
+//! may belong to a newer catalogue than the one that is there: when that one comes back within the 24 hours, so do its files.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{DAY, Versions, lock};
+use crate::clock::Millis;
+use crate::error::{Error, Result};
+use crate::ids::SegmentId;
+
+/// Its name in the data directory.
+pub const DIR: &str = "trash";
+/// A process moves nothing to the trash before it has run for so long: whoever started it with the wrong catalogue has time to notice.
+const MIN_PROCESS_AGE: Millis = 60 * 60 * 1_000;
+
+/// How many files of rows there are in a directory, which need not exist. Blocks.
+pub fn count_files(dir: &Path) -> Result<usize> {
+    Ok(list(dir)?.len())
+}
+
+/// Whether the trash beside this directory of segments holds a file. Blocks.
+pub fn holds(segments: &Path, id: &SegmentId) -> bool {
+    file(&segments.with_file_name(DIR), id).exists()
+}
+
+/// The files of rows in a directory, each with the time of its last change. Blocks.
+fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(why) => return Err(why.into()),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".parquet")).and_then(SegmentId::parse) else { continue };
+        // One that went meanwhile is none.
+        let Ok(about) = entry.metadata() else { continue };
+        let changed = about.modified()?.duration_since(UNIX_EPOCH).map(|since| since.as_millis()).unwrap_or(0);
+        if about.is_file() {
+            found.push((id, Millis::try_from(changed).unwrap_or(Millis::MAX)));
+        }
+    }
+    Ok(found)
+}
+
+impl Versions {
+    /// Where the trash is. It need not be there.
+    pub fn trash(&self) -> PathBuf {
+        self.segments.dir().with_file_name(DIR)
+    }
+
+    /// Moves the files to the trash that the catalogue does not name and nobody reads. A row is there before its file, so a file without
+    /// one is of no run of this catalogue. Answers how many.
+    pub(super) async fn discard_unknown(&self) -> Result<u64> {
+        if self.clock.passed() - self.began < MIN_PROCESS_AGE {
+            return Ok(0);
+        }
+        let dir = self.segments.dir().to_owned();
+        let mut unknown = in_background(move || list(&dir)).await?;
+        let known = self.known(unknown.iter().map(|(id, _)| id)).await?;
+        unknown.retain(|(id, _)| !known.contains(id) && !lock(&self.pins).segments.contains_key(id));
+        if unknown.is_empty() {
+            return Ok(0);
+        }
+        let (from, to, now) = (self.segments.dir().to_owned(), self.trash(), self.clock.now());
+        let moved = in_background(move || {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&to)?;
+            let mut moved = 0;
+            for (id, _) in &unknown {
+                // Its 24 hours begin now.
+                let at = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
+                std::fs::File::options().write(true).open(file(&from, id))?.set_modified(at)?;
+                std::fs::rename(file(&from, id), file(&to, id))?;
+                moved += 1;
+            }
+            Ok(moved)
+        });
+        let moved = moved.await?;
+        tracing::warn!(
+            "{moved} files in segments/ are not named by the catalogue. They were moved to trash/ and are deleted in 24 hours; if they are missing \
+             somewhere, restore the chatlake.db that names them before then."
+        );
+        Ok(moved)
+    }
+
+    /// Moves files back from the trash that the catalogue names, and deletes those that have been there for 24 hours. Answers how many
+    /// were deleted.
+    pub(super) async fn tidy_trash(&self) -> Result<u64> {
+        let before = self.clock.certain() - DAY;
+        self.delete_from_trash(move |moved_at| moved_at <= before).await
+    }
+
+    /// Deletes what is in the trash, but for files that the catalogue names: the disk is nearly full. Answers how many.
+    pub async fn empty_trash(&self) -> Result<u64> {
+        let deleted = self.delete_from_trash(|_| true).await?;
+        if deleted > 0 {
+            tracing::warn!("{deleted} files in trash/ were deleted before their 24 hours were over, because the disk is nearly full");
+        }
+        Ok(deleted)
+    }
+
+    async fn delete_from_trash(&self, is_old: impl Fn(Millis) -> bool + Send + 'static) -> Result<u64> {
+        let trash = self.trash();
+        let all = in_background(move || list(&trash)).await?;
+        if all.is_empty() {
+            return Ok(0);
+        }
+        let known = self.known(all.iter().map(|(id, _)| id)).await?;
+        let (trash, segments) = (self.trash(), self.segments.dir().to_owned());
+        in_background(move || {
+            let mut deleted = 0;
+            for (id, moved_at) in &all {
+                if known.contains(id) {
+                    if !file(&segments, id).exists() {
+                        std::fs::rename(file(&trash, id), file(&segments, id))?;
+                        tracing::info!("{id} was moved back from trash/, since the catalogue names it");
+                    }
+                } else if is_old(*moved_at) {
+                    std::fs::remove_file(file(&trash, id))?;
+                    deleted += 1;
+                }
+            }
+            Ok(deleted)
+        })
+        .await
+    }
+
+    /// Those of the segments that the catalogue names.
+    async fn known(&self, ids: impl Iterator<Item = &SegmentId>) -> Result<HashSet<SegmentId>> {
+        let mut known = HashSet::new();
+        for id in ids {
+            if sqlx::query("SELECT 1 FROM segments WHERE id = $1").bind(id).fetch_optional(self.db.read()).await?.is_some() {
+                known.insert(id.clone());
+            }
+        }
+        Ok(known)
+    }
+}
+
+fn file(dir: &Path, id: &SegmentId) -> PathBuf {
+    dir.join(format!("{id}.parquet"))
+}
+
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}
