@@ -35,7 +35,7 @@ impl Story {
     }
 
     async fn deeds(&self) -> Vec<String> {
-        audit::list(&self.house.db, None, 100).await.unwrap().into_iter().rev().map(|entry| format!("{} {}", entry.action, entry.result)).collect()
+        audit::list(&self.house.db, None, 1_000).await.unwrap().into_iter().rev().map(|entry| format!("{} {}", entry.action, entry.result)).collect()
     }
 }
 

@@ -56,7 +56,8 @@ impl Encode for Encoder {
             self.begun = true;
             self.begin(part)?;
         }
-        while part.len() < PART_BYTES {
+        let enough = part.len() + PART_BYTES;
+        while part.len() < enough {
             let Some((batch, at_once)) = self.next_batch()? else { return Ok(true) };
             let rows = at_once.min(batch.num_rows());
             self.write(&batch.slice(0, rows), part)?;
@@ -354,6 +355,11 @@ mod tests {
             parts.push(part);
         }
         assert!(parts.len() > 10 && parts.concat() == whole, "{} parts", parts.len());
+        // Into what holds something already it writes as much.
+        let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
+        let mut all = Vec::new();
+        while !encoder.encode(&mut all).unwrap() {}
+        assert!(all == whole);
     }
 
     proptest::proptest! {
