@@ -258,5 +258,5 @@ async fn older_files_with_milliseconds_are_read_sorted_and_pruned_with_newer_one
     let page = preview::page(&world.segments, &mixed_version, ask).await.unwrap();
     let sorted: Vec<_> = page.rows.iter().map(|row| row[0].csv.clone()).collect();
     let at = |text: &str| Some(text.to_owned());
-    assert_eq!(sorted, [at("1969-12-31T23:59:58.500Z"), at("1970-01-01T00:00:01Z"), at("1970-01-01T00:00:03Z"), at("1970-01-01T00:00:09Z"), None]);
+    assert_eq!(sorted, [at("1969-12-31T23:59:59.500Z"), at("1970-01-01T00:00:01Z"), at("1970-01-01T00:00:03Z"), at("1970-01-01T00:00:09Z"), None]);
 }
