@@ -37,7 +37,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     let page = owner.get(&overview).await;
     assert!(!page.text().contains("<run-progress"));
     let record = page.texts(".run-detail")[0].clone();
-    for part in ["Run Now by olga", "Windows", "Pages", "Duplicates", "Verified: LiveChat counts", "read ="] {
+    for part in ["Run Now by olga", "Windows", "Pages", "Duplicates", "Read twice: two reads of the newest days agree. LiveChat reports", "read ="] {
         assert!(record.contains(part), "{part}: {record}");
     }
     assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
