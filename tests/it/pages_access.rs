@@ -444,6 +444,11 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
     let account = house.account(owner, "Support").await.id;
     let dataset = house.dataset(owner, &account, "chatting_time_report", "Chatting time").await;
     let old = house.run(owner, &dataset).await;
+    // Other days are other rows, and so another version.
+    let mut tx = house.app.db.write().await.unwrap();
+    let menus = r#"{"start_days":9,"end_days":1}"#;
+    sqlx::query("UPDATE datasets SET menus = $1 WHERE id = $2").bind(menus).bind(&dataset).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
     let run = house.run(owner, &dataset).await;
     let day = windows::of_run(&house.app.db, &run.id).await.unwrap()[0].window.unwrap().from;
     assert!(run.version_id.is_some(), "{run:?}");

@@ -149,7 +149,8 @@ async fn the_guard_of_too_few_rows_stays_when_something_else_is_changed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_choice_replace_keeps_its_rows_and_every_mode_tells_0_rows() {
     let desk = Desk::new().await;
-    for (mode, outcome, left) in [("replace", json!("kept"), 2), ("merge", Value::Null, 2), ("append", json!("kept"), 2), ("partition", Value::Null, 0)] {
+    for (mode, outcome, left) in [("replace", json!("kept"), 2), ("merge", json!("unchanged"), 2), ("append", json!("kept"), 2), ("partition", Value::Null, 0)]
+    {
         let dataset = desk.dataset("chat", json!({"menus": YESTERDAY(), "update_mode": mode})).await;
         desk.holds(&[desk.chat("A", 1, &[]), desk.chat("B", 1, &[])]);
         desk.good_run(&dataset).await;
@@ -330,9 +331,11 @@ async fn a_clock_that_was_ahead_for_a_moment_has_taken_no_version_away() {
     let desk = Desk::new().await;
     let dataset = desk.dataset("agents", json!({})).await;
     assert_eq!(desk.call("PATCH", &format!("/datasets/{dataset}/retention"), json!({"versions": 10, "days": 5})).await.0, 200);
-    for _ in 0..3 {
+    for number in 0..3 {
+        desk.answers(&json!([{"login": format!("agent{number}")}]));
         desk.good_run(&dataset).await;
     }
+    desk.answers(&json!([{"login": "another"}]));
     desk.house.app.clock.set_by(20 * DAY);
     desk.good_run(&dataset).await;
     desk.house.app.clock.set_by(-20 * DAY);

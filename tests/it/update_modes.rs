@@ -462,7 +462,8 @@ async fn a_backfill_goes_past_days_without_rows_and_stops_where_a_version_is_bro
 
     let dataset = desk.dataset("chats", json!({"account_id": leader, "update_mode": "merge", "menus": YESTERDAY()})).await;
     let first = desk.good_run(&dataset).await;
-    desk.good_run(&dataset).await;
+    desk.change(&dataset, json!({"menus": {"start_days": 3, "end_days": 1}})).await;
+    assert_eq!(desk.good_run(&dataset).await["outcome"], Value::Null);
     desk.house.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(7_200) })]);
     desk.begin(&dataset, "2026-11-10", "2026-11-15").await;
     let newest = async || desk.call("GET", &format!("/datasets/{dataset}/runs"), Value::Null).await.1["items"][0].clone();

@@ -4,8 +4,8 @@ use super::{Claimed, Held, signed};
 use crate::clock::{Clock, Millis};
 use crate::datasets::origin::Origin;
 use crate::datasets::versions::{Commit, Version, Versions};
-use crate::db::Db;
 use crate::db::marks::step;
+use crate::db::{Db, commits};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{DatasetId, RunId, UserId, VersionId};
 use crate::puller::run::{Failure, Trigger};
@@ -156,6 +156,7 @@ pub async fn leave_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &
     sqlx::query("UPDATE windows SET childless = NULL WHERE run_id = $1 AND childless IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
     backfills::chunk_committed(&mut tx, &run.id, now).await?;
     upkeep::run_succeeded_in(&mut tx, now, run, signed(version.rows)).await?;
+    commits::count(&mut tx).await?;
     step("unchanged.written");
     tx.commit().await?;
     step("unchanged.done");

@@ -127,6 +127,8 @@ pub async fn progress(State(web): State<Web>, person: Person, Id(id): Id<RunId>)
 }
 
 fn news(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress>) -> News {
+    // What a run did last may still be in memory when its end is written.
+    let progress = progress.filter(|_| !run.state.is_final());
     Live::new(run, dataset, progress, web.clock.now(), &zone_of(dataset), false).news(run)
 }
 
