@@ -146,6 +146,7 @@ impl App {
         let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
+        segments.load_damage().await?;
         let keep = Keep { versions: config.keep_versions, days: config.keep_days };
         let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), keep);
         let datasets = Datasets { db: db.clone(), clock: clock.clone(), segments, versions };

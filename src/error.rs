@@ -109,7 +109,7 @@ impl Error {
     pub fn data_damaged(cause: impl std::fmt::Display) -> Self {
         Self::new(Kind::Internal, DATA_DAMAGED, "Rows of this DataSet cannot be read: a stored file is damaged or missing.")
             .action(
-                "In History, publish the newest version that is intact, or run the DataSet again. The server administrator can run `chatlake verify --deep`.",
+                "In History, revert to a version that is not damaged, or run the DataSet with Replace. The server administrator can run chatlake verify --deep.",
             )
             .because(cause)
     }

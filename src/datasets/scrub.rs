@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 /// How often files are checked.
 const EVERY: Duration = Duration::from_secs(600);
 const DAY: Millis = 24 * 60 * 60 * 1_000;
+/// A file that is known to be damaged is checked again after this: it may have been restored.
+const DAMAGED_AGAIN: Millis = 60 * 60 * 1_000;
 /// Files that are looked up at a time.
 const BATCH: i64 = 50;
 
@@ -74,29 +76,34 @@ impl Scrub {
         Ok((all / 100 * i64::from(self.percent) / (DAY / millis(time))).max(1))
     }
 
-    /// Checks files that are due, those known to be damaged and then the longest unchecked first, as long as `allowance` is above zero.
+    /// Checks files that are due, the longest unchecked first, as long as `allowance` is above zero, and before them those known to be
+    /// damaged, once an hour, which cost no allowance: they must not keep the others from being checked.
     pub async fn round(&self, allowance: &mut i64, stop: &CancellationToken) -> Result<Scrubbed> {
         let mut done = Scrubbed::default();
         let due_before = self.clock.certain() - DAY * 100 / i64::from(self.percent.clamp(1, 100));
         let rows = sqlx::query(concat!(
             "SELECT ",
             segment_columns!(),
-            ", s.columns FROM segments s WHERE s.state = 'kept' AND (s.damage IS NOT NULL OR s.checksums IS NULL OR COALESCE(s.checked_at, s.created_at) < $1)
+            ", s.columns, CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END AS known FROM segments s WHERE s.state = 'kept' AND CASE WHEN s.damage IS NOT NULL THEN COALESCE(s.checked_at, 0) < $3
+                                           ELSE s.checksums IS NULL OR COALESCE(s.checked_at, s.created_at) < $1 END
              ORDER BY CASE WHEN s.damage IS NOT NULL THEN 0 WHEN s.checksums IS NULL THEN 1 ELSE 2 END, COALESCE(s.checked_at, s.created_at), s.id LIMIT $2"
         ))
         .bind(due_before)
         .bind(BATCH)
+        .bind(self.clock.now() - DAMAGED_AGAIN)
         .fetch_all(self.db.read())
         .await?;
         for row in rows {
-            if *allowance <= 0 || stop.is_cancelled() {
+            let known = row.try_get::<i64, _>("known")? != 0;
+            if (*allowance <= 0 && !known) || stop.is_cancelled() {
                 break;
             }
             let (meta, columns) = (SegmentMeta::read(&row)?, row.try_get::<String, _>("columns")?);
             let columns: Vec<ColumnInfo> = serde_json::from_str(&columns).map_err(Error::damaged)?;
             done.files += 1;
             done.bytes += meta.bytes;
-            *allowance = allowance.saturating_sub(i64::try_from(meta.bytes).unwrap_or(i64::MAX).max(1));
+            let cost = i64::try_from(meta.bytes).unwrap_or(i64::MAX).max(1);
+            *allowance = allowance.saturating_sub(if known { 0 } else { cost });
             let (segments, id) = (self.segments.clone(), meta.id.clone());
             let checked = tokio::task::spawn_blocking(move || check(&segments, &meta, &columns)).await.map_err(Error::internal)?;
             done.damaged += u64::from(self.note(&id, checked).await?);

@@ -190,6 +190,14 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
 
 /// The failure that an error of our own makes of a run. `had_rows`: there are, or may be, rows from before.
 pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
+    if error.code() == DATA_DAMAGED {
+        return Failure {
+            code: DATA_DAMAGED.to_owned(),
+            message: "The run would have added to rows that cannot be read: a stored file of this DataSet is damaged or missing.".to_owned(),
+            who: "The owner of the DataSet.".to_owned(),
+            action: "Nothing was changed. In History, revert to a version that is not damaged, or choose Replace in Settings and run the DataSet: that pulls all rows again.".to_owned(),
+        };
+    }
     let (who, action) = match error.code() {
         "credentials_stopped" => {
             ("The owner of the account must enter new credentials under Accounts.", "Nothing was sent to the vendor. The next run uses the new credentials.")
@@ -198,8 +206,6 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
         "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then Run now. Nothing was sent to the vendor."),
         "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then Run now. Nothing was sent to any vendor."),
         "version_changed" => ("Nobody.", "The next run, by schedule or by Run now, goes by the version that is current now."),
-        // A Replace brings all rows anew, so it heals what is damaged.
-        DATA_DAMAGED => ("The owner of the DataSet.", "Until then every run that adds to the damaged rows fails. A run with Replace brings all rows again."),
         "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
         "storage_failed" => ("The person who runs the server: when it happens again, look at the disk.", "The next run tries again."),
         _ => ("The person who runs the server: the log tells more under this run's id.", "The next run tries again."),

@@ -63,6 +63,18 @@ pub struct House {
 const BINARY: &str = env!("CARGO_BIN_EXE_chatlake");
 
 impl House {
+    /// Asks for more or fewer days from the next run on.
+    pub async fn start_days(&self, dataset: &str, days: u32) {
+        let token = self.command(&["token", "create", "--user", "maren@example.com", "--name", "days", "--scope", "manage"], "");
+        let body = format!("{{\"menus\": {{\"start_days\": {days}, \"end_days\": 1}}}}");
+        let done = std::process::Command::new("/usr/bin/env")
+            .args(["curl", "-fsS", "-X", "PATCH", "-H", &format!("Authorization: Bearer {}", token.trim()), "-H", "Content-Type: application/json"])
+            .args(["-d", &body, "-o", "/dev/null", &format!("{}/api/v1/datasets/{dataset}", self.url.trim_end_matches('/'))])
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+
     pub fn start(chats: u64) -> Self {
         Self::slow(chats, 0)
     }

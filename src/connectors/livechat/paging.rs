@@ -316,7 +316,8 @@ impl Archive {
                 };
                 round.in_round += u64::from(met.in_round);
                 round.in_part += u64::from(met.in_part);
-                round.confirmed += u64::from(met.in_round && !met.in_part);
+                // The first page came in the answer that gave the total, so that its records were all there at that moment.
+                round.confirmed += u64::from(met.in_round && (!met.in_part || at == 1));
                 if met.new {
                     new.push(record);
                 }

@@ -38,10 +38,14 @@ async fn damage_is_found_once_a_file_is_due_and_forgotten_when_the_file_is_back(
     let done = round(&scrub, i64::MAX).await;
     assert_eq!((done.files, done.bytes, done.damaged), (1, version.bytes, 1));
     assert_eq!((world.state(&version).await, scrub.metrics.damaged_segments.get()), (Integrity::Damaged, 1));
-    // What is damaged is looked at each time.
-    assert_eq!(round(&scrub, i64::MAX).await.damaged, 1);
+    // What is damaged is looked at once an hour, whatever is left to read.
+    assert_eq!(round(&scrub, i64::MAX).await.files, 0);
+    world.clock.advance(DAMAGED_AGAIN + 1);
+    assert_eq!(round(&scrub, 0).await.damaged, 1);
     std::fs::write(&path, whole).unwrap();
-    assert_eq!(round(&scrub, i64::MAX).await.damaged, 0);
+    world.clock.advance(DAMAGED_AGAIN + 1);
+    let done = round(&scrub, 0).await;
+    assert_eq!((done.files, done.damaged), (1, 0));
     assert_eq!((world.state(&version).await, scrub.metrics.damaged_segments.get()), (Integrity::Checked, 0));
     assert_eq!(round(&scrub, i64::MAX).await.files, 0);
     std::fs::remove_file(path).unwrap();

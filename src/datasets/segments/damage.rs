@@ -54,7 +54,27 @@ impl Segments {
         }
     }
 
-    /// The damage of a segment that this process has met.
+    /// Takes over the damage that earlier processes met. Called once at the start.
+    pub async fn load_damage(&self) -> Result<()> {
+        let rows: Vec<(SegmentId, String)> =
+            sqlx::query_as("SELECT id, damage FROM segments WHERE state <> 'dropped' AND damage IS NOT NULL").fetch_all(self.0.db.read()).await?;
+        lock(&self.0.damaged).extend(rows);
+        Ok(())
+    }
+
+    /// Writes the known damage of these segments into the catalogue, so that who asks next is told.
+    pub async fn save_damage(&self, all: &[SegmentMeta]) -> Result<()> {
+        let mut tx = self.0.db.write().await?;
+        for meta in all {
+            if let Some(why) = self.known_damage(&meta.id) {
+                sqlx::query("UPDATE segments SET damage = $1 WHERE id = $2").bind(why).bind(&meta.id).execute(&mut *tx).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The damage of a segment that is known.
     pub fn known_damage(&self, id: &SegmentId) -> Option<String> {
         lock(&self.0.damaged).get(id).cloned()
     }

@@ -161,7 +161,11 @@ pub(super) async fn commit(
 
 /// Whether the new version would hold the same rows and columns as the current one. One that is damaged is replaced even so.
 async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, merged: bool, declared: &[ColumnInfo], came: &[ColumnInfo]) -> Result<bool> {
-    // Of a merge, what came has no column that the version lacks: a value in it would be another row.
+    // As the batch columns after a change from Replace.
+    if merged && came.iter().any(|column| version.columns.iter().all(|has| has.name != column.name)) {
+        return Ok(false);
+    }
+    // Of a merge, what came has no other column that the version lacks: a value in it would be another row.
     let came = if merged { &version.columns } else { came };
     if columns::next_version(declared, came, &version.columns) != version.columns {
         return Ok(false);

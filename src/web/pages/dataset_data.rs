@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use jiff::tz::TimeZone;
 
 use super::dataset::{DatasetHead, open};
+use super::dataset_integrity::damage_band;
 use super::dataset_schema::meaning;
 use super::run_live::Live;
 use crate::clock::Millis;
@@ -167,11 +168,15 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         }
         Err(error) if error.code() == DATA_DAMAGED => {
             tracing::error!(dataset = %id, cause = ?error.inside(), "rows cannot be shown: {error}");
-            // The band above the tabs tells the same once the damage is noted, with what heals it.
-            if page.head.damage.is_none() {
-                let text = error.next_step().unwrap_or_default().to_owned();
-                page.problem = Some(Band { tone: "bad".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
-            }
+            web.datasets.segments.save_damage(&version.segments).await?;
+            page.head.damage = damage_band(&web, &opened.dataset, mine, page.head.can_run, opened.now, &opened.zone).await?;
+            // The band above the tabs is about the current version, and says what heals it.
+            let (title, text) = match (page.old.is_some(), page.head.damage.is_some()) {
+                (true, _) => ("The rows of this version cannot be read: a stored file is damaged or missing.", "The current version is another one."),
+                (false, true) => ("No rows are shown, because a stored file is damaged or missing.", ""),
+                (false, false) => (error.message(), error.next_step().unwrap_or_default()),
+            };
+            page.problem = Some(Band { tone: "bad".to_owned(), title: title.to_owned(), text: text.to_owned(), actions: Vec::new() });
             show_with(error_page::status(error.kind()), &page)
         }
         Err(error) => Err(error.into()),

@@ -140,7 +140,7 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
     }
     let (rows, rows_line) = match run.state {
         RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
-        RunState::Succeeded if run.outcome == Some(Outcome::Unchanged) => ("0".to_owned(), "no changes".to_owned()),
+        RunState::Succeeded if run.outcome == Some(Outcome::Unchanged) => (grouped(run.rows), "no changes".to_owned()),
         RunState::Succeeded if run.brought_none() && run.change().unwrap_or(0) == 0 => {
             ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
         }

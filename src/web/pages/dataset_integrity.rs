@@ -11,17 +11,25 @@ use crate::web::Web;
 use crate::web::parts::{Action, Band};
 use crate::web::words;
 
+/// So many older versions are checked for one that is intact.
+const MAX_CANDIDATES: usize = 3;
+
 /// The band on top of every tab; none while the current version can be read whole, as far as it is known.
 pub async fn damage_band(web: &Web, dataset: &Dataset, mine: bool, can_run: bool, now: Millis, zone: &TimeZone) -> Result<Option<Band>> {
     let Some(current) = &dataset.current else { return Ok(None) };
     let known = web.datasets.versions.integrity(&dataset.id).await?;
     let Some(damaged) = known.iter().find(|of| of.version == current.version && of.state() == Integrity::Damaged) else { return Ok(None) };
-    let intact = known.iter().find(|of| of.version != current.version && of.number < damaged.number && of.state() != Integrity::Damaged);
-    let made = match intact {
-        Some(of) => web.datasets.versions.get(&of.version).await?.map(|version| words::short(version.created_at, now, zone)),
-        None => None,
-    };
-    Ok(Some(band(dataset, damaged, intact.zip(made), mine, can_run)))
+    let mut intact = None;
+    for of in known.iter().filter(|of| of.number < damaged.number && of.state() != Integrity::Damaged).take(MAX_CANDIDATES) {
+        if let Some(version) = web.datasets.versions.get(&of.version).await?
+            // What nobody has read lately may be damaged as well.
+            && web.datasets.segments.check(&version.segments).await.is_ok()
+        {
+            intact = Some((of, words::short(version.created_at, now, zone)));
+            break;
+        }
+    }
+    Ok(Some(band(dataset, damaged, intact, mine, can_run)))
 }
 
 fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionIntegrity, String)>, mine: bool, can_run: bool) -> Band {
@@ -30,7 +38,7 @@ fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionI
     let files = words::counted(number(damaged.damaged), "stored file", "stored files");
     let verb = if damaged.damaged == 1 { "is" } else { "are" };
     let mut text = format!(
-        "{files} of version {}, with {}, {verb} damaged or missing. Pages and downloads that need these rows fail{}.",
+        "At least {files} of version {}, with {}, {verb} damaged or missing. Pages and downloads that need these rows fail{}.",
         damaged.number,
         words::counted(number(damaged.damaged_rows), "row", "rows"),
         if replaces { "" } else { ", and so do runs that add to them" }
@@ -40,14 +48,14 @@ fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionI
         text.push_str(&format!(" Version {} of {made} is intact.", version.number));
         if mine {
             let href = format!("/datasets/{}/versions/{}/revert", dataset.id, version.version);
-            actions.push(Action { label: format!("Publish version {}", version.number), href, primary: true, post: false });
+            actions.push(Action { label: format!("Revert to version {}", version.number), href, primary: true, post: false });
         }
     }
     if replaces {
         text.push_str(" A new run brings all rows again.");
         if can_run {
             let primary = actions.is_empty();
-            actions.push(Action { label: "Run now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary, post: true });
+            actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary, post: true });
         }
     } else {
         text.push_str(" To pull the rows again, choose Replace in Settings and run the DataSet.");
