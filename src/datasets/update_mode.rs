@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::connectors::report::UpdateMode;
 
-pub use build::{Built, build, lost};
+pub use build::{Built, build, build_with, lost};
 pub use mark::{Days, Drops};
 pub use stamp::{BATCH_ID, BATCH_LAST_RUN, Stamp};
 

@@ -51,7 +51,8 @@ impl Stage {
 
     async fn pulled(&self, server: &Server) {
         let run = server.run(&self.dataset, &self.token).await;
-        assert_eq!(server.over(&run, &self.token).await["state"], "succeeded");
+        let over = server.over(&run, &self.token).await;
+        assert_eq!(over["state"], "succeeded", "{over}");
     }
 
     /// Numbers of the versions that are kept, newest first; the first one is current.

@@ -135,6 +135,18 @@ async fn a_merge_that_brings_the_rows_that_are_there_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_rows_with_other_columns_are_another_version() {
+    let stage = Stage::new().await;
+    stage.brings(&["ann", "bob"]).await;
+    stage.update_mode("merge").await;
+    let run = stage.brings(&["bob", "ann"]).await;
+    assert_eq!((run.state, run.outcome, run.rows_after), (State::Succeeded, None, Some(2)), "{run:?}");
+    assert!(stage.csv(None).await.text.starts_with("id,") && stage.csv(None).await.text.contains("_batch_id"));
+    assert_eq!(stage.brings(&["ann"]).await.outcome, Some(Outcome::Unchanged));
+    assert_eq!(wrong(&stage).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_rows_are_one_error_everywhere_and_the_page_says_what_heals_them() {
     let mut stage = Stage::new().await;
     stage.brings(&["ann", "bob"]).await;

@@ -34,13 +34,19 @@ pub async fn lost(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Res
 
 /// Joins `new`, what a run wrote, to `old`, the segments of the version before, which must stay where they are meanwhile. What has to be
 /// written anew is staged by the run. Stopped at any point it leaves nothing but staged segments.
-pub async fn build(
+pub async fn build(segments: &Segments, of: (&DatasetId, &RunId), mode: UpdateMode, old: &[SegmentMeta], new: Vec<Written>, drops: Drops) -> Result<Built> {
+    build_with(segments, of, mode, old, new, drops, true).await
+}
+
+/// As `build`; without `compare` the new rows take the place of old ones also when they are the same, since the columns are others.
+pub async fn build_with(
     segments: &Segments,
     (dataset, run): (&DatasetId, &RunId),
     mode: UpdateMode,
     old: &[SegmentMeta],
     new: Vec<Written>,
     drops: Drops,
+    compare: bool,
 ) -> Result<Built> {
     // Rows are never added to a version that is damaged: nobody would notice until they read the old ones.
     segments.check(old).await?;
@@ -51,7 +57,7 @@ pub async fn build(
     };
     let dropped: u64 = marks.iter().map(Marks::marked).sum();
     let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
-    if mode != UpdateMode::Append && replaces_the_same(segments, &marked, &new).await? {
+    if compare && mode != UpdateMode::Append && replaces_the_same(segments, &marked, &new).await? {
         return Ok(Built { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
     }
     let mut written = new;

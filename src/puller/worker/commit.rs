@@ -114,10 +114,13 @@ pub(super) async fn commit(
     let origin = origin(run, dataset, of_before, &asked, &brought_columns);
     let brought: (u64, u64) = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
     let base = before.as_ref().filter(|_| dataset.update_mode != UpdateMode::Replace && same_report);
+    let declared = columns::columns_of(dataset.report);
+    let comparable = same_report && before.as_deref().is_some_and(|version| same_columns(version, base.is_some(), &declared, &came));
     let built = match base {
         Some(version) => {
             let drops = drops(puller, run, dataset, &asked, &came, &version.columns).await?;
-            let building = update_mode::build(&saving.segments, (&run.dataset_id, &run.id), dataset.update_mode, &version.segments, written, drops);
+            let building =
+                update_mode::build_with(&saving.segments, (&run.dataset_id, &run.id), dataset.update_mode, &version.segments, written, drops, comparable);
             match saving.or_halt(building).await {
                 Ok(built) => built?,
                 Err(why) => return Ok(Committed::Not(why.end(had > 0))),
@@ -127,11 +130,9 @@ pub(super) async fn commit(
     };
     let left = built.order.iter().map(|segment| segment.rows).sum();
     let held = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| too_few(dataset, of_before, had, left));
-    let declared = columns::columns_of(dataset.report);
-    if let Some(version) = before.as_deref().filter(|_| held.is_none() && same_report) {
-        let checking = is_unchanged(&saving.segments, version, &built, base.is_some(), &declared, &came);
-        let unchanged = match saving.or_halt(checking).await {
-            Ok(unchanged) => unchanged?,
+    if let Some(version) = before.as_deref().filter(|_| held.is_none() && comparable) {
+        let unchanged = match saving.or_halt(is_unchanged(&saving.segments, version, &built, base.is_some())).await {
+            Ok(unchanged) => unchanged,
             Err(why) => return Ok(Committed::Not(why.end(had > 0))),
         };
         if unchanged {
@@ -159,23 +160,20 @@ pub(super) async fn commit(
     })
 }
 
-/// Whether the new version would hold the same rows and columns as the current one. One that is damaged is replaced even so.
-async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, merged: bool, declared: &[ColumnInfo], came: &[ColumnInfo]) -> Result<bool> {
-    // As the batch columns after a change from Replace.
-    if merged && came.iter().any(|column| version.columns.iter().all(|has| has.name != column.name)) {
-        return Ok(false);
-    }
-    // Of a merge, what came has no other column that the version lacks: a value in it would be another row.
-    let came = if merged { &version.columns } else { came };
-    if columns::next_version(declared, came, &version.columns) != version.columns {
-        return Ok(false);
-    }
+/// Whether a version of these columns would have those of the current one. `came`: of the run's rows; a merge also keeps the others.
+fn same_columns(version: &Version, merged: bool, declared: &[ColumnInfo], came: &[ColumnInfo]) -> bool {
+    let all = if merged { columns::union([version.columns.as_slice(), came]) } else { came.to_vec() };
+    columns::next_version(declared, &all, &version.columns) == version.columns
+}
+
+/// Whether the new version, of the same columns, would hold the same rows as the current one. One that is damaged is replaced even so.
+async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, merged: bool) -> bool {
     if merged {
-        return Ok(built.unchanged);
+        return built.unchanged;
     }
     let new = digest::sum(built.order.iter().map(|segment| segment.digest));
     let same = new.zip(version.digest()).is_some_and(|(new, old)| (new.rows, new.ordered) == (old.rows, old.ordered));
-    Ok(same && segments.check(&version.segments).await.is_ok())
+    same && segments.check(&version.segments).await.is_ok()
 }
 
 /// Why a run fails of whose records too many were rejected, over all its windows.

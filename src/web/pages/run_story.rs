@@ -7,7 +7,7 @@ use super::run_live::days_of;
 use crate::clock::{Millis, iso, timestamp};
 use crate::connectors::Completeness;
 use crate::datasets::Dataset;
-use crate::puller::run::{Run, State, Trigger};
+use crate::puller::run::{Outcome, Run, State, Trigger};
 use crate::puller::windows::Line;
 use crate::web::words::{self, counted, grouped};
 
@@ -65,8 +65,13 @@ fn phases(run: &Run, lines: &[Line], dataset: &Dataset, now: Millis) -> Vec<Phas
         ),
     });
     if let (State::Succeeded, Some(read)) = (run.state, read) {
-        let what = format!("{} in {}", counted(run.rows, "row", "rows"), words::size(run.bytes));
-        phases.push(Phase { name: "Saved", took: words::span((end - read).max(0)), what });
+        let unchanged = run.outcome == Some(Outcome::Unchanged);
+        let rows = counted(run.rows, "row", "rows");
+        let (name, what) = match unchanged {
+            true => ("Compared", format!("{rows}, no changes")),
+            false => ("Saved", format!("{rows} in {}", words::size(run.bytes))),
+        };
+        phases.push(Phase { name, took: words::span((end - read).max(0)), what });
     }
     phases
 }
@@ -101,6 +106,7 @@ fn noted(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone) -> Vec<N
     }
     if let Some(at) = run.finished_at.filter(|_| run.trigger != Trigger::Revert) {
         moments.push(match (run.state, &run.failure) {
+            (State::Succeeded, _) if run.outcome == Some(Outcome::Unchanged) => (at, "good", "No changes: the current version stays.".to_owned()),
             (State::Succeeded, _) => (at, "good", format!("Saved: the DataSet has {}.", counted(run.rows_after.unwrap_or(run.rows), "row", "rows"))),
             (_, Some(failure)) => (at, "bad", format!("It ended: {}", failure.message)),
             _ => (at, "", "It was stopped. Nothing of it was kept.".to_owned()),
