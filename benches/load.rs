@@ -11,6 +11,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
@@ -77,7 +79,7 @@ async fn measure() -> Vec<String> {
     };
     table.download(&server, &api, &chats, "Chat").await;
     table.download(&server, &api, &messages, "Chat Messages").await;
-    table.pages(&server, &api, &messages).await;
+    table.pages(&server, &api, &messages, "").await;
     let tokens: Vec<String> = (0..10).map(|n| new_admin(&data, &format!("reader-{n}@bench.test"))).collect();
     for reads in [Reads::Nothing, Reads::Slowly, Reads::AByteASecond] {
         table.slow_clients(&server, &api, &messages, &tokens, reads).await;
@@ -99,7 +101,23 @@ async fn measure() -> Vec<String> {
     table.pull(&server, &api, &many, &format!("Chat Messages of {} chats", thousands(MANY_CHATS)), 4_000_000).await;
     sleep(Duration::from_secs(3)).await;
     table.line("Memory at rest, after all of this", &format!("{:.0} MiB", server.memory("VmRSS")), 0.0, None);
+    drop(server);
+
+    // The same rows as a version from before checksums stored them: what the check of each block costs a page.
+    forget_checksums(&data).await;
+    let server = Server::start(&data).await;
+    let api = Api { base: format!("{}api/v1", server.url), ..api };
+    table.pages(&server, &api, &messages, ", without checksums").await;
     table.missed
+}
+
+/// Removes the checksums of all segments from the catalogue of a server that does not run.
+async fn forget_checksums(data: &Path) {
+    let options = SqliteConnectOptions::new().filename(data.join("chatlake.db"));
+    let mut catalogue = SqliteConnection::connect_with(&options).await.unwrap();
+    let changed = sqlx::query("UPDATE segments SET checksums = NULL").execute(&mut catalogue).await.unwrap();
+    assert!(changed.rows_affected() > 0);
+    catalogue.close().await.unwrap();
 }
 
 // ---- what is printed ----
@@ -212,8 +230,8 @@ impl Table {
         self.memory(&format!("{name} as CSV: peak memory"), server.memory("VmHWM"), 256.0);
     }
 
-    /// A page of 100 rows at both ends, and all rows page by page in between.
-    async fn pages(&mut self, server: &Server, api: &Api, dataset: &str) {
+    /// A page of 100 rows at both ends, and all rows page by page in between. `how`: what is said of the segments.
+    async fn pages(&mut self, server: &Server, api: &Api, dataset: &str, how: &str) {
         server.forget_peak();
         let rows = format!("/datasets/{dataset}/rows");
         let (mut cursor, mut seen, began) = (String::new(), 0, Instant::now());
@@ -232,11 +250,11 @@ impl Table {
                 times.push(began.elapsed().as_secs_f64() * 1_000.0);
                 assert!(!page["items"].as_array().unwrap().is_empty());
             }
-            let what = format!("A page of 100 rows by the API, the {which} of {} (median of 41)", thousands(seen));
+            let what = format!("A page of 100 rows by the API, the {which} of {} (median of 41){how}", thousands(seen));
             self.line(&what, &format!("{:.1} ms", median(&mut times)), 0.0, None);
         }
-        self.line(&format!("All {} rows by the API, 1,000 a page", thousands(seen)), &format!("{walked} rows/s"), 0.0, None);
-        self.memory("Pages by the API: peak memory", server.memory("VmHWM"), 256.0);
+        self.line(&format!("All {} rows by the API, 1,000 a page{how}", thousands(seen)), &format!("{walked} rows/s"), 0.0, None);
+        self.memory(&format!("Pages by the API{how}: peak memory"), server.memory("VmHWM"), 256.0);
     }
 }
 

@@ -93,10 +93,21 @@ pub struct Current {
     /// Those of its columns that the report does not declare.
     pub undeclared: Vec<columns::ColumnInfo>,
     pub created_at: Millis,
+    /// When a run last found that the vendor still answers these rows; none: not since the version was made.
+    pub confirmed_at: Option<Millis>,
     /// How many rows more than the version before; none for the first one.
     pub change: Option<i64>,
     /// None for one that was made before this was kept.
     pub origin: Option<Origin>,
+    /// At least one of its files is known to be damaged or missing.
+    pub damaged: bool,
+}
+
+impl Current {
+    /// When its rows were last what the vendor answered.
+    pub fn updated_at(&self) -> Millis {
+        self.confirmed_at.unwrap_or(self.created_at)
+    }
 }
 
 /// What a DataSet is made from or changed to; every value is checked.

@@ -48,6 +48,8 @@ pub(super) struct Row {
     version_created_at: Option<i64>,
     version_origin: Option<String>,
     version_change: Option<i64>,
+    version_confirmed_at: Option<i64>,
+    version_damaged: i64,
     #[sqlx(flatten)]
     upkeep: Upkeep,
 }
@@ -59,6 +61,9 @@ macro_rules! select_dataset {
             "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
             "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, (SELECT r.rows_after - r.rows_before FROM runs r WHERE r.id = v.run_id) AS version_change, ",
+            "v.confirmed_at AS version_confirmed_at, ",
+            // The damaged segments are few, so they are looked up first.
+            "EXISTS (SELECT 1 FROM segments s CROSS JOIN version_segments x WHERE s.damage IS NOT NULL AND x.segment_id = s.id AND x.version_id = v.id) AS version_damaged, ",
             "d.retry_minutes, d.retry_most, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stopped_why, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
@@ -94,7 +99,9 @@ impl TryFrom<Row> for Dataset {
                 all
             },
             created_at: row.version_created_at.unwrap_or_default(),
+            confirmed_at: row.version_confirmed_at,
             change: row.version_change,
+            damaged: row.version_damaged != 0,
             origin: row.version_origin.as_deref().and_then(|origin| serde_json::from_str(origin).ok()),
         });
         Ok(Self {

@@ -48,6 +48,9 @@ const KEEP_EVERY: Millis = 10_000;
 /// Every so many heartbeats of a run without a slot extend its leases; the others only look whether it is to go on.
 const EXTEND_EVERY: u64 = 10;
 
+/// How long a stop waits for the rest of a window that was begun.
+const REST_OF_WINDOW_WITHIN: Duration = Duration::from_millis(500);
+
 /// How long one that is to end may take to notice.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -222,6 +225,8 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
     // Why it is stopped in the middle.
     let mut halted: Option<Ended> = None;
     let mut beats = 0_u64;
+    // All that came from the reader was taken in.
+    let mut whole = true;
     loop {
         let entered = tokio::select! {
             () = puller.stop.cancelled() => true,
@@ -272,6 +277,8 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
                     }
                     true
                 } else {
+                    // What was in hand is not taken in, so its window is not whole either.
+                    whole = false;
                     false
                 }
             }
@@ -282,10 +289,13 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
             break;
         }
         if taken.is_err() || halted.is_some() || puller.stop.is_cancelled() {
-            cancel.cancel();
             break;
         }
     }
+    if puller.stop.is_cancelled() && whole && taken.is_ok() && halted.is_none() {
+        taken = take_to_end_of_window(puller, set, &mut reading, &mut come).await;
+    }
+    cancel.cancel();
     drop(come);
     // What came whole is not to be asked again after a stop.
     if reading.settled && puller.stop.is_cancelled() && taken.is_ok() {
@@ -312,6 +322,16 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
         Ok(Err(error)) => Ended::OwnFault(error),
         Err(_) => Ended::OwnFault(Error::internal("the reading was aborted")),
     })
+}
+
+/// Before a stop, takes in the rest of the present window if the vendor has answered it already, so that it need not be asked for again.
+async fn take_to_end_of_window(puller: &Puller, set: &mut [Pulling], reading: &mut Reading, come: &mut mpsc::Receiver<Pulled>) -> Result<()> {
+    let until = tokio::time::Instant::now() + REST_OF_WINDOW_WITHIN;
+    while !reading.settled {
+        let Ok(Some(pulled)) = tokio::time::timeout_at(until, come.recv()).await else { break };
+        take(puller, set, reading, pulled, true).await?;
+    }
+    Ok(())
 }
 
 /// Takes in one thing that came from the reader. `works`: the run holds its slot.

@@ -177,6 +177,9 @@ async fn damaged_rows_are_one_error_everywhere_and_the_page_says_what_heals_them
     }
     let history = stage.browser.get(&stage.path("/history")).await;
     assert!(history.all(".tag.is-bad").contains(&"damaged".to_owned()));
+    let list = stage.browser.get("/datasets?quick=attention").await;
+    assert_eq!(list.all(".status-cell"), ["Damaged some rows cannot be read"]);
+    assert!(stage.browser.get("/datasets").await.all(".band").iter().any(|band| band.starts_with("1 DataSet has rows that cannot be read.")));
 
     // What adds to the rows fails and leaves them as they are.
     for mode in ["append", "merge"] {
@@ -214,6 +217,37 @@ async fn an_intact_version_is_published_and_a_damaged_one_is_not() {
     let (status, told) = stage.call("POST", "/revert", json!({"version": damaged.as_str()})).await;
     assert_eq!((status, told["error"]["code"].as_str()), (StatusCode::INTERNAL_SERVER_ERROR, Some("data_damaged")), "{told}");
     assert_eq!(stage.csv(None).await.text, first.text, "nothing has changed");
+    // No page offers it.
+    let asked = format!("/versions/{}/revert", damaged.as_str());
+    assert!(!stage.browser.get(&stage.path("/history")).await.has(&format!("a[href$='{asked}']")));
+    let page = stage.browser.get(&stage.path(&asked)).await;
+    assert!(page.text.contains("Choose another version") && !page.has(&format!("form[action$='{asked}']")), "{}", page.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_changes_nothing_makes_the_rows_fresh() {
+    let mut stage = Stage::new().await;
+    stage.brings(&["ann"]).await;
+    let mut tx = stage.house.app.db.write().await.unwrap();
+    sqlx::query("UPDATE versions SET created_at = created_at - 3 * 3600000").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let old = stage.browser.get(&stage.path("")).await;
+    assert!(old.words(".facts").contains("Updated 3 hours ago"), "{}", old.words(".facts"));
+    let again = stage.brings(&["ann"]).await;
+    assert_eq!(again.outcome, Some(Outcome::Unchanged));
+    let fresh = stage.browser.get(&stage.path("")).await;
+    assert!(fresh.words(".facts").contains("Updated just now"), "{}", fresh.words(".facts"));
+    assert_eq!(stage.browser.get("/datasets").await.all(".status-cell"), ["Up to date no changes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_of_nothing_to_nothing_makes_one_version() {
+    let stage = Stage::new().await;
+    stage.update_mode("append").await;
+    let first = stage.brings(&[]).await;
+    let again = stage.brings(&[]).await;
+    assert_eq!((first.state, again.state, again.outcome), (State::Succeeded, State::Succeeded, Some(Outcome::Unchanged)));
+    assert_eq!(stage.versions().await.len(), 1);
 }
 
 /// What `chatlake verify` would find.

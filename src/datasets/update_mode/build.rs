@@ -57,7 +57,9 @@ pub async fn build_with(
     };
     let dropped: u64 = marks.iter().map(Marks::marked).sum();
     let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
-    if compare && mode != UpdateMode::Append && replaces_the_same(segments, &marked, &new).await? {
+    // Rows that are appended are new, whatever they hold.
+    let appends = mode == UpdateMode::Append && new.iter().any(|segment| segment.rows > 0);
+    if compare && !appends && replaces_the_same(segments, &marked, &new).await? {
         return Ok(Built { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
     }
     let mut written = new;

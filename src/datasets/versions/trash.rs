@@ -49,6 +49,15 @@ fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
     Ok(found)
 }
 
+/// Whether something was done with a file; a file that went meanwhile needs nothing.
+fn unless_gone(done: std::io::Result<()>) -> Result<bool> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(false),
+        Err(why) => Err(why.into()),
+    }
+}
+
 impl Versions {
     /// Where the trash is. It need not be there.
     pub fn trash(&self) -> PathBuf {
@@ -71,13 +80,15 @@ impl Versions {
         let (from, to, now) = (self.segments.dir().to_owned(), self.trash(), self.clock.now());
         let moved = in_background(move || {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&to)?;
-            let mut moved = 0;
+            let mut moved = 0_u64;
             for (id, _) in &unknown {
                 // Its 24 hours begin now.
                 let at = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
-                std::fs::File::options().write(true).open(file(&from, id))?.set_modified(at)?;
-                std::fs::rename(file(&from, id), file(&to, id))?;
-                moved += 1;
+                let discard = || {
+                    std::fs::File::options().write(true).open(file(&from, id))?.set_modified(at)?;
+                    std::fs::rename(file(&from, id), file(&to, id))
+                };
+                moved += u64::from(unless_gone(discard())?);
             }
             Ok(moved)
         });
@@ -114,16 +125,16 @@ impl Versions {
         let known = self.known(all.iter().map(|(id, _)| id)).await?;
         let (trash, segments) = (self.trash(), self.segments.dir().to_owned());
         in_background(move || {
-            let mut deleted = 0;
+            let mut deleted = 0_u64;
             for (id, moved_at) in &all {
                 if known.contains(id) {
                     if !file(&segments, id).exists() {
-                        std::fs::rename(file(&trash, id), file(&segments, id))?;
-                        tracing::info!("{id} was moved back from trash/, since the catalogue names it");
+                        if unless_gone(std::fs::rename(file(&trash, id), file(&segments, id)))? {
+                            tracing::info!("{id} was moved back from trash/, since the catalogue names it");
+                        }
                     }
                 } else if is_old(*moved_at) {
-                    std::fs::remove_file(file(&trash, id))?;
-                    deleted += 1;
+                    deleted += u64::from(unless_gone(std::fs::remove_file(file(&trash, id)))?);
                 }
             }
             Ok(deleted)

@@ -130,8 +130,9 @@ pub async fn leave_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &
     if current != 1 {
         return Err(Error::conflict("version_changed", "Another version became the current one while this run was compared with the one before."));
     }
-    sqlx::query("UPDATE versions SET origin = $1 WHERE id = $2")
+    sqlx::query("UPDATE versions SET origin = $1, confirmed_at = $2 WHERE id = $3")
         .bind(serde_json::to_string(origin).map_err(Error::internal)?)
+        .bind(now)
         .bind(&version.id)
         .execute(&mut *tx)
         .await?;

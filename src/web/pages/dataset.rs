@@ -9,7 +9,7 @@ use super::dataset_upkeep::next_words;
 use super::run_live::Live;
 use crate::actor::Actor;
 use crate::clock::Millis;
-use crate::datasets::Dataset;
+use crate::datasets::{Current, Dataset};
 use crate::error::Result;
 use crate::ids::DatasetId;
 use crate::puller::run::{Run, Trigger};
@@ -95,7 +95,7 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         monogram: dataset.connector.monogram().to_owned(),
         description: dataset.description.clone(),
         status: glance.status(dataset, None, now, zone),
-        updated: When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone),
+        updated: When::maybe(dataset.current.as_ref().map(Current::updated_at), now, zone),
         size,
         next: next_words(dataset, now, zone).map(|words| zoned(dataset, words)).unwrap_or_else(|| next_of(dataset, now, zone)),
         schedule_act: act_of(dataset),

@@ -1,5 +1,7 @@
 //! History: every run with its record, and the versions that are kept.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::State;
 
@@ -12,7 +14,7 @@ use super::history_charts::{Picture, pictures};
 use super::run_live::{self, Live, started_by};
 use super::run_record::{Question, RunRecord, sums};
 use crate::clock::timestamp;
-use crate::datasets::versions::{Integrity, Version, VersionIntegrity};
+use crate::datasets::versions::{Integrity, Version};
 use crate::ids::{DatasetId, VersionId};
 use crate::puller::run::{Outcome, Run, State as RunState};
 use crate::puller::windows::{self, Line};
@@ -91,12 +93,13 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
     let page = asked.page().min(pages);
     let offset = i64::try_from(page - 1).unwrap_or(0) * PER_PAGE;
     let kept = web.datasets.versions.list(&id).await?;
+    let integrity: HashMap<VersionId, Integrity> = web.datasets.versions.integrity(&id).await?.into_iter().map(|of| (of.version.clone(), of.state())).collect();
     let mut runs = Vec::new();
     for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
         let lines = windows::of_run(&web.db, &run.id).await?;
         let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
         let version = run.version_id.as_ref().and_then(|id| kept.iter().find(|version| version.id == *id));
-        let acts = version.map(|version| acts(&version.id, version.number, &opened));
+        let acts = version.map(|version| acts(&version.id, version.number, integrity.get(&version.id), &opened));
         runs.push(row(&run, lines, &opened, open, acts));
     }
     let to = |page: u64| format!("/datasets/{id}/history?page={page}");
@@ -116,7 +119,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         sums: summary(&web, &opened).await?,
         zone: opened.dataset.time_zone.clone(),
-        versions: versions(&web, &opened, &kept).await?,
+        versions: versions(&web, &opened, &kept, &integrity).await?,
         keep_words: format!(
             "At most {} and none older than {} are kept, always the one people read.",
             words::counted(i64::from(keep.versions), "version", "versions"),
@@ -193,7 +196,7 @@ async fn summary(web: &Web, opened: &Opened) -> crate::error::Result<Vec<Fact>> 
     ])
 }
 
-fn acts(id: &VersionId, number: u64, opened: &Opened) -> Acts {
+fn acts(id: &VersionId, number: u64, integrity: Option<&Integrity>, opened: &Opened) -> Acts {
     let dataset = &opened.dataset;
     let is_current = dataset.current.as_ref().is_some_and(|current| current.version == *id);
     let to = |what: &str| if opened.head.mine && !is_current { format!("/datasets/{}/versions/{id}/{what}", dataset.id) } else { String::new() };
@@ -201,16 +204,16 @@ fn acts(id: &VersionId, number: u64, opened: &Opened) -> Acts {
         number,
         look_href: if is_current { format!("/datasets/{}/data", dataset.id) } else { format!("/datasets/{}/data?version={id}", dataset.id) },
         csv_href: format!("/datasets/{}/download?version={id}", dataset.id),
-        revert_href: to("revert"),
+        // A damaged version would only move the damage to where people read.
+        revert_href: if integrity == Some(&Integrity::Damaged) { String::new() } else { to("revert") },
         delete_href: to("delete"),
     }
 }
 
-async fn versions(web: &Web, opened: &Opened, kept: &[Version]) -> crate::error::Result<Vec<VersionRow>> {
+async fn versions(web: &Web, opened: &Opened, kept: &[Version], integrity: &HashMap<VersionId, Integrity>) -> crate::error::Result<Vec<VersionRow>> {
     let current = opened.dataset.current.as_ref().map(|c| &c.version);
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let sizes = web.datasets.versions.sizes(&opened.dataset.id).await?;
-    let integrity = web.datasets.versions.integrity(&opened.dataset.id).await?;
     let mut rows = Vec::with_capacity(kept.len());
     for version in kept {
         let run = match &version.run {
@@ -225,7 +228,7 @@ async fn versions(web: &Web, opened: &Opened, kept: &[Version]) -> crate::error:
             size: words::size(signed(version.bytes)),
             alone: words::size(signed(sizes.alone.get(&version.id).copied().unwrap_or(0))),
             current: current == Some(&version.id),
-            integrity: match integrity.iter().find(|of| of.version == version.id).map(VersionIntegrity::state) {
+            integrity: match integrity.get(&version.id) {
                 Some(Integrity::Damaged) => Some(("is-bad", "damaged")),
                 Some(Integrity::NotChecked) => Some(("", "not checked")),
                 Some(Integrity::Checked) | None => None,
@@ -234,7 +237,7 @@ async fn versions(web: &Web, opened: &Opened, kept: &[Version]) -> crate::error:
                 Some(number) => format!("{}, back to version {number}", started_by(run)),
                 None => started_by(run),
             }),
-            acts: acts(&version.id, version.number, opened),
+            acts: acts(&version.id, version.number, integrity.get(&version.id), opened),
         });
     }
     Ok(rows)

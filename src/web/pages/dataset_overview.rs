@@ -136,10 +136,14 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
         || if dataset.timing.paused.is_some() { "schedule paused" } else { "not scheduled" }.to_owned(),
         |at| format!("due again {}", words::coming(at, *now, zone)),
     );
-    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.created_at, *now));
+    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.updated_at(), *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
     let change = dataset.current.as_ref().and_then(|c| c.change);
-    let change = change.map_or_else(|| "the first ones".to_owned(), |change| format!("{} since the version before", change_in_words(change)));
+    let change = match change {
+        None => "the first ones".to_owned(),
+        Some(0) => "as many as in the version before".to_owned(),
+        Some(change) => format!("{} since the version before", change_in_words(change)),
+    };
     vec![
         Tile::new("Freshness", fresh, due),
         Tile::new("Rows", rows, if dataset.current.is_some() { change } else { String::new() }),

@@ -36,6 +36,8 @@ pub struct Glance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     Failing,
+    /// Rows of the current version cannot be read.
+    Damaged,
     Look,
     Planned,
 }
@@ -92,6 +94,9 @@ impl Glance {
         if self.failed_in_a_row > 0 || dataset.stopped().is_some() {
             return Rank::Failing;
         }
+        if dataset.current.as_ref().is_some_and(|current| current.damaged) {
+            return Rank::Damaged;
+        }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
         let wants_look = dataset.timing.problem.is_some()
             || reminder_due(dataset, now).is_some()
@@ -126,6 +131,9 @@ impl Glance {
             }
             return Status::new("bad", false, "Failing", line);
         }
+        if dataset.current.as_ref().is_some_and(|current| current.damaged) {
+            return Status::new("bad", false, "Damaged", "some rows cannot be read");
+        }
         if dataset.account_id.is_none() {
             return Status::new("warn", false, "Stopped", "its account was deleted");
         }
@@ -147,6 +155,7 @@ impl Glance {
             Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "the last run found none"),
             Some(current) if self.none_came_since(current.created_at) => Status::new("warn", false, "0 rows", "came with the last run"),
             Some(current) if self.stopped_since(current.created_at) => Status::new("good", false, "Up to date", "the last run was stopped"),
+            Some(current) if current.confirmed_at.is_some() => Status::new("good", false, "Up to date", "no changes"),
             Some(current) => Status::new("good", false, "Up to date", current.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
         }
     }
@@ -166,10 +175,10 @@ fn where_it_is(progress: &Progress) -> String {
     progress.phase.to_lowercase()
 }
 
-/// "+312 rows", "−4 rows", "no change"
+/// "+312 rows", "−4 rows", "as many rows"
 pub fn change_in_words(change: i64) -> String {
     match change {
-        0 => "no change".to_owned(),
+        0 => "as many rows".to_owned(),
         1.. => format!("+{}", words::counted(change, "row", "rows")),
         _ => words::counted(change, "row", "rows").replace("−1 rows", "−1 row"),
     }

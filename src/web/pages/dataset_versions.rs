@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::dataset::zone_of;
-use crate::datasets::versions::{OwnKeep, Version};
+use crate::datasets::versions::{Integrity, OwnKeep, Version};
 use crate::ids::{DatasetId, VersionId};
 use crate::puller::queue;
 use crate::web::Web;
@@ -84,6 +84,8 @@ pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version)
         "This is the version that people read already."
     } else if is_busy(&web, &id).await? {
         "A run is under way, which would put its own rows in place when it ends. Stop it, or wait until it has ended, and revert then."
+    } else if web.datasets.versions.integrity(&id).await?.iter().any(|of| of.version == version.id && of.state() == Integrity::Damaged) {
+        "Stored files of this version are damaged or missing, so people could not read all of its rows. Choose another version."
     } else {
         ""
     };

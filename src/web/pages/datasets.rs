@@ -10,12 +10,12 @@ use super::dataset::{downloads, zone_of};
 use super::dataset_schedule::{act_of, wrong_clock};
 use super::dataset_status::{Glance, Rank, percent};
 use super::dataset_upkeep::next_words;
-use super::datasets_attention::{banner, reason, unreadable};
+use super::datasets_attention::{banner, damage, reason, unreadable};
 use super::spark::spark;
 use crate::accounts::Account;
 use crate::clock::Millis;
-use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
+use crate::datasets::{Current, Dataset};
 use crate::ids::AccountId;
 use crate::web::Web;
 use crate::web::asked::{Asked, address};
@@ -197,7 +197,7 @@ fn matches(dataset: &Dataset, q: &str) -> bool {
 
 fn order(entries: &mut [Entry], sort: &str) {
     let rows = |e: &Entry| e.dataset.current.as_ref().map_or(-1, |c| c.rows);
-    let updated = |e: &Entry| e.dataset.current.as_ref().map_or(0, |c| c.created_at);
+    let updated = |e: &Entry| e.dataset.current.as_ref().map_or(0, Current::updated_at);
     // They come by name, and every order keeps that for equals.
     match sort {
         "name" => {}
@@ -220,7 +220,7 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
     let Entry { dataset, glance, rank, rows_per_run } = entry;
     let progress = glance.alive().and_then(|run| web.puller.live.now(run));
     let status = glance.status(&dataset, progress.as_ref(), now, zone);
-    let updated = When::maybe(dataset.current.as_ref().map(|c| c.created_at), now, zone);
+    let updated = When::maybe(dataset.current.as_ref().map(Current::updated_at), now, zone);
     let running = glance.alive().is_some();
     let next = match (running, dataset.next_run_at) {
         (false, _) if next_words(&dataset, now, zone).is_some() => next_words(&dataset, now, zone).unwrap_or_default(),
@@ -237,9 +237,13 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
     };
     let can_run = dataset.is_run_by(&person.actor) && dataset.account_id.is_some();
     let heal = dataset.account_id.as_ref().and_then(|id| accounts.get(id)).filter(|account| account.is_changed_by(&person.actor));
-    let band = (rank == Rank::Failing).then(|| reason(&dataset, &glance, heal, can_run && !running, now, zone));
+    let band = match rank {
+        Rank::Failing => Some(reason(&dataset, &glance, heal, can_run && !running, now, zone)),
+        Rank::Damaged => Some(damage(&dataset)),
+        Rank::Look | Rank::Planned => None,
+    };
     let tone = match rank {
-        Rank::Failing => "bad",
+        Rank::Failing | Rank::Damaged => "bad",
         Rank::Look => "warn",
         Rank::Planned => "",
     };

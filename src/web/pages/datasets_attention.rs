@@ -16,7 +16,7 @@ const MOST_NAMES: usize = 3;
 
 /// One band over the list while anything fails.
 pub(super) fn banner(entries: &[Entry], now: Millis, zone: &TimeZone) -> Vec<Band> {
-    let mut bands: Vec<Band> = off_schedule(entries).into_iter().collect();
+    let mut bands: Vec<Band> = off_schedule(entries).into_iter().chain(damaged(entries)).collect();
     let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none()).collect();
     if failing.is_empty() {
         return bands;
@@ -70,6 +70,33 @@ fn off_schedule(entries: &[Entry]) -> Option<Band> {
     };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
     Some(Band { tone: "bad".to_owned(), title, text: format!("{}. {how}", words::listed(&names)), actions })
+}
+
+/// One band for all whose rows cannot be read whole.
+fn damaged(entries: &[Entry]) -> Option<Band> {
+    let damaged: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Damaged).collect();
+    let title = match damaged.len() {
+        0 => return None,
+        1 => "1 DataSet has rows that cannot be read.".to_owned(),
+        many => format!("{many} DataSets have rows that cannot be read."),
+    };
+    let mut names: Vec<String> = damaged.iter().take(MOST_NAMES).map(|e| format!("“{}”", e.dataset.name)).collect();
+    if damaged.len() > MOST_NAMES {
+        names.push(format!("{} more", damaged.len() - MOST_NAMES));
+    }
+    let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
+    let text = format!("{}. Stored files are damaged or missing. The page of each DataSet says how to get the rows back.", words::listed(&names));
+    Some(Band { tone: "bad".to_owned(), title, text, actions })
+}
+
+/// What is said beside a DataSet in the list when its rows cannot be read whole.
+pub(super) fn damage(dataset: &Dataset) -> Band {
+    Band {
+        tone: "bad".to_owned(),
+        title: "Some rows cannot be read.".to_owned(),
+        text: "Stored files of the current version are damaged or missing.".to_owned(),
+        actions: vec![Action { label: "How to get the rows back".to_owned(), href: format!("/datasets/{}", dataset.id), primary: true, post: false }],
+    }
 }
 
 /// Why a DataSet fails, who must act, and what can be done at once. `account`: its account, when this person may change it.
