@@ -25,6 +25,8 @@ pub struct Lately {
     pub held: Option<RunId>,
     /// When the newest finished run ended, if it brought no rows.
     pub none_came: Option<Millis>,
+    /// Rows of its current version cannot be read.
+    pub damaged: bool,
     /// Rows written by the last succeeded runs, oldest first, at most 14.
     pub rows_per_run: Vec<i64>,
 }
@@ -87,10 +89,26 @@ impl Datasets {
                 lately.rows_per_run.insert(0, rows);
             }
         }
+        for dataset in self.damaged().await? {
+            if let Some(lately) = all.get_mut(&dataset) {
+                lately.damaged = true;
+            }
+        }
         for (dataset, lately) in all.iter_mut().filter(|(_, lately)| lately.failed_in_a_row >= LOOKED_AT) {
             (lately.failed_in_a_row, lately.failing_since) = self.failing(dataset).await?;
         }
         Ok(all)
+    }
+
+    /// Those with a current version of which at least one file is known to be damaged or missing.
+    async fn damaged(&self) -> Result<Vec<DatasetId>> {
+        let ids = sqlx::query_scalar(
+            "SELECT DISTINCT d.id FROM segments s
+             JOIN version_segments x ON x.segment_id = s.id
+             JOIN datasets d ON d.current_version = x.version_id
+             WHERE s.damage IS NOT NULL",
+        );
+        Ok(ids.fetch_all(self.db.read()).await?)
     }
 
     /// How many of its newest runs have failed in a row, however many there are, and since when.

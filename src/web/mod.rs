@@ -80,7 +80,7 @@ impl Web {
     pub async fn chrome(&self, actor: &Actor, session: &Session, section: &'static str) -> Chrome {
         let toast = session.remove(TOAST).await.ok().flatten();
         let failing = match self.datasets.lately(actor).await {
-            Ok(lately) => lately.values().filter(|l| l.failed_in_a_row > 0).count(),
+            Ok(lately) => lately.values().filter(|l| l.failed_in_a_row > 0 || l.damaged).count(),
             Err(_) => 0,
         };
         Chrome {

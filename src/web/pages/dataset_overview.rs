@@ -141,7 +141,7 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     let change = dataset.current.as_ref().and_then(|c| c.change);
     let change = match change {
         None => "the first ones".to_owned(),
-        Some(0) => "as many as in the version before".to_owned(),
+        Some(0) => "same count as the version before".to_owned(),
         Some(change) => format!("{} since the version before", change_in_words(change)),
     };
     vec![

@@ -175,10 +175,10 @@ fn where_it_is(progress: &Progress) -> String {
     progress.phase.to_lowercase()
 }
 
-/// "+312 rows", "−4 rows", "as many rows"
+/// "+312 rows", "−4 rows", "same row count"
 pub fn change_in_words(change: i64) -> String {
     match change {
-        0 => "as many rows".to_owned(),
+        0 => "same row count".to_owned(),
         1.. => format!("+{}", words::counted(change, "row", "rows")),
         _ => words::counted(change, "row", "rows").replace("−1 rows", "−1 row"),
     }

@@ -33,6 +33,7 @@ struct Page {
     chrome: Chrome,
     failing: usize,
     look: usize,
+    damaged: usize,
     planned: usize,
     zone: String,
     bands: Vec<Band>,
@@ -93,9 +94,9 @@ pub(super) struct Entry {
 /// `GET /datasets`
 pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answer {
     let now = web.clock.now();
-    let (all, damaged) = web.datasets.list_all(&person.actor).await?;
+    let (all, broken) = web.datasets.list_all(&person.actor).await?;
     let mut chrome = web.chrome(&person.actor, &person.session, "datasets").await;
-    if all.is_empty() && damaged.is_empty() {
+    if all.is_empty() && broken.is_empty() {
         return show(&EmptyPage { chrome, can_edit: person.actor.may_edit() });
     }
     let mut lately = web.datasets.lately(&person.actor).await?;
@@ -106,11 +107,11 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
 
     let (q, quick, sort) = (asked.get("q").to_owned(), asked.get("quick").to_owned(), asked.get("sort").to_owned());
     chrome.q.clone_from(&q);
-    let (failing, look) = (with_rank(&entries, Rank::Failing), with_rank(&entries, Rank::Look));
-    let planned = entries.len() - failing - look;
+    let (failing, damaged, look) = (with_rank(&entries, Rank::Failing), with_rank(&entries, Rank::Damaged), with_rank(&entries, Rank::Look));
+    let planned = entries.len() - failing - damaged - look;
     let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, now, &zone) };
     bands.extend(wrong_clock(now));
-    bands.extend(unreadable(&damaged));
+    bands.extend(unreadable(&broken));
     let quick_choices = [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| Quick {
         label,
         count: entries.iter().filter(|e| is_in(e, value, &person, now)).count(),
@@ -145,6 +146,7 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
     show(&Page {
         chrome,
         failing,
+        damaged,
         look,
         planned,
         zone: zone_name,
