@@ -366,10 +366,16 @@ fn prepare_directory(dir: &Path) -> Result<()> {
 }
 
 /// Refuses a data directory that has segments or a commit file and no catalogue, or an empty one: a new catalogue would know none of them.
-fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
+/// Fails with `catalogue_missing`.
+pub fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
     let catalogue = dir.join(CATALOGUE);
     let state = match std::fs::metadata(&catalogue) {
-        Ok(about) if about.len() > 0 => return Ok(()),
+        Ok(about) if about.is_dir() => "is a directory and not a file",
+        Ok(about) if about.len() > 0 => match has_no_tables(&catalogue) {
+            Ok(true) => "has no tables",
+            Ok(false) => return Ok(()),
+            Err(why) => return Err(cannot("read", &catalogue, &why)),
+        },
         Ok(_) => "is empty",
         Err(why) if why.kind() == ErrorKind::NotFound => "is missing",
         Err(why) => return Err(cannot("read", &catalogue, &why)),
@@ -386,6 +392,22 @@ fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
         catalogue.display()
     );
     Err(Error::conflict("catalogue_missing", message))
+}
+
+/// Whether an SQLite file has no tables, and no log beside it that may have some. The first page begins with a header of 100 bytes; the
+/// list of tables follows, a leaf page (13) with its number of entries in bytes 3 and 4. Source: SQLite's file format, 1.3 and 1.6.
+fn has_no_tables(catalogue: &Path) -> std::io::Result<bool> {
+    let mut log = catalogue.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(log).is_ok_and(|about| about.len() > 0) {
+        return Ok(false);
+    }
+    let mut first = [0; 105];
+    match File::open(catalogue)?.read_exact(&mut first) {
+        Ok(()) => Ok(first.starts_with(b"SQLite format 3\0") && first[100] == 13 && first[103..105] == [0, 0]),
+        Err(why) if why.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(why) => Err(why),
+    }
 }
 
 /// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.

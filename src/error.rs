@@ -1,6 +1,11 @@
 //! What can go wrong, without HTTP in it. An error has an outside (what people and programs read) and an inside (the cause,
 //! for the log alone). The inside has no `Display`, so it cannot leak by accident.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::clock::Millis;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,6 +17,10 @@ const DAMAGED: &str = "damaged";
 pub const DATA_DAMAGED: &str = "data_damaged";
 const STORAGE_FULL: &str = "storage_full";
 const STORAGE_FAILED: &str = "storage_failed";
+
+/// When a request was last logged that failed because of the disk.
+static LAST_OF_STORAGE: Mutex<Option<Instant>> = Mutex::new(None);
+const LOG_STORAGE_EVERY: Duration = Duration::from_secs(60);
 
 /// Whether this is the code of an error of the disk.
 pub fn is_of_storage(code: &str) -> bool {
@@ -139,6 +148,20 @@ impl Error {
     /// Whether it is one of the two of the disk.
     pub fn is_of_storage(&self) -> bool {
         is_of_storage(self.code())
+    }
+
+    /// Logs the cause of a request's failure. While the disk does not take what is written, every request that writes fails: one a minute
+    /// is logged.
+    pub fn log_failed_request(&self) {
+        let Some(cause) = &self.inside().0 else { return };
+        if self.is_of_storage() {
+            let mut last = LAST_OF_STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|at| at.elapsed() < LOG_STORAGE_EVERY) {
+                return;
+            }
+            *last = Some(Instant::now());
+        }
+        tracing::error!(code = self.code(), cause, "the request failed");
     }
 
     pub fn is_damaged(&self) -> bool {

@@ -71,9 +71,7 @@ async fn serve(State(api): State<Api>, request: Request) -> Response {
 }
 
 fn refusal(api: &Api, why: &Error) -> Response {
-    if let Some(cause) = &why.inside().0 {
-        tracing::error!(code = why.code(), cause, "the request failed");
-    }
+    why.log_failed_request();
     let status = match why.kind() {
         // A parameter is wrong, which this API tells as 400.
         Kind::Unprocessable => StatusCode::BAD_REQUEST,

@@ -82,9 +82,7 @@ pub async fn render(State(clock): State<Clock>, request: Request, next: Next) ->
     let request_id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).map(str::to_owned);
     let mut response = next.run(request).await;
     let Some(Pending(error)) = response.extensions_mut().remove() else { return response };
-    if let Some(cause) = &error.inside().0 {
-        tracing::error!(code = error.code(), cause, "the request failed");
-    }
+    error.log_failed_request();
     let body = ErrorBody {
         error: ErrorParts {
             code: error.code(),

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command's own output")]
 
 use super::{Done, Failed};
+use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, Given};
 use crate::datasets::segments::Segments;
@@ -23,7 +24,9 @@ pub struct Arguments {
 pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     let data = Config::data_dir(given);
     let (catalogue, dir) = (data.join("chatlake.db"), data.join("segments"));
-    if !catalogue.is_file() || !dir.is_dir() {
+    app::refuse_lost_catalogue(&data)?;
+    let is_empty = std::fs::metadata(&catalogue).is_ok_and(|about| about.len() == 0);
+    if !catalogue.is_file() || is_empty || !dir.is_dir() {
         return Err(Failed { code: 1, line: format!("{} is no data directory: it has no catalogue, or no segments.", data.display()) });
     }
     // Before the catalogue: a server may be writing both, and the catalogue first.

@@ -93,7 +93,8 @@ pub struct Current {
     /// Those of its columns that the report does not declare.
     pub undeclared: Vec<columns::ColumnInfo>,
     pub created_at: Millis,
-    /// When a run last found that the vendor still answers these rows; none: not since the version was made.
+    /// When a run last found that the vendor answers these rows; none: not since the version was made. Earlier than `created_at` for a
+    /// version that a revert made.
     pub confirmed_at: Option<Millis>,
     /// How many rows more than the version before; none for the first one.
     pub change: Option<i64>,

@@ -120,7 +120,8 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
         let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else { continue };
         // It may have been swept while it was looked at.
         if still {
-            found.push(Finding::new(check, id, message));
+            let holders = holders(db, &id).await?;
+            found.push(Finding::new(check, id, format!("{message}{holders}")));
         }
     }
     found.extend(orphans(db, segments, listed).await?);
@@ -130,6 +131,24 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
 /// How many files of rows have no checksums yet.
 pub async fn without_checksums(db: &Db) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE state = 'kept' AND checksums IS NULL").fetch_one(db.read()).await?)
+}
+
+/// Which versions have rows in a segment, in words: " (rows of “Agents”, ds_1, version 5)".
+async fn holders(db: &Db, id: &SegmentId) -> Result<String> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT d.name, d.id, v.number FROM version_segments x
+         JOIN versions v ON v.id = x.version_id
+         JOIN datasets d ON d.id = v.dataset_id
+         WHERE x.segment_id = $1
+         ORDER BY v.number",
+    )
+    .bind(id)
+    .fetch_all(db.read())
+    .await?;
+    let Some((name, dataset, _)) = rows.first() else { return Ok(String::new()) };
+    let numbers: Vec<String> = rows.iter().map(|(.., number)| number.to_string()).collect();
+    let versions = if numbers.len() == 1 { "version" } else { "versions" };
+    Ok(format!(" (rows of “{name}”, {dataset}, {versions} {})", numbers.join(", ")))
 }
 
 /// Records of DataSets that cannot be read.

@@ -18,6 +18,8 @@ const LOOK_AT_LEAST: Millis = 5_000;
 const PRUNE_EVERY: Millis = 3_600_000;
 /// Deliveries of one channel under way at once: one that stalls does not hold up the others, nor a channel that stalls the other one.
 const AT_ONCE: usize = 8;
+/// How long a stop waits for deliveries that are under way.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken) {
     // Of the time that passed.
@@ -29,7 +31,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
         let (now, passed) = (notices.clock.now(), notices.clock.passed());
         let prune = pruned_at.is_none_or(|at| passed - at >= PRUNE_EVERY);
         let look = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return finish(under_way).await,
             look = look(&notices, prune, &busy) => look,
         };
         let (due, next) = notices.db.outages().watched("the outbox could not be looked through", look).unwrap_or_default();
@@ -44,7 +46,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
         // cannot be taken up does not keep a core busy.
         let until = next.map_or(now + LOOK_AT_LEAST, |next| next.clamp(now + 50, now + LOOK_AT_LEAST));
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return finish(under_way).await,
             () = notices.wake.notified() => {}
             () = notices.clock.wait_until_or(until, Duration::from_millis(LOOK_AT_LEAST.unsigned_abs())) => {}
             Some(ended) = under_way.join_next() => {
@@ -58,6 +60,14 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
                 }
             }
         }
+    }
+}
+
+/// Before a stop, waits for the deliveries that are under way: one that was delivered and not noted would be delivered a second time.
+async fn finish(mut under_way: JoinSet<MessageId>) {
+    let ended = async { while under_way.join_next().await.is_some() {} };
+    if tokio::time::timeout(FINISH_WITHIN, ended).await.is_err() {
+        tracing::warn!("deliveries that were still under way when the server stopped are tried again after its next start");
     }
 }
 

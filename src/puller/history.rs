@@ -61,6 +61,7 @@ impl Puller {
         audit::record(&mut tx, &self.clock, Deed::done(Some(by), "version.revert", old.id.as_str())).await?;
         step("revert.inserted");
         tx.commit().await?;
+        self.db.note_commits().await;
         step("revert.done");
         self.datasets.versions.retain(dataset).await?;
         queue::get(&self.db, &run).await?.ok_or_else(|| Error::not_found("run"))

@@ -126,7 +126,7 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                     Cause::Certificate => "",
                     // How often depends on how long each answer came.
                     Cause::BelowMinRate { .. } => " It was asked again, and its answers stayed that slow.",
-                    _ => " It was tried five times within two minutes.",
+                    _ => " Chatlake asked again for up to two minutes.",
                 }
             ),
             format!("Nobody, if {vendor} is only down for a while."),

@@ -298,7 +298,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
     cancel.cancel();
     drop(come);
     // What came whole is not to be asked again after a stop.
-    if reading.settled && puller.stop.is_cancelled() && taken.is_ok() {
+    if reading.settled && puller.stop.is_cancelled() && taken.is_ok() && halted.is_none() {
         keep(puller, set).await?;
     }
     if halted.is_some() && tokio::time::timeout(END_WITHIN, &mut task).await.is_err() {

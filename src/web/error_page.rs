@@ -127,9 +127,7 @@ pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Res
     let session = request.extensions().get::<Session>().cloned();
     let mut response = next.run(request).await;
     let Some(Pending(error)) = response.extensions_mut().remove() else { return response };
-    if let Some(cause) = &error.inside().0 {
-        tracing::error!(code = error.code(), cause, "the request failed");
-    }
+    error.log_failed_request();
     let html = page(&web, session.as_ref(), &error, request_id).await;
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);

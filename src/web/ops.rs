@@ -21,12 +21,9 @@ pub async fn ready(State(web): State<Web>) -> Response {
     if let Some(trouble) = clock_trouble(web.clock.now()) {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response();
     }
-    match web.db.ready().await {
-        Ok(()) => "ok\n".into_response(),
-        Err(error) => {
-            tracing::error!(cause = ?error.inside(), "not ready: {error}");
-            (StatusCode::SERVICE_UNAVAILABLE, "the catalogue cannot be used\n").into_response()
-        }
+    match web.db.outages().watched("the catalogue was not ready", web.db.ready().await) {
+        Some(()) => "ok\n".into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the catalogue cannot be used\n").into_response(),
     }
 }
 

@@ -98,7 +98,7 @@ async fn somebody_fills_a_month_and_goes_back() {
 
     open("coverage").await;
     browser.until(&held(37)).await;
-    browser.read("Every day is here.").await;
+    browser.read("Every day was pulled.").await;
 
     // Back to what was there before.
     open("history").await;

@@ -327,6 +327,53 @@ async fn a_schedule_that_begins_anew_is_late_only_by_what_it_asks_for_from_then_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_schedule_is_never_late() {
+    let house = pulling().await;
+    let owner = house.person("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    let going = scheduled(&house, &owner, &account, "Going on", "0 13 * * *").await;
+    let paused = scheduled(&house, &owner, &account, "Paused", "0 13 * * *").await;
+    let expected = scheduled(&house, &owner, &account, "Paused and expected", "0 13 * * *").await;
+    for (dataset, hours) in [(&going, None), (&paused, None), (&expected, Some(2))] {
+        house.app.datasets.set_upkeep(&owner, dataset, Retry::NEVER, hours).await.unwrap();
+        assert_eq!(run(&house, &owner, dataset).await.state, State::Succeeded);
+    }
+    for dataset in [&paused, &expected] {
+        house.app.puller.pause(by(&owner), dataset).await.unwrap();
+    }
+    house.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 400 })]);
+    house.clock.advance(3 * DAY);
+    until("the one that is not paused is late", async || now(&house, &going).await.upkeep.late_since).await;
+    // All are looked at together.
+    for dataset in [&paused, &expected] {
+        assert_eq!(now(&house, dataset).await.upkeep.late_since, None);
+    }
+    assert!(told(&house).await.iter().all(|about| !about.contains("Paused")), "{:?}", told(&house).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_is_late_a_quarter_of_the_time_between_two_runs_after_it_was_due_within_bounds() {
+    let house = pulling().await;
+    let owner = house.person("olga", Role::Admin).await;
+    let account = house.account(&owner, "Support").await.id;
+    // It is noon of a Friday.
+    for (cron, due) in [
+        ("0 13 * * 1", 3 * DAY + HOUR + 6 * HOUR),
+        ("0 13 * * *", HOUR + 6 * HOUR),
+        ("0 13,17 * * *", HOUR + HOUR),
+        ("*/20 * * * *", 20 * MINUTE + 15 * MINUTE),
+    ] {
+        let dataset = scheduled(&house, &owner, &account, cron, cron).await;
+        let late_at = until("it is reckoned", async || {
+            house.app.puller.kept.notify_one();
+            sqlx::query_scalar::<_, Option<i64>>("SELECT late_at FROM datasets WHERE id = $1").bind(&dataset).fetch_one(house.app.db.read()).await.unwrap()
+        })
+        .await;
+        assert_eq!(late_at - NOON, due, "{cron}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_pauses_or_stops_is_not_tried_again() {
     let house = pulling().await;
     let owner = house.person("olga", Role::Admin).await;

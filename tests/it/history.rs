@@ -1,9 +1,11 @@
 //! History: what a DataSet was, which days it holds, going back, and how much of it is kept. Told through pages, the API and the command.
 
 use axum::http::StatusCode;
+use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::clock::Clock;
 use chatlake::datasets::options::{OnEmpty, Options};
+use chatlake::datasets::upkeep::{Kind as Told, Notify};
 use chatlake::ids::DatasetId;
 use chatlake::puller::run::{Run, State, Trigger};
 use chatlake::sandbox::faults::{Fault, Kind};
@@ -174,7 +176,7 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
     let cells = calendar.all("a.cal-day.is-verified");
     assert_eq!(cells.len(), 7);
     assert!(calendar.attribute("a.cal-day", "aria-label").unwrap().ends_with(": verified"), "words, not colour alone");
-    assert!(calendar.text.contains("Every day is here."));
+    assert!(calendar.text.contains("Every day was pulled."));
     assert!(browser.get(&format!("{home}/history")).await.all("a.cal-day").len() == 7);
 
     let day = days[3]["day"].as_str().unwrap();
@@ -275,9 +277,25 @@ async fn a_copy_has_the_settings_and_no_rows() {
     assert_eq!(copy["options"]["hold_drop"], 40, "{copy}");
     // Somebody who may see the DataSet, and not its account.
     house.app.datasets.share(&owner, &dataset, true).await.unwrap();
+    let account = house.app.datasets.for_run(&dataset).await.unwrap().account_id.unwrap();
     let (_, mut stranger) = house.at_browser("stan", Role::Editor).await;
     let refused = stranger.post(&format!("/datasets/{dataset}/duplicate"), &[]).await;
     assert!(refused.status == StatusCode::FORBIDDEN && refused.text.contains("is not shared with you"), "{}", refused.text);
+
+    // With the account as well it is a colleague's own: whoever the owner had told of failures is not told of the copy's.
+    let change = ChangeAccount { shared: Some(true), ..ChangeAccount::default() };
+    house.app.accounts.update(&owner, &account, &change).await.unwrap();
+    let notify = Notify::new(Some(vec!["ops@house.test".to_owned()]), vec!["hook_1".to_owned()], vec![Told::Failure], 3).unwrap();
+    house.app.datasets.set_notify(&owner, &dataset, &notify).await.unwrap();
+    let (colleague, _) = house.at_browser("nora", Role::Editor).await;
+    let told_of_copy = async |who: &Actor| {
+        let token = house.token(who, Scope::Manage).await;
+        let (status, copy) = call(&house, &token, "POST", &format!("/datasets/{dataset}/duplicate"), json!({})).await;
+        assert_eq!(status, StatusCode::CREATED, "{copy}");
+        house.app.datasets.for_run(&DatasetId::parse(copy["id"].as_str().unwrap()).unwrap()).await.unwrap().upkeep.notify()
+    };
+    assert_eq!(told_of_copy(&owner).await, notify);
+    assert_eq!(told_of_copy(&colleague).await, Notify { emails: None, webhooks: Vec::new(), ..notify });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,11 +159,12 @@ async fn damaged_rows_are_one_error_everywhere_and_the_page_says_what_heals_them
         assert_eq!((status, told["error"]["code"].as_str()), (StatusCode::INTERNAL_SERVER_ERROR, Some("data_damaged")), "{rest}: {told}");
         assert!(told["error"]["action"].as_str().unwrap().contains("verify --deep"), "{told}");
     }
-    for tab in ["/data", "/download"] {
-        let page = stage.browser.get(&stage.path(tab)).await;
-        assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR, "{tab}");
-        assert!(page.text.contains("cannot be read"), "{tab}: {}", page.text);
-    }
+    let download = stage.browser.get(&stage.path("/download")).await;
+    assert_eq!((download.status, download.leads_to()), (StatusCode::SEE_OTHER, stage.path("/data")));
+    let page = stage.browser.get(&stage.path("/data")).await;
+    assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(page.text.contains("cannot be read") && page.text.contains("No file was downloaded"), "{}", page.text);
+    assert!(page.words(".facts").starts_with("Damaged"), "{}", page.words(".facts"));
     let dataset = stage.dataset.clone();
     until("the damage is noted", async || (stage.house.app.datasets.versions.integrity(&dataset).await.unwrap()[0].damaged == 1).then_some(())).await;
     let versions = stage.versions().await;
@@ -172,7 +173,7 @@ async fn damaged_rows_are_one_error_everywhere_and_the_page_says_what_heals_them
     for tab in ["", "/history", "/settings"] {
         let page = stage.browser.get(&stage.path(tab)).await;
         let band = page.words(".bands .band.is-bad");
-        assert!(band.contains("At least 1 stored file of version 2, with 3 rows, is damaged or missing"), "{tab}: {band}");
+        assert!(band.contains("At least 3 rows of version 2 cannot be read, because a stored file is damaged or missing"), "{tab}: {band}");
         assert!(page.has(&format!(".band-actions a[href$='/versions/{intact}/revert']")) && page.has(".band-actions form[action$='/run']"), "{tab}");
     }
     let history = stage.browser.get(&stage.path("/history")).await;

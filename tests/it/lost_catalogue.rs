@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chatlake::db::commits;
 use chatlake::ids::SegmentId;
+use sqlx::Connection;
 
 use super::process::{Ended, Home, Server, StandIn, until};
 
@@ -95,7 +96,28 @@ async fn a_directory_that_lost_its_catalogue_is_refused_and_keeps_its_rows() {
 
     std::fs::write(&catalogue, "").unwrap();
     stage.is_refused("is empty").await;
+    let found = stage.home.run(&["verify"]).await;
+    assert!(found.code == 1 && found.err.contains("restore chatlake.db from the backup"), "{}", found.err);
     assert_eq!(std::fs::metadata(&catalogue).unwrap().len(), 0);
+
+    // A file without tables is no catalogue either.
+    let commit_file = stage.home.data().join(commits::FILE);
+    let kept = stage.copy(&[commits::FILE]);
+    std::fs::remove_file(&commit_file).unwrap();
+    std::fs::remove_file(&catalogue).unwrap();
+    let blank = sqlx::sqlite::SqliteConnectOptions::new().filename(&catalogue).create_if_missing(true);
+    let mut blank = sqlx::SqliteConnection::connect_with(&blank).await.unwrap();
+    for statement in ["CREATE TABLE a (b)", "DROP TABLE a"] {
+        sqlx::query(statement).execute(&mut blank).await.unwrap();
+    }
+    blank.close().await.unwrap();
+    stage.is_refused("has no tables").await;
+    copy(&kept.path().join(commits::FILE), &stage.home.data());
+    std::fs::remove_file(&catalogue).unwrap();
+    std::fs::create_dir(&catalogue).unwrap();
+    stage.is_refused("is a directory").await;
+    std::fs::remove_dir(&catalogue).unwrap();
+    std::fs::write(&catalogue, "").unwrap();
 
     // With no rows at all the commit file tells.
     let hidden = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::Role;
+use chatlake::auth::audit::By;
 use chatlake::connectors::{Completeness, Connector, Menus};
 use chatlake::datasets::options::{OnEmpty, Options as Choices};
 use chatlake::datasets::{Description, Name, Settings};
@@ -242,6 +243,13 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
     assert!(kept.rows > 0, "the rows from before stay");
     let second = house.run(&owner, &periods).await;
     assert_eq!((second.state, second.rows), (State::Succeeded, 0), "{:?}", second.failure);
+    // Going back to an older version between two such answers is no run that found something.
+    let by = || By { actor: &owner.actor, address: None };
+    house.app.puller.revert(by(), &periods, &kept.id).await.unwrap();
+    assert_eq!(code(&house.run(&owner, &periods).await), "suspicious_empty", "the run before succeeded");
+    house.app.puller.revert(by(), &periods, &kept.id).await.unwrap();
+    let third = house.run(&owner, &periods).await;
+    assert_eq!((third.state, third.rows), (State::Succeeded, 0), "{:?}", third.failure);
 
     answers("[]");
     let quiet = house.run(&owner, &visitors).await;

@@ -224,7 +224,7 @@ fn faults() -> Vec<Kind> {
         Kind::GzipBomb,
         Kind::Redirect { status: 302, to: "http://127.0.0.1:1/x".to_owned() },
         Kind::HangUp,
-        Kind::Late { ms: 400 },
+        Kind::Late { ms: 5_000 },
         Kind::Drip { bytes: 1, every_ms: 40 },
         Kind::Stall { after: 1 },
         Kind::Sunset { legacy: Some("2027-03-01".to_owned()), deprecation: None },

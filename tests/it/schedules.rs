@@ -552,6 +552,22 @@ async fn one_account_with_many_does_not_keep_another_waiting_and_people_go_first
 }
 
 #[tokio::test]
+async fn third_attempts_are_made_one_after_the_other() {
+    let desk = Desk::new().await;
+    desk.make(json!({"cron": "0 * * * *"})).await;
+    desk.copy(2).await;
+    desk.house.clock.advance(HOUR + 61_000);
+    desk.tick().await;
+    // Two of them were interrupted twice.
+    desk.change("UPDATE runs SET attempt = 2, due_at = 0, reading = id WHERE id IN (SELECT id FROM runs ORDER BY id LIMIT 2)").await;
+    desk.house.clock.advance(61_000);
+    let attempts = async || desk.claim(8).await.iter().map(|run| run.attempt).collect::<Vec<_>>();
+    assert_eq!((attempts().await, attempts().await, attempts().await), (vec![3], vec![1], vec![]), "the other one waits, and nothing else does");
+    desk.change("UPDATE runs SET state = 'succeeded', finished_at = queued_at, lease_until = NULL WHERE attempt = 3").await;
+    assert_eq!(attempts().await, [3]);
+}
+
+#[tokio::test]
 async fn a_run_by_schedule_begins_within_a_second() {
     let house = House::live().await;
     let owner = house.person("olga", Role::Editor).await;

@@ -290,8 +290,12 @@ async fn look_back_pulls_all_days_once_and_then_what_is_new_with_some_days_befor
     // Something else is asked for: what is held says nothing of it.
     desk.change(&dataset, json!({"menus": {"start_days": 10, "end_days": 1, "group": "1"}})).await;
     assert_eq!(asked(&desk.good_run(&dataset).await).await.len(), 10);
+    // Never further back than Start Days.
+    desk.change(&dataset, json!({"menus": {"start_days": 3, "end_days": 1}, "options": {"look_back": 10}})).await;
+    desk.good_run(&dataset).await;
+    assert_eq!(asked(&desk.good_run(&dataset).await).await, ["2026-11-21", "2026-11-22", "2026-11-23"]);
     // And off again.
-    desk.change(&dataset, json!({"options": {"look_back": 0}})).await;
+    desk.change(&dataset, json!({"menus": {"start_days": 10, "end_days": 1}, "options": {"look_back": 0}})).await;
     assert_eq!(asked(&desk.good_run(&dataset).await).await.len(), 10);
 }
 

@@ -17,9 +17,9 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 /// A part is sent when it has grown beyond this many bytes.
-pub const PART_BYTES: usize = 64 << 10;
+pub const PART_BYTES: usize = 128 << 10;
 /// So many parts may wait for a slow client.
-const WAITING_PARTS: usize = 8;
+const WAITING_PARTS: usize = 6;
 /// A client that takes no part for so long is given up. The connection's own limit on slow clients comes first; this is for bodies that
 /// no connection reads.
 const STALLED: Duration = Duration::from_secs(120);
@@ -212,7 +212,7 @@ fn encode_some(encoder: &mut dyn Encode, to: &Sender, is_over: impl Fn() -> bool
         if is_over() {
             return Ok(Pause::Turn);
         }
-        let mut part = Vec::with_capacity(PART_BYTES + PART_BYTES / 2);
+        let mut part = Vec::with_capacity(PART_BYTES * 2);
         let is_last = encoder.encode(&mut part)?;
         if !part.is_empty() {
             to.try_send(Ok(Piece::Part(part.into()))).map_err(|_| gone())?;

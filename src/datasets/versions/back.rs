@@ -36,8 +36,8 @@ impl Versions {
         }
         let new = Version { id: VersionId::new(), run: Some(run.clone()), number: unsigned(number), created_at: self.clock.now(), ..old.clone() };
         sqlx::query(
-            "INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at, origin)
-             SELECT $1, dataset_id, $2, $3, rows, bytes, columns, $4, origin FROM versions WHERE id = $5",
+            "INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at, origin, confirmed_at)
+             SELECT $1, dataset_id, $2, $3, rows, bytes, columns, $4, origin, COALESCE(confirmed_at, created_at) FROM versions WHERE id = $5",
         )
         .bind(&new.id)
         .bind(run)

@@ -34,6 +34,22 @@ async fn a_commit_that_is_rolled_back_changes_nothing_and_cannot_come_twice() {
 }
 
 #[tokio::test]
+async fn what_was_merged_into_another_version_than_the_current_one_is_not_committed() {
+    let world = World::new().await;
+    let base = world.pull(&[mixed(0, 10)]).await;
+    let run = world.new_run().await;
+    let written = world.write(&run, &[mixed(10, 20)]).await;
+    let order: Vec<_> = base.segments.iter().cloned().chain(written.iter().map(Written::meta)).collect();
+    let other = world.pull(&[mixed(0, 5)]).await;
+    let mut tx = world.db.write().await.unwrap();
+    let merged = |base| Commit { order: Some(&order), base: Some(base), ..Commit::new(&world.dataset, &run, &[], &written) };
+    let refused = world.versions.commit(&mut tx, &merged(&base.id)).await.unwrap_err();
+    assert_eq!(refused.code(), "version_changed");
+    drop(tx);
+    assert_eq!(world.versions.current(&world.dataset).await.unwrap(), Some(other));
+}
+
+#[tokio::test]
 async fn no_rows_make_a_version_with_the_declared_columns_and_those_that_went_away() {
     let world = World::new().await;
     let columns = world.pull(&[mixed(0, 10)]).await.columns;

@@ -95,6 +95,7 @@ pub async fn succeed_with(
     }
     step("commit.inserted");
     tx.commit().await?;
+    db.note_commits().await;
     step("commit.done");
     Ok(Ok(version.id))
 }
@@ -160,6 +161,7 @@ pub async fn leave_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &
     commits::count(&mut tx).await?;
     step("unchanged.written");
     tx.commit().await?;
+    db.note_commits().await;
     step("unchanged.done");
     Ok(Ok(()))
 }
@@ -203,6 +205,7 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: 
     upkeep::run_succeeded_in(&mut tx, clock.now(), run, signed(before)).await?;
     step("keep.written");
     tx.commit().await?;
+    db.note_commits().await;
     step("keep.done");
     Ok(Ok(()))
 }
@@ -306,6 +309,7 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     }
     step("accept.written");
     tx.commit().await?;
+    db.note_commits().await;
     step("accept.done");
     Ok(())
 }

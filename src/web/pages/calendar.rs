@@ -153,7 +153,7 @@ fn sentence(days: &[Day]) -> String {
         let names: Vec<String> = some.iter().take(4).map(|day| words::day(day.day)).collect();
         parts.push(if some.len() <= 4 { format!("{count}: {}.", words::listed(&names)) } else { format!("{count}.") });
     }
-    if parts.is_empty() { "Every day is here.".to_owned() } else { parts.join(" ") }
+    if parts.is_empty() { "Every day was pulled.".to_owned() } else { parts.join(" ") }
 }
 
 #[cfg(test)]

@@ -31,8 +31,7 @@ pub async fn run(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) 
     let before = queue::of_dataset(&web.db, &id, 0, 2).await?;
     let run = web.puller.run_now(&person.actor, &id, Trigger::Manual).await?;
     let alive_before = before.iter().any(|there| there.id == run.id);
-    let sentence =
-        if alive_before { "A run is under way already." } else { "The run has begun. People keep reading the rows from before until it is complete." };
+    let sentence = if alive_before { "A run is under way already." } else { "The run has begun. The current version stays until it is complete." };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{id}"))
 }

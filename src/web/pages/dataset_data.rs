@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::dataset::{DatasetHead, open};
 use super::dataset_integrity::damage_band;
 use super::dataset_schema::meaning;
+use super::dataset_status;
 use super::run_live::Live;
 use crate::clock::Millis;
 use crate::connectors::report::{ColumnKind, Report};
@@ -170,13 +171,19 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
             tracing::error!(dataset = %id, cause = ?error.inside(), "rows cannot be shown: {error}");
             web.datasets.segments.save_damage(&version.segments).await?;
             page.head.damage = damage_band(&web, &opened.dataset, mine, page.head.can_run, opened.now, &opened.zone).await?;
+            if page.head.damage.is_some() {
+                page.head.status = dataset_status::damaged();
+            }
             // The band above the tabs is about the current version, and says what heals it.
             let (title, text) = match (page.old.is_some(), page.head.damage.is_some()) {
-                (true, _) => ("The rows of this version cannot be read: a stored file is damaged or missing.", "The current version is another one."),
+                (true, _) => ("The rows of this version cannot be read: a stored file is damaged or missing.", ""),
                 (false, true) => ("No rows are shown, because a stored file is damaged or missing.", ""),
                 (false, false) => (error.message(), error.next_step().unwrap_or_default()),
             };
             page.problem = Some(Band { tone: "bad".to_owned(), title: title.to_owned(), text: text.to_owned(), actions: Vec::new() });
+            if let Some(old) = &mut page.old {
+                old.actions.retain(|action| action.href == format!("/datasets/{id}/data"));
+            }
             show_with(error_page::status(error.kind()), &page)
         }
         Err(error) => Err(error.into()),

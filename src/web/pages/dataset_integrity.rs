@@ -35,12 +35,11 @@ pub async fn damage_band(web: &Web, dataset: &Dataset, mine: bool, can_run: bool
 fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionIntegrity, String)>, mine: bool, can_run: bool) -> Band {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let replaces = dataset.update_mode == UpdateMode::Replace;
-    let files = words::counted(number(damaged.damaged), "stored file", "stored files");
-    let verb = if damaged.damaged == 1 { "is" } else { "are" };
+    let why = if damaged.damaged == 1 { "a stored file is damaged or missing" } else { "stored files are damaged or missing" };
     let mut text = format!(
-        "At least {files} of version {}, with {}, {verb} damaged or missing. Pages and downloads that need these rows fail{}.",
-        damaged.number,
+        "At least {} of version {} cannot be read, because {why}. Pages and downloads that need these rows fail{}.",
         words::counted(number(damaged.damaged_rows), "row", "rows"),
+        damaged.number,
         if replaces { "" } else { ", and so do runs that add to them" }
     );
     let mut actions = Vec::new();
@@ -49,6 +48,9 @@ fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionI
         if mine {
             let href = format!("/datasets/{}/versions/{}/revert", dataset.id, version.version);
             actions.push(Action { label: format!("Revert to version {}", version.number), href, primary: true, post: false });
+        } else {
+            let href = format!("/datasets/{}/data?version={}", dataset.id, version.version);
+            actions.push(Action { label: format!("See version {}", version.number), href, primary: true, post: false });
         }
     }
     if replaces {
@@ -58,10 +60,13 @@ fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionI
             actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary, post: true });
         }
     } else {
-        text.push_str(" To pull the rows again, choose Replace in Settings and run the DataSet.");
         if mine {
+            text.push_str(" To pull the rows again, choose Replace in Settings and run the DataSet.");
             actions.push(Action { label: "Settings".to_owned(), href: format!("/datasets/{}/settings", dataset.id), primary: false, post: false });
         }
+    }
+    if !mine {
+        text.push_str(&format!(" {}, who owns this DataSet, can repair it.", dataset.owner_name));
     }
     Band { tone: "bad".to_owned(), title: "Some rows cannot be read.".to_owned(), text, actions }
 }

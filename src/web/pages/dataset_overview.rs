@@ -139,9 +139,11 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.updated_at(), *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
     let change = dataset.current.as_ref().and_then(|c| c.change);
+    let confirmed = dataset.current.as_ref().filter(|c| c.confirmed_at.is_some_and(|at| at > c.created_at));
     let change = match change {
+        _ if confirmed.is_some() => confirmed.map_or_else(String::new, |c| format!("unchanged since {}", words::short(c.created_at, *now, zone))),
         None => "the first ones".to_owned(),
-        Some(0) => "same count as the version before".to_owned(),
+        Some(0) => "as many as in the version before".to_owned(),
         Some(change) => format!("{} since the version before", change_in_words(change)),
     };
     vec![

@@ -91,11 +91,13 @@ impl Glance {
     }
 
     pub fn rank(&self, dataset: &Dataset, now: Millis) -> Rank {
+        let damaged = dataset.current.as_ref().is_some_and(|current| current.damaged);
+        // A run that adds to damaged rows fails because of them.
+        if damaged && dataset.stopped().is_none() {
+            return Rank::Damaged;
+        }
         if self.failed_in_a_row > 0 || dataset.stopped().is_some() {
             return Rank::Failing;
-        }
-        if dataset.current.as_ref().is_some_and(|current| current.damaged) {
-            return Rank::Damaged;
         }
         let empty = dataset.current.as_ref().is_some_and(|current| current.rows == 0);
         let wants_look = dataset.timing.problem.is_some()
@@ -121,6 +123,9 @@ impl Glance {
             let line = if stopped.why == Why::Parked { "its run stopped the server" } else { "credentials refused" };
             return Status::new("bad", false, "Off schedule", line);
         }
+        if dataset.current.as_ref().is_some_and(|current| current.damaged) {
+            return damaged();
+        }
         if self.held.is_some() {
             return Status::new("bad", false, "Held", "too few rows came");
         }
@@ -130,9 +135,6 @@ impl Glance {
                 line.push_str(&format!(", late since {}", words::coming(since, now, zone)));
             }
             return Status::new("bad", false, "Failing", line);
-        }
-        if dataset.current.as_ref().is_some_and(|current| current.damaged) {
-            return Status::new("bad", false, "Damaged", "some rows cannot be read");
         }
         if dataset.account_id.is_none() {
             return Status::new("warn", false, "Stopped", "its account was deleted");
@@ -155,10 +157,18 @@ impl Glance {
             Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "the last run found none"),
             Some(current) if self.none_came_since(current.created_at) => Status::new("warn", false, "0 rows", "came with the last run"),
             Some(current) if self.stopped_since(current.created_at) => Status::new("good", false, "Up to date", "the last run was stopped"),
+            Some(current) if current.confirmed_at.is_some_and(|at| at < current.created_at) => {
+                Status::new("info", false, "Reverted", format!("to rows of {}", words::short(current.updated_at(), now, zone)))
+            }
             Some(current) if current.confirmed_at.is_some() => Status::new("good", false, "Up to date", "no changes"),
             Some(current) => Status::new("good", false, "Up to date", current.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
         }
     }
+}
+
+/// Of a DataSet of whose current version not all rows can be read.
+pub fn damaged() -> Status {
+    Status::new("bad", false, "Damaged", "some rows cannot be read")
 }
 
 fn where_it_is(progress: &Progress) -> String {
@@ -175,10 +185,10 @@ fn where_it_is(progress: &Progress) -> String {
     progress.phase.to_lowercase()
 }
 
-/// "+312 rows", "−4 rows", "same row count"
+/// "+312 rows", "−4 rows", "same number of rows"
 pub fn change_in_words(change: i64) -> String {
     match change {
-        0 => "same row count".to_owned(),
+        0 => "same number of rows".to_owned(),
         1.. => format!("+{}", words::counted(change, "row", "rows")),
         _ => words::counted(change, "row", "rows").replace("−1 rows", "−1 row"),
     }

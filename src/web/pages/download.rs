@@ -9,11 +9,11 @@ use axum::response::IntoResponse;
 use crate::connection::Connection;
 use crate::datasets::download::Asked as Wanted;
 use crate::datasets::export::{self, Options};
-use crate::error::Error;
-use crate::ids::DatasetId;
+use crate::error::{DATA_DAMAGED, Error};
+use crate::ids::{DatasetId, VersionId};
 use crate::web::Web;
-use crate::web::asked::{Asked, Id};
-use crate::web::page::Answer;
+use crate::web::asked::{Asked, Id, address};
+use crate::web::page::{Answer, go};
 use crate::web::person::Person;
 
 /// `GET /datasets/{id}/download`
@@ -21,7 +21,10 @@ pub async fn csv(State(web): State<Web>, person: Person, connection: Connection,
     let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
     let options = Options { columns: None, bom: asked.get("bom") == "1", guard: asked.get("formulas") == "guard" };
     let wanted = Wanted { id: &id, version: Some(asked.get("version")).filter(|version| !version.is_empty()), options, known };
-    let file = web.downloads.csv(&web.datasets, &person.actor, wanted, connection).await?;
+    let file = match web.downloads.csv(&web.datasets, &person.actor, wanted, connection).await {
+        Err(error) if error.code() == DATA_DAMAGED => return damaged(&web, &person, &id, asked.get("version"), &error).await,
+        file => file?,
+    };
     let etag = HeaderValue::from_str(&file.tag).map_err(Error::internal)?;
     let Some(body) = file.body else { return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response()) };
     let disposition = export::file_name(&file.dataset.name, "csv").content_disposition();
@@ -33,4 +36,18 @@ pub async fn csv(State(web): State<Web>, person: Person, connection: Connection,
     let own =
         [("x-chatlake-version", HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?), ("x-chatlake-rows", HeaderValue::from(file.rows))];
     Ok((fixed, own, Body::from_stream(body)).into_response())
+}
+
+/// Rows that are damaged or missing: goes to the page of the rows, which says what can be done.
+async fn damaged(web: &Web, person: &Person, id: &DatasetId, version: &str, error: &Error) -> Answer {
+    tracing::error!(dataset = %id, cause = ?error.inside(), "rows cannot be downloaded: {error}");
+    let wanted = match VersionId::parse(version) {
+        Some(version) => Some(web.datasets.version(&person.actor, id, &version).await?.1),
+        None => web.datasets.versions.current(id).await?,
+    };
+    if let Some(wanted) = wanted {
+        web.datasets.segments.save_damage(&wanted.segments).await?;
+    }
+    web.say_next(&person.session, "No file was downloaded, because stored rows are damaged or missing.").await;
+    go(&address(&format!("/datasets/{id}/data"), &[("version", version)]))
 }

@@ -83,7 +83,10 @@ impl Live {
         let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
         let meanwhile = dataset.current.as_ref().map_or_else(
             || "The first rows show when the run is complete.".to_owned(),
-            |current| format!("People keep reading the {} of version {} until the run is complete.", counted(current.rows, "row", "rows"), current.number),
+            |current| match current.damaged {
+                true => format!("Some rows of version {} cannot be read until a run has replaced them.", current.number),
+                false => format!("People keep reading the {} of version {} until the run is complete.", counted(current.rows, "row", "rows"), current.number),
+            },
         );
         Self {
             run_id: run.id.to_string(),

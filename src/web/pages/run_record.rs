@@ -82,7 +82,7 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
             "The rows from before stay, as the Settings of this DataSet have it.".to_owned(),
         ),
         (State::Succeeded, None) if run.outcome == Some(Outcome::Unchanged) => {
-            text("No changes: the rows are those of the current version.", "Nobody.", "The current version stays, and downloads keep their ETag.".to_owned())
+            text("No changes: the rows are those of the current version.", "Nobody.", "The current version stays, and downloads give the same file.".to_owned())
         }
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
         (State::Cancelled, None) => {
@@ -168,7 +168,7 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
 
 /// "3,466 read = 3,154 kept + 312 duplicates + 0 left out + 0 rejected"
 pub fn sums(run: &Run) -> String {
-    if run.records_read == 0 && run.state != State::Succeeded {
+    if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != State::Succeeded) {
         return String::new();
     }
     format!(

@@ -141,7 +141,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     let rules = Rule::ALL.map(|rule| (rule.word(), rule.title()));
     let empties = OnEmpty::ALL.map(|choice| (choice.word(), choice.title()));
     let fields = ["on_empty", "hold_drop", "on_added", "on_removed", "on_retyped", "second_read"];
-    let second_reads = [("on", "Read twice, so that no chat is missed"), ("off", "Read once, with fewer API calls")];
+    let second_reads = [("on", "Read until two reads agree"), ("off", "Read once, with fewer API calls")];
     let is_chosen = or(&typed.on_empty, "usual") != "usual"
         || !matches!(typed.hold_drop.trim(), "" | "0")
         || or(&typed.second_read, "on") != "on"

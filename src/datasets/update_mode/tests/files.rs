@@ -147,6 +147,17 @@ async fn what_the_days_rule_out_is_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_without_a_day_is_replaced_whatever_the_days_beside_it() {
+    let world = World::new().await;
+    // In days far from those that were pulled.
+    let old = segment(&world, &[(Some(1), Some(3), 1), (Some(2), None, 2), (Some(3), Some(4), 3)]).await;
+    let without = segment(&world, &[(Some(4), None, 4), (Some(5), None, 5)]).await;
+    let new = segment(&world, &[(Some(2), Some(20), 100), (Some(5), Some(20), 101)]).await;
+    let got = built(&world, UpdateMode::Merge, &[old, without], &[new], by_key(Some(days(20, 20)))).await;
+    assert_eq!((got.dropped, numbers(&world, &got.order)), (2, vec![1, 3, 4, 100, 101]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_keys_than_a_pass_takes_are_several_passes() {
     let world = World::new().await;
     let old = segment(&world, &(0..64).map(|n| (Some(n % 8), None, n)).collect::<Vec<_>>()).await;
