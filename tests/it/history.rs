@@ -285,7 +285,8 @@ async fn a_copy_has_the_settings_and_no_rows() {
     // With the account as well it is a colleague's own: whoever the owner had told of failures is not told of the copy's.
     let change = ChangeAccount { shared: Some(true), ..ChangeAccount::default() };
     house.app.accounts.update(&owner, &account, &change).await.unwrap();
-    let notify = Notify::new(Some(vec!["ops@house.test".to_owned()]), vec!["hook_1".to_owned()], vec![Told::Failure], 3).unwrap();
+    let hook = house.app.puller.notices.add_webhook("Team chat", "http://127.0.0.1:9/x").await.unwrap().0.id.to_string();
+    let notify = Notify::new(Some(vec!["ops@house.test".to_owned()]), vec![hook], vec![Told::Failure], 3).unwrap();
     house.app.datasets.set_notify(&owner, &dataset, &notify).await.unwrap();
     let (colleague, _) = house.at_browser("nora", Role::Editor).await;
     let told_of_copy = async |who: &Actor| {
