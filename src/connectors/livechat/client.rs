@@ -6,9 +6,11 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::zones;
 use crate::clock::Millis;
+use crate::connectors::pull_error::Cause;
 use crate::connectors::report::{GroupBy, Menu, MenuUse, Report, Weekday};
-use crate::connectors::upstream::{Ask, Auth, Spent, Upstream};
+use crate::connectors::upstream::{Ask, Auth, Spent, Unread, Upstream};
 use crate::connectors::{Menus, PullError, Source, Window};
 use crate::secret::Secret;
 
@@ -22,6 +24,9 @@ struct Inner {
     api_key: Secret,
     cancel: CancellationToken,
 }
+
+/// Every good credential may ask for this.
+pub(super) const CHECK: &str = "/agents";
 
 /// What goes after the question mark.
 pub(super) type Query = Vec<(&'static str, String)>;
@@ -37,19 +42,55 @@ impl Client {
     }
 
     /// Asks for `path`; `read` turns the body into what it should hold. `page` is for the words of an error: 0 where there are none.
-    pub async fn get<T: Send>(&self, path: &str, page: u64, query: &Query, read: impl Fn(&Bytes) -> Result<T, String> + Sync) -> Result<T, PullError> {
-        let inner = &*self.0;
-        let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
-        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")], judge: |_, _| None };
-        let asked = inner.upstream.get_checked(ask, &inner.cancel, read).await;
-        let (_, value) = asked.map_err(|error| match error {
+    pub async fn get<T: Send, E: Into<Unread>>(
+        &self,
+        path: &str,
+        page: u64,
+        query: &Query,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+    ) -> Result<T, PullError> {
+        self.get_or_nothing(path, page, query, read, |_| None).await
+    }
+
+    /// As `get`, and `nothing` says what it stands for when LiveChat says twice, with this status, that there is nothing.
+    pub async fn get_or_nothing<T: Send, E: Into<Unread>>(
+        &self,
+        path: &str,
+        page: u64,
+        query: &Query,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+        nothing: fn(u16) -> Option<T>,
+    ) -> Result<T, PullError> {
+        let mut asked = self.ask(path, query, &read, nothing).await;
+        // LiveChat may know a time zone by its older or newer name only.
+        if let Err(PullError::Refused { status: 400 | 422, said }) = &asked
+            && let Some(other) = zones::with_other_name(query, said)
+        {
+            let again = self.ask(path, &other, &read, nothing).await;
+            asked = if matches!(again, Err(PullError::Refused { .. })) { asked } else { again };
+        }
+        asked.map_err(|error| match error {
             PullError::Malformed { mut at, why } => {
                 at.page = page;
                 PullError::Malformed { at, why }
             }
+            // Page 1 was there, so the request is right.
+            PullError::Refused { status: 404, .. } if page > 1 => PullError::Unavailable(Cause::NoData(404)),
             other => other,
-        })?;
-        Ok(value)
+        })
+    }
+
+    async fn ask<T: Send, E: Into<Unread>>(
+        &self,
+        path: &str,
+        query: &Query,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+        nothing: fn(u16) -> Option<T>,
+    ) -> Result<T, PullError> {
+        let inner = &*self.0;
+        let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
+        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")], judge: |_, _| None, check: (CHECK, &[]) };
+        inner.upstream.get_or_nothing(ask, &inner.cancel, read, nothing).await.map(|(_, value)| value)
     }
 
     /// What was asked through this source so far.
