@@ -9,8 +9,10 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use chatlake::connectors::{PullError, PullRequest};
+use chatlake::connectors::report::GroupBy;
+use chatlake::connectors::{PullError, PullRequest, Window};
 use chatlake::sandbox::faults::{Fault, Kind};
+use jiff::civil::date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -40,11 +42,12 @@ async fn a_time_zone_is_asked_for_by_its_other_name_where_one_is_unknown() {
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = asked.clone();
         let answer = move |Query(arguments): Query<Vec<(String, String)>>| async move {
-            let zone = arguments.into_iter().find(|(name, _)| name == "timezone").map(|(_, zone)| zone).unwrap_or_default();
+            let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone()).unwrap_or_default();
+            let (zone, day) = (argument("timezone"), argument("date_from"));
             let known = zone == theirs;
             seen.lock().unwrap().push(zone);
             if known {
-                return Json(json!({"2026-11-08": {"chats": 7}})).into_response();
+                return Json(json!({day: {"chats": 7}})).into_response();
             }
             (StatusCode::BAD_REQUEST, Json(json!({"errors": ["timezone must be one of the names of the tz database"]}))).into_response()
         };
@@ -54,6 +57,16 @@ async fn a_time_zone_is_asked_for_by_its_other_name_where_one_is_unknown() {
         if works {
             assert_eq!((done, got.column(0, "chats")), (Ok(()), vec![Some("7".to_owned())]), "{ours}");
             assert_eq!(*asked.lock().unwrap(), [ours, theirs]);
+            // Several at once find it out together, and those after them know it.
+            let mut by_hour = of(ours);
+            by_hour.menus.group_by = Some(GroupBy::Hour);
+            by_hour.windows = vec![Window { from: date(2026, 10, 16), to: date(2026, 11, 14) }];
+            asked.lock().unwrap().clear();
+            let (got, done) = pull(&source(&vendor.upstreams(), &address, "k"), &by_hour).await;
+            assert_eq!((done, got.rows(0)), (Ok(()), 30), "{ours}");
+            let asked = asked.lock().unwrap();
+            let refused = asked.iter().filter(|zone| **zone == ours).count();
+            assert!((1..=8).contains(&refused) && asked.len() == 30 + refused, "{ours}: {refused} of {}", asked.len());
         } else {
             assert!(matches!(&done, Err(PullError::Refused { status: 400, said }) if said.starts_with("timezone must be")), "{ours}: {done:?}");
         }

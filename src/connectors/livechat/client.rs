@@ -1,6 +1,7 @@
 //! Requests to LiveChat: version header, Basic authentication, and what a report is asked with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -23,6 +24,8 @@ struct Inner {
     username: String,
     api_key: Secret,
     cancel: CancellationToken,
+    /// LiveChat took the other name of the time zone.
+    renamed: AtomicBool,
 }
 
 /// Every good credential may ask for this.
@@ -38,6 +41,7 @@ impl Client {
             username: source.fields.get("username").cloned().unwrap_or_default(),
             api_key: source.secrets.get("api_key").cloned().unwrap_or_else(|| Secret::new("")),
             cancel,
+            renamed: AtomicBool::new(false),
         }))
     }
 
@@ -61,13 +65,20 @@ impl Client {
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
         nothing: fn(u16) -> Option<T>,
     ) -> Result<T, PullError> {
-        let mut asked = self.ask(path, query, &read, nothing).await;
         // LiveChat may know a time zone by its older or newer name only.
-        if let Err(PullError::Refused { status: 400 | 422, said }) = &asked
-            && let Some(other) = zones::with_other_name(query, said)
+        let other = zones::with_other_name(query);
+        let is_renamed = self.0.renamed.load(Ordering::Relaxed);
+        let first = other.as_ref().filter(|_| is_renamed).unwrap_or(query);
+        let mut asked = self.ask(path, first, &read, nothing).await;
+        if let (Err(PullError::Refused { status: 400 | 422, said }), Some(other)) = (&asked, &other)
+            && zones::is_about_zones(said)
+            && !is_renamed
         {
-            let again = self.ask(path, &other, &read, nothing).await;
-            asked = if matches!(again, Err(PullError::Refused { .. })) { asked } else { again };
+            let again = self.ask(path, other, &read, nothing).await;
+            if !matches!(again, Err(PullError::Refused { .. })) {
+                self.0.renamed.store(true, Ordering::Relaxed);
+                asked = again;
+            }
         }
         asked.map_err(|error| match error {
             PullError::Malformed { mut at, why } => {
