@@ -98,21 +98,23 @@ pub struct App {
 impl App {
     /// Opens the data directory to serve from it. A second server on the same directory is refused.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::open_with(config, clock, Limits::default()).await
+    }
+
+    /// As `open`, with another patience with vendors; the minimum rate is that of the settings.
+    pub async fn open_with(config: Config, clock: Clock, limits: Limits) -> Result<Self, StartError> {
         prepare_directory(&config.data)?;
         let lock = match lock_directory(&config.data)? {
             Ok(lock) => lock,
             Err(holder) => {
                 let dir = config.data.display();
-                return Err(Error::conflict(
-                    "in_use",
-                    format!("Another Chatlake ({holder}) serves from {dir} already. Stop it first, or name another --data."),
-                )
-                .into());
+                let why = format!("Another Chatlake ({holder}) serves from {dir} already. Stop it first, or name another --data.");
+                return Err(Error::conflict("in_use", why).into());
             }
         };
         warn_of_network(&config.data);
         let has_only_key = config.data.join(vault::KEY_FILE).exists() && std::fs::metadata(config.data.join(CATALOGUE)).map_or(0, |about| about.len()) == 0;
-        let mut app = Self::open_beside(config, clock).await?;
+        let mut app = Self::assemble(config, clock, limits).await?;
         app.lock = Some(lock);
         if let Err(damaged) = app.db.refuse_damaged().await {
             app.db.close().await;
@@ -127,6 +129,10 @@ impl App {
 
     /// Opens the data directory for a command, beside a server or without one.
     pub async fn open_beside(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::assemble(config, clock, Limits::default()).await
+    }
+
+    async fn assemble(config: Config, clock: Clock, limits: Limits) -> Result<Self, StartError> {
         prepare_directory(&config.data)?;
         let catalogue = config.data.join(CATALOGUE);
         refuse_lost_catalogue(&config.data)?;
@@ -140,7 +146,7 @@ impl App {
                 return Err(refused);
             }
         };
-        let limits = Limits { min_bytes: config.min_transfer_rate, ..Limits::default() };
+        let limits = Limits { min_bytes: config.min_transfer_rate, ..limits };
         let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemNames))?;
         let way = Outgoing::new(&config.allow_upstream)?;
         let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());

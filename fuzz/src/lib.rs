@@ -76,6 +76,8 @@ fn read(document: &[u8], piece: usize, label: Option<&str>) -> (Result<(), Fault
 /// Whether a plainer way of counting finds one root, closed and called `chats`.
 fn has_one_closed_root(document: &str) -> bool {
     let mut reader = quick_xml::Reader::from_str(document);
+    // A bare ampersand is a part of the text.
+    reader.config_mut().allow_dangling_amp = true;
     let (mut depth, mut roots) = (0, 0);
     loop {
         let is_root = depth == 0;

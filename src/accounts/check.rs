@@ -224,18 +224,23 @@ impl Accounts {
         told.ends_on = told.ends_on.or(account.told.ends_on);
         // A pause is told in milliseconds from a moment that goes on.
         let seconds = |told: &Told| told.paused_until.map(|until| until / 1_000);
-        if account.told.region == told.region && account.told.ends_on == told.ends_on && seconds(&account.told) == seconds(&told) {
+        if account.told.region == told.region
+            && account.told.ends_on == told.ends_on
+            && seconds(&account.told) == seconds(&told)
+            && account.told.asked == told.asked
+        {
             return Ok(());
         }
         if let Some(day) = told.ends_on.filter(|_| account.told.ends_on != told.ends_on) {
             tracing::warn!(account = %id, %day, "the vendor says that it ends this API on that day");
         }
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE accounts SET paused_until = $2, region = $3, api_ends_on = $4 WHERE id = $1")
+        sqlx::query("UPDATE accounts SET paused_until = $2, region = $3, api_ends_on = $4, asked = $5 WHERE id = $1")
             .bind(id)
             .bind(told.paused_until)
             .bind(&told.region)
             .bind(told.ends_on.map(|day| day.to_string()))
+            .bind(serde_json::to_string(&told.asked).map_err(Error::internal)?)
             .execute(&mut *tx)
             .await?;
         Ok(tx.commit().await?)

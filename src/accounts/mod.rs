@@ -223,7 +223,10 @@ impl Accounts {
         }
         if moved {
             // What the one host told says nothing about the other.
-            sqlx::query("UPDATE accounts SET paused_until = NULL, region = NULL, api_ends_on = NULL WHERE id = $1").bind(id).execute(&mut *tx).await?;
+            sqlx::query("UPDATE accounts SET paused_until = NULL, region = NULL, api_ends_on = NULL, asked = NULL WHERE id = $1")
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
         }
         sqlx::query(
             "UPDATE accounts SET name = $2, fields = $3, api_url = $4, requests_per_minute = $5, time_zone = $6, shared = $7, updated_at = $8 WHERE id = $1",
@@ -276,6 +279,17 @@ impl Accounts {
         self.get(actor, id).await?;
         let mut reading = self.db.read().acquire().await?;
         datasets_of(&mut reading, actor, id).await
+    }
+
+    /// Calls for this account in the last 60 seconds, those before a restart among them.
+    pub fn calls_last_minute(&self, account: &Account) -> u32 {
+        let gauge = self.upstreams.gauges().get(account.id.as_str()).copied();
+        // Nobody has used it since the start: what was kept is all there is.
+        let kept = || {
+            let now = self.clock.now();
+            account.told.asked.iter().filter(|(began, _)| *began + 60_000 > now).map(|(_, count)| count).sum()
+        };
+        gauge.map_or_else(kept, |gauge| gauge.last_minute)
     }
 
     /// How much each account is asked just now, by its id; those that were not asked since the start are not among them.
@@ -351,6 +365,7 @@ fn account(row: &SqliteRow) -> Result<Account> {
             paused_until: row.try_get("paused_until")?,
             region: row.try_get("region")?,
             ends_on: row.try_get::<Option<String>, _>("api_ends_on")?.and_then(|day| day.parse().ok()),
+            asked: row.try_get::<Option<String>, _>("asked")?.and_then(|asked| serde_json::from_str(&asked).ok()).unwrap_or_default(),
         },
         dataset_count: row.try_get("dataset_count")?,
         created_at: row.try_get("created_at")?,

@@ -212,6 +212,39 @@ async fn another_address_needs_an_admin_and_every_secret_again() {
 }
 
 #[tokio::test]
+async fn what_one_host_told_is_forgotten_with_its_address_and_kept_with_any_other_change() {
+    let office = Office::new().await;
+    let (vendor, other) = (Vendor::open().await, Vendor::open().await);
+    let account = office.made(&office.admin, Some(&vendor.url)).await;
+    let now = office.house.clock.now();
+    let mut tx = office.house.db.write().await.unwrap();
+    sqlx::query("UPDATE accounts SET paused_until = $1, region = 'fra', api_ends_on = '2027-06-30', asked = $2")
+        .bind(now + 3_600_000)
+        .bind(format!("[[{now},7]]"))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let told =
+        Told { paused_until: Some(now + 3_600_000), region: Some("fra".to_owned()), ends_on: Some("2027-06-30".parse().unwrap()), asked: vec![(now, 7)] };
+    let upstream = office.accounts.source(&account.id).await.unwrap().upstream;
+    // The pause is told in milliseconds from a moment that goes on.
+    let is_paused = |told: &Told| told.paused_until.is_some_and(|until| (now + 3_500_000..=now + 3_600_000).contains(&until));
+    assert!(is_paused(&upstream.told()) && upstream.told().region == told.region);
+    // Another name, another pace and other credentials are the same host.
+    let rest =
+        ChangeAccount { name: Some("Renamed".to_owned()), requests_per_minute: Some(60), credentials: credentials("another"), ..ChangeAccount::default() };
+    let kept = office.accounts.update(&office.admin, &account.id, &rest).await.unwrap();
+    assert_eq!((&kept.told, office.accounts.calls_last_minute(&kept)), (&told, 7));
+    assert!(is_paused(&office.accounts.source(&account.id).await.unwrap().upstream.told()));
+    let moved = ChangeAccount { api_url: Some(Some(other.url.clone())), credentials: credentials(KEY), ..ChangeAccount::default() };
+    let moved = office.accounts.update(&office.admin, &account.id, &moved).await.unwrap();
+    assert_eq!((&moved.told, office.accounts.calls_last_minute(&moved)), (&Told::default(), 0));
+    assert_eq!(office.accounts.source(&account.id).await.unwrap().upstream.told(), Told::default());
+    assert!(office.accounts.check(&office.admin, &account.id).await.unwrap().ok, "the other host is asked at once");
+}
+
+#[tokio::test]
 async fn an_empty_secret_keeps_the_one_that_is_there() {
     let office = Office::new().await;
     let account = office.made(&office.owner, None).await;

@@ -317,6 +317,9 @@ pub struct Tally {
     pub rejected: u64,
     /// Cells whose value did not fit the column's type and went to `_misfit`, over all reports.
     pub misfits: u64,
+    /// Of an export document: ampersands, entities and character references that are not XML and were read all the same.
+    #[serde(default)]
+    pub repaired: u64,
     /// What the vendor said the window holds; none where it says nothing.
     pub total: Option<u64>,
     /// How far it is proven that this is all; none before the window is done.
@@ -369,6 +372,11 @@ pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
         from = next;
     }
     windows
+}
+
+/// Whether a vendor's refusal, in its own words, is about the time zone that was asked in.
+pub fn is_about_time_zones(said: &str) -> bool {
+    livechat::is_about_zones(said)
 }
 
 /// What a page waits for has one type, whoever is asked: the compiler loses its way in the types of all the readers below.

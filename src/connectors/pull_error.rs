@@ -40,8 +40,6 @@ pub enum Lack {
     Permission,
     /// The workspace's plan does not have it.
     Plan,
-    /// One of the two; the vendor does not say which.
-    Either,
 }
 
 /// Why a vendor could not be reached or did not answer properly.
@@ -62,6 +60,16 @@ pub enum Cause {
     Certificate,
     /// The vendor's own trouble, by status.
     Status(u16),
+    /// A web page came in place of the answer, with this status: from a firewall, a proxy, a sign-in page or a challenge.
+    WebPage(u16),
+    /// The request was denied with this status, by somebody who gives no reason that the vendor would give.
+    Denied(u16),
+    /// A proxy on the way wants credentials of its own (status 407).
+    ProxyCredentials,
+    /// The credentials were rejected with this status, and the check of them right after that did not confirm it.
+    Unconfirmed(u16),
+    /// A status that is no error and comes without the data, or says that nothing is there where something must be.
+    NoData(u16),
 }
 
 /// Where in a pull something was met.
@@ -96,6 +104,11 @@ impl std::fmt::Display for Cause {
             Cause::ConnectionCut => f.write_str("the connection broke in the middle of an answer"),
             Cause::Certificate => f.write_str("its certificate is not good for that name"),
             Cause::Status(status) => write!(f, "it answered with its own error {status}"),
+            Cause::WebPage(status) => write!(f, "a web page came in place of its answer (status {status}), as a firewall, a proxy or a sign-in page sends it"),
+            Cause::Denied(status) => write!(f, "the request was denied (status {status}) without a reason, as a firewall or a proxy does"),
+            Cause::ProxyCredentials => f.write_str("a proxy on the way asks for credentials of its own (status 407)"),
+            Cause::Unconfirmed(status) => write!(f, "it rejected a request with status {status}, and a check of the same credentials did not confirm that"),
+            Cause::NoData(status) => write!(f, "it answered with status {status} and without the data"),
         }
     }
 }
@@ -117,9 +130,6 @@ impl std::fmt::Display for PullError {
             }
             PullError::NotAllowed(Lack::Permission) => f.write_str("the credentials are good, and their owner lacks the account permission"),
             PullError::NotAllowed(Lack::Plan) => f.write_str("the credentials are good, and the plan does not include data export"),
-            PullError::NotAllowed(Lack::Either) => {
-                f.write_str("the credentials are good, and either their owner lacks the account permission or the plan does not include data export")
-            }
             PullError::NoRoom => f.write_str("this server's disk has no room for what comes"),
             PullError::Forbidden { why } => f.write_str(why),
             PullError::Cancelled => f.write_str("it was stopped"),

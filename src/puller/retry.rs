@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::run::Failure;
-use crate::connectors::PullError;
 use crate::connectors::pull_error::{Cause, Lack};
 use crate::connectors::upstream::LONGEST_PAUSE;
+use crate::connectors::{self, PullError};
 use crate::error::{DATA_DAMAGED, Error};
 
 /// What happens to a run whose pull stopped.
@@ -126,20 +126,34 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                     Cause::Certificate => "",
                     // How often depends on how long each answer came.
                     Cause::BelowMinRate { .. } => " It was asked again, and its answers stayed that slow.",
+                    Cause::WebPage(_) | Cause::Denied(_) | Cause::ProxyCredentials | Cause::Unconfirmed(_) | Cause::NoData(_) => {
+                        " It was asked again, and stayed so."
+                    }
                     _ => " Chatlake asked again for up to two minutes.",
                 }
             ),
-            format!("Nobody, if {vendor} is only down for a while."),
+            match cause {
+                Cause::WebPage(_) | Cause::Denied(_) | Cause::ProxyCredentials => format!(
+                    "Nobody, if it passes. If it stays so, the person who runs the server: a firewall or a proxy between this server and {vendor} blocks the requests."
+                ),
+                _ => format!("Nobody, if {vendor} is only down for a while."),
+            },
             format!("The next run on the schedule, or Run now, tries again. {kept}"),
         ),
         PullError::Refused { status, said } => {
             let said = if said.is_empty() { String::new() } else { format!(" It said: {said}") };
-            fail(
-                "refused",
-                format!("{vendor} refused the request with status {status}.{said}"),
-                "The owner of the DataSet: look at Report, Group and Login under Settings.".to_owned(),
-                format!("Change the settings, then Run now. {kept}"),
-            )
+            let (who, action) = match status {
+                403 => (
+                    format!("Somebody who may change roles and scopes at {vendor}: the credentials of “{account}” do not reach this report."),
+                    "The next run, by schedule or by Run now, tries again.",
+                ),
+                _ if connectors::is_about_time_zones(&said) => (
+                    format!("The owner of the DataSet: {vendor} does not know its time zone. Choose another one under Settings."),
+                    "Change the time zone, then Run now.",
+                ),
+                _ => ("The owner of the DataSet: look at Report, Group and Login under Settings.".to_owned(), "Change the settings, then Run now."),
+            };
+            fail("refused", format!("{vendor} refused the request with status {status}.{said}"), who, format!("{action} {kept}"))
         }
         PullError::Malformed { at, why } => fail(
             "malformed",
@@ -163,9 +177,6 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
             match lack {
                 Lack::Permission => format!("{vendor} accepted the credentials of “{account}”, and their owner lacks the account permission."),
                 Lack::Plan => format!("{vendor} accepted the credentials of “{account}”, and the plan does not include data export."),
-                Lack::Either => format!(
-                    "{vendor} accepted the credentials of “{account}” and gave nothing: either their owner lacks the account permission, or the plan does not include data export."
-                ),
             },
             match lack {
                 Lack::Plan => format!("Somebody who may change the plan at {vendor}."),
@@ -239,6 +250,79 @@ mod tests {
             let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
             assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("untouched"), "{failure:?}");
         }
+    }
+
+    #[test]
+    fn what_may_go_better_by_itself_is_tried_again_and_what_a_person_has_to_mend_is_not() {
+        for code in [
+            "unavailable",
+            "malformed",
+            "incomplete",
+            "unexpected_records",
+            "no_progress",
+            "run_too_long",
+            "internal",
+            "busy",
+            "storage_full",
+            "storage_failed",
+            "version_changed",
+            "rows_missing",
+        ] {
+            assert!(may_retry(code), "{code}");
+        }
+        for code in [
+            "unauthorized",
+            "credentials_stopped",
+            "refused",
+            "not_allowed",
+            "forbidden_address",
+            "address_refused",
+            "credential_damaged",
+            "account_missing",
+            "data_damaged",
+            "empty_answer",
+            "held",
+            "schema_changed",
+            "",
+        ] {
+            assert!(!may_retry(code), "{code}");
+        }
+        // Every end of a pull by its error, so that a new one is decided on.
+        let window = connectors::Window { from: jiff::civil::date(2026, 11, 1), to: jiff::civil::date(2026, 11, 1) };
+        let place = connectors::pull_error::Place { path: "/chats".to_owned(), page: 1 };
+        for (error, again) in [
+            (PullError::Unauthorized, false),
+            (PullError::Withheld, false),
+            (PullError::Refused { status: 403, said: String::new() }, false),
+            (PullError::NotAllowed(Lack::Permission), false),
+            (PullError::NotAllowed(Lack::Plan), false),
+            (PullError::Forbidden { why: "x".to_owned() }, false),
+            (PullError::Unavailable(Cause::WebPage(403)), true),
+            (PullError::Unavailable(Cause::Denied(403)), true),
+            (PullError::Unavailable(Cause::ProxyCredentials), true),
+            (PullError::Unavailable(Cause::Unconfirmed(401)), true),
+            (PullError::Unavailable(Cause::NoData(404)), true),
+            (PullError::Malformed { at: place, why: "x".to_owned() }, true),
+            (PullError::Incomplete { window, have: 1, of: 2 }, true),
+            (PullError::UnexpectedRecords { rejected: 20, of: 20 }, true),
+            (PullError::NoRoom, true),
+        ] {
+            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
+            assert_eq!(may_retry(&failure.code), again, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_who_can_mend_it() {
+        let refusal = |status, said: &str| {
+            let Decision::Fail(failure) = decide(&PullError::Refused { status, said: said.to_owned() }, "LiveChat", "Support", true) else { panic!() };
+            failure
+        };
+        let scope = refusal(403, "Missing scope: tags--all:ro");
+        assert!(scope.message.contains("Missing scope: tags--all:ro") && scope.who.contains("roles and scopes at LiveChat"), "{scope:?}");
+        let zone = refusal(400, "timezone must be one of the names of the tz database");
+        assert!(zone.who.contains("time zone") && zone.action.contains("time zone"), "{zone:?}");
+        assert!(refusal(400, "group is unknown").who.contains("Group"));
     }
 
     #[test]

@@ -154,6 +154,8 @@ pub struct Run {
     pub left_out: i64,
     pub rejected: i64,
     pub misfits: i64,
+    /// Ampersands, entities and character references of an export that are not XML and were read all the same.
+    pub repaired: i64,
     /// Rows written by this run.
     pub rows: i64,
     pub bytes: i64,
@@ -235,6 +237,7 @@ pub(super) struct Row {
     left_out: i64,
     rejected: i64,
     misfits: i64,
+    repaired: i64,
     rows_written: i64,
     bytes_written: i64,
     waited_ms: i64,
@@ -267,7 +270,7 @@ macro_rules! select_run {
         concat!(
             "SELECT r.id, r.dataset_id, r.cause, r.started_by, u.name AS started_by_name, r.state, r.queued_at, r.due_at, r.started_at, r.finished_at, ",
             "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
-            "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.rows_written, r.bytes_written, ",
+            "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.repaired, r.rows_written, r.bytes_written, ",
             "r.waited_ms, r.vendor_total, r.completeness, ",
             "(SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, r.missed, ",
             "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.accepted_by) AS accepted_by_name, r.accepted_at, r.schema_change, ",
@@ -311,6 +314,7 @@ impl From<Row> for Run {
             left_out: row.left_out,
             rejected: row.rejected,
             misfits: row.misfits,
+            repaired: row.repaired,
             rows: row.rows_written,
             bytes: row.bytes_written,
             waited_ms: row.waited_ms,

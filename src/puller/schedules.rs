@@ -37,9 +37,14 @@ pub struct Schedule {
     engine: Engine,
 }
 
+/// Names of the IANA database that have no slash and mean a zone in which people are; they are offered with the others.
+const PLAIN_ZONES: [&str; 12] = ["CET", "CST6CDT", "EET", "EST", "EST5EDT", "GMT", "HST", "MET", "MST", "MST7MDT", "PST8PDT", "WET"];
+/// Files beside the zones of that database that are none.
+const NO_ZONES: [&str; 4] = ["factory", "localtime", "posixrules", "leapseconds"];
+
 /// The zone with this IANA name.
 pub fn zone(name: &str) -> Result<TimeZone> {
-    let known = name.len() <= 64 && (name == "UTC" || name.contains('/')) && !name.starts_with('/');
+    let known = name.len() <= 64 && !name.starts_with('/') && !NO_ZONES.iter().any(|no| name.eq_ignore_ascii_case(no));
     known
         .then(|| TimeZone::get(name).ok())
         .flatten()
@@ -52,7 +57,11 @@ pub fn zone_names() -> Vec<String> {
         .available()
         .map(|name| name.as_str().to_owned())
         .filter(|name| {
-            name.contains('/') && !name.starts_with("Etc/") && !name.starts_with("posix/") && !name.starts_with("right/") && !name.starts_with("SystemV/")
+            (PLAIN_ZONES.contains(&name.as_str()) || name.contains('/'))
+                && !name.starts_with("Etc/")
+                && !name.starts_with("posix/")
+                && !name.starts_with("right/")
+                && !name.starts_with("SystemV/")
         })
         .collect();
     names.sort();

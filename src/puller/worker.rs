@@ -235,6 +235,10 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
                 if !beat(puller, set, place.slot.is_held() || beats.is_multiple_of(EXTEND_EVERY)).await? {
                     cancel.cancel();
                 }
+                if upstream.is_to_be_kept(queue::HEARTBEAT) && let Err(error) = puller.accounts.keep_told(&account, &upstream).await {
+                    // It is kept again with the next heartbeat.
+                    tracing::debug!(cause = ?error.inside(), "what the vendor was asked could not be kept: {error}");
+                }
                 let (passed, mark) = (puller.clock.passed(), (upstream.spent(), upstream.received()));
                 let paused = puller.accounts.gauges().get(account.as_str()).is_some_and(|gauge| !gauge.paused.is_zero());
                 if watch.is_stuck(passed, mark, paused) {

@@ -36,6 +36,19 @@ impl Call {
         self.argument("page").and_then(|page| page.parse().ok()).unwrap_or(1)
     }
 
+    /// How many days were asked for; 0 when no days were.
+    pub fn days(&self) -> u64 {
+        let date = |name: &str| self.argument(name).and_then(|day| day.parse::<jiff::civil::Date>().ok());
+        let moment = |name: &str| self.argument(name).and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        let days = match (date("date_from"), date("date_to"), moment("start"), moment("stop")) {
+            (Some(from), Some(to), ..) => i64::from((to - from).get_days()) + 1,
+            // A day has 25 hours when clocks are set back.
+            (.., Some(start), Some(stop)) => (stop.as_second() - start.as_second() - 3_601).div_euclid(86_400) + 1,
+            _ => 0,
+        };
+        u64::try_from(days).unwrap_or(0)
+    }
+
     /// The first argument of that name.
     pub fn argument(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes()).find(|(given, _)| given == name).map(|(_, value)| value.into_owned())

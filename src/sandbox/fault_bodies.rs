@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
@@ -95,6 +95,24 @@ pub fn replace_first(json: &[u8], what: &[u8], more: usize, by: &[u8]) -> Vec<u8
     let Some(at) = position(json, what) else { return json.to_vec() };
     let after = (at + what.len() + more).min(json.len());
     [&json[..at], by, &json[after..]].concat()
+}
+
+/// How many bytes there are after the first `what`; 0 when it is not there.
+pub fn after(json: &[u8], what: &[u8]) -> usize {
+    position(json, what).map_or(0, |at| json.len() - at - what.len())
+}
+
+/// An answer without records, which the vendor tells in this way instead; any other as it was.
+pub async fn quiet(answer: Response, status: u16, body: &str) -> Response {
+    let (head, whole) = answer.into_parts();
+    let whole = to_bytes(whole, usize::MAX).await.unwrap_or_default();
+    let is_document = position(&whole, b"<chats>").is_some() && position(&whole, b"<chat>").is_none();
+    if position(&whole, br#""total":0,"#).is_none() && !is_document {
+        return Response::from_parts(head, Body::from(whole));
+    }
+    let mut told = Response::new(Body::from(body.to_owned()));
+    *told.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    told
 }
 
 /// How many digits follow the first `what`.

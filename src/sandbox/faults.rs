@@ -11,7 +11,7 @@
 //! endpoint finds, or its answer, in the order in which they were set. How bodies are broken is in `fault_bodies`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -20,7 +20,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::calls::Call;
 use super::fault_bodies as bodies;
+pub use super::fault_ways::{Cut, Doctype, Frame, Odd, RetryAfter};
 use super::liveleader;
 pub use super::liveleader::encoding::Label;
 use crate::clock::Millis;
@@ -42,6 +44,9 @@ pub struct Fault {
     /// Strike this many matching requests, then be gone; absent: all of them.
     #[serde(default)]
     pub times: Option<u64>,
+    /// Only requests for more days than this.
+    #[serde(default)]
+    pub longer_than: Option<u64>,
 }
 
 /// What goes wrong.
@@ -51,6 +56,10 @@ pub enum Kind {
     // Answers in place of the endpoint.
     /// 429.
     TooManyRequests { retry_after: RetryAfter },
+    /// 503 that says how long to wait.
+    Maintenance { retry_after: RetryAfter },
+    /// This very answer; its type is JSON (from LiveLeader, XML) unless it is named.
+    Answer { status: u16, content_type: Option<String>, body: String },
     /// Any other status, with an error in JSON (from LiveLeader, in plain text): 403, 500, 502, 503 ...
     Status { status: u16 },
     /// 421 that names the region where the account lives.
@@ -81,6 +90,10 @@ pub enum Kind {
     Cut { after: usize, how: Cut },
     /// One value of the first record is odd.
     OddRecord { odd: Odd },
+    /// The frame of a page of records is odd.
+    OddFrame { frame: Frame },
+    /// Days without records are told with this status and body. What has records is told as ever.
+    Quiet { status: u16, body: String },
     /// The days on which this stage of the API ends, as `YYYY-MM-DD`.
     Sunset { legacy: Option<String>, deprecation: Option<String> },
 
@@ -136,69 +149,18 @@ pub enum Kind {
     Bare,
     /// Every chat has at least three operators.
     SeveralOperators,
+    /// Operators are written in capitals.
+    CapitalOperators,
+    /// The first chat's first message ends with what is no XML: HTML's entities, bare ampersands, numbers of no characters.
+    LooseText,
     /// Not in the order of their starts, but in one of the seed's.
     Shuffle { seed: u64 },
-}
-
-/// What a document type declaration does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Doctype {
-    /// Entities of entities: "billion laughs".
-    Laughs,
-    /// Entities that are a file, an address elsewhere, and one of the sandbox (which `/__calls` would tell).
-    External,
-    /// One long entity, many times.
-    Quadratic,
-    /// Parameter entities that fetch, and send a file away.
-    Parameter,
-}
-
-/// The header that says how long to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryAfter {
-    Absent,
-    /// As a number, absurd and negative ones too.
-    Seconds(i64),
-    /// As an HTTP date so many seconds from now.
-    Date(i64),
-}
-
-/// How a body ends early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cut {
-    /// `Content-Length` promised more; the connection drops.
-    Length,
-    /// The last chunk never came; the connection drops.
-    Chunked,
-    /// All is well with the connection: the JSON just stops.
-    Clean,
-}
-
-/// What is odd about a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Odd {
-    /// `"duration":1e999`
-    HugeFloat,
-    /// `"duration":9007199254740993`, one more than a double can tell.
-    HugeInteger,
-    /// `"duration":"forty"`
-    WrongType,
-    /// `"duration":40,"duration":41`
-    DuplicateKey,
-    /// A text with `\ud800` alone in it.
-    LoneSurrogate,
-    /// A chat without an id.
-    NoId,
 }
 
 impl Fault {
     /// Strikes every request of the vendor's part until it is cleared.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, path: None, page: None, skip: 0, times: None }
+        Self { kind, path: None, page: None, skip: 0, times: None, longer_than: None }
     }
 
     #[must_use]
@@ -223,6 +185,18 @@ impl Fault {
     pub fn times(mut self, requests: u64) -> Self {
         self.times = Some(requests);
         self
+    }
+
+    #[must_use]
+    pub fn longer_than(mut self, days: u64) -> Self {
+        self.longer_than = Some(days);
+        self
+    }
+
+    fn matches(&self, call: &Call) -> bool {
+        self.path.as_ref().is_none_or(|prefix| call.path.starts_with(prefix.as_str()))
+            && self.page.is_none_or(|only| only == call.page())
+            && self.longer_than.is_none_or(|days| call.days() > days)
     }
 }
 
@@ -249,12 +223,11 @@ impl Faults {
     }
 
     /// The faults that strike this request; counts them.
-    pub(super) fn strike(&self, path: &str, page: u64) -> Vec<Kind> {
+    pub(super) fn strike(&self, call: &Call) -> Vec<Kind> {
         let mut faults = self.lock();
         let mut struck = Vec::new();
         for fault in faults.iter_mut() {
-            let matches = fault.path.as_ref().is_none_or(|prefix| path.starts_with(prefix.as_str())) && fault.page.is_none_or(|only| only == page);
-            if !matches {
+            if !fault.matches(call) {
                 continue;
             }
             if fault.skip > 0 {
@@ -322,9 +295,17 @@ impl Kind {
     pub fn instead(&self, now: Millis, vendor: Vendor) -> Option<Response> {
         let error = |status, message| vendor.error(status, message);
         Some(match self {
-            Kind::TooManyRequests { retry_after } => {
-                let mut answer = error(429, "Too many requests");
+            Kind::TooManyRequests { retry_after } | Kind::Maintenance { retry_after } => {
+                let mut answer = if matches!(self, Kind::Maintenance { .. }) { error(503, "Maintenance") } else { error(429, "Too many requests") };
                 set(&mut answer, header::RETRY_AFTER, retry_after.text(now).as_deref());
+                answer
+            }
+            Kind::Answer { status, content_type, body } => {
+                let mut answer = vendor.answer(Body::from(body.clone()));
+                *answer.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                if let Some(kind) = content_type {
+                    set(&mut answer, header::CONTENT_TYPE, Some(kind));
+                }
                 answer
             }
             Kind::Status { status } => error(*status, "Something went wrong"),
@@ -370,6 +351,8 @@ impl Kind {
             Kind::Cut { after, how: Cut::Chunked } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), false).await,
             Kind::Cut { after, how: Cut::Clean } => bodies::rebuild(answer, |whole| Body::from(whole.slice(..whole.len().min(*after))), false).await,
             Kind::OddRecord { odd } => bodies::rebuild(answer, |whole| Body::from(odd.put_into(&whole)), false).await,
+            Kind::OddFrame { frame } => bodies::rebuild(answer, |whole| Body::from(frame.put_into(&whole)), false).await,
+            Kind::Quiet { status, body } => bodies::quiet(answer, *status, body).await,
             Kind::Sunset { legacy, deprecation } => {
                 set(&mut answer, HeaderName::from_static("legacy"), legacy.as_deref());
                 set(&mut answer, HeaderName::from_static("deprecation"), deprecation.as_deref());
@@ -377,36 +360,6 @@ impl Kind {
             }
             _ => answer,
         }
-    }
-}
-
-impl RetryAfter {
-    fn text(self, now: Millis) -> Option<String> {
-        match self {
-            Self::Absent => None,
-            Self::Seconds(seconds) => Some(seconds.to_string()),
-            Self::Date(seconds) => {
-                let at = (now / 1_000).saturating_add(seconds).max(0);
-                Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at.unsigned_abs())))
-            }
-        }
-    }
-}
-
-impl Odd {
-    /// Puts the odd value into the first record that has a place for it.
-    fn put_into(self, json: &[u8]) -> Vec<u8> {
-        let duration = match self {
-            Self::HugeFloat => r#""duration":1e999"#,
-            Self::HugeInteger => r#""duration":9007199254740993"#,
-            Self::WrongType => r#""duration":"forty""#,
-            Self::DuplicateKey => r#""duration":40,"duration":41"#,
-            Self::LoneSurrogate => return bodies::replace_first(json, br#""text":""#, 0, br#""text":"\ud800 "#),
-            // Eight more letters of the id, a quote and a comma.
-            Self::NoId => return bodies::replace_first(json, br#""id":"SB"#, 10, b""),
-        };
-        let digits = bodies::digits_after(json, br#""duration":"#);
-        bodies::replace_first(json, br#""duration":"#, digits, duration.as_bytes())
     }
 }
 

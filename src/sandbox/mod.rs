@@ -61,6 +61,7 @@ mod cast;
 mod changes;
 mod chat;
 mod fault_bodies;
+mod fault_ways;
 pub mod faults;
 mod limit;
 mod lists;
@@ -198,7 +199,7 @@ impl Sandbox {
 /// What every call to a vendor's route goes through: the delay, the limit, the faults, and the record.
 async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
     let asked = Call::of(&request, inner.world.clock().now());
-    let (now, vendor, struck) = (asked.at, Vendor::at(&asked.path), inner.faults.strike(&asked.path, asked.page()));
+    let (now, vendor, struck) = (asked.at, Vendor::at(&asked.path), inner.faults.strike(&asked));
     let open = inner.calls.open(asked);
     let wait = inner.delay + faults::lateness(&struck);
     if !wait.is_zero() {

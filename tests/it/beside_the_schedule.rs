@@ -201,7 +201,7 @@ async fn what_takes_it_off_its_schedule_is_told_as_that_or_as_a_failure_to_whoev
     let account = house.account(&owner, "Support").await.id;
     let both = scheduled(&house, &owner, &account, "Both", "0 * * * *").await;
     told_of(&house, &owner, &both, &Told::ALL, 3).await;
-    house.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 403 })]);
+    house.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 401 })]);
     for _ in 0..3 {
         assert_eq!(run(&house, &owner, &both).await.failure.unwrap().code, "unauthorized");
     }

@@ -179,14 +179,30 @@ async fn what_passes_is_waited_out_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_wait_that_the_vendor_asks_for_is_no_try_whichever_status_asks_for_it() {
+    let vendor = Vendor::new(1_000, 30).await;
+    let truth = ids(&vendor.truth("chat", WEEK));
+    for kind in [Kind::TooManyRequests { retry_after: RetryAfter::Seconds(0) }, Kind::Maintenance { retry_after: RetryAfter::Seconds(0) }] {
+        // One more than there are tries.
+        vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats").page(3).times(6)]);
+        let upstreams = vendor.upstreams();
+        let (got, done) = pull(&source(&upstreams, &vendor.address, "sandbox-key"), &request(&["chat"], &[WEEK])).await;
+        assert_eq!((done, got.set(0, "id")), (Ok(()), truth.clone()), "{kind:?}");
+        assert_eq!(upstreams.stats().limited, 6, "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_stays_is_told_for_what_it_is() {
     let vendor = Vendor::new(1_000, 30).await;
     let sorted = |kind: Kind, wanted: fn(&PullError) -> bool, calls: u64| (kind, wanted, calls);
     let lasting = [
-        sorted(Kind::Status { status: 401 }, |e| *e == PullError::Unauthorized, 1),
-        sorted(Kind::Status { status: 403 }, |e| *e == PullError::Unauthorized, 1),
+        // The second call is the check of the credentials.
+        sorted(Kind::Status { status: 401 }, |e| *e == PullError::Unauthorized, 2),
+        sorted(Kind::Status { status: 403 }, |e| matches!(e, PullError::Refused { status: 403, said } if said == "Something went wrong"), 1),
         sorted(Kind::Status { status: 400 }, |e| matches!(e, PullError::Refused { status: 400, said } if said == "Something went wrong"), 1),
-        sorted(Kind::Status { status: 404 }, |e| matches!(e, PullError::Refused { status: 404, .. }), 1),
+        // Twice for the days, twice without days, and then for its words.
+        sorted(Kind::Status { status: 404 }, |e| matches!(e, PullError::Refused { status: 404, said } if said == "Something went wrong"), 7),
         sorted(Kind::Status { status: 500 }, |e| *e == PullError::Unavailable(Cause::Status(500)), 5),
         sorted(Kind::HangUp, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
         sorted(Kind::Late { ms: 800 }, |e| *e == PullError::Unavailable(Cause::FirstByteTimeout), 5),
@@ -194,9 +210,9 @@ async fn what_stays_is_told_for_what_it_is() {
         sorted(Kind::Cut { after: 100, how: Cut::Length }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
         sorted(Kind::Cut { after: 100, how: Cut::Chunked }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
         sorted(Kind::Cut { after: 100, how: Cut::Clean }, |e| matches!(e, PullError::Malformed { at, .. } if at.page == 1 && at.path == "/chats"), 3),
-        sorted(Kind::Html, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("web page")), 3),
-        sorted(Kind::Empty, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("empty")), 3),
-        sorted(Kind::Shape { body: "[]".to_owned() }, |e| matches!(e, PullError::Malformed { .. }), 3),
+        sorted(Kind::Html, |e| *e == PullError::Unavailable(Cause::WebPage(200)), 3),
+        sorted(Kind::Empty, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("empty")), 7),
+        sorted(Kind::Shape { body: "[]".to_owned() }, |e| matches!(e, PullError::Malformed { .. }), 7),
         sorted(Kind::Shape { body: "[".repeat(1_000_000) }, |e| matches!(e, PullError::Malformed { .. }), 3),
         sorted(Kind::GzipBomb, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("larger")), 1),
         sorted(
@@ -219,6 +235,12 @@ async fn what_stays_is_told_for_what_it_is() {
             |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 5),
             1,
         ),
+        sorted(
+            Kind::Maintenance { retry_after: RetryAfter::Seconds(1_800) },
+            |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 1_800),
+            1,
+        ),
+        sorted(Kind::Maintenance { retry_after: RetryAfter::Absent }, |e| *e == PullError::Unavailable(Cause::Status(503)), 5),
         sorted(Kind::TooManyRequests { retry_after: RetryAfter::Absent }, |e| matches!(e, PullError::RateLimited { .. }), 1),
     ];
     for (kind, wanted, calls) in lasting {
@@ -244,7 +266,7 @@ async fn a_page_that_fails_is_never_taken_for_the_last() {
     let vendor = Vendor::new(2_000, 30).await;
     vendor.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 404 }).on("/chats").page(4)]);
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
-    assert!(matches!(done, Err(PullError::Refused { status: 404, .. })), "{done:?}");
+    assert_eq!(done, Err(PullError::Unavailable(Cause::NoData(404))), "page 1 was there, so that the request is right");
     assert!(got.tallies.is_empty());
 }
 

@@ -221,6 +221,16 @@ async fn an_operator_narrows_what_comes() {
     compare(&got, &truth(&vendor, "chats", WEEK, Some("zofia@sandbox.test")));
     let (read, kept, _, left_out) = added_up(&got);
     assert!(kept > 0 && left_out > 0 && read == kept + left_out, "{read} {kept} {left_out}");
+    // However the vendor writes it.
+    vendor.fault(Kind::CapitalOperators);
+    for login in ["zofia@sandbox.test", "Zofia@Sandbox.test"] {
+        some.menus.login = Some(login.to_owned());
+        let (capital, done) = pull(&good(&vendor), &some).await;
+        assert_eq!((done, capital.set(0, "id")), (Ok(()), got.set(0, "id")), "{login}");
+        let sample = connectors::sample(&good(&vendor), some.reports[0], &some.menus, &some.zone, Some(WEEK), 50).await.unwrap();
+        assert!(sample.batch.num_rows() > 0, "{login}");
+    }
+    vendor.sandbox.faults().clear();
     some.menus.login = Some("nobody@sandbox.test".to_owned());
     let (got, done) = pull(&good(&vendor), &some).await;
     assert_eq!((done, got.rows(0), added_up(&got).1), (Ok(()), 0, 0));
@@ -249,9 +259,17 @@ fn fate(kind: &Kind) -> Fate {
         Kind::SampleTimes { .. } | Kind::Crlf | Kind::Shuffle { .. } | Kind::Overlap | Kind::Twice | Kind::Encoding { .. } => Same,
         Kind::Drip { .. } | Kind::Late { .. } | Kind::Sunset { .. } | Kind::Unknown | Kind::SeveralOperators | Kind::NoId | Kind::Bare => Same,
         // LiveChat's pages and JSON have nothing to do with it.
+        Kind::OddFrame { .. } => Same,
+        // A day without chats is told by 204, and this one has some.
+        Kind::Quiet { .. } | Kind::CapitalOperators | Kind::LooseText => Same,
         Kind::OddRecord { .. } | Kind::LyingTotal { .. } | Kind::Shift { .. } | Kind::Mutate { .. } | Kind::RepeatPage => Same,
         Kind::OddTimes => Misfits(2),
-        Kind::Html => Malformed("it is a web page, not XML"),
+        Kind::Html => Unavailable(Cause::WebPage(200)),
+        Kind::Answer { status: 403, body, .. } if body.is_empty() => Unavailable(Cause::Denied(403)),
+        Kind::Answer { status: 403, body, .. } if body.starts_with("<html>") => Unavailable(Cause::WebPage(403)),
+        Kind::Answer { status: 407, .. } => Unavailable(Cause::ProxyCredentials),
+        Kind::Answer { status, .. } => Refused(*status),
+        Kind::Maintenance { .. } => Limited,
         Kind::Empty => Malformed("it is empty"),
         Kind::Shape { .. } => Malformed("it is text, not XML"),
         Kind::WrongRoot => Malformed("it is a <error> document, not <chats>"),
@@ -293,6 +311,14 @@ fn faults() -> Vec<Kind> {
         Kind::Mutate { seed: 7 },
         Kind::OddTimes,
         Kind::Html,
+        Kind::Answer { status: 403, content_type: Some("text/html".to_owned()), body: "<html><title>Attention Required!</title></html>".to_owned() },
+        Kind::Answer { status: 403, content_type: None, body: String::new() },
+        Kind::Answer { status: 403, content_type: Some("text/plain".to_owned()), body: "The export is closed on Sundays.".to_owned() },
+        Kind::Answer { status: 407, content_type: Some("text/html".to_owned()), body: "<html>Proxy</html>".to_owned() },
+        Kind::Maintenance { retry_after: RetryAfter::Seconds(600) },
+        Kind::CapitalOperators,
+        Kind::LooseText,
+        Kind::Quiet { status: 204, body: String::new() },
         Kind::Empty,
         Kind::Shape { body: "[]".to_owned() },
         Kind::WrongRoot,
@@ -346,6 +372,14 @@ async fn every_fault_is_told_for_what_it_is_and_never_passes_for_less() {
                         assert_eq!((got.rows(0), got.set(0, "id").len()), (chats, chats));
                         assert_eq!((got.set(1, "chat_id").len(), got.set(2, "chat_id").len()), (chats - 1, chats - 1));
                         assert_eq!(got.childless.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 1]);
+                    }
+                    Kind::CapitalOperators => assert!(got.set(2, "operator").iter().all(|login| login.ends_with("@SANDBOX.TEST"))),
+                    Kind::LooseText => {
+                        // The rest of the document is as good as ever, the text is as it was meant, and the run says how many there were.
+                        assert_eq!((got.rows(0), got.tallies[0].repaired, got.tallies[0].misfits), (chats, 8, 0));
+                        let meant = " 10\u{a0}kr, café… AT&T, ?a=1&b=2 \u{fffd}\u{fffd}\u{fffd}.";
+                        let texts = got.column(1, "text").into_iter().flatten();
+                        assert_eq!(texts.filter(|text| text.ends_with(meant)).count(), 1);
                     }
                     Kind::SeveralOperators => assert!(got.rows(0) == chats && got.rows(2) >= 3 * chats),
                     Kind::Mutate { .. } => assert_eq!(got.rows(0), chats),
@@ -434,11 +468,16 @@ async fn what_nobody_knows_becomes_columns() {
 #[tokio::test]
 async fn a_failure_costs_one_window() {
     let vendor = Vendor::new(400, 60).await;
-    // The fifth answer is one of several days. It is never good, but its days alone are.
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Html).skip(4).times(3)]);
-    let (got, done) = pull(&good(&vendor), &asked(&["chats"], MONTH)).await;
-    assert_eq!((done, got.tallies.len()), (Ok(()), 31));
-    compare(&got, &truth(&vendor, "chats", MONTH, None));
+    // What is asked for several days is never good, but their days alone are: unreadable, or not there at all.
+    for kind in [Kind::Shape { body: "nonsense".to_owned() }, Kind::Html, Kind::Status { status: 500 }] {
+        vendor.sandbox.forget_calls();
+        vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).longer_than(1)]);
+        let (got, done) = pull(&good(&vendor), &asked(&["chats"], MONTH)).await;
+        assert_eq!((done, got.tallies.len()), (Ok(()), 31), "{kind:?}");
+        compare(&got, &truth(&vendor, "chats", MONTH, None));
+        assert!(vendor.sandbox.calls().iter().any(|call| call.days() > 1), "{kind:?}: several days were asked for together");
+    }
+    vendor.sandbox.faults().clear();
     // One that comes good at the second time is asked for twice, and nothing else is.
     vendor.sandbox.forget_calls();
     vendor.sandbox.faults().set(vec![Fault::new(Kind::Cut { after: 500, how: Cut::Length }).times(1)]);
@@ -451,7 +490,7 @@ async fn a_failure_costs_one_window() {
     asked_for.dedup();
     assert_eq!(calls, asked_for.len() + 1);
     // A window that stays bad ends the pull, and says which one it is; what came before it counts.
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Html).skip(2)]);
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Empty).skip(2)]);
     let (got, done) = pull(&good(&vendor), &asked(&["chats"], WEEK)).await;
     assert!(done.unwrap_err().to_string().contains("(asked for 2026-11-"));
     assert!(got.tallies.len() <= 2);
@@ -465,7 +504,9 @@ async fn credentials_permission_and_plan_are_told_apart() {
     assert_eq!(vendor.sandbox.calls_total(), 1);
     let (from, to) = periods(&vendor.sandbox.calls())[0];
     assert_eq!((to - from).total(jiff::Unit::Minute).unwrap(), 1.0);
+    vendor.sandbox.forget_calls();
     assert_eq!(check("operator@sandbox.test", "wrong").await, Err(PullError::Unauthorized));
+    assert_eq!(vendor.sandbox.calls_total(), 2, "the last minute is asked for once more");
     assert_eq!(check("guest@sandbox.test", PASSWORD).await, Err(PullError::NotAllowed(Lack::Permission)));
     assert_eq!(check("starter@sandbox.test", PASSWORD).await, Err(PullError::NotAllowed(Lack::Plan)));
     vendor.fault(Kind::Html);
@@ -473,6 +514,18 @@ async fn credentials_permission_and_plan_are_told_apart() {
     assert!(told.contains("web page") && told.contains("password is wrong") && told.contains("plan has no data export"), "{told}");
     vendor.fault(Kind::Shape { body: "<error>Wrong password</error>".to_owned() });
     assert_eq!(check("operator@sandbox.test", PASSWORD).await, Err(PullError::Unauthorized));
+    // Said once, and not to the check: a tired server, not bad credentials.
+    for kind in [Kind::Shape { body: "<error>Wrong password</error>".to_owned() }, Kind::Status { status: 401 }] {
+        vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).times(1)]);
+        let (got, done) = pull(&good(&vendor), &asked(&["chats"], DAY)).await;
+        assert_eq!((done, got.rows(0) as u64), (Ok(()), truth(&vendor, "chats", DAY, None)["count"].as_u64().unwrap()), "{kind:?}");
+        vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).longer_than(0)]);
+        let (_, done) = pull(&good(&vendor), &asked(&["chats"], DAY)).await;
+        assert!(matches!(done, Err(PullError::Unavailable(Cause::Unconfirmed(_)))), "{kind:?}: {done:?}");
+    }
+    // Nor is a firewall's page a statement about the plan, or the credentials.
+    vendor.fault(Kind::Answer { status: 403, content_type: Some("text/html".to_owned()), body: "<html>Sorry, you have been blocked</html>".to_owned() });
+    assert_eq!(check("operator@sandbox.test", PASSWORD).await, Err(PullError::Unavailable(Cause::WebPage(403))));
     assert!(connectors::choices(&good(&vendor), Menu::Login).await.unwrap().is_empty());
 }
 

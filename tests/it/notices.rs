@@ -503,7 +503,7 @@ async fn a_server_that_is_killed_forgets_neither_what_is_to_be_told_nor_the_retr
     let server = home.serve().await;
     let chosen = serde_json::json!({"webhooks": [hook.id.as_str()], "emails": []});
     assert_eq!(server.send("PATCH", &format!("/api/v1/datasets/{dataset}/notifications"), &token, Some(chosen)).await.status(), 200);
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/agents")]);
+    vendor.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "nonsense".to_owned() }).on("/agents")]);
     let failed = server.over(&server.run(&dataset, &token).await, &token).await;
     // As soon as anybody knows that it failed, both are kept.
     server.kill();

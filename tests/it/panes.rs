@@ -373,7 +373,7 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     house.sandbox.faults().add(Fault::new(Kind::Html).on("/chats"));
     let broken = maren.post("/connect/livechat", &form, Some("preview")).await;
     assert_eq!(broken.status, StatusCode::OK);
-    assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("cannot be read")), "{}", broken.text);
+    assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("a web page came in place of its answer")), "{}", broken.text);
     assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
 }
 

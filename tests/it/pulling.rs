@@ -128,12 +128,13 @@ async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes()
         let run = house.ended(&run.id).await;
         assert!(matches!(code(&run), "unauthorized" | "credentials_stopped"), "{:?}", run.failure);
     }
-    assert!(house.sandbox.calls_total() <= 3, "it knocked {} times", house.sandbox.calls_total());
+    // Each knock is two calls: one for the report, and one that checks whether the credentials are bad.
+    assert!(house.sandbox.calls_total() <= 6, "it knocked {} times", house.sandbox.calls_total());
     while house.app.accounts.get(&owner.actor, &account).await.unwrap().refusals < 3 {
         house.run(&owner, &datasets[0]).await;
     }
     let knocks = house.sandbox.calls_total();
-    assert!(knocks <= 3, "it knocked {knocks} times");
+    assert!(knocks <= 6, "it knocked {knocks} times");
     let stopped = house.run(&owner, &datasets[1]).await;
     assert_eq!((code(&stopped), house.sandbox.calls_total()), ("credentials_stopped", knocks));
     let failure = stopped.failure.unwrap();
@@ -268,7 +269,7 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
     let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
     let good = house.run(&owner, &dataset).await;
     let before = owner.get(&format!("/datasets/{dataset}/download")).await;
-    house.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/chats").page(2)]);
+    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "nonsense".to_owned() }).on("/chats").page(2)]);
     // Every window has one page only when the days are quiet; ask for the second page of the whole by a lie about the count.
     house.sandbox.faults().add(Fault::new(Kind::LyingTotal { by: 30 }).on("/chats").page(1));
     let unreadable = house.run(&owner, &dataset).await;

@@ -55,7 +55,7 @@ async fn newest(house: &House, dataset: &DatasetId, count: i64) -> Run {
 }
 
 fn answers_nonsense(house: &House) {
-    house.sandbox.faults().set(vec![Fault::new(Kind::Html).on("/agents")]);
+    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "nonsense".to_owned() }).on("/agents")]);
 }
 
 fn of(report: &'static Report, account: &AccountId, name: &str, cron: Option<&str>) -> Settings {
@@ -129,7 +129,8 @@ async fn what_a_person_has_to_mend_is_not_tried_again_nor_what_is_not_to_be() {
     let owner = house.person("olga", Role::Admin).await;
     let account = house.account(&owner, "Support").await.id;
     let dataset = house.dataset(&owner, &account, "agents", "Agents").await;
-    for (fault, code) in [(Kind::Status { status: 400 }, "refused"), (Kind::Status { status: 403 }, "unauthorized")] {
+    for (fault, code) in [(Kind::Status { status: 400 }, "refused"), (Kind::Status { status: 401 }, "unauthorized"), (Kind::Status { status: 403 }, "refused")]
+    {
         house.sandbox.faults().set(vec![Fault::new(fault)]);
         let failed = run(&house, &owner, &dataset).await;
         assert_eq!(failed.failure.unwrap().code, code);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::TlsVendor;
 
-const ASK: Ask<'static> = Ask { path: "/agents", query: &[], auth: Auth::None, headers: &[], judge: |_, _| None };
+const ASK: Ask<'static> = Ask { path: "/agents", query: &[], auth: Auth::None, headers: &[], judge: |_, _| None, check: ("/agents", &[]) };
 
 fn limits() -> Limits {
     Limits { connect: Duration::from_millis(500), first_byte: Duration::from_millis(500), first_delay: Duration::from_millis(1), ..Limits::default() }

@@ -33,6 +33,8 @@ pub fn limits() -> Limits {
         no_progress: Duration::from_millis(200),
         whole: Duration::from_secs(5),
         first_delay: Duration::from_millis(1),
+        confirm_after: Duration::from_millis(1),
+        least_wait: Duration::from_millis(10),
         patience: Duration::from_secs(3),
         ..Limits::default()
     }

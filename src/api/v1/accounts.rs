@@ -65,7 +65,7 @@ impl AccountBody {
             stopped: account.is_stopped(),
             paused_until: account.told.paused_until.filter(|until| *until > now).map(iso),
             api_ends_on: account.told.ends_on.map(|day| day.to_string()),
-            calls_last_minute: api.accounts.gauges().get(account.id.as_str()).map_or(0, |gauge| gauge.last_minute),
+            calls_last_minute: api.accounts.calls_last_minute(&account),
             connector: account.connector.id(),
             owner: account.owner_name,
             secrets_set_at: iso(account.sealed_at),

@@ -60,6 +60,8 @@ pub struct RunBody {
     rejected: i64,
     /// Cells that did not fit their column's type; they are in `_misfit`.
     misfits: i64,
+    /// Of an export: bare ampersands, entities of HTML and invalid character references, which are not XML and were read all the same.
+    repaired: i64,
     /// Rows written by this run.
     rows: i64,
     /// What the vendor said there is.
@@ -130,6 +132,7 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
         left_out: run.left_out,
         rejected: run.rejected,
         misfits: run.misfits,
+        repaired: run.repaired,
         rows: run.rows,
         vendor_total: run.vendor_total,
         verified: run.verified(),

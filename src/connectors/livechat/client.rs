@@ -1,14 +1,17 @@
 //! Requests to LiveChat: version header, Basic authentication, and what a report is asked with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::zones;
 use crate::clock::Millis;
+use crate::connectors::pull_error::Cause;
 use crate::connectors::report::{GroupBy, Menu, MenuUse, Report, Weekday};
-use crate::connectors::upstream::{Ask, Auth, Spent, Upstream};
+use crate::connectors::upstream::{Ask, Auth, Spent, Unread, Upstream};
 use crate::connectors::{Menus, PullError, Source, Window};
 use crate::secret::Secret;
 
@@ -21,7 +24,12 @@ struct Inner {
     username: String,
     api_key: Secret,
     cancel: CancellationToken,
+    /// LiveChat took the other name of the time zone.
+    renamed: AtomicBool,
 }
+
+/// Every good credential may ask for this.
+pub(super) const CHECK: &str = "/agents";
 
 /// What goes after the question mark.
 pub(super) type Query = Vec<(&'static str, String)>;
@@ -33,23 +41,67 @@ impl Client {
             username: source.fields.get("username").cloned().unwrap_or_default(),
             api_key: source.secrets.get("api_key").cloned().unwrap_or_else(|| Secret::new("")),
             cancel,
+            renamed: AtomicBool::new(false),
         }))
     }
 
     /// Asks for `path`; `read` turns the body into what it should hold. `page` is for the words of an error: 0 where there are none.
-    pub async fn get<T: Send>(&self, path: &str, page: u64, query: &Query, read: impl Fn(&Bytes) -> Result<T, String> + Sync) -> Result<T, PullError> {
-        let inner = &*self.0;
-        let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
-        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")], judge: |_, _| None };
-        let asked = inner.upstream.get_checked(ask, &inner.cancel, read).await;
-        let (_, value) = asked.map_err(|error| match error {
+    pub async fn get<T: Send, E: Into<Unread>>(
+        &self,
+        path: &str,
+        page: u64,
+        query: &Query,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+    ) -> Result<T, PullError> {
+        self.get_or_nothing(path, page, query, read, |_| None).await
+    }
+
+    /// As `get`, and `nothing` says what it stands for when LiveChat says twice, with this status, that there is nothing.
+    pub async fn get_or_nothing<T: Send, E: Into<Unread>>(
+        &self,
+        path: &str,
+        page: u64,
+        query: &Query,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+        nothing: fn(u16) -> Option<T>,
+    ) -> Result<T, PullError> {
+        // LiveChat may know a time zone by its older or newer name only.
+        let other = zones::with_other_name(query);
+        let is_renamed = self.0.renamed.load(Ordering::Relaxed);
+        let first = other.as_ref().filter(|_| is_renamed).unwrap_or(query);
+        let mut asked = self.ask(path, first, &read, nothing).await;
+        if let (Err(PullError::Refused { status: 400 | 422, said }), Some(other)) = (&asked, &other)
+            && zones::is_about_zones(said)
+            && !is_renamed
+        {
+            let again = self.ask(path, other, &read, nothing).await;
+            if !matches!(again, Err(PullError::Refused { .. })) {
+                self.0.renamed.store(true, Ordering::Relaxed);
+                asked = again;
+            }
+        }
+        asked.map_err(|error| match error {
             PullError::Malformed { mut at, why } => {
                 at.page = page;
                 PullError::Malformed { at, why }
             }
+            // Page 1 was there, so the request is right.
+            PullError::Refused { status: 404, .. } if page > 1 => PullError::Unavailable(Cause::NoData(404)),
             other => other,
-        })?;
-        Ok(value)
+        })
+    }
+
+    async fn ask<T: Send, E: Into<Unread>>(
+        &self,
+        path: &str,
+        query: &Query,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+        nothing: fn(u16) -> Option<T>,
+    ) -> Result<T, PullError> {
+        let inner = &*self.0;
+        let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
+        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")], judge: |_, _| None, check: (CHECK, &[]) };
+        inner.upstream.get_or_nothing(ask, &inner.cancel, read, nothing).await.map(|(_, value)| value)
     }
 
     /// What was asked through this source so far.

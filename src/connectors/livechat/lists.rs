@@ -44,7 +44,7 @@ impl List<'_> {
         let (mut tally, mut seen, key) = (Tally::default(), HashSet::new(), RecordKey::of(self.report));
         while let Some(answer) = answers.next().await {
             let (choice, text) = answer?;
-            let records = records(self.report.shape, &text).map_err(|_| output.unwritable())?;
+            let records = text.as_ref().map_or(Ok(Vec::new()), |text| records(self.report.shape, text)).map_err(|_| output.unwritable())?;
             tally.read += records.len() as u64;
             let new: Vec<&str> = records.into_iter().filter(|record| key.values(record).is_none_or(|key| seen.insert(key))).collect();
             tally.kept += new.len() as u64;
@@ -76,7 +76,8 @@ impl List<'_> {
         Ok(all.into_iter().map(Some).collect())
     }
 
-    async fn ask(&self, choice: Option<String>, window: Option<Window>) -> Result<(Option<String>, Bytes), PullError> {
+    /// What comes for a choice; none if LiveChat says twice that there is nothing.
+    async fn ask(&self, choice: Option<String>, window: Option<Window>) -> Result<(Option<String>, Option<Bytes>), PullError> {
         let mut menus = self.menus.clone();
         let mut path = self.report.request.path.to_owned();
         if let (Calls::Each(menu), Some(choice)) = (self.report.request.calls, &choice) {
@@ -91,10 +92,15 @@ impl List<'_> {
             let found = records(self.report.shape, &text).map_err(|error| not_json(&text, &error))?;
             match found.first() {
                 Some(object) if self.report.shape == Shape::Single && !self.told(object) => Err("it is not what was asked for".to_owned()),
-                _ => Ok(text.clone()),
+                _ => Ok(Some(text.clone())),
             }
         };
-        let text = self.client.get(&path, 0, &query(self.report, &menus, window, self.zone), read).await?;
+        // That a list is not there proves nothing; that it holds nothing does, said twice.
+        let nothing: fn(u16) -> Option<Option<Bytes>> = match self.report.shape {
+            Shape::List { .. } => |status| (status != 404).then_some(None),
+            _ => |_| None,
+        };
+        let text = self.client.get_or_nothing(&path, 0, &query(self.report, &menus, window, self.zone), read, nothing).await?;
         Ok((choice, text))
     }
 
@@ -121,13 +127,11 @@ impl List<'_> {
             if !fields.iter().any(|(name, _)| name == "login") {
                 return Err("it is not an agent".to_owned());
             }
-            Ok(text.clone())
+            Ok(Some(text.clone()))
         };
-        match self.client.get(&format!("/agents/{}", encoded(&login)), 0, &Vec::new(), read).await {
-            Ok(detail) => Ok(merged(&String::from_utf8_lossy(&detail), agent)),
-            Err(PullError::Refused { status: 404, .. }) => Ok(agent.to_owned()),
-            Err(other) => Err(other),
-        }
+        let gone = |status| (status == 404).then_some(None);
+        let detail = self.client.get_or_nothing(&format!("/agents/{}", encoded(&login)), 0, &Vec::new(), read, gone).await?;
+        Ok(detail.map_or_else(|| agent.to_owned(), |detail| merged(&String::from_utf8_lossy(&detail), agent)))
     }
 }
 
@@ -151,7 +155,11 @@ fn records(shape: Shape, text: &[u8]) -> Result<Vec<&str>, serde_json::Error> {
         Shape::List { under: Some(name), .. } => {
             let Fields(fields) = serde_json::from_slice(text)?;
             let list = fields.iter().find(|(found, _)| found == name).map(|(_, list)| *list);
-            serde_json::from_str(list.ok_or_else(|| serde_json::Error::custom("the list is missing"))?)?
+            match list.ok_or_else(|| serde_json::Error::custom("the list is missing"))? {
+                // As some writers of JSON have an empty list.
+                "null" | "{}" => Vec::new(),
+                list => serde_json::from_str(list)?,
+            }
         }
         _ => {
             let Fields(_) = serde_json::from_slice(text)?;

@@ -1,12 +1,13 @@
 //! LiveChat over its REST API, version 2. `reports` says what there is; `pull` reads archives by `windows` and `paging`, the rest by
 //! `lists` and `periods`, and hands each record to one row builder (`rows`) per report (`output`), which reads it by `walk`, `values`
-//! and `derived`. `client` asks.
+//! and `derived`. `client` asks; `zones` knows other names of time zones.
 
 mod client;
 mod derived;
 mod list_values;
 mod lists;
 mod output;
+mod page;
 mod paging;
 mod periods;
 mod record_key;
@@ -15,9 +16,11 @@ mod rows;
 mod values;
 mod walk;
 mod windows;
+mod zones;
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -36,6 +39,7 @@ use lists::List;
 use output::Output;
 use paging::{Archive, Begun, Sink};
 pub use reports::REPORTS;
+pub(super) use zones::is_about_zones;
 
 pub const FIELDS: &[CredentialField] = &[
     CredentialField { id: "username", label: "Username", secret: false, help: "The e-mail address you sign in to LiveChat with." },
@@ -86,7 +90,7 @@ async fn group_ids(client: &Client) -> Result<Vec<String>, PullError> {
 }
 
 async fn logins(client: &Client) -> Result<Vec<String>, PullError> {
-    Ok(named(client, "/agents", "login").await?.into_iter().map(|(login, _)| login).collect())
+    Ok(named(client, client::CHECK, "login").await?.into_iter().map(|(login, _)| login).collect())
 }
 
 /// Id and name of each item of a list; items without an id are passed over.
@@ -175,6 +179,7 @@ fn archive_of(list: &List<'_>, records: &'static str, second_read: bool) -> Arch
         // As it is at the start: a window that becomes settled while others are read is read twice all the same.
         settled_until: last_settled_day(timestamp(list.client.now()), list.zone),
         second_read,
+        served: Arc::default(),
     }
 }
 

@@ -7,26 +7,20 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use jiff::civil::Date;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::client::{Client, Query, as_text, not_json};
+use super::client::{Client, Query};
+use super::page::Page;
 use super::walk::id_of;
 use crate::connectors::pull_error::Place;
 use crate::connectors::{Completeness, PullError, Window};
 
 /// Pages read at once.
 const AT_ONCE: usize = 8;
-/// Only the newest so many records of a query can be read, on so many pages: the vendor's limit.
-const MOST_RECORDS: u64 = 25_000;
-const MOST_PAGES: u64 = 1_000;
 /// A window that came short is read so many times again.
 pub(super) const ROUNDS: u32 = 3;
 /// Reads of a query of which two consecutive ones have to agree.
@@ -41,84 +35,6 @@ pub(super) enum Proof {
     TotalOnly,
     /// Two consecutive reads that agree.
     SecondRead,
-}
-
-/// One page: where its records are in the text, and what the vendor says the whole query holds.
-#[derive(Clone, Debug)]
-pub(super) struct Page {
-    text: Bytes,
-    records: Vec<Range<usize>>,
-    pub total: u64,
-    pub pages: u64,
-}
-
-impl Page {
-    /// Scans `{"<list>": [...], "total": n, "pages": n}` once, without looking into the records.
-    pub fn read(body: &Bytes, list: &'static str) -> Result<Self, String> {
-        let text = as_text(body);
-        let mut from = serde_json::Deserializer::from_slice(&text);
-        let raw = from.deserialize_map(Scan(list)).map_err(|error| not_json(&text, &error))?;
-        from.end().map_err(|error| not_json(&text, &error))?;
-        let begin = text.as_ptr() as usize;
-        let places = raw.records.iter().map(|record| {
-            let at = record.get().as_ptr() as usize - begin;
-            at..at + record.get().len()
-        });
-        let (records, total, pages) = (places.collect(), raw.total, raw.pages);
-        Ok(Self { text, records, total, pages })
-    }
-
-    /// The records, as they came.
-    pub fn records(&self) -> impl Iterator<Item = &str> {
-        // The text was checked as a whole, and records begin and end at its braces.
-        self.records.iter().map(|at| std::str::from_utf8(&self.text[at.clone()]).unwrap_or_default())
-    }
-
-    /// Whether the vendor holds back the older part of the query.
-    pub fn too_many(&self) -> bool {
-        self.total > MOST_RECORDS || self.pages >= MOST_PAGES
-    }
-
-    /// How many pages there must be: what the vendor says, or what its total makes of the size of a full first page.
-    fn needed(&self, per_page: u64) -> u64 {
-        self.pages.max(if per_page == 0 { 0 } else { self.total.div_ceil(per_page) }).min(MOST_PAGES)
-    }
-}
-
-struct Raw<'a> {
-    records: Vec<&'a RawValue>,
-    total: u64,
-    pages: u64,
-}
-
-struct Scan(&'static str);
-
-impl<'de> Visitor<'de> for Scan {
-    type Value = Raw<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an object with {}, total and pages", self.0)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
-        let (mut records, mut total, mut pages) = (None, None, None);
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            let twice = match key.as_ref() {
-                "total" => total.replace(map.next_value()?).is_some(),
-                "pages" => pages.replace(map.next_value()?).is_some(),
-                name if name == self.0 => records.replace(map.next_value()?).is_some(),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    false
-                }
-            };
-            if twice {
-                return Err(de::Error::custom("the same field twice"));
-            }
-        }
-        let missing = || de::Error::custom("a field is missing");
-        Ok(Raw { records: records.ok_or_else(missing)?, total: total.ok_or_else(missing)?, pages: pages.ok_or_else(missing)? })
-    }
 }
 
 /// Which records were met, and in which round last. One per window, so that a record is kept once however often it comes.
@@ -213,6 +129,15 @@ pub(super) struct Archive {
     pub settled_until: Date,
     /// Later days are read until two consecutive reads agree.
     pub second_read: bool,
+    /// Questions without days that were answered.
+    pub served: Arc<Mutex<Vec<Query>>>,
+}
+
+/// The arguments that name the days of a query.
+const OF_DAYS: [&str; 3] = ["date_from", "date_to", "timezone"];
+
+fn with_page(query: &Query, page: u64) -> Query {
+    query.iter().cloned().chain([("page", page.to_string())]).collect()
 }
 
 impl Archive {
@@ -227,11 +152,40 @@ impl Archive {
         }
     }
 
+    /// One page of a query, from 1. What has no first page holds nothing.
     pub async fn page(&self, query: &Query, page: u64) -> Result<Page, PullError> {
-        let mut query = query.clone();
-        query.push(("page", page.to_string()));
+        let (asked, list) = (with_page(query, page), self.list);
+        if page == 1 {
+            if let Some(first) = self.first(&asked).await? {
+                return Ok(first);
+            }
+            let everything: Query = query.iter().filter(|(name, _)| !OF_DAYS.contains(name)).cloned().collect();
+            if everything.len() < query.len() && self.is_served(everything).await? {
+                return Ok(Page::empty());
+            }
+            // It is not proven that there is nothing, so that it is an error. Asked once more, LiveChat says in its words which.
+        }
+        self.client.get(self.path, page, &asked, |body| Page::read(body, list)).await
+    }
+
+    /// The first page; none if LiveChat says twice, by 204, 404 or an empty answer, that there is none.
+    async fn first(&self, asked: &Query) -> Result<Option<Page>, PullError> {
         let list = self.list;
-        self.client.get(self.path, page, &query, |body| Page::read(body, list)).await
+        self.client.get_or_nothing(self.path, 1, asked, |body| Page::read(body, list).map(Some), |_| Some(None)).await
+    }
+
+    /// Whether LiveChat answers this question, which names no days. It then serves this archive and knows the group, login and tag that
+    /// were asked for, so that a day without an answer is a day without records.
+    async fn is_served(&self, everything: Query) -> Result<bool, PullError> {
+        let served = || self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if served().contains(&everything) {
+            return Ok(true);
+        }
+        let is_served = self.first(&with_page(&everything, 1)).await?.is_some();
+        if is_served {
+            served().push(everything);
+        }
+        Ok(is_served)
     }
 
     fn send(&self, query: &Query, page: u64) -> Coming {
@@ -242,7 +196,7 @@ impl Archive {
     /// Asks for the first page and, as soon as it tells how many there are, for the next few.
     pub async fn begin(&self, query: &Query) -> Result<Begun, PullError> {
         let first = self.page(query, 1).await?;
-        let pages = if first.too_many() { 1 } else { first.needed(first.records.len() as u64).min(AT_ONCE as u64) };
+        let pages = if first.too_many() { 1 } else { first.needed(first.len() as u64).min(AT_ONCE as u64) };
         Ok(Begun { coming: (2..=pages).map(|page| self.send(query, page)).collect(), first })
     }
 
@@ -293,7 +247,7 @@ impl Archive {
         let Begun { first, mut coming } = begun;
         let is_first = seen.round == part;
         let mut round = Round { first_total: first.total, last_total: first.total, grew_only: true, pages: 0, in_round: 0, in_part: 0, confirmed: 0 };
-        let per_page = first.records.len() as u64;
+        let per_page = first.len() as u64;
         let mut pages = first.needed(per_page);
         let (mut next, mut at) = (2 + coming.len() as u64, 1);
         let mut page = first;
@@ -323,7 +277,7 @@ impl Archive {
                 }
             }
             // What is only read again was counted the first time.
-            end.read += if is_first { page.records.len() } else { new.len() } as u64;
+            end.read += if is_first { page.len() } else { new.len() } as u64;
             end.kept += new.len() as u64;
             sink.records(new).await?;
             sink.page(at, pages).await?;

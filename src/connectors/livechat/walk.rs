@@ -151,7 +151,9 @@ impl Node {
             row.misfits.push((Cow::Owned(if prefix.is_empty() { WHOLE.to_owned() } else { prefix.to_owned() }), json));
         }
         let mut guess = 0;
-        for (name, value) in fields {
+        // A field with the very name of a column comes before what is found below another one: see `Step::slow`.
+        let (above, below): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(_, value)| !value.starts_with('{'));
+        for (name, value) in above.into_iter().chain(below) {
             match self.find(&name, guess) {
                 Some(at) => {
                     guess = at + 1;
@@ -211,7 +213,10 @@ impl Step {
             if *told == Cell::Null {
                 *told = cell;
             }
-            if differs || (!fits && !kept) {
+            if differs && !prefix.is_empty() {
+                // Both `chat_start_time` and `start_time` below `chat`, which say different things: the second gets a column of its own.
+                row.extras.push((Cow::Owned(format!("{}_2", target.name)), json));
+            } else if differs || (!fits && !kept) {
                 row.misfits.push((Cow::Borrowed(target.name), json));
             }
         }
@@ -291,6 +296,8 @@ impl<'de> Visitor<'de> for Fast<'_, 'de> {
             } else if let (Some(inner), true) = (&step.inner, step.targets.is_empty()) {
                 let prefix = join(prefix, Cow::Borrowed(step.name.as_str()));
                 map.next_value_seed(Fast { node: inner, prefix: &prefix, row: &mut *row })?;
+            } else if prefix.is_empty() && step.targets.iter().any(|target| row.cells[target.column] != Cell::Null) {
+                return Err(de::Error::custom("the same column twice"));
             } else {
                 let raw: &'de RawValue = map.next_value()?;
                 step.slow(prefix, raw.get(), row);

@@ -54,6 +54,10 @@ impl Period {
         if start.has_offset { start.at >= stop } else { start.at == stop }
     }
 
+    fn query(&self) -> [(&'static str, String); 3] {
+        [("a", "export".to_owned()), ("start", written(&self.start)), ("stop", written(&self.stop))]
+    }
+
     /// The last minute.
     pub fn minute_until(now: Timestamp) -> Self {
         let stop = now.to_zoned(TimeZone::UTC);
@@ -81,10 +85,10 @@ impl Client {
     /// Asks for the chats of a period; each try begins with a reader of its own.
     pub async fn export<R: Reader + 'static>(&self, period: &Period, begin: impl Fn() -> R + Send + Sync + 'static) -> Result<R::Out, PullError> {
         let inner = &*self.0;
-        let query = [("a", "export".to_owned()), ("start", written(&period.start)), ("stop", written(&period.stop))];
         let auth = Auth::Arguments { user: ("email", &inner.email), secret: ("password", &inner.password) };
         let headers = &[("accept", "text/xml, application/xml")];
-        inner.upstream.read(Ask { path: PATH, query: &query, auth, headers, judge: meant }, &inner.cancel, begin).await
+        let minute = Period::minute_until(self.now()).query();
+        inner.upstream.read(Ask { path: PATH, query: &period.query(), auth, headers, judge: meant, check: (PATH, &minute) }, &inner.cancel, begin).await
     }
 
     pub fn zone(&self) -> &TimeZone {
@@ -110,13 +114,17 @@ impl Client {
     }
 }
 
-/// What an answer without a document means. The vendor documents none of this: its status decides, and its words where it is not clear.
+/// What an answer without a document means, unless it is a web page. The vendor documents none of this: its status decides, and its words
+/// where it is not clear.
 fn meant(status: u16, words: &[u8]) -> Option<PullError> {
     match (status, meant_by(words)) {
-        (401, _) | (400 | 403, Some(Said::Credentials)) => Some(PullError::Unauthorized),
+        // Of the check call: its document may hold any words.
+        (200, _) if words.windows(6).any(|six| six.eq_ignore_ascii_case(b"<chats")) => None,
+        (401, _) | (200 | 400 | 403, Some(Said::Credentials)) => Some(PullError::Unauthorized),
         (402, _) => Some(PullError::NotAllowed(Lack::Plan)),
         (400 | 403, Some(Said::Lack(lack))) => Some(PullError::NotAllowed(lack)),
-        (403, None) => Some(PullError::NotAllowed(Lack::Either)),
+        // Without words it may be a firewall.
+        (403, None) if !words.trim_ascii().is_empty() => Some(PullError::Refused { status, said: String::new() }),
         _ => None,
     }
 }
@@ -177,8 +185,10 @@ mod tests {
             (403, "The operator lacks the account permission.", Some(NotAllowed(Lack::Permission))),
             (403, "Your plan does not include data export.", Some(NotAllowed(Lack::Plan))),
             (402, "", Some(NotAllowed(Lack::Plan))),
-            (403, "", Some(NotAllowed(Lack::Either))),
-            (403, "<html>permission denied</html>", Some(NotAllowed(Lack::Either))),
+            (403, "", None),
+            (403, "The export is closed on Sundays.", Some(PullError::Refused { status: 403, said: String::new() })),
+            (200, "<chats><chat><msg>Wrong password</msg></chat></chats>", None),
+            (200, "<error>Wrong password</error>", Some(Unauthorized)),
             (400, "stop lies before start", None),
             (500, "password", None),
         ] {

@@ -131,12 +131,21 @@ impl<T: Send + 'static> Reader for Document<T> {
             Ok(Err(Stop::Fault(fault))) => fault,
             Err(_) => return Err(Unread::Stop(malformed("it could not be read".to_owned()))),
         };
+        if why == Fault::WebPage {
+            return Err(Unread::Page);
+        }
         if matches!(why, Fault::NotXml | Fault::OtherRoot(_))
             && let Some(meant) = meant_by_text(&self.head)
         {
             return Err(Unread::Stop(meant));
         }
         Err(if why.is_final() { Unread::Stop(malformed(why.to_string())) } else { Unread::Again(why.to_string()) })
+    }
+
+    /// That a period has no content means that it has no chats. That the export is not there means something else.
+    async fn nothing(mut self, status: u16) -> Option<T> {
+        let is_taken = status == 204 && self.piece(Bytes::from_static(b"<chats/>")).await;
+        if is_taken { self.end().await.ok() } else { None }
     }
 }
 

@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::pull_error::Cause;
 use super::report::Report;
 use super::{CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
 use client::{Client, Period};
@@ -39,11 +40,13 @@ pub(super) async fn check(source: &Source) -> Result<String, PullError> {
     match client.export(&Period::minute_until(client.now()), begin).await {
         Ok(()) => Ok("data export answers".to_owned()),
         Err(PullError::Malformed { at, why }) => Err(PullError::Malformed { at, why: format!("{why}. {UNCLEAR}") }),
+        // Whoever tests an account has to know what else it may be.
+        Err(PullError::Unavailable(cause @ (Cause::WebPage(200) | Cause::Denied(_)))) => Err(document::malformed(format!("{cause}. {UNCLEAR}"))),
         Err(error) => Err(error),
     }
 }
 
-const UNCLEAR: &str = "This is what comes when the e-mail address or the password is wrong, when the operator lacks the account permission, or when the plan has no data export; the answer does not say which of them it is";
+const UNCLEAR: &str = "This also comes when the e-mail address or the password is wrong, when the operator lacks the account permission, or when the plan has no data export; the answer does not say which of them it is";
 
 /// Pulls the reports, reading each document once.
 pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {

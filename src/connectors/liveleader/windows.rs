@@ -63,6 +63,7 @@ struct Answer {
     /// By report, chats that gave it no row, by their ids.
     childless: Vec<Vec<String>>,
     misfits: u64,
+    repaired: u64,
     bytes: u64,
 }
 
@@ -207,6 +208,7 @@ impl Job {
             extras: Vec::new(),
             childless: vec![Vec::new(); self.reports.len()],
             misfits: 0,
+            repaired: 0,
             bytes: 0,
         };
         let mut bytes = 0;
@@ -263,6 +265,7 @@ impl Job {
             return Ok(());
         }
         count.kept += 1;
+        answer.repaired += chat.repaired();
         for (report, rows) in rows.iter_mut().enumerate() {
             if !rows.chat(chat) {
                 return Err(Stop::Own(unwritable()));
@@ -358,7 +361,7 @@ impl Output<'_> {
             // What the answer cost is told once.
             if nth == 0 {
                 (tally.pages, tally.calls, tally.waited_ms) = (1, spent.calls - cost.calls, spent.waited_ms - cost.waited_ms);
-                tally.misfits = answer.misfits;
+                (tally.misfits, tally.repaired) = (answer.misfits, answer.repaired);
             }
             self.send(Pulled::WindowDone { window: Some(window), tally, settled: window + 1 == range.end }).await?;
         }

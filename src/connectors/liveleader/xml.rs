@@ -5,10 +5,12 @@ mod attributes;
 mod chat;
 mod fault;
 mod feed;
+mod reference;
 
 use std::io::{BufRead, BufReader, Read};
 
 use quick_xml::Reader;
+use quick_xml::XmlVersion;
 use quick_xml::errors::{Error as XmlError, IllFormedError};
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::attributes::AttrError;
@@ -19,6 +21,7 @@ use chat::FIELDS;
 pub use chat::{Chat, Field, MessageRef};
 pub use fault::Fault;
 use feed::{Feed, TooLong};
+use reference::Meant;
 
 /// Elements within elements.
 const MOST_DEPTH: usize = 32;
@@ -36,6 +39,8 @@ pub fn read(source: impl Read, label: Option<&str>, mut take: impl FnMut(&Chat) 
     let decoded = feed::decoded(source, label)?;
     let mut reader = Reader::from_reader(Feed::new(BufReader::with_capacity(64 << 10, decoded), LONGEST_PIECE));
     reader.config_mut().check_comments = false;
+    // Told as text: see `reference`.
+    reader.config_mut().allow_dangling_amp = true;
     let mut walk = Walk::default();
     let mut piece = Vec::new();
     loop {
@@ -51,7 +56,11 @@ pub fn read(source: impl Read, label: Option<&str>, mut take: impl FnMut(&Chat) 
                 walk.close(&mut take)?;
             }
             Ok(Event::End(_)) => walk.close(&mut take)?,
-            Ok(Event::Text(text)) => walk.text(&text.xml10_content(), false)?,
+            Ok(Event::Text(text)) => {
+                // Only a bare ampersand is in a text as it came.
+                walk.chat.repaired += u64::from(text.starts_with('&'));
+                walk.text(&text.xml10_content(), false)?;
+            }
             Ok(Event::CData(text)) => walk.text(&text.xml10_content(), true)?,
             Ok(Event::GeneralRef(name)) => walk.reference(name)?,
             Ok(Event::DocType(kind)) => return Err(if walk.is_page(kind) { Fault::WebPage } else { Fault::Doctype }),
@@ -254,18 +263,13 @@ impl Walk {
     }
 
     fn reference(&mut self, name: &BytesRef<'_>) -> Result<(), Fault> {
-        let known = match name.resolve_char_ref() {
-            Ok(Some(c)) => return self.text(c.encode_utf8(&mut [0; 4]), true),
-            Ok(None) => resolve_xml_entity(&name.xml10_content()),
-            Err(_) => None,
-        };
-        match known {
-            Some(text) => self.text(text, true),
-            None if !self.had_root => {
-                self.had_text = true;
-                Ok(())
-            }
-            None => Err(Fault::UnknownEntity),
+        let name = name.xml10_content();
+        let meant = reference::meant(&name);
+        self.chat.repaired += u64::from(!matches!(meant, Meant::Char(_) | Meant::Text(_)));
+        match meant {
+            Meant::Char(c) | Meant::RepairedChar(c) => self.text(c.encode_utf8(&mut [0; 4]), true),
+            Meant::Text(text) | Meant::Repaired(text) => self.text(text, true),
+            Meant::Bare => self.text(&format!("&{name};"), false),
         }
     }
 
@@ -338,7 +342,15 @@ fn attributes(chat: &mut Chat, tag: &BytesStart<'_>, kind: Kind, path: &str) -> 
         if name.len() > LONGEST_NAME {
             return Err(Fault::LongName);
         }
-        let value = told.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|_| Fault::UnknownEntity)?;
+        // One that is not XML through and through is read as it is meant.
+        let (value, repaired) = match told.normalized_value_with(XmlVersion::Implicit1_0, 1, resolve_xml_entity) {
+            Ok(value) => (value, 0),
+            Err(_) => {
+                let (value, repaired) = reference::attribute(&told.value);
+                (value.into(), repaired)
+            }
+        };
+        chat.repaired += repaired;
         if value.len() > LONGEST_TEXT {
             return Err(Fault::LongText);
         }

@@ -86,16 +86,19 @@ mod tests {
     #[test]
     fn no_spelling_of_the_secret_survives() {
         let secret = Secret::new("fra:ca/na+ry=4711");
-        let auth = Auth::Basic { user: "ann@chat.test", secret: &secret };
+        let basic = Auth::Basic { user: "ann@chat.test", secret: &secret };
+        let arguments = Auth::Arguments { user: ("email", "ann@chat.test"), secret: ("password", &secret) };
         let pair = STANDARD.encode("ann@chat.test:fra:ca/na+ry=4711");
-        for body in [
+        let bodies = [
             format!("Authorization: Basic {pair} is wrong"),
             r#"{"error":"key fra:ca/na+ry=4711 is unknown"}"#.to_owned(),
             r#"{"errors":[{"message":"?key=fra%3Aca%2Fna%2Bry%3D4711"}]}"#.to_owned(),
             format!("{{\"error\":\"{}\"}}", STANDARD_NO_PAD.encode("fra:ca/na+ry=4711")),
-        ] {
-            let shown = said(body.as_bytes(), &auth);
-            assert!(shown.contains("***"), "{shown}");
+            "no such period: start=1&stop=2&email=ann%40chat.test&password=fra%3Aca%2Fna%2Bry%3D4711".to_owned(),
+        ];
+        for (auth, body) in [basic, arguments].iter().flat_map(|auth| bodies.iter().map(move |body| (auth, body))) {
+            let shown = said(body.as_bytes(), auth);
+            assert!(shown.contains("***"), "{auth:?} {shown}");
             for bad in ["4711", "na+ry", &pair, "Y2Ev", "na%2Bry"] {
                 assert!(!shown.contains(bad), "{shown}");
             }

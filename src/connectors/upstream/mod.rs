@@ -1,11 +1,16 @@
 //! The only HTTP client. Everything that asks a vendor goes through here: the address guard (`guard`), the account's pace (`pace`),
-//! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), and errors without addresses and secrets (`mask`).
+//! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), what an answer means (`meaning`, `page`), whether rejected
+//! credentials are bad (`confirm`), and errors without addresses and secrets (`mask`).
 
 mod call;
+mod confirm;
 mod guard;
+mod limits;
 mod mask;
+mod meaning;
 pub mod outgoing;
 mod pace;
+mod page;
 mod rate;
 mod retry;
 mod standing;
@@ -31,66 +36,13 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use call::Whole;
 pub use guard::{Names, SystemNames, check_address, is_public};
+pub use limits::Limits;
 pub use pace::LONGEST_PAUSE;
 use standing::Standing;
 pub use standing::{Gauge, MOST_REFUSALS, Told};
 
 /// Pulls at a time whose streamed answers are parsed, each with a few threads of its own: more hosts that send slowly take no more threads.
 const MAX_PARSING: usize = 32;
-
-/// How long and how much. The defaults are for real vendors; tests pass shorter ones.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Name, connection and TLS together.
-    pub connect: Duration,
-    /// From sending to the head of the answer.
-    pub first_byte: Duration,
-    /// Between two pieces of the answer.
-    pub no_progress: Duration,
-    /// One try, from sending to the last byte.
-    pub whole: Duration,
-    /// Each full window of this length must bring `min_bytes` of the answer; time in which it is not read does not count.
-    pub rate_window: Duration,
-    /// As they come, before unpacking; 0 for no minimum.
-    pub min_bytes: u64,
-    /// Of one answer, after decoding.
-    pub most_bytes: usize,
-    /// Of one answer that is handed on while it comes.
-    pub most_streamed: usize,
-    /// Tries of one request.
-    pub tries: u32,
-    /// No new try begins after this; waits that the vendor asked for are not counted.
-    pub try_within: Duration,
-    /// The first pause between tries is a random part of this; it triples each time.
-    pub first_delay: Duration,
-    /// Tries of a page that comes whole and cannot be read.
-    pub malformed_tries: u32,
-    /// A wait the vendor asks for is waited out up to this; a longer one is the run's affair.
-    pub patience: Duration,
-    /// Of all such waits of one request together.
-    pub patience_in_all: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            first_byte: Duration::from_secs(60),
-            no_progress: Duration::from_secs(60),
-            whole: Duration::from_secs(600),
-            rate_window: Duration::from_secs(60),
-            min_bytes: 1_024,
-            most_bytes: 64 << 20,
-            most_streamed: 4 << 30,
-            tries: 5,
-            try_within: Duration::from_secs(120),
-            first_delay: Duration::from_millis(500),
-            malformed_tries: 3,
-            patience: Duration::from_secs(60),
-            patience_in_all: Duration::from_secs(300),
-        }
-    }
-}
 
 /// The way out to all vendors: one client, and one pace per account. Cheap to clone.
 #[derive(Clone)]
@@ -259,7 +211,8 @@ pub enum Auth<'a> {
     },
 }
 
-/// What an answer with another status than 200 means, by its first bytes, where the connector knows better than the status tells.
+/// What an answer with another status than 200 means, by its first bytes, where the connector knows better than the status tells. Of the
+/// check call also one with status 200. A `Refused` without words gets those of the answer.
 pub type Judge = fn(u16, &[u8]) -> Option<PullError>;
 
 /// Takes the body of a good answer as it comes.
@@ -276,6 +229,15 @@ pub trait Reader: Send {
 
     /// After the last piece that was wanted or came.
     fn end(self) -> impl Future<Output = Result<Self::Out, Unread>> + Send;
+
+    /// The vendor said twice, in the same words and with this status, that there is nothing: 204, 404, or 200 with an empty answer.
+    /// What that stands for; none where it is not to be believed.
+    fn nothing(self, _status: u16) -> impl Future<Output = Option<Self::Out>> + Send
+    where
+        Self: Sized,
+    {
+        std::future::ready(None)
+    }
 }
 
 /// Why a whole answer is not what it should be.
@@ -283,16 +245,30 @@ pub trait Reader: Send {
 pub enum Unread {
     /// It may come better the next time.
     Again(String),
+    /// A web page for people.
+    Page,
+    /// Nothing: an empty body, or JSON that is null or holds nothing. `why`: what it is where that is not to be believed.
+    Nothing {
+        body: Bytes,
+        why: String,
+    },
     Stop(PullError),
 }
 
-/// A whole answer that `read` has looked at.
-struct Checked<'r, F> {
-    whole: Whole,
-    read: &'r F,
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Unread::Again(why)
+    }
 }
 
-impl<T: Send, F: Fn(&Bytes) -> Result<T, String> + Sync> Reader for Checked<'_, F> {
+/// A whole answer that `read` has looked at.
+struct Checked<'r, F, T> {
+    whole: Whole,
+    read: &'r F,
+    nothing: fn(u16) -> Option<T>,
+}
+
+impl<T: Send, E: Into<Unread>, F: Fn(&Bytes) -> Result<T, E> + Sync> Reader for Checked<'_, F, T> {
     type Out = (Answer, T);
     const ENDLESS: bool = false;
 
@@ -306,7 +282,16 @@ impl<T: Send, F: Fn(&Bytes) -> Result<T, String> + Sync> Reader for Checked<'_, 
 
     async fn end(self) -> Result<Self::Out, Unread> {
         let body = self.whole.end().await?;
-        (self.read)(&body).map(|value| (Answer { body }, value)).map_err(Unread::Again)
+        match (self.read)(&body).map_err(Into::into) {
+            Ok(value) => Ok((Answer { body }, value)),
+            Err(Unread::Again(_)) if page::looks_like_one(&body) => Err(Unread::Page),
+            Err(Unread::Again(why)) if page::is_nothing(&body) => Err(Unread::Nothing { body, why }),
+            Err(why) => Err(why),
+        }
+    }
+
+    async fn nothing(self, status: u16) -> Option<Self::Out> {
+        (self.nothing)(status).map(|value| (Answer { body: Bytes::new() }, value))
     }
 }
 
@@ -319,6 +304,9 @@ pub struct Ask<'a> {
     pub auth: Auth<'a>,
     pub headers: &'a [(&'static str, &'static str)],
     pub judge: Judge,
+    /// The connector's check call, by path and query, sent as this request is: what it is told decides whether the credentials are
+    /// rejected.
+    pub check: (&'a str, &'a [(&'a str, String)]),
 }
 
 /// A good answer (status 200), whole.
@@ -341,6 +329,11 @@ impl Upstream {
     /// What the vendor has told of this account so far.
     pub fn told(&self) -> Told {
         self.standing.told(self.now())
+    }
+
+    /// Whether what `told` has is to be kept now: requests left, and nobody was told so for `every`.
+    pub fn is_to_be_kept(&self, every: Duration) -> bool {
+        self.standing.is_to_be_kept(every)
     }
 
     /// Takes over what the vendor had told before a restart; what it told since counts more.
@@ -369,18 +362,29 @@ impl Upstream {
 
     /// Asks until there is an answer, within the account's pace and the limits.
     pub async fn get(&self, ask: Ask<'_>, cancel: &CancellationToken) -> Result<Answer, PullError> {
-        self.get_checked(ask, cancel, |_| Ok(())).await.map(|(answer, ())| answer)
+        self.get_checked(ask, cancel, |_| Ok::<_, Unread>(())).await.map(|(answer, ())| answer)
     }
 
     /// As `get`, and `read` says whether the body is what it should be. `Err` is why not: the page is then asked for again, up to
     /// three times in all, before it is `Malformed`.
-    pub async fn get_checked<T: Send>(
+    pub async fn get_checked<T: Send, E: Into<Unread>>(
         &self,
         ask: Ask<'_>,
         cancel: &CancellationToken,
-        read: impl Fn(&Bytes) -> Result<T, String> + Sync,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
     ) -> Result<(Answer, T), PullError> {
-        self.read(ask, cancel, || Checked { whole: Whole::new(usize::MAX), read: &read }).await
+        self.get_or_nothing(ask, cancel, read, |_| None).await
+    }
+
+    /// As `get_checked`, and `nothing` says what it stands for when the vendor says twice that there is nothing; see `Reader::nothing`.
+    pub async fn get_or_nothing<T: Send, E: Into<Unread>>(
+        &self,
+        ask: Ask<'_>,
+        cancel: &CancellationToken,
+        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
+        nothing: fn(u16) -> Option<T>,
+    ) -> Result<(Answer, T), PullError> {
+        self.read(ask, cancel, || Checked { whole: Whole::new(usize::MAX), read: &read, nothing }).await
     }
 
     /// As `get`, handing the body on while it comes; each try begins with a reader of its own.
@@ -390,6 +394,11 @@ impl Upstream {
             () = cancel.cancelled() => Err(PullError::Cancelled),
             done = retry::run(self, ask, begin) => done,
         }
+    }
+
+    fn count_call(&self) {
+        self.all.0.counters.calls.fetch_add(1, Ordering::Relaxed);
+        self.spent.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     fn request(&self, ask: &Ask<'_>) -> Option<Request> {

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Gauge;
+use crate::clock::Millis;
 
 /// Requests to one account at a time.
 const IN_FLIGHT: usize = 8;
@@ -19,8 +20,8 @@ const IN_FLIGHT: usize = 8;
 const BURST: u32 = 4;
 /// The first wait after a 429 that does not say how long; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// The least a pause lasts, whatever it says; doubled each time up to the above.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// A request that left within a second that is known counts this long from the beginning of that second.
+const COUNTS_FOR: Millis = 61_000;
 /// No single pause is believed beyond this, whatever a vendor says.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,6 +40,8 @@ pub(super) struct Pace {
 struct Sent {
     began: Instant,
     seconds: VecDeque<(u64, u32)>,
+    /// Those before a restart: until when they count, and how many they are. None until they are recalled.
+    before: Option<Vec<(Instant, u32)>>,
 }
 
 impl Sent {
@@ -60,8 +63,34 @@ impl Sent {
 
     fn in_last_minute(&mut self) -> u32 {
         self.forget();
-        self.seconds.iter().map(|(_, count)| count).sum()
+        let now = Instant::now();
+        let before = self.before.iter_mut().flat_map(|before| {
+            before.retain(|(until, _)| *until > now);
+            before.iter()
+        });
+        before.map(|(_, count)| count).chain(self.seconds.iter().map(|(_, count)| count)).sum()
     }
+
+    /// How long until one more may leave, for those before a restart: what left since is kept to the number by itself.
+    fn wait_for_those_before(&mut self, per_minute: u32) -> Option<Duration> {
+        let sent = self.in_last_minute();
+        let next = self.before.iter().flatten().map(|(until, _)| *until).min()?;
+        (sent >= per_minute).then(|| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// By the moment at which each second began.
+    fn told(&mut self, now: Millis) -> Vec<(Millis, u32)> {
+        self.in_last_minute();
+        let passed = millis(self.began.elapsed());
+        let left = |until: &Instant| millis(until.saturating_duration_since(Instant::now()));
+        let before = self.before.iter().flatten().map(|(until, count)| (now + left(until) - COUNTS_FOR, *count));
+        let since = self.seconds.iter().map(|(second, count)| (now - passed + i64::try_from(second * 1_000).unwrap_or(passed), *count));
+        before.chain(since).collect()
+    }
+}
+
+fn millis(time: Duration) -> Millis {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[derive(Default)]
@@ -85,7 +114,7 @@ impl Pace {
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
             turn: tokio::sync::Mutex::new(()),
             pause: Mutex::new(Pause::default()),
-            sent: Mutex::new(Sent { began: Instant::now(), seconds: VecDeque::new() }),
+            sent: Mutex::new(Sent { began: Instant::now(), seconds: VecDeque::new(), before: None }),
         }
     }
 
@@ -98,6 +127,20 @@ impl Pace {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             paused: lock(&self.pause).until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now())),
         }
+    }
+
+    /// What left in the last minute: the moment at which each second began, and how many left in it.
+    pub fn asked(&self, now: Millis) -> Vec<(Millis, u32)> {
+        lock(&self.sent).told(now)
+    }
+
+    /// Counts in what left before a restart, as `asked` told it then; only the first time, since later it is known here.
+    pub fn recall(&self, asked: &[(Millis, u32)], now: Millis) {
+        // A clock that was set back makes no minute longer.
+        let counts = |began: Millis| u64::try_from((began + COUNTS_FOR - now).min(COUNTS_FOR)).ok().filter(|left| *left > 0);
+        let come = Instant::now();
+        let recalled = || asked.iter().filter_map(|(began, count)| Some((come + Duration::from_millis(counts(*began)?), *count))).collect();
+        lock(&self.sent).before.get_or_insert_with(recalled);
     }
 
     /// Nobody asks for so long, because the vendor said so before a restart.
@@ -139,7 +182,11 @@ impl Pace {
 
     /// Takes a token, or says how long until there is one.
     fn token(&self) -> Option<Duration> {
-        let bucket = lock(&self.bucket).1.clone()?;
+        let (per_minute, bucket) = lock(&self.bucket).clone();
+        let bucket = bucket?;
+        if let Some(wait) = lock(&self.sent).wait_for_those_before(per_minute) {
+            return Some(wait);
+        }
         bucket.check().err().map(|not| not.wait_time_from(bucket.clock().now()))
     }
 
@@ -150,8 +197,9 @@ impl Pace {
     }
 
     /// The vendor asked for a pause: nobody asks this account before it is over. `told` is what it said; without it the wait grows
-    /// with every pause, but the answers to all that was on its way when the first one was asked for are one pause. Returns the wait.
-    pub fn pause(&self, told: Option<Duration>) -> Duration {
+    /// with every pause, but the answers to all that was on its way when the first one was asked for are one pause. A pause that is there
+    /// already is never shortened. `least`: no wait is shorter than this, doubled each time. Returns the wait.
+    pub fn pause(&self, told: Option<Duration>, least: Duration) -> Duration {
         let mut pause = lock(&self.pause);
         let now = Instant::now();
         let left = pause.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
@@ -161,7 +209,7 @@ impl Pace {
         }
         let wait = match told {
             // "At once", said again and again, is not believed for long.
-            Some(wait) => wait.max(LEAST_WAIT.saturating_mul(1 << (pause.strikes.clamp(1, 6) - 1)).min(FIRST_WAIT)).min(LONGEST_PAUSE),
+            Some(wait) => wait.max(least.saturating_mul(1 << (pause.strikes.clamp(1, 6) - 1)).min(FIRST_WAIT)).min(LONGEST_PAUSE),
             None if !left.is_zero() => left,
             None => FIRST_WAIT.saturating_mul(1 << (pause.strikes - 1).min(8)),
         };
@@ -213,6 +261,8 @@ pub(super) fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> 
 mod tests {
     use super::*;
 
+    const LEAST: Duration = Duration::from_millis(100);
+
     /// The largest number of moments within any 60 seconds.
     fn most_in_a_minute(moments: &[Duration]) -> usize {
         (0..moments.len()).map(|i| moments[i..].iter().take_while(|m| **m < moments[i] + Duration::from_secs(60)).count()).max().unwrap_or(0)
@@ -245,7 +295,7 @@ mod tests {
     async fn a_pause_holds_everybody_and_grows_when_the_vendor_does_not_say() {
         let pace = Pace::new(0);
         let start = Instant::now();
-        pace.pause(Some(Duration::from_millis(120)));
+        pace.pause(Some(Duration::from_millis(120)), LEAST);
         assert!(pace.leave(Duration::from_millis(1)).await.is_err());
         assert!(pace.leave(Duration::from_secs(60)).await.is_ok());
         assert!(start.elapsed() >= Duration::from_millis(120));
@@ -257,14 +307,14 @@ mod tests {
         let before = Instant::now();
         tokio::time::advance(Duration::from_millis(5)).await;
         // Eight requests are answered with 429 at about the same time.
-        let waits: Vec<u64> = (0..8).map(|_| pace.pause(None).as_secs()).collect();
+        let waits: Vec<u64> = (0..8).map(|_| pace.pause(None, LEAST).as_secs()).collect();
         assert_eq!(waits, [5; 8]);
         pace.went_well(before);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(pace.pause(None), Duration::from_secs(10));
+        assert_eq!(pace.pause(None, LEAST), Duration::from_secs(10));
         tokio::time::advance(Duration::from_secs(10)).await;
         pace.went_well(Instant::now());
-        assert_eq!(pace.pause(None), Duration::from_secs(5));
+        assert_eq!(pace.pause(None, LEAST), Duration::from_secs(5));
         assert!(pace.leave(Duration::from_secs(1)).await.is_err());
     }
 
@@ -280,8 +330,67 @@ mod tests {
         assert_eq!((pace.gauge().last_minute, pace.gauge().in_flight), (2, 0));
         tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(pace.gauge().last_minute, 1);
-        pace.pause(Some(Duration::from_secs(90)));
+        pace.pause(Some(Duration::from_secs(90)), LEAST);
         assert_eq!(pace.gauge().paused, Duration::from_secs(90));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_pause_does_not_shorten_the_one_that_is_there() {
+        let pace = Pace::new(0);
+        pace.pause(Some(Duration::from_secs(600)), LEAST);
+        // Another answer of those that were on their way.
+        pace.pause(Some(Duration::from_secs(1)), LEAST);
+        assert_eq!(pace.gauge().paused, Duration::from_secs(600));
+        assert!(pace.leave(Duration::from_secs(599)).await.is_err());
+        // Nor does one from before a restart; a longer one lengthens it.
+        pace.hold(Duration::from_secs(5));
+        assert_eq!(pace.gauge().paused, Duration::from_secs(600));
+        pace.pause(Some(Duration::from_secs(700)), LEAST);
+        assert_eq!(pace.gauge().paused, Duration::from_secs(700));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_once_is_a_second_and_longer_each_time_it_is_said_again() {
+        let pace = Pace::new(0);
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            let wait = pace.pause(Some(Duration::ZERO), Duration::from_secs(1));
+            waits.push(wait.as_secs());
+            tokio::time::advance(wait).await;
+        }
+        assert_eq!(waits, [1, 2, 4, 5, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_does_not_begin_the_minute_anew() {
+        const NOW: Millis = 1_795_176_000_000;
+        let before = Pace::new(60);
+        for _ in 0..3 {
+            drop(before.leave(Duration::ZERO).await.ok().unwrap());
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let told = before.asked(NOW);
+        assert_eq!(told, [(NOW - 10_000, 3)]);
+        // 55 others left a moment ago; then the server was started again.
+        let told = [told[0], (NOW - 1_000, 55)];
+        let (after, start) = (Pace::new(60), Instant::now());
+        after.recall(&told, NOW);
+        // Once is enough: what was told before the restart is no news.
+        after.recall(&told, NOW);
+        assert_eq!((after.gauge().last_minute, after.asked(NOW)), (58, told.to_vec()));
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            drop(after.leave(Duration::ZERO).await.ok().unwrap());
+            left.push(start.elapsed().as_secs());
+        }
+        assert_eq!(left, [0, 0, 51, 51], "the third leaves when the three of ten seconds before the restart count no more");
+        assert_eq!(after.gauge().last_minute, 59);
+        // A minute later it is forgotten, and what a clock was set back by is not waited for.
+        let old = Pace::new(60);
+        old.recall(&[(NOW - COUNTS_FOR, 60), (NOW + 3_600_000, 2)], NOW);
+        assert_eq!(old.gauge().last_minute, 2);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!((old.gauge().last_minute, old.asked(NOW)), (0, Vec::new()));
     }
 
     #[test]

@@ -1,36 +1,22 @@
-//! Tries: what is asked again, how often and when. Waits that the vendor asks for are not tries.
+//! Tries: what is asked again, how often and when. Waits that the vendor asks for are not tries. What an answer means is in `meaning`,
+//! whether rejected credentials are bad in `confirm`.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
 use jiff::civil::Date;
 use rand::RngExt;
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
-use super::call::{Broke, Got, Unmet, call};
-use super::pace::retry_after;
-use super::{Ask, Reader, Unread, Upstream, mask, standing};
+use super::call::call;
+use super::confirm;
+use super::meaning::{Again, Next, meaning};
+use super::{Ask, Reader, Upstream};
 use crate::connectors::PullError;
-use crate::connectors::pull_error::{Cause, Place};
-
-/// What an answer means for the next step.
-enum Next<T> {
-    Done(T),
-    /// Again, as a try; the error if there is none left.
-    Again(Again),
-    /// Again after a wait that is no try.
-    Wait(Option<Duration>),
-    /// Again in this region, once.
-    Elsewhere(HeaderValue, PullError),
-    Stop(PullError),
-}
-
-enum Again {
-    Broken(Cause),
-    Malformed(String),
-}
+use crate::connectors::pull_error::Cause;
 
 /// `begin` makes the reader of a good answer, for each try anew.
 pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
@@ -43,7 +29,9 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
         .with_max_times(limits.tries as usize)
         .build();
     let began = Instant::now();
-    let (mut calls, mut tries, mut malformed) = (0_u64, 0_u32, 0_u32);
+    let (mut calls, mut tries, mut few) = (0_u64, 0_u32, 0_u32);
+    // The last answer that said that there is nothing.
+    let mut nothing: Option<(u16, Bytes)> = None;
     // `held`: waiting that is not counted against `try_within`. `asked`: of that, what the vendor asked for.
     let (mut held, mut asked) = (Duration::ZERO, Duration::ZERO);
     let mut sent_elsewhere = false;
@@ -59,8 +47,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
             return Err(PullError::Refused { status: 0, said: "the user name or the key holds a character that cannot be sent".to_owned() });
         };
         calls += 1;
-        counters.calls.fetch_add(1, Ordering::Relaxed);
-        upstream.spent.calls.fetch_add(1, Ordering::Relaxed);
+        upstream.count_call();
         counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
         let left = Instant::now();
         let got = call(&inner.client, request, limits, &upstream.spent.received, &begin).await;
@@ -72,12 +59,29 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
         if let Some(day) = got.as_ref().ok().and_then(|got| sunset(&got.headers)) {
             upstream.standing.ends_on(day);
         }
-        let next = next(upstream, &ask, got);
-        match &next {
-            Next::Done(_) => upstream.standing.accepted(),
-            Next::Stop(PullError::Unauthorized) => upstream.standing.refused(turn.is_some()),
-            _ => {}
-        }
+        // How long the next try is put off at least.
+        let mut least = Duration::ZERO;
+        let next = match meaning(upstream, &ask, got) {
+            Next::Rejected(status) => match confirm::is_rejected(upstream, &ask).await {
+                true => {
+                    upstream.standing.refused(turn.is_some());
+                    Next::Stop(PullError::Unauthorized)
+                }
+                false => Next::Again(Again::few(PullError::Unavailable(Cause::Unconfirmed(status)))),
+            },
+            Next::Nothing { status, words, otherwise } => {
+                let told = (status, words);
+                let believed = if nothing.as_ref() == Some(&told) { begin().nothing(status).await } else { None };
+                nothing = Some(told);
+                least = limits.confirm_after;
+                believed.map_or(Next::Again(otherwise), Next::Done)
+            }
+            Next::Done(value) => {
+                upstream.standing.accepted(left);
+                Next::Done(value)
+            }
+            next => next,
+        };
         drop(turn);
         match next {
             Next::Done(value) => {
@@ -85,6 +89,8 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
                 return Ok(value);
             }
             Next::Stop(error) => return Err(error),
+            // Both have become something else above.
+            Next::Rejected(_) | Next::Nothing { .. } => {}
             Next::Elsewhere(_, error) if sent_elsewhere => return Err(error),
             Next::Elsewhere(region, _) => {
                 sent_elsewhere = true;
@@ -92,7 +98,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
             }
             Next::Wait(told) => {
                 counters.limited.fetch_add(1, Ordering::Relaxed);
-                let wait = upstream.standing.pace.pause(told);
+                let wait = upstream.standing.pace.pause(told, limits.least_wait);
                 asked += wait;
                 tracing::debug!(path = ask.path, wait_ms = millis(wait), "the vendor asks to wait");
                 if wait > limits.patience || asked > limits.patience_in_all {
@@ -101,68 +107,18 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
             }
             Next::Again(again) => {
                 tries += 1;
-                malformed += u32::from(matches!(again, Again::Malformed(_)));
+                few += u32::from(again.is_few);
                 let delay = delays.next().unwrap_or(limits.first_delay);
-                let delay = delay.mul_f64(rand::rng().random_range(0.0..1.0));
+                let delay = delay.mul_f64(rand::rng().random_range(0.0..1.0)).max(least);
                 let late = began.elapsed().saturating_sub(held) + delay > limits.try_within;
-                if tries >= limits.tries || malformed >= limits.malformed_tries || late {
-                    return Err(match again {
-                        Again::Broken(cause) => PullError::Unavailable(cause),
-                        Again::Malformed(why) => PullError::Malformed { at: Place { path: ask.path.to_owned(), page: 0 }, why },
-                    });
+                if tries >= limits.tries || few >= limits.malformed_tries || late {
+                    return Err(again.error);
                 }
                 tracing::debug!(path = ask.path, tries, "asking again");
                 tokio::time::sleep(delay).await;
             }
         }
     }
-}
-
-fn next<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got<T>, Broke>) -> Next<T> {
-    let got = match got {
-        Ok(got) => got,
-        // A certificate does not get better within two minutes.
-        Err(Broke::Cause(Cause::Certificate)) => return Next::Stop(PullError::Unavailable(Cause::Certificate)),
-        Err(Broke::Cause(cause)) => return Next::Again(Again::Broken(cause)),
-        Err(Broke::Blocked) => {
-            let host = upstream.base.host_str().unwrap_or_default();
-            return Next::Stop(PullError::Forbidden {
-                why: format!("{host} leads to an address that is not public. It may be used if the server was started with --allow-upstream {host}."),
-            });
-        }
-        Err(Broke::Unreadable(why)) => return Next::Stop(PullError::Malformed { at: Place { path: ask.path.to_owned(), page: 0 }, why }),
-    };
-    let told = || got.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, upstream.all.0.clock.timestamp()));
-    let words = match got.body {
-        Ok(value) => return Next::Done(value),
-        Err(Unmet::Unread(Unread::Again(why))) => return Next::Again(Again::Malformed(why)),
-        Err(Unmet::Unread(Unread::Stop(error))) => return Next::Stop(error),
-        Err(Unmet::Status(words)) => words,
-    };
-    if let Some(meant) = (ask.judge)(got.status, &words) {
-        return Next::Stop(meant);
-    }
-    match got.status {
-        // 403: the credentials are good and do not reach this; only others would help.
-        401 | 403 => Next::Stop(PullError::Unauthorized),
-        429 => Next::Wait(told()),
-        503 if told().is_some() => Next::Wait(told()),
-        408 | 425 | 500..=599 => Next::Again(Again::Broken(Cause::Status(got.status))),
-        300..=399 => Next::Stop(PullError::Refused { status: got.status, said: "unexpected redirect".to_owned() }),
-        status => {
-            let refused = PullError::Refused { status, said: mask::said(&words, &ask.auth) };
-            match region(&words).filter(|_| status == 421) {
-                Some(region) => Next::Elsewhere(region, refused),
-                None => Next::Stop(refused),
-            }
-        }
-    }
-}
-
-/// The region that the error `misdirected_request` names, if it could be one.
-fn region(body: &[u8]) -> Option<HeaderValue> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    standing::region(value.get("error")?.get("data")?.get("region")?.as_str()?)
 }
 
 /// The day in `Legacy` or `Deprecation`; whatever else stands there is dropped.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 use reqwest::header::HeaderValue;
+use tokio::time::Instant;
 
+use super::confirm::Verdict;
 use super::pace::Pace;
 use crate::clock::Millis;
 use crate::connectors::PullError;
@@ -20,12 +22,18 @@ pub(super) struct Standing {
     heard: Mutex<Heard>,
     /// Whoever knocks while it is not known that the credentials are good does so alone.
     knocking: tokio::sync::Mutex<()>,
+    /// What the last check call came to; held while one is made.
+    pub verdict: tokio::sync::Mutex<Option<Verdict>>,
 }
 
 #[derive(Default)]
 struct Heard {
     /// The vendor accepted the credentials, and has not refused them since.
     accepted: bool,
+    /// When the newest request left that it accepted.
+    accepted_at: Option<Instant>,
+    /// When somebody was last told to keep what left.
+    kept_at: Option<Instant>,
     /// How often in a row it refused them.
     refusals: u32,
     /// Where the vendor keeps the account, once it has told that a request came to the wrong place.
@@ -41,6 +49,8 @@ pub struct Told {
     pub region: Option<String>,
     /// The day on which the vendor ends this API, as its `Legacy` or `Deprecation` header tells; none when it told none since the start.
     pub ends_on: Option<Date>,
+    /// Requests of the last minute, by the moment at which each second began.
+    pub asked: Vec<(Millis, u32)>,
 }
 
 /// How much an account is asked just now.
@@ -63,7 +73,7 @@ impl Standing {
 
     /// One that shares only the pace with another.
     pub fn in_pace(pace: Arc<Pace>) -> Self {
-        Self { pace, heard: Mutex::default(), knocking: tokio::sync::Mutex::default() }
+        Self { pace, heard: Mutex::default(), knocking: tokio::sync::Mutex::default(), verdict: tokio::sync::Mutex::default() }
     }
 
     /// Waits until a request may knock with the credentials: at once while they are known to be good, one after the other while they
@@ -81,9 +91,16 @@ impl Standing {
         }
     }
 
-    pub fn accepted(&self) {
+    /// A request that left then was accepted.
+    pub fn accepted(&self, left: Instant) {
         let mut heard = self.heard();
         (heard.accepted, heard.refusals) = (true, 0);
+        heard.accepted_at = heard.accepted_at.max(Some(left));
+    }
+
+    /// Whether a request that left at this moment or later was accepted.
+    pub fn was_accepted_since(&self, moment: Instant) -> bool {
+        self.heard().accepted_at.is_some_and(|at| at >= moment)
     }
 
     /// `alone`: the request knocked by itself. Of those that left side by side while the credentials were good, the first one counts.
@@ -114,12 +131,13 @@ impl Standing {
     }
 
     pub fn told(&self, now: Millis) -> Told {
-        let paused = self.pace.gauge().paused;
+        let (paused, asked) = (self.pace.gauge().paused, self.pace.asked(now));
         let heard = self.heard();
         Told {
             paused_until: (!paused.is_zero()).then(|| now.saturating_add(i64::try_from(paused.as_millis()).unwrap_or(i64::MAX))),
             region: heard.region.as_ref().and_then(|region| region.to_str().ok()).map(str::to_owned),
             ends_on: heard.ends_on,
+            asked,
         }
     }
 
@@ -127,10 +145,22 @@ impl Standing {
         if let Some(left) = told.paused_until.and_then(|until| u64::try_from(until - now).ok()).filter(|left| *left > 0) {
             self.pace.hold(Duration::from_millis(left));
         }
+        self.pace.recall(&told.asked, now);
         let mut heard = self.heard();
         if heard.region.is_none() {
             heard.region = told.region.as_deref().and_then(region);
         }
+    }
+
+    /// Whether it is time to keep what left, since requests left and nobody did so for this long.
+    pub fn is_to_be_kept(&self, every: Duration) -> bool {
+        let asked = self.pace.gauge().last_minute > 0;
+        let mut heard = self.heard();
+        let due = asked && heard.kept_at.is_none_or(|at| at.elapsed() >= every);
+        if due {
+            heard.kept_at = Some(Instant::now());
+        }
+        due
     }
 
     pub fn gauge(&self) -> Gauge {
@@ -155,17 +185,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_vendor_told_comes_back_after_a_restart() {
         let before = Standing::new(180);
-        before.pace.pause(Some(Duration::from_secs(3_600)));
+        drop(before.pace.leave(Duration::ZERO).await.ok().unwrap());
+        before.pace.pause(Some(Duration::from_secs(3_600)), Duration::ZERO);
         before.moved(region("fra").unwrap());
         before.ends_on("2027-06-30".parse().unwrap());
         let told = before.told(1_000);
-        assert_eq!(told, Told { paused_until: Some(3_601_000), region: Some("fra".to_owned()), ends_on: Some("2027-06-30".parse().unwrap()) });
+        let ends_on = Some("2027-06-30".parse().unwrap());
+        assert_eq!(told, Told { paused_until: Some(3_601_000), region: Some("fra".to_owned()), ends_on, asked: vec![(1_000, 1)] });
         let after = Standing::new(180);
         after.recall(&told, 601_000);
+        let told = Told { asked: Vec::new(), ..told };
         assert_eq!(after.told(601_000), Told { ends_on: None, ..told.clone() }, "the vendor tells the day again");
         assert!(after.pace.leave(Duration::from_secs(60)).await.is_err(), "the pause goes on");
         // A pause that is over is none, and what is known already counts more.
-        after.recall(&Told { paused_until: Some(5), region: Some("dal".to_owned()), ends_on: None }, 601_000);
+        after.recall(&Told { paused_until: Some(5), region: Some("dal".to_owned()), ..Told::default() }, 601_000);
         assert_eq!(after.told(601_000), Told { ends_on: None, ..told });
         after.ends_on("2027-08-01".parse().unwrap());
         after.ends_on("2027-07-01".parse().unwrap());
@@ -186,7 +219,9 @@ mod tests {
         assert!(matches!(standing.turn().await, Err(PullError::Withheld)));
         standing.trust_again();
         assert!(standing.turn().await.unwrap().is_some());
-        standing.accepted();
+        let now = Instant::now();
+        standing.accepted(now);
+        assert!(standing.was_accepted_since(now) && !standing.was_accepted_since(now + Duration::from_millis(1)));
         assert!(standing.turn().await.unwrap().is_none(), "good ones go side by side");
         for _ in 0..8 {
             standing.refused(false);

@@ -50,7 +50,7 @@ pub async fn plan(db: &Db, run: &Claimed, key: &str, fresh: &[Window]) -> Result
     let lines = windows::lines(&mut tx, &run.id).await?;
     sqlx::query(
         "UPDATE runs SET plan_key = $1, windows_total = $2, pages = 0, calls = 0, records_read = 0, records_kept = 0, duplicates = 0, left_out = 0, rejected = 0,
-                         misfits = 0, rows_written = 0, bytes_written = 0, waited_ms = 0, vendor_total = NULL, completeness = NULL
+                         misfits = 0, repaired = 0, rows_written = 0, bytes_written = 0, waited_ms = 0, vendor_total = NULL, completeness = NULL
          WHERE id = $3",
     )
     .bind(key)
@@ -159,8 +159,8 @@ async fn count(tx: &mut Transaction<'static, Sqlite>, run: &RunId, tally: &Tally
         "UPDATE runs SET pages = pages + $1, calls = calls + $2, records_read = records_read + $3, records_kept = records_kept + $4,
                 duplicates = duplicates + $5, left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8, waited_ms = waited_ms + $9,
                 vendor_total = CASE WHEN $10 IS NULL THEN vendor_total ELSE COALESCE(vendor_total, 0) + $10 END,
-                completeness = $11
-         WHERE id = $12",
+                completeness = $11, repaired = repaired + $12
+         WHERE id = $13",
     )
     .bind(signed(tally.pages))
     .bind(signed(tally.calls))
@@ -173,6 +173,7 @@ async fn count(tx: &mut Transaction<'static, Sqlite>, run: &RunId, tally: &Tally
     .bind(signed(tally.waited_ms))
     .bind(tally.total.map(signed))
     .bind(completeness.map(Completeness::word))
+    .bind(signed(tally.repaired))
     .bind(run)
     .execute(&mut **tx)
     .await?;

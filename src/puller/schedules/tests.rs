@@ -29,6 +29,25 @@ fn a_time_that_the_clocks_skip_runs_when_they_have_gone_forward() {
 }
 
 #[test]
+fn zones_without_a_slash_are_zones_and_files_beside_them_are_none() {
+    for name in ["UTC", "GMT", "CET", "EET", "MET", "WET", "EST", "MST", "HST", "EST5EDT", "CST6CDT", "MST7MDT", "PST8PDT", "Japan", "Etc/GMT-3", "Europe/Kiev"]
+    {
+        assert!(zone(name).is_ok(), "{name}");
+    }
+    for name in ["", "/etc/localtime", "localtime", "Factory", "posixrules", "EST5", "CEST", "Mars", "Mars/Phobos", "../UTC", "CET/"] {
+        assert_eq!(zone(name).unwrap_err().message(), "There is no such time zone. Use a name such as Europe/Oslo or UTC.", "{name}");
+    }
+    let names = zone_names();
+    assert_eq!(names[0], "UTC");
+    for name in ["CET", "EST5EDT", "GMT", "Europe/Oslo"] {
+        assert_eq!(names.iter().filter(|listed| *listed == name).count(), 1, "{name}");
+    }
+    assert!(names.iter().all(|name| zone(name).is_ok()));
+    // The clock goes forward there as well.
+    assert_eq!(next("30 2 * * *", "CET", "2027-03-27T00:00:00Z", 2), ["2027-03-27 02:30 +01:00", "2027-03-28 03:00 +02:00"]);
+}
+
+#[test]
 fn a_time_that_comes_twice_runs_the_first_time_only() {
     assert_eq!(next("30 2 * * *", "Europe/Oslo", "2026-10-24T12:00:00Z", 2), ["2026-10-25 02:30 +02:00", "2026-10-26 02:30 +01:00"]);
     // Several clock times are as steady as one.

@@ -22,6 +22,8 @@ pub struct Manner {
     pub no_id: bool,
     pub bare: bool,
     pub several_operators: bool,
+    pub capital_operators: bool,
+    pub loose_text: bool,
     pub shuffle: Option<u64>,
 }
 
@@ -44,6 +46,8 @@ impl Manner {
                 Kind::NoId => manner.no_id = true,
                 Kind::Bare => manner.bare = true,
                 Kind::SeveralOperators => manner.several_operators = true,
+                Kind::CapitalOperators => manner.capital_operators = true,
+                Kind::LooseText => manner.loose_text = true,
                 Kind::Shuffle { seed } => manner.shuffle = Some(*seed),
                 Kind::WrongRoot
                 | Kind::Doctype { .. }

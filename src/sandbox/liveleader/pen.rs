@@ -15,9 +15,14 @@ use crate::clock::{Millis, timestamp};
 pub const ODD_START: &str = "the day before yesterday, 12.49";
 pub const ODD_TIME: &str = "32-13-2008T25:61:99";
 
+/// Three entities of HTML, two bare ampersands, and the numbers of three characters that there are not.
+pub const LOOSE_TEXT: &str = " 10&nbsp;kr, caf&eacute;&hellip; AT&T, ?a=1&b=2 &#0;&#xD83D;&#x110000;.";
+
 pub struct Pen {
     pub out: String,
     manner: Arc<Manner>,
+    /// The message that is written ends with what is no XML.
+    loose: bool,
 }
 
 /// How a text is made safe; all say the same.
@@ -36,7 +41,7 @@ enum Escape {
 
 impl Pen {
     pub fn new(manner: Arc<Manner>) -> Self {
-        Self { out: String::with_capacity(PIECE + PIECE / 2), manner }
+        Self { out: String::with_capacity(PIECE + PIECE / 2), manner, loose: false }
     }
 
     /// What was written since the last time.
@@ -59,6 +64,7 @@ impl Pen {
         let odd = if first && self.manner.odd_times { chat.messages.len() - 1 } else { usize::MAX };
         let messages = if first && self.manner.bare { &[][..] } else { &chat.messages };
         for (at, message) in messages.iter().enumerate() {
+            self.loose = first && self.manner.loose_text && at == 0;
             self.message(message, at == odd);
         }
         self.close();
@@ -80,7 +86,9 @@ impl Pen {
         chat.referrer.into_iter().for_each(|referrer| element("referrer", referrer));
         chat.keywords.into_iter().for_each(|keywords| element("keywords", keywords));
         if !(first && manner.bare) {
-            chat.operators.iter().for_each(|operator| element("operator", operator));
+            for operator in &chat.operators {
+                element("operator", &if manner.capital_operators { operator.to_uppercase() } else { (*operator).to_owned() });
+            }
         }
         element("visitorip", &chat.visitor_ip);
         self.moment("start", if first && manner.odd_times { Err(ODD_START) } else { Ok(chat.start) });
@@ -111,6 +119,9 @@ impl Pen {
         let lined = message.whim & 3 == 0;
         self.out.push_str(if lined { "\n      " } else { "" });
         self.text(&message.text, Escape::of(message.whim >> 8, &self.manner));
+        if self.loose {
+            self.out.push_str(LOOSE_TEXT);
+        }
         self.out.push_str(if lined { "\n    </msg>\n" } else { "</msg>\n" });
     }
 

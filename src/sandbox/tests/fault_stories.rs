@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use super::super::faults::{Cut, Fault, Kind, Odd, RetryAfter};
+use super::super::faults::{Cut, Fault, Frame, Kind, Odd, RetryAfter};
 use super::*;
 
 /// The first answer of a fresh sandbox with one fault.
@@ -55,6 +55,13 @@ async fn statuses_and_bodies_in_place_of_an_answer() {
     for status in [403, 500, 502, 503] {
         assert_eq!(status_of(Kind::Status { status }).await, status);
     }
+    let maintenance = struck(Kind::Maintenance { retry_after: RetryAfter::Seconds(90) }).await.1.unwrap();
+    assert_eq!((maintenance.status().as_u16(), maintenance.headers()["retry-after"].to_str().unwrap()), (503, "90"));
+    for (content_type, is) in [(None, "application/json"), (Some("text/html".to_owned()), "text/html")] {
+        let answer = struck(Kind::Answer { status: 407, content_type, body: "<p>No".to_owned() }).await.1.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (407, is));
+        assert_eq!(answer.text().await.unwrap(), "<p>No");
+    }
     let misdirected = struck(Kind::Misdirected { region: "fra".to_owned() }).await.1.unwrap();
     assert_eq!(misdirected.status(), 421);
     assert_eq!(serde_json::from_str::<Value>(&misdirected.text().await.unwrap()).unwrap()["error"]["data"]["region"], "fra");
@@ -65,6 +72,28 @@ async fn statuses_and_bodies_in_place_of_an_answer() {
     assert_eq!(text_of(Kind::Shape { body: "[]".to_owned() }).await, "[]");
     let moved = struck(Kind::Redirect { status: 302, to: "http://127.0.0.1:1/".to_owned() }).await.1.unwrap();
     assert_eq!((moved.status().as_u16(), moved.headers()["location"].to_str().unwrap()), (302, "http://127.0.0.1:1/"));
+}
+
+#[tokio::test]
+async fn days_without_records_and_frames_are_told_as_they_are_set() {
+    let served = Served::start(sandbox(100, 10)).await;
+    let (empty, some) = ("/chats?date_from=2020-01-01&date_to=2020-01-02", "/chats?date_from=2020-01-01");
+    for (status, body) in [(204, ""), (404, "{}"), (200, "null")] {
+        served.sandbox.faults().set(vec![Fault::new(Kind::Quiet { status, body: body.to_owned() })]);
+        let answer = served.get(empty).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (status, body));
+        assert_eq!(served.json(some).await["total"], 100, "what has records is told as ever");
+    }
+    for (frame, total, has_pages) in [(Frame::TextTotal, json!("100"), true), (Frame::NullTotal, json!(null), true), (Frame::NoPages, json!(100), false)] {
+        served.sandbox.faults().set(vec![Fault::new(Kind::OddFrame { frame })]);
+        let answer = served.json(some).await;
+        assert_eq!((&answer["total"], answer.get("pages").is_some(), ids_of(&answer).len()), (&total, has_pages, 25), "{frame:?}");
+    }
+    // Only what asks for more days than this is struck.
+    served.sandbox.faults().set(vec![Fault::new(Kind::Html).longer_than(1)]);
+    for (days, is_struck) in [("date_from=2026-11-10&date_to=2026-11-10", false), ("date_from=2026-11-10&date_to=2026-11-11", true), ("page=1", false)] {
+        assert_eq!(served.get(&format!("/chats?{days}")).await.unwrap().text().await.unwrap().starts_with('<'), is_struck, "{days}");
+    }
 }
 
 #[tokio::test]

@@ -264,6 +264,12 @@ async fn chats_that_are_odd_or_out_of_place() {
         all.dedup();
         assert!(all.len() >= 3);
     }
+    let capital = document_of(Kind::CapitalOperators).await;
+    let logins = |document: &Element| document.children[0].all("operator").into_iter().map(|operator| operator.text.clone()).collect::<Vec<_>>();
+    assert_eq!(logins(&capital), logins(&good).iter().map(|login| login.to_uppercase()).collect::<Vec<_>>());
+    // It is no XML, and the rest is as ever.
+    let loose = text_of(Kind::LooseText).await;
+    assert_eq!(loose.matches("caf&eacute;&hellip; AT&T, ?a=1&b=2 &#0;").count(), 1);
     let shuffled = document_of(Kind::Shuffle { seed: 3 }).await;
     assert_eq!(shuffled, document_of(Kind::Shuffle { seed: 3 }).await);
     let (mut mixed, mut sorted) = (ids(&shuffled), ids(&good));
@@ -311,6 +317,9 @@ async fn xml_faults_are_set_over_http_too() {
         (json!({"fault": "no_id"}), Kind::NoId),
         (json!({"fault": "bare"}), Kind::Bare),
         (json!({"fault": "several_operators"}), Kind::SeveralOperators),
+        (json!({"fault": "capital_operators"}), Kind::CapitalOperators),
+        (json!({"fault": "loose_text"}), Kind::LooseText),
+        (json!({"fault": "answer", "status": 403, "body": ""}), Kind::Answer { status: 403, content_type: None, body: String::new() }),
         (json!({"fault": "shuffle", "seed": 4}), Kind::Shuffle { seed: 4 }),
     ] {
         let put = served.http.put(served.url("/__faults")).header("content-type", "application/json").body(fault.to_string());

@@ -86,10 +86,9 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
     let now = web.clock.now();
     let mut accounts = web.accounts.list(actor).await?;
     accounts.sort_by_key(|account| account.health != Health::Failing);
-    let gauges = web.accounts.gauges();
     let (datasets, lately) = (web.datasets.list(actor).await?, web.datasets.lately(actor).await?);
     let rows = accounts.into_iter().map(|account| {
-        let calls = gauges.get(account.id.as_str()).map_or(0, |gauge| gauge.last_minute);
+        let calls = web.accounts.calls_last_minute(&account);
         let mut row = row(&account, calls, actor, now);
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
         row.used_names = used.clone().map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();

@@ -163,6 +163,9 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     if run.misfits > 0 {
         facts.push(Fact::new("Values kept in _misfit", grouped(run.misfits)));
     }
+    if run.repaired > 0 {
+        facts.push(Fact::new("Characters repaired", grouped(run.repaired)));
+    }
     facts
 }
 

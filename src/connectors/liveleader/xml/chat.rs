@@ -52,6 +52,7 @@ pub struct Chat {
     /// Of all messages, one after the other.
     more_of_messages: Vec<More>,
     size: usize,
+    pub(super) repaired: u64,
 }
 
 /// One message of a chat, in places of its text.
@@ -89,6 +90,11 @@ impl Chat {
         self.more.iter().map(|(name, value)| (self.at(*name), self.at(*value)))
     }
 
+    /// Ampersands, entities and character references of it that are not XML: what they stand for, or themselves, are in the texts.
+    pub fn repaired(&self) -> u64 {
+        self.repaired
+    }
+
     fn at(&self, span: Span) -> &str {
         self.text.get(span.from as usize..span.to as usize).unwrap_or_default()
     }
@@ -101,6 +107,7 @@ impl Chat {
         self.more.clear();
         self.more_of_messages.clear();
         self.size = 0;
+        self.repaired = 0;
     }
 
     pub(super) fn keep(&mut self, text: &str) -> Result<Span, Fault> {

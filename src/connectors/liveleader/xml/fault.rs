@@ -32,7 +32,6 @@ pub enum Fault {
     LongName,
     LongText,
     LargeChat,
-    UnknownEntity,
     /// An encoding that nobody knows, by the name the document gives.
     UnknownEncoding,
     /// Not well-formed, at this byte.
@@ -70,7 +69,6 @@ impl fmt::Display for Fault {
             Fault::LongName => write!(f, "a name is longer than {LONGEST_NAME} bytes"),
             Fault::LongText => write!(f, "a text is longer than {} MiB", LONGEST_TEXT >> 20),
             Fault::LargeChat => write!(f, "a chat is larger than {} MiB", LARGEST_CHAT >> 20),
-            Fault::UnknownEntity => f.write_str("it refers to an entity that XML does not define"),
             Fault::UnknownEncoding => f.write_str("it names an encoding that nobody knows"),
             Fault::Broken { at } => write!(f, "it is not well-formed at byte {at}"),
             Fault::Enough => f.write_str("no more of it was wanted"),

@@ -150,9 +150,12 @@ fn what_is_no_document_is_told_apart() {
         ("<chats/><p/>", Fault::TwoRoots),
         ("<chats>Permission denied</chats>", Fault::StrayText),
         ("<chats><error>Permission denied</error></chats>", Fault::NoChats),
-        ("<chats><chat><id>&nbsp;</id></chat></chats>", Fault::UnknownEntity),
-        ("<chats><chat a=\"&laugh;\"/></chats>", Fault::UnknownEntity),
-        ("<chats><chat><id>&#0;</id></chat></chats>", Fault::UnknownEntity),
+        ("&nbsp;<chats></chats>", Fault::NotXml),
+        ("<chats>&nbsp;</chats>", Fault::StrayText),
+        ("<chats></chats>&nbsp;", Fault::Trailing),
+        ("<chats></chats> & ", Fault::Trailing),
+        ("<chats><chat><url>a & b", Fault::Cut),
+        ("<chats><chat><url>a &amp", Fault::Cut),
         ("<?xml version=\"1.0\" encoding=\"klingon\"?><chats/>", Fault::UnknownEncoding),
     ] {
         assert_eq!(fault(document), why, "{document}");
@@ -166,6 +169,47 @@ fn what_is_no_document_is_told_apart() {
     ] {
         assert!(matches!(fault(broken), Fault::Broken { .. } | Fault::Trailing), "{broken}: {:?}", fault(broken));
     }
+}
+
+#[test]
+fn text_that_is_nearly_xml_is_read_as_it_is_meant_and_counted() {
+    for (inside, is, repaired) in [
+        ("AT&amp;T", "AT&T", 0),
+        ("AT&T, and see https://x.test/?a=1&b=2", "AT&T, and see https://x.test/?a=1&b=2", 2),
+        ("fish & chips", "fish & chips", 1),
+        ("a && b", "a && b", 2),
+        ("&", "&", 1),
+        ("Q&A; that is it", "Q&A; that is it", 1),
+        ("&laugh;", "&laugh;", 1),
+        ("price&nbsp;10, caf&eacute;&hellip;", "price\u{a0}10, café…", 3),
+        ("before&#x0;after&#0;", "before\u{fffd}after\u{fffd}", 2),
+        ("thanks &#xD83D;&#xDE00;", "thanks \u{fffd}\u{fffd}", 2),
+        ("&#x110000;&#99999999999;", "\u{fffd}\u{fffd}", 2),
+        ("&#;&#x;&#abc;", "&#;&#x;&#abc;", 3),
+        // What XML allows, and what every reader takes, is nothing to tell of.
+        ("&#8;&#x1F;&#x1F600;&lt;&quot;&apos;&gt;", "\u{8}\u{1f}😀<\"'>", 0),
+        ("<![CDATA[AT&T &nbsp; &#0;]]>", "AT&T &nbsp; &#0;", 0),
+        ("\n  a &\n  b\n", "a &\n  b", 1),
+    ] {
+        let (mut told, mut counted) = (Vec::new(), 0);
+        let document = format!("<chats><chat><url>{inside}</url></chat><chat><id>fine</id></chat></chats>");
+        read(Cursor::new(document.into_bytes()), None, |chat| {
+            told.push(lines(chat));
+            counted += chat.repaired();
+            true
+        })
+        .unwrap();
+        assert_eq!((told[0].clone(), counted), (vec![format!("url={is}")], repaired), "{inside}");
+        assert_eq!(told[1], ["id=fine"], "the next chat is none the worse for {inside}");
+    }
+    // The same in attributes, of messages and others.
+    let document = "<chats><chat a=\"R&D&nbsp;1\"><msg from=\"visitor\" time=\"1&2&amp;3\" x='&laugh;'>b&c</msg></chat></chats>";
+    read(Cursor::new(document), None, |chat| {
+        assert_eq!(lines(chat), ["+a=R&D\u{a0}1", "msg Some(\"visitor\") Some(\"1&2&3\") x=&laugh;: b&c"]);
+        assert_eq!(chat.repaired(), 5);
+        true
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Answers that are not the vendor's: web pages of firewalls, proxies and sign-in forms, and answers that hold nothing.
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use serde_json::Value;
+
+/// Bytes of an answer that are looked at.
+const HEAD: usize = 2_048;
+/// With what a page begins that lacks its first lines.
+const BEGINNINGS: [&str; 8] = ["<head", "<body", "<title", "<meta", "<script", "<center", "<h1", "<p>"];
+/// Headers by which two common firewalls mark an answer of their own.
+const CHALLENGES: [&str; 2] = ["cf-mitigated", "x-amzn-waf-action"];
+
+/// Whether an answer that is an error is a web page or a challenge, by its head and its first bytes.
+pub(super) fn is_one(headers: &HeaderMap, words: &[u8]) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let is_html = kind.starts_with("text/html") || kind.starts_with("application/xhtml");
+    // A vendor's plain sentence may be labelled as a page.
+    let has_markup = words.contains(&b'<') || words.iter().all(u8::is_ascii_whitespace);
+    CHALLENGES.iter().any(|name| headers.contains_key(*name)) || looks_like_one(words) || (is_html && has_markup)
+}
+
+/// Whether a body is a web page, by its first bytes.
+pub(super) fn looks_like_one(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = body.trim_ascii_start();
+    let head = String::from_utf8_lossy(&body[..body.len().min(HEAD)]).to_ascii_lowercase();
+    let has_mark = head.contains("<html") || head.contains("<!doctype html");
+    head.starts_with('<') && (has_mark || BEGINNINGS.iter().any(|begins| head.starts_with(begins)))
+}
+
+/// Whether a body is empty, or JSON that is null or an empty list or object.
+pub(super) fn is_nothing(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    // Longer ones are white space within brackets, which no vendor sends.
+    body.is_empty() || (body.len() <= 64 && serde_json::from_slice(body).is_ok_and(|value| is_empty(&value)))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// The type of the error that the JSON of an answer names, in lower case; empty if it names none. None if the answer is no JSON object.
+pub(super) fn error_type(words: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(words).ok()?;
+    let error = value.as_object()?.get("error").filter(|error| error.is_object()).unwrap_or(&value);
+    Some(error.get("type").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(reqwest::header::HeaderName::from_static(name), reqwest::header::HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_page_is_told_from_the_words_of_a_vendor() {
+        for page in [
+            "<!DOCTYPE html><p>Sign in",
+            "\u{feff}\n <HTML>",
+            "<?xml version=\"1.0\"?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0\">",
+            "<head><title>Attention Required!</title>",
+            "<script>challenge()</script>",
+        ] {
+            assert!(looks_like_one(page.as_bytes()) && is_one(&HeaderMap::new(), page.as_bytes()), "{page}");
+        }
+        for words in ["", "Wrong password", "{\"error\":\"<html>\"}", "<error>Unknown login</error>", "<chats></chats>", "not a <html> page"] {
+            assert!(!looks_like_one(words.as_bytes()) && !is_one(&HeaderMap::new(), words.as_bytes()), "{words}");
+        }
+        let html = head("content-type", "Text/HTML; charset=utf-8");
+        assert!(is_one(&html, b"") && is_one(&html, b"blocked<br>") && !is_one(&html, b"Wrong password"));
+        assert!(is_one(&head("cf-mitigated", "challenge"), b"{}") && is_one(&head("x-amzn-waf-action", "captcha"), b""));
+    }
+
+    #[test]
+    fn nothing_is_what_holds_nothing() {
+        for body in ["", " \r\n", "null", "{}", "[ ]", "\u{feff}null"] {
+            assert!(is_nothing(body.as_bytes()), "{body:?}");
+        }
+        for body in ["0", "\"\"", "[null]", "{\"error\":null}", "nothing", "<chats/>", "{"] {
+            assert!(!is_nothing(body.as_bytes()), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_an_error_is_where_the_vendor_puts_it() {
+        for (words, is) in [
+            (r#"{"error":{"type":"Authentication","message":"no"}}"#, Some("authentication")),
+            (r#"{"type":"authorization"}"#, Some("authorization")),
+            (r#"{"error":"Wrong key","errors":["Wrong key"]}"#, Some("")),
+            (r#"["authentication"]"#, None),
+            ("authentication", None),
+            ("", None),
+        ] {
+            assert_eq!(error_type(words.as_bytes()).as_deref(), is, "{words}");
+        }
+    }
+}
