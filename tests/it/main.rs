@@ -28,6 +28,7 @@ mod liveleader_panes;
 mod lost_catalogue;
 mod notices;
 mod pages_access;
+mod pages_states;
 mod panes;
 mod panes_reports;
 mod people;

@@ -7,7 +7,7 @@ use super::dataset::{DatasetHead, LATEST, Opened, open};
 use super::dataset_schedule::{bands as schedule_bands, schedule_tile};
 use super::dataset_status::change_in_words;
 use super::dataset_upkeep::{late_band, stopped_band};
-use super::datasets_attention::reason;
+use super::datasets_attention::{Looks, reason};
 use super::run_live::Live;
 use super::run_record::{Question, RunRecord};
 use super::spark::{Chart, chart};
@@ -63,7 +63,11 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     let last = match newest_final {
         Some(run) => {
             let lines = windows::of_run(&web.db, &run.id).await?;
-            Some(RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false }))
+            Some(RunRecord::new(
+                run,
+                &lines,
+                &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above: opened.dataset.stopped().is_some() },
+            ))
         }
         None => None,
     };
@@ -88,10 +92,10 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
 /// `account`: its account, when this person may change it.
 fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     let Opened { dataset, glance, .. } = opened;
-    let mut above: Vec<Band> = stopped_band(dataset, opened.head.mine, opened.now, &opened.zone).into_iter().collect();
-    if glance.failed_in_a_row > 0 {
+    let mut above: Vec<Band> = stopped_band(dataset, account, opened.head.mine, opened.now, &opened.zone).into_iter().collect();
+    if above.is_empty() && glance.failed_in_a_row > 0 {
         let can_run = opened.head.can_run && glance.alive().is_none();
-        above.push(reason(dataset, glance, account, can_run, opened.now, &opened.zone));
+        above.push(reason(dataset, glance, Looks { account, may_change: opened.head.mine, can_run }, opened.now, &opened.zone));
     }
     above.extend(late_band(dataset, opened.now, &opened.zone));
     if !above.is_empty() {
