@@ -65,7 +65,7 @@
     const hide = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); input.value = chosen(); };
     const pick = (option) => { option.selected = true; hide(); select.dispatchEvent(new Event("change", { bubbles: true })); };
     input.addEventListener("focus", () => input.select());
-    input.addEventListener("click", () => { if (list.hidden) show(""); });
+    input.addEventListener("click", () => { if (list.hidden) { input.select(); show(""); } });
     input.addEventListener("input", (event) => { event.stopPropagation(); show(input.value.trim().toLowerCase()); });
     input.addEventListener("blur", hide);
     input.addEventListener("keydown", (event) => {

@@ -81,6 +81,17 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
     let lines = "return Math.max(...[...document.querySelectorAll('#reports .name')].map((e) => e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight)))";
     let lines: f64 = browser.driver.execute(lines, vec![]).await.unwrap().convert().unwrap();
     assert!(lines < 1.5, "a name takes {lines} lines");
+    // A search that finds nothing says so, in place of cards and table, and is cleared with one press.
+    browser.fill("[data-filter=reports]", "nosuch report").await;
+    browser.see("[data-no-match=reports]").await;
+    browser.read("No report matches “nosuch report”").await;
+    browser.until("[...document.querySelectorAll('.cards, #reports')].every((e) => !e.checkVisibility())").await;
+    browser.click("[data-clear]").await;
+    browser.until("[...document.querySelectorAll('.cards, #reports tbody tr')].every((e) => e.checkVisibility())").await;
+    browser.until("document.querySelector('[data-no-match]').hidden && document.activeElement.matches('[data-filter]')").await;
+    // What is found goes by the title.
+    browser.fill("[data-filter=reports]", "chat").await;
+    browser.until("document.querySelector('#reports tbody tr .name').textContent === 'Chat'").await;
     browser.driver.goto(format!("{}/runs/{run}", house.url)).await.unwrap();
     browser.see(".phases").await;
     let room = "return [...document.querySelectorAll('.phases tbody td:last-child')].filter((e) => e.textContent).map((e) => e.offsetWidth)";

@@ -92,8 +92,11 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
 /// `account`: its account, when this person may change it.
 fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     let Opened { dataset, glance, .. } = opened;
-    let mut above: Vec<Band> = stopped_band(dataset, account, opened.head.mine, opened.now, &opened.zone).into_iter().collect();
-    if above.is_empty() && glance.failed_in_a_row > 0 {
+    if let Some(stopped) = stopped_band(dataset, account, opened.head.mine, opened.now, &opened.zone) {
+        return vec![stopped];
+    }
+    let mut above: Vec<Band> = Vec::new();
+    if glance.failed_in_a_row > 0 {
         let can_run = opened.head.can_run && glance.alive().is_none();
         above.push(reason(dataset, glance, Looks { account, may_change: opened.head.mine, can_run }, opened.now, &opened.zone));
     }
