@@ -131,6 +131,7 @@ async fn after_new_credentials_what_failed_is_run_with_one_press() {
     let overview = browser.get(&format!("/datasets/{first}")).await;
     let said = overview.words(".band.is-bad");
     assert!(said.contains("They work now.") && !said.contains("must enter new ones"), "{said}");
+    assert!(!overview.text.contains("uses the new ones"), "the record below does not ask for what was done");
     assert_eq!(overview.words(".band-actions button"), "Run Now");
     let runs = queue::count(&house.app.db, &second).await.unwrap();
     let sent = browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await;

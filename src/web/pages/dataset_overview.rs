@@ -60,20 +60,19 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
         _ => None,
     };
     let newest_final = opened.runs.iter().find(|run| run.state.is_final());
+    let mine = account.as_ref().filter(|account| account.is_changed_by(&person.actor));
+    // What the band above the tiles says, and what the record of the run said then, are not the same any more.
+    let told_above = opened.dataset.stopped().is_some() || mine.is_some_and(|account| opened.glance.works_again(account));
     let last = match newest_final {
         Some(run) => {
             let lines = windows::of_run(&web.db, &run.id).await?;
-            Some(RunRecord::new(
-                run,
-                &lines,
-                &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above: opened.dataset.stopped().is_some() },
-            ))
+            Some(RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above }))
         }
         None => None,
     };
     let last_title =
         newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
-    let mut bands = bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor)));
+    let mut bands = bands(&opened, mine);
     bands.extend(schedule_bands(&opened.dataset, opened.head.mine, opened.now, &opened.zone));
     bands.extend(account.as_ref().and_then(sunset));
     bands.extend(web.puller.newest_backfill(&opened.dataset.id).await?.and_then(|newest| stopped_backfill(&newest, &opened)));

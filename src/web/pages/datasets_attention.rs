@@ -135,7 +135,8 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: 
         Some(account) => mended(glance, account, dataset, now, zone),
         None => glance.trouble.clone().unwrap_or_default(),
     };
-    let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1).map(|at| format!("Since {}. ", words::short(at, now, zone)));
+    let is_mended = account.is_some_and(|account| glance.works_again(account));
+    let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1 && !is_mended).map(|at| format!("Since {}. ", words::short(at, now, zone)));
     let see = match &glance.newest {
         Some((run, state, _)) if state.is_final() => format!("/runs/{run}"),
         _ => format!("/datasets/{}/history", dataset.id),
