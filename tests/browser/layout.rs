@@ -74,6 +74,26 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
+    // Menus open within the screen.
+    const MENUS: &str = "const wide = document.documentElement.clientWidth, out = [];
+        for (const menu of document.querySelectorAll('details[data-menu]')) {
+            if (!menu.checkVisibility()) continue;
+            menu.open = true;
+            const box = menu.querySelector('.menu-list').getBoundingClientRect();
+            if (box.left < 0 || box.right > wide) out.push(`${menu.textContent.trim().slice(0, 30)}: ${Math.round(box.left)} to ${Math.round(box.right)}`);
+            menu.open = false;
+        }
+        return out.join(', ');";
+    for page in [format!("/datasets/{chats}"), "/datasets".to_owned(), "/accounts".to_owned()] {
+        browser.driver.goto(format!("{}{page}", house.url)).await.unwrap();
+        browser.see("main").await;
+        for width in [320, 390, 640, 1024] {
+            browser.screen(width, 844).await;
+            let beyond: String = browser.driver.execute(MENUS, vec![]).await.unwrap().convert().unwrap();
+            assert_eq!(beyond, "", "{page} at {width}");
+        }
+    }
+
     // A phone reads names whole: of a report in the gallery, of what can be done with a version, of what a phase of a run took.
     browser.screen(390, 844).await;
     browser.driver.goto(format!("{}/connect", house.url)).await.unwrap();
