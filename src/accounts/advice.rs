@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::credentials::outer_spaces;
 use crate::actor::Actor;
 use crate::connectors::pull_error::Cause;
-use crate::connectors::{Connector, PullError};
-use crate::error::{Error, Kind};
+use crate::connectors::{Connector, PullError, Source};
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
 /// What was tried.
@@ -67,8 +67,33 @@ pub(super) fn asked_to_wait(connector: Connector, wait: Option<Duration>) -> Err
     Error::new(Kind::Unavailable, "vendor_limit", message).action(next)
 }
 
+/// So long a pause that the vendor asks for is waited out in front of a page.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// For somebody who waits in front of a page: when the vendor asks for a long pause, they are told so at once.
+pub fn hurried(mut source: Source) -> Source {
+    source.upstream = source.upstream.hurried(PAUSE);
+    source
+}
+
+/// What comes of asking with this source within `patience`; else why it took longer: the vendor asked for a pause, the account's calls
+/// are used up, or the vendor does not answer.
+pub async fn within<T>(source: &Source, patience: Duration, asking: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(patience, asking).await.map_err(|_| {
+        let (gauge, spent, title) = (source.upstream.gauge(), source.upstream.spent(), source.connector.title());
+        if !gauge.paused.is_zero() {
+            asked_to_wait(source.connector, Some(gauge.paused))
+        } else if Duration::from_millis(spent.waited_ms) > patience / 2 {
+            out_of_calls(gauge.per_minute)
+        } else {
+            let message = format!("{title} did not answer within {} seconds.", patience.as_secs());
+            Error::new(Kind::Unavailable, "vendor_unavailable", message).action("Try again in a moment.")
+        }
+    })
+}
+
 /// The account has made all the calls that it may make in a minute.
-pub(super) fn out_of_calls(per_minute: u32) -> Error {
+fn out_of_calls(per_minute: u32) -> Error {
     let calls = if per_minute == 1 { "1 call".to_owned() } else { format!("{per_minute} calls") };
     Error::new(Kind::Unavailable, "account_limit", format!("This account may make {calls} per minute, and all of them are used just now."))
         .action("Try again in a minute, or allow more calls per minute on the account.")

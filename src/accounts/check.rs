@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::advice::{Tried, asked_to_wait, next_step, out_of_calls};
+use super::advice::{Tried, asked_to_wait, hurried, next_step, within};
 use super::{Account, Accounts, ChangeAccount, NewAccount, account, credentials, is_visible};
 use crate::auth::Actor;
 use crate::clock::Millis;
@@ -24,8 +24,6 @@ const MENU_FOR: Millis = 5 * 60 * 1_000;
 const MOST_MENUS: usize = 200;
 /// Somebody waits in front of a page; the client itself would go on trying for minutes.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// So long a wait that the vendor asks for is waited out meanwhile.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// What the vendor said to the credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,7 +102,7 @@ impl Accounts {
             Ok((_, source)) => {
                 source.upstream.trust_again();
                 let source = hurried(source);
-                let asked = within(&source, connectors::check(&source)).await;
+                let asked = within(&source, PATIENCE, connectors::check(&source)).await;
                 self.keep_told(id, &source.upstream).await?;
                 asked
             }
@@ -123,7 +121,7 @@ impl Accounts {
                 (false, format!("{} {}", why.message(), why.next_step().unwrap_or_default()).trim_end().to_owned())
             }
             Err(slow) => {
-                let message = slow.error(account.connector).message().to_owned();
+                let message = format!("{} {}", slow.message(), slow.next_step().unwrap_or_default());
                 self.write_health(id, None, &message, 0, asked_at).await?;
                 (false, message)
             }
@@ -155,7 +153,7 @@ impl Accounts {
             source.upstream = aside.map_err(|why| vendor_error(account.connector, &why))?;
         }
         let source = hurried(source);
-        let asked = within(&source, connectors::choices(&source, menu)).await;
+        let asked = within(&source, PATIENCE, connectors::choices(&source, menu)).await;
         self.keep_told(id, &source.upstream).await?;
         let read = match asked {
             Ok(Ok(read)) => read,
@@ -165,7 +163,7 @@ impl Accounts {
                 }
                 return Err(vendor_error(account.connector, &why));
             }
-            Err(slow) => return Err(slow.error(account.connector)),
+            Err(slow) => return Err(slow),
         };
         let mut menus = self.menus.lock().unwrap_or_else(PoisonError::into_inner);
         if menus.len() >= MOST_MENUS {
@@ -288,52 +286,7 @@ fn zone(name: &str) -> TimeZone {
 /// Asks with credentials that somebody has just typed.
 async fn try_source(source: Source, tried: &Tried<'_>) -> Result<String> {
     let source = hurried(source);
-    match within(&source, connectors::check(&source)).await {
-        Ok(asked) => asked.map_err(|why| tried.refused(why)),
-        Err(slow) => Err(slow.error(source.connector)),
-    }
-}
-
-/// Somebody waits in front of a page: when the vendor asks for a long pause, they are told so at once.
-fn hurried(mut source: Source) -> Source {
-    source.upstream = source.upstream.hurried(PAUSE);
-    source
-}
-
-/// What took longer than somebody waits for.
-enum Slow {
-    /// The vendor does not answer.
-    Vendor,
-    /// The vendor asked for a pause until then, of which so much is left.
-    Asked(Duration),
-    /// The account may make no more than so many calls a minute.
-    Pace(u32),
-}
-
-impl Slow {
-    fn error(&self, connector: Connector) -> Error {
-        match self {
-            Slow::Vendor => {
-                let message = format!("{} did not answer within {} seconds.", connector.title(), PATIENCE.as_secs());
-                Error::new(Kind::Unavailable, "vendor_unavailable", message).action("Try again in a moment.")
-            }
-            Slow::Asked(wait) => asked_to_wait(connector, Some(*wait)),
-            Slow::Pace(per_minute) => out_of_calls(*per_minute),
-        }
-    }
-}
-
-async fn within<T>(source: &Source, asking: impl Future<Output = T>) -> std::result::Result<T, Slow> {
-    tokio::time::timeout(PATIENCE, asking).await.map_err(|_| {
-        let (gauge, spent) = (source.upstream.gauge(), source.upstream.spent());
-        if !gauge.paused.is_zero() {
-            Slow::Asked(gauge.paused)
-        } else if Duration::from_millis(spent.waited_ms) > PATIENCE / 2 {
-            Slow::Pace(gauge.per_minute)
-        } else {
-            Slow::Vendor
-        }
-    })
+    within(&source, PATIENCE, connectors::check(&source)).await?.map_err(|why| tried.refused(why))
 }
 
 /// Why a vendor could not be asked, for whoever waits in front of a page or a program. Carries no address and no vendor's text but

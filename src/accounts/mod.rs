@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId};
 use crate::secret::Secret;
 use crate::vault::Vault;
+pub use advice::{hurried, within};
 pub use check::{Checked, vendor_error};
 pub use credentials::outer_spaces;
 

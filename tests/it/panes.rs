@@ -437,6 +437,9 @@ async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
         assert!(said.starts_with("The list could not be read. LiveChat asked us to wait 4"), "{said}");
         assert!(said.contains("since there were too many calls. Try again in 4"), "{said}");
     }
+    let preview = maren.press(&page, "preview", &[("start_days", "2"), ("end_days", "1")]).await;
+    let said = preview.words("#preview .band");
+    assert!(said.starts_with("LiveChat asked us to wait 4") && said.contains("Try again in 4"), "{said}");
     let list = maren.get("/accounts").await;
     assert!(list.words("table.accounts").contains("Waiting until") && list.words("table.accounts").contains("Valid"), "{}", list.words("table.accounts"));
     maren.post(&format!("/accounts/{account}/check"), &Form::default(), None).await;
