@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use sqlx::Row;
 
+use super::advice::{Tried, asked_to_wait, hurried, next_step, within};
 use super::{Account, Accounts, ChangeAccount, NewAccount, account, credentials, is_visible};
 use crate::auth::Actor;
 use crate::clock::Millis;
@@ -100,7 +101,8 @@ impl Accounts {
         let asked = match self.opened(id).await {
             Ok((_, source)) => {
                 source.upstream.trust_again();
-                let asked = within(connectors::check(&source)).await;
+                let source = hurried(source);
+                let asked = within(&source, PATIENCE, connectors::check(&source)).await;
                 self.keep_told(id, &source.upstream).await?;
                 asked
             }
@@ -115,10 +117,11 @@ impl Accounts {
             }
             Ok(Err(why)) => {
                 self.record_health(id, Err(&why), asked_at).await?;
-                (false, vendor_error(account.connector, &why).message().to_owned())
+                let why = vendor_error(account.connector, &why);
+                (false, format!("{} {}", why.message(), why.next_step().unwrap_or_default()).trim_end().to_owned())
             }
-            Err(Slow) => {
-                let message = slow(account.connector).message().to_owned();
+            Err(slow) => {
+                let message = format!("{} {}", slow.message(), slow.next_step().unwrap_or_default());
                 self.write_health(id, None, &message, 0, asked_at).await?;
                 (false, message)
             }
@@ -149,7 +152,8 @@ impl Accounts {
             let aside = self.upstreams.aside(id.as_str(), account.connector, account.api_url.as_deref(), account.requests_per_minute);
             source.upstream = aside.map_err(|why| vendor_error(account.connector, &why))?;
         }
-        let asked = within(connectors::choices(&source, menu)).await;
+        let source = hurried(source);
+        let asked = within(&source, PATIENCE, connectors::choices(&source, menu)).await;
         self.keep_told(id, &source.upstream).await?;
         let read = match asked {
             Ok(Ok(read)) => read,
@@ -159,7 +163,7 @@ impl Accounts {
                 }
                 return Err(vendor_error(account.connector, &why));
             }
-            Err(Slow) => return Err(slow(account.connector)),
+            Err(slow) => return Err(slow),
         };
         let mut menus = self.menus.lock().unwrap_or_else(PoisonError::into_inner);
         if menus.len() >= MOST_MENUS {
@@ -176,8 +180,10 @@ impl Accounts {
     pub async fn try_credentials(&self, actor: &Actor, new: &NewAccount) -> Result<String> {
         let checked = self.checked(actor, new)?;
         let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute);
-        let upstream = upstream.map_err(|why| refused(new.connector, why))?;
-        try_source(&Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, zone: zone(&checked.time_zone), upstream }).await
+        let tried = Tried { actor, connector: new.connector, own_address: checked.api_url.is_some(), credentials: &new.credentials };
+        let upstream = upstream.map_err(|why| tried.refused(why))?;
+        let source = Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, zone: zone(&checked.time_zone), upstream };
+        try_source(source, &tried).await
     }
 
     /// Asks the vendor about the credentials as they would be after this change, and says what it saw; none when the change leaves
@@ -195,8 +201,10 @@ impl Accounts {
         let secrets = credentials::merge(&self.vault, &before, &sealed, given.secrets)?;
         after.fields.extend(given.fields);
         let upstream = self.upstreams.aside(id.as_str(), after.connector, after.api_url.as_deref(), before.requests_per_minute);
-        let upstream = upstream.map_err(|why| refused(after.connector, why))?;
-        try_source(&Source { connector: after.connector, fields: after.fields, secrets, zone: zone(&after.time_zone), upstream }).await.map(Some)
+        let tried = Tried { actor, connector: after.connector, own_address: after.api_url.is_some(), credentials: &change.credentials };
+        let upstream = upstream.map_err(|why| tried.refused(why))?;
+        let source = Source { connector: after.connector, fields: after.fields, secrets, zone: zone(&after.time_zone), upstream };
+        try_source(source, &tried).await.map(Some)
     }
 
     /// Keeps what a use of the account told about its credentials. Trouble on the vendor's side says nothing about them: it is
@@ -281,32 +289,9 @@ fn zone(name: &str) -> TimeZone {
 }
 
 /// Asks with credentials that somebody has just typed.
-async fn try_source(source: &Source) -> Result<String> {
-    match within(connectors::check(source)).await {
-        Ok(asked) => asked.map_err(|why| refused(source.connector, why)),
-        Err(Slow) => Err(slow(source.connector)),
-    }
-}
-
-fn refused(connector: Connector, why: PullError) -> Error {
-    match why {
-        PullError::Unauthorized => {
-            let secret = connector.fields().iter().rev().find(|field| field.secret);
-            Error::field(secret.map_or("credentials", |field| field.id), format!("{} did not accept these credentials.", connector.title()))
-        }
-        why => vendor_error(connector, &why),
-    }
-}
-
-struct Slow;
-
-async fn within<T>(asking: impl Future<Output = T>) -> std::result::Result<T, Slow> {
-    tokio::time::timeout(PATIENCE, asking).await.map_err(|_| Slow)
-}
-
-fn slow(connector: Connector) -> Error {
-    Error::new(Kind::Unavailable, "vendor_unavailable", format!("{} did not answer within {} seconds.", connector.title(), PATIENCE.as_secs()))
-        .action("Try again in a moment.")
+async fn try_source(source: Source, tried: &Tried<'_>) -> Result<String> {
+    let source = hurried(source);
+    within(&source, PATIENCE, connectors::check(&source)).await?.map_err(|why| tried.refused(why))
 }
 
 /// Why a vendor could not be asked, for whoever waits in front of a page or a program. Carries no address and no vendor's text but
@@ -323,10 +308,11 @@ pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
         PullError::Unauthorized => {
             Error::conflict("credentials_refused", format!("{title} did not accept the credentials.")).action("Enter them again under Accounts.")
         }
-        PullError::RateLimited { .. } => {
-            Error::new(Kind::Unavailable, "vendor_limit", format!("{title} asks to wait: too many calls just now.")).action("Try again in a minute.")
+        PullError::RateLimited { wait } => asked_to_wait(connector, *wait),
+        PullError::Unavailable(cause) => {
+            let sentence = format!("{title} could not be reached: {cause}.");
+            Error::new(Kind::Unavailable, "vendor_unavailable", sentence).action(next_step(cause))
         }
-        PullError::Unavailable(_) => Error::new(Kind::Unavailable, "vendor_unavailable", sentence).action("Try again in a moment."),
         PullError::Refused { .. } => Error::conflict("vendor_refused", sentence),
         PullError::NotAllowed(_) => {
             Error::conflict("not_allowed", sentence).action(format!("Somebody must change that at {title}: the operator's account permission, or the plan."))

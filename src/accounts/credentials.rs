@@ -61,8 +61,9 @@ fn sort(connector: Connector, given: &BTreeMap<String, Secret>, wrong: &mut Vec<
             wrong.push(("credentials".to_owned(), format!("{} takes {} and nothing else.", connector.title(), known.join(" and "))));
             continue;
         };
-        let text = value.reveal().trim();
-        if text.is_empty() {
+        // A password may begin or end with a space. A field that holds nothing else is empty.
+        let text = if field.secret { value.reveal() } else { value.reveal().trim() };
+        if text.trim().is_empty() {
             continue;
         }
         if text.len() > LONGEST || text.chars().any(char::is_control) {
@@ -74,6 +75,23 @@ fn sort(connector: Connector, given: &BTreeMap<String, Secret>, wrong: &mut Vec<
         }
     }
     sorted
+}
+
+/// The secret fields that begin or end with a space, each with a sentence about it: the space counts, and few people mean it.
+pub fn outer_spaces(connector: Connector, given: &BTreeMap<String, Secret>) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for field in connector.fields().iter().filter(|field| field.secret) {
+        let text = given.get(field.id).map(Secret::reveal).unwrap_or_default();
+        let where_it_is = match (text.starts_with(char::is_whitespace), text.ends_with(char::is_whitespace)) {
+            _ if text.trim().is_empty() => continue,
+            (true, true) => "begins and ends with a space",
+            (true, false) => "begins with a space",
+            (false, true) => "ends with a space",
+            (false, false) => continue,
+        };
+        found.push((field.id, format!("{} {where_it_is}, which is a part of it.", field.label)));
+    }
+    found
 }
 
 fn place(id: &AccountId) -> Place<'_> {

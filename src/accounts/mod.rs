@@ -1,6 +1,7 @@
 //! Accounts: credentials for one vendor workspace each. This file is the noun: list, make, change, share, delete. How credentials are
 //! read from a form and sealed is in `credentials.rs`; how they are used is in `check.rs`, where the puller starts reading.
 
+mod advice;
 pub mod check;
 mod credentials;
 mod given;
@@ -25,7 +26,9 @@ use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId};
 use crate::secret::Secret;
 use crate::vault::Vault;
+pub use advice::{hurried, within};
 pub use check::{Checked, vendor_error};
+pub use credentials::outer_spaces;
 
 /// Calls a minute when nothing else is said, and the most that may be said.
 pub const DEFAULT_PER_MINUTE: u32 = 180;

@@ -302,7 +302,36 @@ async fn the_vendor_is_asked_before_saving_and_its_answer_is_kept_as_health() {
     office.accounts.record_health(&account.id, Err(&trouble), office.house.clock.now()).await.unwrap();
     let valid = office.accounts.get(&office.admin, &account.id).await.unwrap();
     assert_eq!(valid.health, Health::Valid);
-    assert!(valid.health_message.contains("asks to wait"), "{}", valid.health_message);
+    assert!(valid.health_message.contains("asked us to wait"), "{}", valid.health_message);
+}
+
+#[tokio::test]
+async fn a_secret_is_kept_as_it_was_typed_and_spaces_at_its_ends_are_told() {
+    let office = Office::new().await;
+    for (key, told) in [
+        (" pass word ", "API Key begins and ends with a space, which is a part of it."),
+        ("pass word\u{a0}", "API Key ends with a space, which is a part of it."),
+        (" password", "API Key begins with a space, which is a part of it."),
+        ("pass word", ""),
+    ] {
+        let mut typed = credentials(key);
+        typed.insert("username".to_owned(), Secret::new(format!(" {LOGIN} ")));
+        assert_eq!(outer_spaces(Connector::LiveChat, &typed).first().map_or("", |(_, words)| words.as_str()), told, "{key:?}");
+        let account = office.accounts.create(&office.owner, &NewAccount { credentials: typed, ..new(None) }).await.unwrap();
+        assert_eq!(account.fields["username"], LOGIN, "what is no secret is tidied");
+        assert_eq!(office.accounts.source(&account.id).await.unwrap().secrets["api_key"].reveal(), key);
+        // Nothing but spaces is an empty field, which keeps what is there.
+        let change = ChangeAccount { credentials: credentials("  "), ..ChangeAccount::default() };
+        office.accounts.update(&office.owner, &account.id, &change).await.unwrap();
+        assert_eq!(office.accounts.source(&account.id).await.unwrap().secrets["api_key"].reveal(), key);
+    }
+    let empty = NewAccount { credentials: credentials("  "), ..new(None) };
+    assert_eq!(fields(&office.accounts.create(&office.owner, &empty).await.unwrap_err()), ["api_key"]);
+    // The vendor gets it as it is, and whoever typed it is told where to look.
+    let vendor = Vendor::open().await;
+    let spaced = NewAccount { credentials: credentials(&format!("{KEY} ")), ..new(Some(&vendor.url)) };
+    let refused = office.accounts.try_credentials(&office.admin, &spaced).await.unwrap_err();
+    assert_eq!(refused.field_errors()[0].1, "LiveChat did not accept these credentials. API Key ends with a space, which is a part of it.");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Done, Failed, keeper, print_list, read_secret};
-use crate::accounts::{Account, ChangeAccount, NewAccount};
+use crate::accounts::{Account, ChangeAccount, NewAccount, outer_spaces};
 use crate::app::App;
 use crate::clock::iso;
 use crate::config::Given;
@@ -133,7 +133,11 @@ fn parse(id: &str) -> Result<AccountId, Failed> {
 /// What every secret field of the connector gets: the one line that is read.
 fn secrets(connector: Connector, file: Option<&PathBuf>) -> Result<BTreeMap<String, Secret>, Failed> {
     let secret = read_secret(file)?;
-    Ok(connector.fields().iter().filter(|field| field.secret).map(|field| (field.id.to_owned(), secret.clone())).collect())
+    let secrets = connector.fields().iter().filter(|field| field.secret).map(|field| (field.id.to_owned(), secret.clone())).collect();
+    for (_, sentence) in outer_spaces(connector, &secrets) {
+        eprintln!("Note: {sentence}");
+    }
+    Ok(secrets)
 }
 
 /// Asks the vendor with the new secret, keeps it, and tells what the vendor said.

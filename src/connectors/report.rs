@@ -391,6 +391,23 @@ impl Report {
         self.key.first().copied().filter(|_| nested)
     }
 
+    /// What the vendor counts in this report, one and many: a row is one of these, or a part of one.
+    pub fn records(&self) -> (&'static str, &'static str) {
+        match (self.shape, self.request.path) {
+            (Shape::Archive { records: "tickets", .. }, _) => ("ticket", "tickets"),
+            (Shape::Archive { .. } | Shape::Export(_), _) => ("chat", "chats"),
+            (Shape::Periods(_), _) => ("period", "periods"),
+            (_, "/agents") => ("agent", "agents"),
+            (_, "/canned_responses") => ("canned response", "canned responses"),
+            (_, "/goals") => ("goal", "goals"),
+            (_, "/greetings") => ("greeting", "greetings"),
+            (_, "/groups") => ("group", "groups"),
+            (_, "/tags") => ("tag", "tags"),
+            (_, "/visitors") => ("visitor", "visitors"),
+            _ => ("record", "records"),
+        }
+    }
+
     pub fn takes(&self, menu: Menu) -> bool {
         self.menus.iter().any(|m| m.menu == menu)
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sqlx::FromRow;
+
 use super::Datasets;
 use crate::actor::Actor;
 use crate::clock::Millis;
@@ -17,6 +19,9 @@ pub struct Lately {
     pub newest: Option<Newest>,
     /// What went wrong in the newest finished run, when it did not succeed: what happened, who must act, what is next.
     pub trouble: Option<(String, String, String)>,
+    /// The code of that, and when that run ended.
+    pub trouble_code: Option<String>,
+    pub failed_at: Option<Millis>,
     /// How many of the newest finished runs failed in a row.
     pub failed_in_a_row: usize,
     /// When the failures began.
@@ -42,16 +47,35 @@ pub struct Newest {
     pub due_at: Millis,
     /// We ourselves let it wait, and the vendor did not ask for it.
     pub held: bool,
+    /// Somebody has asked for its end.
+    pub stopping: bool,
 }
 
-type Row = (DatasetId, RunId, String, i64, i64, Option<i64>, i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+#[derive(FromRow)]
+struct Row {
+    dataset_id: DatasetId,
+    id: RunId,
+    state: String,
+    queued_at: i64,
+    due_at: i64,
+    finished_at: Option<i64>,
+    rows_written: i64,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    error_who: Option<String>,
+    error_action: Option<String>,
+    outcome: Option<String>,
+    held_for: Option<String>,
+    cancel_requested: i64,
+}
 
 impl Datasets {
     /// How the runs of every DataSet that this person may see have gone lately, from the last 20 runs of each. Going back
     /// is none of them: it does not make a vendor answer. Nor is a chunk of a backfill that is over: it says nothing of what the schedule wants.
     pub async fn lately(&self, actor: &Actor) -> Result<HashMap<DatasetId, Lately>> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written, r.error_message, r.error_who, r.error_action, r.outcome, r.held_for
+            "SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written,
+                    r.error_code, r.error_message, r.error_who, r.error_action, r.outcome, r.held_for, r.cancel_requested
              FROM datasets d JOIN runs r ON r.id IN (
                 SELECT x.id FROM runs x WHERE x.dataset_id = d.id AND x.cause <> 'revert' AND (x.cause <> 'backfill' OR x.finished_at IS NULL)
                 ORDER BY x.queued_at DESC, x.id DESC LIMIT 20)
@@ -63,30 +87,40 @@ impl Datasets {
         .await?;
         let mut all: HashMap<DatasetId, Lately> = HashMap::new();
         let mut settled: HashMap<DatasetId, bool> = HashMap::new();
-        for (dataset, run, state, queued_at, due_at, finished_at, rows, message, who, action, outcome, waits) in rows {
-            let lately = all.entry(dataset.clone()).or_default();
-            let is_first_over = !*settled.get(&dataset).unwrap_or(&false) && lately.failed_in_a_row == 0 && finished_at.is_some() && state != "cancelled";
+        for row in rows {
+            let lately = all.entry(row.dataset_id.clone()).or_default();
+            let state = row.state.as_str();
+            let is_first_over =
+                !*settled.get(&row.dataset_id).unwrap_or(&false) && lately.failed_in_a_row == 0 && row.finished_at.is_some() && state != "cancelled";
             if is_first_over {
-                lately.held = (outcome.as_deref() == Some("held")).then(|| run.clone());
-                lately.none_came = finished_at.filter(|_| state == "succeeded" && rows == 0);
+                lately.held = (row.outcome.as_deref() == Some("held")).then(|| row.id.clone());
+                lately.none_came = row.finished_at.filter(|_| state == "succeeded" && row.rows_written == 0);
             }
             if lately.newest.is_none() {
-                lately.newest = Some(Newest { run, state: state.clone(), at: finished_at.unwrap_or(queued_at), due_at, held: waits.is_some() });
+                lately.newest = Some(Newest {
+                    run: row.id.clone(),
+                    state: row.state.clone(),
+                    at: row.finished_at.unwrap_or(row.queued_at),
+                    due_at: row.due_at,
+                    held: row.held_for.is_some(),
+                    stopping: row.cancel_requested != 0 && row.finished_at.is_none(),
+                });
             }
-            let is_settled = settled.entry(dataset).or_default();
-            match state.as_str() {
+            let is_settled = settled.entry(row.dataset_id).or_default();
+            match state {
                 "failed" | "parked" if !*is_settled => {
                     lately.failed_in_a_row += 1;
-                    lately.failing_since = finished_at;
+                    lately.failing_since = row.finished_at;
                     if lately.trouble.is_none() {
-                        lately.trouble = Some((message.unwrap_or_default(), who.unwrap_or_default(), action.unwrap_or_default()));
+                        lately.trouble = Some((row.error_message.unwrap_or_default(), row.error_who.unwrap_or_default(), row.error_action.unwrap_or_default()));
+                        (lately.trouble_code, lately.failed_at) = (row.error_code, row.finished_at);
                     }
                 }
                 "succeeded" => *is_settled = true,
                 _ => {}
             }
-            if state == "succeeded" && lately.rows_per_run.len() < 14 {
-                lately.rows_per_run.insert(0, rows);
+            if row.state == "succeeded" && lately.rows_per_run.len() < 14 {
+                lately.rows_per_run.insert(0, row.rows_written);
             }
         }
         for dataset in self.damaged().await? {

@@ -32,8 +32,7 @@ class RunProgress extends HTMLElement {
     this.done = true;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      const busy = document.querySelector("dialog[open]") || document.activeElement?.matches("input, textarea, select");
-      if (!busy) { this.waiting?.abort(); location.reload(); return; }
+      if (!this.isBusy()) { this.waiting?.abort(); location.reload(); return; }
       if (this.waiting) return;
       this.waiting = new AbortController();
       const { signal } = this.waiting;
@@ -44,17 +43,41 @@ class RunProgress extends HTMLElement {
     }, wait);
   }
 
+  // The head of the page says the same as the strip. What follows a run's end is the DataSet's affair, which the page itself knows.
+  async tell(news, look) {
+    for (const place of document.querySelectorAll(`[data-run-status="${this.dataset.run}"] .status`)) {
+      if (news.final || news.tone === undefined) continue;
+      place.textContent = news.status;
+      place.className = look;
+    }
+    if (!news.final || !this.isBusy()) return;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!answer.ok || answer.redirected) return;
+      document.querySelector(".head .facts")?.replaceWith(page.querySelector(".head .facts"));
+      for (const button of document.querySelectorAll("[data-run-now]")) button.disabled = page.querySelector("[data-run-now]")?.disabled ?? true;
+    } catch { /* the page is loaded anew as soon as nobody is busy on it */ }
+  }
+
+  // Somebody is typing into the page, or answers a question.
+  isBusy() { return Boolean(document.querySelector("dialog[open]") || document.activeElement?.matches("input, textarea, select")); }
+
   show(news) {
     if (news.final) {
       this.end();
-      this.again(300);
+      this.again(0);
     }
     for (const part of this.querySelectorAll("[data-part]")) {
       const text = news[part.dataset.part];
       if (typeof text === "string" && part.textContent !== text) part.textContent = text;
     }
     const status = this.querySelector("[data-part=status]");
-    if (status && news.tone !== undefined) status.className = `status is-${news.tone}${news.ring ? " is-ring" : ""}`;
+    const look = `status is-${news.tone}${news.ring ? " is-ring" : ""}`;
+    if (status && news.tone !== undefined) status.className = look;
+    const stop = this.querySelector("[data-part=stop]");
+    if (stop) stop.hidden = !news.stoppable;
+    this.tell(news, look);
     const row = this.querySelector("[data-windows]");
     if (!row || !Array.isArray(news.windows) || !news.windows.length) return;
     while (row.children.length > news.windows.length) row.lastElementChild.remove();

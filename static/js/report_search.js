@@ -41,9 +41,9 @@
     };
     const draw = (words) => {
       list.replaceChildren();
-      [...select.options].forEach((option, i) => {
-        const about = option.dataset.about ?? "";
-        if (words && !`${option.textContent} ${about}`.toLowerCase().includes(words)) return;
+      const all = [...select.options].map((option, i) => ({ option, i, about: option.dataset.about ?? "" }));
+      const found = words ? all.map((one) => ({ ...one, rank: rankOf(one.option.textContent, one.about, words) })).filter((one) => one.rank < Infinity).sort((a, b) => a.rank - b.rank || a.i - b.i) : all;
+      found.forEach(({ option, i, about }) => {
         const item = document.createElement("div");
         const tick = document.createElement("span");
         const small = document.createElement("small");
@@ -65,7 +65,7 @@
     const hide = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); input.value = chosen(); };
     const pick = (option) => { option.selected = true; hide(); select.dispatchEvent(new Event("change", { bubbles: true })); };
     input.addEventListener("focus", () => input.select());
-    input.addEventListener("click", () => { if (list.hidden) show(""); });
+    input.addEventListener("click", () => { if (list.hidden) { input.select(); show(""); } });
     input.addEventListener("input", (event) => { event.stopPropagation(); show(input.value.trim().toLowerCase()); });
     input.addEventListener("blur", hide);
     input.addEventListener("keydown", (event) => {

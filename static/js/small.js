@@ -8,9 +8,25 @@
   for (const input of document.querySelectorAll("[data-filter]")) {
     const table = document.getElementById(input.dataset.filter);
     if (!table) continue;
-    input.addEventListener("input", () => {
+    const rows = [...table.tBodies[0].rows];
+    const none = document.querySelector(`[data-no-match="${table.id}"]`);
+    const look = () => {
       const words = input.value.trim().toLowerCase();
-      for (const row of table.tBodies[0].rows) row.hidden = words !== "" && !row.textContent.toLowerCase().includes(words);
+      const ranked = rows.map((row, i) => ({ row, i, rank: words ? rankOf(row.querySelector(".name").textContent, row.textContent, words) : 0 }));
+      for (const { row, rank } of ranked) row.hidden = rank === Infinity;
+      table.tBodies[0].append(...ranked.sort((a, b) => a.rank - b.rank || a.i - b.i).map(({ row }) => row));
+      const empty = rows.every((row) => row.hidden);
+      for (const part of document.querySelectorAll(`[data-filtered="${table.id}"]`)) part.hidden = empty;
+      if (!none) return;
+      none.hidden = !empty;
+      none.querySelector("[data-searched]").textContent = input.value.trim();
+    };
+    input.addEventListener("input", look);
+    none?.querySelector("[data-clear]")?.addEventListener("click", (event) => {
+      event.preventDefault();
+      input.value = "";
+      look();
+      input.focus();
     });
   }
 })();

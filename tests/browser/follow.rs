@@ -48,11 +48,25 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
     run(&browser, "window.mark = 'here'; document.querySelector('[data-search]').focus()").await;
     browser.see("run-progress [data-part=status].is-good").await;
     browser.until("document.querySelector('run-progress').waiting").await;
-    browser.until("window.mark === 'here' && document.querySelector('[data-run-now]').disabled").await;
+    // It is one state everywhere: what stands above the tabs is as new as the strip, and nothing was loaded anew.
+    browser.until("document.querySelector('.head .facts .status.is-good')?.textContent === 'Up to date'").await;
+    browser.until("window.mark === 'here' && !document.querySelector('[data-run-now]').disabled").await;
     // A press beside the field, as people leave one.
     browser.click("h1").await;
-    browser.see("[data-run-now]:not([disabled])").await;
     browser.until("window.mark === undefined").await;
+
+    // Stop is asked; while the run goes to its end, strip and head say the same.
+    browser.click("[data-run-now]").await;
+    browser.click("run-progress [data-part=stop]").await;
+    browser.see("dialog[open]").await;
+    browser.read("Stop the run of “Chats”?").await;
+    browser.until("document.activeElement.matches('[data-cancel]')").await;
+    browser.click("dialog [data-cancel]").await;
+    browser.until("document.querySelector('.head [data-run-status] .status').textContent === document.querySelector('[data-part=status]').textContent").await;
+    browser.click("run-progress [data-part=stop]").await;
+    browser.click("dialog form button.is-danger").await;
+    browser.until("!document.querySelector('run-progress') && document.querySelector('.head .status').textContent === 'Up to date'").await;
+    browser.see("[data-run-now]:not([disabled])").await;
 
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");

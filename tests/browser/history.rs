@@ -26,7 +26,7 @@ async fn somebody_goes_back_to_what_was_there_before() {
     // The days, with the keyboard: a day is a link.
     browser.driver.goto(format!("{}/datasets/{dataset}/history", house.url)).await.unwrap();
     browser.until("document.querySelectorAll('a.cal-day.is-verified').length === 14").await;
-    browser.until("document.querySelectorAll('.charts svg').length === 2").await;
+    browser.until("document.querySelectorAll('.charts svg[role=img]').length === 2").await;
     browser.see("a.cal-day").await.send_keys("\u{e007}").await.unwrap();
     browser.see(".facts .status.is-good").await;
     browser.read("Pull this day again").await;

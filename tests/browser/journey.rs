@@ -101,9 +101,12 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     assert_eq!(name, "Chats, last 14 days.csv");
     let mut reader = csv::Reader::from_reader(body.as_bytes());
     let columns = reader.headers().unwrap().len();
+    let started = reader.headers().unwrap().iter().position(|name| name == "started_timestamp").unwrap();
     let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    let first: Vec<&str> = records.iter().take(100).flatten().collect();
-    assert_eq!(cells.len(), first.len(), "the page shows the first hundred rows with all {columns} columns");
+    let mut newest: Vec<&csv::StringRecord> = records.iter().collect();
+    newest.sort_by_key(|record| std::cmp::Reverse(record[started].to_owned()));
+    let first: Vec<&str> = newest.into_iter().take(100).flatten().collect();
+    assert_eq!(cells.len(), first.len(), "the page shows the newest hundred rows with all {columns} columns");
     assert_eq!(cells, first);
 
     let today: jiff::Zoned = chatlake::clock::Clock::system().timestamp().in_tz("Europe/Oslo").unwrap();

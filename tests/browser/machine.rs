@@ -220,6 +220,15 @@ impl Browser {
         }
     }
 
+    /// A screen of this width, as a phone, a tablet or a zoomed page has; the window itself cannot be that narrow.
+    pub async fn screen(&self, width: u32, height: u32) {
+        let address = format!("{}/session/{}/goog/cdp/execute", self.log, self.driver.session_id());
+        let size = serde_json::json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let body = serde_json::json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size}).to_string();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        assert!(client.post(address).body(body).send().await.unwrap().status().is_success(), "the screen has not become {width} wide");
+    }
+
     /// Signs in through the form.
     pub async fn sign_in(&self, url: &str, email: &str, password: &str) {
         self.driver.goto(format!("{url}/sign-in")).await.unwrap();

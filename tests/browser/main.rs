@@ -4,8 +4,10 @@
 mod follow;
 mod history;
 mod journey;
+mod layout;
 mod leader;
 mod machine;
 mod reports;
 mod schedules;
+mod secrets;
 mod told;

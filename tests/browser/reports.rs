@@ -73,6 +73,14 @@ async fn choose(browser: &Browser, title: &str) -> (String, String) {
     told.convert().unwrap_or_else(|_| panic!("the Report menu has no {title}"))
 }
 
+/// Types into the search of the Report menu and presses Enter.
+async fn search(browser: &Browser, words: &str) {
+    const ENTER: &str = "\u{e007}";
+    // A press marks what is there, and what is typed takes its place.
+    browser.click("#report-search").await;
+    browser.see("#report-search").await.send_keys(format!("{words}{ENTER}")).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_saved() {
     let house = House::start(300);
@@ -104,6 +112,14 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
         assert_eq!(shown, menus, "{title}");
         assert!(about.ends_with('.') && sentences.insert(about.clone()), "{title}: {about}");
     }
+    // The search goes by the title first: who types one whole and presses Enter gets that report.
+    for (title, _) in ORIGINAL {
+        search(&browser, title).await;
+        let chosen = browser.driver.execute("return document.getElementById('report').selectedOptions[0].textContent", vec![]).await.unwrap();
+        assert_eq!(chosen.convert::<String>().unwrap(), title);
+    }
+    search(&browser, "messages").await;
+    browser.until("document.getElementById('report').selectedOptions[0].textContent === 'Chat Messages'").await;
     choose(&browser, "Simultaneous Chats Report").await;
     assert!(browser.see("#report_weekday").await.is_displayed().await.unwrap());
 

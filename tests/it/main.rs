@@ -29,6 +29,7 @@ mod lost_catalogue;
 mod notices;
 mod odd_vendors;
 mod pages_access;
+mod pages_states;
 mod panes;
 mod panes_reports;
 mod people;

@@ -73,7 +73,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
-const CASES: [Case; 92] = [
+const CASES: [Case; 94] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", ALL),
@@ -118,6 +118,7 @@ const CASES: [Case; 92] = [
     ("POST", "/accounts/{id}/edit", own(Forbidden, Done)),
     ("POST", "/accounts/{id}/check", own(Forbidden, Done)),
     ("POST", "/accounts/{id}/bring-back", own(Forbidden, Done)),
+    ("POST", "/accounts/{id}/run-failed", own(Forbidden, Done)),
     ("GET", "/accounts/{id}/delete", own(Forbidden, Shown)),
     ("POST", "/accounts/{id}/delete", own(Forbidden, Done)),
     ("GET", "/help", PEOPLE),
@@ -165,6 +166,7 @@ const CASES: [Case; 92] = [
     ("GET", "/runs/{id}", own(Hidden, Shown)),
     ("GET", "/runs/{id}/events", own(Hidden, Shown)),
     ("GET", "/runs/{id}/progress", own(Hidden, Shown)),
+    ("GET", "/runs/{id}/stop", own(Hidden, Shown)),
     ("POST", "/runs/{id}/stop", own(Hidden, Done)),
     // The run is not held.
     ("POST", "/runs/{id}/accept", own(Hidden, Got::Other(409))),
@@ -183,13 +185,14 @@ const CASES: [Case; 92] = [
 const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 47] = [
+const SHARED: [(&str, &str, [Got; 2]); 49] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/check", [Forbidden, Done]),
     ("POST", "/accounts/{id}/bring-back", [Forbidden; 2]),
+    ("POST", "/accounts/{id}/run-failed", [Forbidden, Done]),
     ("GET", "/accounts/{id}/delete", [Forbidden; 2]),
     ("POST", "/accounts/{id}/delete", [Forbidden; 2]),
     ("GET", "/connect/{connector}", [Forbidden, Shown]),
@@ -229,6 +232,7 @@ const SHARED: [(&str, &str, [Got; 2]); 47] = [
     ("GET", "/runs/{id}", [Shown; 2]),
     ("GET", "/runs/{id}/events", [Shown; 2]),
     ("GET", "/runs/{id}/progress", [Shown; 2]),
+    ("GET", "/runs/{id}/stop", [Forbidden; 2]),
     ("POST", "/runs/{id}/stop", [Forbidden; 2]),
     ("POST", "/runs/{id}/accept", [Forbidden; 2]),
     ("POST", "/runs/{id}/discard", [Forbidden; 2]),

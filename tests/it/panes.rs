@@ -8,7 +8,7 @@ use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role};
 use chatlake::clock::Clock;
 use chatlake::datasets::Dataset;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
 use chatlake::secret::Secret;
 use scraper::{ElementRef, Html, Selector};
 use tokio::sync::Mutex;
@@ -424,6 +424,96 @@ async fn a_menu_that_cannot_be_read_says_so_and_keeps_all() {
 }
 
 #[tokio::test]
+async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let page = maren.connect().await;
+    let account = page.form().0["account_id"].clone();
+    house.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(45) })]);
+    let page = maren.press(&page, "choices", &[]).await;
+    assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
+    for menu in ["group", "login"] {
+        let said = page.wrong(menu);
+        assert!(said.starts_with("The list could not be read. LiveChat asked us to wait 4"), "{said}");
+        assert!(said.contains("since there were too many calls. Try again in 4"), "{said}");
+    }
+    let preview = maren.press(&page, "preview", &[("start_days", "2"), ("end_days", "1")]).await;
+    let said = preview.words("#preview .band");
+    assert!(said.starts_with("LiveChat asked us to wait 4") && said.contains("Try again in 4"), "{said}");
+    let list = maren.get("/accounts").await;
+    assert!(list.words("table.accounts").contains("Waiting until") && list.words("table.accounts").contains("Valid"), "{}", list.words("table.accounts"));
+    maren.post(&format!("/accounts/{account}/check"), &Form::default(), None).await;
+    let tested = maren.get("/accounts").await;
+    assert!(tested.toast().starts_with("Support Oslo: LiveChat asked us to wait 4"), "{}", tested.toast());
+    // Somebody who adds an account is told the same, in place of the vendor's silence.
+    let new = maren.get("/connect/livechat").await;
+    let typed = [
+        ("account_id", "new"),
+        ("account_name", "Returns"),
+        ("credentials.username", "agent@sandbox.test"),
+        ("credentials.api_key", KEY),
+        ("api_url", house.vendor.as_str()),
+    ];
+    let refused = maren.press(&new, "connect", &typed).await;
+    assert!(refused.words(".band.is-bad").starts_with("LiveChat asked us to wait 45 seconds, since there were too many calls."), "{}", refused.words(".band"));
+    assert!(refused.words(".band.is-bad").contains("Try again in 45 seconds."));
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_reached_is_told_beside_the_address() {
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("http://{free}");
+    let typed = |url| {
+        [
+            ("account_id", "new"),
+            ("account_name", "Support Oslo"),
+            ("credentials.username", "agent@sandbox.test"),
+            ("credentials.api_key", KEY),
+            ("api_url", url),
+        ]
+    };
+    let page = maren.press(&maren.get("/connect/livechat").await, "connect", &typed(&nobody)).await;
+    assert_eq!(page.wrong("api_url"), "LiveChat could not be reached: it refused the connection. Check the API address.");
+    assert!(!page.text.contains(KEY) && page.has("details.more[open] #api_url"), "the field is open to be seen");
+    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[1, 2]".to_owned() })]);
+    let page = maren.press(&page, "connect", &typed(&house.vendor)).await;
+    let said = page.wrong("api_url");
+    assert!(said.starts_with("The answer of /agents cannot be read: ") && said.ends_with(" Check the API address."), "{said}");
+    assert!(house.app.accounts.list(&maren.actor).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_form_that_a_script_sends_is_told_where_to_go_and_holds_no_secret() {
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let page = maren.get("/connect/livechat").await;
+    assert_eq!(page.each("form[data-keeps-secret=connect] input[data-secret]", |_| ()).len(), 1);
+    let mut form = page.form();
+    let typed = [
+        ("step", "connect"),
+        ("account_id", "new"),
+        ("account_name", "Support Oslo"),
+        ("credentials.username", "agent@sandbox.test"),
+        ("api_url", house.vendor.as_str()),
+        ("credentials.api_key", "canary-4711"),
+    ];
+    form.0.extend(typed.map(|(field, value)| (field.to_owned(), value.to_owned())));
+    let refused = maren.post("/connect/livechat", &form, Some("form")).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.has("form[data-keeps-secret] [data-again=problem]") && refused.has("form[data-keeps-secret] [data-again=credentials] #api_key-wrong"));
+    assert!(!refused.text.contains("canary-4711"));
+    form.0.insert("credentials.api_key".to_owned(), KEY.to_owned());
+    let done = maren.post("/connect/livechat", &form, Some("form")).await;
+    assert_eq!((done.status, done.text.as_str()), (StatusCode::NO_CONTENT, ""));
+    let to = done.headers["x-chatlake-go"].to_str().unwrap().to_owned();
+    assert_eq!(maren.get(&to).await.open_pane(), ["details"]);
+    // From then on a step may lead anywhere, so the browser sends the form itself.
+    assert!(!maren.get(&to).await.has("form[data-keeps-secret]"));
+}
+
+#[tokio::test]
 async fn a_night_when_clocks_change_is_told_beside_the_run() {
     let house = before_spring().await;
     let maren = Seat::new(&house, "maren", Role::Admin).await;
@@ -570,8 +660,14 @@ async fn the_gallery_finds_connectors_and_reports() {
     let found = maren.get("/connect?q=MESSAGES").await;
     assert!(found.all("#reports tbody .name").contains(&"Chat Messages".to_owned()));
     assert!(found.all("#reports tbody tr").len() < 48 && found.all("#reports tbody .name").iter().filter(|name| *name == "Chat Messages").count() == 2);
+    // The very title first, then those that begin so, then those that hold the word.
+    let chat = maren.get("/connect?q=chat").await.all("#reports tbody .name");
+    assert_eq!((chat[0].as_str(), chat[1].as_str()), ("Chat", "Chat Agents"));
+    let first_without = chat.iter().position(|name| !name.to_lowercase().contains("chat")).unwrap();
+    assert!(chat[first_without..].iter().all(|name| !name.to_lowercase().contains("chat")), "{chat:?}");
     let none = maren.get("/connect?q=%3Cscript%3Ealert(1)%3C/script%3E").await;
     assert!(none.text.contains("No report matches") && !none.text.contains("<script>alert"));
+    assert!(!none.has("#reports") && none.attribute(".empty a.button", "href").as_deref() == Some("/connect") && none.words(".empty a") == "Clear search");
     let page = maren.get("/connect/livechat?report=groups").await;
     assert_eq!(page.form().0["report"], "groups");
 }

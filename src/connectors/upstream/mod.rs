@@ -13,6 +13,7 @@ mod pace;
 mod page;
 mod rate;
 mod retry;
+mod spent;
 mod standing;
 
 use std::collections::HashMap;
@@ -38,6 +39,8 @@ use call::Whole;
 pub use guard::{Names, SystemNames, check_address, is_public};
 pub use limits::Limits;
 pub use pace::LONGEST_PAUSE;
+use spent::Counted;
+pub use spent::Spent;
 use standing::Standing;
 pub use standing::{Gauge, MOST_REFUSALS, Told};
 
@@ -110,7 +113,8 @@ impl Upstreams {
             standing.pace.set(requests_per_minute);
             standing
         };
-        Ok(Upstream { all: self.clone(), base, standing, spent: Arc::default() })
+        let patience = self.0.limits.patience;
+        Ok(Upstream { all: self.clone(), base, standing, spent: Arc::default(), patience })
     }
 
     /// As `for_account`, for credentials that are only tried: they leave in the account's pace, and what the vendor says to them is
@@ -171,23 +175,8 @@ pub struct Upstream {
     base: Url,
     standing: Arc<Standing>,
     spent: Arc<Counted>,
-}
-
-/// What was asked through one `Upstream` and its clones.
-#[derive(Default)]
-struct Counted {
-    calls: AtomicU64,
-    waited_ms: AtomicU64,
-    received: AtomicU64,
-}
-
-/// What was asked through one `Upstream` and its clones, answered or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Requests that were sent, tries included.
-    pub calls: u64,
-    /// Spent waiting for the pace or because the vendor asked, in milliseconds, over all requests.
-    pub waited_ms: u64,
+    /// The longest wait that is waited out; a longer one is an error at once.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -346,8 +335,19 @@ impl Upstream {
         self.standing.trust_again();
     }
 
+    /// How much its account is asked just now.
+    pub fn gauge(&self) -> Gauge {
+        self.standing.gauge()
+    }
+
     pub fn spent(&self) -> Spent {
-        Spent { calls: self.spent.calls.load(Ordering::Relaxed), waited_ms: self.spent.waited_ms.load(Ordering::Relaxed) }
+        self.spent.told()
+    }
+
+    /// For somebody in front of a page: a pause of the vendor that is longer than `patience` is an error at once, not waited out.
+    pub fn hurried(mut self, patience: Duration) -> Self {
+        self.patience = self.patience.min(patience);
+        self
     }
 
     /// Bytes of answers that came through this and its clones so far, as they came.

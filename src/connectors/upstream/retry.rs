@@ -37,12 +37,14 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
     let mut sent_elsewhere = false;
     loop {
         let arrived = Instant::now();
+        let waiting = upstream.spent.waits.wait();
         let turn = upstream.standing.turn().await?;
-        let permit = upstream.standing.pace.leave(limits.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
+        let permit = upstream.standing.pace.leave(upstream.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
+        let asking = upstream.spent.waits.ask();
+        drop(waiting);
         let waited = arrived.elapsed();
         held += waited;
         counters.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
-        upstream.spent.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
         let Some(request) = upstream.request(&ask) else {
             return Err(PullError::Refused { status: 0, said: "the user name or the key holds a character that cannot be sent".to_owned() });
         };
@@ -51,7 +53,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
         counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
         let left = Instant::now();
         let got = call(&inner.client, request, limits, &upstream.spent.received, &begin).await;
-        drop(permit);
+        drop((permit, asking));
         if R::ENDLESS {
             // What came for an hour and broke then is worth another try.
             held += left.elapsed();
@@ -101,7 +103,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
                 let wait = upstream.standing.pace.pause(told, limits.least_wait);
                 asked += wait;
                 tracing::debug!(path = ask.path, wait_ms = millis(wait), "the vendor asks to wait");
-                if wait > limits.patience || asked > limits.patience_in_all {
+                if wait > upstream.patience || asked > limits.patience_in_all {
                     return Err(PullError::RateLimited { wait: Some(wait) });
                 }
             }

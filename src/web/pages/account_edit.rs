@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use jiff::tz::TimeZone;
 
+use super::connect::spaces_in_words;
 use crate::accounts::{Account, ChangeAccount, DEFAULT_PER_MINUTE, NewAccount};
 use crate::clock::timestamp;
 use crate::connectors::Connector;
@@ -15,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show, show_with};
+use crate::web::page::{Answer, go_from_form, show, show_with};
 use crate::web::panes::view::VendorWords;
 use crate::web::parts::{Band, Chrome, Errors};
 use crate::web::person::{Keeper, Person};
@@ -211,7 +212,7 @@ pub async fn add_form(State(web): State<Web>, Keeper(person): Keeper, uri: Uri) 
 }
 
 /// `POST /accounts/new?connector=`: asks the vendor, then keeps the account.
-pub async fn add(State(web): State<Web>, Keeper(person): Keeper, uri: Uri, Form(fields): Form<Vec<(String, Secret)>>) -> Answer {
+pub async fn add(State(web): State<Web>, Keeper(person): Keeper, uri: Uri, headers: HeaderMap, Form(fields): Form<Vec<(String, Secret)>>) -> Answer {
     let connector = connector(&uri)?;
     let typed = Typed::new(fields);
     let new = NewAccount {
@@ -224,8 +225,9 @@ pub async fn add(State(web): State<Web>, Keeper(person): Keeper, uri: Uri, Form(
     };
     match connect(&web, &person, &new).await {
         Ok((account, seen)) => {
-            web.say_next(&person.session, format!("{} is connected: {seen}.", account.name)).await;
-            go("/accounts")
+            let spaces = spaces_in_words(connector, &new.credentials);
+            web.say_next(&person.session, format!("{} is connected: {seen}.{spaces}", account.name)).await;
+            go_from_form(&headers, "/accounts")
         }
         Err(error) => adding(&web, &person, connector, &typed).await.again(error),
     }
@@ -245,7 +247,13 @@ pub async fn edit_form(State(web): State<Web>, Keeper(person): Keeper, Id(id): I
 }
 
 /// `POST /accounts/{id}/edit`: asks the vendor when the credentials change, then keeps the change.
-pub async fn edit(State(web): State<Web>, Keeper(person): Keeper, Id(id): Id<AccountId>, Form(fields): Form<Vec<(String, Secret)>>) -> Answer {
+pub async fn edit(
+    State(web): State<Web>,
+    Keeper(person): Keeper,
+    Id(id): Id<AccountId>,
+    headers: HeaderMap,
+    Form(fields): Form<Vec<(String, Secret)>>,
+) -> Answer {
     let account = web.accounts.get_to_change(&person.actor, &id).await?;
     let typed = Typed::new(fields);
     let change = ChangeAccount {
@@ -259,12 +267,13 @@ pub async fn edit(State(web): State<Web>, Keeper(person): Keeper, Id(id): Id<Acc
     };
     match save(&web, &person, &id, &change).await {
         Ok((account, Some(seen))) => {
-            web.say_next(&person.session, format!("{} is saved and connected: {seen}.", account.name)).await;
-            go("/accounts")
+            let spaces = spaces_in_words(account.connector, &change.credentials);
+            web.say_next(&person.session, format!("{} is saved and connected: {seen}.{spaces}", account.name)).await;
+            go_from_form(&headers, "/accounts")
         }
         Ok((account, None)) => {
             web.say_next(&person.session, format!("{} is saved.", account.name)).await;
-            go("/accounts")
+            go_from_form(&headers, "/accounts")
         }
         Err(error) => {
             let mut page = editing(&web, &person, &account).await;

@@ -1,9 +1,12 @@
 //! The accounts that somebody may use, with their health; trying one.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::State;
 use jiff::tz::TimeZone;
 
+use super::dataset_status::Glance;
 use crate::accounts::{Account, Health};
 use crate::actor::Actor;
 use crate::clock::Millis;
@@ -12,17 +15,23 @@ use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
 use crate::error::{Kind, Result};
 use crate::ids::{AccountId, DatasetId};
+use crate::puller::run::Trigger;
 use crate::web::forms::Id;
 use crate::web::page::{Answer, go, show};
-use crate::web::parts::{Chrome, Status, When};
+use crate::web::parts::{Action, Band, Chrome, Status, When};
 use crate::web::person::{Keeper, Person};
 use crate::web::{Web, words};
+
+/// So many DataSets are named.
+const MOST_NAMES: usize = 3;
 
 #[derive(Template)]
 #[template(path = "pages/accounts.html")]
 struct Page {
     chrome: Chrome,
     failing: usize,
+    /// Accounts that work again, with DataSets that failed because of them.
+    bands: Vec<Band>,
     rows: Vec<Row>,
     add: Vec<Add>,
 }
@@ -70,25 +79,28 @@ struct Used {
 
 /// `GET /accounts`
 pub async fn accounts(State(web): State<Web>, Keeper(Person { actor, session }): Keeper) -> Answer {
-    let rows = rows(&web, &actor).await?;
+    let (rows, bands) = rows(&web, &actor).await?;
     let add =
         Connector::ALL.map(|connector| Add { href: format!("/accounts/new?connector={}", connector.id()), label: format!("{} account", connector.title()) });
     show(&Page {
         chrome: web.chrome(&actor, &session, "accounts").await,
         failing: rows.iter().filter(|row| row.status.tone == "bad").count(),
+        bands,
         rows,
         add: add.into(),
     })
 }
 
-/// Failing ones first.
-async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
+/// Failing ones first; and what is said above them.
+async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<Row>, Vec<Band>)> {
     let now = web.clock.now();
     let mut accounts = web.accounts.list(actor).await?;
     accounts.sort_by_key(|account| account.health != Health::Failing);
     let (datasets, lately) = (web.datasets.list(actor).await?, web.datasets.lately(actor).await?);
+    let mut bands = Vec::new();
     let rows = accounts.into_iter().map(|account| {
         let calls = web.accounts.calls_last_minute(&account);
+        bands.extend(run_again_band(&account, &failed_by(&account, &datasets, &lately, actor)));
         let mut row = row(&account, calls, actor, now);
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
         row.used_names = used.clone().map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
@@ -100,7 +112,57 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
         }
         row
     });
-    Ok(rows.collect())
+    let rows = rows.collect();
+    Ok((rows, bands))
+}
+
+/// The DataSets that failed because of the credentials of an account that works again, and that this person may run.
+fn failed_by<'d>(account: &Account, datasets: &'d [Dataset], lately: &HashMap<DatasetId, Lately>, actor: &Actor) -> Vec<&'d Dataset> {
+    let is_failed = |dataset: &&Dataset| {
+        let glance = lately.get(&dataset.id).map(Glance::of_lately).unwrap_or_default();
+        dataset.account_id.as_ref() == Some(&account.id) && dataset.is_run_by(actor) && glance.alive().is_none() && glance.works_again(account)
+    };
+    datasets.iter().filter(is_failed).collect()
+}
+
+/// Offers to run what has failed before an account worked again.
+fn run_again_band(account: &Account, failed: &[&Dataset]) -> Option<Band> {
+    if failed.is_empty() {
+        return None;
+    }
+    let count = words::counted(i64::try_from(failed.len()).unwrap_or(i64::MAX), "failed DataSet", "failed DataSets");
+    let mut names: Vec<String> = failed.iter().take(MOST_NAMES).map(|dataset| format!("“{}”", dataset.name)).collect();
+    if failed.len() > MOST_NAMES {
+        names.push(format!("{} more", failed.len() - MOST_NAMES));
+    }
+    let verb = if failed.len() == 1 { "has" } else { "have" };
+    Some(Band {
+        tone: "good".to_owned(),
+        title: format!("“{}” works again: {}.", account.name, account.health_message),
+        text: format!("{} {verb} not run since the old credentials were refused.", words::listed(&names)),
+        actions: vec![Action { label: format!("Run {count}"), href: format!("/accounts/{}/run-failed", account.id), primary: true, post: true }],
+    })
+}
+
+/// `POST /accounts/{id}/run-failed`: runs what failed because of the credentials that this account had before.
+pub async fn run_failed(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+    let account = web.accounts.usable(&actor, &id).await?;
+    let (datasets, lately) = (web.datasets.list(&actor).await?, web.datasets.lately(&actor).await?);
+    let mut started = 0;
+    for dataset in failed_by(&account, &datasets, &lately, &actor) {
+        match web.puller.run_now(&actor, &dataset.id, Trigger::Manual).await {
+            Ok(_) => started += 1,
+            // It was deleted, or lost its account, in this moment.
+            Err(why) if matches!(why.kind(), Kind::NotFound | Kind::Conflict) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    let sentence = match started {
+        0 => format!("No DataSet of {} has to be run again.", account.name),
+        started => format!("{} started. The DataSets show how far they are.", words::counted(started, "run has", "runs have")),
+    };
+    web.say_next(&session, sentence).await;
+    go(if started == 0 { "/accounts" } else { "/datasets" })
 }
 
 fn row(account: &Account, calls: u32, actor: &Actor, now: Millis) -> Row {

@@ -3,6 +3,7 @@
 use jiff::civil::Date;
 
 use super::completeness;
+use crate::datasets::Dataset;
 use crate::ids::DatasetId;
 use crate::puller::coverage::{Day, DayState};
 use crate::web::parts::Status;
@@ -42,8 +43,8 @@ pub struct Count {
 pub struct Legend {
     pub state: &'static str,
     pub mark: &'static str,
-    pub name: &'static str,
-    pub words: &'static str,
+    pub name: String,
+    pub words: String,
 }
 
 /// What a state is called, in a word or two.
@@ -58,15 +59,15 @@ pub fn word(state: DayState) -> &'static str {
     }
 }
 
-/// And what it means.
-pub fn meaning(state: DayState) -> &'static str {
+/// And what it means. `vendor`: its name.
+pub fn meaning(state: DayState, vendor: &str) -> String {
     match state {
-        DayState::Verified => "its rows are here, and none is missing: the vendor's total matches, or two reads agree",
-        DayState::Held => "its rows are here; the vendor gave no total, or a total that does not prove that none is missing",
-        DayState::SoFar => "today, up to when it was read",
-        DayState::Stale => "last read before it was over, or a later reading came short: some of it is not here",
-        DayState::Short => "not here: the vendor told of more than it gave",
-        DayState::Missing => "not here",
+        DayState::Verified => format!("the rows are here and complete: the total of {vendor} matches, or two reads agree"),
+        DayState::Held => format!("the rows are here; {vendor} gave no total that proves that they are complete"),
+        DayState::SoFar => "today, up to the last run".to_owned(),
+        DayState::Stale => "read before the day was over, or the last read was incomplete: some rows may be missing".to_owned(),
+        DayState::Short => format!("no rows are here: {vendor} reported more than it returned"),
+        DayState::Missing => "no rows are here: no run has read this day".to_owned(),
     }
 }
 
@@ -93,11 +94,12 @@ pub fn status(state: DayState) -> Status {
 
 impl Calendar {
     /// The months from `first` to `last` (any days of theirs) out of all `days`, which are ascending.
-    pub fn new(days: &[Day], dataset: &DatasetId, first: Date, last: Date) -> Self {
+    pub fn new(days: &[Day], dataset: &Dataset, first: Date, last: Date) -> Self {
+        let vendor = dataset.connector.title();
         let mut months = Vec::new();
         let mut month = first.first_of_month();
         while month <= last && months.len() < 12 {
-            months.push(one(month, days, dataset));
+            months.push(one(month, days, &dataset.id));
             let Ok(next) = month.last_of_month().tomorrow() else { break };
             month = next;
         }
@@ -107,8 +109,8 @@ impl Calendar {
             .filter(|state| count(*state) > 0)
             .map(|state| Count { number: grouped(i64::try_from(count(state)).unwrap_or(0)), words: word(state), state: state.word() })
             .collect();
-        let legend =
-            DayState::ALL.into_iter().map(|state| Legend { state: state.word(), mark: mark(state), name: word(state), words: meaning(state) }).collect();
+        let legend = |state: DayState| Legend { state: state.word(), mark: mark(state), name: words::sentence(word(state)), words: meaning(state, vendor) };
+        let legend = DayState::ALL.into_iter().map(legend).collect();
         Self { words: sentence(days), months, counts, legend }
     }
 }
@@ -165,15 +167,15 @@ mod tests {
     fn a_month_begins_on_its_weekday_and_every_state_has_its_own_mark() {
         let day = |text: &str, state| Day { day: text.parse().unwrap(), state, read_at: None, completeness: Some(Completeness::Counted), run: None };
         let days = [day("2026-11-01", DayState::Held), Day { completeness: None, ..day("2026-11-02", DayState::Missing) }];
-        let calendar = Calendar::new(&days, &DatasetId::new(), days[0].day, days[1].day);
-        let month = &calendar.months[0];
+        let months = [one(days[0].day, &days, &DatasetId::new())];
+        let month = &months[0];
         assert_eq!((month.name.as_str(), month.weeks.len()), ("November 2026", 6));
         let first: Vec<&str> = month.weeks[0].iter().map(|cell| cell.number.as_str()).collect();
         assert_eq!(first, ["", "", "", "", "", "", "1"], "the 1st was a Sunday");
         assert_eq!(month.weeks[0][6].title, "Sun 1 Nov 2026: held, counted");
         assert_eq!(month.weeks[1][0].title, "Mon 2 Nov 2026: missing");
         assert!(month.weeks[1][1].href.is_empty() && month.weeks[1][1].number == "3");
-        assert_eq!(calendar.words, "1 day is not here: Mon 2 Nov 2026.");
+        assert_eq!(sentence(&days), "1 day is not here: Mon 2 Nov 2026.");
         let mut marks: Vec<&str> = DayState::ALL.map(mark).to_vec();
         marks.sort_unstable();
         marks.dedup();

@@ -1,6 +1,7 @@
 //! What pages say about completeness: one word for a table, one sentence for a run, one for a line of its log.
 
 use crate::connectors::Completeness;
+use crate::datasets::Dataset;
 use crate::puller::run::{Run, State, Trigger};
 use crate::web::parts::Status;
 use crate::web::words::{counted, grouped, sentence};
@@ -29,8 +30,9 @@ pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
 }
 
 /// What was proven of a run, for its record; empty when there is nothing to say.
-pub fn of_run(run: &Run, vendor: &str) -> String {
-    let total = run.vendor_total.map_or_else(|| "a total".to_owned(), |total| counted(total, "record", "records"));
+pub fn of_run(run: &Run, dataset: &Dataset) -> String {
+    let (vendor, (one, many)) = (dataset.connector.title(), dataset.report.records());
+    let total = run.vendor_total.map_or_else(|| "a total".to_owned(), |total| counted(total, one, many));
     match run.completeness {
         Some(Completeness::Verified) => format!("Verified: {vendor} reports {total}, and all were read."),
         Some(Completeness::Reread) => format!("Read twice: two reads of the newest days agree. {vendor} reports {total}."),
@@ -43,7 +45,7 @@ pub fn of_run(run: &Run, vendor: &str) -> String {
         Some(Completeness::Complete) if run.state == State::Succeeded && run.trigger != Trigger::Revert => {
             format!("Complete: read to the end. {vendor} gives no total to compare with.")
         }
-        Some(Completeness::Short) => format!("Short: {vendor} reports more records than it returned."),
+        Some(Completeness::Short) => format!("Short: {vendor} reports more {many} than it returned."),
         Some(Completeness::Complete) | None => String::new(),
     }
 }

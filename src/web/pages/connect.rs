@@ -1,20 +1,21 @@
 //! Connect data: the gallery of connectors and reports, and the four panes that make a DataSet from one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::IntoResponse;
 
-use crate::accounts::{Account, Health};
+use crate::accounts::{Account, Health, outer_spaces};
 use crate::actor::Actor;
 use crate::connectors::Connector;
 use crate::connectors::report::{Menu, PeriodRows, Report, Shape};
 use crate::error::Error;
+use crate::secret::Secret;
 use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show, show_with};
+use crate::web::page::{Answer, FRAGMENT, go, go_from_form, show, show_with};
 use crate::web::panes::preview::{self, Turns};
 use crate::web::panes::typed::Typed;
 use crate::web::panes::view::Wizard;
@@ -22,9 +23,6 @@ use crate::web::panes::{self, Done, For, scheduling};
 use crate::web::parts::Chrome;
 use crate::web::person::Person;
 use crate::web::{Web, words};
-
-/// A script asks for one part of the page by this, and the answer says by it which part it is.
-pub const FRAGMENT: HeaderName = HeaderName::from_static("x-chatlake-fragment");
 
 #[derive(Template)]
 #[template(path = "pages/connect.html")]
@@ -84,14 +82,28 @@ pub async fn gallery(State(web): State<Web>, person: Person, Query(query): Query
     };
     let connectors: Vec<Connector> = Connector::ALL.into_iter().filter(|c| found(*c).next().is_some() || finds([c.title(), c.about()])).collect();
     let shown = connectors.iter().filter(|c| from.is_none_or(|from| from == **c));
+    let mut reports: Vec<(Connector, &Report)> = shown.flat_map(|c| found(*c).map(|report| (*c, report))).collect();
+    reports.sort_by_key(|(_, report)| rank(report, &q.to_lowercase()));
     let page = Gallery {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        reports: shown.flat_map(|c| found(*c).map(|report| report_row(*c, report))).collect(),
+        reports: reports.into_iter().map(|(connector, report)| report_row(connector, report)).collect(),
         quick: quick(&q, from, &connectors.iter().map(|c| (*c, found(*c).count())).collect::<Vec<_>>()),
         connectors: connectors.iter().map(|c| card(*c, &accounts)).collect(),
         q,
     };
     show(&page)
+}
+
+/// How well a report fits what is searched for, in small letters, the best being 0; `static/js/rank.js` does the same.
+fn rank(report: &Report, wanted: &str) -> u8 {
+    let title = report.title.to_lowercase();
+    match title.find(wanted) {
+        _ if wanted.is_empty() || title == wanted => 0,
+        Some(0) => 1,
+        Some(at) if title[..at].ends_with(' ') => 2,
+        Some(_) => 3,
+        None => 4,
+    }
 }
 
 /// `GET /connect/{connector}`
@@ -114,14 +126,19 @@ pub async fn step(
     editors_only(&person.actor)?;
     let connector = find(&connector)?;
     let f = For { web: &web, actor: &person.actor, connector, dataset: None };
-    match panes::take(&f, &turns, Typed::read(connector, fields), headers.contains_key(FRAGMENT)).await? {
+    let typed = Typed::read(connector, fields);
+    let spaces = spaces_in_words(connector, &typed.secrets);
+    match panes::take(&f, &turns, typed, headers.contains_key(FRAGMENT)).await? {
         Done::Show(w, status) => show_with(status, &WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w: *w }),
         Done::Preview(preview) => preview_alone(*preview),
         Done::NextRuns(next) => next_runs_alone(next),
         Done::Connected(account, report) => {
             let query =
                 url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account.id.as_str()).append_pair("report", &report).finish();
-            go(&format!("/connect/{}?{query}", connector.id()))
+            if !spaces.is_empty() {
+                web.say_next(&person.session, format!("{} is connected.{spaces}", account.name)).await;
+            }
+            go_from_form(&headers, &format!("/connect/{}?{query}", connector.id()))
         }
         Done::Saved { id, name, and_new, not_started } => {
             let said = not_started.map_or_else(|| "The first run has started.".to_owned(), |why| format!("The first run could not start. {why}"));
@@ -130,6 +147,11 @@ pub async fn step(
             if and_new { go(&format!("/connect/{}", connector.id())) } else { go(&format!("/datasets/{id}")) }
         }
     }
+}
+
+/// " API Key ends with a space, which is a part of it.", or nothing.
+pub fn spaces_in_words(connector: Connector, secrets: &BTreeMap<String, Secret>) -> String {
+    outer_spaces(connector, secrets).into_iter().map(|(_, sentence)| format!(" {sentence}")).collect()
 }
 
 /// The preview alone, for `static/js/fragment.js`.

@@ -21,6 +21,9 @@ use crate::web::words;
 /// So many of the newest runs are looked at.
 pub const LATEST: i64 = 30;
 
+/// The most rows of a sheet in Excel and in LibreOffice, the row of headings among them.
+const SHEET_ROWS: i64 = 1_048_576;
+
 /// See `templates/pages/dataset.html`.
 pub struct DatasetHead {
     pub id: String,
@@ -39,8 +42,13 @@ pub struct DatasetHead {
     pub can_run: bool,
     pub mine: bool,
     pub running: bool,
+    /// The run that is under way; empty when none is.
+    pub run_id: String,
     pub csv_href: String,
     pub excel_href: String,
+    pub sheet_rows: String,
+    /// That a spreadsheet does not hold all rows; empty when it does.
+    pub excel_note: String,
     /// What is damaged, and what heals it.
     pub damage: Option<Band>,
 }
@@ -105,8 +113,11 @@ fn head(dataset: &Dataset, glance: &Glance, tab: &str, actor: &Actor, now: Milli
         can_run: dataset.is_run_by(actor) && dataset.account_id.is_some(),
         mine: dataset.is_changed_by(actor),
         running: glance.alive().is_some(),
+        run_id: glance.alive().map(ToString::to_string).unwrap_or_default(),
         csv_href,
         excel_href,
+        sheet_rows: words::grouped(SHEET_ROWS),
+        excel_note: dataset.current.as_ref().map_or_else(String::new, |current| excel_note(current.rows)),
         damage: None,
     }
 }
@@ -126,7 +137,30 @@ pub fn downloads(dataset: &Dataset) -> (String, String) {
     (csv, excel)
 }
 
+/// What a spreadsheet would cut off of so many rows; empty when it holds them all.
+fn excel_note(rows: i64) -> String {
+    let cut = rows + 1 - SHEET_ROWS;
+    if cut <= 0 {
+        String::new()
+    } else {
+        format!("The last {} of {} would be cut off. Use CSV for all of them.", words::grouped(cut), words::counted(rows, "row", "rows"))
+    }
+}
+
 /// The zone in which a DataSet's days begin.
 pub fn zone_of(dataset: &Dataset) -> TimeZone {
     schedules::zone(&dataset.time_zone).unwrap_or(TimeZone::UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sheet_that_is_too_small_is_told_before_the_download() {
+        assert_eq!(excel_note(0), "");
+        assert_eq!(excel_note(SHEET_ROWS - 1), "", "with its headings that is a full sheet");
+        assert_eq!(excel_note(SHEET_ROWS), "The last 1 of 1,048,576 rows would be cut off. Use CSV for all of them.");
+        assert_eq!(excel_note(1_183_790), "The last 135,215 of 1,183,790 rows would be cut off. Use CSV for all of them.");
+    }
 }

@@ -10,6 +10,7 @@ use super::completeness;
 use super::dataset::{DatasetHead, Opened, open};
 use super::run_live::{self, Live, days_of};
 use crate::connectors::report::UpdateMode;
+use crate::datasets::Dataset;
 use crate::datasets::parts::{Parts, has_days};
 use crate::error::Error;
 use crate::ids::DatasetId;
@@ -51,6 +52,9 @@ struct DayPage {
     status: Status,
     meaning: String,
     readings: Vec<Reading>,
+    /// What the vendor counts: "Chats".
+    records: String,
+    vendor: &'static str,
     zone: String,
     can_run: bool,
     alone: bool,
@@ -89,7 +93,7 @@ pub async fn show_coverage(State(web): State<Web>, person: Person, Id(id): Id<Da
     let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
     let why_not = why_not(&opened).to_owned();
     let until = format!("{}-01", asked.get("until")).parse::<Date>().ok();
-    let (months, older, newer) = part(&days, until, &id);
+    let (months, older, newer) = part(&days, until, &opened.dataset);
     show(&Page {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         calendar: months,
@@ -105,21 +109,21 @@ pub async fn show_coverage(State(web): State<Web>, person: Person, Id(id): Id<Da
 }
 
 /// A year of months that ends with `until`, or with the last day; and the addresses of the years beside it.
-fn part(days: &[Day], until: Option<Date>, id: &DatasetId) -> (Calendar, String, String) {
+fn part(days: &[Day], until: Option<Date>, dataset: &Dataset) -> (Calendar, String, String) {
     let (Some(first), Some(last)) = (days.first(), days.last()) else { return (Calendar::default(), String::new(), String::new()) };
     let end = until.unwrap_or(last.day).clamp(first.day.first_of_month(), last.day).last_of_month();
     let begin = end.first_of_month().saturating_sub((MONTHS - 1).months()).max(first.day.first_of_month());
-    let to = |day: Date| format!("/datasets/{id}/coverage?until={}", day.strftime("%Y-%m"));
+    let to = |day: Date| format!("/datasets/{}/coverage?until={}", dataset.id, day.strftime("%Y-%m"));
     let older = if begin > first.day { to(begin.saturating_sub(1.day())) } else { String::new() };
     let newer = if end < last.day { to(end.saturating_add(MONTHS.months()).min(last.day)) } else { String::new() };
-    (Calendar::new(days, id, begin, end), older, newer)
+    (Calendar::new(days, dataset, begin, end), older, newer)
 }
 
 /// The newest three months, for the History tab; none for a report without days.
-pub fn newest(days: &[Day], id: &DatasetId) -> Option<Calendar> {
+pub fn newest(days: &[Day], dataset: &Dataset) -> Option<Calendar> {
     let (first, last) = (days.first()?, days.last()?);
     let begin = last.day.first_of_month().saturating_sub(2.months()).max(first.day.first_of_month());
-    Some(Calendar::new(days, id, begin, last.day))
+    Some(Calendar::new(days, dataset, begin, last.day))
 }
 
 /// `GET /datasets/{id}/days/{day}`
@@ -151,8 +155,10 @@ pub async fn show_day(State(web): State<Web>, person: Person, Two(id, day): Two<
         title: words::day(day),
         day: day.to_string(),
         status: calendar::status(known.state),
-        meaning: words::sentence(calendar::meaning(known.state)),
+        meaning: words::sentence(&calendar::meaning(known.state, opened.dataset.connector.title())),
         readings,
+        records: words::sentence(opened.dataset.report.records().1),
+        vendor: opened.dataset.connector.title(),
         zone: opened.dataset.time_zone.clone(),
         can_run: opened.head.can_run,
         alone: parts == Parts::Renewed || (parts == Parts::Added && !known.state.is_here()),

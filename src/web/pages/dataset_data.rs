@@ -11,7 +11,7 @@ use super::dataset_schema::meaning;
 use super::dataset_status;
 use super::run_live::Live;
 use crate::clock::Millis;
-use crate::connectors::report::{ColumnKind, Report};
+use crate::connectors::report::{ColumnKind, Report, Shape};
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::preview::{self, Ask, SORTED_DEPTH};
 use crate::datasets::versions::Version;
@@ -29,6 +29,8 @@ use crate::web::words::{self, counted, grouped};
 const PER_PAGE: u64 = 100;
 /// A longer search is cut; nobody types one.
 const LONGEST_SEARCH: usize = 200;
+/// The value of `order` that asks for the rows as they are stored.
+const STORED: &str = "stored";
 
 #[derive(Template)]
 #[template(path = "pages/dataset_data.html")]
@@ -39,8 +41,13 @@ struct Page {
     has_data: bool,
     q: String,
     sort: String,
+    /// The search keeps to the order in which the rows are stored.
+    stored: bool,
     sorted_words: String,
-    clear_sort_href: String,
+    other_order_href: String,
+    other_order_words: &'static str,
+    all_rows_href: String,
+    depth_words: String,
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
     pager: Pager,
@@ -65,8 +72,12 @@ struct Column {
 struct View {
     path: String,
     q: String,
-    /// A column, with a minus in front when it descends; or empty.
+    /// The column that was asked for, with a minus in front when it descends; or empty.
     sort: String,
+    /// The same, for when none was asked for: the newest rows first, where a report has times; or empty.
+    usual: String,
+    /// In the order in which the rows are stored, which is that of a download.
+    stored: bool,
     page: u64,
     /// Of another version than the current one; or empty.
     version: String,
@@ -75,7 +86,8 @@ struct View {
 impl View {
     fn at(&self, page: u64) -> String {
         let page = if page > 1 { page.to_string() } else { String::new() };
-        self.with(&[("q", &self.q), ("sort", &self.sort), ("page", &page)])
+        let stored = if self.stored { STORED } else { "" };
+        self.with(&[("q", &self.q), ("sort", &self.sort), ("order", stored), ("page", &page)])
     }
 
     fn with(&self, fields: &[(&str, &str)]) -> String {
@@ -89,8 +101,27 @@ impl View {
     }
 
     fn sorted(&self) -> Option<(&str, bool)> {
-        let descends = self.sort.strip_prefix('-');
-        (!self.sort.is_empty()).then(|| descends.map_or((self.sort.as_str(), false), |column| (column, true)))
+        let sort = match (self.sort.as_str(), self.stored) {
+            ("", true) => "",
+            ("", false) => self.usual.as_str(),
+            (asked, _) => asked,
+        };
+        let descends = sort.strip_prefix('-');
+        (!sort.is_empty()).then(|| descends.map_or((sort, false), |column| (column, true)))
+    }
+
+    /// Nobody asked for the order that is shown.
+    fn is_usual(&self) -> bool {
+        self.sort.is_empty() && !self.stored && !self.usual.is_empty()
+    }
+
+    /// Another order than the one that is shown: where it is, and what leads there.
+    fn other_order(&self) -> (String, &'static str) {
+        match (self.sort.is_empty(), self.stored) {
+            (false, _) if self.usual.is_empty() => (self.with(&[("q", &self.q)]), "Stored order"),
+            (false, _) | (true, true) => (self.with(&[("q", &self.q)]), "Newest first"),
+            (true, false) => (self.with(&[("q", &self.q), ("order", STORED)]), "Stored order"),
+        }
     }
 
     fn ask(&self, page: u64) -> Ask {
@@ -111,6 +142,8 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         path: format!("/datasets/{id}/data"),
         q: asked.get("q").chars().take(LONGEST_SEARCH).collect(),
         sort: asked.get("sort").to_owned(),
+        usual: String::new(),
+        stored: asked.get("sort").is_empty() && asked.get("order") == STORED,
         page: asked.page(),
         version: String::new(),
     };
@@ -133,8 +166,12 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         has_data: false,
         q: view.q.clone(),
         sort: view.sort.clone(),
+        stored: view.stored,
         sorted_words: String::new(),
-        clear_sort_href: view.with(&[("q", &view.q)]),
+        other_order_href: String::new(),
+        other_order_words: "",
+        all_rows_href: view.with(&[("sort", &view.sort), ("order", if view.stored { STORED } else { "" })]),
+        depth_words: String::new(),
         columns: Vec::new(),
         rows: Vec::new(),
         pager: Pager::default(),
@@ -151,12 +188,24 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
     let version = web.datasets.versions.pin(&version);
     page.has_data = true;
     page.version_words = format!("Version {}, {}", version.number, words::short(version.created_at, opened.now, &opened.zone));
+    view.usual = newest_first(opened.dataset.report, &version.columns);
+    let mut found = read(&web, &version, &view).await;
+    if view.is_usual() && found.as_ref().is_err_and(|why| why.kind() == Kind::Unavailable) {
+        // There is no time to sort so many: better in the order in which they are stored than not at all.
+        view.stored = true;
+        found = read(&web, &version, &view).await;
+    }
     page.sorted_words = sorted_words(&version.columns, &view);
+    (page.other_order_href, page.other_order_words) = view.other_order();
+    if view.sorted().is_some() && version.rows > SORTED_DEPTH {
+        let depth = grouped(i64::try_from(SORTED_DEPTH).unwrap_or(i64::MAX));
+        page.depth_words = format!("Sorted rows are shown up to row {depth}; a download and the stored order have all of them.");
+    }
     page.columns = version.columns.iter().map(|column| head_of(column, opened.dataset.report, &view)).collect();
     if let Some(first) = page.columns.iter_mut().find(|column| column.kind == ColumnKind::Timestamp.word()) {
         first.zone.clone_from(&opened.dataset.time_zone);
     }
-    match read(&web, &version, &view).await {
+    match found {
         Ok((number, rows)) => {
             page.pager = pager(&rows, number, &version, &view);
             page.rows = rows.rows.into_iter().map(|row| row.into_iter().map(|cell| Cell::new(cell, &opened.zone)).collect()).collect();
@@ -266,8 +315,20 @@ fn head_of(column: &ColumnInfo, report: &Report, view: &View) -> Column {
     }
 }
 
+/// What puts the newest rows first: the column of the report's days, or the first one with times where each row is a part of a chat or
+/// ticket. Empty where rows have no order in time, as in a list of agents.
+fn newest_first(report: &Report, columns: &[ColumnInfo]) -> String {
+    let is_time = |column: &&ColumnInfo| matches!(column.kind, ColumnKind::Timestamp | ColumnKind::Date);
+    let by_day = report.day.and_then(|day| columns.iter().filter(is_time).find(|column| column.name == day));
+    let by_time = || columns.iter().filter(|_| matches!(report.shape, Shape::Archive { .. } | Shape::Export(_))).find(is_time);
+    by_day.or_else(by_time).map_or_else(String::new, |column| format!("-{}", column.name))
+}
+
 /// "started, newest first"
 fn sorted_words(columns: &[ColumnInfo], view: &View) -> String {
+    if view.stored && !view.usual.is_empty() {
+        return "stored order".to_owned();
+    }
     let Some((name, descends)) = view.sorted() else { return String::new() };
     let Some(column) = columns.iter().find(|column| column.name == name) else { return String::new() };
     let how = match (column.kind, descends) {

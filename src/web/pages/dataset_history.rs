@@ -126,7 +126,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
             words::counted(i64::from(keep.days), "day", "days")
         ),
         room: room(&web, &id).await?,
-        calendar: newest(&days, &id),
+        calendar: newest(&days, &opened.dataset),
         can_backfill: opened.head.can_run && why_not(&opened).is_empty(),
         pictures: pictures(&opened.pulls, opened.now, &opened.zone),
         head: opened.head,
@@ -168,7 +168,7 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
         status: run_live::status(run),
         open,
         acts,
-        run: RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false }),
+        run: RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above: false }),
     }
 }
 
@@ -192,7 +192,7 @@ async fn summary(web: &Web, opened: &Opened) -> crate::error::Result<Vec<Fact>> 
         Fact::new("Last success", words::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
         Fact::new("Average duration", words::span(sums.average_ms)),
         Fact::new("Success rate", rate),
-        Fact::new("Rows accounted for", self::sums(&last)),
+        Fact::new("Rows accounted for", self::sums(&last, opened.dataset.report)),
     ])
 }
 

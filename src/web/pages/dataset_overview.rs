@@ -7,7 +7,7 @@ use super::dataset::{DatasetHead, LATEST, Opened, open};
 use super::dataset_schedule::{bands as schedule_bands, schedule_tile};
 use super::dataset_status::change_in_words;
 use super::dataset_upkeep::{late_band, stopped_band};
-use super::datasets_attention::reason;
+use super::datasets_attention::{Looks, reason};
 use super::run_live::Live;
 use super::run_record::{Question, RunRecord};
 use super::spark::{Chart, chart};
@@ -60,16 +60,19 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
         _ => None,
     };
     let newest_final = opened.runs.iter().find(|run| run.state.is_final());
+    let mine = account.as_ref().filter(|account| account.is_changed_by(&person.actor));
+    // What the band above the tiles says, and what the record of the run said then, are not the same any more.
+    let told_above = opened.dataset.stopped().is_some() || mine.is_some_and(|account| opened.glance.works_again(account));
     let last = match newest_final {
         Some(run) => {
             let lines = windows::of_run(&web.db, &run.id).await?;
-            Some(RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false }))
+            Some(RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above }))
         }
         None => None,
     };
     let last_title =
         newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
-    let mut bands = bands(&opened, account.as_ref().filter(|account| account.is_changed_by(&person.actor)));
+    let mut bands = bands(&opened, mine);
     bands.extend(schedule_bands(&opened.dataset, opened.head.mine, opened.now, &opened.zone));
     bands.extend(account.as_ref().and_then(sunset));
     bands.extend(web.puller.newest_backfill(&opened.dataset.id).await?.and_then(|newest| stopped_backfill(&newest, &opened)));
@@ -88,10 +91,13 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
 /// `account`: its account, when this person may change it.
 fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     let Opened { dataset, glance, .. } = opened;
-    let mut above: Vec<Band> = stopped_band(dataset, opened.head.mine, opened.now, &opened.zone).into_iter().collect();
+    if let Some(stopped) = stopped_band(dataset, account, opened.head.mine, opened.now, &opened.zone) {
+        return vec![stopped];
+    }
+    let mut above: Vec<Band> = Vec::new();
     if glance.failed_in_a_row > 0 {
         let can_run = opened.head.can_run && glance.alive().is_none();
-        above.push(reason(dataset, glance, account, can_run, opened.now, &opened.zone));
+        above.push(reason(dataset, glance, Looks { account, may_change: opened.head.mine, can_run }, opened.now, &opened.zone));
     }
     above.extend(late_band(dataset, opened.now, &opened.zone));
     if !above.is_empty() {

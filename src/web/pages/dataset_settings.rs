@@ -5,14 +5,14 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 
-use super::connect::{FRAGMENT, next_runs_alone, preview_alone};
+use super::connect::{next_runs_alone, preview_alone};
 use super::dataset::{self, DatasetHead};
 use super::dataset_upkeep::NotifyForm;
 use super::export_passwords;
 use crate::datasets::{Dataset, published};
 use crate::ids::DatasetId;
 use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show_with};
+use crate::web::page::{Answer, FRAGMENT, go, show_with};
 use crate::web::panes::preview::Turns;
 use crate::web::panes::typed::Typed;
 use crate::web::panes::view::Wizard;

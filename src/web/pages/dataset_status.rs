@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::dataset_schedule::{paused_by, reminder_due};
+use crate::accounts::{Account, Health};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
@@ -13,6 +14,9 @@ use crate::puller::run::{Outcome, Run, State, Trigger};
 use crate::web::parts::Status;
 use crate::web::words;
 
+/// What a run that failed because of its account's credentials is told by.
+pub const OF_CREDENTIALS: [&str; 4] = ["unauthorized", "credentials_stopped", "credential_damaged", "not_allowed"];
+
 /// A glance at the newest runs of a DataSet.
 #[derive(Clone, Debug, Default)]
 pub struct Glance {
@@ -22,8 +26,13 @@ pub struct Glance {
     pub waits_until: Option<Millis>,
     /// For room on the disk, and not because the vendor asked.
     pub waits_for_us: bool,
+    /// Somebody has asked for the end of the newest run.
+    pub stopping: bool,
     /// What happened, who must act, what is next; while it is failing.
     pub trouble: Option<(String, String, String)>,
+    /// The code of that, and when that run ended.
+    pub trouble_code: Option<String>,
+    pub failed_at: Option<Millis>,
     pub failed_in_a_row: usize,
     pub failing_since: Option<Millis>,
     /// The run whose version is held, when that is why it is failing.
@@ -48,7 +57,10 @@ impl Glance {
             newest: lately.newest.as_ref().map(|newest| (newest.run.clone(), State::parse(&newest.state).unwrap_or(State::Failed), newest.at)),
             waits_until: lately.newest.as_ref().filter(|newest| newest.state == State::Waiting.word()).map(|newest| newest.due_at),
             waits_for_us: lately.newest.as_ref().is_some_and(|newest| newest.held),
+            stopping: lately.newest.as_ref().is_some_and(|newest| newest.stopping),
             trouble: lately.trouble.clone(),
+            trouble_code: lately.trouble_code.clone(),
+            failed_at: lately.failed_at,
             failed_in_a_row: lately.failed_in_a_row,
             failing_since: lately.failing_since,
             held: lately.held.clone(),
@@ -67,13 +79,23 @@ impl Glance {
         Self {
             newest: newest.map(|run| (run.id.clone(), run.state, run.finished_at.unwrap_or(run.queued_at))),
             waits_until: newest.filter(|run| run.state == State::Waiting).map(|run| run.due_at),
+            stopping: newest.is_some_and(|run| run.cancel_requested && !run.state.is_final()),
             trouble: failed.first().and_then(|run| run.failure.clone()).map(|f| (f.message, f.who, f.action)),
+            trouble_code: failed.first().and_then(|run| run.failure.clone()).map(|f| f.code),
+            failed_at: failed.first().and_then(|run| run.finished_at),
             failed_in_a_row: failed.len(),
             failing_since: failed.last().and_then(|run| run.finished_at),
             held: failed.first().filter(|run| run.outcome == Some(Outcome::Held)).map(|run| run.id.clone()),
             none_came: over.filter(|run| run.brought_none()).and_then(|run| run.finished_at),
             waits_for_us: newest.is_some_and(|run| run.held_for.is_some()),
         }
+    }
+
+    /// The newest run failed because of the credentials, and the account was found to be good since: nobody has to enter any.
+    pub fn works_again(&self, account: &Account) -> bool {
+        let of_credentials = self.trouble_code.as_deref().is_some_and(|code| OF_CREDENTIALS.contains(&code));
+        let is_proven = account.health == Health::Valid && account.checked_at.zip(self.failed_at).is_some_and(|(checked, failed)| checked > failed);
+        of_credentials && is_proven && self.failed_in_a_row > 0 && self.held.is_none()
     }
 
     /// The run that is queued, waiting or running.
@@ -110,6 +132,7 @@ impl Glance {
     pub fn status(&self, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> Status {
         let state = self.newest.as_ref().map(|(_, state, _)| *state);
         match state {
+            Some(State::Running) if self.stopping => return Status::new("info", true, "Stopping", "nothing of the run is kept"),
             Some(State::Running) => return Status::new("info", true, "Running", progress.map_or("starting".to_owned(), where_it_is)),
             Some(State::Queued) => return Status::new("info", true, "Queued", "waiting for its turn"),
             Some(State::Waiting) if self.waits_for_us => return Status::new("warn", true, "Waiting", "for room on the disk"),

@@ -5,7 +5,9 @@ use axum::http::StatusCode;
 use jiff::tz::TimeZone;
 
 use super::dataset_settings;
+use crate::accounts::Account;
 use crate::clock::Millis;
+use crate::connectors::upstream::MOST_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::{Kind, Notify, Why};
 use crate::error::Result;
@@ -128,26 +130,46 @@ pub fn next_words(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Str
     if let Some(at) = dataset.upkeep.retry_at {
         return Some(format!("Retry {} of {} {}", dataset.upkeep.retry_number, dataset.upkeep.retry().most(), words::coming(at, now, zone)));
     }
-    dataset.stopped().map(|_| "Off its schedule".to_owned())
+    dataset.stopped().map(|_| "No next run".to_owned())
 }
 
-/// Why it is off its schedule, and how it comes back.
-pub fn stopped_band(dataset: &Dataset, can_change: bool, now: Millis, zone: &TimeZone) -> Option<Band> {
+/// What brings a DataSet back on its schedule.
+fn way_back(why: Why) -> &'static str {
+    match why {
+        Why::Credentials => {
+            "The owner of the account must enter new ones under Accounts, or press Test there once they work. Then the DataSet returns to its schedule by itself."
+        }
+        Why::Parked => {
+            "The person who runs the server should look at memory, disk and log first. Bring back, or a run that succeeds, returns the DataSet to its schedule."
+        }
+    }
+}
+
+/// Why it is off its schedule, and how it comes back: all that is said of it on a page. `account`: its account, when this person may
+/// change it.
+pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bool, now: Millis, zone: &TimeZone) -> Option<Band> {
     let stopped = dataset.stopped()?;
     let since = words::coming(stopped.at, now, zone);
-    let account = dataset.account_name.as_deref().unwrap_or_default();
-    let (title, text) = match stopped.why {
-        Why::Credentials => (
-            format!("Off its schedule since {since}: {} refused the credentials of “{account}” again and again.", dataset.connector.title()),
-            "The owner of the account must enter new ones under Accounts, or press Test there once they work. Then it comes back by itself.".to_owned(),
-        ),
-        Why::Parked => (
-            format!("Off its schedule since {since}: a run of it stopped the whole server three times."),
-            "The person who runs the server should look at memory, disk and log first. Bring it back, or press Run Now: when that run succeeds, it comes back by itself.".to_owned(),
-        ),
+    let name = dataset.account_name.as_deref().unwrap_or_default();
+    let why = match stopped.why {
+        Why::Credentials => format!("{} refused the credentials of “{name}” {MOST_REFUSALS} times in a row.", dataset.connector.title()),
+        Why::Parked => "a run of it stopped the whole server three times.".to_owned(),
     };
-    let action = Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: false, post: true };
-    Some(Band { tone: "bad".to_owned(), title, text, actions: if can_change { vec![action] } else { Vec::new() } })
+    let rows = if dataset.current.is_some() { " The rows from before stay readable." } else { "" };
+    let bring_back = || Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true };
+    let update =
+        |account: &Account| Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false };
+    let action = match (stopped.why, account) {
+        (Why::Credentials, Some(account)) if account.is_stopped() => Some(update(account)),
+        (Why::Credentials, None) => None,
+        _ => can_change.then(bring_back),
+    };
+    Some(Band {
+        tone: "bad".to_owned(),
+        title: format!("Off its schedule since {since}: {why}"),
+        text: format!("{}{rows}", way_back(stopped.why)),
+        actions: action.into_iter().collect(),
+    })
 }
 
 /// That its data is late.

@@ -10,7 +10,7 @@ use super::dataset::{downloads, zone_of};
 use super::dataset_schedule::{act_of, wrong_clock};
 use super::dataset_status::{Glance, Rank, percent};
 use super::dataset_upkeep::next_words;
-use super::datasets_attention::{banner, damage, reason, unreadable};
+use super::datasets_attention::{Looks, banner, damage, reason, unreadable};
 use super::spark::spark;
 use crate::accounts::Account;
 use crate::clock::Millis;
@@ -109,20 +109,21 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
     chrome.q.clone_from(&q);
     let (failing, damaged, look) = (with_rank(&entries, Rank::Failing), with_rank(&entries, Rank::Damaged), with_rank(&entries, Rank::Look));
     let planned = entries.len() - failing - damaged - look;
-    let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, now, &zone) };
-    bands.extend(wrong_clock(now));
-    bands.extend(unreadable(&broken));
     let quick_choices = [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| Quick {
         label,
         count: entries.iter().filter(|e| is_in(e, value, &person, now)).count(),
         href: address("/datasets", &[("q", &q), ("quick", value), ("sort", &sort)]),
         chosen: quick == value,
     });
-    let mut shown: Vec<Entry> = entries.into_iter().filter(|e| is_in(e, &quick, &person, now) && matches(&e.dataset, &q)).collect();
+    let mut shown: Vec<&Entry> = entries.iter().filter(|e| is_in(e, &quick, &person, now) && matches(&e.dataset, &q)).collect();
     order(&mut shown, &sort);
 
     let pages = shown.len().div_ceil(PER_PAGE).max(1);
     let page = usize::try_from(asked.page()).unwrap_or(pages).min(pages);
+    let on_page = || shown.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE);
+    let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, &on_page().map(|e| e.dataset.id.clone()).collect(), now, &zone) };
+    bands.extend(wrong_clock(now));
+    bands.extend(unreadable(&broken));
     let rows_in_all: i64 = shown.iter().filter_map(|e| e.dataset.current.as_ref()).map(|c| c.rows).sum();
     let count = shown.len();
     let foot = format!("{}, {} in all", counted(i64::try_from(count).unwrap_or(0), "DataSet", "DataSets"), counted(rows_in_all, "row", "rows"));
@@ -137,7 +138,7 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
         next: if page < pages { to(page + 1) } else { String::new() },
         jump: String::new(),
     });
-    let rows = shown.into_iter().skip((page - 1) * PER_PAGE).take(PER_PAGE).map(|e| row(&web, &person, &accounts, e, now, &zone)).collect();
+    let rows = on_page().map(|e| row(&web, &person, &accounts, e, now, &zone)).collect();
     let sorts = [("attention", "Needs attention"), ("name", "Name"), ("updated", "Last updated"), ("rows", "Most rows")].map(|(value, label)| Choice {
         value: value.to_owned(),
         label: label.to_owned(),
@@ -197,9 +198,9 @@ fn matches(dataset: &Dataset, q: &str) -> bool {
     q.to_lowercase().split_whitespace().all(|word| text.contains(word))
 }
 
-fn order(entries: &mut [Entry], sort: &str) {
-    let rows = |e: &Entry| e.dataset.current.as_ref().map_or(-1, |c| c.rows);
-    let updated = |e: &Entry| e.dataset.current.as_ref().map_or(0, Current::updated_at);
+fn order(entries: &mut [&Entry], sort: &str) {
+    let rows = |e: &&Entry| e.dataset.current.as_ref().map_or(-1, |c| c.rows);
+    let updated = |e: &&Entry| e.dataset.current.as_ref().map_or(0, Current::updated_at);
     // They come by name, and every order keeps that for equals.
     match sort {
         "name" => {}
@@ -218,14 +219,15 @@ fn common_zone(entries: &[Entry]) -> String {
     counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))).map_or("UTC", |(zone, _)| zone).to_owned()
 }
 
-fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry: Entry, now: Millis, zone: &TimeZone) -> Row {
+fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry: &Entry, now: Millis, zone: &TimeZone) -> Row {
     let Entry { dataset, glance, rank, rows_per_run } = entry;
+    let rank = *rank;
     let progress = glance.alive().and_then(|run| web.puller.live.now(run));
-    let status = glance.status(&dataset, progress.as_ref(), now, zone);
+    let status = glance.status(dataset, progress.as_ref(), now, zone);
     let updated = When::maybe(dataset.current.as_ref().map(Current::updated_at), now, zone);
     let running = glance.alive().is_some();
     let next = match (running, dataset.next_run_at) {
-        (false, _) if next_words(&dataset, now, zone).is_some() => next_words(&dataset, now, zone).unwrap_or_default(),
+        (false, _) if next_words(dataset, now, zone).is_some() => next_words(dataset, now, zone).unwrap_or_default(),
         _ if dataset.timing.paused.is_some() => "paused".to_owned(),
         _ if dataset.timing.problem.is_some() => "–".to_owned(),
         (true, Some(_)) => "after this run".to_owned(),
@@ -240,8 +242,11 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
     let can_run = dataset.is_run_by(&person.actor) && dataset.account_id.is_some();
     let heal = dataset.account_id.as_ref().and_then(|id| accounts.get(id)).filter(|account| account.is_changed_by(&person.actor));
     let band = match rank {
-        Rank::Failing => Some(reason(&dataset, &glance, heal, can_run && !running, now, zone)),
-        Rank::Damaged => Some(damage(&dataset)),
+        Rank::Failing => {
+            let looks = Looks { account: heal, may_change: dataset.is_changed_by(&person.actor), can_run: can_run && !running };
+            Some(reason(dataset, glance, looks, now, zone))
+        }
+        Rank::Damaged => Some(damage(dataset)),
         Rank::Look | Rank::Planned => None,
     };
     let tone = match rank {
@@ -250,14 +255,14 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
         Rank::Planned => "",
     };
     let account = dataset.account_name.clone().unwrap_or_else(|| "account deleted".to_owned());
-    let zone_note = if zone_of(&dataset) == *zone { String::new() } else { format!(" · {}", dataset.time_zone) };
+    let zone_note = if zone_of(dataset) == *zone { String::new() } else { format!(" · {}", dataset.time_zone) };
     Row {
         id: dataset.id.to_string(),
         monogram: dataset.connector.monogram().to_owned(),
         about: format!("{} · {account}{zone_note}", dataset.report.title),
         status,
         percent: progress.as_ref().and_then(percent),
-        spark: spark(&rows_per_run, tone),
+        spark: spark(rows_per_run, tone),
         rows: dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows)),
         columns: dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| c.columns.to_string()),
         updated,
@@ -265,10 +270,10 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
         phone_line,
         band,
         running,
-        csv_href: downloads(&dataset).0,
+        csv_href: downloads(dataset).0,
         mine: dataset.is_changed_by(&person.actor),
-        schedule_act: act_of(&dataset),
+        schedule_act: act_of(dataset),
         can_run,
-        name: dataset.name,
+        name: dataset.name.clone(),
     }
 }

@@ -1,13 +1,18 @@
 //! What is said about DataSets that fail: a banner over the list, and the reason beside each one.
 
+use std::collections::HashSet;
+
 use jiff::tz::TimeZone;
 
 use super::dataset_status::{Glance, Rank};
+use super::dataset_upkeep::stopped_band;
 use super::datasets::Entry;
 use crate::accounts::{Account, Health};
 use crate::clock::Millis;
+use crate::connectors::upstream::MOST_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::Why;
+use crate::ids::DatasetId;
 use crate::web::parts::{Action, Band};
 use crate::web::words;
 
@@ -15,8 +20,8 @@ use crate::web::words;
 const MOST_NAMES: usize = 3;
 
 /// One band over the list while anything fails.
-pub(super) fn banner(entries: &[Entry], now: Millis, zone: &TimeZone) -> Vec<Band> {
-    let mut bands: Vec<Band> = off_schedule(entries).into_iter().chain(damaged(entries)).collect();
+pub(super) fn banner(entries: &[Entry], on_page: &HashSet<DatasetId>, now: Millis, zone: &TimeZone) -> Vec<Band> {
+    let mut bands: Vec<Band> = off_schedule(entries, on_page).into_iter().chain(damaged(entries)).collect();
     let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none()).collect();
     if failing.is_empty() {
         return bands;
@@ -50,9 +55,9 @@ pub(super) fn unreadable(ids: &[String]) -> Option<Band> {
     Some(Band { tone: "bad".to_owned(), title, text, actions: Vec::new() })
 }
 
-/// One band for all that something has taken off their schedules.
-fn off_schedule(entries: &[Entry]) -> Option<Band> {
-    let off: Vec<&Entry> = entries.iter().filter(|e| e.dataset.stopped().is_some()).collect();
+/// One band for those that something has taken off their schedules and that are not on the page, where each has its own.
+fn off_schedule(entries: &[Entry], on_page: &HashSet<DatasetId>) -> Option<Band> {
+    let off: Vec<&Entry> = entries.iter().filter(|e| e.dataset.stopped().is_some() && !on_page.contains(&e.dataset.id)).collect();
     let first = off.first()?;
     let title = if off.len() == 1 { "1 DataSet is off its schedule.".to_owned() } else { format!("{} DataSets are off their schedules.", off.len()) };
     let mut names: Vec<String> = off.iter().take(MOST_NAMES).map(|e| format!("“{}”", e.dataset.name)).collect();
@@ -63,7 +68,7 @@ fn off_schedule(entries: &[Entry]) -> Option<Band> {
     let how = match (refused, off.len() - refused) {
         (_, 0) => {
             let back = if off.len() == 1 { "it back by itself" } else { "them back by themselves" };
-            format!("{} refused the credentials again and again. New ones under Accounts bring {back}.", first.dataset.connector.title())
+            format!("{} refused the credentials {MOST_REFUSALS} times in a row. New ones under Accounts bring {back}.", first.dataset.connector.title())
         }
         (0, _) => "A run stopped the whole server three times. Bring back on the page of each, or Run Now, starts them again.".to_owned(),
         _ => "The page of each says why, and how it comes back.".to_owned(),
@@ -99,10 +104,39 @@ pub(super) fn damage(dataset: &Dataset) -> Band {
     }
 }
 
-/// Why a DataSet fails, who must act, and what can be done at once. `account`: its account, when this person may change it.
-pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Account>, can_run: bool, now: Millis, zone: &TimeZone) -> Band {
-    let (happened, who, next) = glance.trouble.clone().unwrap_or_default();
-    let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1).map(|at| format!("Since {}. ", words::short(at, now, zone)));
+/// What is to be said of a failure that new credentials have mended.
+fn mended(glance: &Glance, account: &Account, dataset: &Dataset, now: Millis, zone: &TimeZone) -> (String, String, String) {
+    let at = glance.failed_at.map_or_else(String::new, |at| format!(" {}", words::short(at, now, zone)));
+    let next = dataset.next_run_at.map_or_else(String::new, |at| format!(" The next run on the schedule is {}.", words::coming(at, now, zone)));
+    (
+        format!("{} did not accept the credentials at the last run{at}. They work now.", dataset.connector.title()),
+        format!("“{}” was tested {}: {}.", account.name, account.checked_at.map_or_else(String::new, |at| words::relative(at, now)), account.health_message),
+        format!("Run the DataSet to bring its rows up to date.{next}"),
+    )
+}
+
+/// Who looks at a DataSet that fails, and what they may do.
+#[derive(Clone, Copy)]
+pub(super) struct Looks<'a> {
+    /// Its account, when this person may change it.
+    pub account: Option<&'a Account>,
+    pub may_change: bool,
+    /// May run it, and no run is under way.
+    pub can_run: bool,
+}
+
+/// Why a DataSet fails, who must act, and what can be done at once.
+pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: Millis, zone: &TimeZone) -> Band {
+    let Looks { account, may_change, can_run } = looks;
+    if let Some(band) = stopped_band(dataset, account, may_change, now, zone) {
+        return band;
+    }
+    let (happened, who, next) = match account.filter(|account| glance.works_again(account)) {
+        Some(account) => mended(glance, account, dataset, now, zone),
+        None => glance.trouble.clone().unwrap_or_default(),
+    };
+    let is_mended = account.is_some_and(|account| glance.works_again(account));
+    let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1 && !is_mended).map(|at| format!("Since {}. ", words::short(at, now, zone)));
     let see = match &glance.newest {
         Some((run, state, _)) if state.is_final() => format!("/runs/{run}"),
         _ => format!("/datasets/{}/history", dataset.id),
@@ -115,9 +149,6 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Accoun
         _ if glance.held.is_some() => {}
         Some(account) if account.health == Health::Failing => {
             actions.push(Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false });
-        }
-        _ if dataset.stopped().is_some_and(|stopped| stopped.why == Why::Parked) && can_run => {
-            actions.push(Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true });
         }
         _ if can_run => actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary: true, post: true }),
         _ => {}

@@ -37,6 +37,7 @@ pub mod person_new;
 pub mod run;
 pub mod run_live;
 pub mod run_record;
+pub mod run_stop;
 mod run_story;
 pub mod set_up;
 pub mod settings;

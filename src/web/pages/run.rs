@@ -82,26 +82,11 @@ pub async fn show_run(State(web): State<Web>, person: Person, Id(id): Id<RunId>)
         held,
         can_accept: dataset.is_changed_by(&person.actor),
         rows_href,
-        run: RunRecord::new(&run, &lines, &Question { dataset: &dataset, zone: &zone, now, own_page: true }),
+        run: RunRecord::new(&run, &lines, &Question { dataset: &dataset, zone: &zone, now, own_page: true, told_above: false }),
         story: Story::new(&run, &lines, &dataset, &zone, now),
         dataset_id: dataset.id.to_string(),
         dataset_name: dataset.name,
     })
-}
-
-/// `POST /runs/{id}/stop`
-pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
-    let before = web.puller.get(&person.actor, &id).await?;
-    let run = web.puller.cancel(&person.actor, &id).await?;
-    let sentence = if before.state.is_final() {
-        "The run was over already."
-    } else if run.state.is_final() {
-        "The run is stopped. Nothing of it is kept."
-    } else {
-        "The run is being stopped. Nothing of it is kept."
-    };
-    web.say_next(&person.session, sentence).await;
-    go(&format!("/datasets/{}", run.dataset_id))
 }
 
 /// `POST /runs/{id}/accept`: the version that was held is what people read from now on.

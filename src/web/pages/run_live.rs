@@ -40,7 +40,10 @@ pub struct News {
     title: String,
     line: String,
     started: String,
+    meanwhile: String,
     windows: Vec<u64>,
+    /// It can still be stopped.
+    stoppable: bool,
 }
 
 /// How a run's state is shown.
@@ -81,22 +84,26 @@ impl Live {
             Trigger::First | Trigger::Manual | Trigger::Revert => started_by(run),
         };
         let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
-        let meanwhile = dataset.current.as_ref().map_or_else(
-            || "The first rows show when the run is complete.".to_owned(),
-            |current| match current.damaged {
-                true => format!("Some rows of version {} cannot be read until a run has replaced them.", current.number),
-                false => format!("People keep reading the {} of version {} until the run is complete.", counted(current.rows, "row", "rows"), current.number),
-            },
-        );
+        let over = run.state.is_final() || run.cancel_requested;
+        let meanwhile = match &dataset.current {
+            _ if run.state == State::Succeeded => String::new(),
+            None if over => "There are no rows yet.".to_owned(),
+            None => "The first rows show when the run is complete.".to_owned(),
+            Some(current) if current.damaged => format!("Some rows of version {} cannot be read until a run has replaced them.", current.number),
+            Some(current) => {
+                let until = if over { "" } else { " until the run is complete" };
+                format!("People keep reading the {} of version {}{until}.", counted(current.rows, "row", "rows"), current.number)
+            }
+        };
         Self {
             run_id: run.id.to_string(),
             status: status(run),
             title: title(run, dataset, progress, now, zone),
-            line: progress.map_or_else(String::new, |p| line(p, now)),
+            line: progress.map_or_else(String::new, |p| line(p, dataset, now)),
             started: format!("started by {by} {}{attempt}", words::coming(run.started_at.unwrap_or(run.queued_at), now, zone).trim_start_matches("today ")),
             meanwhile,
             windows: progress.map_or_else(Vec::new, bars),
-            can_stop: can_stop && !run.cancel_requested,
+            can_stop: can_stop && !over,
         }
     }
 
@@ -110,7 +117,9 @@ impl Live {
             title: self.title,
             line: self.line,
             started: self.started,
+            meanwhile: self.meanwhile,
             windows: self.windows,
+            stoppable: !run.state.is_final() && !run.cancel_requested,
         }
     }
 }
@@ -150,10 +159,11 @@ pub fn days_of(window: Option<Window>) -> String {
     window.map_or_else(|| "everything".to_owned(), |w| words::days(w.from, w.to))
 }
 
-fn line(p: &Progress, now: Millis) -> String {
+fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    // Rows come window by window; until the first ones there are records.
-    let came = if p.rows == 0 { counted(signed(p.read), "record", "records") } else { counted(signed(p.rows), "row", "rows") };
+    // Rows come window by window; until the first ones there are only the records that they are made of.
+    let (one, many) = dataset.report.records();
+    let came = if p.rows == 0 { counted(signed(p.read), one, many) } else { counted(signed(p.rows), "row", "rows") };
     let mut parts = vec![format!("{came} so far")];
     if p.page > 0 {
         let of = if p.pages > 0 { format!(" of {}", words::grouped(signed(p.pages))) } else { String::new() };

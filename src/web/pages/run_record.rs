@@ -3,11 +3,14 @@
 use jiff::tz::TimeZone;
 
 use super::completeness;
+use super::dataset_status::OF_CREDENTIALS;
 use super::run_live::{days_of, started_by};
 use crate::clock::Millis;
+use crate::connectors::report::Report;
 use crate::datasets::Dataset;
 use crate::datasets::options::Rule;
 use crate::datasets::schema_change::SchemaChange;
+use crate::datasets::upkeep::Why;
 use crate::puller::run::{Outcome, Run, State, Trigger};
 use crate::puller::windows::Line;
 use crate::web::parts::{Fact, Status};
@@ -22,6 +25,10 @@ pub struct RunRecord {
     pub next: String,
     pub facts: Vec<Fact>,
     pub sums: String,
+    /// What the vendor counts: "Chats".
+    pub records: String,
+    /// The vendor's name.
+    pub vendor: &'static str,
     /// What changed in the columns, and its tone.
     pub columns: String,
     pub columns_tone: String,
@@ -49,11 +56,13 @@ pub struct Question<'a> {
     pub now: Millis,
     /// On the run's own page there is no link to it.
     pub own_page: bool,
+    /// A band above the record says already what happened and what is next.
+    pub told_above: bool,
 }
 
 impl RunRecord {
     pub fn new(run: &Run, lines: &[Line], ask: &Question<'_>) -> Self {
-        let (happened, who, next) = three(run, ask);
+        let (happened, who, next) = if ask.told_above { Default::default() } else { three(run, ask) };
         Self {
             id: run.id.to_string(),
             tone: super::run_live::status(run).tone,
@@ -61,10 +70,12 @@ impl RunRecord {
             who,
             next,
             facts: facts(run, lines, ask),
-            sums: sums(run),
+            sums: sums(run, ask.dataset.report),
+            records: words::sentence(ask.dataset.report.records().1),
+            vendor: ask.dataset.connector.title(),
             columns: run.schema_change.as_ref().map(SchemaChange::in_words).unwrap_or_default(),
             columns_tone: if run.schema_change.as_ref().is_some_and(|change| change.verdict != Rule::Accept) { "warn" } else { "info" }.to_owned(),
-            completeness: completeness::of_run(run, ask.dataset.connector.title()),
+            completeness: completeness::of_run(run, ask.dataset),
             windows: lines.iter().map(|line| window(line, run)).collect(),
             technical: technical(run),
             href: if ask.own_page { String::new() } else { format!("/runs/{}", run.id) },
@@ -83,6 +94,12 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
         ),
         (State::Succeeded, None) if run.outcome == Some(Outcome::Unchanged) => {
             text("No changes: the rows are those of the current version.", "Nobody.", "The current version stays, and downloads give the same file.".to_owned())
+        }
+        // What was said when the run ended is not so any more.
+        (_, Some(failure)) if OF_CREDENTIALS.contains(&failure.code.as_str()) && ask.dataset.stopped().is_some_and(|s| s.why == Why::Credentials) => {
+            let kept = if ask.dataset.current.is_some() { " The rows from before are untouched." } else { "" };
+            let next = format!("The DataSet is off its schedule until the account has credentials that work, and then returns to it by itself.{kept}");
+            text(&failure.message, &failure.who, next)
         }
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
         (State::Cancelled, None) => {
@@ -127,6 +144,9 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     if let Some(took) = run.duration(ask.now) {
         facts.push(Fact::new("Duration", words::span(took)));
     }
+    if let Some(waited) = waited(run, ask.now) {
+        facts.push(Fact::new("Of that only waiting", words::span(waited)));
+    }
     if run.windows_total > 0 {
         facts.push(Fact::new("Windows", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
     }
@@ -150,15 +170,13 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
         let what = if run.outcome == Some(Outcome::Discarded) { "Discarded" } else { "Accepted" };
         facts.push(Fact::new(what, format!("by {by}, {}", clock(at))));
     }
-    facts.push(Fact::new("Duplicates", grouped(run.duplicates)));
+    let (one, many) = ask.dataset.report.records();
+    facts.push(Fact::new("Duplicates", words::counted(run.duplicates, one, many)));
     if run.bytes > 0 {
         facts.push(Fact::new("Size", words::size(run.bytes)));
     }
     if run.attempt > 1 {
         facts.push(Fact::new("Attempts", grouped(run.attempt)));
-    }
-    if run.waited_ms >= 1_000 {
-        facts.push(Fact::new("Waited", words::span(run.waited_ms)));
     }
     if run.misfits > 0 {
         facts.push(Fact::new("Values kept in _misfit", grouped(run.misfits)));
@@ -169,13 +187,23 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     facts
 }
 
-/// "3,466 read = 3,154 kept + 312 duplicates + 0 left out + 0 rejected"
-pub fn sums(run: &Run) -> String {
+/// For how long nothing was on its way because the account's calls were used up or the vendor asked for a pause; none when it was
+/// under a second. Runs of older versions added up what several requests waited at a time, so never more than the run took.
+pub fn waited(run: &Run, now: Millis) -> Option<Millis> {
+    let waited = run.waited_ms.min(run.duration(now).unwrap_or(0));
+    (waited >= 1_000).then_some(waited)
+}
+
+/// "3,154 chats, 8,546 rows: 3,466 read = 3,154 kept + 312 duplicates + 0 left out + 0 rejected"
+pub fn sums(run: &Run, report: &Report) -> String {
     if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != State::Succeeded) {
         return String::new();
     }
+    let (one, many) = report.records();
     format!(
-        "{} read = {} kept + {} duplicates + {} left out + {} rejected",
+        "{}, {}: {} read = {} kept + {} duplicates + {} left out + {} rejected",
+        words::counted(run.records_kept, one, many),
+        words::counted(run.rows, "row", "rows"),
         grouped(run.records_read),
         grouped(run.records_kept),
         grouped(run.duplicates),

@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::completeness;
 use super::run_live::days_of;
+use super::run_record::waited;
 use crate::clock::{Millis, iso, timestamp};
 use crate::connectors::Completeness;
 use crate::datasets::Dataset;
@@ -18,7 +19,7 @@ pub struct Story {
 }
 
 pub struct Phase {
-    pub name: &'static str,
+    pub name: String,
     pub took: String,
     pub what: String,
 }
@@ -47,21 +48,22 @@ fn phases(run: &Run, lines: &[Line], dataset: &Dataset, now: Millis) -> Vec<Phas
     }
     let end = run.finished_at.unwrap_or(now);
     let started = run.started_at;
-    let mut phases = vec![Phase { name: "Waited for a worker", took: words::span((started.unwrap_or(end) - run.queued_at).max(0)), what: String::new() }];
+    let mut phases =
+        vec![Phase { name: "Waited for a worker".to_owned(), took: words::span((started.unwrap_or(end) - run.queued_at).max(0)), what: String::new() }];
     let Some(started) = started else { return phases };
     let read = read_until(lines).filter(|at| *at >= started);
     let came = lines.iter().filter(|line| line.done).count();
-    let waited =
-        if run.waited_ms >= 1_000 { format!(", {} of it waiting for the pace or because the vendor asked", words::span(run.waited_ms)) } else { String::new() };
+    let waited = waited(run, now).map(|waited| format!(", {} of it only waiting: the calls per minute were used up, or the vendor asked", words::span(waited)));
     phases.push(Phase {
-        name: "Read from the vendor",
+        name: format!("Read from {}", dataset.connector.title()),
         took: words::span((read.unwrap_or(end) - started).max(0)),
         what: format!(
-            "{} of {}, {}, {}{waited}",
+            "{} of {}, {}, {}{}",
             grouped(i64::try_from(came).unwrap_or(0)),
             counted(run.windows_total.max(1), "window", "windows"),
             counted(run.pages, "page", "pages"),
             counted(run.calls, &format!("call to {}", dataset.connector.title()), &format!("calls to {}", dataset.connector.title())),
+            waited.unwrap_or_default(),
         ),
     });
     if let (State::Succeeded, Some(read)) = (run.state, read) {
@@ -71,7 +73,7 @@ fn phases(run: &Run, lines: &[Line], dataset: &Dataset, now: Millis) -> Vec<Phas
             true => ("Compared", format!("{rows}, no changes")),
             false => ("Saved", format!("{rows} in {}", words::size(run.bytes))),
         };
-        phases.push(Phase { name, took: words::span((end - read).max(0)), what });
+        phases.push(Phase { name: name.to_owned(), took: words::span((end - read).max(0)), what });
     }
     phases
 }
@@ -101,7 +103,8 @@ fn noted(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone) -> Vec<N
             _ => "",
         };
         let proven = completeness::of_window(line.completeness(), dataset.connector.title(), tally.total);
-        let words = format!("{days}: {} records{proven}", count(tally.kept));
+        let (one, many) = dataset.report.records();
+        let words = format!("{days}: {} {}{proven}", count(tally.kept), if tally.kept == 1 { one } else { many });
         moments.push((at, tone, words));
     }
     if let Some(at) = run.finished_at.filter(|_| run.trigger != Trigger::Revert) {

@@ -119,7 +119,8 @@ pub async fn read_choices(f: &For<'_>, account: &Account, errors: &mut Errors) -
         }
         // A tag can be written where it cannot be chosen; the field says so itself.
         if menu != Menu::Tag && errors.of(menu.id()).is_empty() {
-            errors.add(menu.id(), format!("The list could not be read. {}", why.message()));
+            let next = why.next_step().unwrap_or_default();
+            errors.add(menu.id(), format!("The list could not be read. {} {next}", why.message()).trim_end());
         }
     }
     Ok(())

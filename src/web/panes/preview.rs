@@ -10,11 +10,11 @@ use jiff::tz::TimeZone;
 use super::For;
 use super::details::{self, Details};
 use super::view::{Column, Preview};
-use crate::accounts::{Account, vendor_error};
+use crate::accounts::{Account, hurried, vendor_error, within};
 use crate::connectors::report::{ExportRows, Menu, RecordRows, Report, Shape};
 use crate::connectors::{self, PullError, Sample};
 use crate::datasets::{columns, preview};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::ids::UserId;
 use crate::web::cells::Cell;
 use crate::web::parts::Band;
@@ -70,11 +70,11 @@ pub async fn load(f: &For<'_>, turns: &Turns, account: &Account, details: &Detai
 
 async fn read(f: &For<'_>, account: &Account, details: &Details, zone: &TimeZone) -> Result<Sample> {
     let asked_at = f.web.clock.now();
-    let source = f.web.accounts.source(&account.id).await?;
+    let source = hurried(f.web.accounts.source(&account.id).await?);
     let upstream = source.upstream.clone();
     let range = details.menus.range(details::today(f, zone));
     let reading = connectors::sample(&source, details.report, &details.menus, zone, range, ROWS);
-    let read = tokio::time::timeout(PATIENCE, reading).await;
+    let read = within(&source, PATIENCE, reading).await;
     f.web.accounts.keep_told(&account.id, &upstream).await?;
     match read {
         Ok(Ok(sample)) => Ok(sample),
@@ -84,10 +84,7 @@ async fn read(f: &For<'_>, account: &Account, details: &Details, zone: &TimeZone
             }
             Err(vendor_error(f.connector, &why))
         }
-        Err(_) => {
-            Err(Error::new(Kind::Unavailable, "vendor_unavailable", format!("{} did not answer within {} seconds.", f.connector.title(), PATIENCE.as_secs()))
-                .action("Try again in a moment."))
-        }
+        Err(slow) => Err(slow),
     }
 }
 

@@ -20,10 +20,10 @@ fn records(csv: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
     (header, reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect())
 }
 
-async fn all_pages(who: &Browser, dataset: &str, pages: usize, sort: &str) -> Vec<Vec<String>> {
+async fn all_pages(who: &Browser, dataset: &str, pages: usize, order: &str) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for page in 1..=pages {
-        rows.extend(cells(&who.get(&format!("/datasets/{dataset}/data?page={page}&sort={sort}")).await.page()));
+        rows.extend(cells(&who.get(&format!("/datasets/{dataset}/data?page={page}&{order}")).await.page()));
     }
     rows
 }
@@ -45,7 +45,7 @@ async fn every_cell_of_every_page_is_what_the_csv_holds() {
         let shown: Vec<String> = first.select(&names).map(|a| a.text().collect()).collect();
         assert_eq!(shown, header, "{report}");
         let pages = rows.len().div_ceil(100);
-        let on_pages = all_pages(&owner, dataset.as_str(), pages, "").await;
+        let on_pages = all_pages(&owner, dataset.as_str(), pages, "order=stored").await;
         assert_eq!(on_pages.len(), rows.len(), "{report}");
         for (number, (page, csv)) in on_pages.iter().zip(&rows).enumerate() {
             assert_eq!(page, csv, "{report}, row {number}");
@@ -62,7 +62,7 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
     house.run(&owner, &dataset).await;
     let (header, mut rows) = records(&owner.get(&format!("/datasets/{dataset}/download")).await.bytes);
     let data = format!("/datasets/{dataset}/data");
-    let last = owner.get(&format!("{data}?page=999999")).await;
+    let last = owner.get(&format!("{data}?order=stored&page=999999")).await;
     assert_eq!(cells(&last.page()).last(), rows.last());
     assert!(last.texts(".data-foot")[0].contains(&format!("Page {0} of {0}", rows.len().div_ceil(100))));
     for odd in ["?page=-1", "?page=x", "?page=18446744073709551615", "?page=0", "?page=1&page=2"] {
@@ -79,6 +79,43 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
     assert!(!found.text().contains("<script>"), "a script tag must be text");
     assert!(found.texts(".data-foot")[0].contains("that match"));
     assert!(owner.get(&format!("{data}?q=zzzzqqq&page=7")).await.texts("h2")[0].contains("No row has “zzzzqqq” in it"));
+}
+
+#[tokio::test]
+async fn the_newest_rows_come_first_until_somebody_asks_for_another_order() {
+    let house = House::new().await;
+    let owner = house.person("olga", Role::Editor).await;
+    let account = house.account("sandbox-key").await;
+    for (report, day) in [("chat", "started_timestamp"), ("chat_messages", "chat_started_timestamp"), ("chat_report", "period_start"), ("tickets", "modified")]
+    {
+        let dataset = house.dataset(&owner, &account, report, report).await;
+        house.run(&owner, &dataset).await;
+        let (header, rows) = records(&owner.get(&format!("/datasets/{dataset}/download")).await.bytes);
+        let column = header.iter().position(|name| name == day).unwrap();
+        let mut newest: Vec<&String> = rows.iter().map(|row| &row[column]).collect();
+        assert!(report == "tickets" || !newest.is_sorted_by(|a, b| a >= b), "{report} is not stored newest first");
+        newest.sort_by(|a, b| b.cmp(a));
+        let shown = all_pages(&owner, dataset.as_str(), rows.len().div_ceil(100), "").await;
+        assert_eq!(shown.iter().map(|row| &row[column]).collect::<Vec<_>>(), newest, "{report}");
+        let data = format!("/datasets/{dataset}/data");
+        let page = owner.get(&data).await;
+        assert_eq!(page.texts("th[aria-sort=descending] a"), [day]);
+        assert!(page.texts(".facts.bands")[0].contains(&format!("Sorted by {day}, newest firstStored order")), "{:?}", page.texts(".facts.bands"));
+        // The order that was chosen stays while somebody pages and searches.
+        let stored = owner.get(&format!("{data}?order=stored")).await;
+        assert_eq!(cells(&stored.page()), rows[..rows.len().min(100)], "{report}");
+        assert!(stored.texts(".facts.bands")[0].contains("Sorted by stored orderNewest first"));
+        assert!(stored.texts("th[aria-sort]").is_empty() && stored.text().contains("name=\"order\" value=\"stored\""));
+        assert!(rows.len() <= 100 || stored.text().contains(&format!("href=\"{data}?order=stored&#38;page=2\"")), "{}", stored.text());
+        let sorted = owner.get(&format!("{data}?sort={day}")).await;
+        assert_eq!(sorted.texts("th[aria-sort=ascending] a"), [day]);
+        assert!(sorted.texts(".facts.bands")[0].contains("oldest firstNewest first"));
+    }
+    // A list of agents has no order in time.
+    let agents = house.dataset(&owner, &account, "agents", "agents").await;
+    house.run(&owner, &agents).await;
+    let page = owner.get(&format!("/datasets/{agents}/data")).await;
+    assert!(page.texts("th[aria-sort]").is_empty() && !page.text().contains("Sorted by"));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use chatlake::actor::Role;
 use chatlake::puller::queue;
 use chatlake::puller::run::State;
 use chatlake::sandbox::Options;
+use chatlake::web::words;
 use http_body_util::BodyExt;
 
 use super::house::House;
@@ -40,6 +41,10 @@ async fn a_run_goes_from_the_button_to_its_record() {
     for part in ["Run Now by olga", "Windows", "Pages", "Duplicates", "Read twice: two reads of the newest days agree. LiveChat reports", "read ="] {
         assert!(record.contains(part), "{part}: {record}");
     }
+    // Numbers have their units.
+    let (chats, rows) = (words::grouped(run.records_kept), words::grouped(run.rows));
+    assert!(record.contains(&format!("{chats} chats, {rows} rows: {chats} read = {chats} kept")), "{record}");
+    assert!(record.contains("Duplicates0 chats") && !record.contains("records"), "{record}");
     assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
     let own = owner.get(&format!("/runs/{}", run.id)).await;
     assert!(own.texts(".run-detail table")[0].contains("Verified"));
@@ -59,6 +64,13 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
     let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
     let stop = format!("/runs/{}/stop", run.id);
+    // Stop asks first, and the question alone stops nothing.
+    let overview = owner.get(&format!("/datasets/{dataset}")).await;
+    assert!(overview.text().contains(&format!("href=\"{stop}\" data-dialog")));
+    let question = owner.get(&stop).await;
+    assert_eq!(question.texts("[data-dialog-body] h1"), ["Stop the run of “Chats”?"]);
+    assert!(question.texts("[data-dialog-body]")[0].contains("The DataSet stays without rows."), "{:?}", question.texts("[data-dialog-body]"));
+    assert!(!queue::get(&house.app.db, &run.id).await.unwrap().unwrap().cancel_requested);
     assert_eq!(stranger.post(&stop, &[]).await.status, StatusCode::NOT_FOUND);
     let answer = owner.post(&stop, &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -66,6 +78,7 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
     assert!(owner.get(&format!("/datasets/{dataset}")).await.text().contains("It was stopped before it was complete."));
     owner.post(&stop, &[]).await;
     assert_eq!(owner.get("/datasets").await.texts(".toast"), ["The run was over already."]);
+    assert!(owner.get(&stop).await.texts("[data-dialog-body]")[0].contains("The run is over already."));
 }
 
 #[tokio::test]

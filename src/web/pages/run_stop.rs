@@ -1,0 +1,68 @@
+//! Stopping a run: the question, and what is done after it.
+
+use askama::Template;
+use axum::extract::State;
+
+use crate::ids::RunId;
+use crate::web::Web;
+use crate::web::asked::Id;
+use crate::web::page::{Answer, go, show};
+use crate::web::parts::Chrome;
+use crate::web::person::Person;
+use crate::web::words::counted;
+
+#[derive(Template)]
+#[template(path = "pages/run_stop.html")]
+struct StopPage {
+    chrome: Chrome,
+    id: String,
+    dataset_id: String,
+    name: String,
+    so_far: String,
+    stays: String,
+    problem: String,
+}
+
+/// `GET /runs/{id}/stop`
+pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let run = web.puller.get(&person.actor, &id).await?;
+    let dataset = web.datasets.get_to_run(&person.actor, &run.dataset_id).await?;
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (one, many) = dataset.report.records();
+    let so_far = web.puller.live.now(&id).filter(|p| p.read > 0 || p.rows > 0).map(|p| match p.rows {
+        0 => counted(signed(p.read), &format!("{one} was read"), &format!("{many} were read")),
+        rows => counted(signed(rows), "row has come", "rows have come"),
+    });
+    let problem = match (run.state.is_final(), run.cancel_requested) {
+        (true, _) => "The run is over already.",
+        (false, true) => "The run is being stopped already.",
+        (false, false) => "",
+    };
+    show(&StopPage {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        id: id.to_string(),
+        dataset_id: dataset.id.to_string(),
+        so_far: so_far.unwrap_or_default(),
+        stays: dataset.current.as_ref().map_or_else(
+            || "The DataSet stays without rows.".to_owned(),
+            |current| format!("The {} of version {} stay.", counted(current.rows, "row", "rows"), current.number),
+        ),
+        problem: problem.to_owned(),
+        name: dataset.name,
+    })
+}
+
+/// `POST /runs/{id}/stop`
+pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+    let before = web.puller.get(&person.actor, &id).await?;
+    let run = web.puller.cancel(&person.actor, &id).await?;
+    let sentence = if before.state.is_final() {
+        "The run was over already."
+    } else if run.state.is_final() {
+        "The run is stopped. Nothing of it is kept."
+    } else {
+        "The run is being stopped. Nothing of it is kept."
+    };
+    web.say_next(&person.session, sentence).await;
+    go(&format!("/datasets/{}", run.dataset_id))
+}

@@ -1,0 +1,80 @@
+//! A secret that was typed stays in the open form while it is not saved, and in no page that the server makes.
+
+use crate::machine::{Browser, House};
+
+const EMAIL: &str = "maren@example.com";
+const PASSWORD: &str = "seven wet umbrellas in Oslo";
+const KEY: &str = "[name='credentials.api_key']";
+
+async fn value(browser: &Browser, css: &str) -> String {
+    browser.see(css).await.prop("value").await.unwrap().unwrap_or_default()
+}
+
+/// An address of this machine at which nobody listens.
+fn nobody() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    format!("http://{free}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
+    let house = House::start(50);
+    house.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
+    let browser = Browser::start(1280, 1000).await;
+    browser.sign_in(&house.url, EMAIL, PASSWORD).await;
+
+    // The wizard: nobody listens at the address, which is said beside it. All that was typed is still there.
+    browser.driver.goto(format!("{}/connect/livechat", house.url)).await.unwrap();
+    browser.fill("[name=account_name]", "Support Oslo").await;
+    browser.fill("[name='credentials.username']", "agent@sandbox.test").await;
+    browser.fill(KEY, "sandbox-key").await;
+    browser.click("[data-pane=credentials] details summary").await;
+    browser.fill("[name=api_url]", &nobody()).await;
+    browser.driver.execute("window.mark = 'here'", vec![]).await.unwrap();
+    browser.click("[data-pane=credentials] .pane-foot button").await;
+    browser.read("Check the API address.").await;
+    browser.until("window.mark === 'here'").await;
+    assert_eq!(value(&browser, KEY).await, "sandbox-key");
+    assert_eq!(value(&browser, "[name=account_name]").await, "Support Oslo");
+    assert_eq!(browser.text("#api_url-wrong").await, "LiveChat could not be reached: it refused the connection. Check the API address.");
+
+    // A key that the vendor does not take is entered anew; a space at its end is told while it is typed.
+    browser.fill("[name=api_url]", &house.vendor).await;
+    browser.fill(KEY, "sandbox-key ").await;
+    browser.see("[data-spaces]").await;
+    browser.click("[data-pane=credentials] .pane-foot button").await;
+    browser.read("LiveChat did not accept these credentials. API Key ends with a space, which is a part of it.").await;
+    assert_eq!(value(&browser, KEY).await, "");
+    browser.fill(KEY, "sandbox-key").await;
+    browser.until("document.querySelector('[data-spaces]').hidden").await;
+    browser.click("[data-pane=credentials] .pane-foot button").await;
+    browser.see("[data-pane=details] .pane-foot button").await;
+
+    // The form of an account does the same, also when it is Chatlake that does not answer.
+    browser.driver.goto(format!("{}/accounts", house.url)).await.unwrap();
+    browser.click("table.accounts a.name").await;
+    browser.fill(KEY, "dal:sandbox-token").await;
+    browser
+        .driver
+        .execute("window.mark = 'here'; window.real = window.fetch; window.fetch = () => Promise.reject(new TypeError('offline'))", vec![])
+        .await
+        .unwrap();
+    browser.click("main form button.is-primary").await;
+    browser.read("Chatlake did not answer.").await;
+    assert_eq!(value(&browser, KEY).await, "dal:sandbox-token");
+    browser.driver.execute("window.fetch = window.real", vec![]).await.unwrap();
+    browser.fill("#requests_per_minute", "many").await;
+    browser.click("main form button.is-primary").await;
+    browser.see("#requests_per_minute-wrong").await;
+    browser.until("window.mark === 'here'").await;
+    assert_eq!(value(&browser, KEY).await, "dal:sandbox-token");
+    browser.fill("#requests_per_minute", "60000").await;
+    browser.click("main form button.is-primary").await;
+    browser.see("table.accounts").await;
+    browser.read("is saved and connected: ").await;
+
+    // The vendor's 422 is in the browser's log, and nothing else.
+    let complaints: Vec<String> = browser.complaints().await.into_iter().filter(|line| !line.contains("status of 422")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    browser.driver.clone().quit().await.unwrap();
+}
