@@ -97,12 +97,12 @@ impl Accounts {
             return Err(Error::forbidden("You may see this account, not test it."));
         }
         let asked_at = self.clock.now();
-        let asked = match self.opened(id).await {
+        let (asked, hint) = match self.opened(id).await {
             Ok((_, source)) => {
                 source.upstream.trust_again();
                 let asked = within(connectors::check(&source)).await;
                 self.keep_told(id, &source.upstream).await?;
-                asked
+                (asked, connectors::hint(&source))
             }
             Err(why) if why.kind() == Kind::Internal || why.code() == "account_missing" => return Err(why),
             Err(why) => return Ok(Checked { ok: false, message: why.message().to_owned(), checked_at: self.clock.now() }),
@@ -115,7 +115,8 @@ impl Accounts {
             }
             Ok(Err(why)) => {
                 self.record_health(id, Err(&why), asked_at).await?;
-                (false, vendor_error(account.connector, &why).message().to_owned())
+                let message = vendor_error(account.connector, &why).message().to_owned();
+                (false, hint.filter(|_| why == PullError::Unauthorized).map(|hint| format!("{message} {}", hint.text)).unwrap_or(message))
             }
             Err(Slow) => {
                 let message = slow(account.connector).message().to_owned();
@@ -278,7 +279,12 @@ fn zone(name: &str) -> TimeZone {
 /// Asks with credentials that somebody has just typed.
 async fn try_source(source: &Source) -> Result<String> {
     match within(connectors::check(source)).await {
-        Ok(asked) => asked.map_err(|why| refused(source.connector, why)),
+        Ok(asked) => asked.map_err(|why| match connectors::hint(source) {
+            Some(hint) if why == PullError::Unauthorized => {
+                Error::field(hint.field, format!("{} did not accept these credentials. {}", source.connector.title(), hint.text))
+            }
+            _ => refused(source.connector, why),
+        }),
         Err(Slow) => Err(slow(source.connector)),
     }
 }
