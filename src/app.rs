@@ -1,9 +1,9 @@
 //! Builds the product from its settings, starts web and puller, and stops them in order.
 
+mod data_directory;
+
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use crate::datasets::Datasets;
 use crate::datasets::download::Downloads;
 use crate::datasets::scrub::Scrub;
 use crate::datasets::segments::Segments;
-use crate::datasets::versions::{Keep, Versions, trash};
-use crate::db::{Db, commits};
+use crate::datasets::versions::{Keep, Versions};
+use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -42,6 +42,7 @@ use crate::quota::Quota;
 use crate::vault::{self, Vault};
 use crate::web::security::Refuse;
 use crate::web::{self, Web};
+use data_directory::{CATALOGUE, create_private, lock_directory, prepare_directory, refuse_lost_catalogue, refuse_strange, warn_of_network};
 
 /// A request's head must be there within this, on a fresh connection and on a kept one alike.
 const HEADER_READ: Duration = Duration::from_secs(10);
@@ -63,8 +64,6 @@ const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// How often the commit file is brought up to date.
 const NOTE_COMMITS_EVERY: Duration = Duration::from_secs(1);
-/// The catalogue's name in the data directory.
-const CATALOGUE: &str = "chatlake.db";
 
 /// Why the start is refused.
 #[derive(Debug)]
@@ -125,7 +124,13 @@ impl App {
         Ok(app)
     }
 
-    /// Opens the data directory for a command, beside a server or without one.
+    /// As `open_beside`, for a command that makes no data directory. Errors: `no_data_directory`.
+    pub async fn open_existing(config: Config, clock: Clock) -> Result<Self, StartError> {
+        refuse_strange(&config.data)?;
+        Self::open_beside(config, clock).await
+    }
+
+    /// Opens the data directory for a command, beside a server or without one; makes it when it is not there.
     pub async fn open_beside(config: Config, clock: Clock) -> Result<Self, StartError> {
         prepare_directory(&config.data)?;
         let catalogue = config.data.join(CATALOGUE);
@@ -143,7 +148,7 @@ impl App {
         let limits = Limits { min_bytes: config.min_transfer_rate, ..Limits::default() };
         let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemNames))?;
         let way = Outgoing::new(&config.allow_upstream)?;
-        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());
+        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone(), config.mail_hello.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
         segments.load_damage().await?;
@@ -204,7 +209,8 @@ impl App {
     /// Everything under `/`, as a service.
     pub fn router(&self) -> Result<axum::Router> {
         let throttle = Throttle::new(self.clock.clone());
-        let downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
+        let mut downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
+        downloads.replaced_nul = self.metrics.replaced_nul.clone();
         let api = Api {
             db: self.db.clone(),
             clock: self.clock.clone(),
@@ -239,12 +245,8 @@ impl App {
         self.puller.start(&self.tasks).await
     }
 
-    /// Serves until SIGTERM or SIGINT; everything has ended 28 seconds later. A second signal ends the process at once.
-    pub async fn serve_until_signalled(self, listener: std::net::TcpListener) -> Result<()> {
-        self.serve(listener, signalled()).await
-    }
-
-    /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while.
+    /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while. Everything
+    /// has ended 28 seconds later.
     pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         let keep = Retention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
@@ -327,25 +329,42 @@ async fn note_commits_until_stopped(db: Db, clock: Clock, stop: CancellationToke
     }
 }
 
-/// Fires on the first SIGTERM or SIGINT; the second one ends the process at once.
-pub fn signalled() -> CancellationToken {
+/// What a process does when its terminal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// It goes on: a server outlives the terminal in which it was started, and `systemctl reload` does it no harm.
+    Ignored,
+    /// It ends as by SIGTERM.
+    Ends,
+}
+
+/// Fires on the first SIGTERM or SIGINT; the second one ends the process at once. From now on SIGHUP does what `hangup` says.
+pub fn signalled(hangup: Hangup) -> CancellationToken {
+    use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup())) else {
+        tracing::error!("signals cannot be watched, so the process ends at once when it gets one");
+        return token;
+    };
     let fired = token.clone();
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
-        for round in 0..2 {
+        let mut round = 0;
+        while round < 2 {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
+                _ = hup.recv() => {
+                    if hangup == Hangup::Ignored {
+                        tracing::info!("SIGHUP is ignored");
+                        continue;
+                    }
+                }
             }
-            if round == 0 {
-                fired.cancel();
-            } else {
-                #[expect(clippy::disallowed_methods, reason = "a second signal means: now")]
-                std::process::exit(130);
-            }
+            round += 1;
+            fired.cancel();
         }
+        #[expect(clippy::disallowed_methods, reason = "a second signal means: now")]
+        std::process::exit(130);
     });
     token
 }
@@ -355,90 +374,4 @@ async fn open_vault(dir: &Path, db: &Db, clock: &Clock) -> Result<Vault, StartEr
     let vault = Vault::open(dir, keys::anything_sealed(db).await?).map_err(|error| StartError::Key(error.to_string()))?;
     keys::hold_to(db, clock, &vault).await.map_err(|error| StartError::Key(error.message().to_owned()))?;
     Ok(vault)
-}
-
-fn prepare_directory(dir: &Path) -> Result<()> {
-    for dir in [dir.to_owned(), dir.join("segments")] {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|why| cannot("make", &dir, &why))?;
-        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(|why| cannot("protect", &dir, &why))?;
-    }
-    Ok(())
-}
-
-/// Refuses a data directory that has segments or a commit file and no catalogue, or an empty one: a new catalogue would know none of them.
-fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
-    let catalogue = dir.join(CATALOGUE);
-    let state = match std::fs::metadata(&catalogue) {
-        Ok(about) if about.len() > 0 => return Ok(()),
-        Ok(_) => "is empty",
-        Err(why) if why.kind() == ErrorKind::NotFound => "is missing",
-        Err(why) => return Err(cannot("read", &catalogue, &why)),
-    };
-    let of_rows = trash::count_files(&dir.join("segments"))? + trash::count_files(&dir.join(trash::DIR))?;
-    let evidence = match of_rows {
-        0 if !dir.join(commits::FILE).exists() => return Ok(()),
-        0 => format!("the data directory has {}", commits::FILE),
-        1 => "the data directory has a file of rows".to_owned(),
-        many => format!("the data directory has {many} files of rows"),
-    };
-    let message = format!(
-        "{} {state}, but {evidence}: restore chatlake.db from the backup (with its chatlake.db-wal, if there is one), or name an empty directory with --data.",
-        catalogue.display()
-    );
-    Err(Error::conflict("catalogue_missing", message))
-}
-
-/// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
-fn create_private(path: &PathBuf) -> Result<()> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        // So that no power loss takes the file away and leaves what is made beside it later.
-        Ok(_) => path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()).map_err(|why| cannot("make", path, &why))?,
-        Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
-        Err(why) => return Err(cannot("make", path, &why)),
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|why| cannot("protect", path, &why))
-}
-
-fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
-    Error::conflict("data_directory", format!("Cannot {verb} {}: {why}.", path.display()))
-        .action("The data directory must be writable for the user that runs Chatlake.")
-}
-
-/// Locks the directory for this process, or says who holds it. The lock goes with the process, however it ends; what is written in it is
-/// for people.
-fn lock_directory(dir: &Path) -> Result<std::result::Result<File, String>> {
-    let path = dir.join("chatlake.lock");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|why| cannot("open", &path, &why))?;
-    match file.try_lock() {
-        Ok(()) => {
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let written = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", std::process::id()));
-            match written {
-                // What is written in it is for people; a full disk must not keep the server from serving what is stored.
-                Err(why) if Error::from(std::io::Error::from(why.kind())).is_of_storage() => {}
-                written => written.map_err(|why| cannot("write", &path, &why))?,
-            }
-            Ok(Ok(file))
-        }
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = file.take(200).read_to_string(&mut holder);
-            Ok(Err(if read.is_ok() && !holder.trim().is_empty() { holder.trim().to_owned() } else { "another process".to_owned() }))
-        }
-        Err(std::fs::TryLockError::Error(why)) => Err(cannot("lock", &path, &why)),
-    }
-}
-
-/// Locks of a network file system may not hold between machines, and SQLite asks for a local disk.
-fn warn_of_network(dir: &Path) {
-    // NFS, SMB, CIFS, SMB2, AFS and Ceph, as `statfs` names them.
-    const NETWORK: [i64; 6] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400];
-    if rustix::fs::statfs(dir).is_ok_and(|about| NETWORK.contains(&(about.f_type & 0xFFFF_FFFF))) {
-        tracing::warn!(
-            "{} is on a network file system: its locks may not keep a second server out, and SQLite may lose what it keeps. Use a local disk.",
-            dir.display()
-        );
-    }
 }

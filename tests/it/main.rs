@@ -32,6 +32,7 @@ mod panes;
 mod panes_reports;
 mod people;
 mod process;
+mod programs;
 mod pulling;
 mod records;
 mod reports;
