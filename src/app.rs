@@ -43,7 +43,7 @@ use crate::vault::{self, Vault};
 use crate::web::security::Refuse;
 use crate::web::{self, Web};
 pub use data_directory::refuse_lost_catalogue;
-use data_directory::{CATALOGUE, create_private, lock_directory, prepare_directory, warn_of_network};
+use data_directory::{CATALOGUE, create_private, lock_directory, prepare_directory, refuse_strange, warn_of_network};
 
 /// A request's head must be there within this, on a fresh connection and on a kept one alike.
 const HEADER_READ: Duration = Duration::from_secs(10);
@@ -127,7 +127,13 @@ impl App {
         Ok(app)
     }
 
-    /// Opens the data directory for a command, beside a server or without one.
+    /// As `open_beside`, for a command that makes no data directory. Errors: `no_data_directory`.
+    pub async fn open_existing(config: Config, clock: Clock) -> Result<Self, StartError> {
+        refuse_strange(&config.data)?;
+        Self::open_beside(config, clock).await
+    }
+
+    /// Opens the data directory for a command, beside a server or without one; makes it when it is not there.
     pub async fn open_beside(config: Config, clock: Clock) -> Result<Self, StartError> {
         Self::assemble(config, clock, Limits::default()).await
     }
@@ -149,7 +155,7 @@ impl App {
         let limits = Limits { min_bytes: config.min_transfer_rate, ..limits };
         let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemNames))?;
         let way = Outgoing::new(&config.allow_upstream)?;
-        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());
+        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone(), config.mail_hello.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
         segments.load_damage().await?;
@@ -210,7 +216,8 @@ impl App {
     /// Everything under `/`, as a service.
     pub fn router(&self) -> Result<axum::Router> {
         let throttle = Throttle::new(self.clock.clone());
-        let downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
+        let mut downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
+        downloads.replaced_nul = self.metrics.replaced_nul.clone();
         let api = Api {
             db: self.db.clone(),
             clock: self.clock.clone(),
@@ -245,12 +252,8 @@ impl App {
         self.puller.start(&self.tasks).await
     }
 
-    /// Serves until SIGTERM or SIGINT; everything has ended 28 seconds later. A second signal ends the process at once.
-    pub async fn serve_until_signalled(self, listener: std::net::TcpListener) -> Result<()> {
-        self.serve(listener, signalled()).await
-    }
-
-    /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while.
+    /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while. Everything
+    /// has ended 28 seconds later.
     pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         let keep = Retention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
@@ -333,25 +336,42 @@ async fn note_commits_until_stopped(db: Db, clock: Clock, stop: CancellationToke
     }
 }
 
-/// Fires on the first SIGTERM or SIGINT; the second one ends the process at once.
-pub fn signalled() -> CancellationToken {
+/// What a process does when its terminal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// It goes on: a server outlives the terminal in which it was started, and `systemctl reload` does it no harm.
+    Ignored,
+    /// It ends as by SIGTERM.
+    Ends,
+}
+
+/// Fires on the first SIGTERM or SIGINT; the second one ends the process at once. From now on SIGHUP does what `hangup` says.
+pub fn signalled(hangup: Hangup) -> CancellationToken {
+    use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup())) else {
+        tracing::error!("signals cannot be watched, so the process ends at once when it gets one");
+        return token;
+    };
     let fired = token.clone();
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
-        for round in 0..2 {
+        let mut round = 0;
+        while round < 2 {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
+                _ = hup.recv() => {
+                    if hangup == Hangup::Ignored {
+                        tracing::info!("SIGHUP is ignored");
+                        continue;
+                    }
+                }
             }
-            if round == 0 {
-                fired.cancel();
-            } else {
-                #[expect(clippy::disallowed_methods, reason = "a second signal means: now")]
-                std::process::exit(130);
-            }
+            round += 1;
+            fired.cancel();
         }
+        #[expect(clippy::disallowed_methods, reason = "a second signal means: now")]
+        std::process::exit(130);
     });
     token
 }

@@ -1,14 +1,18 @@
 //! Every setting, in one struct whose doc comments are the help text and the docs page. A flag wins over the environment, that over
 //! `chatlake.toml` in the data directory, that over the default.
 
+mod file;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 use crate::error::{Error, Result};
+use file::File;
 
 /// A larger minimum would cut vendors that are merely slow, in bytes per minute.
 const MAX_TRANSFER_RATE: u64 = 1 << 20;
@@ -23,7 +27,7 @@ pub struct Given {
     /// Private or plain-http vendor hosts that accounts may name, any port: an address, a network or a host. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_ALLOW_UPSTREAM", value_name = "CIDR_OR_HOST", value_delimiter = ',', global = true)]
     pub allow_upstream: Vec<AllowUpstream>,
-    /// Log filter, for example info, debug or chatlake=trace. Default: info
+    /// Log filter, for example info, debug or chatlake=trace. Default: info for serve, error for demo, warn for other commands
     #[arg(long, env = "CHATLAKE_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// How log lines look. Default: human
@@ -79,36 +83,12 @@ pub struct GivenToServe {
     /// Entries of the audit log: beyond so many the oldest refused attempts of people who are not signed in are deleted. Default: 1000000
     #[arg(long, env = "CHATLAKE_AUDIT_MAX_ROWS", value_name = "N")]
     pub audit_max_rows: Option<u32>,
+    /// Name in the EHLO greeting to mail servers, some of which want a fully qualified one. Default: the host of the public URL
+    #[arg(long, env = "CHATLAKE_MAIL_HELLO", value_name = "HOST", value_parser = mail_hello)]
+    pub mail_hello: Option<Host>,
     /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
-}
-
-/// What `chatlake.toml` may hold: the same names with underscores.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    listen: Option<SocketAddr>,
-    public_url: Option<Url>,
-    insecure_http: Option<bool>,
-    #[serde(default)]
-    allow_upstream: Vec<String>,
-    workers: Option<usize>,
-    min_transfer_rate: Option<u64>,
-    max_run_hours: Option<u32>,
-    shortest_interval: Option<u32>,
-    keep_versions: Option<u32>,
-    keep_days: Option<u32>,
-    keep_free_mib: Option<u64>,
-    scrub_percent: Option<u32>,
-    downloads_per_person: Option<usize>,
-    downloads: Option<usize>,
-    audit_days: Option<u32>,
-    audit_max_rows: Option<u32>,
-    #[serde(default)]
-    trusted_proxy: Vec<ipnet::IpNet>,
-    log: Option<String>,
-    log_format: Option<LogFormat>,
 }
 
 /// The settings in force.
@@ -134,6 +114,8 @@ pub struct Config {
     pub downloads: usize,
     pub audit_days: u32,
     pub audit_max_rows: u32,
+    /// What mail servers are greeted with; none for the host of `public_url`.
+    pub mail_hello: Option<Host>,
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: String,
     pub log_format: LogFormat,
@@ -226,76 +208,74 @@ impl Config {
     /// With whether somebody named the public address.
     fn merge(given: &Given, serve: &GivenToServe) -> Result<(Self, bool)> {
         let data = Self::data_dir(given);
-        let file = read_file(&data.join("chatlake.toml"))?;
+        let read = File::read(&data.join("chatlake.toml"))?;
+        let file = &read.values;
         let listen = serve.listen.or(file.listen).unwrap_or(USUAL_LISTEN);
         let insecure_http = serve.insecure_http || file.insecure_http.unwrap_or(false);
-        let named_url = serve.public_url.clone().or(file.public_url);
+        let named_url = serve.public_url.clone().or(file.public_url.clone());
         let public_url = match &named_url {
-            Some(url) => origin(url)?,
+            Some(url) if is_origin(url) => url.clone(),
+            Some(_) => {
+                let said = "must be scheme, host and port only, for example https://chatlake.example.com";
+                return Err(refuse(&read, "public_url", serve.public_url.is_some(), said));
+            }
             None => Url::parse(&format!("http://{listen}")).map_err(Error::internal)?,
         };
         let mut allow_upstream = given.allow_upstream.clone();
         if allow_upstream.is_empty() {
             for text in &file.allow_upstream {
-                allow_upstream.push(text.parse().map_err(|why| Error::conflict("settings", format!("chatlake.toml: allow_upstream: {why}.")))?);
+                allow_upstream.push(text.parse().map_err(|why: String| read.refuse("allow_upstream", &why))?);
             }
         }
-        let workers = serve.workers.or(file.workers).unwrap_or(4);
-        if !(1..=64).contains(&workers) {
-            return Err(Error::conflict("settings", format!("--workers must be from 1 to 64, not {workers}.")));
-        }
-        let min_transfer_rate = serve.min_transfer_rate.or(file.min_transfer_rate).unwrap_or(1_024);
-        if min_transfer_rate > MAX_TRANSFER_RATE {
-            let said = format!("--min-transfer-rate must be from 0 to {MAX_TRANSFER_RATE} bytes per minute, not {min_transfer_rate}.");
-            return Err(Error::conflict("settings", said));
-        }
-        let max_run_hours = serve.max_run_hours.or(file.max_run_hours).unwrap_or(12);
-        if !(1..=720).contains(&max_run_hours) {
-            return Err(Error::conflict("settings", format!("--max-run-hours must be from 1 to 720, not {max_run_hours}.")));
-        }
-        let shortest_interval = serve.shortest_interval.or(file.shortest_interval).unwrap_or(5);
-        if !(1..=1_440).contains(&shortest_interval) {
-            return Err(Error::conflict("settings", format!("--shortest-interval must be from 1 to 1440 minutes, not {shortest_interval}.")));
-        }
-        let keep_versions = serve.keep_versions.or(file.keep_versions).unwrap_or(10);
-        if keep_versions == 0 {
-            return Err(Error::conflict("settings", "--keep-versions must be at least 1: the current version is always kept."));
-        }
-        let scrub_percent = serve.scrub_percent.or(file.scrub_percent).unwrap_or(10);
-        if scrub_percent > 100 {
-            return Err(Error::conflict("settings", format!("--scrub-percent must be from 0 to 100, not {scrub_percent}.")));
-        }
-        let downloads_per_person = serve.downloads_per_person.or(file.downloads_per_person).unwrap_or(8);
-        let downloads = serve.downloads.or(file.downloads).unwrap_or(64);
-        for (name, number) in [("--downloads-per-person", downloads_per_person), ("--downloads", downloads)] {
-            if !(1..=1_000).contains(&number) {
-                return Err(Error::conflict("settings", format!("{name} must be from 1 to 1000, not {number}.")));
+        let mail_hello = match (&serve.mail_hello, &file.mail_hello) {
+            (None, Some(text)) => Some(mail_hello(text).map_err(|why| read.refuse("mail_hello", &why))?),
+            (flag, _) => flag.clone(),
+        };
+        let within = |key: &str, flag: Option<u64>, in_file: Option<u64>, usual: u64, range: RangeInclusive<u64>, unit: &str| {
+            let value = flag.or(in_file).unwrap_or(usual);
+            if range.contains(&value) {
+                return Ok(value);
             }
-        }
-        let audit_days = serve.audit_days.or(file.audit_days).unwrap_or(365);
-        if audit_days == 0 {
-            return Err(Error::conflict("settings", "--audit-days must be at least 1."));
-        }
+            let bounds = if *range.end() == u64::MAX { format!("at least {}", range.start()) } else { format!("from {} to {}", range.start(), range.end()) };
+            Err(refuse(&read, key, flag.is_some(), &format!("must be {bounds}{unit}, not {value}")))
+        };
+        let wide = |value: Option<u32>| value.map(u64::from);
+        let count = |value: Option<usize>| value.map(|value| value as u64);
+        let workers = within("workers", count(serve.workers), count(file.workers), 4, 1..=64, "")?;
+        let rates = 0..=MAX_TRANSFER_RATE;
+        let min_transfer_rate = within("min_transfer_rate", serve.min_transfer_rate, file.min_transfer_rate, 1_024, rates, " bytes per minute")?;
+        let max_run_hours = within("max_run_hours", wide(serve.max_run_hours), wide(file.max_run_hours), 12, 1..=720, "")?;
+        let shortest_interval = within("shortest_interval", wide(serve.shortest_interval), wide(file.shortest_interval), 5, 1..=1_440, " minutes")?;
+        let keep_versions = within("keep_versions", wide(serve.keep_versions), wide(file.keep_versions), 10, 1..=u64::MAX, "")?;
+        let scrub_percent = within("scrub_percent", wide(serve.scrub_percent), wide(file.scrub_percent), 10, 0..=100, "")?;
+        let of_person = (count(serve.downloads_per_person), count(file.downloads_per_person));
+        let downloads_per_person = within("downloads_per_person", of_person.0, of_person.1, 8, 1..=1_000, "")?;
+        let downloads = within("downloads", count(serve.downloads), count(file.downloads), 64, 1..=1_000, "")?;
+        let audit_days = within("audit_days", wide(serve.audit_days), wide(file.audit_days), 365, 1..=u64::MAX, "")?;
+        // None of them is larger than its type: its flag and its place in the file have that type.
+        let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let config = Self {
             data,
             listen,
             public_url,
             insecure_http,
             allow_upstream,
-            workers,
+            workers: size(workers),
             min_transfer_rate,
-            max_run_hours,
-            shortest_interval,
-            keep_versions,
+            max_run_hours: narrow(max_run_hours),
+            shortest_interval: narrow(shortest_interval),
+            keep_versions: narrow(keep_versions),
             keep_days: serve.keep_days.or(file.keep_days).unwrap_or(30),
             keep_free_mib: serve.keep_free_mib.or(file.keep_free_mib).unwrap_or(1_024),
-            scrub_percent,
-            downloads_per_person,
-            downloads,
-            audit_days,
+            scrub_percent: narrow(scrub_percent),
+            downloads_per_person: size(downloads_per_person),
+            downloads: size(downloads),
+            audit_days: narrow(audit_days),
             audit_max_rows: serve.audit_max_rows.or(file.audit_max_rows).unwrap_or(1_000_000),
-            trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
-            log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
+            mail_hello,
+            trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy.clone() } else { serve.trusted_proxy.clone() },
+            log: given.log.clone().or(file.log.clone()).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         };
         Ok((config, named_url.is_some()))
@@ -316,109 +296,26 @@ impl Config {
     }
 }
 
-fn read_file(path: &Path) -> Result<File> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|why| Error::conflict("settings", format!("{} cannot be read: {}", path.display(), why.message()))),
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
-        Err(why) => Err(Error::conflict("settings", format!("{} cannot be read: {why}.", path.display()))),
-    }
+/// A name for the EHLO greeting: a host name or an IP address.
+fn mail_hello(text: &str) -> std::result::Result<Host, String> {
+    let text = text.trim();
+    let host = if text.parse::<std::net::Ipv6Addr>().is_ok() { Host::parse(&format!("[{text}]")) } else { Host::parse(text) };
+    host.map_err(|_| format!("{text:?} is neither a host name, such as chatlake.example.com, nor an IP address"))
 }
 
-fn origin(url: &Url) -> Result<Url> {
+/// Scheme, host and port, and nothing else.
+fn is_origin(url: &Url) -> bool {
     let plain = matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let bare = url.username().is_empty() && url.password().is_none();
-    if plain && bare {
-        return Ok(url.clone());
+    plain && url.username().is_empty() && url.password().is_none()
+}
+
+/// The error for a setting that means nothing, by where it was given.
+fn refuse(file: &File, key: &str, by_flag: bool, said: &str) -> Error {
+    match by_flag {
+        true => Error::conflict("settings", format!("--{} {said}.", key.replace('_', "-"))),
+        false => file.refuse(key, said),
     }
-    Err(Error::conflict("settings", "--public-url must be scheme, host and port only, for example https://chatlake.example.com."))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn given(dir: &Path) -> Given {
-        Given { data: Some(dir.to_owned()), ..Given::default() }
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("chatlake.toml"), "listen = \"127.0.0.1:9000\"\nworkers = 2\nallow_upstream = [\"10.0.0.0/8\", \"Vendor.Test\"]\n")
-            .unwrap();
-        let config = Config::resolve(&given(dir.path()), &GivenToServe { workers: Some(7), ..GivenToServe::default() }).unwrap();
-        assert_eq!((config.listen.port(), config.workers, config.keep_versions), (9000, 7, 10));
-        assert_eq!(config.allow_upstream, vec![AllowUpstream::Net("10.0.0.0/8".parse().unwrap()), AllowUpstream::Host("vendor.test".to_owned())]);
-        assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000/");
-    }
-
-    #[test]
-    fn limits_of_runs_and_answers_are_settings_with_bounds() {
-        let dir = tempfile::tempdir().unwrap();
-        let usual = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap();
-        assert_eq!((usual.min_transfer_rate, usual.max_run_hours), (1_024, 12));
-        std::fs::write(dir.path().join("chatlake.toml"), "min_transfer_rate = 0\nmax_run_hours = 48\n").unwrap();
-        let by_flag = GivenToServe { max_run_hours: Some(2), ..GivenToServe::default() };
-        let config = Config::resolve(&given(dir.path()), &by_flag).unwrap();
-        assert_eq!((config.min_transfer_rate, config.max_run_hours), (0, 2));
-        for (rate, hours) in [(Some(MAX_TRANSFER_RATE + 1), None), (None, Some(0)), (None, Some(721))] {
-            let serve = GivenToServe { min_transfer_rate: rate, max_run_hours: hours, ..GivenToServe::default() };
-            assert!(Config::resolve(&given(dir.path()), &serve).is_err(), "{rate:?} {hours:?}");
-        }
-    }
-
-    #[test]
-    fn plain_http_to_other_machines_is_refused_unless_said_in_so_many_words() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = |url: Option<&str>, insecure| GivenToServe {
-            listen: Some("0.0.0.0:80".parse().unwrap()),
-            public_url: url.map(|u| u.parse().unwrap()),
-            insecure_http: insecure,
-            ..GivenToServe::default()
-        };
-        for (url, insecure, good) in [
-            (None, false, false),
-            (None, true, false),
-            (Some("http://chat.test"), false, false),
-            (Some("http://chat.test"), true, true),
-            (Some("https://chat.test"), false, true),
-            (Some("https://chat.test/path"), false, false),
-        ] {
-            assert_eq!(Config::resolve(&given(dir.path()), &open(url, insecure)).is_ok(), good, "{url:?} {insecure}");
-        }
-    }
-
-    #[test]
-    fn a_command_that_serves_nothing_does_not_judge_what_is_said_of_listening() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |text: &str| std::fs::write(dir.path().join("chatlake.toml"), text).unwrap();
-        write("listen = \"0.0.0.0:8080\"\nworkers = 3\n");
-        assert_eq!(Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err().code(), "plain_http");
-        assert_eq!(Config::of_command(&given(dir.path())).unwrap().workers, 3);
-        write("workers = 0\n");
-        assert!(Config::of_command(&given(dir.path())).is_err(), "what is no setting is refused to everybody");
-    }
-
-    #[test]
-    fn a_probe_finds_the_server_whatever_else_is_wrong() {
-        let dir = tempfile::tempdir().unwrap();
-        let serve = |listen: Option<&str>| GivenToServe { listen: listen.map(|address| address.parse().unwrap()), ..GivenToServe::default() };
-        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
-        for broken in ["workers = 0", "public_url = \"https://chat.test/path\"", "nonsense = 1", "log = 7"] {
-            std::fs::write(dir.path().join("chatlake.toml"), format!("listen = \"0.0.0.0:9000\"\n{broken}\n")).unwrap();
-            assert!(Config::resolve(&given(dir.path()), &serve(None)).is_err(), "{broken}");
-            assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)).to_string(), "0.0.0.0:9000", "{broken}");
-            assert_eq!(Config::listens_at(&given(dir.path()), &serve(Some("127.0.0.1:1"))).port(), 1);
-        }
-        std::fs::write(dir.path().join("chatlake.toml"), "listen = [\n").unwrap();
-        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
-    }
-
-    #[test]
-    fn a_word_that_chatlake_toml_does_not_know_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("chatlake.toml"), "worker = 2\n").unwrap();
-        let error = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err();
-        assert!(error.message().contains("worker"), "{error}");
-    }
-}
+mod tests;

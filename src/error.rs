@@ -226,6 +226,10 @@ impl From<sqlx::Error> for Error {
             Some((10, _)) => return Self::storage_failed().because(cause),
             // SQLITE_CORRUPT and SQLITE_NOTADB
             Some((11 | 26, _)) => return Self::catalogue_damaged(cause),
+            // SQLITE_CONSTRAINT_FOREIGNKEY: what the row refers to was there when it was looked up, and is not any more.
+            Some((_, 787)) => {
+                return Self::new(Kind::NotFound, "not_found", "An object that this needs was deleted at the same moment. Nothing was changed.").because(cause);
+            }
             _ => {}
         }
         if matches!(code, Some(5 | 517)) || matches!(cause, sqlx::Error::PoolTimedOut) {

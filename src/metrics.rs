@@ -1,14 +1,19 @@
 //! What is counted for whoever watches the server. No name, address or text of a person is ever a label.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use rustix::param::{clock_ticks_per_second, page_size};
+
+use crate::clock::Clock;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
@@ -47,6 +52,8 @@ pub struct Metrics {
     pub vendor_calls: Counter<u64, AtomicU64>,
     /// Code points in exported chats that XML forbids, each written as U+FFFD.
     pub replaced_code_points: Counter<u64, AtomicU64>,
+    /// NUL characters in rows, each written as U+FFFD into a CSV file.
+    pub replaced_nul: Counter<u64, AtomicU64>,
     /// Runs that are queued, running or waiting.
     pub runs_alive: Gauge,
     pub downloads: Gauge,
@@ -57,6 +64,13 @@ pub struct Metrics {
     /// When the newest run of any DataSet succeeded, in seconds since 1970.
     pub last_success: Gauge,
     pub damaged_segments: Gauge,
+    /// Bytes of the disk below the data directory that can still be written.
+    pub data_free: Gauge,
+    /// Names and metrics that every process has, as Prometheus' own libraries call them.
+    of_process: Arc<Registry>,
+    resident: Gauge,
+    descriptors: Gauge,
+    cpu_seconds: Counter<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -72,11 +86,15 @@ impl Metrics {
         let answers = Family::<Answer, Counter>::default();
         let answer_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 8));
         let (account_calls, account_most_calls, account_paused) = <(Family<Account, Gauge>, Family<Account, Gauge>, Family<Account, Gauge>)>::default();
-        let (vendor_calls, replaced_code_points) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
+        let (vendor_calls, replaced_code_points, replaced_nul) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
         let (dataset_age, datasets_late) = <(Family<Dataset, Gauge>, Gauge)>::default();
         let (runs_alive, last_success, damaged_segments) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (downloads, downloads_waiting, event_streams) = <(Gauge, Gauge, Gauge)>::default();
         let slow_clients = Counter::<u64, AtomicU64>::default();
+        // So that the first one that fails is an increase.
+        for outcome in ["succeeded", "failed", "cancelled"] {
+            drop(runs.get_or_create(&Outcome { outcome }));
+        }
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
         registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
@@ -88,6 +106,7 @@ impl Metrics {
         registry.register("datasets_late", "DataSets that were not updated within the expected time", datasets_late.clone());
         registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
         registry.register("replaced_code_points", "Code points in exported chats that XML forbids, each written as U+FFFD", replaced_code_points.clone());
+        registry.register("replaced_nul_characters", "NUL characters in rows, each written as U+FFFD into a CSV file", replaced_nul.clone());
         registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());
         registry.register(
             "damaged_segments",
@@ -99,7 +118,22 @@ impl Metrics {
         registry.register("downloads_waiting", "Downloads that wait for others to end", downloads_waiting.clone());
         registry.register("event_streams", "Pages that follow a run by events", event_streams.clone());
         registry.register("slow_clients_disconnected", "Clients that were disconnected because they took too little", slow_clients.clone());
+        registry.register("build", "The running program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        let data_free = Gauge::default();
+        registry.register_with_unit("data_free", "What can still be written to the disk of the data directory", Unit::Bytes, data_free.clone());
+        let mut of_process = Registry::with_prefix("process");
+        let (started, resident, descriptors, cpu_seconds) = (Gauge::<i64>::default(), Gauge::default(), Gauge::default(), Counter::<f64, AtomicU64>::default());
+        started.set(Clock::system().now() / 1_000);
+        of_process.register("start_time_seconds", "When the process started, since 1970", started);
+        of_process.register("resident_memory_bytes", "Memory that the process holds", resident.clone());
+        of_process.register("open_fds", "File descriptors that are open", descriptors.clone());
+        of_process.register("cpu_seconds", "Time on a processor, in user and system mode", cpu_seconds.clone());
         Self {
+            data_free,
+            of_process: Arc::new(of_process),
+            resident,
+            descriptors,
+            cpu_seconds,
             registry: Arc::new(registry),
             runs,
             answers,
@@ -111,6 +145,7 @@ impl Metrics {
             datasets_late,
             vendor_calls,
             replaced_code_points,
+            replaced_nul,
             runs_alive,
             last_success,
             damaged_segments,
@@ -163,11 +198,28 @@ impl Metrics {
         self.account_paused.clear();
     }
 
+    /// What the system says of this process just now; nothing where it has no `/proc`. Blocks for a moment.
+    fn look_at_process(&self) {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        let pages = number(text("/proc/self/statm").split_whitespace().nth(1));
+        self.resident.set(i64::try_from(pages.saturating_mul(page_size() as u64)).unwrap_or(i64::MAX));
+        self.descriptors.set(std::fs::read_dir("/proc/self/fd").map_or(0, |all| i64::try_from(all.count()).unwrap_or(i64::MAX)));
+        // The name, in parentheses, may hold anything.
+        let stat = text("/proc/self/stat");
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+        let ticks = number(fields.next()) + number(fields.next());
+        let seconds = ticks as f64 / clock_ticks_per_second().max(1) as f64;
+        self.cpu_seconds.inner().store(seconds.to_bits(), Ordering::Relaxed);
+    }
+
     /// In the OpenMetrics text form.
     pub fn text(&self) -> String {
+        self.look_at_process();
         let mut text = String::new();
         // Writing into a String cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.of_process);
+        let _ = encode(&mut text, &self.registry);
         text
     }
 }

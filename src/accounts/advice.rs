@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::credentials::outer_spaces;
 use crate::actor::Actor;
 use crate::connectors::pull_error::Cause;
-use crate::connectors::{Connector, PullError, Source};
+use crate::connectors::{Connector, Hint, PullError, Source};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -21,15 +21,18 @@ pub(super) struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// Why the vendor could not be asked, or did not take the credentials: beside the field that is to be looked at, where there is one.
-    pub fn refused(&self, why: PullError) -> Error {
+    /// Why the vendor could not be asked, or did not take the credentials: beside the field that is to be looked at, where there is one. `hint`: the
+    /// most likely mistake in credentials that were rejected.
+    pub fn refused(&self, why: PullError, hint: Option<Hint>) -> Error {
         let title = self.connector.title();
         match &why {
             PullError::Unauthorized => {
                 let secret = self.connector.fields().iter().rev().find(|field| field.secret);
                 let spaces: Vec<String> = outer_spaces(self.connector, self.credentials).into_iter().map(|(_, words)| words).collect();
-                let sentence = format!("{title} did not accept these credentials. {}", spaces.join(" "));
-                Error::field(secret.map_or("credentials", |field| field.id), sentence.trim_end())
+                let field = hint.as_ref().map(|hint| hint.field).or(secret.map(|field| field.id)).unwrap_or("credentials");
+                let hint = hint.map_or("", |hint| hint.text);
+                let sentence = format!("{title} did not accept these credentials. {hint} {}", spaces.join(" "));
+                Error::field(field, sentence.trim_end())
             }
             PullError::Unavailable(Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate)
             | PullError::Malformed { .. }

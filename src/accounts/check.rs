@@ -98,13 +98,13 @@ impl Accounts {
             return Err(Error::forbidden("You may see this account, not test it."));
         }
         let asked_at = self.clock.now();
-        let asked = match self.opened(id).await {
+        let (asked, hint) = match self.opened(id).await {
             Ok((_, source)) => {
                 source.upstream.trust_again();
                 let source = hurried(source);
                 let asked = within(&source, PATIENCE, connectors::check(&source)).await;
                 self.keep_told(id, &source.upstream).await?;
-                asked
+                (asked, connectors::hint(&source))
             }
             Err(why) if why.kind() == Kind::Internal || why.code() == "account_missing" => return Err(why),
             Err(why) => return Ok(Checked { ok: false, message: why.message().to_owned(), checked_at: self.clock.now() }),
@@ -117,8 +117,10 @@ impl Accounts {
             }
             Ok(Err(why)) => {
                 self.record_health(id, Err(&why), asked_at).await?;
-                let why = vendor_error(account.connector, &why);
-                (false, format!("{} {}", why.message(), why.next_step().unwrap_or_default()).trim_end().to_owned())
+                let hint = hint.filter(|_| why == PullError::Unauthorized).map(|hint| hint.text);
+                let told = vendor_error(account.connector, &why);
+                let next = hint.or(told.next_step()).unwrap_or_default();
+                (false, format!("{} {next}", told.message()).trim_end().to_owned())
             }
             Err(slow) => {
                 let message = format!("{} {}", slow.message(), slow.next_step().unwrap_or_default());
@@ -291,7 +293,7 @@ fn zone(name: &str) -> TimeZone {
 /// Asks with credentials that somebody has just typed.
 async fn try_source(source: Source, tried: &Tried<'_>) -> Result<String> {
     let source = hurried(source);
-    within(&source, PATIENCE, connectors::check(&source)).await?.map_err(|why| tried.refused(why))
+    within(&source, PATIENCE, connectors::check(&source)).await?.map_err(|why| tried.refused(why, connectors::hint(&source)))
 }
 
 /// Why a vendor could not be asked, for whoever waits in front of a page or a program. Carries no address and no vendor's text but

@@ -6,6 +6,7 @@ mod compat;
 mod error;
 mod export_xml;
 mod openapi;
+mod params;
 mod token;
 pub mod v1;
 
@@ -85,8 +86,10 @@ fn documented() -> OpenApiRouter<Api> {
 pub fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
+    let known = params::Known::of(&document);
     let routes = routes
         .route(openapi::ADDRESS, get(move || openapi::serve(document.clone())))
+        .route_layer(axum::middleware::from_fn_with_state(known, params::check))
         .fallback(error::no_such_address)
         .method_not_allowed_fallback(error::no_such_method);
     Router::new()

@@ -1,10 +1,14 @@
-//! The document of the API, made from its routes.
+//! The document of the API, made from its routes. What every operation has in common is added here: a tag, a description of each
+//! response, and the errors that any call can answer, each with the one shape of an error.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::path::OperationBuilder;
+use utoipa::openapi::path::{Operation, OperationBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{HttpMethod, InfoBuilder, OpenApi, ResponseBuilder, ServerBuilder};
+use utoipa::openapi::{ContentBuilder, HttpMethod, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder, ServerBuilder};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::error::ErrorBody;
 
 /// Where the document is, below `/api/v1`.
 pub const ADDRESS: &str = "/openapi.json";
@@ -22,13 +26,71 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_with(Default::default);
     components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    let mut schemas = vec![(ErrorBody::name().into_owned(), ErrorBody::schema())];
+    ErrorBody::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    for (path, item) in &mut document.paths.paths {
+        let tag = path.split('/').nth(1).unwrap_or_default().to_owned();
+        for (has_body, operation) in [(false, &mut item.get), (true, &mut item.post), (true, &mut item.put), (true, &mut item.patch), (false, &mut item.delete)]
+        {
+            if let Some(operation) = operation {
+                complete(operation, &tag, has_body);
+            }
+        }
+    }
     let itself = OperationBuilder::new()
         .summary(Some("This document"))
-        .operation_id(Some("openapi"))
+        .operation_id(Some("get_openapi_document"))
+        .tag("openapi.json")
         .securities(Some(Vec::new()))
-        .response("200", ResponseBuilder::new().description("The document, as JSON. It asks for no token."));
+        .response("200", ResponseBuilder::new().description("The document, as JSON. It needs no token."));
     document.paths.add_path_operation(ADDRESS, vec![HttpMethod::Get], itself.build());
     document
+}
+
+/// Adds the tag, the errors that any such call can answer, and descriptions and bodies where a handler declares only the status.
+fn complete(operation: &mut Operation, tag: &str, has_body: bool) {
+    operation.tags = Some(vec![tag.to_owned()]);
+    let responses = &mut operation.responses.responses;
+    let of_all: &[&str] = if has_body { &["400", "401", "403", "413", "422", "429", "500", "503"] } else { &["401", "403", "429", "500", "503"] };
+    for status in of_all {
+        responses.entry((*status).to_owned()).or_insert_with(|| ResponseBuilder::new().build().into());
+    }
+    if operation.parameters.iter().flatten().any(|parameter| matches!(parameter, RefOr::T(one) if one.parameter_in == ParameterIn::Query)) {
+        responses.entry("422".to_owned()).or_insert_with(|| ResponseBuilder::new().build().into());
+    }
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            response.description = described(status).to_owned();
+        }
+        if status.starts_with(['4', '5']) && response.content.is_empty() {
+            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+            response.content.insert("application/json".to_owned(), body.into());
+        }
+    }
+}
+
+/// What a status means in this API.
+fn described(status: &str) -> &'static str {
+    match status {
+        "200" => "Done; the body has the result.",
+        "201" => "Created; the body has the new object.",
+        "202" => "Accepted; the work continues, and the body tells how it stands.",
+        "204" => "Done; there is no body.",
+        "304" => "The file has not changed since the ETag that was sent; there is no body.",
+        "400" => "The body cannot be read as JSON.",
+        "401" => "There is no token, or it is unknown, expired or revoked.",
+        "403" => "The token's scope or its owner's role does not allow this.",
+        "404" => "There is no such object, or it is not shared with the token's owner.",
+        "409" => "The request does not fit the present state; the code says why.",
+        "413" => "The body is longer than 64 KiB.",
+        "422" => "A field or parameter has a wrong value; `field` names it.",
+        "429" => "There were too many attempts with bad tokens; Retry-After says how long to wait.",
+        "500" => "The server failed; its log has the cause under the request's id.",
+        "503" => "The server cannot do this now; Retry-After says when to try again.",
+        _ => "See the code in the body.",
+    }
 }
 
 pub async fn serve(document: OpenApi) -> Response {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::datasets::versions::trash;
-use crate::db::commits;
+use crate::db::{commits, storage};
 use crate::error::{Error, Result};
 
 /// The catalogue's name in the data directory.
@@ -66,6 +66,17 @@ fn has_no_tables(catalogue: &Path) -> std::io::Result<bool> {
     }
 }
 
+/// Refuses a directory without a catalogue: a command that was given a mistyped one must make nothing.
+pub(super) fn refuse_strange(dir: &Path) -> Result<()> {
+    refuse_lost_catalogue(dir)?;
+    if std::fs::metadata(dir.join(CATALOGUE)).is_ok_and(|about| about.len() > 0) {
+        return Ok(());
+    }
+    let message = format!("{} is not a Chatlake data directory: it has no {CATALOGUE}. Nothing was created.", dir.display());
+    Err(Error::conflict("no_data_directory", message)
+        .action("Check --data and CHATLAKE_DATA. A new directory is made by chatlake serve, chatlake demo and chatlake user add."))
+}
+
 /// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
 pub(super) fn create_private(path: &PathBuf) -> Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -79,6 +90,12 @@ pub(super) fn create_private(path: &PathBuf) -> Result<()> {
 }
 
 fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
+    let full = Error::from(std::io::Error::from(why.kind()));
+    if full.is_of_storage() {
+        let dir = path.ancestors().find(|dir| dir.is_dir()).unwrap_or(path);
+        let message = format!("The disk is full or failed: cannot {verb} {} ({why}).", path.display());
+        return Error::new(full.kind(), full.code(), message).action(storage::advice_to_start(dir));
+    }
     Error::conflict("data_directory", format!("Cannot {verb} {}: {why}.", path.display()))
         .action("The data directory must be writable for the user that runs Chatlake.")
 }

@@ -1,11 +1,11 @@
 //! `chatlake account`: works beside a running server and without one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Done, Failed, keeper, print_list, read_secret};
+use super::{Done, Failed, keeper, print_list, secret_input};
 use crate::accounts::{Account, ChangeAccount, NewAccount, outer_spaces};
 use crate::app::App;
 use crate::clock::iso;
@@ -22,7 +22,7 @@ pub enum Command {
         /// Email of the person who will own it
         #[arg(long)]
         user: String,
-        /// For example livechat
+        /// livechat or liveleader
         #[arg(long)]
         connector: String,
         #[arg(long)]
@@ -94,7 +94,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
     match command {
         Command::Add { user, connector, name, fields, secret_file, api_url, requests_per_minute, time_zone } => {
             let owner = super::user::find(&app, &user).await?.actor();
-            let connector = Connector::parse(&connector).ok_or_else(|| Error::field("connector", "There is no such connector. Use livechat."))?;
+            let connector = Connector::parse(&connector).ok_or_else(|| Error::field("connector", "There is no such connector. Use livechat or liveleader."))?;
             let mut credentials = BTreeMap::new();
             for field in fields {
                 let (id, value) = field.split_once('=').ok_or_else(|| Error::field("field", format!("--field must be ID=VALUE, not {field}.")))?;
@@ -103,9 +103,9 @@ pub async fn run(given: &Given, command: Command) -> Done {
                 }
                 credentials.insert(id.to_owned(), Secret::new(value));
             }
-            credentials.extend(secrets(connector, secret_file.as_ref())?);
+            credentials.extend(secrets(connector, secret_file.as_deref())?);
             let account = app.accounts.create(&owner, &NewAccount { connector, name, credentials, api_url, requests_per_minute, time_zone }).await?;
-            println!("{}", account.id);
+            tell!("{}", account.id)?;
         }
         Command::List { json } => {
             let lines: Vec<Line> = app.accounts.list(&keeper()).await?.into_iter().map(Line::from).collect();
@@ -118,9 +118,9 @@ pub async fn run(given: &Given, command: Command) -> Done {
             if !checked.ok {
                 return Err(Failed { code: 1, line: checked.message });
             }
-            println!("{}", checked.message);
+            tell!("{}", checked.message)?;
         }
-        Command::RotateSecret { id, secret_file } => println!("{}", rotate(&app, &parse(&id)?, secret_file.as_ref()).await?),
+        Command::RotateSecret { id, secret_file } => tell!("{}", rotate(&app, &parse(&id)?, secret_file.as_deref()).await?)?,
     }
     app.stop().await;
     Ok(())
@@ -131,9 +131,10 @@ fn parse(id: &str) -> Result<AccountId, Failed> {
 }
 
 /// What every secret field of the connector gets: the one line that is read.
-fn secrets(connector: Connector, file: Option<&PathBuf>) -> Result<BTreeMap<String, Secret>, Failed> {
-    let secret = read_secret(file)?;
-    let secrets = connector.fields().iter().filter(|field| field.secret).map(|field| (field.id.to_owned(), secret.clone())).collect();
+fn secrets(connector: Connector, file: Option<&Path>) -> Result<BTreeMap<String, Secret>, Failed> {
+    let fields = || connector.fields().iter().filter(|field| field.secret);
+    let secret = secret_input::read(file, fields().next().map_or("Secret", |field| field.label))?;
+    let secrets = fields().map(|field| (field.id.to_owned(), secret.clone())).collect();
     for (_, sentence) in outer_spaces(connector, &secrets) {
         eprintln!("Note: {sentence}");
     }
@@ -141,7 +142,7 @@ fn secrets(connector: Connector, file: Option<&PathBuf>) -> Result<BTreeMap<Stri
 }
 
 /// Asks the vendor with the new secret, keeps it, and tells what the vendor said.
-async fn rotate(app: &App, id: &AccountId, file: Option<&PathBuf>) -> Result<String, Failed> {
+async fn rotate(app: &App, id: &AccountId, file: Option<&Path>) -> Result<String, Failed> {
     let account = app.accounts.get(&keeper(), id).await?;
     let change = ChangeAccount { credentials: secrets(account.connector, file)?, ..ChangeAccount::default() };
     let Some(seen) = app.accounts.try_change(&keeper(), id, &change).await? else {

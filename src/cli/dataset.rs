@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::dataset_schedule::ScheduleArgs;
-use super::{Done, Failed, keeper, print_list};
+use super::{Done, Failed, keeper, print_list, unless_closed};
 use crate::actor::Actor;
 use crate::app::App;
 use crate::clock::iso;
@@ -101,7 +101,7 @@ pub enum Command {
     Export {
         /// The DataSet's id, as in the list
         id: String,
-        /// The file to write; standard output when left out
+        /// The file to write; standard output when left out, or when it is -
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// Begin with a byte order mark
@@ -191,7 +191,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let setup = Setup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
             let options = datasets::options::Options { key, look_back, second_read: !no_second_read, ..Default::default() };
             settings.options = options.check(&setup, &[]).map_err(Error::fields)?;
-            println!("{}", app.datasets.create(&actor, &settings).await?);
+            tell!("{}", app.datasets.create(&actor, &settings).await?)?;
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,
         Command::Export { id, output, bom, guard_formulas } => {
@@ -274,7 +274,7 @@ async fn pull(mut app: App, id: &DatasetId) -> Done {
 fn told(run: &Run) -> Done {
     match (&run.state, &run.failure) {
         (State::Succeeded, _) => {
-            println!("{} rows", run.rows);
+            tell!("{} rows", run.rows)?;
             Ok(())
         }
         (_, Some(failure)) => Err(Failed { code: 1, line: format!("{} {} {}", failure.message, failure.who, failure.action) }),
@@ -282,31 +282,47 @@ fn told(run: &Run) -> Done {
     }
 }
 
-/// Writes the current version as CSV. A file appears under its name only when it is whole.
+/// Writes the current version as CSV, to a file or to standard output.
 async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options: Options) -> Done {
     app.datasets.for_run(id).await?;
     let version = app.datasets.versions.current(id).await?;
     let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first."))?;
     app.datasets.segments.check(&version.segments).await?;
-    let encoder = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
-    let Some(output) = output else { return write_out(encoder, std::io::stdout().lock()) };
-    let mut partial = output.clone().into_os_string();
+    let mut encoder = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
+    match output.filter(|path| path.as_os_str() != "-") {
+        None => write_out(&mut encoder, std::io::stdout().lock())?,
+        Some(output) => write_file(&mut encoder, &output)?,
+    }
+    match encoder.replaced.get() {
+        0 => {}
+        1 => eprintln!("chatlake: 1 NUL character was written as U+FFFD."),
+        many => eprintln!("chatlake: {many} NUL characters were written as U+FFFD."),
+    }
+    Ok(())
+}
+
+/// Writes a file that appears under its name only when it is whole.
+fn write_file(encoder: &mut impl Encode, output: &Path) -> Done {
+    let mut partial = output.as_os_str().to_owned();
     partial.push(".part");
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     let written = write_out(encoder, file);
     match &written {
-        Ok(()) => std::fs::rename(&partial, &output)?,
+        Ok(()) => std::fs::rename(&partial, output)?,
         Err(_) => std::fs::remove_file(&partial)?,
     }
     written
 }
 
-fn write_out(mut encoder: impl Encode, mut to: impl Write) -> Done {
+/// Writes all parts, or as many as are taken: a closed pipe is no error.
+fn write_out(encoder: &mut impl Encode, mut to: impl Write) -> Done {
     let (mut part, mut is_last) = (Vec::new(), false);
     while !is_last {
         part.clear();
         is_last = encoder.encode(&mut part)?;
-        to.write_all(&part)?;
+        if let Err(why) = to.write_all(&part) {
+            return Ok(unless_closed(Err(why))?);
+        }
     }
-    Ok(to.flush()?)
+    Ok(unless_closed(to.flush())?)
 }

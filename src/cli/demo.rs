@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, Failed};
 use crate::accounts::{ChangeAccount, NewAccount};
 use crate::actor::{Actor, Role};
-use crate::app::{App, signalled};
+use crate::app::{App, Hangup, signalled};
 use crate::auth::passwords::Hasher;
 use crate::auth::users::{self, NewUser};
 use crate::clock::{Clock, Millis};
@@ -185,26 +185,26 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
     given.allow_upstream.push(AllowUpstream::Host("localhost".to_owned()));
     given.allow_upstream.push(AllowUpstream::Net(std::net::IpAddr::from([127, 0, 0, 1]).into()));
     let config = Config::resolve(&given, &arguments.serve)?;
-    let stop = signalled();
+    let stop = signalled(Hangup::Ends);
     // Before the week is made, so that a port that is taken is told at once.
     let listener = bind(&config).await?;
     let config = config.listening_on(listener.local_addr()?)?;
 
     let vendor = start_sandbox(arguments.chats, stop.clone()).await?;
-    println!("Making a week of history on an invented vendor (it listens at {vendor}) ...");
+    tell!("Making a week of history on an invented vendor (it listens at {vendor}) ...")?;
     let passphrase = live_a_week(config.clone(), &vendor).await?;
 
     let app = App::open(config, Clock::system()).await?;
-    println!();
-    println!("Chatlake is ready at {}", app.config.public_url);
+    tell!("")?;
+    tell!("Chatlake is ready at {}", app.config.public_url)?;
     match passphrase {
-        Some(passphrase) => println!("Sign in as maren@{HOST} with the password {}", passphrase.reveal()),
-        None => println!("This directory holds an earlier demo: sign in with the password it told then."),
+        Some(passphrase) => tell!("Sign in as maren@{HOST} with the password {}", passphrase.reveal())?,
+        None => tell!("This directory holds an earlier demo: sign in with the password it told then.")?,
     }
-    println!("To connect the invented vendors as new accounts, both with the API address {vendor}:");
-    println!("  LiveChat: Username {LOGIN}, API Key {API_KEY}");
-    println!("  LiveLeader: Email {}, Password {}", liveleader::EMAIL, liveleader::PASSWORD);
-    println!("Press Ctrl+C to end.");
+    tell!("To connect the invented vendors as new accounts, both with the API address {vendor}:")?;
+    tell!("  LiveChat: Username {LOGIN}, API Key {API_KEY}")?;
+    tell!("  LiveLeader: Email {}, Password {}", liveleader::EMAIL, liveleader::PASSWORD)?;
+    tell!("Press Ctrl+C to end.")?;
     app.serve(listener.into_std()?, stop).await?;
     Ok(())
 }

@@ -43,7 +43,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Create { user, name, days } => {
             let owner = super::user::find(&app, &user).await?.actor();
             let (_, text) = export_passwords::create(&app.db, &app.clock, (&owner).into(), &NewExportPassword { name, days }).await?;
-            println!("{}", text.reveal());
+            tell!("{}", text.reveal())?;
         }
         Command::List { user, json } => {
             let of = match &user {
@@ -69,7 +69,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Revoke { id } => {
             let id = ExportPasswordId::parse(&id).ok_or_else(|| Error::not_found("export password"))?;
             export_passwords::revoke(&app.db, &app.clock, &id, None).await?;
-            println!("{id} is revoked.");
+            tell!("{id} is revoked.")?;
         }
     }
     app.stop().await;

@@ -1,6 +1,8 @@
 //! How the log looks, and what never gets into it. Libraries that handle addresses and raw bytes are capped at WARN whatever the
 //! filter says, because their own lines may carry what ours never do.
 
+use std::io::IsTerminal;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
@@ -19,10 +21,15 @@ fn may_speak(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::WARN || !CAPPED.contains(&root)
 }
 
+/// Whether log lines have colours: on a terminal that wants them (https://no-color.org).
+fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Sends log lines to standard error and makes panics log lines without their payload.
 pub fn start(filter: &str, format: LogFormat) -> Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|why| Error::conflict("settings", format!("--log is not a filter: {why}.")))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_coloured());
     let layer = match format {
         LogFormat::Human => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),

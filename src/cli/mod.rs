@@ -1,6 +1,14 @@
 //! One file per command. What a command prints for people and programs goes to standard output, logs and errors to standard error.
+//! Whoever reads standard output may stop reading, as `head` does: that is no error, so commands print with `tell!`.
 //! Exit codes: 0 done, 1 it did not work, 2 the arguments are off, 69 the server is not ready, 78 the vault key refuses the start.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
+
+/// Prints a line to standard output, like `println!`, for `?`. See `tell`.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        $crate::cli::tell(format_args!($($text)*))
+    };
+}
 
 mod account;
 mod dataset;
@@ -10,13 +18,13 @@ mod export_password;
 mod healthcheck;
 mod log;
 mod sandbox;
+mod secret_input;
 mod serve;
 mod token;
 mod user;
 mod verify;
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -27,7 +35,6 @@ use crate::app::StartError;
 use crate::config::Given;
 use crate::error::Error;
 use crate::ids::UserId;
-use crate::secret::Secret;
 
 /// Pulls chat-support data from LiveChat and LiveLeader into versioned DataSets and serves it.
 #[derive(Parser)]
@@ -151,24 +158,24 @@ fn keeper() -> Actor {
     Actor { user: UserId::new(), name: "the command line".to_owned(), email: String::new(), role: Role::Admin, scope: None, token: None }
 }
 
-/// A secret from a file, or from standard input up to its first line's end. Never from an argument.
-fn read_secret(file: Option<&PathBuf>) -> Result<Secret, Failed> {
-    let mut text = String::new();
-    match file {
-        Some(path) => text = std::fs::read_to_string(path)?,
-        None => {
-            std::io::stdin().take(1024 * 1024).read_to_string(&mut text)?;
-        }
+/// Writes a line to standard output. A reader that has stopped reading is no error; anything else, such as a full disk, is.
+fn tell(line: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    unless_closed(writeln!(std::io::stdout(), "{line}"))
+}
+
+/// The result of writing to standard output, where a closed pipe is no error.
+fn unless_closed(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
-    let line = text.lines().next().unwrap_or_default();
-    Ok(Secret::new(line))
 }
 
 /// Prints a listing: a table for people, or a JSON array for programs.
 fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> Done {
     if json {
         let text = serde_json::to_string_pretty(items).map_err(Error::internal)?;
-        println!("{text}");
+        tell!("{text}")?;
         return Ok(());
     }
     let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
@@ -177,11 +184,10 @@ fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl
         .enumerate()
         .map(|(i, head)| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).chain([head.len()]).max().unwrap_or(0))
         .collect();
-    let line = |cells: Vec<String>| {
+    let heads = heads.iter().map(|head| (*head).to_owned()).collect();
+    for cells in std::iter::once(heads).chain(rows) {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
-    };
-    line(heads.iter().map(|head| (*head).to_owned()).collect());
-    rows.into_iter().for_each(line);
+        tell!("{}", padded.join("  ").trim_end())?;
+    }
     Ok(())
 }

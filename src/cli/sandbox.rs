@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Done;
-use crate::app::signalled;
+use crate::app::{Hangup, signalled};
 use crate::clock::Clock;
 use crate::config::Given;
 use crate::sandbox::{Options, Sandbox};
@@ -42,9 +42,9 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     };
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;
-    println!("LiveChat stand-in at http://{address}  (agent@sandbox.test / sandbox-key)");
-    println!("LiveLeader stand-in at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)");
-    let stop = signalled();
+    tell!("LiveChat stand-in at http://{address}  (agent@sandbox.test / sandbox-key)")?;
+    tell!("LiveLeader stand-in at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)")?;
+    let stop = signalled(Hangup::Ends);
     Sandbox::new(options, Clock::system()).serve(listener, stop).await?;
     Ok(())
 }

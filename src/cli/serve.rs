@@ -1,7 +1,7 @@
 //! `chatlake serve`
 
 use super::Done;
-use crate::app::App;
+use crate::app::{App, Hangup, signalled};
 use crate::clock::Clock;
 use crate::config::{Config, Given, GivenToServe};
 
@@ -14,14 +14,15 @@ pub struct Arguments {
 pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     let config = Config::resolve(given, &arguments.serve)?;
     super::log::start(&config.log, config.log_format)?;
+    let stop = signalled(Hangup::Ignored);
     let mut app = App::open(config, Clock::system()).await?;
     let listener = app.listen().await?;
     if let Some(link) = app.set_up_link().await? {
-        println!(
+        tell!(
             "No one can sign in yet. Open this link once to make the first admin:\n\n    {link}\n\nIt works once, for seven days or until the server stops."
-        );
+        )?;
     }
-    println!("Chatlake is ready at {}", app.config.public_url);
-    app.serve_until_signalled(listener).await?;
+    tell!("Chatlake is ready at {}", app.config.public_url)?;
+    app.serve(listener, stop).await?;
     Ok(())
 }

@@ -47,7 +47,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Create { user, name, scope, days } => {
             let owner = super::user::find(&app, &user).await?;
             let (_, text) = tokens::create(&app.db, &app.clock, &owner.actor(), &NewToken { name, scope, days }).await?;
-            println!("{}", text.reveal());
+            tell!("{}", text.reveal())?;
         }
         Command::List { user, json } => {
             let of = match &user {
@@ -72,7 +72,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Revoke { id } => {
             let id = TokenId::parse(&id).ok_or_else(|| Error::not_found("token"))?;
             tokens::revoke(&app.db, &app.clock, &id, None).await?;
-            println!("{id} is revoked.");
+            tell!("{id} is revoked.")?;
         }
     }
     app.stop().await;

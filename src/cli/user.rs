@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Done, Failed, print_list, read_secret};
+use super::{Done, Failed, print_list, secret_input};
 use crate::actor::Role;
 use crate::app::App;
 use crate::auth::passwords::Hasher;
@@ -13,7 +13,7 @@ use crate::error::Error;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Add a person; the password is read from standard input or a file
+    /// Add a person; the password is read from standard input, a terminal or a file. Makes the data directory when it is not there
     Add {
         #[arg(long)]
         email: String,
@@ -46,13 +46,17 @@ pub enum Command {
 }
 
 pub async fn run(given: &Given, command: Command) -> Done {
-    let app = open(given).await?;
+    // Adding a person is how a server without a browser is set up, so it may make the data directory.
+    let app = match &command {
+        Command::Add { .. } => App::open_beside(settings(given)?, Clock::system()).await?,
+        _ => open(given).await?,
+    };
     let hasher = Hasher::new(1);
     match command {
         Command::Add { email, name, role, password_file } => {
-            let password = read_secret(password_file.as_ref())?;
+            let password = secret_input::read_new(password_file.as_deref(), "Password")?;
             let user = users::create(&app.db, &app.clock, &hasher, &NewUser { email, name, role, password: Some(password) }, None).await?;
-            println!("{} is {} here.", user.email, role.word());
+            tell!("{} is {} here.", user.email, role.word())?;
         }
         Command::List { json } => {
             let people = users::list(&app.db).await?;
@@ -62,25 +66,30 @@ pub async fn run(given: &Given, command: Command) -> Done {
         }
         Command::Password { email, password_file } => {
             let user = find(&app, &email).await?;
-            let password = read_secret(password_file.as_ref())?;
+            let password = secret_input::read_new(password_file.as_deref(), "New password")?;
             users::set_password(&app.db, &app.clock, &hasher, &user.id, &password).await?;
-            println!("{} has a new password; all sessions have ended.", user.email);
+            tell!("{} has a new password; all sessions have ended.", user.email)?;
         }
         Command::Disable { email } => {
             let user = find(&app, &email).await?;
             users::disable(&app.db, &app.clock, &user.id, None).await?;
-            println!("{} is shut out.", user.email);
+            tell!("{} is shut out.", user.email)?;
         }
     }
     app.stop().await;
     Ok(())
 }
 
-/// The data directory that the settings name, beside a server or without one.
+/// The data directory that the settings name, beside a server or without one. One that is not there is refused.
 pub(super) async fn open(given: &Given) -> Result<App, Failed> {
+    Ok(App::open_existing(settings(given)?, Clock::system()).await?)
+}
+
+/// The settings of a command, and its log.
+fn settings(given: &Given) -> Result<Config, Failed> {
     let config = Config::of_command(given)?;
     super::log::start(given.log.as_deref().unwrap_or("warn"), config.log_format)?;
-    Ok(App::open_beside(config, Clock::system()).await?)
+    Ok(config)
 }
 
 pub(super) async fn find(app: &App, email: &str) -> Result<User, Failed> {

@@ -27,7 +27,7 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     app::refuse_lost_catalogue(&data)?;
     let is_empty = std::fs::metadata(&catalogue).is_ok_and(|about| about.len() == 0);
     if !catalogue.is_file() || is_empty || !dir.is_dir() {
-        return Err(Failed { code: 1, line: format!("{} is no data directory: it has no catalogue, or no segments.", data.display()) });
+        return Err(Failed { code: 1, line: format!("{} is not a Chatlake data directory: it has no chatlake.db, or no segments.", data.display()) });
     }
     // Before the catalogue: a server may be writing both, and the catalogue first.
     let noted = Mark::read(&data);
@@ -41,16 +41,16 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     let unchecked = rows::without_checksums(&db).await?;
     db.close().await;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?);
+        tell!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?)?;
     } else {
         for finding in &found {
-            println!("{}: {} {}", finding.check, finding.object, finding.message);
+            tell!("{}: {} {}", finding.check, finding.object, finding.message)?;
         }
         if found.is_empty() {
-            println!("All is well.");
+            tell!("All is well.")?;
         }
         if unchecked > 0 {
-            println!("{unchecked} files were written before there were checksums. The server's integrity check computes theirs.");
+            tell!("{unchecked} files were written before there were checksums. The server's integrity check computes theirs.")?;
         }
     }
     match found.len() {

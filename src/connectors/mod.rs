@@ -257,6 +257,23 @@ pub struct Source {
     pub upstream: Upstream,
 }
 
+/// What is probably wrong with credentials that a vendor rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The id of the field to correct.
+    pub field: &'static str,
+    /// Sentences for the person who entered it.
+    pub text: &'static str,
+}
+
+/// The most likely mistake in credentials that the vendor rejected; none where their form tells nothing.
+pub fn hint(source: &Source) -> Option<Hint> {
+    match source.connector {
+        Connector::LiveChat => Some(livechat::hint(source)),
+        Connector::LiveLeader => None,
+    }
+}
+
 /// A choice of a menu that is filled from the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {

@@ -3,12 +3,14 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt};
+use prometheus_client::metrics::counter::Counter;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -38,7 +40,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// equal bytes.
 pub fn tag(version: &Version, options: &Options) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("csv {} {:?} {} {}", version.content(), options.columns, options.bom, options.guard));
+    // The number: what is written for the same rows has changed that often.
+    hash.update(format!("csv 2 {} {:?} {} {}", version.content(), options.columns, options.bom, options.guard));
     let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("\"{hex}\"")
 }
@@ -56,6 +59,8 @@ pub struct Downloads {
     per_person: usize,
     total: usize,
     readers: Readers,
+    /// NUL characters in rows that CSV files write as U+FFFD.
+    pub replaced_nul: Counter<u64, AtomicU64>,
 }
 
 /// What somebody wants to download.
@@ -81,7 +86,7 @@ pub struct Csv {
 impl Downloads {
     /// At most `per_person` downloads of a person and `total` of all at once; each at least 1.
     pub fn new(clock: Clock, per_person: usize, total: usize) -> Self {
-        Self { clock, quota: Quota::new(per_person, total), per_person, total, readers: Readers::default() }
+        Self { clock, quota: Quota::new(per_person, total), per_person, total, readers: Readers::default(), replaced_nul: Counter::default() }
     }
 
     /// A slot for a download, as soon as one is free. Errors: `too_many_downloads` (TooMany) when none is for a minute.
@@ -121,7 +126,8 @@ impl Downloads {
         let body = match slot {
             Some(slot) if !is_known(asked.known, &known) => {
                 datasets.segments.check(&version.segments).await?;
-                let encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
+                let mut encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
+                encoder.replaced = self.replaced_nul.clone();
                 let of = id.clone();
                 let broke = move |why: &Error| tracing::error!(version = %of, cause = ?why.inside(), "a CSV download broke off: {why}");
                 Some(self.body(slot, connection, encoder, broke, may_have(datasets, actor, asked.id)).boxed())

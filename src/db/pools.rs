@@ -146,7 +146,7 @@ async fn of_this_shape(pool: &SqlitePool) -> Result<()> {
 
 /// The error of a start on a full disk that not even reading survives.
 pub(super) fn no_room(path: &Path, why: &Error) -> Error {
-    let advice = storage::advice(dir_of(path));
+    let advice = storage::advice_to_start(dir_of(path));
     let mut error = Error::new(Kind::Unavailable, "storage_full", "The disk is full, so the catalogue cannot be opened. Nothing was changed.").action(advice);
     if let Some(cause) = &why.inside().0 {
         error = error.because(cause);

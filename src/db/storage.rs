@@ -23,10 +23,19 @@ pub fn size(bytes: u64) -> String {
 
 /// How much space there is and how much to free, for the person who runs the server. Blocks.
 pub fn advice(dir: &Path) -> String {
+    free_first(dir, "; nothing needs to be restarted")
+}
+
+/// As `advice`, where the start has failed. Blocks.
+pub fn advice_to_start(dir: &Path) -> String {
+    free_first(dir, ", then start Chatlake again")
+}
+
+fn free_first(dir: &Path, then: &str) -> String {
     match free(dir) {
         Ok(free) if free < MIN_FREE => {
             let missing = (MIN_FREE - free).div_ceil(1 << 20);
-            format!("{} has {} free. Free at least {missing} MiB there; nothing needs to be restarted.", dir.display(), size(free))
+            format!("{} has {} free. Free at least {missing} MiB there{then}.", dir.display(), size(free))
         }
         Ok(free) => format!("{} has {} free; look for a quota or a limit of files.", dir.display(), size(free)),
         Err(why) => format!("How much space {} has cannot be told: {why}.", dir.display()),

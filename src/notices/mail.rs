@@ -1,14 +1,17 @@
 //! Mail: the server that takes it, set by an admin, and how one message is handed to it. Mail is encrypted on the way unless an admin
 //! has said otherwise; the password is sealed and goes only to the host it was entered for.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
+use url::Host;
 use zeroize::Zeroizing;
 
 use super::outbox::Message;
@@ -217,12 +220,23 @@ impl Notices {
             None => None,
         };
         let mail = written(message, &server)?;
-        let transport = transport(&server, password.as_ref())?;
+        let transport = transport(&server, password.as_ref(), self.hello())?;
         let plain = password.as_ref().map(Secret::reveal);
         match tokio::time::timeout(WHOLE, transport.send(mail)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(why)) => Err(tidied(&said(&why), plain)),
             Err(_) => Err(format!("The mail server did not answer within {} seconds.", WHOLE.as_secs())),
+        }
+    }
+
+    /// The name in EHLO. Many mail servers refuse one that is not fully qualified, such as a container's id.
+    fn hello(&self) -> ClientId {
+        let of_pages = || self.public_url.read().unwrap_or_else(PoisonError::into_inner).host().map(|host| host.to_owned());
+        match self.mail_hello.clone().or_else(of_pages) {
+            Some(Host::Domain(name)) => ClientId::Domain(name),
+            Some(Host::Ipv4(address)) => ClientId::Ipv4(address),
+            Some(Host::Ipv6(address)) => ClientId::Ipv6(address),
+            None => ClientId::default(),
         }
     }
 
@@ -262,14 +276,14 @@ fn raw(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-fn transport(server: &Server, password: Option<&Secret>) -> std::result::Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+fn transport(server: &Server, password: Option<&Secret>, hello: ClientId) -> std::result::Result<AsyncSmtpTransport<Tokio1Executor>, String> {
     let cannot = |_| "The mail server's name cannot be used with TLS.".to_owned();
     let builder = match server.encryption {
         Encryption::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(&server.host).map_err(cannot)?,
         Encryption::StartTls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&server.host).map_err(cannot)?,
         Encryption::None => AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&server.host),
     };
-    let builder = builder.port(server.port).timeout(Some(STEP));
+    let builder = builder.port(server.port).hello_name(hello).timeout(Some(STEP));
     Ok(match password {
         Some(password) => builder.credentials(Credentials::new(server.username.clone(), password.reveal().to_owned())).build(),
         None => builder.build(),

@@ -16,7 +16,7 @@ use sqlx::{Sqlite, Transaction};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
+use url::{Host, Url};
 
 use crate::clock::{Clock, Millis};
 use crate::connectors::upstream::outgoing::Outgoing;
@@ -38,6 +38,8 @@ pub struct Parts {
     vault: Vault,
     way: Outgoing,
     public_url: RwLock<Url>,
+    /// The name that mail servers are greeted with; the host of the public address when there is none.
+    mail_hello: Option<Host>,
     /// Wakes the sender: there is something in the outbox.
     pub wake: Notify,
 }
@@ -100,8 +102,9 @@ pub struct Recipients {
 }
 
 impl Notices {
-    pub fn new(db: Db, clock: Clock, vault: Vault, way: Outgoing, public_url: Url) -> Self {
-        Self(Arc::new(Parts { db, clock, vault, way, public_url: RwLock::new(public_url), wake: Notify::new() }))
+    /// `mail_hello`: the name that mail servers are greeted with; none for the host of `public_url`.
+    pub fn new(db: Db, clock: Clock, vault: Vault, way: Outgoing, public_url: Url, mail_hello: Option<Host>) -> Self {
+        Self(Arc::new(Parts { db, clock, vault, way, public_url: RwLock::new(public_url), mail_hello, wake: Notify::new() }))
     }
 
     /// The address that people type, once it is known for certain.

@@ -68,6 +68,11 @@ impl Claimed {
     pub fn source_key_of(&self, dataset: &Dataset) -> String {
         backfills::source_key(dataset, self.range.as_ref())
     }
+
+    /// Under what the log tells of this run alone, also while others share its reading.
+    pub fn span(&self) -> tracing::Span {
+        tracing::info_span!(parent: None, "run", run = %self.id, dataset = %self.dataset_id)
+    }
 }
 
 /// How a run that did not succeed ends.

@@ -92,8 +92,11 @@ async fn work(puller: &Puller, claimed: Vec<Claimed>, mut slot: Slot, in_flight:
     let mut set: Vec<Pulling> = Vec::new();
     for (run, shown) in claimed.into_iter().zip(shown) {
         let leader = set.first().map(|leader| leader.run.source_key_of(&leader.dataset));
-        match panics::guarded(prepare(puller, run.clone(), shown, leader.as_deref())).await {
-            Ok(Some(pulling)) => set.push(pulling),
+        match panics::guarded(prepare(puller, run.clone(), shown, leader.as_deref()).instrument(run.span())).await {
+            Ok(Some(pulling)) => {
+                run.span().in_scope(|| tracing::info!(trigger = run.trigger.word(), attempt = run.attempt, "the run began"));
+                set.push(pulling);
+            }
             Ok(None) => {}
             Err(error) => ends::fail(puller, &run, &error).await,
         }

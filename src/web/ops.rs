@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::Web;
+use crate::db::storage;
 use crate::puller::scheduler::clock_trouble;
 
 /// `GET /healthz`: the process answers.
@@ -39,6 +40,9 @@ pub async fn metrics(State(web): State<Web>) -> Response {
             web.metrics.datasets_stand(all.into_iter().map(|(id, at, _)| (id.to_string(), ((now - at) / 1_000).max(0))), late);
         }
         Err(error) => tracing::error!(cause = ?error.inside(), "the ages of DataSets could not be read: {error}"),
+    }
+    if let Ok(free) = storage::free(&web.config.data) {
+        web.metrics.data_free.set(i64::try_from(free).unwrap_or(i64::MAX));
     }
     for (gauge, count) in [
         (&web.metrics.downloads, web.downloads.quota.in_use()),

@@ -20,7 +20,11 @@ pub fn show(page: &impl Template) -> Answer {
 
 /// Renders a page with a status: 422 for a form that has to be corrected.
 pub fn show_with(status: StatusCode, page: &impl Template) -> Answer {
-    let html = page.render().map_err(Error::internal)?;
+    let mut html = page.render().map_err(Error::internal)?;
+    // What a vendor calls a group may hold one, and HTML may not.
+    if html.contains('\0') {
+        html = html.replace('\0', "\u{fffd}");
+    }
     Ok((status, Html(html)).into_response())
 }
 

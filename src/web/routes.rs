@@ -155,6 +155,12 @@ async fn log(State(web): State<Web>, request: Request, next: Next) -> Response {
     let elapsed = began.elapsed();
     let route = response.extensions().get::<MatchedPath>().map_or(route, |path| path.as_str().to_owned());
     web.metrics.answered(&route, status, elapsed.as_secs_f64());
-    span.in_scope(|| tracing::info!(%method, route, status, ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), "answered"));
+    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    // Probes come every few seconds and tell nothing while they are answered well.
+    let is_probe = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") && status == 200;
+    span.in_scope(|| match is_probe {
+        true => tracing::debug!(%method, route, status, ms, "answered"),
+        false => tracing::info!(%method, route, status, ms, "answered"),
+    });
     response
 }

@@ -34,7 +34,7 @@ async fn an_account_is_tried_before_it_is_kept_and_says_what_was_seen() {
     assert!(empty.text.contains("No accounts yet") && empty.has(&format!("a[href='{NEW}']")));
     let form = olga.get(NEW).await;
     assert_eq!(form.title(), "Add a LiveChat account");
-    assert!(form.text.contains("A Personal Access Token") && form.has("#api_url"));
+    assert!(form.text.contains("A personal access token") && form.has("#api_url"));
     assert_eq!(form.attribute("[name='credentials.api_key']", "type").as_deref(), Some("password"));
     assert_eq!(form.attribute("[name='credentials.api_key']", "autocomplete").as_deref(), Some("new-password"));
     assert_eq!(form.attribute("#requests_per_minute", "value").as_deref(), Some("180"));

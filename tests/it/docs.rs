@@ -1,5 +1,6 @@
 //! The documents tell all there is: every setting, command and address has its place, and links lead somewhere.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -121,6 +122,21 @@ fn every_address_of_the_api_has_its_heading_and_an_example() {
         let is_call = heading.split_once(" /").is_some();
         assert!(!is_call || addresses.contains(heading), "docs/reference/api.md tells of {heading}, which is not there");
     }
+}
+
+#[test]
+fn every_metric_is_told_and_no_other() {
+    let text = read("docs/run/monitoring.md");
+    let table: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("| `")).flat_map(|line| ticked(line.split(" | ").next().unwrap())).collect();
+    let metrics = chatlake::metrics::Metrics::new();
+    // Those with labels are told once they count something.
+    metrics.answered("/datasets", 200, 0.1);
+    metrics.account_asked("acc_x", 1, 180, 0);
+    metrics.datasets_stand([("ds_x".to_owned(), 1)].into_iter(), 0);
+    let answer = metrics.text();
+    let there: BTreeSet<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(there.len() > 20, "{answer}");
+    assert_eq!(table, there);
 }
 
 fn documents(dir: &Path, all: &mut Vec<PathBuf>) {

@@ -327,7 +327,7 @@ async fn while_the_disk_is_nearly_full_runs_wait_and_say_so_and_reading_goes_on(
 async fn verify_looks_beside_a_server_and_without_one_and_changes_nothing() {
     let (home, vendor) = (Home::new(), super::process::StandIn::new(30).await);
     let missing = home.run(&["verify"]).await;
-    assert!(missing.code == 1 && missing.err.contains("is no data directory"), "{missing:?}");
+    assert!(missing.code == 1 && missing.err.contains("is not a Chatlake data directory"), "{missing:?}");
     assert!(!home.data().exists());
     let email = home.person("olga", "admin").await;
     let token = home.token(&email, "run").await;

@@ -34,6 +34,7 @@ mod panes;
 mod panes_reports;
 mod people;
 mod process;
+mod programs;
 mod pulling;
 mod quiet_days;
 mod records;

@@ -221,6 +221,31 @@ async fn the_owner_is_told_by_mail_that_it_fails_and_that_it_works_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_is_greeted_with_the_host_of_the_public_address_or_the_name_that_is_set() {
+    let server = MailServer::new(&["--wants-full-name"]).await;
+    let clock = || Clock::system();
+    let at = |url: &'static str| move |config: &mut Config| config.public_url = url.parse().unwrap();
+    let named = |name: &'static str| move |config: &mut Config| config.mail_hello = Some(url::Host::parse(name).unwrap());
+    for (house, hello) in [
+        (House::with(clock(), at("https://chatlake.example.com")).await, Some("chatlake.example.com")),
+        (House::with(clock(), named("mail.example.org")).await, Some("mail.example.org")),
+        (House::with(clock(), at("http://127.0.0.1:8080")).await, None),
+    ] {
+        let notices = &house.app.puller.notices;
+        notices.set_mail_server(&server.given("none", None)).await.unwrap();
+        let before = server.all().len();
+        let sent = notices.test_mail("olga@house.test").await;
+        match hello {
+            Some(hello) => {
+                sent.unwrap();
+                assert_eq!(server.count(before + 1).await[before]["hello"], hello);
+            }
+            None => assert!(sent.unwrap_err().message().contains("[127.0.0.1]"), "the address of a server without a name"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_trouble_of_fifty_datasets_is_one_mail_and_nobody_gets_more_than_a_few_an_hour() {
     let (house, server) = (pulling().await, MailServer::new(&[]).await);
     house.app.puller.notices.set_mail_server(&server.given("none", None)).await.unwrap();

@@ -231,6 +231,23 @@ async fn wrong_credentials_stay_beside_their_field_and_the_secret_never_comes_ba
 }
 
 #[tokio::test]
+async fn an_account_id_in_place_of_an_email_address_is_told_beside_the_username() {
+    let house = before_spring().await;
+    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let page = maren.get("/connect/livechat").await;
+    let typed = [
+        ("account_name", "Returns desk"),
+        ("credentials.username", "5a9b0c1d-2e3f-4a5b-8c6d-7e8f90a1b2c3"),
+        ("credentials.api_key", "dal:canary-4711"),
+        ("api_url", house.vendor.as_str()),
+    ];
+    let page = maren.press(&page, "connect", &typed).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.wrong("username").contains("This username is an account ID"), "{}", page.text);
+    assert!(page.wrong("api_key").is_empty() && !page.text.contains("canary-4711"));
+}
+
+#[tokio::test]
 async fn an_editor_may_not_send_a_secret_to_an_address_of_their_own() {
     let house = before_spring().await;
     let elif = Seat::new(&house, "elif", Role::Editor).await;

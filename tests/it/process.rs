@@ -354,6 +354,11 @@ impl Server {
         self.client.get(format!("{}{path}", self.url())).header("Cookie", cookies).send().await.unwrap().status().as_u16()
     }
 
+    /// The text of a page.
+    pub async fn page_text(&self, path: &str, cookies: &str) -> String {
+        self.client.get(format!("{}{path}", self.url())).header("Cookie", cookies).send().await.unwrap().text().await.unwrap()
+    }
+
     pub async fn get(&self, path: &str, token: &str) -> (u16, Value) {
         json_of(self.send("GET", &format!("/api/v1{path}"), token, None).await).await
     }

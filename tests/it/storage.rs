@@ -374,6 +374,28 @@ async fn a_disk_that_fills_up_refuses_changes_until_there_is_space_again_without
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_on_a_full_disk_says_so_and_works_once_there_is_space() {
+    let home = Home::new();
+    let faults = Faults::new(&home, 0, 0);
+    let disk = Disk::new(&home, 16, &faults);
+    disk.fill_but(0);
+    let add = ["user", "add", "--email", "olga@house.test", "--name", "Olga", "--role", "admin", "--password-file", "/dev/stdin"];
+    for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &add] {
+        let refused = home.run_in(&faults.environment(), arguments).await;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.err.contains("The disk is full") && refused.err.contains(home.data().to_str().unwrap()), "{}", refused.err);
+        if matches!(disk, Disk::Tmpfs(_)) {
+            assert!(refused.err.contains("MiB there, then start Chatlake again."), "{}", refused.err);
+        }
+    }
+    disk.free();
+    home.person("olga", "admin").await;
+    let server = faults.serve(&home).await;
+    assert_eq!(server.sign_in("olga@house.test").await.0, 303);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_full_disk_serves_what_is_stored_and_saves_once_there_is_space() {
     let template = Template::new().await;
     let Template { dataset, token, email, .. } = &template;

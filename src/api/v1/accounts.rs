@@ -133,7 +133,7 @@ fn allowed(bearer: Bearer) -> Result<Actor, Refusal> {
 }
 
 /// Accounts you may see
-#[utoipa::path(get, path = "/accounts", responses((status = 200, body = List<AccountBody>)))]
+#[utoipa::path(get, operation_id = "list_accounts", path = "/accounts", responses((status = 200, body = List<AccountBody>)))]
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<AccountBody>>> {
     let actor = allowed(bearer)?;
     let accounts = api.accounts.list(&actor).await?;
@@ -141,7 +141,7 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<Ac
 }
 
 /// Save an account
-#[utoipa::path(post, path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
+#[utoipa::path(post, operation_id = "create_account", path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
 pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateAccount>) -> Answer<(StatusCode, Json<AccountBody>)> {
     let actor = allowed(bearer)?;
     let connector = Connector::parse(&new.connector).ok_or_else(|| Error::field("connector", "There is no such connector. See /api/v1/connectors."))?;
@@ -158,14 +158,14 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<Crea
 }
 
 /// One account
-#[utoipa::path(get, path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<AccountBody>> {
     let actor = allowed(bearer)?;
     Ok(Json(AccountBody::new(&api, api.accounts.get(&actor, &id).await?)))
 }
 
 /// Change an account
-#[utoipa::path(patch, path = "/accounts/{id}", params(("id" = String, Path)), request_body = PatchAccount, responses((status = 200, body = AccountBody), (status = 404), (status = 422)))]
+#[utoipa::path(patch, operation_id = "update_account", path = "/accounts/{id}", params(("id" = String, Path)), request_body = PatchAccount, responses((status = 200, body = AccountBody), (status = 404), (status = 422)))]
 pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(patch): Body<PatchAccount>) -> Answer<Json<AccountBody>> {
     let actor = allowed(bearer)?;
     let change = ChangeAccount {
@@ -188,7 +188,7 @@ pub struct Stopped {
 /// Delete an account
 ///
 /// Its DataSets keep their rows and stop updating; their names are answered.
-#[utoipa::path(delete, path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
+#[utoipa::path(delete, operation_id = "delete_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
 pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<Stopped>> {
     let actor = allowed(bearer)?;
     let stopped_datasets = api.accounts.delete(&actor, &id).await?;
@@ -205,7 +205,7 @@ pub struct CheckBody {
 }
 
 /// Prove an account's credentials
-#[utoipa::path(post, path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
+#[utoipa::path(post, operation_id = "check_account", path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
 pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<CheckBody>> {
     let actor = allowed(bearer)?;
     let checked = api.accounts.check(&actor, &id).await?;
@@ -228,7 +228,7 @@ pub struct ChoiceBody {
 }
 
 /// What a menu offers, read from the account
-#[utoipa::path(get, path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
+#[utoipa::path(get, operation_id = "list_account_choices", path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
     responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422)))]
 pub async fn choices(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Asked(which): Asked<WhichMenu>) -> Answer<Json<List<ChoiceBody>>> {
     let actor = allowed(bearer)?;

@@ -103,14 +103,14 @@ fn body(connector: Connector) -> ConnectorBody {
 }
 
 /// All connectors
-#[utoipa::path(get, path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
+#[utoipa::path(get, operation_id = "list_connectors", path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
 pub async fn list(bearer: Bearer) -> Answer<Json<List<ConnectorBody>>> {
     bearer.with(Scope::Read)?;
     Ok(Json(List::whole(Connector::ALL.into_iter().map(body).collect())))
 }
 
 /// One connector with its fields and reports
-#[utoipa::path(get, path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_connector", path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
 pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> Answer<Json<ConnectorBody>> {
     bearer.with(Scope::Read)?;
     Ok(Json(body(Connector::parse(&id).ok_or_else(|| Error::not_found("connector"))?)))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{List, Paging, read_cursor, write_cursor};
+use super::{List, Paging, first_word_of, read_cursor, write_cursor};
 use crate::actor::{Actor, Scope};
 use crate::api::Api;
 use crate::api::body::{Asked, Ids};
@@ -21,11 +21,11 @@ use crate::connection::Connection;
 use crate::connectors::Completeness;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::ColumnInfo;
+use crate::datasets::download;
 use crate::datasets::export::{self, Options};
 use crate::datasets::preview::{self, Ask, Cell, Filter, Op, SORTED_DEPTH};
 use crate::datasets::versions::{Integrity, Pin, VersionIntegrity};
-use crate::datasets::{Dataset, download};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::ids::{DatasetId, VersionId};
 use crate::puller::windows as ledger;
 
@@ -56,22 +56,34 @@ pub struct WhichRows {
     version: Option<String>,
 }
 
-/// The version asked for, or the current one, and the DataSet if this person may see it.
-async fn version(api: &Api, actor: &Actor, id: &DatasetId, asked: Option<&str>) -> Result<(Dataset, Pin), Refusal> {
-    let (dataset, version) = download::find(&api.datasets, actor, id, asked).await?;
-    Ok((dataset, api.datasets.versions.pin(&version)))
+/// The version to read a page of, pinned, if this person may see the DataSet: the one that is asked for; else that of the cursor, so that
+/// all pages are of one version; else the current one. Errors: `version_gone` (Conflict) when the cursor's is no longer kept.
+async fn version(api: &Api, actor: &Actor, id: &DatasetId, which: &WhichRows) -> Result<Pin, Refusal> {
+    let of_cursor = which.cursor.as_deref().and_then(first_word_of).filter(|word| VersionId::parse(word).is_some());
+    if let Some(word) = &of_cursor {
+        api.datasets.get(actor, id).await?;
+        return match download::find(&api.datasets, actor, id, Some(word)).await {
+            Ok((_, version)) => Ok(api.datasets.versions.pin(&version)),
+            Err(why) if why.kind() == Kind::NotFound => Err(Error::conflict("version_gone", "The version that this cursor belongs to is no longer kept.")
+                .action("Start again without the cursor.")
+                .into()),
+            Err(why) => Err(why.into()),
+        };
+    }
+    let (_, version) = download::find(&api.datasets, actor, id, which.version.as_deref()).await?;
+    Ok(api.datasets.versions.pin(&version))
 }
 
 /// A page of rows
-#[utoipa::path(get, path = "/datasets/{id}/rows",
+#[utoipa::path(get, operation_id = "list_rows", path = "/datasets/{id}/rows",
     params(("id" = String, Path), ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
         ("sort" = Option<String>, Query, description = "columns, commas between; a minus in front means descending"),
         ("filter" = Option<Vec<String>>, Query, description = "column:op:value; op is eq, ne, lt, le, gt, ge, contains, is_null or is_not_null"),
         ("version" = Option<String>, Query)),
-    responses((status = 200, body = RowsBody), (status = 404), (status = 409, description = "no_data_yet"), (status = 422)))]
+    responses((status = 200, body = RowsBody), (status = 404), (status = 409, description = "no_data_yet; version_gone: the cursor's version is no longer kept"), (status = 422)))]
 pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(which): Asked<WhichRows>) -> Answer<Json<RowsBody>> {
     let actor = bearer.with(Scope::Read)?;
-    let (_, pin) = version(&api, &actor, &id, which.version.as_deref()).await?;
+    let pin = version(&api, &actor, &id, &which).await?;
     let limit = which.limit.unwrap_or(100);
     if !(1..=1_000).contains(&limit) {
         return Err(Error::field("limit", format!("limit must be from 1 to 1000, not {limit}.")).into());
@@ -86,6 +98,9 @@ pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
         .collect();
     let filters = which.filter.iter().map(|text| filter(text)).collect::<Result<Vec<_>, _>>()?;
     // A cursor is good for the question it came with, in the version it came from.
+    if which.version.as_deref().is_some_and(|asked| asked != pin.id.as_str()) {
+        return Err(Error::field("cursor", "This cursor belongs to another version. Start again without it.").into());
+    }
     let within = format!("{} {:?} {:?}", pin.id, which.sort, which.filter);
     let offset = read_cursor(which.cursor.as_deref(), &within)?;
     if !sort.is_empty() && offset.unsigned_abs() >= SORTED_DEPTH {
@@ -143,7 +158,7 @@ pub struct WhichFile {
 /// The whole DataSet as a file
 ///
 /// `X-Chatlake-Rows` says how many rows the body has. A body that ends with a broken connection is not whole.
-#[utoipa::path(get, path = "/datasets/{id}/data",
+#[utoipa::path(get, operation_id = "download_data", path = "/datasets/{id}/data",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "csv"), ("version" = Option<String>, Query),
         ("columns" = Option<String>, Query, description = "names, commas between: only these, in this order"),
         ("bom" = Option<String>, Query, description = "1: begin with a byte order mark"),
@@ -204,7 +219,7 @@ pub struct VersionBody {
 }
 
 /// The states that are kept, newest first
-#[utoipa::path(get, path = "/datasets/{id}/versions", params(("id" = String, Path)), responses((status = 200, body = List<VersionBody>), (status = 404)))]
+#[utoipa::path(get, operation_id = "list_versions", path = "/datasets/{id}/versions", params(("id" = String, Path)), responses((status = 200, body = List<VersionBody>), (status = 404)))]
 pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<VersionBody>>> {
     let actor = bearer.with(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
@@ -258,7 +273,7 @@ pub struct WindowBody {
 }
 
 /// The ledger of windows, newest run first
-#[utoipa::path(get, path = "/datasets/{id}/windows", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
+#[utoipa::path(get, operation_id = "list_windows", path = "/datasets/{id}/windows", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = List<WindowBody>), (status = 404)))]
 pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<WindowBody>>> {
     let actor = bearer.with(Scope::Read)?;
@@ -307,7 +322,7 @@ pub struct SchemaColumn {
 /// The columns, in order
 ///
 /// Of the current version, or of the report before the first one.
-#[utoipa::path(get, path = "/datasets/{id}/schema", params(("id" = String, Path)), responses((status = 200, body = List<SchemaColumn>), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_schema", path = "/datasets/{id}/schema", params(("id" = String, Path)), responses((status = 200, body = List<SchemaColumn>), (status = 404)))]
 pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<SchemaColumn>>> {
     let actor = bearer.with(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;

@@ -1,6 +1,7 @@
 //! DataSets: make, configure, delete. Creating starts no run; `POST /datasets/{id}/runs` does.
 
 mod given;
+mod schedule;
 
 use std::net::IpAddr;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use given::{rewrite, schedule_of, settings};
+use schedule::ScheduleBody;
 
 use super::List;
 use super::options::{OptionsBody, OptionsPatch};
@@ -89,45 +91,6 @@ pub struct DatasetBody {
     data_updated_at: Option<String>,
     created_at: String,
     updated_at: String,
-}
-
-/// When it is pulled, on the clock of `time_zone`: `cron`; or `times` or `every`, with the days and months that go with them; or by hand
-/// with a reminder.
-#[derive(ToSchema)]
-#[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
-pub struct ScheduleBody {
-    /// Five fields: for example `0 9 * * *`.
-    cron: Option<String>,
-    /// Clock times, each once a day: `["09:00", "17:30"]`.
-    times: Option<Vec<String>>,
-    /// 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h, from midnight on.
-    every: Option<String>,
-    /// With `every`: at this minute.
-    minute: Option<u8>,
-    /// With `every`: only from this clock time, from which the steps are counted, ...
-    active_from: Option<String>,
-    /// ... to this one, both included.
-    active_to: Option<String>,
-    /// Every so many days, ...
-    every_days: Option<u16>,
-    /// ... counted from this day, YYYY-MM-DD.
-    days_from: Option<String>,
-    /// mon, tue, wed, thu, fri, sat, sun.
-    weekdays: Option<Vec<String>>,
-    /// With one of `weekdays`: which of the month, 1 to 5 or `last`.
-    #[schema(value_type = Option<Vec<Object>>)]
-    nth: Option<()>,
-    /// 1 to 31 or `last`.
-    #[schema(value_type = Option<Vec<Object>>)]
-    month_days: Option<()>,
-    /// 1 to 12; every month when absent.
-    months: Option<Vec<u8>>,
-    /// Alone: run by hand, and somebody is reminded after so many hours without new rows.
-    remind_after_hours: Option<u32>,
-    /// Not before this moment.
-    starts_at: Option<String>,
-    /// What becomes of moments that passed while the server was off: one run for all of them (`one`, when absent), one for each (`all`), none (`none`).
-    catch_up: Option<String>,
 }
 
 /// Who stopped a schedule, and when.
@@ -284,7 +247,7 @@ pub(super) fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from:
 }
 
 /// DataSets you may see
-#[utoipa::path(get, path = "/datasets", responses((status = 200, body = List<DatasetBody>)))]
+#[utoipa::path(get, operation_id = "list_datasets", path = "/datasets", responses((status = 200, body = List<DatasetBody>)))]
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<DatasetBody>>> {
     let actor = bearer.with(Scope::Read)?;
     let datasets = api.datasets.list(&actor).await?;
@@ -292,7 +255,7 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<Da
 }
 
 /// Make a DataSet
-#[utoipa::path(post, path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
+#[utoipa::path(post, operation_id = "create_dataset", path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
 pub async fn create(State(api): State<Api>, bearer: Bearer, Body(mut new): Body<CreateDataset>) -> Answer<(StatusCode, Json<DatasetBody>)> {
     let actor = bearer.with(Scope::Manage)?;
     let wanted = Wanted::read(new.retry.take(), new.expected_within_hours)?;
@@ -304,14 +267,14 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(mut new): Body<
 }
 
 /// One DataSet
-#[utoipa::path(get, path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_dataset", path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Read)?;
     Ok(Json(api.datasets.get(&actor, &id).await?.into()))
 }
 
 /// Change a DataSet
-#[utoipa::path(patch, path = "/datasets/{id}", params(("id" = String, Path)), request_body = PatchDataset, responses((status = 200, body = DatasetBody), (status = 404), (status = 422)))]
+#[utoipa::path(patch, operation_id = "update_dataset", path = "/datasets/{id}", params(("id" = String, Path)), request_body = PatchDataset, responses((status = 200, body = DatasetBody), (status = 404), (status = 422)))]
 pub async fn change(
     State(api): State<Api>,
     bearer: Bearer,
@@ -380,7 +343,7 @@ impl PatchDataset {
 }
 
 /// Delete a DataSet with its rows and versions
-#[utoipa::path(delete, path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
+#[utoipa::path(delete, operation_id = "delete_dataset", path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
 pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<StatusCode> {
     let actor = bearer.with(Scope::Manage)?;
     api.datasets.delete(&actor, &id).await?;
@@ -390,7 +353,7 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 /// Pause the schedule
 ///
 /// Nothing is pulled by schedule until it is resumed; a run that is under way goes on. Answers the DataSet.
-#[utoipa::path(post, path = "/datasets/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "pause_dataset", path = "/datasets/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Manage)?;
     Ok(Json(api.puller.pause((&actor).into(), &id).await?.into()))
@@ -399,7 +362,7 @@ pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 /// Resume the schedule
 ///
 /// It counts from now on: what was missed meanwhile stays missed. Answers the DataSet.
-#[utoipa::path(post, path = "/datasets/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
+#[utoipa::path(post, operation_id = "resume_dataset", path = "/datasets/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
 pub async fn resume(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Manage)?;
     Ok(Json(api.puller.resume((&actor).into(), &id).await?.into()))

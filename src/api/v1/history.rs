@@ -34,7 +34,7 @@ pub struct RevertTo {
 ///
 /// Nothing is pulled: a new version has the rows and columns of the older one. Answers the run that is the record of it. Refused with 409
 /// while a run is at work (`run_under_way`) and for the version that is current (`version_current`).
-#[utoipa::path(post, path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "revert_dataset", path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(to): Body<RevertTo>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
     let run = api.puller.revert((&actor).into(), &id, &to.version).await?;
@@ -42,7 +42,7 @@ pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 }
 
 /// Delete a version that is not the current one
-#[utoipa::path(delete, path = "/datasets/{id}/versions/{version}", params(("id" = String, Path), ("version" = String, Path)), responses((status = 204), (status = 404), (status = 409, description = "version_current")))]
+#[utoipa::path(delete, operation_id = "delete_version", path = "/datasets/{id}/versions/{version}", params(("id" = String, Path), ("version" = String, Path)), responses((status = 204), (status = 404), (status = 409, description = "version_current")))]
 pub async fn delete_version(State(api): State<Api>, bearer: Bearer, Ids((id, version)): Ids<(DatasetId, VersionId)>) -> Answer<StatusCode> {
     let actor = bearer.with(Scope::Manage)?;
     api.datasets.delete_version((&actor).into(), &id, &version).await?;
@@ -83,7 +83,7 @@ async fn retention_of(api: &Api, id: &DatasetId) -> Answer<Json<RetentionBody>> 
 }
 
 /// How much history a DataSet keeps
-#[utoipa::path(get, path = "/datasets/{id}/retention", params(("id" = String, Path)), responses((status = 200, body = RetentionBody), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), responses((status = 200, body = RetentionBody), (status = 404)))]
 pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<RetentionBody>> {
     let actor = bearer.with(Scope::Read)?;
     api.datasets.get(&actor, &id).await?;
@@ -93,7 +93,7 @@ pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Data
 /// Keep more or less history
 ///
 /// Both values are set; one that is absent or null is as the server's settings say. What is beyond goes at once.
-#[utoipa::path(patch, path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
+#[utoipa::path(patch, operation_id = "update_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
 pub async fn keep(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(keep): Body<Retention>) -> Answer<Json<RetentionBody>> {
     let actor = bearer.with(Scope::Manage)?;
     api.datasets.keep(&actor, &id, OwnKeep { versions: keep.versions, days: keep.days }).await?;
@@ -119,7 +119,7 @@ pub struct DayBody {
 /// Every day from the first that is held or wanted to the last. `verified`: its rows are here and none is missing: the vendor's total
 /// of days that ended at least 48 hours before matches, or two reads agree. `held`: here, without a total that proves it. `so_far`: today. `stale`: here, but last read before the day was over. `short`: the vendor told of more
 /// than it gave, so nothing of it is here. `missing`: not here. Empty for a report without days.
-#[utoipa::path(get, path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
+#[utoipa::path(get, operation_id = "list_days", path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
 pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<DayBody>>> {
     let actor = bearer.with(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
@@ -192,7 +192,7 @@ pub struct BackfillDays {
 }
 
 /// A DataSet's backfills, newest first
-#[utoipa::path(get, path = "/datasets/{id}/backfills", params(("id" = String, Path)), responses((status = 200, body = List<BackfillBody>), (status = 404)))]
+#[utoipa::path(get, operation_id = "list_backfills", path = "/datasets/{id}/backfills", params(("id" = String, Path)), responses((status = 200, body = List<BackfillBody>), (status = 404)))]
 pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<BackfillBody>>> {
     let actor = bearer.with(Scope::Read)?;
     let all = api.puller.backfills(&actor, &id).await?;
@@ -203,7 +203,7 @@ pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Data
 ///
 /// For DataSets that keep the rows that are there; 409 `replaces_all` for others, and `no_days` for a report without days. Each chunk is a
 /// run with the trigger `backfill`, kept as soon as it is whole; what the schedule or a person wants goes first between two chunks.
-#[utoipa::path(post, path = "/datasets/{id}/backfills", params(("id" = String, Path)), request_body = BackfillDays, responses((status = 202, body = BackfillBody), (status = 404), (status = 409), (status = 422)))]
+#[utoipa::path(post, operation_id = "start_backfill", path = "/datasets/{id}/backfills", params(("id" = String, Path)), request_body = BackfillDays, responses((status = 202, body = BackfillBody), (status = 404), (status = 409), (status = 422)))]
 pub async fn backfill(
     State(api): State<Api>,
     bearer: Bearer,
@@ -221,7 +221,7 @@ pub async fn backfill(
 /// Cancel a backfill
 ///
 /// The chunk under way is stopped; what came before stays.
-#[utoipa::path(post, path = "/datasets/{id}/backfills/{backfill}/cancel", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404)))]
+#[utoipa::path(post, operation_id = "cancel_backfill", path = "/datasets/{id}/backfills/{backfill}/cancel", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404)))]
 pub async fn cancel(
     State(api): State<Api>,
     bearer: Bearer,
@@ -233,7 +233,7 @@ pub async fn cancel(
 }
 
 /// Go on with a backfill where it stopped
-#[utoipa::path(post, path = "/datasets/{id}/backfills/{backfill}/resume", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "resume_backfill", path = "/datasets/{id}/backfills/{backfill}/resume", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404), (status = 409)))]
 pub async fn resume(
     State(api): State<Api>,
     bearer: Bearer,
@@ -247,7 +247,7 @@ pub async fn resume(
 /// Copy a DataSet's settings
 ///
 /// The copy is yours, named "Copy of ...", without rows, on the same schedule. It starts no run.
-#[utoipa::path(post, path = "/datasets/{id}/duplicate", params(("id" = String, Path)), responses((status = 201, body = DatasetBody), (status = 404)))]
+#[utoipa::path(post, operation_id = "duplicate_dataset", path = "/datasets/{id}/duplicate", params(("id" = String, Path)), responses((status = 201, body = DatasetBody), (status = 404)))]
 pub async fn duplicate(
     State(api): State<Api>,
     bearer: Bearer,

@@ -65,6 +65,13 @@ fn write_cursor(offset: i64, within: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("1:{offset}:{within}"))
 }
 
+/// The first word of what a cursor is an offset in: of rows, the version. None for a text that is no cursor.
+fn first_word_of(cursor: &str) -> Option<String> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok())?;
+    let within = text.strip_prefix("1:")?.split_once(':')?.1;
+    Some(within.split(' ').next()?.to_owned())
+}
+
 fn read_cursor(cursor: Option<&str>, within: &str) -> Result<i64, Refusal> {
     let Some(cursor) = cursor else { return Ok(0) };
     let offset = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| {
@@ -73,5 +80,5 @@ fn read_cursor(cursor: Option<&str>, within: &str) -> Result<i64, Refusal> {
         let offset: i64 = parts.next()?.parse().ok()?;
         (parts.next()? == within && offset >= 0).then_some(offset)
     });
-    offset.ok_or_else(|| Error::field("cursor", "This cursor is not one of this list, or the data has changed since. Start again without it.").into())
+    offset.ok_or_else(|| Error::field("cursor", "This cursor belongs to another list or to other parameters. Start again without it.").into())
 }

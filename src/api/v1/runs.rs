@@ -155,7 +155,7 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
 }
 
 /// A DataSet's runs, newest first
-#[utoipa::path(get, path = "/datasets/{id}/runs", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
+#[utoipa::path(get, operation_id = "list_runs", path = "/datasets/{id}/runs", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = List<RunBody>), (status = 404)))]
 pub async fn of_dataset(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<RunBody>>> {
     let actor = bearer.with(Scope::Read)?;
@@ -173,7 +173,7 @@ pub struct Nothing {}
 /// Run now
 ///
 /// Answers the run. While one is alive, that one is answered.
-#[utoipa::path(post, path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "start_run", path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
 pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<(StatusCode, Json<RunBody>)> {
     let actor = bearer.with(Scope::Run)?;
     let run = api.puller.run_now(&actor, &id, Trigger::Manual).await?;
@@ -181,7 +181,7 @@ pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 }
 
 /// One run
-#[utoipa::path(get, path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_run", path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Read)?;
     let run = api.puller.get(&actor, &id).await?;
@@ -191,7 +191,7 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) ->
 /// Accept what a run left held
 ///
 /// Its version becomes the current one. Answers the run.
-#[utoipa::path(post, path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "accept_run", path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
     let run = api.puller.accept(&actor, &id).await?;
@@ -201,7 +201,7 @@ pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>,
 /// Discard what a run left held
 ///
 /// The rows from before stay. Answers the run.
-#[utoipa::path(post, path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "discard_run", path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
     let run = api.puller.discard((&actor).into(), &id).await?;
@@ -211,7 +211,7 @@ pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>
 /// Stop a run
 ///
 /// Answers the run. One that is over stays as it is.
-#[utoipa::path(post, path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
+#[utoipa::path(post, operation_id = "cancel_run", path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
 pub async fn cancel(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Run)?;
     let run = api.puller.cancel(&actor, &id).await?;

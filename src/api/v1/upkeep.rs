@@ -117,14 +117,14 @@ pub struct PatchNotifications {
 }
 
 /// Who is told about a DataSet
-#[utoipa::path(get, path = "/datasets/{id}/notifications", params(("id" = String, Path)), responses((status = 200, body = NotificationsBody), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), responses((status = 200, body = NotificationsBody), (status = 404)))]
 pub async fn notifications(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<NotificationsBody>> {
     let actor = bearer.with(Scope::Manage)?;
     Ok(Json(api.datasets.get_to_change(&actor, &id).await?.upkeep.notify().into()))
 }
 
 /// Change who is told about a DataSet
-#[utoipa::path(patch, path = "/datasets/{id}/notifications", params(("id" = String, Path)), request_body = PatchNotifications,
+#[utoipa::path(patch, operation_id = "update_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), request_body = PatchNotifications,
     responses((status = 200, body = NotificationsBody), (status = 404), (status = 422)))]
 pub async fn notify(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(patch): Body<PatchNotifications>) -> Answer<Json<NotificationsBody>> {
     let actor = bearer.with(Scope::Manage)?;
@@ -146,7 +146,7 @@ pub async fn notify(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 ///
 /// After wrong credentials or a run that stopped the server three times had taken it off. 409 when nothing has, and while its account is
 /// still refused.
-#[utoipa::path(post, path = "/datasets/{id}/bring-back", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "bring_back_dataset", path = "/datasets/{id}/bring-back", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn bring_back(
     State(api): State<Api>,
     bearer: Bearer,
@@ -168,7 +168,7 @@ pub struct WebhookBody {
 }
 
 /// Webhooks that may be chosen
-#[utoipa::path(get, path = "/webhooks", responses((status = 200, body = List<WebhookBody>)))]
+#[utoipa::path(get, operation_id = "list_webhooks", path = "/webhooks", responses((status = 200, body = List<WebhookBody>)))]
 pub async fn webhooks(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<WebhookBody>>> {
     let actor = bearer.with(Scope::Manage)?;
     if !actor.may_edit() {

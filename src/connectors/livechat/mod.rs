@@ -6,6 +6,7 @@ mod client;
 mod derived;
 mod list_values;
 mod lists;
+mod mistaken;
 mod output;
 mod page;
 mod paging;
@@ -32,7 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::completeness::last_settled_day;
 use super::report::{Calls, Menu, Report, Shape};
 use super::table::joined;
-use super::{Choice, CredentialField, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
+use super::{Choice, CredentialField, Hint, Menus, PullError, PullRequest, Pulled, Sample, Source, Window};
 use crate::clock::timestamp;
 use client::{Client, Query, as_text, not_json, query};
 use lists::List;
@@ -42,14 +43,24 @@ pub use reports::REPORTS;
 pub(super) use zones::is_about_zones;
 
 pub const FIELDS: &[CredentialField] = &[
-    CredentialField { id: "username", label: "Username", secret: false, help: "The e-mail address you sign in to LiveChat with." },
+    CredentialField {
+        id: "username",
+        label: "Username",
+        secret: false,
+        help: "The email address with which the agent signs in to LiveChat, not the account ID.",
+    },
     CredentialField {
         id: "api_key",
         label: "API Key",
         secret: true,
-        help: "In LiveChat, open your profile or Settings and look for API keys, and copy the key. A Personal Access Token, made in LiveChat's Developer Console, works in its place.",
+        help: "A personal access token, created in LiveChat's Developer Console under Settings, Authorization; or an API key from before 2022. LiveChat has deprecated API keys and version 2 of its API, which Chatlake uses.",
     },
 ];
+
+/// The most likely mistake in credentials that LiveChat rejected.
+pub(super) fn hint(source: &Source) -> Hint {
+    mistaken::hint(&source.fields, &source.secrets)
+}
 
 /// Counts the agents: a call that every good credential may make.
 pub(super) async fn check(source: &Source) -> Result<String, PullError> {

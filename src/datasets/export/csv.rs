@@ -1,18 +1,20 @@
-//! CSV: RFC 4180 with CRLF, UTF-8, a header line, for a `pipe`. Null and empty text are both an empty field.
+//! CSV: RFC 4180 with CRLF, UTF-8, a header line, for a `pipe`. Null and empty text are both an empty field; a NUL becomes U+FFFD.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringBuilder};
 use arrow::csv::WriterBuilder;
 use arrow::csv::writer::Terminator;
 use arrow::datatypes::{Schema, SchemaRef};
+use prometheus_client::metrics::counter::Counter;
 
 use super::super::columns::{self, ColumnInfo};
 use super::super::segments::{Batches, Segments};
 use super::super::versions::Pin;
 use super::pipe::{Encode, PART_BYTES};
-use super::text::{printable, with_columns};
+use super::text::{count_nul, printable, replaced, with_columns};
 use crate::error::{Error, Result};
 
 /// How the file is written.
@@ -31,7 +33,7 @@ pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<Encode
     let columns = choose(&version.columns, options.columns.as_deref())?;
     let schema = columns::to_schema(&columns);
     let segments = segments.clone();
-    Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None })
+    Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None, replaced: Counter::default() })
 }
 
 /// Writes a version part by part. It knows its place by number of segment and row, so that it can close what it reads and go on later.
@@ -48,6 +50,8 @@ pub struct Encoder {
     reader: Option<Batches>,
     /// Rows that were read, the first one of them is next; and how many are written at a time.
     batch: Option<(RecordBatch, usize)>,
+    /// NUL characters that were written as U+FFFD so far; may be shared with other downloads.
+    pub replaced: Counter<u64, AtomicU64>,
 }
 
 impl Encode for Encoder {
@@ -78,7 +82,10 @@ impl Encoder {
             part.extend_from_slice("\u{feff}".as_bytes());
         }
         if !self.columns.is_empty() {
-            let names = self.columns.iter().map(|column| if self.options.guard { guard(&column.name).into_owned() } else { column.name.clone() });
+            let names = self.columns.iter().map(|column| {
+                let name = replaced(&column.name);
+                if self.options.guard { guard(&name).into_owned() } else { name.into_owned() }
+            });
             let fields: Vec<_> = names.zip(self.schema.fields()).map(|(name, field)| field.as_ref().clone().with_name(name)).collect();
             write_batch(&printable(&RecordBatch::new_empty(Arc::new(Schema::new(fields))))?, true, part)?;
         }
@@ -117,6 +124,7 @@ impl Encoder {
     }
 
     fn write(&self, batch: &RecordBatch, part: &mut Vec<u8>) -> Result<()> {
+        self.replaced.inc_by(count_nul(batch));
         let batch = printable(batch)?;
         let batch = if self.options.guard { guarded(&batch)? } else { batch };
         write_batch(&batch, false, part)
@@ -239,8 +247,21 @@ mod tests {
         let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(words.to_vec())), ("b,\"\r\n", ColumnKind::Json, text(words.to_vec()))])]).await;
         let rows = parse(&download(&world, &version, Options::default()).await);
         assert_eq!(rows[0], ["a", "b,\"\r\n"]);
-        let expected: Vec<_> = words.iter().map(|word| vec![word.unwrap_or_default().to_owned(); 2]).collect();
+        let expected: Vec<_> = words.iter().map(|word| vec![word.unwrap_or_default().replace('\0', "\u{fffd}"); 2]).collect();
         assert_eq!(rows[1..], expected);
+    }
+
+    #[tokio::test]
+    async fn each_nul_is_written_as_a_replacement_character_and_counted() {
+        let world = World::new().await;
+        let words = vec![Some("before\0after"), Some("none"), None, Some("\0\0")];
+        let clean = batch(vec![("a\0b", ColumnKind::Text, text(vec![Some("ok"); 3]))]);
+        let version = world.pull(&[batch(vec![("a\0b", ColumnKind::Text, text(words))]), clean]).await;
+        let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
+        let mut body = Vec::new();
+        while !encoder.encode(&mut body).unwrap() {}
+        assert_eq!(String::from_utf8(body).unwrap(), "a\u{fffd}b\r\nbefore\u{fffd}after\r\nnone\r\n\"\"\r\n\u{fffd}\u{fffd}\r\nok\r\nok\r\nok\r\n");
+        assert_eq!(encoder.replaced.get(), 3, "the name of a column does not count");
     }
 
     #[tokio::test]

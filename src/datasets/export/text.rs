@@ -1,9 +1,11 @@
 //! How a value is written as text: one way for downloads and for cells on a page. Days and moments become text here, because this is
-//! many times faster than what the general formatter does for them; the rest is left to that.
+//! many times faster than what the general formatter does for them; the rest is left to that. A NUL in a text becomes U+FFFD: PostgreSQL
+//! takes no NUL in a text, and SQLite and browsers cut the text there. The stored row keeps it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Date32Type, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::FormatOptions;
@@ -20,7 +22,8 @@ pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
     FormatOptions::default().with_null("")
 }
 
-/// The batch with its days as `2026-11-20` and its moments as `2026-11-20T08:15:30Z`, with a fraction where there is one.
+/// The batch with its days as `2026-11-20` and its moments as `2026-11-20T08:15:30Z`, with a fraction where there is one, and its texts
+/// without NUL.
 pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
     with_columns(batch, |array| match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
@@ -28,9 +31,41 @@ pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch>
             // Beyond four digits the general formatter has to do; it knows offsets, but no zone by name.
             Some(texts(moments, |micros| micros.div_euclid(DAY), moment).unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))))
         }
+        DataType::Utf8 => without_nul(array.as_string::<i32>()),
         DataType::Date32 => texts(array.as_primitive::<Date32Type>(), i64::from, |_, day, text| text.extend_from_slice(day)),
         _ => None,
     })
+}
+
+/// The text with U+FFFD in place of each NUL.
+pub(super) fn replaced(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+/// The bytes of all texts of a column, one after the other; those of a slice alone.
+fn bytes_of(texts: &StringArray) -> &[u8] {
+    let offsets = texts.value_offsets();
+    let at = |end: Option<&i32>| end.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
+    texts.value_data().get(at(offsets.first())..at(offsets.last())).unwrap_or_default()
+}
+
+/// How many NUL characters the texts of a batch hold.
+pub(super) fn count_nul(batch: &RecordBatch) -> u64 {
+    let texts = batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>());
+    // Most columns have none, which is found out much faster than how many there are.
+    texts.map(bytes_of).filter(|bytes| bytes.contains(&0)).map(|bytes| bytes.iter().filter(|byte| **byte == 0).count() as u64).sum()
+}
+
+/// The texts with U+FFFD in place of each NUL; none when there is no NUL.
+fn without_nul(texts: &StringArray) -> Option<ArrayRef> {
+    if !bytes_of(texts).contains(&0) {
+        return None;
+    }
+    let mut clean = StringBuilder::with_capacity(texts.len(), bytes_of(texts).len());
+    for text in texts {
+        clean.append_option(text.map(replaced));
+    }
+    Some(Arc::new(clean.finish()))
 }
 
 /// Each value as `write` writes it, given the text of its day; none when a day is out of range. Neighbours are often of one day.

@@ -3,13 +3,14 @@
 use sqlx::{Sqlite, Transaction};
 
 use crate::clock::Millis;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, UserId};
 use crate::puller::run::Trigger;
 
 /// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive, besides a chunk of a backfill: while
 /// there is one, that one is answered instead; where it has not begun, and a person wants it now, it becomes that person's.
-/// `source_key`: runs with equal keys share one reading of the vendor.
+/// `source_key`: runs with equal keys share one reading of the vendor. Errors: `not_found` when the DataSet was deleted after the caller
+/// looked it up.
 pub async fn enqueue_in(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -32,14 +33,14 @@ pub async fn enqueue_in(
         .execute(&mut **tx)
         .await?;
     }
-    let (alive,) = sqlx::query_as("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND cause <> 'backfill'")
+    let alive = sqlx::query_scalar("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND cause <> 'backfill'")
         .bind(dataset)
-        .fetch_one(&mut **tx)
+        .fetch_optional(&mut **tx)
         .await?;
-    Ok(alive)
+    alive.ok_or_else(|| Error::not_found("DataSet"))
 }
 
-/// As `enqueue_in`; none when a run is alive already.
+/// As `enqueue_in`; none when a run is alive already, or the DataSet is not there any more.
 async fn make_in(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -50,7 +51,7 @@ async fn make_in(
 ) -> Result<Option<RunId>> {
     Ok(sqlx::query_scalar(
         "INSERT INTO runs (id, dataset_id, cause, started_by, state, source_key, queued_at, due_at, account_id)
-         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $6, (SELECT account_id FROM datasets WHERE id = $2))
+         SELECT $1, id, $3, $4, 'queued', $5, $6, $6, account_id FROM datasets WHERE id = $2
          ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND cause <> 'backfill' DO NOTHING RETURNING id",
     )
     .bind(RunId::new())

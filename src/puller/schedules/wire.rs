@@ -49,7 +49,7 @@ pub struct Wire {
 
 /// A number, or `last`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "each must be a whole number, or the word last")]
 pub enum Which {
     Number(u8),
     Word(String),

@@ -72,24 +72,33 @@ async fn back_off(puller: &Puller) {
 /// Pulls a claimed run and those that share its reading, from the gathering to the end.
 async fn start(puller: Puller, mut set: Vec<Claimed>, in_flight: InFlight) {
     let Some(leader) = set.first().cloned() else { return };
-    let span = tracing::info_span!("run", run = %leader.id, dataset = %leader.dataset_id);
     let working = async {
-        let (slot, siblings) = panics::guarded(gather(&puller, &leader)).await?;
+        let (slot, siblings) = panics::guarded(gather(&puller, &leader)).instrument(leader.span()).await?;
         set.extend(siblings);
         let claimed = set.clone();
+        let span = span_of(&claimed);
         panics::guarded(async {
             work(&puller, claimed, slot, in_flight).await;
             Ok(())
         })
+        .instrument(span)
         .await
     };
-    if let Err(error) = working.instrument(span).await {
+    if let Err(error) = working.await {
         for run in &set {
             ends::fail(&puller, run, &error).await;
         }
     }
     // Its account may have another run, which waited for this one.
     puller.wake.notify_one();
+}
+
+/// Under what the log tells of a reading: the run itself, or the ids of all runs that share it.
+fn span_of(claimed: &[Claimed]) -> tracing::Span {
+    match claimed {
+        [run] => run.span(),
+        runs => tracing::info_span!(parent: None, "reading", runs = %runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>().join(",")),
+    }
 }
 
 /// Waits a moment for others that want the leader's reading, when there are reports that could share it. Answers them, and the slot in

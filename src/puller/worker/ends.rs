@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::commit::{Committed, commit};
 use super::saving::Saving;
 use super::{Ended, Pulling};
@@ -36,6 +38,11 @@ pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended,
 
 /// Ends one run of the set by how the pull ended.
 pub(super) async fn finish(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spent, saving: &Saving) {
+    let span = pulling.run.span();
+    finish_it(puller, pulling, ended, spent, saving).instrument(span).await;
+}
+
+async fn finish_it(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spent, saving: &Saving) {
     let Pulling { run, dataset, writer, shown, rows, gone, .. } = pulling;
     shown.change(puller.clock.now(), |p| p.phase = "Saving");
     let had_rows = dataset.current.is_some();
@@ -113,7 +120,8 @@ async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64)
 
 /// Ends a run by an error of our own that was met before its DataSet was known.
 pub(super) async fn fail(puller: &Puller, run: &Claimed, error: &Error) {
-    end(puller, run, &own_fault(error, true), Spent::default()).await;
+    let outcome = run.span().in_scope(|| own_fault(error, true));
+    end(puller, run, &outcome, Spent::default()).await;
 }
 
 fn own_fault(error: &Error, had_rows: bool) -> End {
@@ -124,13 +132,21 @@ fn own_fault(error: &Error, had_rows: bool) -> End {
     End::Failed(retry::own_failure(error, had_rows))
 }
 
+/// Writes down how a run ended that did not succeed.
 pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &End, spent: Spent) {
+    end_it(puller, run, outcome, spent).instrument(run.span()).await;
+}
+
+async fn end_it(puller: &Puller, run: &Claimed, outcome: &End, spent: Spent) {
     match outcome {
         End::Failed(failure) | End::Short(failure, ..) => {
             puller.metrics.run_ended("failed");
             tracing::warn!(code = failure.code, "the run failed: {}", failure.message);
         }
-        End::Cancelled => puller.metrics.run_ended("cancelled"),
+        End::Cancelled => {
+            puller.metrics.run_ended("cancelled");
+            tracing::info!("the run was stopped");
+        }
     }
     let written = loop {
         let written = queue::end(&puller.db, &puller.clock, run, outcome, spent).await;

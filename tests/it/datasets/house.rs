@@ -86,6 +86,7 @@ impl House {
             downloads: 64,
             audit_days: 365,
             audit_max_rows: 1_000_000,
+            mail_hello: None,
             trusted_proxy: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Human,
