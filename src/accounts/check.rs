@@ -183,7 +183,7 @@ impl Accounts {
         let checked = self.checked(actor, new)?;
         let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute);
         let tried = Tried { actor, connector: new.connector, own_address: checked.api_url.is_some(), credentials: &new.credentials };
-        let upstream = upstream.map_err(|why| tried.refused(why))?;
+        let upstream = upstream.map_err(|why| tried.refused(why, None))?;
         let source = Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, zone: zone(&checked.time_zone), upstream };
         try_source(source, &tried).await
     }
@@ -204,7 +204,7 @@ impl Accounts {
         after.fields.extend(given.fields);
         let upstream = self.upstreams.aside(id.as_str(), after.connector, after.api_url.as_deref(), before.requests_per_minute);
         let tried = Tried { actor, connector: after.connector, own_address: after.api_url.is_some(), credentials: &change.credentials };
-        let upstream = upstream.map_err(|why| tried.refused(why))?;
+        let upstream = upstream.map_err(|why| tried.refused(why, None))?;
         let source = Source { connector: after.connector, fields: after.fields, secrets, zone: zone(&after.time_zone), upstream };
         try_source(source, &tried).await.map(Some)
     }
