@@ -1,9 +1,10 @@
 //! Builds the product from its settings, starts web and puller, and stops them in order.
 
+mod directory;
+
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,16 @@ use crate::auth::sessions::Sessions;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connection::Acceptor;
+use crate::connection::{Acceptor, PerAddress};
+use crate::connectors::upstream::hosts::Hosts;
 use crate::connectors::upstream::outgoing::Outgoing;
 use crate::connectors::upstream::{Limits, SystemNames, Upstreams};
 use crate::datasets::Datasets;
 use crate::datasets::download::Downloads;
 use crate::datasets::scrub::Scrub;
 use crate::datasets::segments::Segments;
-use crate::datasets::versions::{Keep, Versions, trash};
-use crate::db::{Db, commits};
+use crate::datasets::versions::{Keep, Versions};
+use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -42,6 +44,7 @@ use crate::quota::Quota;
 use crate::vault::{self, Vault};
 use crate::web::security::Refuse;
 use crate::web::{self, Web};
+use directory::{CATALOGUE, create_private, lock_directory, prepare_directory, refuse_lost_catalogue, warn_of_network};
 
 /// A request's head must be there within this, on a fresh connection and on a kept one alike.
 const HEADER_READ: Duration = Duration::from_secs(10);
@@ -63,8 +66,6 @@ const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// How often the commit file is brought up to date.
 const NOTE_COMMITS_EVERY: Duration = Duration::from_secs(1);
-/// The catalogue's name in the data directory.
-const CATALOGUE: &str = "chatlake.db";
 
 /// Why the start is refused.
 #[derive(Debug)]
@@ -143,7 +144,8 @@ impl App {
         let limits = Limits { min_bytes: config.min_transfer_rate, ..Limits::default() };
         let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemNames))?;
         let way = Outgoing::new(&config.allow_upstream)?;
-        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone());
+        let mail_hosts = Hosts::new(&config.allow_mail_server, "--allow-mail-server");
+        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, mail_hosts, config.public_url.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
         segments.load_damage().await?;
@@ -191,18 +193,20 @@ impl App {
     }
 
     /// Takes the address that the settings name. A port left open (`:0`) is known from then on, in `config` too.
-    pub async fn listen(&mut self) -> Result<std::net::TcpListener> {
-        let listener = tokio::net::TcpListener::bind(self.config.listen).await.map_err(|why| {
-            Error::conflict("listen", format!("Cannot listen on {}: {why}.", self.config.listen))
-                .action("Is another server there? Name another address with --listen.")
-        })?;
+    pub async fn listen(&mut self) -> Result<TcpListener> {
+        let listener = bind(self.config.listen, "--listen").await?;
         self.config = Arc::new(self.config.as_ref().clone().listening_on(listener.local_addr()?)?);
         self.puller.notices.is_reached_at(&self.config.public_url);
-        Ok(listener.into_std()?)
+        Ok(listener)
     }
 
     /// Everything under `/`, as a service.
     pub fn router(&self) -> Result<axum::Router> {
+        Ok(self.routers()?.0)
+    }
+
+    /// Everything under `/`, and what is served at `--metrics-listen`.
+    fn routers(&self) -> Result<(axum::Router, axum::Router)> {
         let throttle = Throttle::new(self.clock.clone());
         let downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
         let api = Api {
@@ -231,7 +235,8 @@ impl App {
             event_streams: Quota::new(EVENT_STREAMS_PER_PERSON, EVENT_STREAMS),
             stop: self.stop.clone(),
         });
-        web::routes::router(web, crate::api::router(api), refuse())
+        let metrics = web::routes::only_metrics(web.clone());
+        Ok((web::routes::router(web, crate::api::router(api), refuse())?, metrics))
     }
 
     /// Starts claiming runs, and the scheduler.
@@ -240,12 +245,12 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT; everything has ended 28 seconds later. A second signal ends the process at once.
-    pub async fn serve_until_signalled(self, listener: std::net::TcpListener) -> Result<()> {
+    pub async fn serve_until_signalled(self, listener: TcpListener) -> Result<()> {
         self.serve(listener, signalled()).await
     }
 
     /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while.
-    pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
+    pub async fn serve(self, listener: TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         let keep = Retention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
         self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), keep, self.stop.clone()));
@@ -260,11 +265,13 @@ impl App {
         self.tasks.spawn(scrub.run_until_stopped(self.stop.clone()));
         let address = listener.local_addr()?;
         let handle = axum_server::Handle::new();
-        let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone());
-        let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
-        let service = self.router()?.into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let serving = tokio::spawn(server.serve(service));
+        let (everything, metrics) = self.routers()?;
+        if let Some(address) = self.config.metrics_listen {
+            let listener = bind(address, "--metrics-listen").await?;
+            tracing::info!(address = %listener.local_addr()?, "metrics are served without a token");
+            self.tasks.spawn(self.serve_on(listener, metrics, &handle)?);
+        }
+        let serving = tokio::spawn(self.serve_on(listener, everything, &handle)?);
         tracing::info!(%address, url = %self.config.public_url, data = %self.config.data.display(), "serving");
         ask.cancelled().await;
         tracing::info!("stopping");
@@ -283,6 +290,20 @@ impl App {
         Ok(())
     }
 
+    /// Answers requests on this listener until `handle` says that it is over.
+    fn serve_on(
+        &self,
+        listener: TcpListener,
+        router: axum::Router,
+        handle: &axum_server::Handle<SocketAddr>,
+    ) -> Result<impl Future<Output = std::io::Result<()>> + Send + 'static> {
+        let per_address = PerAddress::new(self.config.connections_per_address, self.config.trusted_proxy.clone());
+        let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone(), per_address);
+        let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
+        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
+        Ok(server.serve(router.into_make_service_with_connect_info::<SocketAddr>()))
+    }
+
     /// Ends what `start_pulling` started.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -290,6 +311,15 @@ impl App {
         self.tasks.wait().await;
         self.db.close().await;
     }
+}
+
+/// Takes an address; `setting` is the flag that names it.
+async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|why| {
+        Error::conflict("listen", format!("Cannot listen on {address}: {why}."))
+            .action(format!("Is another server there? Name another address with {setting}."))
+    })?;
+    Ok(listener.into_std()?)
 }
 
 /// How a request that comes to no handler is answered: programs get what their API says, people a page.
@@ -355,90 +385,4 @@ async fn open_vault(dir: &Path, db: &Db, clock: &Clock) -> Result<Vault, StartEr
     let vault = Vault::open(dir, keys::anything_sealed(db).await?).map_err(|error| StartError::Key(error.to_string()))?;
     keys::hold_to(db, clock, &vault).await.map_err(|error| StartError::Key(error.message().to_owned()))?;
     Ok(vault)
-}
-
-fn prepare_directory(dir: &Path) -> Result<()> {
-    for dir in [dir.to_owned(), dir.join("segments")] {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|why| cannot("make", &dir, &why))?;
-        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(|why| cannot("protect", &dir, &why))?;
-    }
-    Ok(())
-}
-
-/// Refuses a data directory that has segments or a commit file and no catalogue, or an empty one: a new catalogue would know none of them.
-fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
-    let catalogue = dir.join(CATALOGUE);
-    let state = match std::fs::metadata(&catalogue) {
-        Ok(about) if about.len() > 0 => return Ok(()),
-        Ok(_) => "is empty",
-        Err(why) if why.kind() == ErrorKind::NotFound => "is missing",
-        Err(why) => return Err(cannot("read", &catalogue, &why)),
-    };
-    let of_rows = trash::count_files(&dir.join("segments"))? + trash::count_files(&dir.join(trash::DIR))?;
-    let evidence = match of_rows {
-        0 if !dir.join(commits::FILE).exists() => return Ok(()),
-        0 => format!("the data directory has {}", commits::FILE),
-        1 => "the data directory has a file of rows".to_owned(),
-        many => format!("the data directory has {many} files of rows"),
-    };
-    let message = format!(
-        "{} {state}, but {evidence}: restore chatlake.db from the backup (with its chatlake.db-wal, if there is one), or name an empty directory with --data.",
-        catalogue.display()
-    );
-    Err(Error::conflict("catalogue_missing", message))
-}
-
-/// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
-fn create_private(path: &PathBuf) -> Result<()> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        // So that no power loss takes the file away and leaves what is made beside it later.
-        Ok(_) => path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()).map_err(|why| cannot("make", path, &why))?,
-        Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
-        Err(why) => return Err(cannot("make", path, &why)),
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|why| cannot("protect", path, &why))
-}
-
-fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
-    Error::conflict("data_directory", format!("Cannot {verb} {}: {why}.", path.display()))
-        .action("The data directory must be writable for the user that runs Chatlake.")
-}
-
-/// Locks the directory for this process, or says who holds it. The lock goes with the process, however it ends; what is written in it is
-/// for people.
-fn lock_directory(dir: &Path) -> Result<std::result::Result<File, String>> {
-    let path = dir.join("chatlake.lock");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|why| cannot("open", &path, &why))?;
-    match file.try_lock() {
-        Ok(()) => {
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let written = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", std::process::id()));
-            match written {
-                // What is written in it is for people; a full disk must not keep the server from serving what is stored.
-                Err(why) if Error::from(std::io::Error::from(why.kind())).is_of_storage() => {}
-                written => written.map_err(|why| cannot("write", &path, &why))?,
-            }
-            Ok(Ok(file))
-        }
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = file.take(200).read_to_string(&mut holder);
-            Ok(Err(if read.is_ok() && !holder.trim().is_empty() { holder.trim().to_owned() } else { "another process".to_owned() }))
-        }
-        Err(std::fs::TryLockError::Error(why)) => Err(cannot("lock", &path, &why)),
-    }
-}
-
-/// Locks of a network file system may not hold between machines, and SQLite asks for a local disk.
-fn warn_of_network(dir: &Path) {
-    // NFS, SMB, CIFS, SMB2, AFS and Ceph, as `statfs` names them.
-    const NETWORK: [i64; 6] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400];
-    if rustix::fs::statfs(dir).is_ok_and(|about| NETWORK.contains(&(about.f_type & 0xFFFF_FFFF))) {
-        tracing::warn!(
-            "{} is on a network file system: its locks may not keep a second server out, and SQLite may lose what it keeps. Use a local disk.",
-            dir.display()
-        );
-    }
 }

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// A larger minimum would cut vendors that are merely slow, in bytes per minute.
 const MAX_TRANSFER_RATE: u64 = 1 << 20;
+/// See `usual_connections`.
+const MAX_USUAL_CONNECTIONS: usize = 256;
 const USUAL_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The settings as a command line or the environment gives them. Every command takes `--data` and `--allow-upstream`.
@@ -79,6 +81,15 @@ pub struct GivenToServe {
     /// Entries of the audit log: beyond so many the oldest refused attempts of people who are not signed in are deleted. Default: 1000000
     #[arg(long, env = "CHATLAKE_AUDIT_MAX_ROWS", value_name = "N")]
     pub audit_max_rows: Option<u32>,
+    /// Connections of one address at once; 0 for no limit. Those of --trusted-proxy are not limited. Default: 256, or a quarter of the files that the process may open when that is less
+    #[arg(long, env = "CHATLAKE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub connections_per_address: Option<usize>,
+    /// Second address to listen on, which serves /metrics and nothing else, without a token. Default: none
+    #[arg(long, env = "CHATLAKE_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Private hosts that an admin may set as the mail server: an address, a network or a host. Repeatable; commas in the environment. Default: none
+    #[arg(long, env = "CHATLAKE_ALLOW_MAIL_SERVER", value_name = "CIDR_OR_HOST", value_delimiter = ',')]
+    pub allow_mail_server: Vec<AllowUpstream>,
     /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
@@ -105,6 +116,10 @@ struct File {
     downloads: Option<usize>,
     audit_days: Option<u32>,
     audit_max_rows: Option<u32>,
+    connections_per_address: Option<usize>,
+    metrics_listen: Option<SocketAddr>,
+    #[serde(default)]
+    allow_mail_server: Vec<String>,
     #[serde(default)]
     trusted_proxy: Vec<ipnet::IpNet>,
     log: Option<String>,
@@ -118,6 +133,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Scheme, host and port only.
     pub public_url: Url,
+    /// Somebody named it, so that people come through other machines.
+    pub public_url_is_named: bool,
     pub insecure_http: bool,
     pub allow_upstream: Vec<AllowUpstream>,
     pub workers: usize,
@@ -134,6 +151,10 @@ pub struct Config {
     pub downloads: usize,
     pub audit_days: u32,
     pub audit_max_rows: u32,
+    /// 0 for no limit.
+    pub connections_per_address: usize,
+    pub metrics_listen: Option<SocketAddr>,
+    pub allow_mail_server: Vec<AllowUpstream>,
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: String,
     pub log_format: LogFormat,
@@ -148,7 +169,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A vendor host that may be private or plain http.
+/// A host that may be private: of a vendor, then also plain http, or the mail server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowUpstream {
     Net(ipnet::IpNet),
@@ -234,12 +255,8 @@ impl Config {
             Some(url) => origin(url)?,
             None => Url::parse(&format!("http://{listen}")).map_err(Error::internal)?,
         };
-        let mut allow_upstream = given.allow_upstream.clone();
-        if allow_upstream.is_empty() {
-            for text in &file.allow_upstream {
-                allow_upstream.push(text.parse().map_err(|why| Error::conflict("settings", format!("chatlake.toml: allow_upstream: {why}.")))?);
-            }
-        }
+        let allow_upstream = allowed("allow_upstream", &given.allow_upstream, &file.allow_upstream)?;
+        let allow_mail_server = allowed("allow_mail_server", &serve.allow_mail_server, &file.allow_mail_server)?;
         let workers = serve.workers.or(file.workers).unwrap_or(4);
         if !(1..=64).contains(&workers) {
             return Err(Error::conflict("settings", format!("--workers must be from 1 to 64, not {workers}.")));
@@ -280,6 +297,7 @@ impl Config {
             data,
             listen,
             public_url,
+            public_url_is_named: named_url.is_some(),
             insecure_http,
             allow_upstream,
             workers,
@@ -294,6 +312,9 @@ impl Config {
             downloads,
             audit_days,
             audit_max_rows: serve.audit_max_rows.or(file.audit_max_rows).unwrap_or(1_000_000),
+            connections_per_address: serve.connections_per_address.or(file.connections_per_address).unwrap_or_else(usual_connections),
+            metrics_listen: serve.metrics_listen.or(file.metrics_listen),
+            allow_mail_server,
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy } else { serve.trusted_proxy.clone() },
             log: given.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
@@ -310,10 +331,31 @@ impl Config {
         Ok(self)
     }
 
+    /// Whether `/metrics` is served without a token to whoever asks from this machine: only while everybody else on it asks this server
+    /// directly, so that a proxy cannot pass on what comes from elsewhere.
+    pub fn has_open_metrics(&self) -> bool {
+        !self.public_url_is_named && self.trusted_proxy.is_empty()
+    }
+
     /// Whether people reach the product over https, so that cookies can be Secure.
     pub fn https(&self) -> bool {
         self.public_url.scheme() == "https"
     }
+}
+
+/// Connections of one address when nobody says: enough for an office behind one address, and never all that the process may open.
+fn usual_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    MAX_USUAL_CONNECTIONS.min(usize::try_from(files / 4).unwrap_or(usize::MAX)).max(1)
+}
+
+/// Hosts that the flag `name` allows, or those of the file when it names none.
+fn allowed(name: &str, given: &[AllowUpstream], in_file: &[String]) -> Result<Vec<AllowUpstream>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let read = |text: &String| text.parse().map_err(|why| Error::conflict("settings", format!("chatlake.toml: {name}: {why}.")));
+    in_file.iter().map(read).collect()
 }
 
 fn read_file(path: &Path) -> Result<File> {
@@ -334,91 +376,4 @@ fn origin(url: &Url) -> Result<Url> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn given(dir: &Path) -> Given {
-        Given { data: Some(dir.to_owned()), ..Given::default() }
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("chatlake.toml"), "listen = \"127.0.0.1:9000\"\nworkers = 2\nallow_upstream = [\"10.0.0.0/8\", \"Vendor.Test\"]\n")
-            .unwrap();
-        let config = Config::resolve(&given(dir.path()), &GivenToServe { workers: Some(7), ..GivenToServe::default() }).unwrap();
-        assert_eq!((config.listen.port(), config.workers, config.keep_versions), (9000, 7, 10));
-        assert_eq!(config.allow_upstream, vec![AllowUpstream::Net("10.0.0.0/8".parse().unwrap()), AllowUpstream::Host("vendor.test".to_owned())]);
-        assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000/");
-    }
-
-    #[test]
-    fn limits_of_runs_and_answers_are_settings_with_bounds() {
-        let dir = tempfile::tempdir().unwrap();
-        let usual = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap();
-        assert_eq!((usual.min_transfer_rate, usual.max_run_hours), (1_024, 12));
-        std::fs::write(dir.path().join("chatlake.toml"), "min_transfer_rate = 0\nmax_run_hours = 48\n").unwrap();
-        let by_flag = GivenToServe { max_run_hours: Some(2), ..GivenToServe::default() };
-        let config = Config::resolve(&given(dir.path()), &by_flag).unwrap();
-        assert_eq!((config.min_transfer_rate, config.max_run_hours), (0, 2));
-        for (rate, hours) in [(Some(MAX_TRANSFER_RATE + 1), None), (None, Some(0)), (None, Some(721))] {
-            let serve = GivenToServe { min_transfer_rate: rate, max_run_hours: hours, ..GivenToServe::default() };
-            assert!(Config::resolve(&given(dir.path()), &serve).is_err(), "{rate:?} {hours:?}");
-        }
-    }
-
-    #[test]
-    fn plain_http_to_other_machines_is_refused_unless_said_in_so_many_words() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = |url: Option<&str>, insecure| GivenToServe {
-            listen: Some("0.0.0.0:80".parse().unwrap()),
-            public_url: url.map(|u| u.parse().unwrap()),
-            insecure_http: insecure,
-            ..GivenToServe::default()
-        };
-        for (url, insecure, good) in [
-            (None, false, false),
-            (None, true, false),
-            (Some("http://chat.test"), false, false),
-            (Some("http://chat.test"), true, true),
-            (Some("https://chat.test"), false, true),
-            (Some("https://chat.test/path"), false, false),
-        ] {
-            assert_eq!(Config::resolve(&given(dir.path()), &open(url, insecure)).is_ok(), good, "{url:?} {insecure}");
-        }
-    }
-
-    #[test]
-    fn a_command_that_serves_nothing_does_not_judge_what_is_said_of_listening() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |text: &str| std::fs::write(dir.path().join("chatlake.toml"), text).unwrap();
-        write("listen = \"0.0.0.0:8080\"\nworkers = 3\n");
-        assert_eq!(Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err().code(), "plain_http");
-        assert_eq!(Config::of_command(&given(dir.path())).unwrap().workers, 3);
-        write("workers = 0\n");
-        assert!(Config::of_command(&given(dir.path())).is_err(), "what is no setting is refused to everybody");
-    }
-
-    #[test]
-    fn a_probe_finds_the_server_whatever_else_is_wrong() {
-        let dir = tempfile::tempdir().unwrap();
-        let serve = |listen: Option<&str>| GivenToServe { listen: listen.map(|address| address.parse().unwrap()), ..GivenToServe::default() };
-        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
-        for broken in ["workers = 0", "public_url = \"https://chat.test/path\"", "nonsense = 1", "log = 7"] {
-            std::fs::write(dir.path().join("chatlake.toml"), format!("listen = \"0.0.0.0:9000\"\n{broken}\n")).unwrap();
-            assert!(Config::resolve(&given(dir.path()), &serve(None)).is_err(), "{broken}");
-            assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)).to_string(), "0.0.0.0:9000", "{broken}");
-            assert_eq!(Config::listens_at(&given(dir.path()), &serve(Some("127.0.0.1:1"))).port(), 1);
-        }
-        std::fs::write(dir.path().join("chatlake.toml"), "listen = [\n").unwrap();
-        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
-    }
-
-    #[test]
-    fn a_word_that_chatlake_toml_does_not_know_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("chatlake.toml"), "worker = 2\n").unwrap();
-        let error = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err();
-        assert!(error.message().contains("worker"), "{error}");
-    }
-}
+mod tests;

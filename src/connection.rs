@@ -1,11 +1,14 @@
 //! The connection that a request came on, between the HTTP server and the socket. It is closed when its client takes too little of what
 //! is to be sent, and when a handler says so, also while the client reads nothing. Without it a body that waits for its client is never
-//! asked again, so that nothing could end it.
+//! asked again, so that nothing could end it. Of one address only so many connections are open at once.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use axum::Extension;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware::AddExtension;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -37,6 +41,11 @@ impl Connection {
     pub fn abort(&self) {
         self.0.cancel();
     }
+
+    /// Returns once `abort` was called.
+    pub async fn aborted(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Connection {
@@ -47,16 +56,82 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// Accepts connections: gives each a limit on slow clients, and its requests a `Connection`.
+/// The address as limits count it: an IPv6 client has a /64 to choose from, so that counts as one.
+pub fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+    }
+}
+
+/// How many connections of each address are open at once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PerAddress(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    max: usize,
+    /// Who connects from these does so for many.
+    proxies: Vec<IpNet>,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Counts a connection until it is dropped.
+#[derive(Debug)]
+struct Counted {
+    of: PerAddress,
+    address: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.of.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl PerAddress {
+    /// `max`: 0 for no limit. Connections from the networks `proxies` are not limited.
+    pub fn new(max: usize, proxies: Vec<IpNet>) -> Self {
+        Self(Arc::new(Counts { max, proxies, open: Mutex::default() }))
+    }
+
+    /// Counts a connection from this address; `Err` when there are too many.
+    fn count(&self, address: IpAddr) -> Result<Option<Counted>, TooMany> {
+        if self.0.max == 0 || self.0.proxies.iter().any(|net| net.contains(&address.to_canonical())) {
+            return Ok(None);
+        }
+        let address = one_client(address);
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= self.0.max {
+            return Err(TooMany);
+        }
+        *count += 1;
+        Ok(Some(Counted { of: self.clone(), address }))
+    }
+}
+
+/// An address has all the connections that it may have.
+#[derive(Debug)]
+struct TooMany;
+
+/// Accepts connections: so many of each address. It gives each a limit on slow clients, and its requests a `Connection`.
 #[derive(Clone)]
 pub struct Acceptor {
     clock: Clock,
     metrics: Metrics,
+    per_address: PerAddress,
 }
 
 impl Acceptor {
-    pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { clock, metrics }
+    pub fn new(clock: Clock, metrics: Metrics, per_address: PerAddress) -> Self {
+        Self { clock, metrics, per_address }
     }
 }
 
@@ -66,12 +141,22 @@ impl<S> axum_server::accept::Accept<TcpStream, S> for Acceptor {
     type Future = std::future::Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let counted = match stream.peer_addr().map(|peer| self.per_address.count(peer.ip())) {
+            Ok(Ok(counted)) => counted,
+            // It is gone already.
+            Err(why) => return std::future::ready(Err(why)),
+            Ok(Err(TooMany)) => {
+                stream.reset();
+                self.metrics.refused_connections.inc();
+                return std::future::ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections of one address")));
+            }
+        };
         if let Err(why) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
             tracing::debug!(%why, "the unsent bytes of a connection are not limited");
         }
         let connection = Connection::default();
         let service = Extension(connection.clone()).layer(service);
-        std::future::ready(Ok((Limited::new(stream, self.clock.clone(), self.metrics.clone(), &connection), service)))
+        std::future::ready(Ok((Limited::new(stream, self.clock.clone(), self.metrics.clone(), &connection, counted), service)))
     }
 }
 
@@ -88,6 +173,7 @@ pub struct Limited<S> {
     taken: u64,
     /// Fires when the client was waited for too long.
     too_long: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    _counted: Option<Counted>,
 }
 
 /// A stream that can be closed without sending what waits in the kernel.
@@ -104,9 +190,9 @@ impl Reset for TcpStream {
 }
 
 impl<S> Limited<S> {
-    fn new(stream: S, clock: Clock, metrics: Metrics, connection: &Connection) -> Self {
+    fn new(stream: S, clock: Clock, metrics: Metrics, connection: &Connection, counted: Option<Counted>) -> Self {
         let aborted = Box::pin(connection.0.clone().cancelled_owned());
-        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, too_long: None }
+        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, too_long: None, _counted: counted }
     }
 
     /// The client took `bytes`.
@@ -234,7 +320,7 @@ mod tests {
     fn pair(kernel: usize) -> Pair {
         let (clock, metrics, connection) = (Clock::stopped_at(1_795_262_400_000), Metrics::new(), Connection::default());
         let (server, client) = tokio::io::duplex(kernel);
-        let mut server = Limited::new(server, clock.clone(), metrics.clone(), &connection);
+        let mut server = Limited::new(server, clock.clone(), metrics.clone(), &connection, None);
         let sends = tokio::spawn(async move {
             loop {
                 server.write_all(&[b'x'; 4_096]).await?;
@@ -284,7 +370,7 @@ mod tests {
     async fn a_server_that_has_nothing_to_send_does_not_blame_the_client() {
         let clock = Clock::stopped_at(1_795_262_400_000);
         let (server, mut client) = tokio::io::duplex(64);
-        let mut server = Limited::new(server, clock.clone(), Metrics::new(), &Connection::default());
+        let mut server = Limited::new(server, clock.clone(), Metrics::new(), &Connection::default(), None);
         for _ in 0..10 {
             let (sent, _) = tokio::join!(
                 async {

@@ -54,6 +54,8 @@ pub struct Metrics {
     pub event_streams: Gauge,
     /// Clients that were disconnected because they took too little.
     pub slow_clients: Counter<u64, AtomicU64>,
+    /// Connections that were refused because their address had too many.
+    pub refused_connections: Counter<u64, AtomicU64>,
     /// When the newest run of any DataSet succeeded, in seconds since 1970.
     pub last_success: Gauge,
     pub damaged_segments: Gauge,
@@ -76,7 +78,7 @@ impl Metrics {
         let (dataset_age, datasets_late) = <(Family<Dataset, Gauge>, Gauge)>::default();
         let (runs_alive, last_success, damaged_segments) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (downloads, downloads_waiting, event_streams) = <(Gauge, Gauge, Gauge)>::default();
-        let slow_clients = Counter::<u64, AtomicU64>::default();
+        let (slow_clients, refused_connections) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
         registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
@@ -99,6 +101,7 @@ impl Metrics {
         registry.register("downloads_waiting", "Downloads that wait for others to end", downloads_waiting.clone());
         registry.register("event_streams", "Pages that follow a run by events", event_streams.clone());
         registry.register("slow_clients_disconnected", "Clients that were disconnected because they took too little", slow_clients.clone());
+        registry.register("refused_connections", "Connections that were refused because their address had too many", refused_connections.clone());
         Self {
             registry: Arc::new(registry),
             runs,
@@ -118,6 +121,7 @@ impl Metrics {
             downloads_waiting,
             event_streams,
             slow_clients,
+            refused_connections,
         }
     }
 

@@ -31,8 +31,6 @@ const SLOT_WAIT: Duration = Duration::from_secs(60);
 pub const TOO_MANY_DOWNLOADS: &str = "too_many_downloads";
 /// When whoever got no slot should try again.
 const RETRY_IN: Duration = Duration::from_secs(30);
-/// How often the right to a running download is checked.
-const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags,
 /// equal bytes.
@@ -191,7 +189,7 @@ where
         let ended = ended.clone();
         async move {
             loop {
-                clock.wait(CHECK_EVERY).await;
+                clock.wait(auth::CHECK_EVERY).await;
                 if !still_good().await {
                     ended.cancel();
                     return connection.abort();
@@ -230,8 +228,15 @@ mod tests {
             let world = World::new().await;
             let (db, clock) = (world.db.clone(), world.clock.clone());
             let datasets = Datasets { db, clock, segments: world.segments.clone(), versions: world.versions.clone() };
-            let reader =
-                Actor { user: UserId::new(), name: "Carl".to_owned(), email: "carl@house.test".to_owned(), role: Role::Viewer, scope: None, token: None };
+            let reader = Actor {
+                user: UserId::new(),
+                name: "Carl".to_owned(),
+                email: "carl@house.test".to_owned(),
+                role: Role::Viewer,
+                scope: None,
+                token: None,
+                session: None,
+            };
             let keeper = Actor { role: Role::Admin, ..reader.clone() };
             datasets.share(&keeper, &world.dataset, true).await.unwrap();
             let rows = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))]).chain(futures_util::stream::pending());

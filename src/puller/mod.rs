@@ -162,6 +162,7 @@ impl Puller {
             return Err(Error::conflict("account_missing", "The account of this DataSet was deleted, so it cannot be pulled.")
                 .action("Choose another account under Settings."));
         };
+        self.accounts.feeds(account, &dataset.owner_id).await?;
         self.accounts.usable(actor, account).await?;
         let mut tx = self.db.write().await?;
         let run = queue::enqueue_in(&mut tx, self.clock.now(), &dataset.id, &dataset.source_key(), trigger, Some(&actor.user)).await?;

@@ -183,7 +183,10 @@ fn named_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
         (None, Some(host), None) => Authority::try_from(host.as_bytes()).ok()?,
         (None, None, None) => return None,
     };
-    if authority.as_str().contains('@') {
+    // `Authority` takes `127.0.0.1:80.evil.test` for the host before the colon: behind it there must be a port and nothing else.
+    let port = authority.as_str().strip_prefix(authority.host())?;
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.parse::<u16>().is_ok());
+    if !is_port {
         return None;
     }
     Host::parse(authority.host()).ok().map(|host| host.to_string())
@@ -231,6 +234,7 @@ async fn dress(State(door): State<Door>, request: Request, next: Next) -> Respon
     let referrer = if door.0.https { "no-referrer" } else { "same-origin" };
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), PERMISSIONS),

@@ -76,7 +76,7 @@ const fn own(viewer: Got, got: Got) -> [Got; 5] {
 const CASES: [Case; 92] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
-    ("GET", "/metrics", ALL),
+    ("GET", "/metrics", [Other(401); 5]),
     ("GET", "/", [Done; 5]),
     ("GET", "/sign-in", [Shown, Done, Done, Done, Done]),
     ("POST", "/sign-in", [Done; 5]),

@@ -199,7 +199,7 @@ impl From<Dataset> for DatasetBody {
             id: dataset.id,
             name: dataset.name,
             description: dataset.description,
-            account_id: dataset.account_id,
+            account_id: dataset.account_id.filter(|_| !dataset.account_is_private),
             menus: dataset.menus,
             time_zone: dataset.time_zone,
             shared: dataset.shared,

@@ -1,9 +1,11 @@
 //! The only HTTP client. Everything that asks a vendor goes through here: the address guard (`guard`), the account's pace (`pace`),
-//! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), and errors without addresses and secrets (`mask`).
+//! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), and errors without addresses and secrets (`mask`). The mail server,
+//! which is not asked by HTTP, is held to the same addresses by `hosts`.
 
 mod call;
 mod guard;
-mod mask;
+pub mod hosts;
+pub mod mask;
 pub mod outgoing;
 mod pace;
 mod rate;

@@ -10,11 +10,12 @@ use crate::clock::Millis;
 use crate::connectors::Connector;
 use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
+use crate::datasets::upkeep::Why;
 use crate::error::{Kind, Result};
 use crate::ids::{AccountId, DatasetId};
 use crate::web::forms::Id;
 use crate::web::page::{Answer, go, show};
-use crate::web::parts::{Chrome, Status, When};
+use crate::web::parts::{Band, Chrome, Status, When};
 use crate::web::person::{Keeper, Person};
 use crate::web::{Web, words};
 
@@ -23,6 +24,8 @@ use crate::web::{Web, words};
 struct Page {
     chrome: Chrome,
     failing: usize,
+    /// Accounts whose record cannot be read.
+    damaged: Option<Band>,
     rows: Vec<Row>,
     add: Vec<Add>,
 }
@@ -70,21 +73,22 @@ struct Used {
 
 /// `GET /accounts`
 pub async fn accounts(State(web): State<Web>, Keeper(Person { actor, session }): Keeper) -> Answer {
-    let rows = rows(&web, &actor).await?;
+    let (rows, damaged) = rows(&web, &actor).await?;
     let add =
         Connector::ALL.map(|connector| Add { href: format!("/accounts/new?connector={}", connector.id()), label: format!("{} account", connector.title()) });
     show(&Page {
         chrome: web.chrome(&actor, &session, "accounts").await,
         failing: rows.iter().filter(|row| row.status.tone == "bad").count(),
+        damaged: unreadable(&damaged),
         rows,
         add: add.into(),
     })
 }
 
-/// Failing ones first.
-async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
+/// Failing ones first; and the ids of those whose record cannot be read.
+async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<Row>, Vec<String>)> {
     let now = web.clock.now();
-    let mut accounts = web.accounts.list(actor).await?;
+    let (mut accounts, damaged) = web.accounts.list_all(actor).await?;
     accounts.sort_by_key(|account| account.health != Health::Failing);
     let gauges = web.accounts.gauges();
     let (datasets, lately) = (web.datasets.list(actor).await?, web.datasets.lately(actor).await?);
@@ -93,7 +97,12 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
         let mut row = row(&account, calls, actor, now);
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
         row.used_names = used.clone().map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
-        let off = used.filter(|dataset| dataset.stopped().is_some()).count();
+        let (unshared, off): (Vec<_>, Vec<_>) = used.filter_map(|dataset| dataset.stopped()).partition(|stopped| stopped.why == Why::Unshared);
+        if !unshared.is_empty() {
+            let off = words::counted(i64::try_from(unshared.len()).unwrap_or(0), "DataSet", "DataSets");
+            row.told.push(format!("{off} of others off schedule, since it is not shared"));
+        }
+        let off = off.len();
         if off > 0 {
             let off = words::counted(i64::try_from(off).unwrap_or(0), "DataSet", "DataSets");
             row.told.push(format!("{off} off schedule; new credentials bring them back"));
@@ -101,7 +110,17 @@ async fn rows(web: &Web, actor: &Actor) -> Result<Vec<Row>> {
         }
         row
     });
-    Ok(rows.collect())
+    Ok((rows.collect(), damaged))
+}
+
+fn unreadable(ids: &[String]) -> Option<Band> {
+    let title = match ids {
+        [] => return None,
+        [one] => format!("1 account cannot be listed, since its record in the catalogue is damaged: {one}."),
+        many => format!("{} accounts cannot be listed, since their records in the catalogue are damaged: {}.", many.len(), words::listed(many)),
+    };
+    let text = "The server administrator: “chatlake verify” tells what is wrong. All others can be used.".to_owned();
+    Some(Band { tone: "bad".to_owned(), title, text, actions: Vec::new() })
 }
 
 fn row(account: &Account, calls: u32, actor: &Actor, now: Millis) -> Row {

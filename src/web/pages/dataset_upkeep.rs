@@ -141,12 +141,21 @@ pub fn stopped_band(dataset: &Dataset, can_change: bool, now: Millis, zone: &Tim
             format!("Off its schedule since {since}: {} refused the credentials of “{account}” again and again.", dataset.connector.title()),
             "The owner of the account must enter new ones under Accounts, or press Test there once they work. Then it comes back by itself.".to_owned(),
         ),
+        Why::Unshared => (
+            format!("Off its schedule since {since}: its account is no longer shared with the owner of the DataSet."),
+            "The owner of the account can share it again under Accounts; then the DataSet comes back by itself. The rows from before stay readable.".to_owned(),
+        ),
         Why::Parked => (
             format!("Off its schedule since {since}: a run of it stopped the whole server three times."),
             "The person who runs the server should look at memory, disk and log first. Bring it back, or press Run Now: when that run succeeds, it comes back by itself.".to_owned(),
         ),
     };
-    let action = Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: false, post: true };
+    let action = match stopped.why {
+        Why::Unshared => Action { label: "Choose another account".to_owned(), href: format!("/datasets/{}/settings", dataset.id), primary: false, post: false },
+        Why::Credentials | Why::Parked => {
+            Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: false, post: true }
+        }
+    };
     Some(Band { tone: "bad".to_owned(), title, text, actions: if can_change { vec![action] } else { Vec::new() } })
 }
 

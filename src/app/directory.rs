@@ -1,0 +1,100 @@
+//! The data directory: made and protected, locked for one server, and refused when it has lost its catalogue.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::datasets::versions::trash;
+use crate::db::commits;
+use crate::error::{Error, Result};
+
+/// The catalogue's name in the data directory.
+pub(super) const CATALOGUE: &str = "chatlake.db";
+
+/// Makes the data directory and protects it, or protects the one that is there.
+pub(super) fn prepare_directory(dir: &Path) -> Result<()> {
+    for dir in [dir.to_owned(), dir.join("segments")] {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|why| cannot("make", &dir, &why))?;
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(|why| cannot("protect", &dir, &why))?;
+    }
+    Ok(())
+}
+
+/// Refuses a data directory that has segments or a commit file and no catalogue, or an empty one: a new catalogue would know none of them.
+pub(super) fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
+    let catalogue = dir.join(CATALOGUE);
+    let state = match std::fs::metadata(&catalogue) {
+        Ok(about) if about.len() > 0 => return Ok(()),
+        Ok(_) => "is empty",
+        Err(why) if why.kind() == ErrorKind::NotFound => "is missing",
+        Err(why) => return Err(cannot("read", &catalogue, &why)),
+    };
+    let of_rows = trash::count_files(&dir.join("segments"))? + trash::count_files(&dir.join(trash::DIR))?;
+    let evidence = match of_rows {
+        0 if !dir.join(commits::FILE).exists() => return Ok(()),
+        0 => format!("the data directory has {}", commits::FILE),
+        1 => "the data directory has a file of rows".to_owned(),
+        many => format!("the data directory has {many} files of rows"),
+    };
+    let message = format!(
+        "{} {state}, but {evidence}: restore chatlake.db from the backup (with its chatlake.db-wal, if there is one), or name an empty directory with --data.",
+        catalogue.display()
+    );
+    Err(Error::conflict("catalogue_missing", message))
+}
+
+/// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
+pub(super) fn create_private(path: &PathBuf) -> Result<()> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        // So that no power loss takes the file away and leaves what is made beside it later.
+        Ok(_) => path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()).map_err(|why| cannot("make", path, &why))?,
+        Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
+        Err(why) => return Err(cannot("make", path, &why)),
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|why| cannot("protect", path, &why))
+}
+
+fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
+    Error::conflict("data_directory", format!("Cannot {verb} {}: {why}.", path.display()))
+        .action("The data directory must be writable for the user that runs Chatlake.")
+}
+
+/// Locks the directory for this process, or says who holds it. The lock goes with the process, however it ends; what is written in it is
+/// for people.
+pub(super) fn lock_directory(dir: &Path) -> Result<std::result::Result<File, String>> {
+    let path = dir.join("chatlake.lock");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|why| cannot("open", &path, &why))?;
+    match file.try_lock() {
+        Ok(()) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let written = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", std::process::id()));
+            match written {
+                // What is written in it is for people; a full disk must not keep the server from serving what is stored.
+                Err(why) if Error::from(std::io::Error::from(why.kind())).is_of_storage() => {}
+                written => written.map_err(|why| cannot("write", &path, &why))?,
+            }
+            Ok(Ok(file))
+        }
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let read = file.take(200).read_to_string(&mut holder);
+            Ok(Err(if read.is_ok() && !holder.trim().is_empty() { holder.trim().to_owned() } else { "another process".to_owned() }))
+        }
+        Err(std::fs::TryLockError::Error(why)) => Err(cannot("lock", &path, &why)),
+    }
+}
+
+/// Locks of a network file system may not hold between machines, and SQLite asks for a local disk.
+pub(super) fn warn_of_network(dir: &Path) {
+    // NFS, SMB, CIFS, SMB2, AFS and Ceph, as `statfs` names them.
+    const NETWORK: [i64; 6] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400];
+    if rustix::fs::statfs(dir).is_ok_and(|about| NETWORK.contains(&(about.f_type & 0xFFFF_FFFF))) {
+        tracing::warn!(
+            "{} is on a network file system: its locks may not keep a second server out, and SQLite may lose what it keeps. Use a local disk.",
+            dir.display()
+        );
+    }
+}
