@@ -2,12 +2,15 @@
 //! is to be sent, and when a handler says so, also while the client reads nothing. Without it a body that waits for its client is never
 //! asked again, so that nothing could end it. Of one address only so many connections are open at once.
 
+mod lines;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,6 +27,7 @@ use tower::Layer;
 
 use crate::clock::{Clock, Millis, millis};
 use crate::metrics::Metrics;
+use lines::Lines;
 
 /// A client must take at least `MIN_BYTES` in this time. Only the time counts in which the server waits for the client.
 pub const SLOW_PERIOD: Duration = Duration::from_secs(60);
@@ -34,17 +38,25 @@ const UNSENT: u32 = 64 << 10;
 
 /// Names the connection to the handlers of its requests. One that is made by `default` stands for no connection.
 #[derive(Clone, Debug, Default)]
-pub struct Connection(CancellationToken);
+pub struct Connection {
+    aborted: CancellationToken,
+    bare_line_feed: Arc<AtomicBool>,
+}
 
 impl Connection {
     /// Closes the connection at once; what was not sent is dropped.
     pub fn abort(&self) {
-        self.0.cancel();
+        self.aborted.cancel();
     }
 
     /// Returns once `abort` was called.
     pub async fn aborted(&self) {
-        self.0.cancelled().await;
+        self.aborted.cancelled().await;
+    }
+
+    /// Whether the head of a request had a line that ended in a line feed alone.
+    pub fn had_bare_line_feed(&self) -> bool {
+        self.bare_line_feed.load(Ordering::Acquire)
     }
 }
 
@@ -173,6 +185,8 @@ pub struct Limited<S> {
     taken: u64,
     /// Fires when the client was waited for too long.
     too_long: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    lines: Lines,
+    bare_line_feed: Arc<AtomicBool>,
     _counted: Option<Counted>,
 }
 
@@ -191,8 +205,9 @@ impl Reset for TcpStream {
 
 impl<S> Limited<S> {
     fn new(stream: S, clock: Clock, metrics: Metrics, connection: &Connection, counted: Option<Counted>) -> Self {
-        let aborted = Box::pin(connection.0.clone().cancelled_owned());
-        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, too_long: None, _counted: counted }
+        let aborted = Box::pin(connection.aborted.clone().cancelled_owned());
+        let (lines, bare_line_feed) = (Lines::default(), connection.bare_line_feed.clone());
+        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, too_long: None, lines, bare_line_feed, _counted: counted }
     }
 
     /// The client took `bytes`.
@@ -262,7 +277,12 @@ impl<S: AsyncRead + Reset + Unpin> AsyncRead for Limited<S> {
         if let Poll::Ready(why) = this.check_aborted(context) {
             return Poll::Ready(Err(why));
         }
-        Pin::new(&mut this.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if this.lines.read(buffer.filled().get(before..).unwrap_or_default()) {
+            this.bare_line_feed.store(true, Ordering::Release);
+        }
+        read
     }
 }
 
@@ -270,12 +290,18 @@ impl<S: AsyncWrite + Reset + Unpin> AsyncWrite for Limited<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        if result.is_ready() {
+            this.lines.written(bytes);
+        }
         this.written(context, result)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
+        if result.is_ready() {
+            this.lines.written(parts.first().map(|part| &**part).unwrap_or_default());
+        }
         this.written(context, result)
     }
 

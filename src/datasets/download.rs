@@ -71,6 +71,8 @@ pub struct Csv {
     pub dataset: Dataset,
     pub version: VersionId,
     pub rows: u64,
+    /// Cells that are marked for spreadsheets, where that was asked for and is known before the first byte.
+    pub marked: Option<u64>,
     pub tag: String,
     /// None when the client has these bytes already. An error in it means that the file is not whole and must not look so.
     pub body: Option<BoxStream<'static, io::Result<Bytes>>>,
@@ -116,9 +118,13 @@ impl Downloads {
             slot = Some(taken);
         }
         let (rows, id) = (version.rows, version.id.clone());
+        let mut marked = None;
         let body = match slot {
             Some(slot) if !is_known(asked.known, &known) => {
                 datasets.segments.check(&version.segments).await?;
+                if asked.options.guard {
+                    marked = export::marked::count(&datasets.segments, datasets.versions.pin(&version), asked.options.columns.clone()).await?;
+                }
                 let encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
                 let of = id.clone();
                 let broke = move |why: &Error| tracing::error!(version = %of, cause = ?why.inside(), "a CSV download broke off: {why}");
@@ -126,7 +132,7 @@ impl Downloads {
             }
             _ => None,
         };
-        Ok(Csv { dataset, version: id, rows, tag: known, body })
+        Ok(Csv { dataset, version: id, rows, marked, tag: known, body })
     }
 
     /// What `encoder` makes, for as long as `still_good` says so when it is asked now and then; then an error, and `connection` is closed,

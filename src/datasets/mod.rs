@@ -62,6 +62,8 @@ pub struct Dataset {
     account_shared: bool,
     /// The reader may know neither the name of the account nor its id.
     pub account_is_private: bool,
+    /// That name, to keep it out of what the reader is told.
+    hidden_name: Option<String>,
     pub connector: Connector,
     pub report: &'static Report,
     pub name: String,
@@ -186,9 +188,18 @@ impl Dataset {
     fn seen_by(mut self, actor: &Actor) -> Self {
         let is_known = actor.is_admin() || self.account_shared || self.owner_id == actor.user || self.account_owner_id.as_ref() == Some(&actor.user);
         if self.account_id.is_some() && !is_known {
-            (self.account_is_private, self.account_name) = (true, Some(PRIVATE_ACCOUNT.to_owned()));
+            self.account_is_private = true;
+            self.hidden_name = self.account_name.replace(PRIVATE_ACCOUNT.to_owned());
         }
         self
+    }
+
+    /// What a run or a backfill of it says, without the name of an account that the reader may not know.
+    pub fn fit_to_read(&self, said: &str) -> String {
+        match &self.hidden_name {
+            Some(name) => said.replace(&format!("“{name}”"), &format!("“{PRIVATE_ACCOUNT}”")),
+            None => said.to_owned(),
+        }
     }
 
     /// May change, share and delete it.

@@ -118,6 +118,7 @@ impl TryFrom<Row> for Dataset {
             account_owner_id: row.account_owner_id,
             account_shared: row.account_shared == Some(1),
             account_is_private: false,
+            hidden_name: None,
             connector,
             report,
             name: row.name,

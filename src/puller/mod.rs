@@ -205,9 +205,9 @@ impl Puller {
     pub async fn get(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let missing = || Error::not_found("run");
         let mut run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
-        self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
+        let dataset = self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
         run.waits_for = self.waits_for(&run).await?;
-        Ok(run)
+        Ok(run.seen_with(&dataset))
     }
 
     /// What a queued run waits for; none for one that is not queued.

@@ -22,6 +22,7 @@ use url::{Host, Url};
 
 use super::client_address;
 use crate::auth::sign_in;
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -142,6 +143,11 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     if !METHODS.contains(request.method()) {
         let mut answer = door.refuse(&request, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served.");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return answer;
+    }
+    if request.extensions().get::<Connection>().is_some_and(Connection::had_bare_line_feed) {
+        let mut answer = door.refuse(&request, StatusCode::BAD_REQUEST, "bare_line_feed", "A line of the request's head ends in a line feed alone.");
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return answer;
     }
     let uri = request.uri();

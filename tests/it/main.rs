@@ -44,6 +44,7 @@ mod stopping;
 mod storage;
 mod streams_end;
 mod unlost;
+mod unshared;
 mod update_modes;
 mod upkeep;
 mod upstream;

@@ -173,6 +173,36 @@ async fn one_address_cannot_take_all_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_with_a_bare_line_feed_is_refused_and_its_connection_closed() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let address = server.address();
+    let good = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    for bad in [format!("GET /healthz HTTP/1.1\nHost: {address}\n\n"), format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nX-A: b\n\r\n")] {
+        // Alone, and behind a good one on the same connection.
+        for first in ["", &good] {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            if !first.is_empty() {
+                stream.write_all(first.as_bytes()).await.unwrap();
+                let mut answer = [0; 15];
+                within("the first answer", stream.read_exact(&mut answer)).await.unwrap();
+                assert_eq!(&answer, b"HTTP/1.1 200 OK");
+                until("all of it is read", async || {
+                    let mut some = [0; 1_024];
+                    stream.try_read(&mut some).is_err().then_some(())
+                })
+                .await;
+            }
+            stream.write_all(bad.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            within("the end", stream.read_to_string(&mut text)).await.unwrap();
+            assert!(text.contains("HTTP/1.1 400 Bad Request"), "{bad:?}: {text}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_something_else_locks_the_catalogue_pages_and_programs_read_on() {
     let house = House::new().await;
     let mut browsers = Vec::new();
@@ -246,11 +276,22 @@ async fn the_account_of_a_shared_dataset_is_named_to_whoever_may_know_it() {
     let account = house.account(&olga, "Kanarie account").await.id;
     let dataset = house.dataset(&olga, &account, "agents", "Agents").await;
     house.app.datasets.share(&olga, &dataset, true).await.unwrap();
-    house.app.puller.run_now(&olga, &dataset, Trigger::Manual).await.unwrap();
+    let run = house.app.puller.run_now(&olga, &dataset, Trigger::Manual).await.unwrap().id;
+    let mut tx = house.app.db.write().await.unwrap();
+    sqlx::query(
+        "UPDATE runs SET state = 'failed', finished_at = queued_at, error_code = 'unauthorized', error_who = 'The owner of the account “Kanarie account”.',
+                         error_message = 'LiveChat did not accept the credentials of “Kanarie account”.', error_action = 'Enter new ones.'",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
     let (vera, mut viewer) = house.at_browser("vera", Role::Viewer).await;
     let (carl, mut colleague) = house.at_browser("carl", Role::Editor).await;
-    let paths = ["/datasets".to_owned(), format!("/datasets/{dataset}"), format!("/datasets/{dataset}/history"), "/activity".to_owned()];
+    let paths =
+        ["/datasets".to_owned(), format!("/datasets/{dataset}"), format!("/datasets/{dataset}/history"), "/activity".to_owned(), format!("/runs/{run}")];
     let api = format!("/api/v1/datasets/{dataset}");
+    let of_runs = [format!("/api/v1/runs/{run}"), format!("/api/v1/datasets/{dataset}/runs")];
     let tokens = [house.token(&vera, Scope::Read).await, house.token(&carl, Scope::Manage).await];
     for is_shared in [false, true] {
         house.app.accounts.update(&olga, &account, &ChangeAccount { shared: Some(is_shared), ..ChangeAccount::default() }).await.unwrap();
@@ -268,6 +309,10 @@ async fn the_account_of_a_shared_dataset_is_named_to_whoever_may_know_it() {
             for path in [&api, "/api/v1/datasets"] {
                 let page = house.browser().send(Method::GET, path, None, &[("authorization", &format!("Bearer {token}"))]).await;
                 assert_eq!((page.status, page.text.contains(account.as_str())), (StatusCode::OK, is_shared), "{path}: {}", page.text);
+            }
+            for path in &of_runs {
+                let page = house.browser().send(Method::GET, path, None, &[("authorization", &format!("Bearer {token}"))]).await;
+                assert_eq!((page.status, page.text.contains("Kanarie account")), (StatusCode::OK, is_shared), "{path}: {}", page.text);
             }
         }
     }
@@ -566,6 +611,29 @@ async fn activity_counts_only_runs_of_what_one_may_see() {
     }
     house.app.datasets.share(&olga, &dataset, true).await.unwrap();
     assert_ne!(figures(&mut stranger).await.0, empty.0);
+}
+
+// ---- formulas ----
+
+#[tokio::test]
+async fn a_file_for_spreadsheets_says_how_many_cells_are_marked() {
+    let words = ["Hi", "=1+1", "+47 22 00 00 00", "-5", "-x", "'quoted", "@ada", "", "\t"];
+    let chats: Vec<_> = words.iter().enumerate().map(|(number, word)| super::export_api::chat(&format!("{word}{number}"), NOON, word)).collect();
+    let story = super::export_api::Story::of(House::new().await, &chats).await;
+    let mut browser = story.house.signed_in(&story.owner).await;
+    let bearer = format!("Bearer {}", story.house.token(&story.owner, Scope::Read).await);
+    let path = format!("/datasets/{}/download?bom=1&formulas=guard", story.dataset);
+    let page = browser.get(&path).await;
+    let cells = |text: &str| {
+        let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+        lines.records().map(|line| line.unwrap().iter().filter(|cell| cell.starts_with('\'')).count()).sum::<usize>().to_string()
+    };
+    assert_eq!((page.headers["x-chatlake-marked-cells"].to_str().unwrap(), cells(&page.text).as_str()), ("6", "6"), "{}", page.text);
+    for (query, wanted) in [("?formulas=guard", Some("6")), ("?formulas=guard&columns=operators", Some("0")), ("", None)] {
+        let path = format!("/api/v1/datasets/{}/data{query}", story.dataset);
+        let page = story.house.browser().send(Method::GET, &path, None, &[("authorization", &bearer)]).await;
+        assert_eq!(page.headers.get("x-chatlake-marked-cells").map(|told| told.to_str().unwrap()), wanted, "{query}");
+    }
 }
 
 // ---- known holes ----

@@ -79,7 +79,7 @@ pub async fn scheduled(house: &House, owner: &chatlake::actor::Actor, account: &
     house.app.datasets.create(owner, &of(report, account, name, Some(cron))).await.unwrap()
 }
 
-async fn api(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+pub async fn api(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     let body = (method != "GET").then(|| body.to_string());

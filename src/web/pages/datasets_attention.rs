@@ -106,6 +106,7 @@ pub(super) fn damage(dataset: &Dataset) -> Band {
 /// Why a DataSet fails, who must act, and what can be done at once. `account`: its account, when this person may change it.
 pub(super) fn reason(dataset: &Dataset, glance: &Glance, account: Option<&Account>, can_run: bool, now: Millis, zone: &TimeZone) -> Band {
     let (happened, who, next) = glance.trouble.clone().unwrap_or_default();
+    let [happened, who, next] = [happened, who, next].map(|said| dataset.fit_to_read(&said));
     let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1).map(|at| format!("Since {}. ", words::short(at, now, zone)));
     let see = match &glance.newest {
         Some((run, state, _)) if state.is_final() => format!("/runs/{run}"),

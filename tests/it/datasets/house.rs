@@ -176,6 +176,12 @@ impl Browser {
         Answer::read(self.send(Request::get(path), Body::empty()).await).await
     }
 
+    /// The counters, as a program on this machine reads them.
+    pub async fn metrics(&self) -> String {
+        let here = axum::extract::ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        Answer::read(self.send(Request::get("/metrics").extension(here), Body::empty()).await).await.text()
+    }
+
     pub async fn get_with(&self, path: &str, header: &str, value: &str) -> Answer {
         Answer::read(self.send(Request::get(path).header(header, value), Body::empty()).await).await
     }
