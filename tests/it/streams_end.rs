@@ -120,9 +120,11 @@ struct World {
 }
 
 impl World {
+    /// The chats are few, so that no stream is cut off for being read slowly while the clock moves.
+    ///
     /// Rita reads what Olga shares, in four ways at once. She is an editor, so that another role is a lesser one.
     async fn new() -> Self {
-        let story = Story::of(House::new().await, &many(400)).await;
+        let story = Story::of(House::new().await, &many(20)).await;
         let house = &story.house;
         house.app.datasets.share(&story.owner, &story.dataset, true).await.unwrap();
         // Nobody pulls here, so it stays queued.
@@ -196,15 +198,10 @@ async fn every_stream_ends_with_what_let_it_begin_within_half_a_minute_and_no_ot
         for (stream, ends) in world.streams.iter_mut().zip(ends) {
             let name = format!("{way:?}: {}", stream.name);
             if ends {
-                // The connection is closed, so that it ends also while nobody reads; events may also end by themselves.
-                let closed = stream.connection.clone();
-                let ended = async {
-                    tokio::select! {
-                        () = closed.aborted() => {}
-                        cut = is_cut_off(stream), if stream.name == STREAMS[1] => assert!(cut),
-                    }
-                };
-                within(&name, ended).await;
+                // The connection is closed, so that it ends also while nobody reads; events may end by themselves before.
+                if stream.name != STREAMS[1] {
+                    within(&name, stream.connection.aborted()).await;
+                }
                 assert!(is_cut_off(stream).await, "{name} was not cut off");
             } else {
                 assert!(stream.connection.aborted().now_or_never().is_none(), "{name} was cut off");

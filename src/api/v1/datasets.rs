@@ -38,7 +38,7 @@ pub struct DatasetBody {
     name: String,
     description: String,
     owner: String,
-    /// Null once the account was deleted.
+    /// Null once the account was deleted, and for whoever may not know it since it is not shared.
     #[schema(value_type = Option<String>)]
     account_id: Option<AccountId>,
     connector: &'static str,
