@@ -235,7 +235,7 @@ impl App {
             event_streams: Quota::new(EVENT_STREAMS_PER_PERSON, EVENT_STREAMS),
             stop: self.stop.clone(),
         });
-        let metrics = web::routes::only_metrics(web.clone());
+        let metrics = web::ops::only_metrics(web.clone());
         Ok((web::routes::router(web, crate::api::router(api), refuse())?, metrics))
     }
 

@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::HeaderName;
 use axum::middleware::{Next, from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::RequestBodyDeadlineLayer;
 use tracing::Instrument;
 
@@ -135,16 +134,6 @@ pub fn router(web: Web, api: Router, refuse: Refuse) -> Result<Router> {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(map_request(without_id)))
-}
-
-/// What is served at an address of its own, to whoever reaches it: the counters.
-pub fn only_metrics(web: Web) -> Router {
-    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
-    Router::new()
-        .route("/metrics", get(ops::open_metrics))
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(header::CACHE_CONTROL, "no-store"))
-        .with_state(web)
 }
 
 /// A request's id is made here: one that a client sends would stand in the log and on pages as it likes.

@@ -135,7 +135,6 @@ async fn a_run_that_waits_for_the_vendor_fails_without_asking_again() {
     let over = ended(house, &waiting.id).await;
     assert_eq!((over.state, over.failure.map(|failure| failure.code)), (State::Failed, Some("account_not_shared".to_owned())));
     assert_eq!(house.sandbox.calls_total(), calls, "nothing was sent");
-
 }
 
 #[tokio::test(flavor = "multi_thread")]

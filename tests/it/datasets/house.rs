@@ -116,7 +116,7 @@ impl House {
 
     /// An account at the sandbox that everyone may use: only an admin may name an address.
     pub async fn account(&self, key: &str) -> AccountId {
-        let keeper = self.person(&format!("keeper-{key}"), Role::Admin).await;
+        let keeper = self.person(&format!("keeper-{}", key.replace(|c: char| !c.is_ascii_alphanumeric(), "-")), Role::Admin).await;
         let new = NewAccount {
             connector: Connector::LiveChat,
             name: "Support Oslo".to_owned(),
