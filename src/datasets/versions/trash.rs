@@ -128,10 +128,8 @@ impl Versions {
             let mut deleted = 0_u64;
             for (id, moved_at) in &all {
                 if known.contains(id) {
-                    if !file(&segments, id).exists() {
-                        if unless_gone(std::fs::rename(file(&trash, id), file(&segments, id)))? {
-                            tracing::info!("{id} was moved back from trash/, since the catalogue names it");
-                        }
+                    if !file(&segments, id).exists() && unless_gone(std::fs::rename(file(&trash, id), file(&segments, id)))? {
+                        tracing::info!("{id} was moved back from trash/, since the catalogue names it");
                     }
                 } else if is_old(*moved_at) {
                     deleted += u64::from(unless_gone(std::fs::remove_file(file(&trash, id)))?);
