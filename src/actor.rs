@@ -14,6 +14,8 @@ pub struct Actor {
     /// What the token allows; none for a person in a browser, who may do all that the role allows.
     pub scope: Option<Scope>,
     pub token: Option<TokenId>,
+    /// The session of a person in a browser, by the handle that `auth::sessions::Entry` has; none for a program and on the command line.
+    pub session: Option<String>,
 }
 
 /// What a person may do at all.
@@ -28,10 +30,12 @@ pub enum Role {
     Admin,
 }
 
-/// What a token allows, each including the one before.
+/// What a token allows. `Metrics` stands alone; each of the others includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
+    /// The counters at `/metrics` and nothing else.
+    Metrics,
     /// DataSets and their data.
     Read,
     /// Also to start and stop runs.
@@ -65,10 +69,11 @@ impl std::str::FromStr for Role {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
+    pub const ALL: [Scope; 4] = [Scope::Read, Scope::Run, Scope::Manage, Scope::Metrics];
 
     pub fn word(self) -> &'static str {
         match self {
+            Scope::Metrics => "metrics",
             Scope::Read => "read",
             Scope::Run => "run",
             Scope::Manage => "manage",
@@ -78,13 +83,18 @@ impl Scope {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.word() == word)
     }
+
+    /// Whether a token of this scope may read the counters at `/metrics`.
+    pub fn reads_metrics(self) -> bool {
+        matches!(self, Scope::Metrics | Scope::Manage)
+    }
 }
 
 impl std::str::FromStr for Scope {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::parse(word).ok_or_else(|| format!("{word} is not a scope: use read, run or manage"))
+        Self::parse(word).ok_or_else(|| format!("{word} is not a scope: use read, run, manage or metrics"))
     }
 }
 
@@ -126,15 +136,16 @@ mod tests {
     #[test]
     fn what_a_role_and_a_scope_allow_together() {
         let allowed = |role, scope| {
-            let actor = Actor { user: UserId::new(), name: String::new(), email: String::new(), role, scope, token: None };
+            let actor = Actor { user: UserId::new(), name: String::new(), email: String::new(), role, scope, token: None, session: None };
             (actor.may_run(), actor.may_edit(), actor.sees_accounts(), actor.manages_people())
         };
         let none = (false, false, false, false);
-        for scope in [None, Some(Scope::Read), Some(Scope::Run), Some(Scope::Manage)] {
+        for scope in [None, Some(Scope::Metrics), Some(Scope::Read), Some(Scope::Run), Some(Scope::Manage)] {
             assert_eq!(allowed(Role::Viewer, scope), none);
         }
         assert_eq!(allowed(Role::Editor, None), (true, true, true, false));
         for role in [Role::Editor, Role::Admin] {
+            assert_eq!(allowed(role, Some(Scope::Metrics)), none);
             assert_eq!(allowed(role, Some(Scope::Read)), none);
             assert_eq!(allowed(role, Some(Scope::Run)), (true, false, false, false));
             assert_eq!(allowed(role, Some(Scope::Manage)), (true, true, true, false));

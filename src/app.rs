@@ -3,6 +3,7 @@
 mod data_directory;
 
 use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::auth::sessions::Sessions;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connection::Acceptor;
+use crate::connection::{Acceptor, PerAddress};
+use crate::connectors::upstream::hosts::Hosts;
 use crate::connectors::upstream::outgoing::Outgoing;
 use crate::connectors::upstream::{Limits, SystemNames, Upstreams};
 use crate::datasets::Datasets;
@@ -155,7 +157,8 @@ impl App {
         let limits = Limits { min_bytes: config.min_transfer_rate, ..limits };
         let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemNames))?;
         let way = Outgoing::new(&config.allow_upstream)?;
-        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, config.public_url.clone(), config.mail_hello.clone());
+        let mail_hosts = Hosts::new(&config.allow_mail_server, "--allow-mail-server");
+        let notices = Notices::new(db.clone(), clock.clone(), vault.clone(), way, mail_hosts, config.public_url.clone(), config.mail_hello.clone());
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
         segments.load_damage().await?;
@@ -203,18 +206,20 @@ impl App {
     }
 
     /// Takes the address that the settings name. A port left open (`:0`) is known from then on, in `config` too.
-    pub async fn listen(&mut self) -> Result<std::net::TcpListener> {
-        let listener = tokio::net::TcpListener::bind(self.config.listen).await.map_err(|why| {
-            Error::conflict("listen", format!("Cannot listen on {}: {why}.", self.config.listen))
-                .action("Is another server there? Name another address with --listen.")
-        })?;
+    pub async fn listen(&mut self) -> Result<TcpListener> {
+        let listener = bind(self.config.listen, "--listen").await?;
         self.config = Arc::new(self.config.as_ref().clone().listening_on(listener.local_addr()?)?);
         self.puller.notices.is_reached_at(&self.config.public_url);
-        Ok(listener.into_std()?)
+        Ok(listener)
     }
 
     /// Everything under `/`, as a service.
     pub fn router(&self) -> Result<axum::Router> {
+        Ok(self.routers()?.0)
+    }
+
+    /// Everything under `/`, and what is served at `--metrics-listen`.
+    fn routers(&self) -> Result<(axum::Router, axum::Router)> {
         let throttle = Throttle::new(self.clock.clone());
         let mut downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
         downloads.replaced_nul = self.metrics.replaced_nul.clone();
@@ -244,7 +249,8 @@ impl App {
             event_streams: Quota::new(EVENT_STREAMS_PER_PERSON, EVENT_STREAMS),
             stop: self.stop.clone(),
         });
-        web::routes::router(web, crate::api::router(api), refuse())
+        let metrics = web::ops::only_metrics(web.clone());
+        Ok((web::routes::router(web, crate::api::router(api), refuse())?, metrics))
     }
 
     /// Starts claiming runs, and the scheduler.
@@ -254,7 +260,7 @@ impl App {
 
     /// Serves until `ask` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while. Everything
     /// has ended 28 seconds later.
-    pub async fn serve(self, listener: std::net::TcpListener, ask: CancellationToken) -> Result<()> {
+    pub async fn serve(self, listener: TcpListener, ask: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         let keep = Retention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
         self.tasks.spawn(tidy_until_stopped(self.db.clone(), self.clock.clone(), keep, self.stop.clone()));
@@ -269,11 +275,13 @@ impl App {
         self.tasks.spawn(scrub.run_until_stopped(self.stop.clone()));
         let address = listener.local_addr()?;
         let handle = axum_server::Handle::new();
-        let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone());
-        let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
-        let service = self.router()?.into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let serving = tokio::spawn(server.serve(service));
+        let (everything, metrics) = self.routers()?;
+        if let Some(address) = self.config.metrics_listen {
+            let listener = bind(address, "--metrics-listen").await?;
+            tracing::info!(address = %listener.local_addr()?, "metrics are served without a token");
+            self.tasks.spawn(self.serve_on(listener, metrics, &handle)?);
+        }
+        let serving = tokio::spawn(self.serve_on(listener, everything, &handle)?);
         tracing::info!(%address, url = %self.config.public_url, data = %self.config.data.display(), "serving");
         ask.cancelled().await;
         tracing::info!("stopping");
@@ -292,6 +300,20 @@ impl App {
         Ok(())
     }
 
+    /// Answers requests on this listener until `handle` says that it is over.
+    fn serve_on(
+        &self,
+        listener: TcpListener,
+        router: axum::Router,
+        handle: &axum_server::Handle<SocketAddr>,
+    ) -> Result<impl Future<Output = std::io::Result<()>> + Send + 'static> {
+        let per_address = PerAddress::new(self.config.connections_per_address, self.config.trusted_proxy.clone());
+        let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone(), per_address);
+        let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
+        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
+        Ok(server.serve(router.into_make_service_with_connect_info::<SocketAddr>()))
+    }
+
     /// Ends what `start_pulling` started.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -299,6 +321,15 @@ impl App {
         self.tasks.wait().await;
         self.db.close().await;
     }
+}
+
+/// Takes an address; `setting` is the flag that names it.
+async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|why| {
+        Error::conflict("listen", format!("Cannot listen on {address}: {why}."))
+            .action(format!("Is another server there? Name another address with {setting}."))
+    })?;
+    Ok(listener.into_std()?)
 }
 
 /// How a request that comes to no handler is answered: programs get what their API says, people a page.

@@ -16,6 +16,8 @@ use file::File;
 
 /// A larger minimum would cut vendors that are merely slow, in bytes per minute.
 const MAX_TRANSFER_RATE: u64 = 1 << 20;
+/// See `usual_connections`.
+const MAX_USUAL_CONNECTIONS: usize = 256;
 const USUAL_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The settings as a command line or the environment gives them. Every command takes `--data` and `--allow-upstream`.
@@ -86,6 +88,15 @@ pub struct GivenToServe {
     /// Name in the EHLO greeting to mail servers, some of which want a fully qualified one. Default: the host of the public URL
     #[arg(long, env = "CHATLAKE_MAIL_HELLO", value_name = "HOST", value_parser = mail_hello)]
     pub mail_hello: Option<Host>,
+    /// Connections of one address at once; 0 for no limit. Those of --trusted-proxy are not limited. Default: 256, or a quarter of the files that the process may open when that is less
+    #[arg(long, env = "CHATLAKE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub connections_per_address: Option<usize>,
+    /// Second address to listen on, which serves /metrics and nothing else, without a token. Default: none
+    #[arg(long, env = "CHATLAKE_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Private hosts that an admin may set as the mail server: an address, a network or a host. Repeatable; commas in the environment. Default: none
+    #[arg(long, env = "CHATLAKE_ALLOW_MAIL_SERVER", value_name = "CIDR_OR_HOST", value_delimiter = ',')]
+    pub allow_mail_server: Vec<AllowUpstream>,
     /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
@@ -98,6 +109,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Scheme, host and port only.
     pub public_url: Url,
+    /// Somebody named it, so that people come through other machines.
+    pub public_url_is_named: bool,
     pub insecure_http: bool,
     pub allow_upstream: Vec<AllowUpstream>,
     pub workers: usize,
@@ -116,6 +129,10 @@ pub struct Config {
     pub audit_max_rows: u32,
     /// What mail servers are greeted with; none for the host of `public_url`.
     pub mail_hello: Option<Host>,
+    /// 0 for no limit.
+    pub connections_per_address: usize,
+    pub metrics_listen: Option<SocketAddr>,
+    pub allow_mail_server: Vec<AllowUpstream>,
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: String,
     pub log_format: LogFormat,
@@ -130,7 +147,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A vendor host that may be private or plain http.
+/// A host that may be private: of a vendor, then also plain http, or the mail server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowUpstream {
     Net(ipnet::IpNet),
@@ -221,12 +238,8 @@ impl Config {
             }
             None => Url::parse(&format!("http://{listen}")).map_err(Error::internal)?,
         };
-        let mut allow_upstream = given.allow_upstream.clone();
-        if allow_upstream.is_empty() {
-            for text in &file.allow_upstream {
-                allow_upstream.push(text.parse().map_err(|why: String| read.refuse("allow_upstream", &why))?);
-            }
-        }
+        let allow_upstream = allowed(&read, "allow_upstream", &given.allow_upstream, &file.allow_upstream)?;
+        let allow_mail_server = allowed(&read, "allow_mail_server", &serve.allow_mail_server, &file.allow_mail_server)?;
         let mail_hello = match (&serve.mail_hello, &file.mail_hello) {
             (None, Some(text)) => Some(mail_hello(text).map_err(|why| read.refuse("mail_hello", &why))?),
             (flag, _) => flag.clone(),
@@ -259,6 +272,7 @@ impl Config {
             data,
             listen,
             public_url,
+            public_url_is_named: named_url.is_some(),
             insecure_http,
             allow_upstream,
             workers: size(workers),
@@ -274,6 +288,9 @@ impl Config {
             audit_days: narrow(audit_days),
             audit_max_rows: serve.audit_max_rows.or(file.audit_max_rows).unwrap_or(1_000_000),
             mail_hello,
+            connections_per_address: serve.connections_per_address.or(file.connections_per_address).unwrap_or_else(usual_connections),
+            metrics_listen: serve.metrics_listen.or(file.metrics_listen),
+            allow_mail_server,
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy.clone() } else { serve.trusted_proxy.clone() },
             log: given.log.clone().or(file.log.clone()).unwrap_or_else(|| "info".to_owned()),
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
@@ -290,6 +307,12 @@ impl Config {
         Ok(self)
     }
 
+    /// Whether `/metrics` is served without a token to whoever asks from this machine: only while everybody else on it asks this server
+    /// directly, so that a proxy cannot pass on what comes from elsewhere.
+    pub fn has_open_metrics(&self) -> bool {
+        !self.public_url_is_named && self.trusted_proxy.is_empty()
+    }
+
     /// Whether people reach the product over https, so that cookies can be Secure.
     pub fn https(&self) -> bool {
         self.public_url.scheme() == "https"
@@ -301,6 +324,20 @@ fn mail_hello(text: &str) -> std::result::Result<Host, String> {
     let text = text.trim();
     let host = if text.parse::<std::net::Ipv6Addr>().is_ok() { Host::parse(&format!("[{text}]")) } else { Host::parse(text) };
     host.map_err(|_| format!("{text:?} is neither a host name, such as chatlake.example.com, nor an IP address"))
+}
+
+/// Connections of one address when nobody says: enough for an office behind one address, and never all that the process may open.
+fn usual_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    MAX_USUAL_CONNECTIONS.min(usize::try_from(files / 4).unwrap_or(usize::MAX)).max(1)
+}
+
+/// Hosts that the flag allows, or those of the file under `key` when it names none.
+fn allowed(read: &File, key: &str, given: &[AllowUpstream], in_file: &[String]) -> Result<Vec<AllowUpstream>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    in_file.iter().map(|text| text.parse().map_err(|why: String| read.refuse(key, &why))).collect()
 }
 
 /// Scheme, host and port, and nothing else.

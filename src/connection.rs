@@ -1,11 +1,17 @@
 //! The connection that a request came on, between the HTTP server and the socket. It is closed when its client takes too little of what
 //! is to be sent, and when a handler says so, also while the client reads nothing. Without it a body that waits for its client is never
-//! asked again, so that nothing could end it.
+//! asked again, so that nothing could end it. Of one address only so many connections are open at once.
 
+mod lines;
+
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +19,7 @@ use axum::Extension;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::middleware::AddExtension;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -20,6 +27,7 @@ use tower::Layer;
 
 use crate::clock::{Clock, Millis, millis};
 use crate::metrics::Metrics;
+use lines::Lines;
 
 /// A client must take at least `MIN_BYTES` in this time. Only the time counts in which the server waits for the client.
 pub const SLOW_PERIOD: Duration = Duration::from_secs(60);
@@ -30,12 +38,25 @@ const UNSENT: u32 = 256 << 10;
 
 /// Names the connection to the handlers of its requests. One that is made by `default` stands for no connection.
 #[derive(Clone, Debug, Default)]
-pub struct Connection(CancellationToken);
+pub struct Connection {
+    aborted: CancellationToken,
+    bare_line_feed: Arc<AtomicBool>,
+}
 
 impl Connection {
     /// Closes the connection at once; what was not sent is dropped.
     pub fn abort(&self) {
-        self.0.cancel();
+        self.aborted.cancel();
+    }
+
+    /// Returns once `abort` was called.
+    pub async fn aborted(&self) {
+        self.aborted.cancelled().await;
+    }
+
+    /// Whether the head of a request had a line that ended in a line feed alone.
+    pub fn had_bare_line_feed(&self) -> bool {
+        self.bare_line_feed.load(Ordering::Acquire)
     }
 }
 
@@ -47,16 +68,82 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// Accepts connections: gives each a limit on slow clients, and its requests a `Connection`.
+/// The address as limits count it: an IPv6 client has a /64 to choose from, so that counts as one.
+pub fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+    }
+}
+
+/// How many connections of each address are open at once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PerAddress(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    max: usize,
+    /// Who connects from these does so for many.
+    proxies: Vec<IpNet>,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Counts a connection until it is dropped.
+#[derive(Debug)]
+struct Counted {
+    of: PerAddress,
+    address: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.of.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl PerAddress {
+    /// `max`: 0 for no limit. Connections from the networks `proxies` are not limited.
+    pub fn new(max: usize, proxies: Vec<IpNet>) -> Self {
+        Self(Arc::new(Counts { max, proxies, open: Mutex::default() }))
+    }
+
+    /// Counts a connection from this address; `Err` when there are too many.
+    fn count(&self, address: IpAddr) -> Result<Option<Counted>, TooMany> {
+        if self.0.max == 0 || self.0.proxies.iter().any(|net| net.contains(&address.to_canonical())) {
+            return Ok(None);
+        }
+        let address = one_client(address);
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= self.0.max {
+            return Err(TooMany);
+        }
+        *count += 1;
+        Ok(Some(Counted { of: self.clone(), address }))
+    }
+}
+
+/// An address has all the connections that it may have.
+#[derive(Debug)]
+struct TooMany;
+
+/// Accepts connections: so many of each address. It gives each a limit on slow clients, and its requests a `Connection`.
 #[derive(Clone)]
 pub struct Acceptor {
     clock: Clock,
     metrics: Metrics,
+    per_address: PerAddress,
 }
 
 impl Acceptor {
-    pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { clock, metrics }
+    pub fn new(clock: Clock, metrics: Metrics, per_address: PerAddress) -> Self {
+        Self { clock, metrics, per_address }
     }
 }
 
@@ -66,12 +153,22 @@ impl<S> axum_server::accept::Accept<TcpStream, S> for Acceptor {
     type Future = std::future::Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let counted = match stream.peer_addr().map(|peer| self.per_address.count(peer.ip())) {
+            Ok(Ok(counted)) => counted,
+            // It is gone already.
+            Err(why) => return std::future::ready(Err(why)),
+            Ok(Err(TooMany)) => {
+                stream.reset();
+                self.metrics.refused_connections.inc();
+                return std::future::ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections of one address")));
+            }
+        };
         if let Err(why) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
             tracing::debug!(%why, "the unsent bytes of a connection are not limited");
         }
         let connection = Connection::default();
         let service = Extension(connection.clone()).layer(service);
-        std::future::ready(Ok((Limited::new(stream, self.clock.clone(), self.metrics.clone(), &connection), service)))
+        std::future::ready(Ok((Limited::new(stream, self.clock.clone(), self.metrics.clone(), &connection, counted), service)))
     }
 }
 
@@ -88,6 +185,9 @@ pub struct Limited<S> {
     taken: u64,
     /// Fires when the client was waited for too long.
     too_long: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    lines: Lines,
+    bare_line_feed: Arc<AtomicBool>,
+    _counted: Option<Counted>,
 }
 
 /// A stream that can be closed without sending what waits in the kernel.
@@ -104,9 +204,10 @@ impl Reset for TcpStream {
 }
 
 impl<S> Limited<S> {
-    fn new(stream: S, clock: Clock, metrics: Metrics, connection: &Connection) -> Self {
-        let aborted = Box::pin(connection.0.clone().cancelled_owned());
-        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, too_long: None }
+    fn new(stream: S, clock: Clock, metrics: Metrics, connection: &Connection, counted: Option<Counted>) -> Self {
+        let aborted = Box::pin(connection.aborted.clone().cancelled_owned());
+        let (lines, bare_line_feed) = (Lines::default(), connection.bare_line_feed.clone());
+        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, too_long: None, lines, bare_line_feed, _counted: counted }
     }
 
     /// The client took `bytes`.
@@ -176,7 +277,12 @@ impl<S: AsyncRead + Reset + Unpin> AsyncRead for Limited<S> {
         if let Poll::Ready(why) = this.check_aborted(context) {
             return Poll::Ready(Err(why));
         }
-        Pin::new(&mut this.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if this.lines.read(buffer.filled().get(before..).unwrap_or_default()) {
+            this.bare_line_feed.store(true, Ordering::Release);
+        }
+        read
     }
 }
 
@@ -184,12 +290,18 @@ impl<S: AsyncWrite + Reset + Unpin> AsyncWrite for Limited<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        if result.is_ready() {
+            this.lines.written(bytes);
+        }
         this.written(context, result)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
+        if result.is_ready() {
+            this.lines.written(parts.first().map(|part| &**part).unwrap_or_default());
+        }
         this.written(context, result)
     }
 
@@ -234,7 +346,7 @@ mod tests {
     fn pair(kernel: usize) -> Pair {
         let (clock, metrics, connection) = (Clock::stopped_at(1_795_262_400_000), Metrics::new(), Connection::default());
         let (server, client) = tokio::io::duplex(kernel);
-        let mut server = Limited::new(server, clock.clone(), metrics.clone(), &connection);
+        let mut server = Limited::new(server, clock.clone(), metrics.clone(), &connection, None);
         let sends = tokio::spawn(async move {
             loop {
                 server.write_all(&[b'x'; 4_096]).await?;
@@ -284,7 +396,7 @@ mod tests {
     async fn a_server_that_has_nothing_to_send_does_not_blame_the_client() {
         let clock = Clock::stopped_at(1_795_262_400_000);
         let (server, mut client) = tokio::io::duplex(64);
-        let mut server = Limited::new(server, clock.clone(), Metrics::new(), &Connection::default());
+        let mut server = Limited::new(server, clock.clone(), Metrics::new(), &Connection::default(), None);
         for _ in 0..10 {
             let (sent, _) = tokio::join!(
                 async {

@@ -40,6 +40,8 @@ pub enum Kind {
     BadRequest,
     /// More was sent than is read.
     TooLarge,
+    /// What was sent is of a kind that is not read here.
+    WrongKind,
     /// What was given is understood and wrong.
     Unprocessable,
     /// It does not fit the present state.
@@ -242,6 +244,13 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<tokio::task::JoinError> for Error {
+    /// What a panic says may hold rows and secrets, so it is left out: the hook of panics logs the place.
+    fn from(cause: tokio::task::JoinError) -> Self {
+        Self::internal(if cause.is_panic() { "a task panicked" } else { "a task was stopped" })
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(cause: std::io::Error) -> Self {
         match cause.kind() {
@@ -249,5 +258,21 @@ impl From<std::io::Error> for Error {
             _ if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Self::storage_failed().because(cause),
             _ => Self::internal(cause),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_task_said_when_it_panicked_is_nowhere_in_the_error() {
+        let broken = tokio::spawn(async { panic!("kanarie") }).await.unwrap_err();
+        assert!(broken.to_string().contains("kanarie"), "which is why it must not be told");
+        let error = Error::from(broken);
+        assert!(!format!("{error:?} {error}").contains("kanarie"));
+        let stopped = tokio::spawn(std::future::pending::<()>());
+        stopped.abort();
+        assert_eq!(Error::from(stopped.await.unwrap_err()).inside().0.as_deref(), Some("a task was stopped"));
     }
 }

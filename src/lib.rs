@@ -41,6 +41,8 @@ pub mod quota;
 pub mod sandbox;
 /// The one type that holds a plaintext secret.
 pub mod secret;
+/// Characters that names may hold.
+pub mod text;
 /// Seals and opens bytes.
 pub mod vault;
 /// The pages.

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub event_streams: Gauge,
     /// Clients that were disconnected because they took too little.
     pub slow_clients: Counter<u64, AtomicU64>,
+    /// Connections that were refused because their address had too many.
+    pub refused_connections: Counter<u64, AtomicU64>,
     /// When the newest run of any DataSet succeeded, in seconds since 1970.
     pub last_success: Gauge,
     pub damaged_segments: Gauge,
@@ -90,7 +92,7 @@ impl Metrics {
         let (dataset_age, datasets_late) = <(Family<Dataset, Gauge>, Gauge)>::default();
         let (runs_alive, last_success, damaged_segments) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (downloads, downloads_waiting, event_streams) = <(Gauge, Gauge, Gauge)>::default();
-        let slow_clients = Counter::<u64, AtomicU64>::default();
+        let (slow_clients, refused_connections) = <(Counter<u64, AtomicU64>, Counter<u64, AtomicU64>)>::default();
         // So that the first one that fails is an increase.
         for outcome in ["succeeded", "failed", "cancelled"] {
             drop(runs.get_or_create(&Outcome { outcome }));
@@ -128,6 +130,7 @@ impl Metrics {
         of_process.register("resident_memory_bytes", "Memory that the process holds", resident.clone());
         of_process.register("open_fds", "File descriptors that are open", descriptors.clone());
         of_process.register("cpu_seconds", "Time on a processor, in user and system mode", cpu_seconds.clone());
+        registry.register("refused_connections", "Connections that were refused because their address had too many", refused_connections.clone());
         Self {
             data_free,
             of_process: Arc::new(of_process),
@@ -153,6 +156,7 @@ impl Metrics {
             downloads_waiting,
             event_streams,
             slow_clients,
+            refused_connections,
         }
     }
 

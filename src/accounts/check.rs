@@ -16,7 +16,7 @@ use crate::connectors::report::Menu;
 use crate::connectors::upstream::{MOST_REFUSALS, Told, Upstream};
 use crate::connectors::{self, Choice, Connector, PullError, Source};
 use crate::error::{Error, Kind, Result};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 
 /// What a menu offered is believed for this long.
 const MENU_FOR: Millis = 5 * 60 * 1_000;
@@ -38,6 +38,37 @@ impl Accounts {
     pub async fn usable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
         let found = self.find(id).await?.filter(|account| actor.may_run() && is_visible(actor, account));
         found.ok_or_else(|| Error::not_found("account"))
+    }
+
+    /// Whether DataSets of this person may be pulled with an account: it is the person's own, it is shared, or the person is an admin. Error:
+    /// `account_not_shared`. An account that is gone is not judged here: `source` says so.
+    pub async fn feeds(&self, id: &AccountId, owner: &UserId) -> Result<()> {
+        let may: Option<i64> = sqlx::query_scalar(
+            "SELECT CASE WHEN a.shared = 1 OR a.owner_id = u.id OR u.role = 'admin' THEN 1 ELSE 0 END FROM accounts a JOIN users u ON u.id = $2 WHERE a.id = $1",
+        )
+        .bind(id)
+        .bind(owner)
+        .fetch_optional(self.db.read())
+        .await?;
+        if may != Some(0) {
+            return Ok(());
+        }
+        Err(Error::conflict(
+            "account_not_shared",
+            "The account of this DataSet is no longer shared with the owner of the DataSet, so nothing is pulled with it.",
+        )
+        .action("The owner of the account can share it again under Accounts. The owner of the DataSet can choose another account under Settings."))
+    }
+
+    /// How many DataSets stop updating when this account is not shared: those of people who are neither its owner nor admins.
+    pub async fn count_of_others(&self, id: &AccountId) -> Result<i64> {
+        Ok(sqlx::query_scalar(
+            "SELECT COUNT(*) FROM datasets d JOIN accounts a ON a.id = d.account_id JOIN users u ON u.id = d.owner_id \
+             WHERE a.id = $1 AND d.owner_id <> a.owner_id AND u.role <> 'admin'",
+        )
+        .bind(id)
+        .fetch_one(self.db.read())
+        .await?)
     }
 
     /// The account as a connector needs it. Errors: `account_missing`, `credential_damaged`, `credentials_stopped`, `address_refused`;

@@ -101,8 +101,8 @@ fn name(given: &str) -> std::result::Result<String, String> {
     if name.is_empty() {
         return Err("Give the account a name.".to_owned());
     }
-    if name.chars().count() > 200 || name.chars().any(char::is_control) {
-        return Err("Use at most 200 characters, without line breaks.".to_owned());
+    if name.chars().count() > 200 || !name.chars().all(crate::text::is_good_in_name) {
+        return Err("Use at most 200 characters, without line breaks and invisible characters.".to_owned());
     }
     Ok(name.to_owned())
 }

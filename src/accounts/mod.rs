@@ -21,7 +21,7 @@ use crate::clock::{Clock, Millis};
 use crate::connectors::report::Menu;
 use crate::connectors::upstream::{Gauge, MOST_REFUSALS, Told, Upstreams};
 use crate::connectors::{Choice, Connector};
-use crate::db::Db;
+use crate::db::{Db, read_each};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId};
 use crate::secret::Secret;
@@ -147,8 +147,14 @@ impl Accounts {
         Self { db, vault, clock, upstreams, menus: Arc::default() }
     }
 
-    /// The accounts that this person sees, by name: the own ones, the shared ones, and all for an admin.
+    /// The accounts that this person sees, by name: the own ones, the shared ones, and all for an admin. Those whose record cannot be read
+    /// are not among them: see `list_all`.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Account>> {
+        Ok(self.list_all(actor).await?.0)
+    }
+
+    /// As `list`, and the ids of those whose record cannot be read.
+    pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Account>, Vec<String>)> {
         if !actor.sees_accounts() {
             return Err(Error::forbidden("Accounts are not for viewers, and a token needs the scope manage to see them."));
         }
@@ -160,7 +166,7 @@ impl Accounts {
         .bind(i64::from(actor.is_admin()))
         .fetch_all(self.db.read())
         .await?;
-        rows.iter().map(account).collect()
+        Ok(read_each(&rows, account))
     }
 
     /// One account that this person sees.
@@ -352,12 +358,12 @@ fn account(row: &SqliteRow) -> Result<Account> {
         id: row.try_get("id")?,
         owner_id: row.try_get("owner_id")?,
         owner_name: row.try_get("owner_name")?,
-        connector: Connector::parse(&connector).ok_or_else(|| Error::internal("a connector that this program does not know"))?,
+        connector: Connector::parse(&connector).ok_or_else(|| Error::damaged("an account holds a connector that this program does not know"))?,
         name: row.try_get("name")?,
-        fields: serde_json::from_str(&fields).map_err(Error::internal)?,
+        fields: serde_json::from_str(&fields).map_err(|_| Error::damaged("an account holds fields that cannot be read"))?,
         sealed_at: row.try_get("sealed_at")?,
         api_url: row.try_get("api_url")?,
-        requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?).map_err(Error::internal)?,
+        requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?).map_err(Error::damaged)?,
         time_zone: row.try_get("time_zone")?,
         shared: row.try_get::<i64, _>("shared")? == 1,
         health: [Health::Valid, Health::Failing].into_iter().find(|h| h.word() == health).unwrap_or(Health::Unknown),

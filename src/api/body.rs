@@ -29,7 +29,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         }
         let is_json = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|k| k.trim() == "application/json"));
         if !is_json {
-            return Err(Refusal(Error::new(Kind::BadRequest, "not_json", "The body must be JSON.").action("Send Content-Type: application/json.")));
+            return Err(Refusal(Error::new(Kind::WrongKind, "not_json", "The body must be JSON.").action("Send Content-Type: application/json.")));
         }
         parse(&bytes)
     }

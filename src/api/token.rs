@@ -47,6 +47,9 @@ impl FromRequestParts<Api> for Bearer {
         let address = parts.extensions.get::<IpAddr>().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         // A good token is never kept out by the bad ones of a neighbour behind the same address; only failures are slowed.
         match tokens::by_text(&api.db, &api.clock, text).await? {
+            Some(actor) if actor.scope == Some(Scope::Metrics) => {
+                Err(Refusal(Error::forbidden("This token reads /metrics and nothing else.").action("Make another one with chatlake token create.")))
+            }
             Some(actor) => Ok(Self(actor)),
             None => {
                 api.throttle.tokens_of(address)?;

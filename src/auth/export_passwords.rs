@@ -11,7 +11,7 @@ use super::audit::{self, By, Deed};
 use super::throttle::Throttle;
 use super::{Actor, DAY, NOTICE, Role, Scope, Way, hash, is_text, new_text, users};
 use crate::clock::{Clock, Millis};
-use crate::db::Db;
+use crate::db::{Db, read_each};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ExportPasswordId, UserId};
 use crate::secret::Secret;
@@ -83,7 +83,7 @@ pub async fn create(db: &Db, clock: &Clock, by: By<'_>, new: &NewExportPassword)
     }
     let name = new.name.trim();
     let mut wrong = Vec::new();
-    if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_good_in_name) {
         wrong.push(("name".to_owned(), "Write a name of at most 100 characters: which script it is for.".to_owned()));
     }
     if !(1..=MOST_DAYS).contains(&new.days) {
@@ -180,7 +180,7 @@ async fn find(db: &Db, clock: &Clock, email: Option<&str>, password: &Secret) ->
     Ok(owner.map(|owner| Admitted { actor: Actor { scope: Some(Scope::Read), ..owner }, password: found.id }))
 }
 
-/// Writes down the use, at most once a minute.
+/// Writes down the use, at most once a minute. The reader is served whether or not it can be written: the catalogue may be locked.
 async fn note_use(db: &Db, clock: &Clock, admitted: &Admitted, address: IpAddr) -> Result<()> {
     let now = clock.now();
     let is_due: Option<i64> = sqlx::query_scalar("SELECT 1 FROM export_passwords WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)")
@@ -191,12 +191,16 @@ async fn note_use(db: &Db, clock: &Clock, admitted: &Admitted, address: IpAddr) 
     if is_due.is_none() {
         return Ok(());
     }
-    let mut tx = db.write().await?;
-    sqlx::query("UPDATE export_passwords SET last_used_at = $2 WHERE id = $1").bind(&admitted.password).bind(now).execute(&mut *tx).await?;
-    let deed =
-        Deed { actor: Some(&admitted.actor.user), address: Some(address), action: "export.read", object: Some(admitted.password.as_str()), result: "done" };
-    audit::record(&mut tx, clock, deed).await?;
-    Ok(tx.commit().await?)
+    let (noted, clock, user, password) = (db.clone(), clock.clone(), admitted.actor.user.clone(), admitted.password.clone());
+    let note = async move {
+        let mut tx = noted.write().await?;
+        sqlx::query("UPDATE export_passwords SET last_used_at = $2 WHERE id = $1").bind(&password).bind(now).execute(&mut *tx).await?;
+        let deed = Deed { actor: Some(&user), address: Some(address), action: "export.read", object: Some(password.as_str()), result: "done" };
+        audit::record(&mut tx, &clock, deed).await?;
+        Ok(tx.commit().await?)
+    };
+    db.aside("the use of an export password could not be noted", note).await;
+    Ok(())
 }
 
 /// Marks a good one that came over an open way, the first time.
@@ -229,7 +233,7 @@ pub async fn still_good(db: &Db, clock: &Clock, id: &ExportPasswordId, role: Rol
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<ExportPassword>> {
     let rows =
         sqlx::query("SELECT * FROM export_passwords WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC").bind(of).fetch_all(db.read()).await?;
-    rows.iter().map(export_password).collect()
+    Ok(read_each(&rows, export_password).0)
 }
 
 /// Ends one at once. `by`: its owner or an admin; none on the command line.

@@ -12,7 +12,7 @@ use super::sign_in::{self, SignedIn};
 use super::users::{self, User};
 use super::{Role, hash, random_text};
 use crate::clock::{Clock, Millis};
-use crate::db::Db;
+use crate::db::{Db, read_each};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{InviteId, UserId};
 use crate::secret::Secret;
@@ -98,7 +98,7 @@ pub async fn list(db: &Db, clock: &Clock) -> Result<Vec<Invite>> {
         .bind(clock.now())
         .fetch_all(db.read())
         .await?;
-    rows.iter().map(invite).collect()
+    Ok(read_each(&rows, invite).0)
 }
 
 /// Ends a link that was not used.

@@ -13,7 +13,7 @@ pub mod throttle;
 pub mod tokens;
 pub mod users;
 
-use std::net::IpAddr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,6 +30,8 @@ use crate::secret::Secret;
 const DAY: Millis = 24 * 60 * 60 * 1_000;
 /// The time of the last use of a token or export password is written at most this often.
 const NOTICE: Millis = 60 * 1_000;
+/// How often the right to a download or stream in progress is checked.
+pub const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// Characters of 256 random bits, and of the checksum behind them.
 const RANDOM: usize = 43;
 const CHECKSUM: usize = 6;
@@ -43,14 +45,29 @@ pub enum Way {
     Open,
 }
 
-/// Whether somebody who was let in still is: a download that runs for minutes asks now and then. A person must be enabled and as
-/// strong as then, a token unexpired and unrevoked.
+/// Whether somebody who was let in still is: a download or stream that goes on for minutes asks now and then. A person must be enabled and
+/// have at least the role from then, their session must not have ended, and a token must be unexpired and unrevoked.
 pub async fn still_good(db: &Db, clock: &Clock, actor: &Actor) -> bool {
+    if let Some(handle) = &actor.session
+        && !matches!(sessions::is_alive(db, clock, &actor.user, handle).await, Ok(true))
+    {
+        return false;
+    }
     let now = match &actor.token {
         None => users::actor(db, &actor.user).await,
         Some(token) => tokens::actor(db, clock, token).await,
     };
     matches!(now, Ok(Some(now)) if now.role >= actor.role)
+}
+
+/// Returns once somebody who was let in is so no more; the end is noticed within `CHECK_EVERY`.
+pub async fn until_ended(db: &Db, clock: &Clock, actor: &Actor) {
+    loop {
+        clock.wait(CHECK_EVERY).await;
+        if !still_good(db, clock, actor).await {
+            return;
+        }
+    }
 }
 
 /// Deletes what has ended and nobody reads any more: sessions, links and browsers that stayed away. Now and then is enough.
@@ -95,14 +112,6 @@ fn is_text(prefix: &str, text: &str) -> bool {
 fn checksum(random: &str) -> String {
     let digest = Sha256::digest(random.as_bytes());
     URL_SAFE_NO_PAD.encode(digest.get(..4).unwrap_or_default())
-}
-
-/// The address as limits count it: an IPv6 client has a /64 to choose from, so that counts as one.
-fn one_client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-    }
 }
 
 #[cfg(test)]

@@ -152,6 +152,25 @@ impl Hasher {
     }
 }
 
+#[cfg(test)]
+impl Hasher {
+    /// Takes every place and every place in the queue, until what is answered is dropped.
+    pub(super) async fn occupy(&self) -> Vec<tokio::task::JoinHandle<Result<OwnedSemaphorePermit>>> {
+        let mut held = Vec::new();
+        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            held.push(tokio::spawn(async { Ok(place) }));
+        }
+        for _ in 0..QUEUE {
+            let hasher = self.clone();
+            held.push(tokio::spawn(async move { hasher.place().await }));
+        }
+        while self.waiting.load(Ordering::Acquire) < QUEUE {
+            tokio::task::yield_now().await;
+        }
+        held
+    }
+}
+
 fn start_threads(number: usize) -> mpsc::Sender<Job> {
     let (to, from) = mpsc::channel::<Job>();
     let from = Arc::new(Mutex::new(from));

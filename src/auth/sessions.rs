@@ -1,6 +1,6 @@
 //! Sessions of browsers. The cookie holds 256 random bits; the row is found by their hash, and that alone is stored. A session ends 60
 //! minutes after its last use, 12 hours after sign-in, at sign-out, when its person is disabled or gets another password or role,
-//! whichever is first; all of it is decided here and by our clock, never by the cookie. How the cookie comes and goes is in
+//! whichever is first. Its downloads and streams end with it. All of it is decided here and by our clock, never by the cookie. How the cookie comes and goes is in
 //! `session_layer.rs`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -150,26 +151,42 @@ impl Sessions {
     }
 
     async fn find(&self, value: &Secret) -> Result<Option<(Option<UserId>, Data)>> {
-        let (now, hash) = (self.clock.now(), hash(value.reveal()));
-        let row = sqlx::query("SELECT user_id, data, created_at, expires_at FROM sessions WHERE id_hash = $1 AND expires_at > $2")
-            .bind(&hash)
-            .bind(now)
-            .fetch_optional(self.db.read())
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let (data, created_at, expires_at): (String, Millis, Millis) = (row.try_get("data")?, row.try_get("created_at")?, row.try_get("expires_at")?);
-        let ends = (now + IDLE).min(created_at + ABSOLUTE);
-        if ends >= expires_at + SLIDE {
-            self.db.outages().watched("the end of a session could not be moved", self.slide(&hash, ends).await);
-        }
+        let Some(row) = used(&self.db, &self.clock, &hash(value.reveal())).await? else { return Ok(None) };
+        let data: String = row.try_get("data")?;
         Ok(Some((row.try_get("user_id")?, serde_json::from_str(&data).map_err(Error::internal)?)))
     }
+}
 
-    async fn slide(&self, hash: &str, ends: Millis) -> Result<()> {
-        let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2").bind(hash).bind(ends).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+/// The row of a session that is in use just now, whose end moves with it; none when it has ended.
+async fn used(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> {
+    let now = clock.now();
+    let row = sqlx::query("SELECT user_id, data, created_at, expires_at FROM sessions WHERE id_hash = $1 AND expires_at > $2")
+        .bind(hash)
+        .bind(now)
+        .fetch_optional(db.read())
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (created_at, expires_at): (Millis, Millis) = (row.try_get("created_at")?, row.try_get("expires_at")?);
+    let ends = (now + IDLE).min(created_at + ABSOLUTE);
+    if ends >= expires_at + SLIDE {
+        // Nobody waits for it: the catalogue may be locked or the disk full.
+        db.aside("the end of a session could not be moved", slide(db.clone(), hash.to_owned(), ends)).await;
     }
+    Ok(Some(row))
+}
+
+async fn slide(db: Db, hash: String, ends: Millis) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2").bind(hash).bind(ends).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Whether this session of this person, named by `Entry::handle`, has not ended. A download or stream that asks is a use of it, which moves
+/// its end.
+pub(super) async fn is_alive(db: &Db, clock: &Clock, user: &UserId, handle: &str) -> Result<bool> {
+    let row = used(db, clock, handle).await?;
+    let owner: Option<UserId> = row.map(|row| row.try_get("user_id")).transpose()?.flatten();
+    Ok(owner.as_ref() == Some(user))
 }
 
 impl std::fmt::Debug for Sessions {
@@ -315,10 +332,10 @@ pub async fn finish(session: &Session, address: Option<IpAddr>) -> Result<()> {
 
 /// Whose session this is just now; none when nobody is signed in or the person was disabled.
 pub async fn actor_of(db: &Db, session: &Session) -> Result<Option<Actor>> {
-    match session.user().await? {
-        Some(id) => users::actor(db, &id).await,
-        None => Ok(None),
-    }
+    let Some(id) = session.user().await? else { return Ok(None) };
+    let actor = users::actor(db, &id).await?;
+    let handle = handle(session).await;
+    Ok(actor.map(|actor| Actor { session: handle, ..actor }))
 }
 
 /// The name of this session in `Entry::handle`; none when it has no row.

@@ -255,6 +255,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_browser_of_one_person_has_no_budget_for_the_account_of_another() {
+        let door = Door::new().await;
+        door.house.person("ann", Role::Viewer).await;
+        let of_ann = door.knock("ann@house.test", PASSWORD, 1, None).await.unwrap().device;
+        let of_olga = door.knock("olga@house.test", PASSWORD, 2, None).await.unwrap().device;
+        // Ann guesses Olga's password in her own browser: Olga's account and Ann's address pay for it.
+        assert_eq!(door.knock("olga@house.test", "wrong horse battery", 1, Some(of_ann.reveal())).await.unwrap_err().code(), "wrong_credentials");
+        for address in [1, 3] {
+            let device = (address == 1).then_some(of_ann.reveal());
+            assert_eq!(door.knock("olga@house.test", PASSWORD, address, device).await.unwrap_err().code(), "too_many_attempts", "{address}");
+        }
+        // Neither Olga's own browser nor Ann's account is slowed.
+        assert!(door.knock("olga@house.test", PASSWORD, 2, Some(of_olga.reveal())).await.is_ok());
+        assert!(door.knock("ann@house.test", PASSWORD, 1, Some(of_ann.reveal())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_stayed_away_for_half_a_year_is_known_no_more() {
+        for (days, is_known) in [(DEVICE_DAYS - 1, true), (DEVICE_DAYS, false)] {
+            let door = Door::new().await;
+            let device = door.knock("olga@house.test", PASSWORD, 1, None).await.unwrap().device;
+            door.house.clock.advance(days * DAY);
+            let _ = door.knock("olga@house.test", "wrong horse battery", 50, None).await;
+            let again = door.knock("olga@house.test", PASSWORD, 1, Some(device.reveal())).await;
+            assert_eq!(again.is_ok(), is_known, "after {days} days");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_turned_away_because_the_server_is_busy_is_charged_nothing() {
+        let door = Door::new().await;
+        let device = door.knock("olga@house.test", PASSWORD, 1, None).await.unwrap().device;
+        let busy = door.house.hasher.occupy().await;
+        for _ in 0..20 {
+            for device in [None, Some(device.reveal())] {
+                assert_eq!(door.knock("olga@house.test", "wrong horse battery", 1, device).await.unwrap_err().code(), "busy");
+            }
+        }
+        for waits in busy {
+            waits.abort();
+            drop(waits.await);
+        }
+        // As after no failure at all: each budget has one try before the first wait.
+        for device in [None, Some(device.reveal())] {
+            assert_eq!(door.knock("olga@house.test", "wrong horse battery", 1, device).await.unwrap_err().code(), "wrong_credentials");
+            assert_eq!(door.knock("olga@house.test", "wrong horse battery", 1, device).await.unwrap_err().code(), "too_many_attempts");
+        }
+    }
+
+    #[tokio::test]
     async fn a_password_kept_with_weaker_parameters_is_hashed_again() {
         let door = Door::new().await;
         let mut tx = door.house.db.write().await.unwrap();

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::audit::Refusals;
-use super::one_client;
 use crate::clock::{Clock, Millis};
+use crate::connection::one_client;
 use crate::error::{Error, Kind, Result};
 
 /// How long an account waits after its first, second ... failure; the last one repeats.

@@ -8,7 +8,7 @@ use sqlx::{Row, Sqlite, Transaction};
 use super::audit::{self, Deed};
 use super::{Actor, DAY, NOTICE, Scope, hash, is_text, new_text, users};
 use crate::clock::{Clock, Millis};
-use crate::db::Db;
+use crate::db::{Db, read_each};
 use crate::error::{Error, Result};
 use crate::ids::{TokenId, UserId};
 use crate::secret::Secret;
@@ -47,7 +47,7 @@ pub async fn create(db: &Db, clock: &Clock, owner: &Actor, new: &NewToken) -> Re
     }
     let name = new.name.trim();
     let mut wrong = Vec::new();
-    if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_good_in_name) {
         wrong.push(("name".to_owned(), "Write a name of at most 100 characters: what the token is for.".to_owned()));
     }
     if !(1..=MOST_DAYS).contains(&new.days) {
@@ -96,13 +96,13 @@ pub async fn by_text(db: &Db, clock: &Clock, text: &str) -> Result<Option<Actor>
     let token = token(&row)?;
     let Some(owner) = users::actor(db, &token.user_id).await? else { return Ok(None) };
     if token.last_used_at.is_none_or(|last| last + NOTICE <= now) {
-        // A token is good whether or not its use can be noted: the disk may be full.
-        db.outages().watched("the use of a token could not be noted", note_use(db, &token.id, now).await);
+        // A token is good whether or not its use can be noted: the catalogue may be locked or the disk full.
+        db.aside("the use of a token could not be noted", note_use(db.clone(), token.id.clone(), now)).await;
     }
     Ok(Some(Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
 }
 
-async fn note_use(db: &Db, token: &TokenId, now: Millis) -> Result<()> {
+async fn note_use(db: Db, token: TokenId, now: Millis) -> Result<()> {
     let mut tx = db.write().await?;
     sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1").bind(token).bind(now).execute(&mut *tx).await?;
     Ok(tx.commit().await?)
@@ -123,7 +123,7 @@ pub async fn actor(db: &Db, clock: &Clock, id: &TokenId) -> Result<Option<Actor>
 /// The tokens of a person, or of everybody, newest first; revoked and expired ones too.
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<Token>> {
     let rows = sqlx::query("SELECT * FROM tokens WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC").bind(of).fetch_all(db.read()).await?;
-    rows.iter().map(token).collect()
+    Ok(read_each(&rows, token).0)
 }
 
 /// Ends a token at once. `by`: its owner or an admin; none on the command line.
@@ -151,7 +151,7 @@ fn token(row: &SqliteRow) -> Result<Token> {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
         name: row.try_get("name")?,
-        scope: Scope::parse(&scope).ok_or_else(|| Error::internal("a scope that this program does not know"))?,
+        scope: Scope::parse(&scope).ok_or_else(|| Error::damaged("a scope that this program does not know"))?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
         revoked_at: row.try_get("revoked_at")?,
@@ -208,19 +208,26 @@ mod tests {
         let owner = house.person("olga", Role::Editor).await;
         let stranger = house.person("stan", Role::Editor).await;
         house.person("ada", Role::Admin).await;
-        let (_, short) = create(&house.db, &house.clock, &owner, &new(Scope::Read, 1)).await.unwrap();
+        let (brief, short) = create(&house.db, &house.clock, &owner, &new(Scope::Read, 1)).await.unwrap();
         let (long, text) = create(&house.db, &house.clock, &owner, &new(Scope::Read, 365)).await.unwrap();
         house.clock.advance(DAY - 1);
         assert!(works(&house, &short).await);
         house.clock.advance(1);
         assert!(!works(&house, &short).await && works(&house, &text).await);
+        // So does what was begun with it.
+        let begun = async |id: &TokenId| actor(&house.db, &house.clock, id).await.unwrap().is_some();
+        assert!(!begun(&brief.id).await && begun(&long.id).await);
         assert_eq!(revoke(&house.db, &house.clock, &long.id, Some(&stranger)).await.unwrap_err().kind(), Kind::NotFound);
         users::disable(&house.db, &house.clock, &owner.user, None).await.unwrap();
         assert!(!works(&house, &text).await);
+        assert!(!begun(&long.id).await);
+        // Let in again, the person needs new ones.
         users::enable(&house.db, &house.clock, &owner.user, None).await.unwrap();
+        assert!(!works(&house, &text).await && !begun(&long.id).await);
+        let (other, text) = create(&house.db, &house.clock, &owner, &new(Scope::Read, 365)).await.unwrap();
         assert!(works(&house, &text).await);
-        revoke(&house.db, &house.clock, &long.id, Some(&owner)).await.unwrap();
-        assert!(!works(&house, &text).await);
+        revoke(&house.db, &house.clock, &other.id, Some(&owner)).await.unwrap();
+        assert!(!works(&house, &text).await && !begun(&other.id).await);
         for days in [0, 366] {
             assert_eq!(create(&house.db, &house.clock, &owner, &new(Scope::Read, days)).await.unwrap_err().field_errors()[0].0, "days");
         }

@@ -8,10 +8,11 @@ use super::audit::{self, By, Deed};
 use super::passwords::{self, Hasher};
 use super::{Actor, Role, export_passwords, sessions, sign_in, tokens};
 use crate::clock::{Clock, Millis};
-use crate::db::Db;
+use crate::db::{Db, read_each};
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::secret::Secret;
+use crate::text;
 
 /// A person as the catalogue knows them, without the password's hash.
 #[derive(Clone, Debug, Serialize)]
@@ -30,7 +31,7 @@ pub struct User {
 impl User {
     /// This person in a browser or on the command line.
     pub fn actor(&self) -> Actor {
-        Actor { user: self.id.clone(), name: self.name.clone(), email: self.email.clone(), role: self.role, scope: None, token: None }
+        Actor { user: self.id.clone(), name: self.name.clone(), email: self.email.clone(), role: self.role, scope: None, token: None, session: None }
     }
 }
 
@@ -46,18 +47,46 @@ pub struct NewUser {
 /// Email and name as they are kept, or what is wrong with them by field.
 pub fn identity(email: &str, name: &str) -> std::result::Result<(String, String), Vec<(String, String)>> {
     let email = email.trim().to_lowercase();
-    let name = name.trim();
+    let name = person_name(name);
     let mut wrong = Vec::new();
-    let (local, host) = email.rsplit_once('@').unwrap_or_default();
-    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | ',' | ';');
-    if local.is_empty() || host.is_empty() || local.contains('@') || email.len() > 254 || email.chars().any(odd) {
-        wrong.push(("email".to_owned(), "Write an email address, such as ada@example.com.".to_owned()));
+    if !is_email(&email) {
+        let said = if email.is_ascii() {
+            "Write an email address, such as ada@example.com."
+        } else {
+            "Write an email address of plain letters a to z, digits and signs: others look alike."
+        };
+        wrong.push(("email".to_owned(), said.to_owned()));
     }
+    match name {
+        Ok(name) if wrong.is_empty() => Ok((email, name)),
+        Ok(_) => Err(wrong),
+        Err(why) => {
+            wrong.push(("name".to_owned(), why));
+            Err(wrong)
+        }
+    }
+}
+
+/// The name of a person as it is kept, or what is wrong with it.
+fn person_name(name: &str) -> std::result::Result<String, String> {
+    let name = name.trim();
     let length = name.chars().count();
-    if length == 0 || length > 100 || name.chars().any(char::is_control) {
-        wrong.push(("name".to_owned(), "Write a name of at most 100 characters.".to_owned()));
+    if length == 0 || length > 100 {
+        return Err("Write a name of at most 100 characters.".to_owned());
     }
-    if wrong.is_empty() { Ok((email, name.to_owned())) } else { Err(wrong) }
+    if !name.chars().all(text::is_good_in_person) {
+        return Err("Write a name without control characters, invisible characters and marks of direction.".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+/// Whether this is an address that nobody can take for another one: ASCII, and a host of letters, digits, hyphens and dots between them.
+fn is_email(email: &str) -> bool {
+    let Some((local, host)) = email.rsplit_once('@') else { return false };
+    let is_label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"' | b',' | b';' | b'(' | b')' | b'[' | b']' | b':' | b'\\' | b'@');
+    let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
+    email.len() <= 254 && !local.is_empty() && !dots && local.bytes().all(is_plain) && host.split('.').all(is_label)
 }
 
 /// Makes a person. `by` is the admin who does; none on the command line.
@@ -105,10 +134,10 @@ pub(super) async fn insert(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, emai
     }
 }
 
-/// Everybody, by name.
+/// Everybody whose record can be read, by name.
 pub async fn list(db: &Db) -> Result<Vec<User>> {
     let rows = sqlx::query("SELECT * FROM users ORDER BY LOWER(name), id").fetch_all(db.read()).await?;
-    rows.iter().map(user).collect()
+    Ok(read_each(&rows, user).0)
 }
 
 pub async fn get(db: &Db, id: &UserId) -> Result<User> {
@@ -138,7 +167,7 @@ pub async fn rename(db: &Db, clock: &Clock, by: By<'_>, name: &str) -> Result<()
     if actor.scope.is_some() {
         return Err(Error::forbidden("A token cannot change a name."));
     }
-    let (_, name) = identity(&actor.email, name).map_err(Error::fields)?;
+    let name = person_name(name).map_err(|why| Error::field("name", why))?;
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET name = $2, updated_at = $3 WHERE id = $1").bind(&actor.user).bind(name).bind(clock.now()).execute(&mut *tx).await?;
     audit::record(&mut tx, clock, Deed::done(Some(by), "user.rename", actor.user.as_str())).await?;
@@ -201,7 +230,7 @@ pub(super) async fn replace_password(tx: &mut Transaction<'_, Sqlite>, clock: &C
     Ok(())
 }
 
-/// Shuts a person out at once, with all sessions and tokens. The last admin stays.
+/// Shuts a person out at once: ends all sessions and revokes all tokens and export passwords, for good. The last admin stays.
 pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) -> Result<()> {
     admins_only(by)?;
     get(db, id).await?;
@@ -213,6 +242,8 @@ pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) ->
         .await?;
     an_admin_is_left(&mut tx).await?;
     sessions::end_all(&mut tx, id, None).await?;
+    tokens::revoke_all(&mut tx, clock, id).await?;
+    export_passwords::revoke_all(&mut tx, clock, id).await?;
     sqlx::query("UPDATE invites SET used_at = $2 WHERE email = (SELECT email FROM users WHERE id = $1) AND used_at IS NULL")
         .bind(id)
         .bind(clock.now())
@@ -222,7 +253,7 @@ pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) ->
     Ok(tx.commit().await?)
 }
 
-/// Lets a disabled person in again, with the password and the tokens they had.
+/// Lets a disabled person in again, with the password they had. Their tokens and export passwords stay revoked.
 pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) -> Result<()> {
     admins_only(by)?;
     get(db, id).await?;
@@ -269,7 +300,7 @@ pub(super) fn user(row: &SqliteRow) -> Result<User> {
         id: row.try_get("id")?,
         email: row.try_get("email")?,
         name: row.try_get("name")?,
-        role: Role::parse(&role).ok_or_else(|| Error::internal("a role that this program does not know"))?,
+        role: Role::parse(&role).ok_or_else(|| Error::damaged("a role that this program does not know"))?,
         disabled_at: row.try_get("disabled_at")?,
         has_password: row.try_get::<Option<String>, _>("password_hash")?.is_some(),
         created_at: row.try_get("created_at")?,

@@ -113,6 +113,7 @@ type Done = Result<(), Failed>;
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
+    forbid_core_dumps();
     // One TLS provider for everything that is compiled in.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let Arguments { given, command } = Arguments::parse();
@@ -148,6 +149,16 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// A core dump would hold the key and whatever is open in memory. The limit keeps the kernel from writing one, the other keeps it from
+/// handing one to a program, and keeps other processes of the same user from reading the memory.
+fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(why) = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
+        eprintln!("chatlake: core dumps could not be switched off: {why}");
+    }
+}
+
 /// The commands and settings as they are parsed: for the test that holds the docs to them.
 pub fn command_line() -> clap::Command {
     Arguments::command()
@@ -155,7 +166,7 @@ pub fn command_line() -> clap::Command {
 
 /// Whoever has the data directory may do everything with it.
 fn keeper() -> Actor {
-    Actor { user: UserId::new(), name: "the command line".to_owned(), email: String::new(), role: Role::Admin, scope: None, token: None }
+    Actor { user: UserId::new(), name: "the command line".to_owned(), email: String::new(), role: Role::Admin, scope: None, token: None, session: None }
 }
 
 /// Writes a line to standard output. A reader that has stopped reading is no error; anything else, such as a full disk, is.

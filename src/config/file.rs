@@ -39,6 +39,10 @@ pub(super) struct Values {
     pub audit_days: Option<u32>,
     pub audit_max_rows: Option<u32>,
     pub mail_hello: Option<String>,
+    pub connections_per_address: Option<usize>,
+    pub metrics_listen: Option<SocketAddr>,
+    #[serde(default)]
+    pub allow_mail_server: Vec<String>,
     #[serde(default)]
     pub trusted_proxy: Vec<ipnet::IpNet>,
     pub log: Option<String>,

@@ -33,8 +33,6 @@ const SLOT_WAIT: Duration = Duration::from_secs(60);
 pub const TOO_MANY_DOWNLOADS: &str = "too_many_downloads";
 /// When whoever got no slot should try again.
 const RETRY_IN: Duration = Duration::from_secs(30);
-/// How often the right to a running download is checked.
-const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags,
 /// equal bytes.
@@ -78,6 +76,8 @@ pub struct Csv {
     pub dataset: Dataset,
     pub version: VersionId,
     pub rows: u64,
+    /// Cells that are marked for spreadsheets, where that was asked for and is known before the first byte.
+    pub marked: Option<u64>,
     pub tag: String,
     /// None when the client has these bytes already. An error in it means that the file is not whole and must not look so.
     pub body: Option<BoxStream<'static, io::Result<Bytes>>>,
@@ -123,9 +123,13 @@ impl Downloads {
             slot = Some(taken);
         }
         let (rows, id) = (version.rows, version.id.clone());
+        let mut marked = None;
         let body = match slot {
             Some(slot) if !is_known(asked.known, &known) => {
                 datasets.segments.check(&version.segments).await?;
+                if asked.options.guard {
+                    marked = export::marked::count(&datasets.segments, datasets.versions.pin(&version), asked.options.columns.clone()).await?;
+                }
                 let mut encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
                 encoder.replaced = self.replaced_nul.clone();
                 let of = id.clone();
@@ -134,7 +138,7 @@ impl Downloads {
             }
             _ => None,
         };
-        Ok(Csv { dataset, version: id, rows, tag: known, body })
+        Ok(Csv { dataset, version: id, rows, marked, tag: known, body })
     }
 
     /// What `encoder` makes, for as long as `still_good` says so when it is asked now and then; then an error, and `connection` is closed,
@@ -197,7 +201,7 @@ where
         let ended = ended.clone();
         async move {
             loop {
-                clock.wait(CHECK_EVERY).await;
+                clock.wait(auth::CHECK_EVERY).await;
                 if !still_good().await {
                     ended.cancel();
                     return connection.abort();
@@ -236,8 +240,15 @@ mod tests {
             let world = World::new().await;
             let (db, clock) = (world.db.clone(), world.clock.clone());
             let datasets = Datasets { db, clock, segments: world.segments.clone(), versions: world.versions.clone() };
-            let reader =
-                Actor { user: UserId::new(), name: "Carl".to_owned(), email: "carl@house.test".to_owned(), role: Role::Viewer, scope: None, token: None };
+            let reader = Actor {
+                user: UserId::new(),
+                name: "Carl".to_owned(),
+                email: "carl@house.test".to_owned(),
+                role: Role::Viewer,
+                scope: None,
+                token: None,
+                session: None,
+            };
             let keeper = Actor { role: Role::Admin, ..reader.clone() };
             datasets.share(&keeper, &world.dataset, true).await.unwrap();
             let rows = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))]).chain(futures_util::stream::pending());

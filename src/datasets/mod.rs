@@ -56,7 +56,14 @@ pub struct Dataset {
     pub owner_name: String,
     /// None once its account was deleted: it stops updating.
     pub account_id: Option<AccountId>,
+    /// `PRIVATE_ACCOUNT` for a reader who may not know the account.
     pub account_name: Option<String>,
+    account_owner_id: Option<UserId>,
+    account_shared: bool,
+    /// The reader may know neither the name of the account nor its id.
+    pub account_is_private: bool,
+    /// That name, to keep it out of what the reader is told.
+    hidden_name: Option<String>,
     pub connector: Connector,
     pub report: &'static Report,
     pub name: String,
@@ -145,8 +152,8 @@ impl Name {
         if length > 200 {
             return Err(Error::field("name", format!("A name has at most 200 characters; this one has {length}.")));
         }
-        if text.chars().any(char::is_control) {
-            return Err(Error::field("name", "A name is one line without control characters."));
+        if !text.chars().all(crate::text::is_good_in_name) {
+            return Err(Error::field("name", "A name is one line without control characters, invisible characters and marks of direction."));
         }
         Ok(Self(text.to_owned()))
     }
@@ -174,7 +181,28 @@ impl Description {
     }
 }
 
+/// What stands for the name of an account that a reader may not know.
+pub const PRIVATE_ACCOUNT: &str = "private account";
+
 impl Dataset {
+    /// As this person may see it: an account that is not shared is known to its owner, to the owner of the DataSet and to admins.
+    fn seen_by(mut self, actor: &Actor) -> Self {
+        let is_known = actor.is_admin() || self.account_shared || self.owner_id == actor.user || self.account_owner_id.as_ref() == Some(&actor.user);
+        if self.account_id.is_some() && !is_known {
+            self.account_is_private = true;
+            self.hidden_name = self.account_name.replace(PRIVATE_ACCOUNT.to_owned());
+        }
+        self
+    }
+
+    /// What a run or a backfill of it says, without the name of an account that the reader may not know.
+    pub fn fit_to_read(&self, said: &str) -> String {
+        match &self.hidden_name {
+            Some(name) => said.replace(&format!("“{name}”"), &format!("“{PRIVATE_ACCOUNT}”")),
+            None => said.to_owned(),
+        }
+    }
+
     /// May change, share and delete it.
     pub fn is_changed_by(&self, actor: &Actor) -> bool {
         actor.may_edit() && (actor.is_admin() || self.owner_id == actor.user)
@@ -211,7 +239,7 @@ impl Datasets {
         let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
             match row::read(&row) {
-                Ok(dataset) => all.push(dataset),
+                Ok(dataset) => all.push(dataset.seen_by(actor)),
                 Err((id, error)) => {
                     tracing::error!(dataset = id, cause = ?error.inside(), "a DataSet is not listed: {error}");
                     damaged.push(id);
@@ -229,7 +257,8 @@ impl Datasets {
             .bind(&actor.user)
             .fetch_optional(self.db.read())
             .await?;
-        row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))
+        let dataset = row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))?;
+        Ok(dataset.seen_by(actor))
     }
 
     /// One DataSet, if this person may change it.

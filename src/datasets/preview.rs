@@ -101,7 +101,7 @@ async fn page_within(segments: &Segments, version: &Version, mut ask: Ask, time:
         let rows = reading.rows(&places)?;
         Ok(Page { columns: version.columns.clone(), rows, total_matching, offset: ask.offset })
     };
-    tokio::task::spawn_blocking(reader).await.map_err(Error::internal)?
+    tokio::task::spawn_blocking(reader).await.map_err(Error::from)?
 }
 
 /// The reading of one page, on the blocking pool.

@@ -19,6 +19,8 @@ pub(super) struct Row {
     owner_name: String,
     account_id: Option<AccountId>,
     account_name: Option<String>,
+    account_owner_id: Option<UserId>,
+    account_shared: Option<i64>,
     connector: String,
     report: String,
     name: String,
@@ -57,7 +59,7 @@ pub(super) struct Row {
 macro_rules! select_dataset {
     ($rest:literal) => {
         concat!(
-            "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, d.connector, d.report, d.name, d.description, d.menus, ",
+            "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, a.owner_id AS account_owner_id, a.shared AS account_shared, d.connector, d.report, d.name, d.description, d.menus, ",
             "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
             "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, (SELECT r.rows_after - r.rows_before FROM runs r WHERE r.id = v.run_id) AS version_change, ",
@@ -113,6 +115,10 @@ impl TryFrom<Row> for Dataset {
             owner_name: row.owner_name,
             account_id: row.account_id,
             account_name: row.account_name,
+            account_owner_id: row.account_owner_id,
+            account_shared: row.account_shared == Some(1),
+            account_is_private: false,
+            hidden_name: None,
             connector,
             report,
             name: row.name,

@@ -105,7 +105,7 @@ impl Scrub {
             let cost = i64::try_from(meta.bytes).unwrap_or(i64::MAX).max(1);
             *allowance = allowance.saturating_sub(if known { 0 } else { cost });
             let (segments, id) = (self.segments.clone(), meta.id.clone());
-            let checked = tokio::task::spawn_blocking(move || check(&segments, &meta, &columns)).await.map_err(Error::internal)?;
+            let checked = tokio::task::spawn_blocking(move || check(&segments, &meta, &columns)).await.map_err(Error::from)?;
             done.damaged += u64::from(self.note(&id, checked).await?);
         }
         let damaged: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE state = 'kept' AND damage IS NOT NULL").fetch_one(self.db.read()).await?;

@@ -163,7 +163,7 @@ impl Segments {
             }
             Ok(all)
         });
-        counted.await.map_err(Error::internal)?
+        counted.await.map_err(Error::from)?
     }
 
     /// Opens a segment to read. Each block is compared with its checksum when it is read. A file that is missing, or is not what was

@@ -1,6 +1,8 @@
 //! What keeps a DataSet up: how it is tried again when it fails, when its data is late, who is told, and what has taken it off its
 //! schedule. What happens by it when a run ends is in `puller/upkeep.rs`.
 
+use std::collections::BTreeSet;
+
 use lettre::Address;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Sqlite, Transaction};
@@ -9,7 +11,7 @@ use super::{Dataset, Datasets};
 use crate::actor::Actor;
 use crate::clock::Millis;
 use crate::error::{Error, Result};
-use crate::ids::{DatasetId, WebhookId};
+use crate::ids::{DatasetId, UserId, WebhookId};
 
 /// A retry waits at least and at most so long.
 const RETRY_MINUTES: std::ops::RangeInclusive<i64> = 1..=7 * 24 * 60;
@@ -17,6 +19,8 @@ const MOST_RETRIES: i64 = 20;
 /// Ten years: nobody expects anything later.
 const MOST_HOURS: i64 = 24 * 3_660;
 const MOST_EMAILS: usize = 20;
+/// Addresses of people who are not on this server, over all DataSets of one owner: mail to them goes out in the server's name.
+const MAX_OUTSIDE: usize = 30;
 const MOST_WEBHOOKS: usize = 20;
 const MOST_IN_A_ROW: i64 = 100;
 
@@ -62,6 +66,8 @@ pub enum Why {
     Credentials,
     /// A run of it stopped the whole server three times.
     Parked,
+    /// Its account is not shared any more, and belongs to somebody else than the owner of the DataSet.
+    Unshared,
 }
 
 /// Who is told of what.
@@ -110,6 +116,7 @@ impl Why {
         match self {
             Why::Credentials => "credentials",
             Why::Parked => "parked",
+            Why::Unshared => "unshared",
         }
     }
 }
@@ -209,6 +216,7 @@ impl Upkeep {
     fn stopped(&self, scheduled: bool) -> Option<Stopped> {
         let why = match self.stopped_why.as_deref()? {
             "parked" => Why::Parked,
+            "unshared" => Why::Unshared,
             _ => Why::Credentials,
         };
         self.stopped_at.filter(|_| !scheduled).map(|at| Stopped { at, why })
@@ -258,11 +266,15 @@ impl Datasets {
         Ok(tx.commit().await?)
     }
 
-    /// Chooses who is told of what.
+    /// Chooses who is told of what. Somebody who is no admin adds no addresses beyond `MAX_OUTSIDE` of people who are not on this server,
+    /// over all DataSets of the owner.
     pub async fn set_notify(&self, actor: &Actor, id: &DatasetId, notify: &Notify) -> Result<()> {
-        self.get_to_change(actor, id).await?;
+        let dataset = self.get_to_change(actor, id).await?;
         let text = |list: &[String]| serde_json::to_string(list).map_err(Error::internal);
         let mut tx = self.db.write().await?;
+        if !actor.is_admin() {
+            hold_to_outside(&mut tx, &dataset.owner_id, notify).await?;
+        }
         sqlx::query("UPDATE datasets SET notify_emails = $1, notify_webhooks = $2, notify_on = $3, notify_after = $4, updated_at = $5 WHERE id = $6")
             .bind(notify.emails.as_deref().map(text).transpose()?)
             .bind(text(&notify.webhooks)?)
@@ -283,6 +295,25 @@ impl Datasets {
                 .await?;
         Ok(rows.into_iter().map(|(id, at, late)| (id, at, late != 0)).collect())
     }
+}
+
+/// Refuses more addresses outside of this server than an owner may have. Those that are chosen already, for any DataSet, can stay.
+async fn hold_to_outside(tx: &mut Transaction<'static, Sqlite>, owner: &UserId, notify: &Notify) -> Result<()> {
+    let people: Vec<String> = sqlx::query_scalar("SELECT email FROM users").fetch_all(&mut **tx).await?;
+    let chosen: Vec<String> =
+        sqlx::query_scalar("SELECT notify_emails FROM datasets WHERE owner_id = $1 AND notify_emails IS NOT NULL").bind(owner).fetch_all(&mut **tx).await?;
+    let lists = chosen.iter().filter_map(|list| serde_json::from_str::<Vec<String>>(list).ok()).flatten();
+    let is_outside = |email: &String| !people.contains(email);
+    let known: BTreeSet<String> = lists.map(|email| email.to_lowercase()).filter(is_outside).collect();
+    let wanted = notify.emails.iter().flatten().map(|email| email.to_lowercase()).filter(is_outside);
+    let new = wanted.filter(|email| !known.contains(email)).count();
+    if new == 0 || known.len() + new <= MAX_OUTSIDE {
+        return Ok(());
+    }
+    Err(Error::field(
+        "emails",
+        format!("At most {MAX_OUTSIDE} addresses of people who are not on this server, over all DataSets of one owner; {} are chosen already.", known.len()),
+    ))
 }
 
 /// Whatever had taken it off its schedule is over. What fails from now on is told anew; that it works again is told as well when anything

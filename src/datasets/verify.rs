@@ -116,7 +116,7 @@ pub async fn look(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Findin
             }
         };
         let segments = segments.clone();
-        let wrong = tokio::task::spawn_blocking(move || file(&segments, &meta, &columns, deep)).await.map_err(Error::internal)?;
+        let wrong = tokio::task::spawn_blocking(move || file(&segments, &meta, &columns, deep)).await.map_err(Error::from)?;
         let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else { continue };
         // It may have been swept while it was looked at.
         if still {
@@ -161,7 +161,7 @@ async fn records(db: &Db) -> Result<Vec<Finding>> {
 
 async fn on_disk(segments: &Segments) -> Result<Vec<SegmentId>> {
     let segments = segments.clone();
-    tokio::task::spawn_blocking(move || segments.files_before(i64::MAX)).await.map_err(Error::internal)?
+    tokio::task::spawn_blocking(move || segments.files_before(i64::MAX)).await.map_err(Error::from)?
 }
 
 /// Files that no row names.

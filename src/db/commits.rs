@@ -138,7 +138,7 @@ pub(super) async fn note(dir: &Path, pool: &SqlitePool, written: &mut Option<Mar
         return Ok(());
     }
     let (dir, mark) = (dir.to_owned(), found.clone());
-    tokio::task::spawn_blocking(move || mark.write(&dir)).await.map_err(Error::internal)??;
+    tokio::task::spawn_blocking(move || mark.write(&dir)).await.map_err(Error::from)??;
     *written = Some(found);
     Ok(())
 }

@@ -25,6 +25,10 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// A later one that its makers took back.
 const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
+/// Writes that nobody waits for: at most so many at once, and the caller stays for so long.
+const MAX_ASIDES: usize = 8;
+const ASIDE_FOR: Duration = Duration::from_millis(500);
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// The rows that can be read. One that cannot leaves the others as they are: the log tells of it.
@@ -36,6 +40,22 @@ pub fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<
         })
     };
     rows.into_iter().filter_map(|row| read(row).ok()).collect()
+}
+
+/// As `readable`, for what `read` makes of a row; and the ids of the rows that cannot be read.
+pub fn read_each<T>(rows: &[SqliteRow], read: impl Fn(&SqliteRow) -> Result<T>) -> (Vec<T>, Vec<String>) {
+    let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        match read(row) {
+            Ok(one) => all.push(one),
+            Err(error) => {
+                let id: String = row.try_get("id").unwrap_or_default();
+                tracing::error!(id, cause = ?error.inside(), "a row of the catalogue cannot be read and is passed over: {error}");
+                damaged.push(id);
+            }
+        }
+    }
+    (all, damaged)
 }
 
 /// The catalogue. Cheap to clone.
@@ -51,6 +71,8 @@ struct Inner {
     /// When it was last tried to open it for writing.
     tried: tokio::sync::Mutex<Option<tokio::time::Instant>>,
     outages: Outages,
+    /// Free for writes that nobody waits for.
+    asides: Arc<tokio::sync::Semaphore>,
     /// What the commit file says; none for whoever does not hold the data directory.
     commit_file: tokio::sync::Mutex<Option<Written>>,
 }
@@ -94,6 +116,7 @@ impl Db {
             open: pools.map_or_else(OnceLock::new, OnceLock::from),
             tried: tokio::sync::Mutex::default(),
             outages: Outages::new(dir_of(path).to_owned()),
+            asides: Arc::new(tokio::sync::Semaphore::new(MAX_ASIDES)),
             commit_file: tokio::sync::Mutex::default(),
         }))
     }
@@ -163,6 +186,20 @@ impl Db {
             None => self.open_for_writing().await?,
         };
         Ok(pools.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Does a small write that the caller does not need, such as noting a use. It goes on by itself when it takes longer than a moment, as
+    /// while another program locks the catalogue, and is left out while many others wait. `what`, a sentence without its stop, is
+    /// for the log when it fails.
+    pub async fn aside(&self, what: &'static str, write: impl Future<Output = Result<()>> + Send + 'static) {
+        let Ok(permit) = self.0.asides.clone().try_acquire_owned() else { return };
+        let outages = self.outages().clone();
+        let task = tokio::spawn(async move {
+            outages.watched(what, write.await);
+            drop(permit);
+        });
+        // Dropped, the task still runs to its end.
+        let _ = tokio::time::timeout(ASIDE_FOR, task).await;
     }
 
     /// Tries to open for writing what could only be read at the start, at most once a second.

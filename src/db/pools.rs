@@ -77,7 +77,7 @@ fn not_migrated(why: sqlx::migrate::MigrateError) -> Error {
 
 async fn read_mark(path: &Path) -> Result<Option<Mark>> {
     let dir = dir_of(path).to_owned();
-    tokio::task::spawn_blocking(move || Mark::read(&dir)).await.map_err(Error::internal)
+    tokio::task::spawn_blocking(move || Mark::read(&dir)).await.map_err(Error::from)
 }
 
 /// Refuses a catalogue that is behind its commit file.

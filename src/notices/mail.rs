@@ -1,22 +1,29 @@
 //! Mail: the server that takes it, set by an admin, and how one message is handed to it. Mail is encrypted on the way unless an admin
-//! has said otherwise; the password is sealed and goes only to the host it was entered for.
+//! has said otherwise; the password is sealed and goes only to the host it was entered for, encrypted as it was entered for. Nothing is
+//! told of what answers at an address before it has shown that it is a mail server.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use lettre::{Address, Message as Mail};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use url::Host;
 use zeroize::Zeroizing;
 
 use super::outbox::Message;
-use super::{Channel, Notices, tidied};
+use super::{Channel, Notices};
 use crate::clock::Millis;
+use crate::connectors::upstream::hosts::NoAddress;
+use crate::connectors::upstream::mask;
 use crate::datasets::upkeep::email;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -91,11 +98,14 @@ struct Row {
     updated_at: i64,
 }
 
-/// What is sealed names the host, so that a changed row cannot send the password elsewhere.
+/// What is sealed names the host and the encryption, so that a changed row cannot send the password elsewhere or in the clear.
 #[derive(Deserialize)]
 struct Sealed {
     host: String,
     port: u16,
+    /// None in what was sealed before this was kept.
+    #[serde(default)]
+    encryption: Option<String>,
     password: Secret,
 }
 
@@ -103,6 +113,7 @@ struct Sealed {
 struct ToSeal<'a> {
     host: &'a str,
     port: u16,
+    encryption: &'a str,
     password: &'a str,
 }
 
@@ -132,16 +143,15 @@ impl Notices {
         Ok(self.mail_row().await?.as_ref().map(Server::from))
     }
 
-    /// Sets the mail server. The caller is an admin. Another host or port needs the password again: a stored one never goes to a host it
-    /// was not entered for.
+    /// Sets the mail server. The caller is an admin. Another host, port or encryption needs the password again: a stored one never goes to a
+    /// host, or by a way, that it was not entered for. A host that is not public must be named by a setting.
     pub async fn set_mail_server(&self, given: &Given) -> Result<()> {
         let before = self.mail_row().await?;
         let mut wrong: Vec<(String, String)> = Vec::new();
-        let host = given.host.trim().to_ascii_lowercase();
-        if host.len() > 253 || !matches!(url::Host::parse(&host), Ok(url::Host::Domain(_) | url::Host::Ipv4(_))) && host.parse::<std::net::Ipv6Addr>().is_err()
-        {
-            wrong.push(("host".to_owned(), "Write the name of the mail server, such as smtp.example.com.".to_owned()));
-        }
+        let host = self.mail_hosts.check(&given.host).unwrap_or_else(|why| {
+            wrong.push(("host".to_owned(), why));
+            String::new()
+        });
         let port = given.port.trim().parse::<u16>().ok().filter(|port| *port > 0);
         if port.is_none() {
             wrong.push(("port".to_owned(), "Write a port from 1 to 65535: usually 465 with TLS, 587 with STARTTLS.".to_owned()));
@@ -158,9 +168,14 @@ impl Notices {
         if username.len() > 254 || username.chars().any(char::is_control) || given.password.reveal().len() > 1_000 {
             wrong.push(("username".to_owned(), "User name and password are one line each.".to_owned()));
         }
-        let kept = before.as_ref().filter(|row| row.sealed.is_some() && row.host == host && Some(row.port) == port.map(i64::from));
+        let stored = before.as_ref().filter(|row| row.sealed.is_some());
+        let kept = stored.filter(|row| row.host == host && Some(row.port) == port.map(i64::from) && row.encryption == given.encryption);
         if !username.is_empty() && given.password.is_empty() && kept.is_none() {
-            wrong.push(("password".to_owned(), "Enter the password: none is stored for this server.".to_owned()));
+            let why = match stored {
+                Some(_) => "Enter the password again: server, port or encryption have changed.",
+                None => "Enter the password: none is stored for this server.",
+            };
+            wrong.push(("password".to_owned(), why.to_owned()));
         }
         if username.is_empty() && !given.password.is_empty() {
             wrong.push(("username".to_owned(), "A password needs a user name.".to_owned()));
@@ -170,7 +185,7 @@ impl Notices {
             (true, _) => None,
             (false, true) => kept.and_then(|row| row.sealed.clone()),
             (false, false) => {
-                let plain = ToSeal { host: &host, port, password: given.password.reveal() };
+                let plain = ToSeal { host: &host, port, encryption: encryption.word(), password: given.password.reveal() };
                 let text = Zeroizing::new(serde_json::to_vec(&plain).map_err(Error::internal)?);
                 Some(self.vault.seal(&text, &PLACE)?)
             }
@@ -220,13 +235,41 @@ impl Notices {
             None => None,
         };
         let mail = written(message, &server)?;
-        let transport = transport(&server, password.as_ref(), self.hello())?;
-        let plain = password.as_ref().map(Secret::reveal);
-        match tokio::time::timeout(WHOLE, transport.send(mail)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(why)) => Err(tidied(&said(&why), plain)),
-            Err(_) => Err(format!("The mail server did not answer within {} seconds.", WHOLE.as_secs())),
+        // The library panics at some answers; what a panic says may hold anything, so it is not told.
+        let handed_over = AssertUnwindSafe(self.hand_over(&server, password.as_ref(), &mail)).catch_unwind();
+        let failed = match tokio::time::timeout(WHOLE, handed_over).await {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(failed))) => failed,
+            Ok(Err(_)) => Failed::Unreached("its answer cannot be read".to_owned()),
+            Err(_) => Failed::Unreached("it did not answer in time".to_owned()),
+        };
+        Err(failed.told(password.as_ref()))
+    }
+
+    async fn hand_over(&self, server: &Server, password: Option<&Secret>, mail: &Mail) -> std::result::Result<(), Failed> {
+        let addresses = self.mail_hosts.addresses(&server.host, server.port).await?;
+        let hello = self.hello();
+        let tls = TlsParameters::new(server.host.clone())?;
+        let from_the_start = (server.encryption == Encryption::Tls).then(|| tls.clone());
+        let mut connection = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(STEP), &hello, from_the_start, None).await?;
+        if server.encryption == Encryption::StartTls {
+            if !connection.can_starttls() {
+                connection.abort().await;
+                return Err(Failed::NoStartTls);
+            }
+            connection.starttls(tls, &hello).await?;
         }
+        // From here on it has shown that it is a mail server.
+        let handed_over = async {
+            if let Some(password) = password {
+                let credentials = Credentials::new(server.username.clone(), password.reveal().to_owned());
+                connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;
+            }
+            connection.send(mail.envelope(), &mail.formatted()).await
+        };
+        let handed_over = handed_over.await;
+        connection.abort().await;
+        handed_over.map(drop).map_err(|why| Failed::Refused(said(&why)))
     }
 
     /// The name in EHLO. Many mail servers refuse one that is not fully qualified, such as a container's id.
@@ -243,25 +286,73 @@ impl Notices {
     fn mail_password(&self, sealed: &[u8], server: &Server) -> Result<Secret> {
         let plain = self.vault.open_sealed(sealed, &PLACE)?;
         let opened: Option<Sealed> = serde_json::from_slice(&plain).ok();
-        let fits = opened.filter(|opened| opened.host == server.host && opened.port == server.port);
+        let fits = opened.filter(|opened| {
+            let same_way = opened.encryption.as_deref().is_none_or(|word| word == server.encryption.word());
+            opened.host == server.host && opened.port == server.port && same_way
+        });
         fits.map(|opened| opened.password)
             .ok_or_else(|| Error::conflict("credential_damaged", "The stored password was entered for another mail server. Enter it again."))
     }
 }
 
-/// What lettre says, with the reason that it wraps.
-fn said(why: &lettre::transport::smtp::Error) -> String {
-    match std::error::Error::source(why) {
-        Some(source) if !why.to_string().contains(&source.to_string()) => format!("The mail server: {why}: {source}."),
-        _ => format!("The mail server: {why}."),
+/// Why a mail was not handed over.
+enum Failed {
+    /// Before the other side had shown that it is a mail server. What it was is for the log alone, so that nobody finds out from an error
+    /// what listens where.
+    Unreached(String),
+    /// Its name leads to addresses that may not be dialled.
+    Blocked,
+    NoStartTls,
+    /// What the mail server said.
+    Refused(String),
+}
+
+impl From<SmtpError> for Failed {
+    fn from(why: SmtpError) -> Self {
+        Self::Unreached(said(&why))
     }
 }
 
-fn written(message: &Message, server: &Server) -> std::result::Result<lettre::Message, String> {
+impl From<NoAddress> for Failed {
+    fn from(why: NoAddress) -> Self {
+        match why {
+            NoAddress::Unknown => Self::Unreached("its name was not found".to_owned()),
+            NoAddress::Blocked => Self::Blocked,
+        }
+    }
+}
+
+impl Failed {
+    fn told(self, password: Option<&Secret>) -> String {
+        let fit = |text: &str| mask::fit(text, &[password.map(Secret::reveal).unwrap_or_default()]);
+        match self {
+            Self::Unreached(cause) => {
+                tracing::info!(cause = fit(&cause).unwrap_or_default(), "the mail server could not be reached");
+                "The mail server could not be reached, or no encrypted connection to it could be made. Check server, port and encryption; the server's log has the cause.".to_owned()
+            }
+            Self::Blocked => {
+                "The name of the mail server leads to an address that is not public. It may be used if the server was started with --allow-mail-server."
+                    .to_owned()
+            }
+            Self::NoStartTls => "The mail server does not offer STARTTLS at this port, so nothing was sent.".to_owned(),
+            Self::Refused(said) => fit(&format!("The mail server refused it: {said}")).unwrap_or_else(|| "The mail server refused it.".to_owned()),
+        }
+    }
+}
+
+/// What lettre says, with the reason that it wraps.
+fn said(why: &SmtpError) -> String {
+    match std::error::Error::source(why) {
+        Some(source) if !why.to_string().contains(&source.to_string()) => format!("{why}: {source}"),
+        _ => why.to_string(),
+    }
+}
+
+fn written(message: &Message, server: &Server) -> std::result::Result<Mail, String> {
     let address = |text: &str| text.parse::<Address>().map_err(|_| "The address cannot be written to.".to_owned());
     let sender = address(&server.sender)?;
     let id = format!("<{}@{}>", message.id, sender.domain());
-    lettre::Message::builder()
+    Mail::builder()
         .from(Mailbox::new(Some("Chatlake".to_owned()), sender))
         .to(Mailbox::new(None, address(&message.recipient)?))
         .subject(message.subject.as_str())
@@ -274,18 +365,4 @@ fn written(message: &Message, server: &Server) -> std::result::Result<lettre::Me
 
 fn raw(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
-}
-
-fn transport(server: &Server, password: Option<&Secret>, hello: ClientId) -> std::result::Result<AsyncSmtpTransport<Tokio1Executor>, String> {
-    let cannot = |_| "The mail server's name cannot be used with TLS.".to_owned();
-    let builder = match server.encryption {
-        Encryption::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(&server.host).map_err(cannot)?,
-        Encryption::StartTls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(&server.host).map_err(cannot)?,
-        Encryption::None => AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&server.host),
-    };
-    let builder = builder.port(server.port).hello_name(hello).timeout(Some(STEP));
-    Ok(match password {
-        Some(password) => builder.credentials(Credentials::new(server.username.clone(), password.reveal().to_owned())).build(),
-        None => builder.build(),
-    })
 }

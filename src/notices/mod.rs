@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use url::{Host, Url};
 
 use crate::clock::{Clock, Millis};
+use crate::connectors::upstream::hosts::Hosts;
 use crate::connectors::upstream::outgoing::Outgoing;
 pub use crate::datasets::upkeep::Kind;
 use crate::db::Db;
@@ -37,6 +38,7 @@ pub struct Parts {
     pub clock: Clock,
     vault: Vault,
     way: Outgoing,
+    mail_hosts: Hosts,
     public_url: RwLock<Url>,
     /// The name that mail servers are greeted with; the host of the public address when there is none.
     mail_hello: Option<Host>,
@@ -103,8 +105,8 @@ pub struct Recipients {
 
 impl Notices {
     /// `mail_hello`: the name that mail servers are greeted with; none for the host of `public_url`.
-    pub fn new(db: Db, clock: Clock, vault: Vault, way: Outgoing, public_url: Url, mail_hello: Option<Host>) -> Self {
-        Self(Arc::new(Parts { db, clock, vault, way, public_url: RwLock::new(public_url), mail_hello, wake: Notify::new() }))
+    pub fn new(db: Db, clock: Clock, vault: Vault, way: Outgoing, mail_hosts: Hosts, public_url: Url, mail_hello: Option<Host>) -> Self {
+        Self(Arc::new(Parts { db, clock, vault, way, mail_hosts, public_url: RwLock::new(public_url), mail_hello, wake: Notify::new() }))
     }
 
     /// The address that people type, once it is known for certain.
@@ -144,29 +146,4 @@ pub async fn write_in(tx: &mut Transaction<'static, Sqlite>, now: Millis, kind: 
     }
     step("notify.written");
     Ok(())
-}
-
-/// What somebody else's machine said, fit to show: one line, no secret, not long. A short secret would be told by what is masked around
-/// it, so that words which hold one are left out whole.
-fn tidied(said: &str, secret: Option<&str>) -> String {
-    const SHORT: usize = 8;
-    let masked = match secret.filter(|secret| !secret.is_empty()) {
-        Some(secret) if secret.len() < SHORT && said.contains(secret) => "It was refused.".to_owned(),
-        Some(secret) => said.replace(secret, "***"),
-        None => said.to_owned(),
-    };
-    masked.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tidied;
-
-    #[test]
-    fn a_secret_is_masked_and_a_short_one_is_not_told_by_its_mask() {
-        assert_eq!(tidied("550 no: correct horse\r\n", Some("correct horse")), "550 no: ***  ");
-        assert_eq!(tidied("No compatible authentication mechanism was found.", Some("p")), "It was refused.");
-        assert_eq!(tidied("550 no", Some("zzz")), "550 no");
-        assert_eq!(tidied(&"x".repeat(900), None).len(), 200);
-    }
 }

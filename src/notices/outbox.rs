@@ -10,6 +10,7 @@ use super::words::{self, Told};
 use super::{Channel, Kind, Notices};
 use crate::clock::Millis;
 use crate::db::marks::step;
+use crate::db::readable;
 use crate::error::Result;
 use crate::ids::{MessageId, NoticeId};
 
@@ -269,14 +270,15 @@ impl Notices {
 
     /// The newest deliveries, newest first.
     pub async fn deliveries(&self, most: i64) -> Result<Vec<Delivery>> {
-        Ok(sqlx::query_as(
+        let rows = sqlx::query(
             "SELECT m.id, m.channel, COALESCE(w.name, CASE WHEN m.channel = 'mail' THEN m.recipient ELSE 'a webhook that was removed' END) AS to_whom, m.subject, m.notices,
                     m.is_test, m.state, m.attempts, m.next_try_at, m.error, m.created_at, m.ended_at
              FROM messages m LEFT JOIN webhooks w ON w.id = m.recipient ORDER BY m.created_at DESC, m.id DESC LIMIT $1",
         )
         .bind(most)
         .fetch_all(self.db.read())
-        .await?)
+        .await?;
+        Ok(readable(rows))
     }
 }
 

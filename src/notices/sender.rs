@@ -1,15 +1,16 @@
 //! The sender: looks into the outbox, delivers what is due side by side, and looks again when the next message is due or one has ended.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::Message;
 use super::{Channel, Notices};
 use crate::clock::Millis;
 use crate::db::marks::step;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::MessageId;
 
 /// It looks at least this often.
@@ -26,7 +27,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
     let mut pruned_at: Option<Millis> = None;
     // Tasks of their own: each may hold the one connection that writes, and must be able to give it back.
     let mut under_way = JoinSet::new();
-    let mut busy: Vec<(Channel, MessageId)> = Vec::new();
+    let mut busy: HashMap<Id, (Channel, MessageId)> = HashMap::new();
     loop {
         let (now, passed) = (notices.clock.now(), notices.clock.passed());
         let prune = pruned_at.is_none_or(|at| passed - at >= PRUNE_EVERY);
@@ -36,8 +37,8 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
         };
         let (due, next) = notices.db.outages().watched("the outbox could not be looked through", look).unwrap_or_default();
         for message in due {
-            busy.push((message.channel(), message.id.clone()));
-            under_way.spawn(send(notices.clone(), message));
+            let of = (message.channel(), message.id.clone());
+            busy.insert(under_way.spawn(send(notices.clone(), message)).id(), of);
         }
         if prune {
             pruned_at = Some(passed);
@@ -49,14 +50,13 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
             () = stop.cancelled() => return finish(under_way).await,
             () = notices.wake.notified() => {}
             () = notices.clock.wait_until_or(until, Duration::from_millis(LOOK_AT_LEAST.unsigned_abs())) => {}
-            Some(ended) = under_way.join_next() => {
-                match ended {
-                    Ok(ended) => busy.retain(|(_, id)| *id != ended),
-                    // Which one it was is not known; at the worst one that is still under way is tried a second time.
-                    Err(why) => {
-                        tracing::error!("a delivery broke off: {why}");
-                        busy.clear();
-                    }
+            Some(ended) = under_way.join_next_with_id() => {
+                let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(task, ())| *task);
+                let of = busy.remove(&task);
+                if let Err(why) = ended {
+                    // It is tried again when it is due, as one that was not taken. What a panic said is left out.
+                    let message = of.map(|(_, id)| id.to_string()).unwrap_or_default();
+                    tracing::error!(message, cause = ?Error::from(why).inside(), "a delivery broke off; it is tried again");
                 }
             }
         }
@@ -64,7 +64,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
 }
 
 /// Before a stop, waits for the deliveries that are under way: one that was delivered and not noted would be delivered a second time.
-async fn finish(mut under_way: JoinSet<MessageId>) {
+async fn finish(mut under_way: JoinSet<()>) {
     let ended = async { while under_way.join_next().await.is_some() {} };
     if tokio::time::timeout(FINISH_WITHIN, ended).await.is_err() {
         tracing::warn!("deliveries that were still under way when the server stopped are tried again after its next start");
@@ -72,7 +72,7 @@ async fn finish(mut under_way: JoinSet<MessageId>) {
 }
 
 /// What is to be sent now, as far as there is room for it beside what is `busy`, and when to look again.
-async fn look(notices: &Notices, prune: bool, busy: &[(Channel, MessageId)]) -> Result<(Vec<Message>, Option<Millis>)> {
+async fn look(notices: &Notices, prune: bool, busy: &HashMap<Id, (Channel, MessageId)>) -> Result<(Vec<Message>, Option<Millis>)> {
     if prune {
         notices.prune().await?;
     }
@@ -81,7 +81,7 @@ async fn look(notices: &Notices, prune: bool, busy: &[(Channel, MessageId)]) -> 
     // Most looks find nothing, and need not write.
     let waits = notices.next_try().await?.is_some_and(|at| at <= notices.clock.now());
     for channel in [Channel::Mail, Channel::Webhook].into_iter().filter(|_| waits) {
-        let busy: Vec<&MessageId> = busy.iter().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
+        let busy: Vec<&MessageId> = busy.values().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
         if busy.len() < AT_ONCE {
             due.extend(notices.take_up(channel, AT_ONCE - busy.len(), &busy).await?);
         }
@@ -93,14 +93,13 @@ async fn look(notices: &Notices, prune: bool, busy: &[(Channel, MessageId)]) -> 
     Ok((due, ripe.into_iter().chain(next).min()))
 }
 
-async fn send(notices: Notices, message: Message) -> MessageId {
+async fn send(notices: Notices, message: Message) {
     let sent = notices.deliver(&message).await;
     step("notify.delivered");
     if let Err(error) = notices.settle(&message, &sent).await {
         tracing::error!(cause = ?error.inside(), "what became of a message could not be written: {error}");
     }
     step("notify.settled");
-    message.id
 }
 
 impl Notices {

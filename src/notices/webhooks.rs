@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::outbox::Message;
 use super::{Channel, Notices};
 use crate::clock::Millis;
+use crate::db::readable;
 use crate::error::{Error, Result};
 use crate::ids::WebhookId;
 use crate::secret::Secret;
@@ -50,14 +51,14 @@ fn place(id: &WebhookId) -> Place<'_> {
 impl Notices {
     /// All webhooks, by name.
     pub async fn webhooks(&self) -> Result<Vec<Webhook>> {
-        Ok(sqlx::query_as("SELECT id, name, host, created_at FROM webhooks ORDER BY LOWER(name), id").fetch_all(self.db.read()).await?)
+        Ok(readable(sqlx::query("SELECT id, name, host, created_at FROM webhooks ORDER BY LOWER(name), id").fetch_all(self.db.read()).await?))
     }
 
     /// Adds a webhook and answers the secret that signs what is posted to it, which is shown this once. The caller is an admin.
     pub async fn add_webhook(&self, name: &str, address: &str) -> Result<(Webhook, Secret)> {
         let (name, address) = (name.trim(), address.trim());
         let mut wrong: Vec<(String, String)> = Vec::new();
-        if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+        if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_good_in_name) {
             wrong.push(("name".to_owned(), "Give the webhook a name of 1 to 100 characters.".to_owned()));
         }
         let url = self.way.check(address);

@@ -237,12 +237,13 @@ impl Puller {
 
     /// The backfills of a DataSet, newest first.
     pub async fn backfills(&self, actor: &Actor, dataset: &DatasetId) -> Result<Vec<Backfill>> {
-        self.datasets.get(actor, dataset).await?;
+        let seen = self.datasets.get(actor, dataset).await?;
         let rows: Vec<Row> = sqlx::query_as(select_backfill!("WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 100"))
             .bind(dataset)
             .fetch_all(self.db.read())
             .await?;
-        rows.into_iter().map(Backfill::try_from).collect()
+        let as_seen = |backfill: Backfill| Backfill { why: backfill.why.map(|why| seen.fit_to_read(&why)), ..backfill };
+        rows.into_iter().map(|row| Backfill::try_from(row).map(as_seen)).collect()
     }
 
     /// The newest one of a DataSet. The caller has checked that it may be seen.

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 
 use super::run::Trigger;
 use super::schedules::Schedule;
-use super::upkeep::{Kept, kept, kept_or_damaged, select_kept};
+use super::upkeep::{self, Kept, kept, kept_or_damaged, select_kept};
 use super::{Puller, queue};
 use crate::actor::Actor;
 use crate::clock::Millis;
@@ -50,6 +50,7 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     let now = puller.clock.now();
     retry(puller, now).await?;
     bring_back_mended(puller, now).await?;
+    stop_unshared(puller, now).await?;
     look_for_late(puller, now).await?;
     remind(puller, now).await?;
     tell_of_lost_accounts(puller, now).await?;
@@ -267,11 +268,35 @@ async fn tell_of_lost_accounts(puller: &Puller, now: Millis) -> Result<()> {
     Ok(())
 }
 
-/// What its vendor had refused comes back when the account works again; what was parked, when a run of it has succeeded.
+/// What is pulled with an account that its owner has taken back comes off its schedule.
+async fn stop_unshared(puller: &Puller, now: Millis) -> Result<()> {
+    let any: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM datasets d JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id
+         WHERE a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin'
+           AND (d.next_run_at IS NOT NULL OR EXISTS (SELECT 1 FROM runs r WHERE r.dataset_id = d.id AND r.state = 'running' AND r.cancel_requested = 0))",
+    )
+    .fetch_one(puller.db.read())
+    .await?;
+    if any == 0 {
+        return Ok(());
+    }
+    let mut tx = puller.db.write().await?;
+    upkeep::stop_unshared(&mut tx, now).await?;
+    tx.commit().await?;
+    puller.notices.wake.notify_one();
+    puller.rescheduled.notify_one();
+    Ok(())
+}
+
+/// What its vendor had refused comes back when the account works again; what was parked, when a run of it has succeeded; what an account was
+/// taken back from, when it is shared again.
 async fn bring_back_mended(puller: &Puller, now: Millis) -> Result<()> {
     let mended: Vec<(DatasetId,)> = sqlx::query_as(
-        "SELECT d.id FROM datasets d JOIN accounts a ON a.id = d.account_id WHERE d.stopped_at IS NOT NULL AND d.next_run_at IS NULL
-           AND ((d.stopped_why = 'credentials' AND a.health = 'valid' AND a.auth_failures = 0) OR d.last_success_at > d.stopped_at) ORDER BY d.id",
+        "SELECT d.id FROM datasets d JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id
+         WHERE d.stopped_at IS NOT NULL AND d.next_run_at IS NULL
+           AND ((d.stopped_why = 'credentials' AND a.health = 'valid' AND a.auth_failures = 0)
+                OR (d.stopped_why = 'unshared' AND (a.shared = 1 OR a.owner_id = d.owner_id OR o.role = 'admin'))
+                OR (d.stopped_why <> 'unshared' AND d.last_success_at > d.stopped_at)) ORDER BY d.id",
     )
     .fetch_all(puller.db.read())
     .await?;
@@ -305,13 +330,16 @@ async fn put_back(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()>
 }
 
 impl Puller {
-    /// Puts a DataSet back on its schedule, after credentials or a parked run had taken it off. `not_stopped` when nothing had, and
-    /// `credentials_stopped` while its account is still refused.
+    /// Puts a DataSet back on its schedule, after something had taken it off. `not_stopped` when nothing had, `credentials_stopped` while its
+    /// account is still refused, and `account_not_shared` while that is still so.
     pub async fn bring_back(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(actor, id).await?;
         let Some(stopped) = dataset.stopped() else {
             return Err(Error::conflict("not_stopped", "Nothing has taken this DataSet off its schedule."));
         };
+        if let (Why::Unshared, Some(account)) = (stopped.why, &dataset.account_id) {
+            self.accounts.feeds(account, &dataset.owner_id).await?;
+        }
         if stopped.why == Why::Credentials {
             let account = dataset.account_id.as_ref().ok_or_else(|| Error::conflict("account_missing", "The account of this DataSet was deleted."))?;
             let refusals: Option<i64> =

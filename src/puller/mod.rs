@@ -162,6 +162,7 @@ impl Puller {
             return Err(Error::conflict("account_missing", "The account of this DataSet was deleted, so it cannot be pulled.")
                 .action("Choose another account under Settings."));
         };
+        self.accounts.feeds(account, &dataset.owner_id).await?;
         self.accounts.usable(actor, account).await?;
         let mut tx = self.db.write().await?;
         let run = queue::enqueue_in(&mut tx, self.clock.now(), &dataset.id, &dataset.source_key(), trigger, Some(&actor.user)).await?;
@@ -204,9 +205,9 @@ impl Puller {
     pub async fn get(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let missing = || Error::not_found("run");
         let mut run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
-        self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
+        let dataset = self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
         run.waits_for = self.waits_for(&run).await?;
-        Ok(run)
+        Ok(run.seen_with(&dataset))
     }
 
     /// What a queued run waits for; none for one that is not queued.

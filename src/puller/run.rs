@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use super::queue::turns::Wait;
 use crate::clock::Millis;
 use crate::connectors::{Completeness, Window};
+use crate::datasets::Dataset;
 use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{BackfillId, DatasetId, RunId, UserId, VersionId};
 
@@ -191,6 +192,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// As whoever sees its DataSet so may read it.
+    #[must_use]
+    pub fn seen_with(mut self, dataset: &Dataset) -> Self {
+        if let Some(failure) = &mut self.failure {
+            for said in [&mut failure.message, &mut failure.who, &mut failure.action] {
+                *said = dataset.fit_to_read(said);
+            }
+        }
+        self
+    }
+
     /// How many rows more the DataSet had after it than before; none where it made no version, or the first one.
     pub fn change(&self) -> Option<i64> {
         Some(self.rows_after? - self.rows_before?)

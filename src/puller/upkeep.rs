@@ -148,7 +148,11 @@ pub(super) async fn failed_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
         .bind(&dataset.id)
         .execute(&mut **tx)
         .await?;
-    let stopped = is_refused(&failure.code) && stop_refused(tx, now, dataset.account_id.as_ref()).await?;
+    let stopped = match failure.code.as_str() {
+        "unauthorized" | "credentials_stopped" => stop_refused(tx, now, dataset.account_id.as_ref()).await?,
+        "account_not_shared" => stop_unshared(tx, now).await?,
+        _ => false,
+    };
     // Whoever is told that it is off its schedule need not be told that it failed.
     if tells && !(stopped && dataset.is_scheduled() && dataset.tells(Kind::Stopped)) {
         let mut happened = failure.message.clone();
@@ -195,10 +199,6 @@ fn spread(reading: &RunId, number: i64) -> i64 {
     sum % SPREAD_PERCENT
 }
 
-fn is_refused(code: &str) -> bool {
-    matches!(code, "unauthorized" | "credentials_stopped")
-}
-
 /// Takes all DataSets of an account off their schedules once its vendor has refused the credentials too often. True when that is so.
 async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, account: Option<&AccountId>) -> Result<bool> {
     let Some(account) = account else { return Ok(false) };
@@ -222,6 +222,34 @@ async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, accoun
         dataset.tell(tx, now, Kind::Stopped, "credentials_stopped", words).await?;
     }
     Ok(true)
+}
+
+/// Takes DataSets off their schedules whose account is not shared any more and is not their owner's, and stops their runs. True when there are
+/// any.
+pub(super) async fn stop_unshared(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<bool> {
+    sqlx::query(
+        "UPDATE runs SET cancel_requested = 1 WHERE state = 'running' AND cancel_requested = 0 AND dataset_id IN (SELECT d.id FROM datasets d
+           JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id WHERE a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin')",
+    )
+    .execute(&mut **tx)
+    .await?;
+    let all = sqlx::query(select_kept!(
+        "WHERE d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL AND a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin' ORDER BY LOWER(d.name), d.id"
+    ))
+    .fetch_all(&mut **tx)
+    .await?;
+    let all: Vec<Kept> = readable(all);
+    for dataset in &all {
+        stop(tx, now, dataset, "unshared").await?;
+        let name = dataset.account_name.as_deref().unwrap_or_default();
+        let words = [
+            format!("The account “{name}” is no longer shared with the owner of the DataSet, so nothing is pulled with it."),
+            format!("The owner of the account “{name}” can share it again under Accounts. The owner of the DataSet can choose another account under Settings."),
+            "When the account is shared again, the DataSet is back on its schedule by itself. The rows from before are untouched.".to_owned(),
+        ];
+        dataset.tell(tx, now, Kind::Stopped, "account_not_shared", words).await?;
+    }
+    Ok(!all.is_empty())
 }
 
 async fn stop(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &Kept, why: &str) -> Result<()> {

@@ -125,6 +125,9 @@ fn heartbeat() -> Interval {
 /// room for it, or when it must be pulled by itself, because its DataSet was changed after it was queued; it is back in the queue then.
 async fn prepare(puller: &Puller, mut run: Claimed, shown: Shown, leader: Option<&str>) -> Result<Option<Pulling>> {
     let dataset = puller.datasets.for_run(&run.dataset_id).await?;
+    if let Some(account) = &dataset.account_id {
+        puller.accounts.feeds(account, &dataset.owner_id).await?;
+    }
     if space::is_held(puller, &run, &dataset).await? {
         return Ok(None);
     }

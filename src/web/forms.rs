@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
 use super::error_page::{self, Trouble};
@@ -18,10 +20,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Trouble> {
         match axum_extra::extract::Form::<T>::from_request(request, state).await {
             Ok(axum_extra::extract::Form(fields)) => Ok(Self(fields)),
-            Err(_) => Err(Error::new(Kind::BadRequest, "form", "This form could not be read. It may be from a page of an older version.")
-                .action("Open the page again.")
-                .into()),
+            Err(why) => Err(unread(why.into_response().status()).into()),
         }
+    }
+}
+
+/// Why a form could not be read, by the status that it was refused with.
+fn unread(status: StatusCode) -> Error {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::TooLarge, "too_large", "The form is longer than 64 KiB."),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(Kind::WrongKind, "not_a_form", "This address reads forms and nothing else.")
+            .action("Send Content-Type: application/x-www-form-urlencoded."),
+        _ => Error::new(Kind::BadRequest, "form", "This form could not be read. It may be from a page of an older version.").action("Open the page again."),
     }
 }
 

@@ -1,13 +1,25 @@
 //! For whoever watches the server: is it alive, is it ready, what has it counted.
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
 
-use super::Web;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::client_address::ClientAddress;
+use super::{Web, error_page};
+use crate::actor::Scope;
+use crate::auth::tokens;
 use crate::db::storage;
+use crate::error::{Error, Kind, Result};
 use crate::puller::scheduler::clock_trouble;
+
+/// Headers of requests that a proxy passes on.
+const PASSED_ON: [&str; 6] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// `GET /healthz`: the process answers.
 pub async fn live() -> &'static str {
@@ -28,8 +40,59 @@ pub async fn ready(State(web): State<Web>) -> Response {
     }
 }
 
-/// `GET /metrics`, in the OpenMetrics text form.
-pub async fn metrics(State(web): State<Web>) -> Response {
+/// `GET /metrics` of everybody's address: for a token that may read it, or from this machine while nothing passes requests on.
+pub async fn metrics(State(web): State<Web>, ClientAddress(address): ClientAddress, headers: HeaderMap) -> Response {
+    match may_read(&web, address, &headers).await {
+        Ok(()) => open_metrics(State(web)).await,
+        Err(refused) => refusal(&web, &refused),
+    }
+}
+
+async fn may_read(web: &Web, address: IpAddr, headers: &HeaderMap) -> Result<()> {
+    let Some(shown) = headers.get(AUTHORIZATION) else {
+        let is_direct = !PASSED_ON.iter().any(|name| headers.contains_key(*name));
+        if web.config.has_open_metrics() && address.is_loopback() && is_direct {
+            return Ok(());
+        }
+        return Err(no_token("This address needs a token."));
+    };
+    let text = shown.to_str().ok().and_then(|shown| shown.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, text)) = text else { return Err(no_token("The Authorization header is not of the form Bearer TOKEN.")) };
+    match tokens::by_text(&web.db, &web.clock, text.trim()).await? {
+        Some(actor) if actor.scope.is_some_and(Scope::reads_metrics) => Ok(()),
+        Some(_) => Err(Error::forbidden("This token does not allow that: it needs the scope “metrics” or “manage”.")),
+        None => {
+            web.throttle.tokens_of(address)?;
+            web.throttle.bad_token(address);
+            Err(no_token("This token is not known, has expired or was revoked."))
+        }
+    }
+}
+
+fn no_token(message: &str) -> Error {
+    Error::new(Kind::Unauthenticated, "unauthenticated", message)
+        .action("Send Authorization: Bearer TOKEN with a token of scope metrics, which chatlake token create makes, or ask at --metrics-listen.")
+}
+
+/// A program asks, so the answer is a line.
+fn refusal(web: &Web, why: &Error) -> Response {
+    let text = format!("{} {}", why.message(), why.next_step().unwrap_or_default());
+    let mut answer = (error_page::status(why.kind()), format!("{}\n", text.trim_end())).into_response();
+    match why.kind() {
+        Kind::Unauthenticated => {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Kind::TooMany { until } => {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(((until - web.clock.now()) / 1_000).max(1)));
+        }
+        Kind::Internal => tracing::error!(cause = ?why.inside(), "the metrics could not be served: {why}"),
+        _ => {}
+    }
+    answer
+}
+
+/// `GET /metrics` for whoever asks, in the OpenMetrics text form.
+pub async fn open_metrics(State(web): State<Web>) -> Response {
     web.metrics.forget_accounts();
     for (account, gauge) in web.accounts.gauges() {
         web.metrics.account_asked(&account, gauge.last_minute, gauge.per_minute, gauge.paused.as_secs());
@@ -52,4 +115,10 @@ pub async fn metrics(State(web): State<Web>) -> Response {
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
+}
+
+/// What is served at an address of its own, to whoever reaches it: the counters.
+pub fn only_metrics(web: Web) -> Router {
+    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    Router::new().route("/metrics", get(open_metrics)).layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff")).layer(fixed(CACHE_CONTROL, "no-store")).with_state(web)
 }

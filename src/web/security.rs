@@ -22,6 +22,7 @@ use url::{Host, Url};
 
 use super::client_address;
 use crate::auth::sign_in;
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -144,6 +145,11 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         return answer;
     }
+    if request.extensions().get::<Connection>().is_some_and(Connection::had_bare_line_feed) {
+        let mut answer = door.refuse(&request, StatusCode::BAD_REQUEST, "bare_line_feed", "A line of the request's head ends in a line feed alone.");
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return answer;
+    }
     let uri = request.uri();
     if uri.path_and_query().is_some_and(|asked| asked.as_str().len() > LONGEST_ADDRESS) {
         return door.refuse(&request, StatusCode::URI_TOO_LONG, "address_too_long", "The address is longer than 8 KiB.");
@@ -183,7 +189,10 @@ fn named_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
         (None, Some(host), None) => Authority::try_from(host.as_bytes()).ok()?,
         (None, None, None) => return None,
     };
-    if authority.as_str().contains('@') {
+    // `Authority` takes `127.0.0.1:80.evil.test` for the host before the colon: behind it there must be a port and nothing else.
+    let port = authority.as_str().strip_prefix(authority.host())?;
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.parse::<u16>().is_ok());
+    if !is_port {
         return None;
     }
     Host::parse(authority.host()).ok().map(|host| host.to_string())
@@ -231,6 +240,7 @@ async fn dress(State(door): State<Door>, request: Request, next: Next) -> Respon
     let referrer = if door.0.https { "no-referrer" } else { "same-origin" };
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), PERMISSIONS),

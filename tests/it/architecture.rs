@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every room may use these.
-const BASE: [&str; 9] = ["actor", "ids", "clock", "error", "config", "secret", "metrics", "quota", "connection"];
+const BASE: [&str; 10] = ["actor", "ids", "clock", "error", "config", "secret", "metrics", "quota", "connection", "text"];
 
 /// What each room may use besides.
 const MAY_USE: [(&str, &[&str]); 12] = [

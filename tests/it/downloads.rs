@@ -9,7 +9,7 @@ use axum::http::{Response, StatusCode};
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::auth::{tokens, users};
 use chatlake::clock::Clock;
-use chatlake::connection::Acceptor;
+use chatlake::connection::{Acceptor, PerAddress};
 use chatlake::puller::run::Trigger;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,7 +69,7 @@ impl Served {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = Acceptor::new(story.house.clock.clone(), story.house.app.metrics.clone());
+        let acceptor = Acceptor::new(story.house.clock.clone(), story.house.app.metrics.clone(), PerAddress::new(0, Vec::new()));
         let mut server = axum_server::from_tcp(listener).unwrap().acceptor(acceptor).http1_only();
         server.http_builder().http1().max_buf_size(32 << 10);
         let service = story.house.router.clone().into_make_service_with_connect_info::<SocketAddr>();

@@ -807,7 +807,7 @@ async fn whatever_is_said_two_readers_accept_the_document_and_read_it_back() {
         assert!(seen.iter().any(|(element, _, read)| element == name && read == text), "{name} is not read back");
     }
     assert!(!answer.text.contains("bad name") && !answer.text.contains("_misfit"));
-    let metrics = story.house.browser().get("/metrics").await.text;
+    let metrics = story.house.metrics().await;
     let count = all.chars().filter(|c| forbidden(*c)).count() * 4;
     assert!(metrics.contains(&format!("chatlake_replaced_code_points_total {count}\n")), "{metrics}");
 }

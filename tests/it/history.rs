@@ -257,6 +257,7 @@ async fn fills(house: &House, owner: &Actor, browser: &mut Browser, dataset: &Da
 async fn a_copy_has_the_settings_and_no_rows() {
     let house = House::live().await;
     let (owner, mut browser, dataset, ..) = of_two(&house).await;
+    let account = house.app.datasets.get(&owner, &dataset).await.unwrap().account_id.unwrap();
     let settings = browser.submit(&format!("/datasets/{dataset}/duplicate"), &[]).await;
     assert_eq!((settings.status, settings.title().as_str()), (StatusCode::OK, "Copy of People"));
     let token = house.token(&owner, Scope::Manage).await;
@@ -275,6 +276,20 @@ async fn a_copy_has_the_settings_and_no_rows() {
         assert_eq!(copy[field], chosen[field], "{field}");
     }
     assert_eq!(copy["options"]["hold_drop"], 40, "{copy}");
+    // A colleague's copy tells the colleague, and nobody whom the owner chose.
+    house.app.accounts.update(&owner, &account, &ChangeAccount { shared: Some(true), ..ChangeAccount::default() }).await.unwrap();
+    house.app.datasets.share(&owner, &dataset, true).await.unwrap();
+    let notify = Notify::new(Some(vec!["boss@elsewhere.test".to_owned()]), Vec::new(), vec![Told::Failure], 3).unwrap();
+    house.app.datasets.set_notify(&owner, &dataset, &notify).await.unwrap();
+    let mut emails = Vec::new();
+    for copier in [&owner, &house.person("carl", Role::Editor).await] {
+        let copy = house.app.datasets.duplicate(copier, &dataset).await.unwrap();
+        let copied = house.app.datasets.get(copier, &copy).await.unwrap().upkeep.notify();
+        assert_eq!((copied.webhooks, copied.on, copied.after), (Vec::new(), vec![Told::Failure], 3));
+        emails.push(copied.emails);
+    }
+    assert_eq!(emails, [Some(vec!["boss@elsewhere.test".to_owned()]), None]);
+    house.app.accounts.update(&owner, &account, &ChangeAccount { shared: Some(false), ..ChangeAccount::default() }).await.unwrap();
     // Somebody who may see the DataSet, and not its account.
     house.app.datasets.share(&owner, &dataset, true).await.unwrap();
     let account = house.app.datasets.for_run(&dataset).await.unwrap().account_id.unwrap();

@@ -78,6 +78,7 @@ impl House {
             data: dir.path().join("data"),
             listen: HOST_NAME.parse().unwrap(),
             public_url: format!("http://{HOST_NAME}").parse().unwrap(),
+            public_url_is_named: false,
             insecure_http: false,
             allow_upstream: vec!["127.0.0.1".parse().unwrap()],
             workers: 2,
@@ -93,6 +94,9 @@ impl House {
             audit_days: 365,
             audit_max_rows: 1_000_000,
             mail_hello: None,
+            connections_per_address: 0,
+            metrics_listen: None,
+            allow_mail_server: vec!["127.0.0.1".parse().unwrap()],
             trusted_proxy: Vec::new(),
             log: "warn".to_owned(),
             log_format: LogFormat::Human,
@@ -101,6 +105,14 @@ impl House {
         let app = App::open(config, clock.clone()).await.unwrap();
         let router = app.router().unwrap();
         Self { app, clock, router, sandbox, vendor, dir, hasher: Hasher::new(4), _vendor_stops: stop.drop_guard() }
+    }
+
+    /// The counters, as a program on this machine reads them.
+    pub async fn metrics(&self) -> String {
+        let mut here = Browser { address: Ipv4Addr::LOCALHOST.into(), ..self.browser() };
+        let page = here.get("/metrics").await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        page.text
     }
 
     /// The code of the link that makes the first admin.

@@ -152,6 +152,16 @@ impl Home {
         Server { child: Mutex::new(child), out, err, client: client() }
     }
 
+    /// Starts a server from a shell that first runs this line, such as `ulimit -n 64`.
+    pub fn spawn_under(&self, line: &str, arguments: &[&str]) -> Server {
+        let serve = self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().current_dir(self.dir.path()).arg("-c").arg(format!("{line}; exec \"$0\" \"$@\"")).arg(serve.get_program()).args(serve.get_args());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        Server { child: Mutex::new(child), out, err, client: client() }
+    }
+
     /// Starts a server that dies at this marked step (`db/marks.rs`), as `kill -9` would end it.
     pub fn spawn_dying(&self, step: &str) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);

@@ -217,7 +217,7 @@ async fn the_end_of_the_api_and_the_region_are_told_once_and_kept() {
     assert_eq!(house.run(&owner, &dataset).await.calls, 1);
     let gauge = owner.get("/accounts").await.texts(".pace-cell")[0].clone();
     assert!(gauge.contains("3 of 60,000 calls"), "{gauge}");
-    let metrics = owner.get("/metrics").await.text();
+    let metrics = owner.metrics().await;
     assert!(metrics.contains(&format!("chatlake_account_calls_last_minute{{account=\"{account}\"}} 3")), "{metrics}");
 }
 

@@ -79,7 +79,7 @@ pub async fn scheduled(house: &House, owner: &chatlake::actor::Actor, account: &
     house.app.datasets.create(owner, &of(report, account, name, Some(cron))).await.unwrap()
 }
 
-async fn api(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+pub async fn api(house: &House, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     let body = (method != "GET").then(|| body.to_string());
@@ -224,7 +224,7 @@ async fn data_that_does_not_come_in_time_is_late_everywhere_until_it_comes() {
     assert_eq!((&told["late"], &told["late_since"]), (&json!(true), &json!("2026-11-20T14:00:00Z")));
     let (_, told) = api(&house, &token, "GET", &format!("/datasets/{never}"), json!({})).await;
     assert_eq!(told["late"], json!(false));
-    let metrics = browser.get("/metrics").await.text;
+    let metrics = house.metrics().await;
     assert!(metrics.contains("chatlake_datasets_late 2\n"), "{metrics}");
     assert!(metrics.contains(&format!("chatlake_dataset_last_success_age_seconds{{dataset=\"{asked}\"}} 25260\n")), "{metrics}");
 

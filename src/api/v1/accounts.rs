@@ -118,7 +118,8 @@ pub struct PatchAccount {
     api_url: Option<Option<String>>,
     requests_per_minute: Option<i64>,
     time_zone: Option<String>,
-    /// Other editors may use it for DataSets of theirs.
+    /// Other editors may use it for DataSets of theirs. False takes it back: their DataSets stop updating, and are off their schedules until
+    /// it is shared again.
     shared: Option<bool>,
 }
 
@@ -176,7 +177,10 @@ pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
         time_zone: patch.time_zone,
         shared: patch.shared,
     };
-    Ok(Json(AccountBody::new(&api, api.accounts.update(&actor, &id, &change).await?)))
+    let account = api.accounts.update(&actor, &id, &change).await?;
+    // What the change brings back to a schedule, or takes off it.
+    api.puller.kept.notify_one();
+    Ok(Json(AccountBody::new(&api, account)))
 }
 
 /// Which DataSets stop.

@@ -157,7 +157,8 @@ pub struct WhichFile {
 
 /// The whole DataSet as a file
 ///
-/// `X-Chatlake-Rows` says how many rows the body has. A body that ends with a broken connection is not whole.
+/// `X-Chatlake-Rows` says how many rows the body has, and with `formulas=guard` `X-Chatlake-Marked-Cells` how many cells are marked, for
+/// up to 200,000 rows. A body that ends with a broken connection is not whole.
 #[utoipa::path(get, operation_id = "download_data", path = "/datasets/{id}/data",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "csv"), ("version" = Option<String>, Query),
         ("columns" = Option<String>, Query, description = "names, commas between: only these, in this order"),
@@ -197,6 +198,9 @@ pub async fn download(
     head.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).map_err(Error::internal)?);
     head.insert("x-chatlake-version", HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?);
     head.insert("x-chatlake-rows", HeaderValue::from(file.rows));
+    if let Some(marked) = file.marked {
+        head.insert("x-chatlake-marked-cells", HeaderValue::from(marked));
+    }
     Ok(response)
 }
 

@@ -40,7 +40,7 @@ pub struct DatasetBody {
     name: String,
     description: String,
     owner: String,
-    /// Null once the account was deleted.
+    /// Null once the account was deleted, and for whoever may not know it since it is not shared.
     #[schema(value_type = Option<String>)]
     account_id: Option<AccountId>,
     connector: &'static str,
@@ -162,7 +162,7 @@ impl From<Dataset> for DatasetBody {
             id: dataset.id,
             name: dataset.name,
             description: dataset.description,
-            account_id: dataset.account_id,
+            account_id: dataset.account_id.filter(|_| !dataset.account_is_private),
             menus: dataset.menus,
             time_zone: dataset.time_zone,
             shared: dataset.shared,

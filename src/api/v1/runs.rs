@@ -159,10 +159,10 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
     responses((status = 200, body = List<RunBody>), (status = 404)))]
 pub async fn of_dataset(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<RunBody>>> {
     let actor = bearer.with(Scope::Read)?;
-    api.datasets.get(&actor, &id).await?;
+    let dataset = api.datasets.get(&actor, &id).await?;
     let (offset, limit) = paging.range()?;
     let runs = queue::of_dataset(&api.db, &id, offset, limit + 1).await?;
-    Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run)).collect())))
+    Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run.seen_with(&dataset))).collect())))
 }
 
 /// Nothing: starting a run takes no settings.

@@ -32,7 +32,7 @@ pub struct RetryBody {
 #[derive(Serialize, ToSchema)]
 pub struct StoppedBody {
     since: String,
-    /// credentials or parked.
+    /// credentials, parked or unshared.
     reason: &'static str,
 }
 
@@ -144,8 +144,8 @@ pub async fn notify(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 
 /// Bring a DataSet back on its schedule
 ///
-/// After wrong credentials or a run that stopped the server three times had taken it off. 409 when nothing has, and while its account is
-/// still refused.
+/// After wrong credentials, a run that stopped the server three times, or an account that is no longer shared had taken it off. 409 when
+/// nothing has, and while its account is still refused or not shared.
 #[utoipa::path(post, operation_id = "bring_back_dataset", path = "/datasets/{id}/bring-back", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn bring_back(
     State(api): State<Api>,

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Deed, insert};
-use crate::auth::one_client;
 use crate::clock::{Clock, Millis, millis};
+use crate::connection::one_client;
 use crate::db::Db;
 use crate::error::Result;
 

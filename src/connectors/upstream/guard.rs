@@ -63,8 +63,7 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
     if url.port().is_some() {
         return Err(format!("The API address must not name a port, unless the server was started with --allow-upstream {host}."));
     }
-    let bare = host.trim_end_matches('.');
-    if matches!(url.host(), Some(Host::Domain(_))) && (!bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end))) {
+    if matches!(url.host(), Some(Host::Domain(_))) && is_local_name(host) {
         return Err(format!("{host} is a name of this machine or network. It may be used if the server was started with --allow-upstream {host}."));
     }
     Ok(url)
@@ -86,7 +85,13 @@ pub(super) fn names_host(name: &str, allow: &[AllowUpstream]) -> bool {
     allow.iter().any(|entry| matches!(entry, AllowUpstream::Host(host) if host.trim_end_matches('.').eq_ignore_ascii_case(name)))
 }
 
-fn names_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
+/// Whether a name is one of this machine or network.
+pub(super) fn is_local_name(name: &str) -> bool {
+    let bare = name.trim_end_matches('.');
+    !bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end))
+}
+
+pub(super) fn names_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
     allow.iter().any(|entry| matches!(entry, AllowUpstream::Net(net) if net.contains(&ip)))
 }
 

@@ -1,12 +1,17 @@
-//! What a vendor said, made fit to show: secrets masked in every spelling they travel in, control characters escaped, cut short.
+//! What another machine said, made fit to show: secrets masked in whatever spelling they come, control characters escaped, cut short. It is
+//! for vendors and for the mail server alike.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::Auth;
 
-/// Characters of a vendor's words that are kept.
-const MOST: usize = 200;
+/// Characters that are shown of what another machine said.
+const MAX_SHOWN: usize = 200;
+/// A shorter secret would be told by what stands around its mask, so a sentence that holds one is not shown at all.
+const SHORT: usize = 8;
+/// Fewer characters of Base64 or hex stand in any text by chance.
+const MIN_ENCODED: usize = 4;
 
 /// The vendor's own sentence from the body of an error, masked, escaped and at most 200 characters; empty when there is none, or
 /// when the body is a page for people.
@@ -17,7 +22,13 @@ pub(super) fn said(body: &[u8], auth: &Auth<'_>) -> String {
         return String::new();
     }
     let words = sentence(text).unwrap_or_else(|| text.to_owned());
-    clean(&mask(&words, auth))
+    let (user, secret) = match auth {
+        Auth::None => return fit(&words, &[]).unwrap_or_default(),
+        Auth::Basic { user, secret } => (*user, *secret),
+        Auth::Arguments { user, secret } => (user.1, secret.1),
+    };
+    let pair = zeroize::Zeroizing::new(format!("{user}:{}", secret.reveal()));
+    fit(&words, &[&pair, secret.reveal()]).unwrap_or_default()
 }
 
 /// Looks for the sentence where vendors put it: `error`, `errors`, `message`, `error.message`.
@@ -37,72 +48,242 @@ fn sentence(text: &str) -> Option<String> {
     None
 }
 
-fn mask(text: &str, auth: &Auth<'_>) -> String {
-    let (user, secret) = match auth {
-        Auth::None => return text.to_owned(),
-        Auth::Basic { user, secret } => (*user, *secret),
-        Auth::Arguments { user, secret } => (user.1, secret.1),
-    };
-    let plain = secret.reveal();
-    let pair = format!("{user}:{plain}");
-    let mut spellings = Vec::new();
-    for known in [pair.as_str(), plain] {
-        spellings.push(known.to_owned());
-        spellings.push(url::form_urlencoded::byte_serialize(known.as_bytes()).collect());
-        spellings.push(super::encoded(known));
-        spellings.push(serde_json::Value::from(known).to_string().trim_matches('"').to_owned());
-        spellings.push(known.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
-        for alphabet in [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD] {
-            spellings.push(alphabet.encode(known));
+/// What another machine said in one line of at most 200 characters, with these secrets masked: as they are, with the escapes of
+/// addresses, JSON or HTML, in Base64 at any alignment, and in hex. None when a short secret is in it, which a mask would not hide.
+pub fn fit(text: &str, secrets: &[&str]) -> Option<String> {
+    let mut found = Vec::new();
+    let views = [view(text, |_| None), view(text, percent), view(text, percent_or_plus), view(text, json), view(text, html)];
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        let before = found.len();
+        for view in &views {
+            find(view, secret.as_bytes(), u8::eq_ignore_ascii_case, &mut found);
+        }
+        find_base64(text, secret, &mut found);
+        find_hex(text, secret, &mut found);
+        if found.len() > before && secret.len() < SHORT {
+            return None;
         }
     }
-    // Longest first: a short spelling inside a long one would leave the rest of it readable.
-    spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
-    let mut text = text.to_owned();
-    for spelling in spellings.iter().filter(|spelling| !spelling.is_empty()) {
-        text = text.replace(spelling.as_str(), "***");
+    Some(clean(&masked(text, found)))
+}
+
+/// A byte that a text stands for, and where in the text it is written.
+struct Unit {
+    byte: u8,
+    from: usize,
+    to: usize,
+}
+
+/// What an escape stands for.
+enum Meant {
+    Byte(u8),
+    Char(char),
+}
+
+/// What the beginning of a text stands for, and how many bytes its spelling takes; none where nothing is escaped.
+type Escape = fn(&str) -> Option<(Meant, usize)>;
+
+/// What a text stands for when these escapes are taken out.
+fn view(text: &str, escape: Escape) -> Vec<Unit> {
+    let (mut units, mut at, mut buffer) = (Vec::with_capacity(text.len()), 0, [0; 4]);
+    while let Some(c) = text[at..].chars().next() {
+        let (meant, length) = escape(&text[at..]).unwrap_or((Meant::Char(c), c.len_utf8()));
+        let unit = |byte| Unit { byte, from: at, to: at + length };
+        match meant {
+            Meant::Byte(byte) => units.push(unit(byte)),
+            Meant::Char(c) => units.extend(c.encode_utf8(&mut buffer).bytes().map(unit)),
+        }
+        at += length;
     }
-    text
+    units
+}
+
+/// `%3A`
+fn percent(text: &str) -> Option<(Meant, usize)> {
+    let digits = text.strip_prefix('%')?.get(..2)?;
+    Some((Meant::Byte(u8::from_str_radix(digits, 16).ok()?), 3))
+}
+
+/// `%3A`, and `+` for a space.
+fn percent_or_plus(text: &str) -> Option<(Meant, usize)> {
+    if text.starts_with('+') { Some((Meant::Char(' '), 1)) } else { percent(text) }
+}
+
+/// `\"` and `\u003a`
+fn json(text: &str) -> Option<(Meant, usize)> {
+    let rest = text.strip_prefix('\\')?;
+    let (c, length) = match rest.chars().next()? {
+        'u' => (char::from_u32(u32::from_str_radix(rest.get(1..5)?, 16).ok()?)?, 6),
+        'n' => ('\n', 2),
+        'r' => ('\r', 2),
+        't' => ('\t', 2),
+        c @ ('"' | '\\' | '/') => (c, 2),
+        _ => return None,
+    };
+    Some((Meant::Char(c), length))
+}
+
+/// `&amp;`, `&#58;` and `&#x3a;`
+fn html(text: &str) -> Option<(Meant, usize)> {
+    let (name, _) = text.strip_prefix('&')?.split_once(';')?;
+    let c = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "colon" => ':',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let hex = number.strip_prefix(['x', 'X']).map(|digits| u32::from_str_radix(digits, 16));
+            char::from_u32(hex.unwrap_or_else(|| number.parse()).ok()?)?
+        }
+    };
+    Some((Meant::Char(c), name.len() + 2))
+}
+
+/// Where `wanted` is written.
+fn find(view: &[Unit], wanted: &[u8], equal: fn(&u8, &u8) -> bool, found: &mut Vec<(usize, usize)>) {
+    if wanted.is_empty() {
+        return;
+    }
+    for part in view.windows(wanted.len()) {
+        if part.iter().zip(wanted).all(|(unit, byte)| equal(&unit.byte, byte)) {
+            found.extend(part.first().zip(part.last()).map(|(first, last)| (first.from, last.to)));
+        }
+    }
+}
+
+/// The bytes of a text that fit, each with its place.
+fn only(text: &str, fits: fn(u8) -> bool) -> Vec<Unit> {
+    text.bytes().enumerate().filter(|(_, byte)| fits(*byte)).map(|(at, byte)| Unit { byte, from: at, to: at + 1 }).collect()
+}
+
+/// Where a secret is part of Base64, whatever is encoded before and behind it. The whole run of such characters is taken: its ends hold bits
+/// of the secret as well.
+fn find_base64(text: &str, secret: &str, found: &mut Vec<(usize, usize)>) {
+    let compact = only(text, |byte| !byte.is_ascii_whitespace());
+    let of_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+    let mut cores = Vec::new();
+    for before in 0..3_usize {
+        let mut bytes = zeroize::Zeroizing::new(vec![0; before]);
+        bytes.extend_from_slice(secret.as_bytes());
+        for alphabet in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            let all = zeroize::Zeroizing::new(alphabet.encode(bytes.as_slice()));
+            // The characters that no other byte than those of the secret decides.
+            let core = all.get((before * 8).div_ceil(6)..bytes.len() * 8 / 6).unwrap_or_default();
+            if core.len() >= MIN_ENCODED {
+                find(&compact, core.as_bytes(), u8::eq, &mut cores);
+            }
+        }
+    }
+    let bytes = text.as_bytes();
+    found.extend(cores.into_iter().map(|(from, to)| {
+        let from = from - bytes[..from].iter().rev().take_while(|byte| of_base64(byte)).count();
+        (from, to + bytes[to..].iter().take_while(|byte| of_base64(byte)).count())
+    }));
+}
+
+/// Where a secret is written in hex, in either case and with anything between the digits, such as `66:72` and `\x66\x72`.
+fn find_hex(text: &str, secret: &str, found: &mut Vec<(usize, usize)>) {
+    let digits = zeroize::Zeroizing::new(secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+    if digits.len() >= MIN_ENCODED {
+        find(&only(text, |byte| byte.is_ascii_hexdigit()), digits.as_bytes(), u8::eq_ignore_ascii_case, found);
+    }
+}
+
+/// The text with `***` in place of what was found.
+fn masked(text: &str, mut found: Vec<(usize, usize)>) -> String {
+    found.sort_unstable();
+    let (mut shown, mut at) = (String::with_capacity(text.len()), 0);
+    for (from, to) in found {
+        if from >= at {
+            shown.push_str(&text[at..from]);
+            shown.push_str("***");
+        }
+        at = at.max(to);
+    }
+    shown.push_str(&text[at..]);
+    shown
 }
 
 /// Escapes what could break a line, hide text or turn its direction, and cuts.
 fn clean(text: &str) -> String {
     let mut shown = String::new();
-    for (at, c) in text.chars().enumerate() {
-        if at == MOST || shown.len() > 4 * MOST {
+    for (at, c) in text.trim().chars().enumerate() {
+        if at == MAX_SHOWN || shown.len() > 4 * MAX_SHOWN {
             break;
         }
-        let odd = c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
+        let odd = c.is_control() || crate::text::is_deceptive(c);
         if odd { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
-    shown.chars().take(MOST).collect()
+    shown.chars().take(MAX_SHOWN).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
     use super::*;
     use crate::secret::Secret;
 
-    #[test]
-    fn no_spelling_of_the_secret_survives() {
-        let secret = Secret::new("fra:ca/na+ry=4711");
-        let basic = Auth::Basic { user: "ann@chat.test", secret: &secret };
-        let arguments = Auth::Arguments { user: ("email", "ann@chat.test"), secret: ("password", &secret) };
-        let pair = STANDARD.encode("ann@chat.test:fra:ca/na+ry=4711");
-        let bodies = [
-            format!("Authorization: Basic {pair} is wrong"),
-            r#"{"error":"key fra:ca/na+ry=4711 is unknown"}"#.to_owned(),
-            r#"{"errors":[{"message":"?key=fra%3Aca%2Fna%2Bry%3D4711"}]}"#.to_owned(),
-            format!("{{\"error\":\"{}\"}}", STANDARD_NO_PAD.encode("fra:ca/na+ry=4711")),
-            "no such period: start=1&stop=2&email=ann%40chat.test&password=fra%3Aca%2Fna%2Bry%3D4711".to_owned(),
+    const KEY: &str = "fra:ca/na+ry=4711 é";
+
+    /// Every spelling in which a key may come back.
+    fn spellings(user: &str) -> Vec<String> {
+        let hex = |join: &str| KEY.bytes().map(|byte| format!("{join}{byte:02x}")).collect::<String>();
+        let mut all = vec![
+            KEY.to_owned(),
+            KEY.to_ascii_uppercase(),
+            url::form_urlencoded::byte_serialize(KEY.as_bytes()).collect(),
+            super::super::encoded(KEY),
+            super::super::encoded(KEY).to_lowercase(),
+            KEY.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+            serde_json::Value::from(KEY).to_string(),
+            KEY.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect(),
+            KEY.chars().map(|c| format!("&#{};", u32::from(c))).collect(),
+            KEY.chars().map(|c| format!("&#x{:X};", u32::from(c))).collect(),
+            hex(""),
+            hex("").to_uppercase(),
+            hex(":"),
+            hex("\\x"),
         ];
-        for (auth, body) in [basic, arguments].iter().flat_map(|auth| bodies.iter().map(move |body| (auth, body))) {
-            let shown = said(body.as_bytes(), auth);
-            assert!(shown.contains("***"), "{auth:?} {shown}");
-            for bad in ["4711", "na+ry", &pair, "Y2Ev", "na%2Bry"] {
-                assert!(!shown.contains(bad), "{shown}");
+        for before in ["", "a", "ab", "abc", "\0u\0", &format!("{user}:")] {
+            for behind in ["", "x", "xy", "\0"] {
+                let whole = format!("{before}{KEY}{behind}");
+                all.extend([STANDARD.encode(&whole), STANDARD_NO_PAD.encode(&whole), URL_SAFE.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)]);
             }
         }
+        let wrapped = STANDARD.encode(format!("a{KEY}"));
+        all.push(format!("{}\r\n {}", &wrapped[..10], &wrapped[10..]));
+        all
+    }
+
+    #[test]
+    fn no_spelling_of_the_secret_survives_however_it_was_sent() {
+        let secret = Secret::new(KEY);
+        let user = "ann@chat.test";
+        for auth in [Auth::Basic { user, secret: &secret }, Auth::Arguments { user: ("user", user), secret: ("password", &secret) }] {
+            for spelling in spellings(user) {
+                for body in
+                    [format!("wrong: {spelling} it was"), serde_json::json!({ "error": { "message": format!("wrong: {spelling} it was") } }).to_string()]
+                {
+                    let shown = said(body.as_bytes(), &auth);
+                    assert!(shown.starts_with("wrong: ") && shown.contains("***") && shown.ends_with(" it was"), "{spelling}: {shown}");
+                    let rest = shown.replace("***", "").replace("wrong: ", "").replace(" it was", "").replace(&format!("{user}:"), "");
+                    assert!(rest.chars().all(|c| "\"\\%:x".contains(c)), "{spelling}: {shown}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_words_stay_and_a_short_secret_is_not_told_by_its_mask() {
+        assert_eq!(fit("550 no such user: QUxMIE9L deadbeef", &["correct horse"]).unwrap(), "550 no such user: QUxMIE9L deadbeef");
+        assert_eq!(fit("535 wrong\r\n", &[""]).unwrap(), "535 wrong");
+        assert_eq!(fit("No compatible authentication mechanism was found.", &["p"]), None);
+        assert_eq!(fit(&format!("535 {}", STANDARD.encode("\0ann\0hunter2")), &["hunter2"]), None);
+        assert_eq!(fit("550 no", &["zzz"]).unwrap(), "550 no");
     }
 
     #[test]

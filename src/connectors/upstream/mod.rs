@@ -1,12 +1,14 @@
 //! The only HTTP client. Everything that asks a vendor goes through here: the address guard (`guard`), the account's pace (`pace`),
 //! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), what an answer means (`meaning`, `page`), whether rejected
-//! credentials are bad (`confirm`), and errors without addresses and secrets (`mask`).
+//! credentials are bad (`confirm`), and errors without addresses and secrets (`mask`). The mail server, which is not asked by HTTP, is held
+//! to the same addresses by `hosts`.
 
 mod call;
 mod confirm;
 mod guard;
+pub mod hosts;
 mod limits;
-mod mask;
+pub mod mask;
 mod meaning;
 pub mod outgoing;
 mod pace;

@@ -73,9 +73,7 @@ impl Outgoing {
         if url.scheme() != "https" || url.port().is_some() {
             return Err(format!("The address must begin with https:// and name no port, unless the server was started with --allow-upstream {host}."));
         }
-        let bare = host.trim_end_matches('.');
-        let is_local = !bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end));
-        if matches!(url.host(), Some(Host::Domain(_))) && is_local {
+        if matches!(url.host(), Some(Host::Domain(_))) && guard::is_local_name(host) {
             return Err(format!("{host} is a name of this machine or network. It may be used if the server was started with --allow-upstream {host}."));
         }
         Ok(url)

@@ -137,7 +137,7 @@ fn write_batch(batch: &RecordBatch, header: bool, part: &mut Vec<u8>) -> Result<
 }
 
 /// The columns that were asked for, in the order that was asked for.
-fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
+pub(super) fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
     let Some(wanted) = wanted else { return Ok(all.to_vec()) };
     let mut chosen: Vec<ColumnInfo> = Vec::with_capacity(wanted.len());
     for name in wanted {
@@ -175,7 +175,7 @@ pub fn unguard(text: &str) -> &str {
     text.strip_prefix('\'').unwrap_or(text)
 }
 
-fn needs_guard(text: &str) -> bool {
+pub(super) fn needs_guard(text: &str) -> bool {
     match text.chars().next() {
         Some('=' | '+' | '@' | '\t' | '\r' | '\n' | '\0' | '\'' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}') => true,
         Some('-') => !is_plain_number(&text[1..]),

@@ -4,6 +4,8 @@
 pub mod by_start;
 /// CSV, exact or safe for spreadsheets.
 pub mod csv;
+/// How many cells are marked for spreadsheets.
+pub mod marked;
 /// From the thread that writes to the client that reads.
 pub mod pipe;
 /// How a value is written.

@@ -19,7 +19,7 @@ impl Segments {
         let (segments, all) = (self.clone(), all.to_vec());
         let whole = all.iter().map(|meta| meta.bytes).sum::<u64>() <= MAX_CHECKED_BYTES;
         let checking = move || all.iter().try_for_each(|meta| if whole { segments.check_file(meta) } else { segments.check_known(meta) });
-        tokio::task::spawn_blocking(checking).await.map_err(Error::internal)?
+        tokio::task::spawn_blocking(checking).await.map_err(Error::from)?
     }
 
     /// Compares the file of a segment with its checksums. One without checksums must have a footer that can be read. Blocks.

@@ -149,7 +149,7 @@ impl Writer {
             self.written.push(Written { id, rows, bytes, columns, checksums, digest });
         }
         let (segments, metas) = (self.segments.clone(), self.written.iter().map(Written::meta).collect::<Vec<_>>());
-        tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.check_file(meta))).await.map_err(Error::internal)??;
+        tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.check_file(meta))).await.map_err(Error::from)??;
         Ok(self)
     }
 
@@ -261,7 +261,7 @@ impl Writer {
         while let Some(batch) = batches.recv().await {
             self.write(&batch).await?;
         }
-        reading.await.map_err(Error::internal)??;
+        reading.await.map_err(Error::from)??;
         self.close().await
     }
 
@@ -317,7 +317,7 @@ impl Writer {
         match self.task.take() {
             Some((to, task)) => {
                 drop(to);
-                task.await.map_err(Error::internal)?
+                task.await.map_err(Error::from)?
             }
             None => Err(Error::internal("a segment was written to after its end")),
         }

@@ -28,7 +28,7 @@ pub struct Built {
 /// How many rows of `old` would go, when nothing new comes.
 pub async fn lost(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Result<u64> {
     let (segments, old) = (segments.clone(), old.to_vec());
-    let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops)).await.map_err(Error::internal)??;
+    let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops)).await.map_err(Error::from)??;
     Ok(marks.iter().map(Marks::marked).sum())
 }
 
@@ -53,7 +53,7 @@ pub async fn build_with(
     let metas: Vec<SegmentMeta> = new.iter().map(Written::meta).collect();
     let marks = {
         let (segments, old, metas) = (segments.clone(), old.to_vec(), metas.clone());
-        tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops)).await.map_err(Error::internal)??
+        tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops)).await.map_err(Error::from)??
     };
     let dropped: u64 = marks.iter().map(Marks::marked).sum();
     let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
@@ -112,7 +112,7 @@ async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)],
         }
         Ok(old.unordered == new.unordered)
     };
-    tokio::task::spawn_blocking(reading).await.map_err(Error::internal)?
+    tokio::task::spawn_blocking(reading).await.map_err(Error::from)?
 }
 
 /// The digest of some rows of a segment. Blocks.

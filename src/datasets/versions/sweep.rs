@@ -110,6 +110,6 @@ impl Versions {
             Ok(ids)
         })
         .await
-        .map_err(Error::internal)?
+        .map_err(Error::from)?
     }
 }

@@ -157,5 +157,5 @@ fn file(dir: &Path, id: &SegmentId) -> PathBuf {
 }
 
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+    tokio::task::spawn_blocking(work).await.map_err(Error::from)?
 }

@@ -35,6 +35,8 @@ struct Page {
     used: String,
     shared: bool,
     may_share: bool,
+    /// What happens when it is no longer shared; nothing while nobody else uses it.
+    of_others: String,
     problem: Option<Band>,
     w: AccountForm,
 }
@@ -128,13 +130,15 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
         used: String::new(),
         shared: false,
         may_share: false,
+        of_others: String::new(),
         problem: None,
         w,
     }
 }
 
 /// The form for an account as it is kept.
-async fn editing(web: &Web, Person { actor, session }: &Person, account: &Account) -> Page {
+async fn editing(web: &Web, Person { actor, session }: &Person, account: &Account) -> Result<Page> {
+    let of_others = web.accounts.count_of_others(&account.id).await?;
     let set_on = timestamp(account.sealed_at).to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
     let kept = format!("Set on {set_on}. An empty field keeps it; nobody can read it back.");
     let fields = account.connector.fields().iter().map(|field| CredentialField {
@@ -155,7 +159,7 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         errors: Errors::default(),
     };
     let used = words::counted(account.dataset_count, "DataSet uses it", "DataSets use it");
-    Page {
+    Ok(Page {
         chrome: web.chrome(actor, session, "accounts").await,
         adding: false,
         action: format!("/accounts/{}/edit", account.id),
@@ -166,9 +170,14 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         used: if account.dataset_count == 0 { String::new() } else { format!("{used}: a change applies to all of them.") },
         shared: account.shared,
         may_share: true,
+        of_others: match of_others {
+            0 => String::new(),
+            1 => "1 DataSet of somebody else uses it. It stops updating when you stop sharing, until the account is shared again.".to_owned(),
+            many => format!("{many} DataSets of others use it. They stop updating when you stop sharing, until the account is shared again."),
+        },
         problem: None,
         w,
-    }
+    })
 }
 
 impl Page {
@@ -243,7 +252,7 @@ async fn connect(web: &Web, person: &Person, new: &NewAccount) -> Result<(Accoun
 /// `GET /accounts/{id}/edit`
 pub async fn edit_form(State(web): State<Web>, Keeper(person): Keeper, Id(id): Id<AccountId>) -> Answer {
     let account = web.accounts.get_to_change(&person.actor, &id).await?;
-    show(&editing(&web, &person, &account).await)
+    show(&editing(&web, &person, &account).await?)
 }
 
 /// `POST /accounts/{id}/edit`: asks the vendor when the credentials change, then keeps the change.
@@ -271,12 +280,18 @@ pub async fn edit(
             web.say_next(&person.session, format!("{} is saved and connected: {seen}.{spaces}", account.name)).await;
             go_from_form(&headers, "/accounts")
         }
-        Ok((account, None)) => {
-            web.say_next(&person.session, format!("{} is saved.", account.name)).await;
+        Ok((after, None)) => {
+            let stop = if account.shared && !after.shared { web.accounts.count_of_others(&id).await? } else { 0 };
+            let stops = match stop {
+                0 => String::new(),
+                1 => " It is no longer shared: 1 DataSet of somebody else stops updating.".to_owned(),
+                many => format!(" It is no longer shared: {many} DataSets of others stop updating."),
+            };
+            web.say_next(&person.session, format!("{} is saved.{stops}", after.name)).await;
             go_from_form(&headers, "/accounts")
         }
         Err(error) => {
-            let mut page = editing(&web, &person, &account).await;
+            let mut page = editing(&web, &person, &account).await?;
             page.typed(&typed);
             page.again(error)
         }
@@ -289,7 +304,7 @@ async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount
     if let Some(seen) = &seen {
         web.accounts.record_health(id, Ok(seen), web.clock.now()).await?;
     }
-    // What these credentials had taken off its schedule comes back.
+    // What these credentials had taken off its schedule comes back, and what an account is taken back from comes off it.
     web.puller.kept.notify_one();
     Ok((account, seen))
 }

@@ -13,6 +13,7 @@ use crate::clock::Millis;
 use crate::connectors::Connector;
 use crate::datasets::Dataset;
 use crate::datasets::list::Lately;
+use crate::datasets::upkeep::Why;
 use crate::error::{Kind, Result};
 use crate::ids::{AccountId, DatasetId};
 use crate::puller::run::Trigger;
@@ -94,7 +95,7 @@ pub async fn accounts(State(web): State<Web>, Keeper(Person { actor, session }):
 /// Failing ones first; and what is said above them.
 async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<Row>, Vec<Band>)> {
     let now = web.clock.now();
-    let mut accounts = web.accounts.list(actor).await?;
+    let (mut accounts, damaged) = web.accounts.list_all(actor).await?;
     accounts.sort_by_key(|account| account.health != Health::Failing);
     let (datasets, lately) = (web.datasets.list(actor).await?, web.datasets.lately(actor).await?);
     let mut bands = Vec::new();
@@ -104,7 +105,12 @@ async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<Row>, Vec<Band>)> {
         let mut row = row(&account, calls, actor, now);
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
         row.used_names = used.clone().map(|d| Used { id: d.id.clone(), name: d.name.clone(), status: standing(d, lately.get(&d.id)) }).collect();
-        let off = used.filter(|dataset| dataset.stopped().is_some()).count();
+        let (unshared, off): (Vec<_>, Vec<_>) = used.filter_map(|dataset| dataset.stopped()).partition(|stopped| stopped.why == Why::Unshared);
+        if !unshared.is_empty() {
+            let off = words::counted(i64::try_from(unshared.len()).unwrap_or(0), "DataSet", "DataSets");
+            row.told.push(format!("{off} of others off schedule, since it is not shared"));
+        }
+        let off = off.len();
         if off > 0 {
             let off = words::counted(i64::try_from(off).unwrap_or(0), "DataSet", "DataSets");
             row.told.push(format!("{off} off schedule; new credentials bring them back"));
@@ -113,6 +119,7 @@ async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<Row>, Vec<Band>)> {
         row
     });
     let rows = rows.collect();
+    bands.extend(unreadable(&damaged));
     Ok((rows, bands))
 }
 
@@ -163,6 +170,16 @@ pub async fn run_failed(State(web): State<Web>, Keeper(Person { actor, session }
     };
     web.say_next(&session, sentence).await;
     go(if started == 0 { "/accounts" } else { "/datasets" })
+}
+
+fn unreadable(ids: &[String]) -> Option<Band> {
+    let title = match ids {
+        [] => return None,
+        [one] => format!("1 account cannot be listed, since its record in the catalogue is damaged: {one}."),
+        many => format!("{} accounts cannot be listed, since their records in the catalogue are damaged: {}.", many.len(), words::listed(many)),
+    };
+    let text = "The server administrator: “chatlake verify” tells what is wrong. All others can be used.".to_owned();
+    Some(Band { tone: "bad".to_owned(), title, text, actions: Vec::new() })
 }
 
 fn row(account: &Account, calls: u32, actor: &Actor, now: Millis) -> Row {

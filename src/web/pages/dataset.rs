@@ -70,12 +70,12 @@ pub struct Opened {
 /// Opens a DataSet for a tab (overview, data, history, settings), if this person may see it.
 pub async fn open(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result<Opened> {
     let dataset = web.datasets.get(actor, id).await?;
-    let mut runs = queue::of_dataset(&web.db, id, 0, LATEST).await?;
+    let mut runs: Vec<Run> = queue::of_dataset(&web.db, id, 0, LATEST).await?.into_iter().map(|run| run.seen_with(&dataset)).collect();
     if let Some(newest) = runs.first_mut() {
         newest.waits_for = web.puller.waits_for(newest).await?;
     }
     let (zone, now) = (zone_of(&dataset), web.clock.now());
-    let pulls = queue::lately(&web.db, id, LATEST).await?;
+    let pulls: Vec<Run> = queue::lately(&web.db, id, LATEST).await?.into_iter().map(|run| run.seen_with(&dataset)).collect();
     let mut glance = Glance::of_runs(&pulls);
     if glance.failed_in_a_row >= LATEST as usize / 2 {
         (glance.failed_in_a_row, glance.failing_since) = web.datasets.failing(id).await?;

@@ -100,7 +100,7 @@ fn row(backfill: &Backfill, opened: &super::dataset::Opened) -> Row {
     Row {
         days: words::days(backfill.days.from, backfill.days.to),
         status,
-        why: backfill.why.clone().unwrap_or_default(),
+        why: backfill.why.as_deref().map(|why| opened.dataset.fit_to_read(why)).unwrap_or_default(),
         done: format!("{} of {}", grouped(done), counted(all, "chunk", "chunks")),
         percent: done * 100 / all.max(1),
         rows: counted(backfill.rows, "row", "rows"),

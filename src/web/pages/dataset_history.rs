@@ -96,6 +96,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
     let integrity: HashMap<VersionId, Integrity> = web.datasets.versions.integrity(&id).await?.into_iter().map(|of| (of.version.clone(), of.state())).collect();
     let mut runs = Vec::new();
     for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
+        let run = run.seen_with(&opened.dataset);
         let lines = windows::of_run(&web.db, &run.id).await?;
         let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
         let version = run.version_id.as_ref().and_then(|id| kept.iter().find(|version| version.id == *id));

@@ -143,7 +143,11 @@ impl Glance {
             _ => {}
         }
         if let Some(stopped) = dataset.stopped() {
-            let line = if stopped.why == Why::Parked { "its run stopped the server" } else { "credentials refused" };
+            let line = match stopped.why {
+                Why::Parked => "its run stopped the server",
+                Why::Credentials => "credentials refused",
+                Why::Unshared => "its account is not shared",
+            };
             return Status::new("bad", false, "Off schedule", line);
         }
         if dataset.current.as_ref().is_some_and(|current| current.damaged) {

@@ -139,6 +139,7 @@ fn way_back(why: Why) -> &'static str {
         Why::Credentials => {
             "The owner of the account must enter new ones under Accounts, or press Test there once they work. Then the DataSet returns to its schedule by itself."
         }
+        Why::Unshared => "The owner of the account can share it again under Accounts. Then the DataSet returns to its schedule by itself.",
         Why::Parked => {
             "The person who runs the server should look at memory, disk and log first. Bring back, or a run that succeeds, returns the DataSet to its schedule."
         }
@@ -153,13 +154,17 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
     let name = dataset.account_name.as_deref().unwrap_or_default();
     let why = match stopped.why {
         Why::Credentials => format!("{} refused the credentials of “{name}” {MOST_REFUSALS} times in a row.", dataset.connector.title()),
+        Why::Unshared => "its account is no longer shared with the owner of the DataSet.".to_owned(),
         Why::Parked => "a run of it stopped the whole server three times.".to_owned(),
     };
     let rows = if dataset.current.is_some() { " The rows from before stay readable." } else { "" };
     let bring_back = || Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true };
+    let other_account =
+        || Action { label: "Choose another account".to_owned(), href: format!("/datasets/{}/settings", dataset.id), primary: false, post: false };
     let update =
         |account: &Account| Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false };
     let action = match (stopped.why, account) {
+        (Why::Unshared, _) => can_change.then(other_account),
         (Why::Credentials, Some(account)) if account.is_stopped() => Some(update(account)),
         (Why::Credentials, None) => None,
         _ => can_change.then(bring_back),

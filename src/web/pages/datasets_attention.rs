@@ -64,14 +64,18 @@ fn off_schedule(entries: &[Entry], on_page: &HashSet<DatasetId>) -> Option<Band>
     if off.len() > MOST_NAMES {
         names.push(format!("{} more", off.len() - MOST_NAMES));
     }
-    let refused = off.iter().filter(|e| e.dataset.stopped().is_some_and(|stopped| stopped.why == Why::Credentials)).count();
-    let how = match (refused, off.len() - refused) {
-        (_, 0) => {
+    let why = first.dataset.stopped().map(|stopped| stopped.why);
+    let same = off.iter().all(|e| e.dataset.stopped().map(|stopped| stopped.why) == why);
+    let how = match why.filter(|_| same) {
+        Some(Why::Credentials) => {
             let back = if off.len() == 1 { "it back by itself" } else { "them back by themselves" };
             format!("{} refused the credentials {MOST_REFUSALS} times in a row. New ones under Accounts bring {back}.", first.dataset.connector.title())
         }
-        (0, _) => "A run stopped the whole server three times. Bring back on the page of each, or Run Now, starts them again.".to_owned(),
-        _ => "The page of each says why, and how it comes back.".to_owned(),
+        Some(Why::Unshared) => {
+            "The account is no longer shared with the owner. Sharing it again brings the DataSet back, and so does another account.".to_owned()
+        }
+        Some(Why::Parked) => "A run stopped the whole server three times. Bring back on the page of each, or Run Now, starts them again.".to_owned(),
+        None => "The page of each says why, and how it comes back.".to_owned(),
     };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
     Some(Band { tone: "bad".to_owned(), title, text: format!("{}. {how}", words::listed(&names)), actions })
@@ -135,6 +139,7 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: 
         Some(account) => mended(glance, account, dataset, now, zone),
         None => glance.trouble.clone().unwrap_or_default(),
     };
+    let [happened, who, next] = [happened, who, next].map(|said| dataset.fit_to_read(&said));
     let is_mended = account.is_some_and(|account| glance.works_again(account));
     let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1 && !is_mended).map(|at| format!("Since {}. ", words::short(at, now, zone)));
     let see = match &glance.newest {

@@ -35,7 +35,11 @@ pub async fn csv(State(web): State<Web>, person: Person, connection: Connection,
     ];
     let own =
         [("x-chatlake-version", HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?), ("x-chatlake-rows", HeaderValue::from(file.rows))];
-    Ok((fixed, own, Body::from_stream(body)).into_response())
+    let mut answer = (fixed, own, Body::from_stream(body)).into_response();
+    if let Some(marked) = file.marked {
+        answer.headers_mut().insert("x-chatlake-marked-cells", HeaderValue::from(marked));
+    }
+    Ok(answer)
 }
 
 /// Rows that are damaged or missing: goes to the page of the rows, which says what can be done.

@@ -142,7 +142,7 @@ fn mail_form(server: Option<&Server>, own_email: &str) -> MailForm {
             || "May stay empty when the server wants none.".to_owned(),
             |s| {
                 format!(
-                    "Set {}. An empty field keeps it; nobody can read it back. Another server or port needs it again.",
+                    "Set {}. An empty field keeps it; nobody can read it back. Another server, port or encryption needs it again.",
                     words::exact(s.updated_at, &TimeZone::UTC)
                 )
             },

@@ -19,6 +19,7 @@ use super::run_story::Story;
 use crate::actor::Actor;
 use crate::auth;
 use crate::clock::millis;
+use crate::connection::Connection;
 use crate::datasets::Dataset;
 use crate::error::{Error, Kind, Result};
 use crate::ids::RunId;
@@ -119,7 +120,7 @@ fn news(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress>) ->
 
 /// `GET /runs/{id}/events`: an event `progress` whenever something moves. The last one is final; when the server stops first, `stopping`
 /// comes instead. Only so many are served at once; the script of a page that gets none looks at `progress` now and then.
-pub async fn events(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+pub async fn events(State(web): State<Web>, person: Person, connection: Connection, Id(id): Id<RunId>) -> Answer {
     let run = web.puller.get(&person.actor, &id).await?;
     let Some(slot) = web.event_streams.try_take(&person.actor.user) else {
         let until = web.clock.now() + millis(RETRY_IN);
@@ -130,7 +131,7 @@ pub async fn events(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -
     let looked_at = tokio::time::Instant::now();
     let moves = web.puller.live.follow(&id);
     let watching = Watching { web, actor: person.actor, run, dataset, moves, looked_at, first: true, over: false };
-    let events = Sse::new(watching.events(slot)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    let events = Sse::new(watching.events(slot, connection)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     Ok(([(CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
 }
 
@@ -149,10 +150,12 @@ struct Watching {
 
 impl Watching {
     /// Looks in a task of its own: the stream is asked for more only while its client reads, and a look inside of it would keep its
-    /// database connection until then. The slot is in use until the stream is dropped.
-    fn events(mut self, slot: Slot) -> impl Stream<Item = std::result::Result<Event, Infallible>> + use<> {
+    /// database connection until then. The slot is in use until the stream is dropped. `connection` is closed when the right to watch ends
+    /// while the client reads nothing.
+    fn events(mut self, slot: Slot, connection: Connection) -> impl Stream<Item = std::result::Result<Event, Infallible>> + use<> {
         let (to, from) = mpsc::channel(1);
-        tokio::spawn(async move {
+        let (web, actor) = (self.web.clone(), self.actor.clone());
+        let telling = async move {
             loop {
                 let next = tokio::select! {
                     next = self.next() => next,
@@ -162,6 +165,12 @@ impl Watching {
                 if to.send(event).await.is_err() {
                     return;
                 }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = telling => {}
+                () = auth::until_ended(&web.db, &web.clock, &actor) => connection.abort(),
             }
         });
         futures_util::stream::unfold((from, slot), |(mut from, slot)| async move {

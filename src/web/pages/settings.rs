@@ -154,7 +154,7 @@ pub async fn disable(State(web): State<Web>, from: ClientAddress, Admin(visitor)
 pub async fn enable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
     let user = users::get(&web.db, &id).await?;
     users::enable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
-    done(&web, &visitor, format!("{} may sign in again.", user.name)).await
+    done(&web, &visitor, format!("{} may sign in again. Tokens and export passwords from before stay revoked.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/role`

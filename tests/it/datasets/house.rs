@@ -72,6 +72,7 @@ impl House {
             data: dir.path().to_owned(),
             listen: "127.0.0.1:8080".parse().unwrap(),
             public_url: "http://127.0.0.1:8080".parse().unwrap(),
+            public_url_is_named: false,
             insecure_http: false,
             allow_upstream: vec!["127.0.0.1".parse().unwrap()],
             workers: 2,
@@ -87,6 +88,9 @@ impl House {
             audit_days: 365,
             audit_max_rows: 1_000_000,
             mail_hello: None,
+            connections_per_address: 0,
+            metrics_listen: None,
+            allow_mail_server: Vec::new(),
             trusted_proxy: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Human,
@@ -113,7 +117,7 @@ impl House {
 
     /// An account at the sandbox that everyone may use: only an admin may name an address.
     pub async fn account(&self, key: &str) -> AccountId {
-        let keeper = self.person(&format!("keeper-{key}"), Role::Admin).await;
+        let keeper = self.person(&format!("keeper-{}", key.replace(|c: char| !c.is_ascii_alphanumeric(), "-")), Role::Admin).await;
         let new = NewAccount {
             connector: Connector::LiveChat,
             name: "Support Oslo".to_owned(),
@@ -171,6 +175,12 @@ impl Browser {
 
     pub async fn get(&self, path: &str) -> Answer {
         Answer::read(self.send(Request::get(path), Body::empty()).await).await
+    }
+
+    /// The counters, as a program on this machine reads them.
+    pub async fn metrics(&self) -> String {
+        let here = axum::extract::ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        Answer::read(self.send(Request::get("/metrics").extension(here), Body::empty()).await).await.text()
     }
 
     pub async fn get_with(&self, path: &str, header: &str, value: &str) -> Answer {

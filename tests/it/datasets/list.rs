@@ -89,7 +89,9 @@ async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
     let house = House::new().await;
     let owner = house.person("olga", Role::Editor).await;
     let account = house.account("sandbox-key").await;
-    let name = "\"><script>alert(1)</script> ../../\u{202e}x.exe";
+    let name = "\"><script>alert(1)</script> ../../x.exe";
+    // One that would be read in another order is no name.
+    assert_eq!(chatlake::datasets::Name::parse(&format!("{name}\u{202e}x")).unwrap_err().field_errors()[0].0, "name");
     let dataset = house.dataset(&owner, &account, name, "agents").await;
     house.run(&owner, &dataset).await;
     let paths = ["", "/data", "/data/schema", "/history", "/rename", "/delete"].map(|part| format!("/datasets/{dataset}{part}"));
