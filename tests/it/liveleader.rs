@@ -497,6 +497,30 @@ async fn a_failure_costs_one_window() {
 }
 
 #[tokio::test]
+async fn a_period_without_content_has_no_chats_when_that_is_said_twice() {
+    let answer = |status: u16| Kind::Answer { status, content_type: None, body: String::new() };
+    let few = Vendor::new(12, 60).await;
+    few.fault(Kind::Quiet { status: 204, body: String::new() });
+    let (got, done) = pull(&good(&few), &asked(&ALL, MONTH)).await;
+    assert_eq!((done, got.tallies.len()), (Ok(()), 31));
+    let whole = truth(&few, "chats", MONTH, None);
+    assert!((1..12).contains(&whole["count"].as_u64().unwrap()));
+    compare(&got, &whole);
+    // Said once of a day that has some, it is asked again; and that the export is not there is no answer at all.
+    let vendor = Vendor::new(2_000, 60).await;
+    let whole = truth(&vendor, "chats", DAY, None);
+    for status in [202, 204, 206, 404] {
+        vendor.sandbox.faults().set(vec![Fault::new(answer(status)).times(1)]);
+        let (got, done) = pull(&good(&vendor), &asked(&ALL, DAY)).await;
+        assert_eq!(done, Ok(()), "{status}");
+        compare(&got, &whole);
+    }
+    vendor.fault(answer(404));
+    let (_, done) = pull(&good(&vendor), &asked(&ALL, DAY)).await;
+    assert_eq!(done, Err(PullError::Refused { status: 404, said: String::new() }));
+}
+
+#[tokio::test]
 async fn credentials_permission_and_plan_are_told_apart() {
     let vendor = Vendor::new(50, 10).await;
     let check = async |email: &str, password: &str| connectors::check(&source_of(&vendor, email, password)).await;
