@@ -61,6 +61,12 @@ async fn hourly(house: &House, of: &Actor, token: &str, account: &AccountId, nam
 
 /// Lets an hour pass, and answers the run that a DataSet's schedule began.
 async fn next_run(house: &House, dataset: &DatasetId) -> Run {
+    // A moment that comes while a run is alive makes no other run.
+    until("no run is alive", async || {
+        let newest = queue::of_dataset(&house.app.db, dataset, 0, 1).await.unwrap().into_iter().next();
+        newest.is_none_or(|run| run.state.is_final()).then_some(())
+    })
+    .await;
     let before = queue::count(&house.app.db, dataset).await.unwrap();
     house.clock.advance(HOUR);
     until("a run by the schedule", async || {
