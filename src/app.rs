@@ -8,9 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderValue, header};
+use axum::routing::get;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::accounts::{Accounts, keys};
 use crate::api::Api;
@@ -249,7 +252,7 @@ impl App {
             event_streams: Quota::new(EVENT_STREAMS_PER_PERSON, EVENT_STREAMS),
             stop: self.stop.clone(),
         });
-        let metrics = web::ops::only_metrics(web.clone());
+        let metrics = only_metrics(web.clone());
         Ok((web::routes::router(web, crate::api::router(api), refuse())?, metrics))
     }
 
@@ -321,6 +324,16 @@ impl App {
         self.tasks.wait().await;
         self.db.close().await;
     }
+}
+
+/// What is served at `--metrics-listen`, to whoever reaches it: the counters.
+fn only_metrics(web: Web) -> axum::Router {
+    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    axum::Router::new()
+        .route("/metrics", get(web::ops::open_metrics))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .with_state(web)
 }
 
 /// Takes an address; `setting` is the flag that names it.

@@ -2,13 +2,10 @@
 
 use std::net::IpAddr;
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::client_address::ClientAddress;
 use super::{Web, error_page};
@@ -115,10 +112,4 @@ pub async fn open_metrics(State(web): State<Web>) -> Response {
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
-}
-
-/// What is served at an address of its own, to whoever reaches it: the counters.
-pub fn only_metrics(web: Web) -> Router {
-    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
-    Router::new().route("/metrics", get(open_metrics)).layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff")).layer(fixed(CACHE_CONTROL, "no-store")).with_state(web)
 }
