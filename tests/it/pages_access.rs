@@ -423,7 +423,7 @@ impl World {
 }
 
 /// Columns that the server writes by itself as time goes by.
-const OWN_TIME: [&str; 3] = ["last_used_at", "late_at", "late_key"];
+const OWN_TIME: [&str; 4] = ["last_used_at", "late_at", "late_key", "asked"];
 
 type Digest = BTreeMap<String, Vec<String>>;
 

@@ -115,7 +115,7 @@ async fn datasets_of_others_stop_say_why_and_come_back_when_it_is_shared_again()
     let page = eva.get(&format!("/datasets/{}", world.dataset)).await;
     assert!(page.words(".band").contains("its account is no longer shared with the owner of the DataSet"), "{}", page.words(".band"));
     let list = eva.get("/datasets").await;
-    assert!(list.words(".band").contains("The account is no longer shared with the owner"), "{}", list.words(".band"));
+    assert!(list.words(".band").contains("its account is no longer shared with the owner"), "{}", list.words(".band"));
 
     // Shared again, it is back by itself and works.
     let (status, _) =
