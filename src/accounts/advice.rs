@@ -29,10 +29,11 @@ impl Tried<'_> {
             PullError::Unauthorized => {
                 let secret = self.connector.fields().iter().rev().find(|field| field.secret);
                 let spaces: Vec<String> = outer_spaces(self.connector, self.credentials).into_iter().map(|(_, words)| words).collect();
+                // A space that nobody sees is the likelier mistake.
+                let hint = hint.filter(|_| spaces.is_empty());
                 let field = hint.as_ref().map(|hint| hint.field).or(secret.map(|field| field.id)).unwrap_or("credentials");
-                let hint = hint.map_or("", |hint| hint.text);
-                let sentence = format!("{title} did not accept these credentials. {hint} {}", spaces.join(" "));
-                Error::field(field, sentence.trim_end())
+                let advice = hint.map_or_else(|| spaces.join(" "), |hint| hint.text.to_owned());
+                Error::field(field, format!("{title} did not accept these credentials. {advice}").trim_end())
             }
             PullError::Unavailable(Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate)
             | PullError::Malformed { .. }

@@ -96,7 +96,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     let cells: Vec<String> = browser.driver.execute(cells, vec![]).await.unwrap().convert().unwrap();
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
     browser.click(".head-actions details.menu:not(.is-dots) summary").await;
-    browser.click(".head-actions .menu-list a[download]:not([href*='bom'])").await;
+    browser.click(".head-actions .menu-list a[href*='/download']:not([href*='bom'])").await;
     let (name, body) = browser.downloaded().await;
     assert_eq!(name, "Chats, last 14 days.csv");
     let mut reader = csv::Reader::from_reader(body.as_bytes());

@@ -364,7 +364,7 @@ mod tests {
             let ids = integer((from..from + count).map(Some).collect());
             batch(vec![("id", ColumnKind::Integer, ids), ("text", ColumnKind::Text, text(vec![Some(wide.as_str()); usize::try_from(count).unwrap()]))])
         };
-        let version = world.pull(&[rows(0, 3_000), rows(3_000, 1), rows(3_001, 2_000)]).await;
+        let version = world.pull(&[rows(0, 6_000), rows(6_000, 1), rows(6_001, 4_000)]).await;
         let whole = download(&world, &version, Options::default()).await;
         let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
         let (mut parts, mut last) = (Vec::new(), false);

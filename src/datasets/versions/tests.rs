@@ -39,6 +39,7 @@ async fn what_was_merged_into_another_version_than_the_current_one_is_not_commit
     let base = world.pull(&[mixed(0, 10)]).await;
     let run = world.new_run().await;
     let written = world.write(&run, &[mixed(10, 20)]).await;
+    world.end_run(&run, "failed").await;
     let order: Vec<_> = base.segments.iter().cloned().chain(written.iter().map(Written::meta)).collect();
     let other = world.pull(&[mixed(0, 5)]).await;
     let mut tx = world.db.write().await.unwrap();
