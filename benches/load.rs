@@ -363,7 +363,7 @@ struct Server {
 impl Server {
     async fn start(data: &Path) -> Self {
         let mut child = chatlake()
-            .args(["serve", "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.1", "--log", "warn", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.1", "--connections-per-address", "0", "--log", "warn", "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .spawn()

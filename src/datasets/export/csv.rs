@@ -14,7 +14,7 @@ use super::super::columns::{self, ColumnInfo};
 use super::super::segments::{Batches, Segments};
 use super::super::versions::Pin;
 use super::pipe::{Encode, PART_BYTES};
-use super::text::{count_nul, printable, replaced, with_columns};
+use super::text::{count_nul, printable, printable_of, replaced, with_columns};
 use crate::error::{Error, Result};
 
 /// How the file is written.
@@ -124,8 +124,9 @@ impl Encoder {
     }
 
     fn write(&self, batch: &RecordBatch, part: &mut Vec<u8>) -> Result<()> {
-        self.replaced.inc_by(count_nul(batch));
-        let batch = printable(batch)?;
+        let nul = count_nul(batch);
+        self.replaced.inc_by(nul);
+        let batch = printable_of(batch, nul > 0)?;
         let batch = if self.options.guard { guarded(&batch)? } else { batch };
         write_batch(&batch, false, part)
     }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// A part is sent when it has grown beyond this many bytes.
 pub const PART_BYTES: usize = 128 << 10;
 /// So many parts may wait for a slow client.
-const WAITING_PARTS: usize = 6;
+const WAITING_PARTS: usize = 2;
 /// A client that takes no part for so long is given up. The connection's own limit on slow clients comes first; this is for bodies that
 /// no connection reads.
 const STALLED: Duration = Duration::from_secs(120);

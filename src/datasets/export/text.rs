@@ -25,13 +25,18 @@ pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
 /// The batch with its days as `2026-11-20` and its moments as `2026-11-20T08:15:30Z`, with a fraction where there is one, and its texts
 /// without NUL.
 pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
+    printable_of(batch, true)
+}
+
+/// As `printable`. `may_have_nul`: false when it is known that no text has a NUL.
+pub(super) fn printable_of(batch: &RecordBatch, may_have_nul: bool) -> Result<RecordBatch> {
     with_columns(batch, |array| match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let moments = array.as_primitive::<TimestampMicrosecondType>();
             // Beyond four digits the general formatter has to do; it knows offsets, but no zone by name.
             Some(texts(moments, |micros| micros.div_euclid(DAY), moment).unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))))
         }
-        DataType::Utf8 => without_nul(array.as_string::<i32>()),
+        DataType::Utf8 if may_have_nul => without_nul(array.as_string::<i32>()),
         DataType::Date32 => texts(array.as_primitive::<Date32Type>(), i64::from, |_, day, text| text.extend_from_slice(day)),
         _ => None,
     })
