@@ -24,7 +24,7 @@ const WAITING_PARTS: usize = 2;
 /// no connection reads.
 const STALLED: Duration = Duration::from_secs(120);
 /// So many downloads have files open and hold rows at once. Each holds a few megabytes.
-const READERS: usize = 12;
+const READERS: usize = 8;
 /// A client that reads as fast as the server encodes lets others go first after this time.
 const TURN: Duration = Duration::from_millis(500);
 
@@ -212,7 +212,7 @@ fn encode_some(encoder: &mut dyn Encode, to: &Sender, is_over: impl Fn() -> bool
         if is_over() {
             return Ok(Pause::Turn);
         }
-        let mut part = Vec::with_capacity(PART_BYTES * 2);
+        let mut part = Vec::with_capacity(PART_BYTES + PART_BYTES / 2);
         let is_last = encoder.encode(&mut part)?;
         if !part.is_empty() {
             to.try_send(Ok(Piece::Part(part.into()))).map_err(|_| gone())?;
