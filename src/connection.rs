@@ -34,7 +34,7 @@ pub const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// 1 KiB a second.
 pub const MIN_BYTES: u64 = 60 << 10;
 /// So many bytes that are not yet sent may wait in the kernel, for each connection. Without a limit that is megabytes.
-const UNSENT: u32 = 256 << 10;
+const UNSENT: u32 = 64 << 10;
 
 /// Names the connection to the handlers of its requests. One that is made by `default` stands for no connection.
 #[derive(Clone, Debug, Default)]

@@ -92,7 +92,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Rows from where it stands, and how many of them make a part; none at the end of the version.
+    /// Rows from where it stands, and how many of them make half a part; none at the end of the version.
     fn next_batch(&mut self) -> Result<Option<(RecordBatch, usize)>> {
         if let Some(batch) = self.batch.take() {
             return Ok(Some(batch));
@@ -116,7 +116,7 @@ impl Encoder {
             let batch = batch?;
             if batch.num_rows() > 0 {
                 let row_bytes = (batch.get_array_memory_size() / batch.num_rows()).max(1);
-                return Ok(Some((batch, (PART_BYTES / row_bytes).max(1))));
+                return Ok(Some((batch, (PART_BYTES / 2 / row_bytes).max(1))));
             }
         }
         let read: u64 = self.version.segments.iter().map(|meta| meta.rows).sum();

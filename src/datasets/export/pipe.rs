@@ -17,14 +17,14 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 /// A part is sent when it has grown beyond this many bytes.
-pub const PART_BYTES: usize = 128 << 10;
+pub const PART_BYTES: usize = 64 << 10;
 /// So many parts may wait for a slow client.
-const WAITING_PARTS: usize = 2;
+const WAITING_PARTS: usize = 8;
 /// A client that takes no part for so long is given up. The connection's own limit on slow clients comes first; this is for bodies that
 /// no connection reads.
 const STALLED: Duration = Duration::from_secs(120);
 /// So many downloads have files open and hold rows at once. Each holds a few megabytes.
-const READERS: usize = 8;
+const READERS: usize = 12;
 /// A client that reads as fast as the server encodes lets others go first after this time.
 const TURN: Duration = Duration::from_millis(500);
 
