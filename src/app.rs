@@ -59,7 +59,7 @@ const LAST_GRACE: Duration = Duration::from_secs(23);
 /// Then the catalogue is closed; so long after the signal the process ends in any case.
 const END_WITHIN: Duration = Duration::from_secs(27);
 /// A request's head is at most this long.
-const MOST_HEAD: usize = 32 * 1024;
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// So many pages may follow a run by events at once, for one person and for all; the others ask now and then.
 const EVENT_STREAMS_PER_PERSON: usize = 16;
@@ -313,7 +313,7 @@ impl App {
         let per_address = PerAddress::new(self.config.connections_per_address, self.config.trusted_proxy.clone());
         let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone(), per_address);
         let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MOST_HEAD).max_headers(100);
+        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ).max_buf_size(MAX_HEAD_BYTES).max_headers(100);
         Ok(server.serve(router.into_make_service_with_connect_info::<SocketAddr>()))
     }
 

@@ -13,7 +13,7 @@ use super::{Account, Accounts, ChangeAccount, NewAccount, account, credentials, 
 use crate::auth::Actor;
 use crate::clock::Millis;
 use crate::connectors::report::Menu;
-use crate::connectors::upstream::{MOST_REFUSALS, Told, Upstream};
+use crate::connectors::upstream::{MAX_REFUSALS, Told, Upstream};
 use crate::connectors::{self, Choice, Connector, PullError, Source};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, UserId};
@@ -82,7 +82,7 @@ impl Accounts {
                     "{} refused the credentials of “{}” {} times in a row, so it is not asked any more.",
                     account.connector.title(),
                     account.name,
-                    MOST_REFUSALS
+                    MAX_REFUSALS
                 ),
             )
             .action(format!(

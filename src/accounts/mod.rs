@@ -19,7 +19,7 @@ use crate::auth::audit::{self, Deed};
 use crate::auth::{Actor, Role};
 use crate::clock::{Clock, Millis};
 use crate::connectors::report::Menu;
-use crate::connectors::upstream::{Gauge, MOST_REFUSALS, Told, Upstreams};
+use crate::connectors::upstream::{Gauge, MAX_REFUSALS, Told, Upstreams};
 use crate::connectors::{Choice, Connector};
 use crate::db::{Db, read_each};
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ pub struct Account {
 impl Account {
     /// The vendor refused it so often that its DataSets are not pulled any more.
     pub fn is_stopped(&self) -> bool {
-        self.refusals >= i64::from(MOST_REFUSALS)
+        self.refusals >= i64::from(MAX_REFUSALS)
     }
 
     /// May change, share and delete it.

@@ -136,9 +136,10 @@ impl Datasets {
 
     /// Those with a current version of which at least one file is known to be damaged or missing.
     async fn damaged(&self) -> Result<Vec<DatasetId>> {
+        // The damaged segments are few, so they are looked up first.
         let ids = sqlx::query_scalar(
             "SELECT DISTINCT d.id FROM segments s
-             JOIN version_segments x ON x.segment_id = s.id
+             CROSS JOIN version_segments x ON x.segment_id = s.id
              JOIN datasets d ON d.current_version = x.version_id
              WHERE s.damage IS NOT NULL",
         );

@@ -12,7 +12,7 @@ use super::upkeep::{self, Kept, kept, kept_or_damaged, select_kept};
 use super::{Puller, queue};
 use crate::actor::Actor;
 use crate::clock::Millis;
-use crate::connectors::upstream::MOST_REFUSALS;
+use crate::connectors::upstream::MAX_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::{Kind, Why, begin_anew};
 use crate::db::readable;
@@ -344,7 +344,7 @@ impl Puller {
             let account = dataset.account_id.as_ref().ok_or_else(|| Error::conflict("account_missing", "The account of this DataSet was deleted."))?;
             let refusals: Option<i64> =
                 sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(self.db.read()).await?;
-            if refusals.is_none_or(|refusals| refusals >= i64::from(MOST_REFUSALS)) {
+            if refusals.is_none_or(|refusals| refusals >= i64::from(MAX_REFUSALS)) {
                 return Err(Error::conflict("credentials_stopped", "The vendor still refuses the credentials of its account.")
                     .action("Enter new ones under Accounts, or press Test there; then it comes back by itself."));
             }

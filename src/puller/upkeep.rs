@@ -11,7 +11,7 @@ use super::run::{Failure, Trigger};
 use super::schedules;
 use crate::clock::{Millis, timestamp};
 use crate::connectors::Connector;
-use crate::connectors::upstream::MOST_REFUSALS;
+use crate::connectors::upstream::MAX_REFUSALS;
 use crate::datasets::upkeep::{Kind, Notify, Upkeep};
 use crate::db::readable;
 use crate::error::Result;
@@ -203,7 +203,7 @@ fn spread(reading: &RunId, number: i64) -> i64 {
 async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, account: Option<&AccountId>) -> Result<bool> {
     let Some(account) = account else { return Ok(false) };
     let refusals: Option<i64> = sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(&mut **tx).await?;
-    if refusals.is_none_or(|refusals| refusals < i64::from(MOST_REFUSALS)) {
+    if refusals.is_none_or(|refusals| refusals < i64::from(MAX_REFUSALS)) {
         return Ok(false);
     }
     let all = sqlx::query(select_kept!("WHERE d.account_id = $1 AND d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL ORDER BY LOWER(d.name), d.id"))
@@ -215,7 +215,7 @@ async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, accoun
         stop(tx, now, &dataset, "credentials").await?;
         let name = dataset.account_name.as_deref().unwrap_or_default();
         let words = [
-            format!("{} refused the credentials of “{name}” {MOST_REFUSALS} times in a row, so it is not asked any more.", dataset.vendor()),
+            format!("{} refused the credentials of “{name}” {MAX_REFUSALS} times in a row, so it is not asked any more.", dataset.vendor()),
             format!("The owner of the account “{name}” must enter new credentials under Accounts, or press Test there once they work again."),
             "As soon as the account works, the DataSet is back on its schedule by itself. The rows from before are untouched.".to_owned(),
         ];

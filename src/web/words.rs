@@ -138,6 +138,18 @@ pub fn size(bytes: i64) -> String {
     if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// At most this many names of a list are written out.
+const MAX_NAMES: usize = 3;
+
+/// As `listed`, of a list that may be long: “A”, “B”, “C” and 4 more.
+pub fn first_listed(mut names: impl ExactSizeIterator<Item = String>) -> String {
+    let mut first: Vec<String> = names.by_ref().take(MAX_NAMES).collect();
+    if names.len() > 0 {
+        first.push(format!("{} more", names.len()));
+    }
+    listed(&first)
+}
+
 /// "A", "A and B", "A, B and C"
 pub fn listed(names: &[String]) -> String {
     match names {

@@ -12,8 +12,8 @@ use super::client::{as_text, not_json};
 use crate::connectors::upstream::Unread;
 
 /// Only the newest so many records of a query can be read, on so many pages: the vendor's limit.
-const MOST_RECORDS: u64 = 25_000;
-const MOST_PAGES: u64 = 1_000;
+const MAX_RECORDS: u64 = 25_000;
+const MAX_PAGES: u64 = 1_000;
 
 /// One page: where its records are in the text, and what the vendor says the whole query holds.
 #[derive(Clone, Debug)]
@@ -64,12 +64,12 @@ impl Page {
 
     /// Whether the vendor holds back the older part of the query.
     pub fn too_many(&self) -> bool {
-        self.total > MOST_RECORDS || self.pages >= MOST_PAGES
+        self.total > MAX_RECORDS || self.pages >= MAX_PAGES
     }
 
     /// How many pages there must be: what the vendor says, or what its total makes of the size of a full first page.
     pub fn needed(&self, per_page: u64) -> u64 {
-        self.pages.max(if per_page == 0 { 0 } else { self.total.div_ceil(per_page) }).min(MOST_PAGES)
+        self.pages.max(if per_page == 0 { 0 } else { self.total.div_ceil(per_page) }).min(MAX_PAGES)
     }
 }
 

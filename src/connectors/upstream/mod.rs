@@ -44,7 +44,7 @@ pub use pace::LONGEST_PAUSE;
 use spent::Counted;
 pub use spent::Spent;
 use standing::Standing;
-pub use standing::{Gauge, MOST_REFUSALS, Told};
+pub use standing::{Gauge, MAX_REFUSALS, Told};
 
 /// Pulls at a time whose streamed answers are parsed, each with a few threads of its own: more hosts that send slowly take no more threads.
 const MAX_PARSING: usize = 32;

@@ -14,7 +14,7 @@ use crate::clock::Millis;
 use crate::connectors::PullError;
 
 /// After so many refusals in a row nobody knocks any more until the credentials change.
-pub const MOST_REFUSALS: u32 = 3;
+pub const MAX_REFUSALS: u32 = 3;
 
 /// See above.
 pub(super) struct Standing {
@@ -86,7 +86,7 @@ impl Standing {
         let heard = self.heard();
         match (heard.accepted, heard.refusals) {
             (true, _) => Ok(None),
-            (false, MOST_REFUSALS..) => Err(PullError::Withheld),
+            (false, MAX_REFUSALS..) => Err(PullError::Withheld),
             (false, _) => Ok(Some(alone)),
         }
     }
@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_knocks_with_untried_credentials_knocks_alone_and_three_times_at_most() {
         let standing = Standing::new(0);
-        for _ in 0..MOST_REFUSALS {
+        for _ in 0..MAX_REFUSALS {
             let alone = standing.turn().await.unwrap();
             assert!(alone.is_some());
             assert!(tokio::time::timeout(Duration::from_millis(5), standing.turn()).await.is_err(), "the next one waits");

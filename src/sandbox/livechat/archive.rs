@@ -11,7 +11,7 @@ use super::super::selection::Content;
 use super::super::world::World;
 use super::arguments::{Answer, Arguments, Days, Refusal};
 use super::chat::ChatJson;
-use super::{MOST_PAGES, PAGE, pages, raw_json};
+use super::{MAX_PAGES, PAGE, pages, raw_json};
 
 #[derive(Serialize)]
 struct ChatsJson<'a> {
@@ -41,8 +41,8 @@ pub async fn chats(State(world): State<Arc<World>>, request: Request) -> Answer 
         comment: arguments.flag("comment")?,
     };
     arguments.done()?;
-    if page > MOST_PAGES {
-        return Err(Refusal::argument(format!("Only the newest {} chats of a query can be read; narrow the dates", MOST_PAGES * PAGE)));
+    if page > MAX_PAGES {
+        return Err(Refusal::argument(format!("Only the newest {} chats of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
     }
     let selection = world.select(days.span(), &filter);
     let total = selection.total().saturating_add_signed(twist.total_by);

@@ -37,7 +37,7 @@ pub const ACCESS_TOKEN: &str = "dal:sandbox-token";
 /// Records on a page of chats or tickets.
 const PAGE: u64 = 25;
 /// Older records of a query are out of reach.
-const MOST_PAGES: u64 = 1_000;
+const MAX_PAGES: u64 = 1_000;
 
 pub fn router(world: Arc<World>) -> Router {
     let chats = |figure: Figure| -> MethodRouter<Arc<World>> { get(move |world, request| reports::of_chats(world, request, figure)) };
@@ -105,7 +105,7 @@ fn known(headers: &HeaderMap) -> bool {
 
 /// How many pages a vendor says there are.
 fn pages(total: u64) -> u64 {
-    total.div_ceil(PAGE).min(MOST_PAGES)
+    total.div_ceil(PAGE).min(MAX_PAGES)
 }
 
 /// Straight to bytes, into a buffer that is large enough from the start.

@@ -14,7 +14,7 @@ use super::super::ticket::{Content, LIFE, Step, Ticket};
 use super::super::world::World;
 use super::arguments::{Answer, Arguments, Days, Refusal};
 use super::lists::extend;
-use super::{MOST_PAGES, PAGE, pages, raw_json};
+use super::{MAX_PAGES, PAGE, pages, raw_json};
 
 #[derive(Serialize)]
 struct TicketsJson {
@@ -56,8 +56,8 @@ pub async fn tickets(State(world): State<Arc<World>>, request: Request) -> Answe
         query: arguments.take("query").filter(|query| !query.is_empty()).map(|query| query.to_lowercase()),
     };
     arguments.done()?;
-    if page > MOST_PAGES {
-        return Err(Refusal::argument(format!("Only {} tickets of a query can be read; narrow the dates", MOST_PAGES * PAGE)));
+    if page > MAX_PAGES {
+        return Err(Refusal::argument(format!("Only {} tickets of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
     }
     let mut found: Vec<_> = world.tickets_from(wanted.span.start.saturating_sub(LIFE)).filter(|ticket| wanted.holds(ticket)).collect();
     found.sort_by_key(|ticket| Reverse((ticket.modified(), ticket.number)));

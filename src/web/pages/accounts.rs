@@ -23,9 +23,6 @@ use crate::web::parts::{Action, Band, Chrome, Status, When};
 use crate::web::person::{Keeper, Person};
 use crate::web::{Web, words};
 
-/// So many DataSets are named.
-const MOST_NAMES: usize = 3;
-
 #[derive(Template)]
 #[template(path = "pages/accounts.html")]
 struct Page {
@@ -138,15 +135,12 @@ fn run_again_band(account: &Account, failed: &[&Dataset]) -> Option<Band> {
         return None;
     }
     let count = words::counted(i64::try_from(failed.len()).unwrap_or(i64::MAX), "failed DataSet", "failed DataSets");
-    let mut names: Vec<String> = failed.iter().take(MOST_NAMES).map(|dataset| format!("“{}”", dataset.name)).collect();
-    if failed.len() > MOST_NAMES {
-        names.push(format!("{} more", failed.len() - MOST_NAMES));
-    }
+    let names = words::first_listed(failed.iter().map(|dataset| format!("“{}”", dataset.name)));
     let verb = if failed.len() == 1 { "has" } else { "have" };
     Some(Band {
         tone: "good".to_owned(),
         title: format!("“{}” works again: {}.", account.name, account.health_message),
-        text: format!("{} {verb} not run since the old credentials were refused.", words::listed(&names)),
+        text: format!("{names} {verb} not run since the old credentials were refused."),
         actions: vec![Action { label: format!("Run {count}"), href: format!("/accounts/{}/run-failed", account.id), primary: true, post: true }],
     })
 }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::dataset_settings;
 use crate::accounts::Account;
 use crate::clock::Millis;
-use crate::connectors::upstream::MOST_REFUSALS;
+use crate::connectors::upstream::MAX_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::{Kind, Notify, Why};
 use crate::error::Result;
@@ -153,7 +153,7 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
     let since = words::coming(stopped.at, now, zone);
     let name = dataset.account_name.as_deref().unwrap_or_default();
     let why = match stopped.why {
-        Why::Credentials => format!("{} refused the credentials of “{name}” {MOST_REFUSALS} times in a row.", dataset.connector.title()),
+        Why::Credentials => format!("{} refused the credentials of “{name}” {MAX_REFUSALS} times in a row.", dataset.connector.title()),
         Why::Unshared => "its account is no longer shared with the owner of the DataSet.".to_owned(),
         Why::Parked => "a run of it stopped the whole server three times.".to_owned(),
     };

@@ -9,15 +9,12 @@ use super::dataset_upkeep::stopped_band;
 use super::datasets::Entry;
 use crate::accounts::{Account, Health};
 use crate::clock::Millis;
-use crate::connectors::upstream::MOST_REFUSALS;
+use crate::connectors::upstream::MAX_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::Why;
 use crate::ids::DatasetId;
 use crate::web::parts::{Action, Band};
 use crate::web::words;
-
-/// So many names are written out.
-const MOST_NAMES: usize = 3;
 
 /// One band over the list while anything fails.
 pub(super) fn banner(entries: &[Entry], on_page: &HashSet<DatasetId>, now: Millis, zone: &TimeZone) -> Vec<Band> {
@@ -27,20 +24,14 @@ pub(super) fn banner(entries: &[Entry], on_page: &HashSet<DatasetId>, now: Milli
         return bands;
     }
     let title = if failing.len() == 1 { "1 DataSet is failing.".to_owned() } else { format!("{} DataSets are failing.", failing.len()) };
-    let mut names: Vec<String> = failing
-        .iter()
-        .take(MOST_NAMES)
-        .map(|e| match e.glance.failing_since {
-            Some(since) => format!("“{}” since {}", e.dataset.name, words::short(since, now, zone)),
-            None => format!("“{}”", e.dataset.name),
-        })
-        .collect();
-    if failing.len() > MOST_NAMES {
-        names.push(format!("{} more", failing.len() - MOST_NAMES));
-    }
+    let names = failing.iter().map(|e| match e.glance.failing_since {
+        Some(since) => format!("“{}” since {}", e.dataset.name, words::short(since, now, zone)),
+        None => format!("“{}”", e.dataset.name),
+    });
+    let names = words::first_listed(names);
     let rows = if failing.iter().any(|e| e.dataset.current.is_some()) { " Rows from before stay readable." } else { "" };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
-    bands.push(Band { tone: "bad".to_owned(), title, text: format!("{}.{rows}", words::listed(&names)), actions });
+    bands.push(Band { tone: "bad".to_owned(), title, text: format!("{names}.{rows}"), actions });
     bands
 }
 
@@ -60,16 +51,13 @@ fn off_schedule(entries: &[Entry], on_page: &HashSet<DatasetId>) -> Option<Band>
     let off: Vec<&Entry> = entries.iter().filter(|e| e.dataset.stopped().is_some() && !on_page.contains(&e.dataset.id)).collect();
     let first = off.first()?;
     let title = if off.len() == 1 { "1 DataSet is off its schedule.".to_owned() } else { format!("{} DataSets are off their schedules.", off.len()) };
-    let mut names: Vec<String> = off.iter().take(MOST_NAMES).map(|e| format!("“{}”", e.dataset.name)).collect();
-    if off.len() > MOST_NAMES {
-        names.push(format!("{} more", off.len() - MOST_NAMES));
-    }
+    let names = words::first_listed(off.iter().map(|e| format!("“{}”", e.dataset.name)));
     let why = first.dataset.stopped().map(|stopped| stopped.why);
     let same = off.iter().all(|e| e.dataset.stopped().map(|stopped| stopped.why) == why);
     let how = match why.filter(|_| same) {
         Some(Why::Credentials) => {
             let back = if off.len() == 1 { "it back by itself" } else { "them back by themselves" };
-            format!("{} refused the credentials {MOST_REFUSALS} times in a row. New ones under Accounts bring {back}.", first.dataset.connector.title())
+            format!("{} refused the credentials {MAX_REFUSALS} times in a row. New ones under Accounts bring {back}.", first.dataset.connector.title())
         }
         Some(Why::Unshared) => {
             "The account is no longer shared with the owner. Sharing it again brings the DataSet back, and so does another account.".to_owned()
@@ -78,7 +66,7 @@ fn off_schedule(entries: &[Entry], on_page: &HashSet<DatasetId>) -> Option<Band>
         None => "The page of each says why, and how it comes back.".to_owned(),
     };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
-    Some(Band { tone: "bad".to_owned(), title, text: format!("{}. {how}", words::listed(&names)), actions })
+    Some(Band { tone: "bad".to_owned(), title, text: format!("{names}. {how}"), actions })
 }
 
 /// One band for all whose rows cannot be read whole.
@@ -89,12 +77,9 @@ fn damaged(entries: &[Entry]) -> Option<Band> {
         1 => "1 DataSet has rows that cannot be read.".to_owned(),
         many => format!("{many} DataSets have rows that cannot be read."),
     };
-    let mut names: Vec<String> = damaged.iter().take(MOST_NAMES).map(|e| format!("“{}”", e.dataset.name)).collect();
-    if damaged.len() > MOST_NAMES {
-        names.push(format!("{} more", damaged.len() - MOST_NAMES));
-    }
+    let names = words::first_listed(damaged.iter().map(|e| format!("“{}”", e.dataset.name)));
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
-    let text = format!("{}. Stored files are damaged or missing. The page of each DataSet says how to get the rows back.", words::listed(&names));
+    let text = format!("{names}. Stored files are damaged or missing. The page of each DataSet says how to get the rows back.");
     Some(Band { tone: "bad".to_owned(), title, text, actions })
 }
 
