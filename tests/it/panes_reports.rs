@@ -147,7 +147,7 @@ async fn one_of_each_shape_is_previewed_saved_and_pulled() {
     let maren = Seat::new(&house, "maren", Role::Admin).await;
     let fresh = maren.connect().await;
     for (report, chosen) in OF_EACH_SHAPE {
-        let mut typed = vec![("report", report), ("start_days", "5"), ("end_days", "1"), ("time_zone", "Europe/Oslo"), ("every", "manual")];
+        let mut typed = vec![("report", report), ("start_days", "7"), ("end_days", "1"), ("time_zone", "Europe/Oslo"), ("every", "manual")];
         typed.extend_from_slice(chosen);
         let page = maren.press(&fresh, "preview", &typed).await;
         assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]), "{report}: {}", page.text);

@@ -205,7 +205,6 @@ pub async fn keep_old(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: 
     upkeep::run_succeeded_in(&mut tx, clock.now(), run, signed(before)).await?;
     step("keep.written");
     tx.commit().await?;
-    db.note_commits().await;
     step("keep.done");
     Ok(Ok(()))
 }
@@ -309,7 +308,6 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     }
     step("accept.written");
     tx.commit().await?;
-    db.note_commits().await;
     step("accept.done");
     Ok(())
 }
