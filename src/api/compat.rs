@@ -19,7 +19,7 @@ use crate::auth::Way;
 use crate::auth::export_passwords::{self, Admitted};
 use crate::connection::Connection;
 use crate::datasets::export::by_start::{ByStart, Source};
-use crate::datasets::export::pipe::{Encode, PART_BYTES};
+use crate::datasets::export::pipe::Encode;
 use crate::datasets::{Dataset, Datasets};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -157,9 +157,9 @@ impl Encoder {
 }
 
 impl Encode for Encoder {
-    fn encode(&mut self, part: &mut Vec<u8>) -> Result<bool> {
+    fn encode(&mut self, part: &mut Vec<u8>, at_least: usize) -> Result<bool> {
         let mut is_last = false;
-        while !is_last && self.writer.out().len() < PART_BYTES {
+        while !is_last && self.writer.out().len() < at_least {
             match self.chats.next_row()? {
                 Some(row) => self.writer.chat(row.source, row.batch, row.index)?,
                 None => is_last = true,

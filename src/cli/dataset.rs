@@ -15,7 +15,7 @@ use crate::clock::iso;
 use crate::config::Given;
 use crate::connectors::Menus;
 use crate::connectors::report::{GroupBy, UpdateMode, Weekday};
-use crate::datasets::export::pipe::Encode;
+use crate::datasets::export::pipe::{Encode, PART_BYTES};
 use crate::datasets::export::{self, Options};
 use crate::datasets::options::Setup;
 use crate::datasets::{self, Dataset, Description, Name, Settings};
@@ -319,7 +319,7 @@ fn write_out(encoder: &mut impl Encode, mut to: impl Write) -> Done {
     let (mut part, mut is_last) = (Vec::new(), false);
     while !is_last {
         part.clear();
-        is_last = encoder.encode(&mut part)?;
+        is_last = encoder.encode(&mut part, PART_BYTES)?;
         if let Err(why) = to.write_all(&part) {
             return Ok(unless_closed(Err(why))?);
         }

@@ -102,13 +102,14 @@ pub struct Versions {
 
 #[derive(Default)]
 struct Pins {
-    versions: HashMap<VersionId, usize>,
+    /// How often each is in use. All who use it share what is known of it, which for many segments is much.
+    versions: HashMap<VersionId, (usize, Arc<Version>)>,
     segments: HashMap<SegmentId, usize>,
 }
 
 /// A version in use: neither retention nor the sweep touches it while this lives.
 pub struct Pin {
-    version: Version,
+    version: Arc<Version>,
     pins: Arc<Mutex<Pins>>,
 }
 
@@ -123,18 +124,19 @@ impl Deref for Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut pins = lock(&self.pins);
-        release(&mut pins.versions, &self.version.id);
-        for segment in &self.version.segments {
-            release(&mut pins.segments, &segment.id);
-        }
-    }
-}
-
-fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
+        let Some((count, _)) = pins.versions.get_mut(&self.version.id) else { return };
         *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+        if *count > 0 {
+            return;
+        }
+        pins.versions.remove(&self.version.id);
+        for segment in &self.version.segments {
+            if let Some(count) = pins.segments.get_mut(&segment.id) {
+                *count -= 1;
+                if *count == 0 {
+                    pins.segments.remove(&segment.id);
+                }
+            }
         }
     }
 }
@@ -216,11 +218,16 @@ impl Versions {
     /// Keeps a version's rows readable for as long as the pin lives.
     pub fn pin(&self, version: &Version) -> Pin {
         let mut pins = lock(&self.pins);
-        *pins.versions.entry(version.id.clone()).or_default() += 1;
+        if let Some((count, version)) = pins.versions.get_mut(&version.id) {
+            *count += 1;
+            return Pin { version: version.clone(), pins: self.pins.clone() };
+        }
         for segment in &version.segments {
             *pins.segments.entry(segment.id.clone()).or_default() += 1;
         }
-        Pin { version: version.clone(), pins: self.pins.clone() }
+        let version = Arc::new(version.clone());
+        pins.versions.insert(version.id.clone(), (1, version.clone()));
+        Pin { version, pins: self.pins.clone() }
     }
 
     /// Makes what a run wrote the current version, inside the caller's transaction, which has checked the run's fence. Other segments

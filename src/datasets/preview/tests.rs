@@ -9,7 +9,7 @@ use super::*;
 async fn csv_rows(world: &World, version: &Version) -> Vec<Vec<String>> {
     let mut encoder = export::csv(&world.segments, world.versions.pin(version), export::Options::default()).unwrap();
     let mut body = Vec::new();
-    while !encoder.encode(&mut body).unwrap() {}
+    while !encoder.encode(&mut body, export::pipe::PART_BYTES).unwrap() {}
     let mut reader = ::csv::ReaderBuilder::new().terminator(::csv::Terminator::CRLF).from_reader(&body[..]);
     reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
 }

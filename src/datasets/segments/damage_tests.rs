@@ -9,7 +9,7 @@ use super::*;
 use crate::connectors::report::{ColumnKind, UpdateMode};
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::export::by_start::{ByStart, Source};
-use crate::datasets::export::pipe::Encode;
+use crate::datasets::export::pipe::{Encode, PART_BYTES};
 use crate::datasets::export::{Options, csv};
 use crate::datasets::preview::{self, Ask};
 use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
@@ -57,7 +57,7 @@ async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Rea
     let mut encoder = csv(segments, world.versions.pin(version), Options::default())?;
     let encoding = move || {
         let mut all = Vec::new();
-        while !encoder.encode(&mut all)? {
+        while !encoder.encode(&mut all, PART_BYTES)? {
             // As while a client takes nothing.
             encoder.release();
         }
