@@ -260,6 +260,11 @@ pub struct Batches {
 }
 
 impl OpenSegment {
+    /// Says that most rows will be read, which takes more memory and less reading than a few of them.
+    pub fn expect_all_rows(&self) {
+        self.file.expect_all_rows();
+    }
+
     pub fn footer(&self) -> &ParquetMetaData {
         self.footer.metadata()
     }

@@ -38,25 +38,47 @@ impl Digest {
         Some(Self { rows, ordered: u128::from_str_radix(ordered, 16).ok()?, unordered: u128::from_str_radix(unordered, 16).ok()? })
     }
 
+    /// The digest of the rows of a batch.
+    pub fn of(batch: &RecordBatch) -> Result<Self> {
+        let mut digest = Self::default();
+        digest.add_batch(batch)?;
+        Ok(digest)
+    }
+
     /// Adds the rows of a batch behind those that are there.
     pub fn add_batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        let mut values = vec![0_u128; batch.num_rows()];
-        let mut batch_columns = vec![0_u128; batch.num_rows()];
-        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            let kind = field.metadata().get("kind").map_or("", String::as_str);
-            let seed = xxh3_64(format!("{}\0{kind}", field.name()).as_bytes());
-            let of_batch = matches!(field.name().as_str(), BATCH_ID | BATCH_LAST_RUN);
-            add_column(column, seed, if of_batch { &mut batch_columns } else { &mut values })?;
-        }
-        for (value, of_batch) in values.into_iter().zip(batch_columns) {
+        let (values, of_batch) = row_values(batch)?;
+        for (value, of_batch) in values.into_iter().zip(of_batch) {
             // One more, so that a row without values counts as well.
             let row = reduce(value.wrapping_add(of_batch).wrapping_add(1));
             self.ordered = reduce(multiply(self.ordered, BASE) + row);
-            self.unordered = self.unordered.wrapping_add(xxh3_128_with_seed(&value.to_le_bytes(), 0));
+            self.unordered = self.unordered.wrapping_add(unordered(value));
             self.rows += 1;
         }
         Ok(())
     }
+}
+
+/// What each row of a batch adds to the `unordered` digest.
+pub fn of_rows(batch: &RecordBatch) -> Result<Vec<u128>> {
+    Ok(row_values(batch)?.0.into_iter().map(unordered).collect())
+}
+
+fn unordered(row: u128) -> u128 {
+    xxh3_128_with_seed(&row.to_le_bytes(), 0)
+}
+
+/// For each row the sum of the hashes of its values, and that of its batch columns.
+fn row_values(batch: &RecordBatch) -> Result<(Vec<u128>, Vec<u128>)> {
+    let mut values = vec![0_u128; batch.num_rows()];
+    let mut batch_columns = vec![0_u128; batch.num_rows()];
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let kind = field.metadata().get("kind").map_or("", String::as_str);
+        let seed = xxh3_64(format!("{}\0{kind}", field.name()).as_bytes());
+        let of_batch = matches!(field.name().as_str(), BATCH_ID | BATCH_LAST_RUN);
+        add_column(column, seed, if of_batch { &mut batch_columns } else { &mut values })?;
+    }
+    Ok((values, batch_columns))
 }
 
 impl Add for Digest {
@@ -78,36 +100,26 @@ pub fn sum(all: impl IntoIterator<Item = Option<Digest>>) -> Option<Digest> {
 
 /// Adds the hash of each value of a column to its row. Null adds nothing.
 fn add_column(column: &dyn Array, seed: u64, rows: &mut [u128]) -> Result<()> {
-    let mut add = |at: usize, bytes: &[u8]| rows[at] = rows[at].wrapping_add(xxh3_128_with_seed(bytes, seed));
-    let valid = (0..column.len()).filter(|at| column.is_valid(*at));
     match column.data_type() {
-        DataType::Utf8 => {
-            let texts = column.as_string::<i32>();
-            valid.for_each(|at| add(at, texts.value(at).as_bytes()));
-        }
-        DataType::Int64 => {
-            let numbers = column.as_primitive::<Int64Type>();
-            valid.for_each(|at| add(at, &numbers.value(at).to_le_bytes()));
-        }
-        DataType::Float64 => {
-            let numbers = column.as_primitive::<Float64Type>();
-            valid.for_each(|at| add(at, &numbers.value(at).to_bits().to_le_bytes()));
-        }
-        DataType::Boolean => {
-            let truths = column.as_boolean();
-            valid.for_each(|at| add(at, &[u8::from(truths.value(at))]));
-        }
-        DataType::Date32 => {
-            let days = column.as_primitive::<Date32Type>();
-            valid.for_each(|at| add(at, &days.value(at).to_le_bytes()));
-        }
+        DataType::Utf8 => add_values(column.as_string::<i32>().iter(), seed, rows, |text| text),
+        DataType::Int64 => add_values(column.as_primitive::<Int64Type>().iter(), seed, rows, i64::to_le_bytes),
+        DataType::Float64 => add_values(column.as_primitive::<Float64Type>().iter(), seed, rows, |number| number.to_bits().to_le_bytes()),
+        DataType::Boolean => add_values(column.as_boolean().iter(), seed, rows, |truth| [u8::from(truth)]),
+        DataType::Date32 => add_values(column.as_primitive::<Date32Type>().iter(), seed, rows, i32::to_le_bytes),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            let moments = column.as_primitive::<TimestampMicrosecondType>();
-            valid.for_each(|at| add(at, &moments.value(at).to_le_bytes()));
+            add_values(column.as_primitive::<TimestampMicrosecondType>().iter(), seed, rows, i64::to_le_bytes);
         }
         other => return Err(Error::internal(format!("no digest of a column of type {other}"))),
     }
     Ok(())
+}
+
+fn add_values<T, B: AsRef<[u8]>>(values: impl Iterator<Item = Option<T>>, seed: u64, rows: &mut [u128], bytes: impl Fn(T) -> B) {
+    for (row, value) in rows.iter_mut().zip(values) {
+        if let Some(value) = value {
+            *row = row.wrapping_add(xxh3_128_with_seed(bytes(value).as_ref(), seed));
+        }
+    }
 }
 
 /// The number modulo the prime.

@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +19,8 @@ use super::checksum::{BLOCK_BYTES, Checksums};
 
 /// Blocks of an open segment that stay in memory.
 const MAX_BLOCKS: usize = 6;
+/// As many where all rows are read: those of a whole row group, whose columns are read in turn.
+const MAX_BLOCKS_OF_ALL_ROWS: usize = 24;
 
 /// An open file. Cheap to clone; clones share the blocks in memory.
 #[derive(Clone)]
@@ -29,6 +32,7 @@ struct Inner {
     /// None for a file that was written before there were checksums: its bytes are handed on as they are.
     checksums: Option<Checksums>,
     recent: Mutex<VecDeque<(usize, Bytes)>>,
+    max_blocks: AtomicUsize,
     failure: OnceLock<ReadFailure>,
 }
 
@@ -52,7 +56,19 @@ impl SegmentFile {
         if length != meta.bytes {
             return Err(ReadFailure::Damaged(format!("its file has {length} bytes and the catalogue says {}", meta.bytes)));
         }
-        Ok(Self(Arc::new(Inner { file, length, checksums: meta.checksums.clone(), recent: Mutex::default(), failure: OnceLock::new() })))
+        Ok(Self(Arc::new(Inner {
+            file,
+            length,
+            checksums: meta.checksums.clone(),
+            recent: Mutex::default(),
+            max_blocks: AtomicUsize::new(MAX_BLOCKS),
+            failure: OnceLock::new(),
+        })))
+    }
+
+    /// Keeps as many blocks in memory as it takes to read all rows once without reading a block twice.
+    pub fn expect_all_rows(&self) {
+        self.0.max_blocks.store(MAX_BLOCKS_OF_ALL_ROWS, Ordering::Relaxed);
     }
 
     /// What went wrong first while this file was read; none when nothing did.
@@ -140,7 +156,7 @@ impl SegmentFile {
 
     fn keep(&self, number: usize, bytes: Bytes) {
         let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() == MAX_BLOCKS {
+        if recent.len() >= self.0.max_blocks.load(Ordering::Relaxed) {
             recent.pop_front();
         }
         recent.push_back((number, bytes));

@@ -109,7 +109,8 @@ enum Command {
         field_ids: Vec<i64>,
         bytes: Arc<AtomicU64>,
     },
-    Write(RecordBatch),
+    /// Rows, with their digest where it is known.
+    Write(RecordBatch, Option<Digest>),
     /// Closes the last segment, puts the directory on the disk, and tells what was closed since the last time.
     Close(oneshot::Sender<Vec<Written>>),
 }
@@ -186,8 +187,12 @@ impl Writer {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        self.write_with(batch, None).await
+    }
+
+    async fn write_with(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
         self.guarded()?;
-        self.write_rows(batch).await?;
+        self.write_rows(batch, digest).await?;
         self.failed = false;
         Ok(())
     }
@@ -197,7 +202,7 @@ impl Writer {
         if std::mem::replace(&mut self.failed, true) { Err(Error::internal("a segment was written to after an error")) } else { Ok(()) }
     }
 
-    async fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+    async fn write_rows(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
         let came = columns::from_schema(batch.schema_ref())?;
         let fits = self.open.as_ref().is_some_and(|open| {
             open.bytes.load(Ordering::Relaxed) < self.segment_bytes && came.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))
@@ -206,7 +211,7 @@ impl Writer {
             let had = self.open.take().map(|open| open.columns).unwrap_or_default();
             self.begin(columns::union([had.as_slice(), came.as_slice()])).await?;
         }
-        self.send(Command::Write(batch.clone())).await
+        self.send(Command::Write(batch.clone(), digest)).await
     }
 
     /// Makes whole and durable what was written so far; the next batch begins another segment.
@@ -249,17 +254,24 @@ impl Writer {
             let lists = parts.iter().map(|(meta, _)| columns::from_schema(segments.open(meta)?.schema())).collect::<Result<Vec<_>>>()?;
             let schema = columns::to_schema(&columns::union(lists.iter().map(Vec::as_slice)));
             for (meta, ranges) in &parts {
-                for batch in segments.open(meta)?.read(&schema, ranges.as_deref())? {
+                let open = segments.open(meta)?;
+                open.expect_all_rows();
+                for batch in open.read(&schema, ranges.as_deref())? {
+                    let batch = batch?;
+                    // Computed here, beside the encoding, which takes longer than the reading.
+                    let digest = Digest::of(&batch)?;
                     // Nobody takes it when the writing failed, which says why.
-                    if to.blocking_send(batch?).is_err() {
+                    if to.blocking_send((batch, digest)).is_err() {
                         return Ok(());
                     }
                 }
             }
             Ok::<(), Error>(())
         });
-        while let Some(batch) = batches.recv().await {
-            self.write(&batch).await?;
+        while let Some((batch, digest)) = batches.recv().await {
+            if batch.num_rows() > 0 {
+                self.write_with(&batch, Some(digest)).await?;
+            }
         }
         reading.await.map_err(Error::from)??;
         self.close().await
@@ -367,8 +379,8 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<(
                 }
                 open = Some(OpenFile::create(segments.path(&id), id, columns, &field_ids, bytes)?);
             }
-            Command::Write(batch) => match &mut open {
-                Some(open) => open.write(&batch)?,
+            Command::Write(batch, digest) => match &mut open {
+                Some(open) => open.write(&batch, digest)?,
                 None => return Err(Error::internal("a batch came before its segment")),
             },
             Command::Close(to) => {
@@ -414,7 +426,7 @@ impl OpenFile {
         Ok(Self { id, columns, schema, writer, digest: Digest::default(), bytes })
     }
 
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn write(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
         let batch = columns::conform(batch, &self.schema)?;
         let mut at = 0;
         while at < batch.num_rows() {
@@ -422,7 +434,10 @@ impl OpenFile {
             self.writer.write(&batch.slice(at, rows)).map_err(parquet)?;
             at += rows;
         }
-        self.digest.add_batch(&batch)?;
+        match digest {
+            Some(digest) => self.digest = self.digest + digest,
+            None => self.digest.add_batch(&batch)?,
+        }
         self.bytes.store((self.writer.bytes_written() + self.writer.in_progress_size()) as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Makes the segments of a new version from the old ones and those of a run.
 
+use std::collections::HashSet;
 use std::ops::Range;
+
+use arrow::array::RecordBatch;
 
 use super::mark::{Drops, mark};
 use super::{Marks, Piece, pieces, small_tail};
@@ -102,26 +105,69 @@ pub async fn build_with(
 /// Whether the new rows are the old rows that go, whatever their order and the run that brought them.
 async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[Written]) -> Result<bool> {
     let dropped: u64 = marked.iter().map(|(_, marks)| marks.marked()).sum();
-    let Some(new) = digest::sum(new.iter().map(|segment| segment.digest)).filter(|new| new.rows == dropped) else { return Ok(false) };
+    let Some(sum) = digest::sum(new.iter().map(|segment| segment.digest)).filter(|sum| sum.rows == dropped) else { return Ok(false) };
     let (segments, marked) = (segments.clone(), marked.to_vec());
+    let new: Vec<SegmentMeta> = new.iter().map(Written::meta).collect();
     let reading = move || {
+        if sum.rows <= MAX_COMPARED && !sample_is_among(&segments, &marked, &new)? {
+            return Ok(false);
+        }
         let mut old = Digest::default();
         for (meta, marks) in marked.iter().filter(|(_, marks)| marks.marked() > 0) {
             let known = meta.digest.filter(|_| marks.marked() == meta.rows);
             old = old + known.map_or_else(|| digest_of(&segments, meta, &marks.dropped()), Ok)?;
         }
-        Ok(old.unordered == new.unordered)
+        Ok(old.unordered == sum.unordered)
     };
     tokio::task::spawn_blocking(reading).await.map_err(Error::from)?
 }
 
+/// So many new rows are read before the old ones, to find out from a few of those that they are others.
+const MAX_COMPARED: u64 = 100_000;
+/// So many old rows are looked for among the new ones.
+const SAMPLE: u64 = 64;
+
+/// Whether the first old rows that go are among the new rows. Reading all old rows takes long when they are in many places. Blocks.
+fn sample_is_among(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[SegmentMeta]) -> Result<bool> {
+    let Some((meta, marks)) = marked.iter().find(|(_, marks)| marks.marked() > 0) else { return Ok(true) };
+    let mut left = SAMPLE;
+    let mut sample = Vec::new();
+    for range in marks.dropped() {
+        let end = range.end.min(range.start + left);
+        left -= end - range.start;
+        sample.push(range.start..end);
+        if left == 0 {
+            break;
+        }
+    }
+    let mut rows = HashSet::new();
+    for meta in new {
+        each_batch(segments, meta, None, |batch| {
+            rows.extend(digest::of_rows(batch)?);
+            Ok(())
+        })?;
+    }
+    let mut holds = true;
+    each_batch(segments, meta, Some(&sample), |batch| {
+        holds &= digest::of_rows(batch)?.iter().all(|row| rows.contains(row));
+        Ok(())
+    })?;
+    Ok(holds)
+}
+
 /// The digest of some rows of a segment. Blocks.
 fn digest_of(segments: &Segments, meta: &SegmentMeta, rows: &[Range<u64>]) -> Result<Digest> {
+    let mut digest = Digest::default();
+    each_batch(segments, meta, Some(rows), |batch| digest.add_batch(batch))?;
+    Ok(digest)
+}
+
+/// Reads rows of a segment with all its columns; without ranges all rows.
+fn each_batch(segments: &Segments, meta: &SegmentMeta, rows: Option<&[Range<u64>]>, mut take: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
     let open = segments.open(meta)?;
     let schema = columns::to_schema(&columns::from_schema(open.schema())?);
-    let mut digest = Digest::default();
-    for batch in open.read(&schema, Some(rows))? {
-        digest.add_batch(&batch?)?;
+    for batch in open.read(&schema, rows)? {
+        take(&batch?)?;
     }
-    Ok(digest)
+    Ok(())
 }
