@@ -1,7 +1,9 @@
 //! Puts the stylesheets and scripts together, each kind into one file in the order of its `ORDER`, and hands them to memory-serve,
 //! which hashes, compresses and embeds them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
@@ -12,10 +14,14 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&out)?;
     fs::write(out.join("app.css"), together(Path::new("static/css"))?)?;
     fs::write(out.join("app.js"), together(Path::new("static/js"))?)?;
-    fs::copy("static/icons/sprite.svg", out.join("icons.svg"))?;
-    fs::copy("static/icons/favicon.svg", out.join("favicon.svg"))?;
+    fs::write(out.join("icons.svg"), fs::read("static/icons/sprite.svg")?)?;
+    fs::write(out.join("favicon.svg"), fs::read("static/icons/favicon.svg")?)?;
     memory_serve::load_directory(out.display().to_string());
-    Ok(())
+    // memory-serve has cargo watch this directory. What is newer than this run of the script would have the next build run it again.
+    for entry in fs::read_dir(&out)? {
+        File::open(entry?.path())?.set_modified(SystemTime::UNIX_EPOCH)?;
+    }
+    File::open(&out)?.set_modified(SystemTime::UNIX_EPOCH)
 }
 
 fn together(dir: &Path) -> io::Result<String> {

@@ -115,7 +115,7 @@ fn title(kind: Kind) -> &'static str {
         Kind::Forbidden => "You may not do that",
         Kind::NotFound => "Nothing here",
         Kind::BadRequest | Kind::TooLarge | Kind::WrongKind | Kind::Unprocessable => "That cannot be read",
-        Kind::Conflict => "That does not fit just now",
+        Kind::Conflict => "That cannot be done now",
         Kind::TooMany { .. } => "Too many tries",
         Kind::Unavailable => "Not just now",
         Kind::Internal => "Something went wrong here",

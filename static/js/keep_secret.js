@@ -24,9 +24,11 @@
       part.hidden = fresh.hidden;
       part.replaceChildren(...fresh.childNodes);
     }
-    // One that the vendor did not take is entered anew.
-    for (const input of secrets(form)) if (!input.hasAttribute("aria-invalid")) input.value = typed.get(input.name) ?? "";
-    (form.querySelector("[aria-invalid]") ?? form.querySelector("[data-again] button.is-primary"))?.focus();
+    for (const input of secrets(form)) input.value = typed.get(input.name) ?? "";
+    const first = form.querySelector("[aria-invalid]") ?? form.querySelector("[data-again] button.is-primary");
+    first?.focus();
+    // One that was rejected is corrected or replaced.
+    if (first?.matches("input[data-secret]")) first.select();
     return true;
   };
   const send = async (form, button) => {
@@ -68,6 +70,7 @@
   document.addEventListener("input", (event) => {
     if (!event.target.matches?.("input[data-secret]")) return;
     const note = event.target.closest(".field").querySelector("[data-spaces]");
+    if (!note) return;
     const text = event.target.value;
     note.hidden = text.trim() === "" || text.trim() === text;
   });

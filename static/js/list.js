@@ -29,7 +29,7 @@
       putBand(row, fresh);
       [...row.cells].forEach((cell, i) => put(cell, fresh.cells[i]));
     }
-    put(document.querySelector(".head .facts"), page.querySelector(".head .facts"));
+    for (const part of [".head .facts", "[data-bands]"]) put(document.querySelector(part), page.querySelector(part));
   };
   const later = () => {
     clearTimeout(timer);

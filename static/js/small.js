@@ -1,5 +1,7 @@
-// Small helps: a toast goes away, a menu sends its form when changed, a search narrows a table while typing.
+// Small helps: the first field with an error has the focus, a toast goes away, a menu sends its form when changed, a search narrows a table
+// while typing.
 (() => {
+  document.querySelector("main [aria-invalid=true]")?.focus();
   for (const toast of document.querySelectorAll("[data-toast]")) {
     toast.querySelector("[data-dismiss]")?.addEventListener("click", () => toast.remove());
     setTimeout(() => { if (!toast.matches(":hover, :focus-within")) toast.remove(); }, 8000);
@@ -17,6 +19,8 @@
       table.tBodies[0].append(...ranked.sort((a, b) => a.rank - b.rank || a.i - b.i).map(({ row }) => row));
       const empty = rows.every((row) => row.hidden);
       for (const part of document.querySelectorAll(`[data-filtered="${table.id}"]`)) part.hidden = empty;
+      // What is not searched is out of the way of what was found.
+      for (const part of document.querySelectorAll(`[data-unsearched="${table.id}"]`)) part.hidden = words !== "";
       if (!none) return;
       none.hidden = !empty;
       none.querySelector("[data-searched]").textContent = input.value.trim();

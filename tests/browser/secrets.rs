@@ -38,13 +38,14 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     assert_eq!(value(&browser, "[name=account_name]").await, "Support Oslo");
     assert_eq!(browser.text("#api_url-wrong").await, "LiveChat could not be reached: it refused the connection. Check the API address.");
 
-    // A key that the vendor does not take is entered anew; a space at its end is told while it is typed.
+    // A key that the vendor rejects stays in the field, selected; a space at its end is told while it is typed.
     browser.fill("[name=api_url]", &house.vendor).await;
     browser.fill(KEY, "sandbox-key ").await;
     browser.see("[data-spaces]").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
     browser.read("LiveChat did not accept these credentials. API Key ends with a space, which is a part of it.").await;
-    assert_eq!(value(&browser, KEY).await, "");
+    assert_eq!(value(&browser, KEY).await, "sandbox-key ");
+    browser.until(&format!("document.activeElement.matches(\"{KEY}\")")).await;
     browser.fill(KEY, "sandbox-key").await;
     browser.until("document.querySelector('[data-spaces]').hidden").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
@@ -72,6 +73,17 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     browser.click("main form button.is-primary").await;
     browser.see("table.accounts").await;
     browser.read("is saved and connected: ").await;
+
+    // So does the form of the mail server, for a mistake in another field.
+    browser.driver.goto(format!("{}/settings/notifications", house.url)).await.unwrap();
+    browser.fill("[name=host]", "mail.example.com").await;
+    browser.fill("[name=password]", "correct horse ").await;
+    browser.see("[data-spaces]").await;
+    browser.fill("[name=sender]", "nobody").await;
+    browser.click("form[data-keeps-secret] button.is-primary").await;
+    browser.see("#sender-wrong").await;
+    assert_eq!(value(&browser, "[name=password]").await, "correct horse ");
+    browser.until("document.activeElement.name === 'sender'").await;
 
     // The vendor's 422 is in the browser's log, and nothing else.
     let complaints: Vec<String> = browser.complaints().await.into_iter().filter(|line| !line.contains("status of 422")).collect();

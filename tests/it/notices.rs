@@ -483,7 +483,10 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
     let (headers, body, _) = listener.count(1).await.remove(0);
     assert_eq!(text(&headers, "x-chatlake-signature"), signature(&secret, &headers, &body));
     listener.answer(Answers::With(410));
-    assert_eq!(browser.submit(&test, &[]).await.toast(), "The test did not arrive. It answered with status 410.");
+    // One that fails is told where it stays to be read.
+    let failed = browser.post(&test, &[]).await;
+    assert_eq!(failed.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(failed.words("table .wrong"), "The test was not delivered. It answered with status 410.");
 
     // A DataSet chooses among what there is.
     let account = house.account(&admin, "Support").await.id;

@@ -107,7 +107,7 @@ const CASES: [Case; 94] = [
     ("POST", "/settings/notifications/mail/test", admins(Wrong)),
     ("POST", "/settings/notifications/mail/remove", admins(Done)),
     ("POST", "/settings/notifications/webhooks", admins(Shown)),
-    ("POST", "/settings/notifications/webhooks/{id}/test", admins(Done)),
+    ("POST", "/settings/notifications/webhooks/{id}/test", admins(Wrong)),
     ("GET", "/settings/notifications/webhooks/{id}/remove", admins(Shown)),
     ("POST", "/settings/notifications/webhooks/{id}/remove", admins(Done)),
     ("GET", "/accounts", EDITORS),

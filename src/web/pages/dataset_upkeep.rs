@@ -164,7 +164,10 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
     let update =
         |account: &Account| Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false };
     let action = match (stopped.why, account) {
-        (Why::Unshared, _) => can_change.then(other_account),
+        (Why::Unshared, Some(account)) => {
+            Some(Action { label: "Share the account again".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false })
+        }
+        (Why::Unshared, None) => can_change.then(other_account),
         (Why::Credentials, Some(account)) if account.is_stopped() => Some(update(account)),
         (Why::Credentials, None) => None,
         _ => can_change.then(bring_back),

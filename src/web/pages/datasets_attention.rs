@@ -19,7 +19,7 @@ use crate::web::words;
 /// One band over the list while anything fails.
 pub(super) fn banner(entries: &[Entry], on_page: &HashSet<DatasetId>, now: Millis, zone: &TimeZone) -> Vec<Band> {
     let mut bands: Vec<Band> = off_schedule(entries, on_page).into_iter().chain(damaged(entries)).collect();
-    let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none()).collect();
+    let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none() && e.glance.alive().is_none()).collect();
     if failing.is_empty() {
         return bands;
     }
@@ -126,6 +126,11 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: 
     };
     let [happened, who, next] = [happened, who, next].map(|said| dataset.fit_to_read(&said));
     let is_mended = account.is_some_and(|account| glance.works_again(account));
+    if let (true, Some(run)) = (is_mended, glance.alive()) {
+        let title = format!("{} accepts the credentials again. A run is under way.", dataset.connector.title());
+        let actions = vec![Action { label: "See the run".to_owned(), href: format!("/runs/{run}"), primary: false, post: false }];
+        return Band { tone: "info".to_owned(), title, text: "It brings the rows up to date.".to_owned(), actions };
+    }
     let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1 && !is_mended).map(|at| format!("Since {}. ", words::short(at, now, zone)));
     let see = match &glance.newest {
         Some((run, state, _)) if state.is_final() => format!("/runs/{run}"),

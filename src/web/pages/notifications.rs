@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ use crate::notices::outbox::Delivery;
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
 use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show, show_with};
+use crate::web::page::{Answer, go, go_from_form, show, show_with};
 use crate::web::parts::{Choice, Chrome, Errors, Status, When};
 use crate::web::person::{Admin, Person};
 use crate::web::{Web, words};
@@ -53,6 +53,8 @@ struct Hook {
     name: String,
     host: String,
     made: When,
+    /// Why the test that was just sent was not delivered.
+    problem: String,
 }
 
 #[derive(Default)]
@@ -114,7 +116,9 @@ async fn page(web: &Web, person: &Person) -> Result<Page> {
     Ok(Page {
         chrome: web.chrome(&person.actor, &person.session, "settings").await,
         mail: mail_form(server.as_ref(), &person.actor.email),
-        webhooks: webhooks.map(|hook| Hook { made: When::ago(hook.created_at, now, &TimeZone::UTC), id: hook.id, name: hook.name, host: hook.host }).collect(),
+        webhooks: webhooks
+            .map(|hook| Hook { made: When::ago(hook.created_at, now, &TimeZone::UTC), id: hook.id, name: hook.name, host: hook.host, problem: String::new() })
+            .collect(),
         new: NewHook::default(),
         once: None,
         deliveries: web.puller.notices.deliveries(MOST).await?.into_iter().map(|delivery| row(delivery, now)).collect(),
@@ -176,13 +180,14 @@ fn row(delivery: Delivery, now: Millis) -> Row {
 }
 
 /// `POST /settings/notifications/mail`
-pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<MailFields>) -> Answer {
+pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, headers: HeaderMap, Form(fields): Form<MailFields>) -> Answer {
     let MailFields { host, port, encryption, username, password, sender } = fields;
     let given = Given { host, port, encryption, username, password, sender };
     match web.puller.notices.set_mail_server(&given).await {
         Ok(()) => {
             audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "mail_server.set", "mail")).await?;
-            done(&web, &person, "Saved. Press Send a test to see whether mail arrives.").await
+            web.say_next(&person.session, "Saved. Press Send a test to see whether mail arrives.").await;
+            go_from_form(&headers, HERE)
         }
         Err(why) => {
             let mut page = page(&web, &person).await?;
@@ -251,12 +256,17 @@ pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(pers
 
 /// `POST /settings/notifications/webhooks/{id}/test`
 pub async fn test_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
-    let sentence = match web.puller.notices.test_webhook(&id).await {
-        Ok(webhook) => format!("“{}” took the test.", webhook.name),
-        Err(why) if why.kind() == Kind::Unavailable => format!("The test did not arrive. {}", why.message()),
-        Err(why) => return Err(why.into()),
-    };
-    done(&web, &person, &sentence).await
+    match web.puller.notices.test_webhook(&id).await {
+        Ok(webhook) => done(&web, &person, &format!("“{}” took the test.", webhook.name)).await,
+        Err(why) if why.kind() == Kind::Unavailable => {
+            let mut page = page(&web, &person).await?;
+            for hook in page.webhooks.iter_mut().filter(|hook| hook.id == id) {
+                hook.problem = format!("The test was not delivered. {}", why.message());
+            }
+            show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
+        }
+        Err(why) => Err(why.into()),
+    }
 }
 
 #[derive(Template)]
