@@ -62,6 +62,8 @@ pub enum Cause {
     Status(u16),
     /// A web page came in place of the answer, with this status: from a firewall, a proxy, a sign-in page or a challenge.
     WebPage(u16),
+    /// The request was sent elsewhere with this status. Nobody follows.
+    Redirected(u16),
     /// The request was denied with this status, by somebody who gives no reason that the vendor would give.
     Denied(u16),
     /// A proxy on the way wants credentials of its own (status 407).
@@ -104,6 +106,9 @@ impl std::fmt::Display for Cause {
             Cause::ConnectionCut => f.write_str("the connection broke in the middle of an answer"),
             Cause::Certificate => f.write_str("its certificate is not good for that name"),
             Cause::Status(status) => write!(f, "it answered with its own error {status}"),
+            Cause::Redirected(status) => {
+                write!(f, "it was answered with a redirect (status {status}), as a firewall, a proxy or a sign-in page sends it")
+            }
             Cause::WebPage(status) => write!(f, "a web page came in place of its answer (status {status}), as a firewall, a proxy or a sign-in page sends it"),
             Cause::Denied(status) => write!(f, "the request was denied (status {status}) without a reason, as a firewall or a proxy does"),
             Cause::ProxyCredentials => f.write_str("a proxy on the way asks for credentials of its own (status 407)"),

@@ -215,11 +215,7 @@ async fn what_stays_is_told_for_what_it_is() {
         sorted(Kind::Shape { body: "[]".to_owned() }, |e| matches!(e, PullError::Malformed { .. }), 7),
         sorted(Kind::Shape { body: "[".repeat(1_000_000) }, |e| matches!(e, PullError::Malformed { .. }), 3),
         sorted(Kind::GzipBomb, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("larger")), 1),
-        sorted(
-            Kind::Redirect { status: 302, to: "http://127.0.0.1:1/x".to_owned() },
-            |e| matches!(e, PullError::Refused { status: 302, said } if said == "unexpected redirect"),
-            1,
-        ),
+        sorted(Kind::Redirect { status: 302, to: "http://127.0.0.1:1/x".to_owned() }, |e| *e == PullError::Unavailable(Cause::Redirected(302)), 3),
         sorted(
             Kind::TooManyRequests { retry_after: RetryAfter::Seconds(3_600) },
             |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 3_600),

@@ -279,7 +279,8 @@ fn fate(kind: &Kind) -> Fate {
         Kind::Cut { .. } | Kind::HangUp => Unavailable(Cause::ConnectionCut),
         Kind::Stall { .. } => Unavailable(Cause::NoProgress),
         Kind::Status { status: status @ 500.. } => Unavailable(Cause::Status(*status)),
-        Kind::Status { status } | Kind::Redirect { status, .. } => Refused(*status),
+        Kind::Redirect { status, .. } => Unavailable(Cause::Redirected(*status)),
+        Kind::Status { status } => Refused(*status),
         Kind::Misdirected { .. } => Refused(421),
         Kind::TooManyRequests { .. } => Limited,
         Kind::Doctype { .. } => Malformed("document type declaration"),
@@ -537,9 +538,16 @@ async fn credentials_permission_and_plan_are_told_apart() {
     let told = check("operator@sandbox.test", PASSWORD).await.unwrap_err().to_string();
     assert!(told.contains("web page") && told.contains("password is wrong") && told.contains("plan has no data export"), "{told}");
     vendor.fault(Kind::Shape { body: "<error>Wrong password</error>".to_owned() });
-    assert_eq!(check("operator@sandbox.test", PASSWORD).await, Err(PullError::Unauthorized));
+    let told = check("operator@sandbox.test", PASSWORD).await.unwrap_err().to_string();
+    assert!(told.contains("password is wrong") && told.contains("plan has no data export"), "{told}");
+    // Words about a login are no rejection, whoever says them; a 403 without a page is told in its words.
+    for (body, is) in [("Access denied. Login id 4711", Some("Access denied. Login id 4711")), ("<div>Login blocked by the firewall</div>", None)] {
+        vendor.fault(Kind::Answer { status: 403, content_type: Some("text/plain".to_owned()), body: body.to_owned() });
+        let refused = is.map_or(PullError::Unavailable(Cause::WebPage(403)), |said| PullError::Refused { status: 403, said: said.to_owned() });
+        assert_eq!(check("operator@sandbox.test", PASSWORD).await, Err(refused), "{body}");
+    }
     // Said once, and not to the check: a tired server, not bad credentials.
-    for kind in [Kind::Shape { body: "<error>Wrong password</error>".to_owned() }, Kind::Status { status: 401 }] {
+    for kind in [Kind::Status { status: 401 }] {
         vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).times(1)]);
         let (got, done) = pull(&good(&vendor), &asked(&["chats"], DAY)).await;
         assert_eq!((done, got.rows(0) as u64), (Ok(()), truth(&vendor, "chats", DAY, None)["count"].as_u64().unwrap()), "{kind:?}");

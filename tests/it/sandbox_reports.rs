@@ -187,7 +187,7 @@ fn fate(kind: &Kind) -> Fate {
         Kind::Empty => Fate::EndsOrEmpty(|e| matches!(e, PullError::Malformed { why, .. } if why.contains("empty"))),
         Kind::Shape { .. } | Kind::Cut { how: Cut::Clean, .. } => Fate::Ends(|e| matches!(e, PullError::Malformed { .. })),
         Kind::Endless | Kind::GzipBomb => Fate::EndsAtOnce(|e| matches!(e, PullError::Malformed { why, .. } if why.contains("larger"))),
-        Kind::Redirect { .. } => Fate::EndsAtOnce(|e| matches!(e, PullError::Refused { said, .. } if said == "unexpected redirect")),
+        Kind::Redirect { .. } => Fate::Ends(|e| matches!(e, PullError::Unavailable(Cause::Redirected(_)))),
         Kind::HangUp | Kind::Cut { how: Cut::Length | Cut::Chunked, .. } => Fate::Ends(|e| *e == PullError::Unavailable(Cause::ConnectionCut)),
         Kind::Late { .. } => Fate::Ends(|e| *e == PullError::Unavailable(Cause::FirstByteTimeout)),
         Kind::Drip { .. } => Fate::Ends(|e| *e == PullError::Unavailable(Cause::TooSlow)),

@@ -239,7 +239,7 @@ async fn a_redirect_is_an_error_and_the_other_host_sees_nothing() {
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
         let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemNames)), Some(&address)).await;
-        assert_eq!(error, PullError::Refused { status, said: "unexpected redirect".to_owned() });
+        assert_eq!(error, PullError::Unavailable(Cause::Redirected(status)));
     }
     assert_eq!(seen.load(Ordering::Relaxed), 0);
 }

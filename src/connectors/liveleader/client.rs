@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::document::Parsers;
 use super::times::Moment;
 use crate::connectors::pull_error::Lack;
-use crate::connectors::upstream::{Ask, Auth, Reader, Spent, Upstream};
+use crate::connectors::upstream::{Ask, Auth, Reader, Spent, Upstream, page};
 use crate::connectors::{PullError, Source, Window};
 use crate::secret::Secret;
 
@@ -120,19 +120,22 @@ fn meant(status: u16, words: &[u8]) -> Option<PullError> {
     match (status, meant_by(words)) {
         // Of the check call: its document may hold any words.
         (200, _) if words.windows(6).any(|six| six.eq_ignore_ascii_case(b"<chats")) => None,
-        (401, _) | (200 | 400 | 403, Some(Said::Credentials)) => Some(PullError::Unauthorized),
+        (401, _) => Some(PullError::Unauthorized),
         (402, _) => Some(PullError::NotAllowed(Lack::Plan)),
         (400 | 403, Some(Said::Lack(lack))) => Some(PullError::NotAllowed(lack)),
+        // A firewall may speak of passwords too. The words are shown, and no schedule stops.
+        (200 | 400, Some(Said::Credentials)) => Some(PullError::Refused { status, said: String::new() }),
         // Without words it may be a firewall.
-        (403, None) if !words.trim_ascii().is_empty() => Some(PullError::Refused { status, said: String::new() }),
+        (403, None | Some(Said::Credentials)) if !words.trim_ascii().is_empty() => Some(PullError::Refused { status, said: String::new() }),
         _ => None,
     }
 }
 
-/// What a good status with something else than a document means, when its words are plain: a page for people may say anything.
+/// What a good status with something else than a document means, when its words are plain: a page for people may say anything, and so may
+/// a sentence about credentials.
 pub(super) fn meant_by_text(words: &[u8]) -> Option<PullError> {
     match meant_by(words)? {
-        Said::Credentials => Some(PullError::Unauthorized),
+        Said::Credentials => None,
         Said::Lack(lack) => Some(PullError::NotAllowed(lack)),
     }
 }
@@ -145,7 +148,7 @@ enum Said {
 
 fn meant_by(words: &[u8]) -> Option<Said> {
     let words = String::from_utf8_lossy(&words[..words.len().min(2_048)]).to_lowercase();
-    if words.contains("<html") || words.contains("<!doctype html") {
+    if page::looks_like_one(words.as_bytes()) {
         return None;
     }
     let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
@@ -178,23 +181,27 @@ mod tests {
     #[test]
     fn a_refusal_is_told_apart_as_far_as_it_says() {
         use PullError::{NotAllowed, Unauthorized};
+        let refused = |status| PullError::Refused { status, said: String::new() };
         for (status, words, is) in [
             (401, "", Some(Unauthorized)),
             (401, "Your plan is fine", Some(Unauthorized)),
-            (403, "Wrong password", Some(Unauthorized)),
+            (403, "Wrong password", Some(refused(403))),
             (403, "The operator lacks the account permission.", Some(NotAllowed(Lack::Permission))),
             (403, "Your plan does not include data export.", Some(NotAllowed(Lack::Plan))),
             (402, "", Some(NotAllowed(Lack::Plan))),
             (403, "", None),
-            (403, "The export is closed on Sundays.", Some(PullError::Refused { status: 403, said: String::new() })),
+            (403, "The export is closed on Sundays.", Some(refused(403))),
             (200, "<chats><chat><msg>Wrong password</msg></chat></chats>", None),
-            (200, "<error>Wrong password</error>", Some(Unauthorized)),
+            (200, "<error>Wrong password</error>", Some(refused(200))),
+            (200, "<form>Login <input name=password></form>", None),
+            (403, "Access denied. Login id 4711", Some(refused(403))),
             (400, "stop lies before start", None),
             (500, "password", None),
         ] {
             assert_eq!(meant(status, words.as_bytes()), is, "{status} {words}");
         }
-        assert_eq!(meant_by_text(b"<error>Unknown login</error>"), Some(Unauthorized));
+        assert_eq!(meant_by_text(b"<error>Unknown login</error>"), None);
+        assert_eq!(meant_by_text(b"<error>Your plan has no export</error>"), Some(NotAllowed(Lack::Plan)));
         assert_eq!(meant_by_text(b"<!DOCTYPE html><form>password</form>"), None);
     }
 }

@@ -12,6 +12,12 @@ const MAX_SHOWN: usize = 200;
 const SHORT: usize = 8;
 /// Fewer characters of Base64 or hex stand in any text by chance.
 const MIN_ENCODED: usize = 4;
+/// So many characters of a secret in a row, or half of it if that is more, are masked as all of it is.
+const MIN_PART: usize = 8;
+/// As many of it in Base64.
+const MIN_ENCODED_PART: usize = 11;
+/// Bytes of what another machine said that are looked at.
+const MAX_READ: usize = 4_096;
 
 /// The vendor's own sentence from the body of an error, masked, escaped and at most 200 characters; empty when there is none, or
 /// when the body is a page for people.
@@ -28,7 +34,7 @@ pub(super) fn said(body: &[u8], auth: &Auth<'_>) -> String {
         Auth::Arguments { user, secret } => (user.1, secret.1),
     };
     let pair = zeroize::Zeroizing::new(format!("{user}:{}", secret.reveal()));
-    fit(&words, &[&pair, secret.reveal()]).unwrap_or_default()
+    fit_beside(&words, &[&pair], &[secret.reveal()]).unwrap_or_default()
 }
 
 /// Looks for the sentence where vendors put it: `error`, `errors`, `message`, `error.message`.
@@ -49,22 +55,39 @@ fn sentence(text: &str) -> Option<String> {
 }
 
 /// What another machine said in one line of at most 200 characters, with these secrets masked: as they are, with the escapes of
-/// addresses, JSON or HTML, in Base64 at any alignment, and in hex. None when a short secret is in it, which a mask would not hide.
+/// addresses, JSON or HTML, in Base64 at any alignment, and in hex; a long part of a secret as well as all of it. None when a short secret is
+/// in it, which a mask would not hide.
 pub fn fit(text: &str, secrets: &[&str]) -> Option<String> {
+    fit_beside(text, &[], secrets)
+}
+
+/// As `fit`. What is in `whole` holds more than a secret, so its parts are not masked.
+fn fit_beside(text: &str, whole: &[&str], secrets: &[&str]) -> Option<String> {
+    let text = beginning(text);
     let mut found = Vec::new();
     let views = [view(text, |_| None), view(text, percent), view(text, percent_or_plus), view(text, json), view(text, html)];
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+    let all = whole.iter().map(|secret| (*secret, false)).chain(secrets.iter().map(|secret| (*secret, true)));
+    for (secret, in_parts) in all.filter(|(secret, _)| !secret.is_empty()) {
         let before = found.len();
+        let least = |length: usize, least: usize| if in_parts { least.max(length / 2).min(length) } else { length };
         for view in &views {
-            find(view, secret.as_bytes(), u8::eq_ignore_ascii_case, &mut found);
+            for part in secret.as_bytes().windows(least(secret.len(), MIN_PART)) {
+                find(view, part, u8::eq_ignore_ascii_case, &mut found);
+            }
         }
-        find_base64(text, secret, &mut found);
-        find_hex(text, secret, &mut found);
+        find_base64(text, secret, |length| least(length, MIN_ENCODED_PART), &mut found);
+        find_hex(text, secret, |length| least(length, 2 * MIN_PART), &mut found);
         if found.len() > before && secret.len() < SHORT {
             return None;
         }
     }
     Some(clean(&masked(text, found)))
+}
+
+/// As much of a text as is looked at; of what follows nothing is shown.
+fn beginning(text: &str) -> &str {
+    let end = (0..=text.len().min(MAX_READ)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
 }
 
 /// A byte that a text stands for, and where in the text it is written.
@@ -161,7 +184,7 @@ fn only(text: &str, fits: fn(u8) -> bool) -> Vec<Unit> {
 
 /// Where a secret is part of Base64, whatever is encoded before and behind it. The whole run of such characters is taken: its ends hold bits
 /// of the secret as well.
-fn find_base64(text: &str, secret: &str, found: &mut Vec<(usize, usize)>) {
+fn find_base64(text: &str, secret: &str, least: impl Fn(usize) -> usize, found: &mut Vec<(usize, usize)>) {
     let compact = only(text, |byte| !byte.is_ascii_whitespace());
     let of_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     let mut cores = Vec::new();
@@ -173,7 +196,9 @@ fn find_base64(text: &str, secret: &str, found: &mut Vec<(usize, usize)>) {
             // The characters that no other byte than those of the secret decides.
             let core = all.get((before * 8).div_ceil(6)..bytes.len() * 8 / 6).unwrap_or_default();
             if core.len() >= MIN_ENCODED {
-                find(&compact, core.as_bytes(), u8::eq, &mut cores);
+                for part in core.as_bytes().windows(least(core.len())) {
+                    find(&compact, part, u8::eq, &mut cores);
+                }
             }
         }
     }
@@ -184,11 +209,23 @@ fn find_base64(text: &str, secret: &str, found: &mut Vec<(usize, usize)>) {
     }));
 }
 
-/// Where a secret is written in hex, in either case and with anything between the digits, such as `66:72` and `\x66\x72`.
-fn find_hex(text: &str, secret: &str, found: &mut Vec<(usize, usize)>) {
+/// Where a secret is written in hex, in either case and with anything between the digits, such as `66:72`, `\x66\x72` and `0x66 0x72`.
+fn find_hex(text: &str, secret: &str, least: impl Fn(usize) -> usize, found: &mut Vec<(usize, usize)>) {
     let digits = zeroize::Zeroizing::new(secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
-    if digits.len() >= MIN_ENCODED {
-        find(&only(text, |byte| byte.is_ascii_hexdigit()), digits.as_bytes(), u8::eq_ignore_ascii_case, found);
+    if digits.len() < MIN_ENCODED {
+        return;
+    }
+    let bytes = text.as_bytes();
+    let all = only(text, |byte| byte.is_ascii_hexdigit());
+    // The 0 of `0x` is no digit.
+    let without_prefix: Vec<Unit> = only(text, |byte| byte.is_ascii_hexdigit())
+        .into_iter()
+        .filter(|unit| !(unit.byte == b'0' && matches!(bytes.get(unit.to), Some(b'x' | b'X'))))
+        .collect();
+    for part in digits.as_bytes().windows(least(digits.len())) {
+        for view in [&all, &without_prefix] {
+            find(view, part, u8::eq_ignore_ascii_case, found);
+        }
     }
 }
 
@@ -247,6 +284,7 @@ mod tests {
             hex("").to_uppercase(),
             hex(":"),
             hex("\\x"),
+            hex(" 0x").trim_start().to_owned(),
         ];
         for before in ["", "a", "ab", "abc", "\0u\0", &format!("{user}:")] {
             for behind in ["", "x", "xy", "\0"] {
@@ -271,10 +309,29 @@ mod tests {
                     let shown = said(body.as_bytes(), &auth);
                     assert!(shown.starts_with("wrong: ") && shown.contains("***") && shown.ends_with(" it was"), "{spelling}: {shown}");
                     let rest = shown.replace("***", "").replace("wrong: ", "").replace(" it was", "").replace(&format!("{user}:"), "");
-                    assert!(rest.chars().all(|c| "\"\\%:x".contains(c)), "{spelling}: {shown}");
+                    assert!(rest.chars().all(|c| "\"\\%:x0".contains(c)), "{spelling}: {shown}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_long_part_of_a_secret_is_masked_as_all_of_it_is() {
+        let secret = "Canary pass+wd/4711=zz";
+        let base64 = STANDARD_NO_PAD.encode(format!("\0mailer\0{secret}"));
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02X}")).collect();
+        for (echo, shown) in [
+            (secret[..secret.len() - 1].to_owned(), "535 ***"),
+            (secret[2..].to_owned(), "535 ***"),
+            (format!("{} | {}", &secret[..12], &secret[11..]), "535 *** | ***"),
+            (base64[..base64.len() - 6].to_owned(), "535 ***"),
+            (hex[..hex.len() - 4].to_owned(), "535 ***"),
+        ] {
+            assert_eq!(fit(&format!("535 {echo}"), &[secret]).unwrap(), shown, "{echo}");
+        }
+        assert_eq!(fit("535 pass it on, Canary", &[secret]).unwrap(), "535 pass it on, Canary");
+        let long = format!("{}{secret}", "x".repeat(MAX_READ - 12));
+        assert!(!fit(&long, &[secret]).unwrap().contains("Canary"));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) fn meaning<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got<T>,
         429 => Next::Wait(told()),
         503 if told().is_some() => Next::Wait(told()),
         408 | 425 | 500..=599 => Next::Again(Again::broken(Cause::Status(status))),
-        300..=399 => Next::Stop(PullError::Refused { status, said: "unexpected redirect".to_owned() }),
+        300..=399 => Next::Again(Again::blocked(Cause::Redirected(status))),
         407 => Next::Again(Again::blocked(Cause::ProxyCredentials)),
         _ if is_page => Next::Again(Again::blocked(Cause::WebPage(status))),
         401 => Next::Rejected(status),
@@ -108,6 +108,9 @@ pub(super) fn meaning<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got<T>,
         },
         204 => Next::Nothing { status, words, otherwise: Again::broken(Cause::NoData(status)) },
         404 => Next::Nothing { status, otherwise: Again::few(refused()), words },
+        202 | 206 if page::is_nothing(&words) || page::is_empty_list(&words) => {
+            Next::Nothing { status, words, otherwise: Again::broken(Cause::NoData(status)) }
+        }
         200..=299 => Next::Again(Again::broken(Cause::NoData(status))),
         421 => match region(&words) {
             Some(region) => Next::Elsewhere(region, refused()),

@@ -12,7 +12,7 @@ pub mod mask;
 mod meaning;
 pub mod outgoing;
 mod pace;
-mod page;
+pub(in crate::connectors) mod page;
 mod rate;
 mod retry;
 mod spent;

@@ -6,7 +6,8 @@ use serde_json::Value;
 /// Bytes of an answer that are looked at.
 const HEAD: usize = 2_048;
 /// With what a page begins that lacks its first lines.
-const BEGINNINGS: [&str; 8] = ["<head", "<body", "<title", "<meta", "<script", "<center", "<h1", "<p>"];
+const BEGINNINGS: [&str; 15] =
+    ["<head", "<body", "<title", "<meta", "<script", "<center", "<h1", "<p>", "<div", "<form", "<table", "<span", "<br", "<b>", "<style"];
 /// Headers by which two common firewalls mark an answer of their own.
 const CHALLENGES: [&str; 2] = ["cf-mitigated", "x-amzn-waf-action"];
 
@@ -20,7 +21,7 @@ pub(super) fn is_one(headers: &HeaderMap, words: &[u8]) -> bool {
 }
 
 /// Whether a body is a web page, by its first bytes.
-pub(super) fn looks_like_one(body: &[u8]) -> bool {
+pub(in crate::connectors) fn looks_like_one(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let body = body.trim_ascii_start();
     let head = String::from_utf8_lossy(&body[..body.len().min(HEAD)]).to_ascii_lowercase();
@@ -42,6 +43,13 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         _ => false,
     }
+}
+
+/// Whether a body says that there are no records: an object whose total is 0 and whose lists are empty.
+pub(super) fn is_empty_list(body: &[u8]) -> bool {
+    let Ok(Value::Object(frame)) = serde_json::from_slice(body) else { return false };
+    let is_none = frame.get("total").is_some_and(|total| total.as_u64() == Some(0) || total.as_str() == Some("0"));
+    is_none && frame.values().all(|value| !(value.is_array() || value.is_object()) || is_empty(value))
 }
 
 /// The type of the error that the JSON of an answer names, in lower case; empty if it names none. None if the answer is no JSON object.
@@ -67,6 +75,8 @@ mod tests {
             "<?xml version=\"1.0\"?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0\">",
             "<head><title>Attention Required!</title>",
             "<script>challenge()</script>",
+            "<div>Please log in</div>",
+            "<form><input name=password></form>",
         ] {
             assert!(looks_like_one(page.as_bytes()) && is_one(&HeaderMap::new(), page.as_bytes()), "{page}");
         }
@@ -85,6 +95,16 @@ mod tests {
         }
         for body in ["0", "\"\"", "[null]", "{\"error\":null}", "nothing", "<chats/>", "{"] {
             assert!(!is_nothing(body.as_bytes()), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_empty_when_its_total_says_so() {
+        for body in [r#"{"chats":[],"total":0,"pages":1}"#, r#"{"chats":null,"total":"0"}"#, r#"{"total":0}"#] {
+            assert!(is_empty_list(body.as_bytes()), "{body}");
+        }
+        for body in ["", "{}", "[]", r#"{"chats":[]}"#, r#"{"chats":[{}],"total":0}"#, r#"{"chats":[],"total":1}"#] {
+            assert!(!is_empty_list(body.as_bytes()), "{body}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! What references stand for, those that XML does not know among them: vendors write HTML's entities, bare ampersands, and numbers of
 //! characters that there are not.
 
-use quick_xml::escape::{resolve_html5_entity, resolve_xml_entity};
+use html_escape::NAMED_ENTITIES;
+use quick_xml::escape::resolve_xml_entity;
 
 /// What stands for what cannot be a character.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
@@ -24,10 +25,13 @@ pub(super) fn meant(name: &str) -> Meant {
     if let Some(number) = name.strip_prefix('#') {
         return number_meant(number);
     }
-    match (resolve_xml_entity(name), resolve_html5_entity(name)) {
-        (Some(text), _) => Meant::Text(text),
-        (None, Some(text)) => Meant::Repaired(text),
-        (None, None) => Meant::Bare,
+    if let Some(text) = resolve_xml_entity(name) {
+        return Meant::Text(text);
+    }
+    // The table is sorted by name.
+    match NAMED_ENTITIES.binary_search_by(|(known, _)| (*known).cmp(name.as_bytes())) {
+        Ok(at) => Meant::Repaired(NAMED_ENTITIES[at].1),
+        Err(_) => Meant::Bare,
     }
 }
 
@@ -99,6 +103,12 @@ mod tests {
             ("nbsp", Meant::Repaired("\u{a0}")),
             ("eacute", Meant::Repaired("é")),
             ("hellip", Meant::Repaired("…")),
+            ("alpha", Meant::Repaired("α")),
+            ("Omega", Meant::Repaired("Ω")),
+            ("scaron", Meant::Repaired("š")),
+            ("OElig", Meant::Repaired("Œ")),
+            ("tilde", Meant::Repaired("˜")),
+            ("NotEqualTilde", Meant::Repaired("≂\u{338}")),
             ("#0", Meant::RepairedChar(REPLACEMENT)),
             ("#x0", Meant::RepairedChar(REPLACEMENT)),
             ("#xD83D", Meant::RepairedChar(REPLACEMENT)),
@@ -115,6 +125,21 @@ mod tests {
         ] {
             assert_eq!(meant(name), is, "{name}");
         }
+    }
+
+    /// Of all names together, as the HTML standard has them: a table with one wrong digit has another sum.
+    #[test]
+    fn every_name_of_html_is_known_and_stands_for_what_the_standard_says() {
+        use sha2::Digest;
+        let mut all = sha2::Sha256::new();
+        for (name, text) in &NAMED_ENTITIES {
+            let name = std::str::from_utf8(name).unwrap();
+            assert!(matches!(meant(name), Meant::Repaired(is) | Meant::Text(is) if is == *text), "{name}");
+            all.update(format!("{name}\t{text}\n"));
+        }
+        assert_eq!(NAMED_ENTITIES.len(), 2_125);
+        let hex: String = all.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "49a133fa892a5973968b00aaf134ab9d786e11ab59e56dd02ef96b541d11225d");
     }
 
     #[test]
