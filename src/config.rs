@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
 use crate::error::{Error, Result};
@@ -244,6 +245,10 @@ impl Config {
             (None, Some(text)) => Some(mail_hello(text).map_err(|why| read.refuse("mail_hello", &why))?),
             (flag, _) => flag.clone(),
         };
+        let log = given.log.clone().or(file.log.clone()).unwrap_or_else(|| "info".to_owned());
+        if let Err(why) = EnvFilter::try_new(&log) {
+            return Err(refuse(&read, "log", given.log.is_some(), &format!("is not a filter: {why}")));
+        }
         let within = |key: &str, flag: Option<u64>, in_file: Option<u64>, usual: u64, range: RangeInclusive<u64>, unit: &str| {
             let value = flag.or(in_file).unwrap_or(usual);
             if range.contains(&value) {
@@ -292,7 +297,7 @@ impl Config {
             metrics_listen: serve.metrics_listen.or(file.metrics_listen),
             allow_mail_server,
             trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy.clone() } else { serve.trusted_proxy.clone() },
-            log: given.log.clone().or(file.log.clone()).unwrap_or_else(|| "info".to_owned()),
+            log,
             log_format: given.log_format.or(file.log_format).unwrap_or_default(),
         };
         Ok((config, named_url.is_some()))

@@ -92,17 +92,7 @@ fn is_email(email: &str) -> bool {
 /// Makes a person. `by` is the admin who does; none on the command line.
 pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: Option<By<'_>>) -> Result<User> {
     admins_only(by)?;
-    let identity = identity(&new.email, &new.name);
-    let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
-    if let Some(password) = &new.password
-        && let Err(why) = passwords::check(password, &new.email, &new.name)
-    {
-        wrong.push(("password".to_owned(), why));
-    }
-    let Ok((email, name)) = identity else { return Err(Error::fields(wrong)) };
-    if !wrong.is_empty() {
-        return Err(Error::fields(wrong));
-    }
+    let (email, name) = validate(new)?;
     let hash = match &new.password {
         Some(password) => Some(hasher.hash(password).await?),
         None => None,
@@ -112,6 +102,18 @@ pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: 
     audit::record(&mut tx, clock, Deed::done(by, "user.create", user.id.as_str())).await?;
     tx.commit().await?;
     Ok(user)
+}
+
+/// Email and name as they are stored. Errors: each field that a person cannot be added with.
+pub fn validate(new: &NewUser) -> Result<(String, String)> {
+    let identity = identity(&new.email, &new.name);
+    let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
+    if let Some(password) = &new.password
+        && let Err(why) = passwords::check(password, &new.email, &new.name)
+    {
+        wrong.push(("password".to_owned(), why));
+    }
+    identity.ok().filter(|_| wrong.is_empty()).ok_or_else(|| Error::fields(wrong))
 }
 
 /// Puts a checked person into the catalogue.

@@ -46,18 +46,13 @@ pub enum Command {
 }
 
 pub async fn run(given: &Given, command: Command) -> Done {
-    // Adding a person is how a server without a browser is set up, so it may make the data directory.
-    let app = match &command {
-        Command::Add { .. } => App::open_beside(settings(given)?, Clock::system()).await?,
-        _ => open(given).await?,
-    };
-    let hasher = Hasher::new(1);
+    if let Command::Add { email, name, role, password_file } = command {
+        let password = secret_input::read_new(password_file.as_deref(), "Password")?;
+        return add(given, NewUser { email, name, role, password: Some(password) }).await;
+    }
+    let (app, hasher) = (open(given).await?, Hasher::new(1));
     match command {
-        Command::Add { email, name, role, password_file } => {
-            let password = secret_input::read_new(password_file.as_deref(), "Password")?;
-            let user = users::create(&app.db, &app.clock, &hasher, &NewUser { email, name, role, password: Some(password) }, None).await?;
-            tell!("{} is {} here.", user.email, role.word())?;
-        }
+        Command::Add { .. } => {}
         Command::List { json } => {
             let people = users::list(&app.db).await?;
             print_list(json, &["email", "name", "role", "state"], &people, |p: &User| {
@@ -76,6 +71,16 @@ pub async fn run(given: &Given, command: Command) -> Done {
             tell!("{} is shut out.", user.email)?;
         }
     }
+    app.stop().await;
+    Ok(())
+}
+
+/// Adding a person is how a server without a browser is set up, so it may make the data directory; for somebody who can be added.
+async fn add(given: &Given, new: NewUser) -> Done {
+    users::validate(&new)?;
+    let app = App::open_beside(settings(given)?, Clock::system()).await?;
+    let user = users::create(&app.db, &app.clock, &Hasher::new(1), &new, None).await?;
+    tell!("{} is {} here.", user.email, user.role.word())?;
     app.stop().await;
     Ok(())
 }

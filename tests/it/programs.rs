@@ -311,6 +311,9 @@ async fn a_command_with_a_mistyped_data_directory_makes_nothing_and_says_so() {
     }
     assert!(!absent.data().exists());
     assert_eq!(std::fs::read_dir(empty.data()).unwrap().count(), 0);
+    // Nor does a person who cannot be added.
+    let refused = absent.run_with(&["user", "add", "--email", "nobody", "--name", "Olga", "--role", "admin"], "a long enough passphrase\n").await;
+    assert!(refused.code == 1 && !refused.err.is_empty() && !absent.data().exists(), "{refused:?}");
     // The first person of a server without a browser.
     absent.person("olga", "admin").await;
     assert_eq!(absent.run(&["user", "list", "--json"]).await.json().as_array().unwrap().len(), 1);
