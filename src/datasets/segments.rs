@@ -6,6 +6,7 @@ mod checksum;
 mod damage;
 pub mod digest;
 mod file;
+mod file_writer;
 mod pruning;
 mod writer;
 

@@ -77,6 +77,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     // So does the form of the mail server, for a mistake in another field.
     browser.driver.goto(format!("{}/settings/notifications", house.url)).await.unwrap();
     browser.fill("[name=host]", "mail.example.com").await;
+    browser.fill("[name=username]", "chatlake").await;
     browser.fill("[name=password]", "correct horse ").await;
     browser.see("[data-spaces]").await;
     browser.fill("[name=sender]", "nobody").await;

@@ -26,6 +26,7 @@ use chatlake::secret::Secret;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
+use super::house::whole;
 use super::process::{PASSWORD, StandIn, noon_zone, until};
 
 const SCOPES: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
@@ -173,7 +174,7 @@ impl Site {
         request = request.extension(ConnectInfo(SocketAddr::from((NEXT_CLIENT.fetch_add(1, Ordering::Relaxed).to_be_bytes(), 1))));
         let answer = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = whole(answer.into_body()).await;
         Answer { status, headers, text: String::from_utf8(text.to_vec()).unwrap() }
     }
 
@@ -534,7 +535,7 @@ impl Site {
         let request = Request::builder().method(method).uri(format!("/api/v1{path}")).header("host", *host).header("authorization", format!("Bearer {token}"));
         let answer = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = whole(answer.into_body()).await;
         Answer { status, headers, text: String::from_utf8(text.to_vec()).unwrap() }
     }
 }

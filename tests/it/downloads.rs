@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::export_api::{CLASSIC, HERE, Story, chat, fill, many};
-use super::house::{House, NOON};
+use super::house::{House, NOON, whole};
 
 /// A test that waits for longer than this has found something that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -193,7 +193,7 @@ async fn csv(story: &Story, token: &str) -> Response<Body> {
 }
 
 async fn text(answer: Response<Body>) -> String {
-    String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    String::from_utf8(whole(answer.into_body()).await).unwrap()
 }
 
 /// Lets a request wait for its slot, then a minute pass.

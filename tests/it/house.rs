@@ -29,6 +29,7 @@ use chatlake::quota::Quota;
 use chatlake::sandbox::{Options, Sandbox};
 use chatlake::secret::Secret;
 use chatlake::web::{Parts, Web, routes};
+use http_body_util::BodyExt;
 use scraper::{Html, Selector};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -280,7 +281,7 @@ impl Browser {
         for line in parts.headers.get_all(SET_COOKIE) {
             self.keep(line.to_str().unwrap());
         }
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        let bytes = whole(body).await;
         Page { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes }
     }
 
@@ -352,4 +353,13 @@ impl Page {
     pub fn title(&self) -> String {
         self.words("h1")
     }
+}
+
+/// All that a body holds, taken as a client takes it: each piece is dropped before the next one is asked for.
+pub async fn whole(mut body: Body) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        all.extend_from_slice(frame.unwrap().data_ref().map_or(&[], |data| data));
+    }
+    all
 }

@@ -33,9 +33,11 @@ enum Got {
     Hidden,
     /// The form again, with what is wrong.
     Wrong,
+    /// The form again, after what it asks for was tried and failed.
+    Failed,
     Other(u16),
 }
-use Got::{Done, Forbidden, Hidden, Other, Page as Shown, SignIn, Wrong};
+use Got::{Done, Failed, Forbidden, Hidden, Other, Page as Shown, SignIn, Wrong};
 
 impl Got {
     fn of(page: &Page) -> Self {
@@ -51,7 +53,11 @@ impl Got {
     }
 
     fn refuses(self) -> bool {
-        !matches!(self, Shown | Done)
+        !matches!(self, Shown | Done | Failed)
+    }
+
+    fn is(self, page: &Page) -> bool {
+        Self::of(page) == if self == Failed { Wrong } else { self }
     }
 }
 
@@ -107,7 +113,7 @@ const CASES: [Case; 94] = [
     ("POST", "/settings/notifications/mail/test", admins(Wrong)),
     ("POST", "/settings/notifications/mail/remove", admins(Done)),
     ("POST", "/settings/notifications/webhooks", admins(Shown)),
-    ("POST", "/settings/notifications/webhooks/{id}/test", admins(Wrong)),
+    ("POST", "/settings/notifications/webhooks/{id}/test", admins(Failed)),
     ("GET", "/settings/notifications/webhooks/{id}/remove", admins(Shown)),
     ("POST", "/settings/notifications/webhooks/{id}/remove", admins(Done)),
     ("GET", "/accounts", EDITORS),
@@ -551,7 +557,7 @@ async fn every_address_answers_every_visitor_as_the_table_says() {
         for (who, actor, column) in world.visitors() {
             if wanted[column].refuses() {
                 let page = world.ask(actor, method, address, &world.mine).await;
-                assert_eq!(Got::of(&page), wanted[column], "{method} {address} for {who}: {}", page.title());
+                assert!(wanted[column].is(&page), "{method} {address} for {who}: {:?}, {}", Got::of(&page), page.title());
             }
         }
     }
@@ -585,7 +591,7 @@ async fn every_address_answers_every_visitor_as_the_table_says() {
                 let anew = method == "POST" && used_up;
                 let objects = if anew { objects(&world.house, &world.hasher, &world.owner, &world.admin).await } else { world.mine.clone() };
                 let page = world.ask(actor, method, address, &objects).await;
-                assert_eq!(Got::of(&page), wanted[column], "{method} {address} for {who}: {}", page.title());
+                assert!(wanted[column].is(&page), "{method} {address} for {who}: {:?}, {}", Got::of(&page), page.title());
             }
         }
     }

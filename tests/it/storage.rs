@@ -379,7 +379,10 @@ async fn a_first_start_on_a_full_disk_says_so_and_works_once_there_is_space() {
     let faults = Faults::new(&home, 0, 0);
     let disk = Disk::new(&home, 16, &faults);
     disk.fill_but(0);
-    let add = ["user", "add", "--email", "olga@house.test", "--name", "Olga", "--role", "admin", "--password-file", "/dev/stdin"];
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "a long enough passphrase 7").unwrap();
+    let file = password.path().to_str().unwrap();
+    let add = ["user", "add", "--email", "olga@house.test", "--name", "Olga", "--role", "admin", "--password-file", file];
     for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &add] {
         let refused = home.run_in(&faults.environment(), arguments).await;
         assert_eq!(refused.code, 1, "{refused:?}");

@@ -15,11 +15,11 @@ use chatlake::ids::{AccountId, DatasetId, RunId};
 use chatlake::sandbox::Options;
 use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
 use chatlake::secret::Secret;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::datasets::house::{Browser, House};
+use crate::house::whole;
 
 pub const DAY: i64 = 86_400_000;
 
@@ -48,7 +48,7 @@ impl Desk {
         let body = if method == "GET" { Body::empty() } else { Body::from(body.to_string()) };
         let answer = self.house.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        let bytes = whole(answer.into_body()).await;
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
@@ -131,7 +131,7 @@ impl Desk {
         let request = request.header("authorization", format!("Bearer {}", self.token)).body(Body::empty()).unwrap();
         let answer = self.house.router.clone().oneshot(request).await.unwrap();
         assert_eq!(answer.status().as_u16(), 200);
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        let bytes = whole(answer.into_body()).await;
         let mut reader = csv::Reader::from_reader(&bytes[..]);
         reader.deserialize().map(Result::unwrap).collect()
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::testing::{World, batch, integer, mixed, text};
-use super::writer::ROW_GROUP_ROWS;
+use super::file_writer::ROW_GROUP_ROWS;
 use super::*;
 use crate::connectors::report::ColumnKind;
 

@@ -20,10 +20,11 @@ use chatlake::puller::queue;
 use chatlake::puller::run::{Run, Trigger};
 use chatlake::sandbox::{Options, Sandbox};
 use chatlake::secret::Secret;
-use http_body_util::BodyExt;
 use scraper::{Html, Selector};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
+
+use crate::house::whole;
 
 pub struct House {
     pub app: App,
@@ -197,7 +198,7 @@ impl Browser {
 impl Answer {
     async fn read(response: axum::response::Response) -> Self {
         let (parts, body) = response.into_parts();
-        Self { status: parts.status, headers: parts.headers, bytes: body.collect().await.unwrap().to_bytes().to_vec() }
+        Self { status: parts.status, headers: parts.headers, bytes: whole(body).await }
     }
 
     pub fn header(&self, name: &str) -> &str {
