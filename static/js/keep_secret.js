@@ -2,6 +2,11 @@
 // still is, so that nobody has to enter it again. The secret leaves this page only to be tried; no page that the server makes holds it.
 (() => {
   const secrets = (form) => [...form.querySelectorAll("input[data-secret]")];
+  // Spaces at the ends of a secret count, and few people mean them.
+  const tellSpaces = (input) => {
+    const note = input.closest(".field")?.querySelector("[data-spaces]");
+    if (note) note.hidden = input.value.trim() === "" || input.value.trim() === input.value;
+  };
   const say = (form, title, text) => {
     const box = form.querySelector("[data-again=problem]");
     const band = document.createElement("div"), words = document.createElement("div"), strong = document.createElement("b");
@@ -24,7 +29,10 @@
       part.hidden = fresh.hidden;
       part.replaceChildren(...fresh.childNodes);
     }
-    for (const input of secrets(form)) input.value = typed.get(input.name) ?? "";
+    for (const input of secrets(form)) {
+      input.value = typed.get(input.name) ?? "";
+      tellSpaces(input);
+    }
     const first = form.querySelector("[aria-invalid]") ?? form.querySelector("[data-again] button.is-primary");
     first?.focus();
     // One that was rejected is corrected or replaced.
@@ -66,12 +74,7 @@
     form.dispatchEvent(new Event("input", { bubbles: true }));
   });
   addEventListener("pageshow", () => document.querySelectorAll("form[data-asking]").forEach((form) => delete form.dataset.asking));
-  // Spaces at the ends of a secret count, and few people mean them.
   document.addEventListener("input", (event) => {
-    if (!event.target.matches?.("input[data-secret]")) return;
-    const note = event.target.closest(".field").querySelector("[data-spaces]");
-    if (!note) return;
-    const text = event.target.value;
-    note.hidden = text.trim() === "" || text.trim() === text;
+    if (event.target.matches?.("input[data-secret]")) tellSpaces(event.target);
   });
 })();

@@ -84,6 +84,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     browser.click("form[data-keeps-secret] button.is-primary").await;
     browser.see("#sender-wrong").await;
     assert_eq!(value(&browser, "[name=password]").await, "correct horse ");
+    browser.see("[data-spaces]").await;
     browser.until("document.activeElement.name === 'sender'").await;
 
     // The vendor's 422 is in the browser's log, and nothing else.
