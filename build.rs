@@ -14,8 +14,8 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&out)?;
     fs::write(out.join("app.css"), together(Path::new("static/css"))?)?;
     fs::write(out.join("app.js"), together(Path::new("static/js"))?)?;
-    fs::write(out.join("icons.svg"), fs::read("static/icons/sprite.svg")?)?;
-    fs::write(out.join("favicon.svg"), fs::read("static/icons/favicon.svg")?)?;
+    fs::copy("static/icons/sprite.svg", out.join("icons.svg"))?;
+    fs::copy("static/icons/favicon.svg", out.join("favicon.svg"))?;
     memory_serve::load_directory(out.display().to_string());
     // memory-serve has cargo watch this directory. What is newer than this run of the script would have the next build run it again.
     for entry in fs::read_dir(&out)? {

@@ -57,7 +57,7 @@ pub(super) fn next_step(cause: &Cause) -> &'static str {
         Cause::NameNotFound => "Check the API address of the account, and whether this server can look up names.",
         Cause::ConnectionRefused | Cause::ConnectTimeout => "Check the API address of the account, and whether a firewall lets this server through.",
         Cause::Certificate => "Check the API address of the account, and whether something between this server and the address replaces certificates.",
-        Cause::WebPage(_) | Cause::Redirected(_) | Cause::Denied(_) | Cause::ProxyCredentials => {
+        cause if cause.is_block() => {
             "The credentials were not rejected. Try again in a moment. If it stays so, ask the person who runs this server whether a firewall or a \
              proxy blocks its requests."
         }

@@ -46,42 +46,41 @@ pub enum Command {
 }
 
 pub async fn run(given: &Given, command: Command) -> Done {
-    if let Command::Add { email, name, role, password_file } = command {
-        let password = secret_input::read_new(password_file.as_deref(), "Password")?;
-        return add(given, NewUser { email, name, role, password: Some(password) }).await;
-    }
-    let (app, hasher) = (open(given).await?, Hasher::new(1));
     match command {
-        Command::Add { .. } => {}
+        Command::Add { email, name, role, password_file } => {
+            let password = secret_input::read_new(password_file.as_deref(), "Password")?;
+            let new = NewUser { email, name, role, password: Some(password) };
+            // The data directory is made only for a person who can be added.
+            users::validate(&new)?;
+            let app = App::open_beside(settings(given)?, Clock::system()).await?;
+            let user = users::create(&app.db, &app.clock, &Hasher::new(1), &new, None).await?;
+            tell!("{} is {} here.", user.email, role.word())?;
+            app.stop().await;
+        }
         Command::List { json } => {
+            let app = open(given).await?;
             let people = users::list(&app.db).await?;
             print_list(json, &["email", "name", "role", "state"], &people, |p: &User| {
                 vec![p.email.clone(), p.name.clone(), p.role.word().to_owned(), if p.disabled_at.is_some() { "disabled" } else { "" }.to_owned()]
             })?;
+            app.stop().await;
         }
         Command::Password { email, password_file } => {
+            let app = open(given).await?;
             let user = find(&app, &email).await?;
             let password = secret_input::read_new(password_file.as_deref(), "New password")?;
-            users::set_password(&app.db, &app.clock, &hasher, &user.id, &password).await?;
+            users::set_password(&app.db, &app.clock, &Hasher::new(1), &user.id, &password).await?;
             tell!("{} has a new password; all sessions have ended.", user.email)?;
+            app.stop().await;
         }
         Command::Disable { email } => {
+            let app = open(given).await?;
             let user = find(&app, &email).await?;
             users::disable(&app.db, &app.clock, &user.id, None).await?;
             tell!("{} is shut out.", user.email)?;
+            app.stop().await;
         }
     }
-    app.stop().await;
-    Ok(())
-}
-
-/// Adding a person is how a server without a browser is set up, so it may make the data directory; for somebody who can be added.
-async fn add(given: &Given, new: NewUser) -> Done {
-    users::validate(&new)?;
-    let app = App::open_beside(settings(given)?, Clock::system()).await?;
-    let user = users::create(&app.db, &app.clock, &Hasher::new(1), &new, None).await?;
-    tell!("{} is {} here.", user.email, user.role.word())?;
-    app.stop().await;
     Ok(())
 }
 

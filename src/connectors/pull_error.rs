@@ -62,7 +62,7 @@ pub enum Cause {
     Status(u16),
     /// A web page came in place of the answer, with this status: from a firewall, a proxy, a sign-in page or a challenge.
     WebPage(u16),
-    /// The request was sent elsewhere with this status. Nobody follows.
+    /// The answer was a redirect with this status. Chatlake does not follow it.
     Redirected(u16),
     /// The request was denied with this status, by somebody who gives no reason that the vendor would give.
     Denied(u16),
@@ -81,6 +81,13 @@ pub struct Place {
     pub path: String,
     /// From 1; 0 where there are no pages.
     pub page: u64,
+}
+
+impl Cause {
+    /// Whether a firewall, a proxy or a sign-in page answered in place of the vendor.
+    pub fn is_block(&self) -> bool {
+        matches!(self, Self::WebPage(_) | Self::Redirected(_) | Self::Denied(_) | Self::ProxyCredentials)
+    }
 }
 
 impl std::fmt::Display for Place {

@@ -126,14 +126,13 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                     Cause::Certificate => "",
                     // How often depends on how long each answer came.
                     Cause::BelowMinRate { .. } => " It was asked again, and its answers stayed that slow.",
-                    Cause::WebPage(_) | Cause::Redirected(_) | Cause::Denied(_) | Cause::ProxyCredentials | Cause::Unconfirmed(_) | Cause::NoData(_) => {
-                        " It was asked again, and stayed so."
-                    }
+                    Cause::Unconfirmed(_) | Cause::NoData(_) => " It was asked again, and stayed so.",
+                    cause if cause.is_block() => " It was asked again, and stayed so.",
                     _ => " Chatlake asked again for up to two minutes.",
                 }
             ),
             match cause {
-                Cause::WebPage(_) | Cause::Redirected(_) | Cause::Denied(_) | Cause::ProxyCredentials => format!(
+                cause if cause.is_block() => format!(
                     "Nobody, if it passes. If it stays so, the person who runs the server: a firewall or a proxy between this server and {vendor} blocks the requests."
                 ),
                 _ => format!("Nobody, if {vendor} is only down for a while."),

@@ -7,6 +7,7 @@ use chatlake::clock::Clock;
 use chatlake::ids::{DatasetId, RunId};
 use chatlake::puller::queue;
 use chatlake::puller::run::{State, Trigger};
+use chatlake::sandbox::faults::{Fault, Kind};
 use chatlake::secret::Secret;
 
 use crate::house::{Browser, House, Page};
@@ -134,6 +135,17 @@ async fn after_new_credentials_what_failed_is_run_with_one_press() {
     assert!(!overview.text.contains("uses the new ones"), "the record below does not ask for what was done");
     assert_eq!(overview.words(".band-actions button"), "Run Now");
     let runs = queue::count(&house.app.db, &second).await.unwrap();
+    // While a run is under way nobody is asked to begin one.
+    house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 600_000 })]);
+    browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await;
+    let overview = browser.get(&format!("/datasets/{first}")).await;
+    assert!(overview.words(".band.is-info").starts_with("LiveChat accepts the credentials again. A run is under way."), "{}", overview.text);
+    assert!(!overview.has(".band.is-bad"));
+    assert!(!browser.get("/datasets").await.has(".bands .band.is-bad"));
+    let run = queue::of_dataset(&house.app.db, &first, 0, 1).await.unwrap().remove(0).id;
+    house.app.puller.cancel(&olga, &run).await.unwrap();
+    until("it is stopped", async || house.app.puller.get(&olga, &run).await.unwrap().state.is_final().then_some(())).await;
+    house.sandbox.faults().clear();
     let sent = browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await;
     assert_eq!(sent.toast(), "1 run has started. The DataSets show how far they are.");
     let done = until("it has run", async || {

@@ -116,6 +116,10 @@ async fn datasets_of_others_stop_say_why_and_come_back_when_it_is_shared_again()
     assert!(page.words(".band").contains("its account is no longer shared with the owner of the DataSet"), "{}", page.words(".band"));
     let list = eva.get("/datasets").await;
     assert!(list.words(".band").contains("its account is no longer shared with the owner"), "{}", list.words(".band"));
+    // Who may share the account again is led there.
+    let page = house.signed_in(&ada).await.get(&format!("/datasets/{}", world.dataset)).await;
+    assert_eq!(page.attribute(".band-actions a", "href"), Some(format!("/accounts/{}/edit", world.account)));
+    assert_eq!(page.words(".band-actions a"), "Share the account again");
 
     // Shared again, it is back by itself and works.
     let (status, _) =

@@ -117,47 +117,28 @@ impl Client {
 /// What an answer without a document means, unless it is a web page. The vendor documents none of this: its status decides, and its words
 /// where it is not clear.
 fn meant(status: u16, words: &[u8]) -> Option<PullError> {
-    match (status, meant_by(words)) {
-        // Of the check call: its document may hold any words.
-        (200, _) if words.windows(6).any(|six| six.eq_ignore_ascii_case(b"<chats")) => None,
+    match (status, lack_in(words)) {
         (401, _) => Some(PullError::Unauthorized),
         (402, _) => Some(PullError::NotAllowed(Lack::Plan)),
-        (400 | 403, Some(Said::Lack(lack))) => Some(PullError::NotAllowed(lack)),
-        // A firewall may speak of passwords too. The words are shown, and no schedule stops.
-        (200 | 400, Some(Said::Credentials)) => Some(PullError::Refused { status, said: String::new() }),
+        (400 | 403, Some(lack)) => Some(PullError::NotAllowed(lack)),
         // Without words it may be a firewall.
-        (403, None | Some(Said::Credentials)) if !words.trim_ascii().is_empty() => Some(PullError::Refused { status, said: String::new() }),
+        (403, None) if !words.trim_ascii().is_empty() => Some(PullError::Refused { status, said: String::new() }),
         _ => None,
     }
 }
 
-/// What a good status with something else than a document means, when its words are plain: a page for people may say anything, and so may
-/// a sentence about credentials.
-pub(super) fn meant_by_text(words: &[u8]) -> Option<PullError> {
-    match meant_by(words)? {
-        Said::Credentials => None,
-        Said::Lack(lack) => Some(PullError::NotAllowed(lack)),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
-    Credentials,
-    Lack(Lack),
-}
-
-fn meant_by(words: &[u8]) -> Option<Said> {
+/// What the operator lacks by the plain words of an answer that is no document. Words about credentials tell nothing: a firewall and a page
+/// for people use them as well.
+pub(super) fn lack_in(words: &[u8]) -> Option<Lack> {
     let words = String::from_utf8_lossy(&words[..words.len().min(2_048)]).to_lowercase();
     if page::looks_like_one(words.as_bytes()) {
         return None;
     }
     let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
     if has(&["your plan", "plan does", "subscription", "licence", "license", "upgrade"]) {
-        Some(Said::Lack(Lack::Plan))
+        Some(Lack::Plan)
     } else if has(&["permission", "privilege", "not allowed"]) {
-        Some(Said::Lack(Lack::Permission))
-    } else if has(&["password", "credential", "login", "log in", "authenticat"]) {
-        Some(Said::Credentials)
+        Some(Lack::Permission)
     } else {
         None
     }
@@ -191,17 +172,15 @@ mod tests {
             (402, "", Some(NotAllowed(Lack::Plan))),
             (403, "", None),
             (403, "The export is closed on Sundays.", Some(refused(403))),
-            (200, "<chats><chat><msg>Wrong password</msg></chat></chats>", None),
-            (200, "<error>Wrong password</error>", Some(refused(200))),
-            (200, "<form>Login <input name=password></form>", None),
+            (400, "Wrong password", None),
             (403, "Access denied. Login id 4711", Some(refused(403))),
             (400, "stop lies before start", None),
             (500, "password", None),
         ] {
             assert_eq!(meant(status, words.as_bytes()), is, "{status} {words}");
         }
-        assert_eq!(meant_by_text(b"<error>Unknown login</error>"), None);
-        assert_eq!(meant_by_text(b"<error>Your plan has no export</error>"), Some(NotAllowed(Lack::Plan)));
-        assert_eq!(meant_by_text(b"<!DOCTYPE html><form>password</form>"), None);
+        assert_eq!(lack_in(b"<error>Unknown login</error>"), None);
+        assert_eq!(lack_in(b"<error>Your plan has no export</error>"), Some(Lack::Plan));
+        assert_eq!(lack_in(b"<!DOCTYPE html><form>upgrade</form>"), None);
     }
 }

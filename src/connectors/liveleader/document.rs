@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::client::{PATH, meant_by_text};
+use super::client::{PATH, lack_in};
 use super::xml::Fault;
 use crate::connectors::PullError;
 use crate::connectors::pull_error::Place;
@@ -135,9 +135,9 @@ impl<T: Send + 'static> Reader for Document<T> {
             return Err(Unread::Page);
         }
         if matches!(why, Fault::NotXml | Fault::OtherRoot(_))
-            && let Some(meant) = meant_by_text(&self.head)
+            && let Some(lack) = lack_in(&self.head)
         {
-            return Err(Unread::Stop(meant));
+            return Err(Unread::Stop(PullError::NotAllowed(lack)));
         }
         Err(if why.is_final() { Unread::Stop(malformed(why.to_string())) } else { Unread::Again(why.to_string()) })
     }

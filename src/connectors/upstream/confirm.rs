@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use super::call::{Whole, call};
 use super::meaning::{Next, meaning};
 use super::{Ask, Upstream};
-use crate::connectors::PullError;
 
 /// Bytes of the answer that are looked at.
 const HEAD: usize = 64 << 10;
@@ -45,7 +44,6 @@ async fn check(upstream: &Upstream, ask: &Ask<'_>, left: Instant) -> bool {
     let got = call(&upstream.all.0.client, request, limits, &upstream.spent.received, || Whole::new(HEAD)).await;
     match meaning(upstream, &check, got) {
         Next::Rejected(_) => true,
-        Next::Done(body) if (check.judge)(200, &body) == Some(PullError::Unauthorized) => true,
         Next::Done(_) => {
             upstream.standing.accepted(left);
             false

@@ -79,7 +79,6 @@ pub(super) fn meaning<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got<T>,
         Err(Unmet::Unread(Unread::Nothing { body, why })) => {
             return Next::Nothing { status, words: body, otherwise: Again::few(malformed(why)) };
         }
-        Err(Unmet::Unread(Unread::Stop(PullError::Unauthorized))) => return Next::Rejected(status),
         Err(Unmet::Unread(Unread::Stop(error))) => return Next::Stop(error),
         Err(Unmet::Status(words)) => words,
     };

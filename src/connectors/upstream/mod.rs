@@ -202,8 +202,8 @@ pub enum Auth<'a> {
     },
 }
 
-/// What an answer with another status than 200 means, by its first bytes, where the connector knows better than the status tells. Of the
-/// check call also one with status 200. A `Refused` without words gets those of the answer.
+/// What an answer with another status than 200 means, by its first bytes, where the connector knows better than the status tells. A
+/// `Refused` without words gets those of the answer.
 pub type Judge = fn(u16, &[u8]) -> Option<PullError>;
 
 /// Takes the body of a good answer as it comes.

@@ -15,6 +15,11 @@ use crate::db::marks::step;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
 
+/// Of at most this many new rows a sample of the old ones is looked for, before all old ones are read.
+const MAX_COMPARED: u64 = 100_000;
+/// Old rows in the sample.
+const SAMPLE: u64 = 64;
+
 /// The segments of the new version.
 #[derive(Debug)]
 pub struct Built {
@@ -121,11 +126,6 @@ async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)],
     };
     tokio::task::spawn_blocking(reading).await.map_err(Error::from)?
 }
-
-/// So many new rows are read before the old ones, to find out from a few of those that they are others.
-const MAX_COMPARED: u64 = 100_000;
-/// So many old rows are looked for among the new ones.
-const SAMPLE: u64 = 64;
 
 /// Whether the first old rows that go are among the new rows. Reading all old rows takes long when they are in many places. Blocks.
 fn sample_is_among(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[SegmentMeta]) -> Result<bool> {

@@ -98,6 +98,11 @@ impl Glance {
         of_credentials && is_proven && self.failed_in_a_row > 0 && self.held.is_none()
     }
 
+    /// The run that brings the rows up to date after the account was mended.
+    pub fn recovers_by(&self, account: &Account) -> Option<&RunId> {
+        self.alive().filter(|_| self.works_again(account))
+    }
+
     /// The run that is queued, waiting or running.
     pub fn alive(&self) -> Option<&RunId> {
         self.newest.as_ref().filter(|(_, state, _)| !state.is_final()).map(|(run, _, _)| run)

@@ -121,7 +121,7 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
     let pages = shown.len().div_ceil(PER_PAGE).max(1);
     let page = usize::try_from(asked.page()).unwrap_or(pages).min(pages);
     let on_page = || shown.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE);
-    let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, &on_page().map(|e| e.dataset.id.clone()).collect(), now, &zone) };
+    let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, &accounts, &on_page().map(|e| e.dataset.id.clone()).collect(), now, &zone) };
     bands.extend(wrong_clock(now));
     bands.extend(unreadable(&broken));
     let rows_in_all: i64 = shown.iter().filter_map(|e| e.dataset.current.as_ref()).map(|c| c.rows).sum();

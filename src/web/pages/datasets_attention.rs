@@ -1,6 +1,6 @@
 //! What is said about DataSets that fail: a banner over the list, and the reason beside each one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
@@ -12,14 +12,15 @@ use crate::clock::Millis;
 use crate::connectors::upstream::MAX_REFUSALS;
 use crate::datasets::Dataset;
 use crate::datasets::upkeep::Why;
-use crate::ids::DatasetId;
+use crate::ids::{AccountId, DatasetId};
 use crate::web::parts::{Action, Band};
 use crate::web::words;
 
 /// One band over the list while anything fails.
-pub(super) fn banner(entries: &[Entry], on_page: &HashSet<DatasetId>, now: Millis, zone: &TimeZone) -> Vec<Band> {
+pub(super) fn banner(entries: &[Entry], accounts: &HashMap<AccountId, Account>, on_page: &HashSet<DatasetId>, now: Millis, zone: &TimeZone) -> Vec<Band> {
     let mut bands: Vec<Band> = off_schedule(entries, on_page).into_iter().chain(damaged(entries)).collect();
-    let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none() && e.glance.alive().is_none()).collect();
+    let recovers = |e: &Entry| e.dataset.account_id.as_ref().and_then(|id| accounts.get(id)).is_some_and(|account| e.glance.recovers_by(account).is_some());
+    let failing: Vec<&Entry> = entries.iter().filter(|e| e.rank == Rank::Failing && e.dataset.stopped().is_none() && !recovers(e)).collect();
     if failing.is_empty() {
         return bands;
     }
@@ -120,17 +121,17 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: 
     if let Some(band) = stopped_band(dataset, account, may_change, now, zone) {
         return band;
     }
+    if let Some(run) = account.and_then(|account| glance.recovers_by(account)) {
+        let title = format!("{} accepts the credentials again. A run is under way.", dataset.connector.title());
+        let actions = vec![Action { label: "See the run".to_owned(), href: format!("/runs/{run}"), primary: false, post: false }];
+        return Band { tone: "info".to_owned(), title, text: "It brings the rows up to date.".to_owned(), actions };
+    }
     let (happened, who, next) = match account.filter(|account| glance.works_again(account)) {
         Some(account) => mended(glance, account, dataset, now, zone),
         None => glance.trouble.clone().unwrap_or_default(),
     };
     let [happened, who, next] = [happened, who, next].map(|said| dataset.fit_to_read(&said));
     let is_mended = account.is_some_and(|account| glance.works_again(account));
-    if let (true, Some(run)) = (is_mended, glance.alive()) {
-        let title = format!("{} accepts the credentials again. A run is under way.", dataset.connector.title());
-        let actions = vec![Action { label: "See the run".to_owned(), href: format!("/runs/{run}"), primary: false, post: false }];
-        return Band { tone: "info".to_owned(), title, text: "It brings the rows up to date.".to_owned(), actions };
-    }
     let since = glance.failing_since.filter(|_| glance.failed_in_a_row > 1 && !is_mended).map(|at| format!("Since {}. ", words::short(at, now, zone)));
     let see = match &glance.newest {
         Some((run, state, _)) if state.is_final() => format!("/runs/{run}"),
