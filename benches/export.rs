@@ -111,8 +111,8 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
     );
     println!("| LiveLeader: the document's reader alone | {read:.0} MB/s, {:.0} % of the bare loop; {:.0} MiB |  |", read / bare * 100.0, peaks[1]);
     println!(
-        "| LiveLeader: the connector, all reports, over the loopback | {ours:.0} MB/s, {:.0} % of the bare loop, beside the vendor on the same two cores; \
-         by the processor time it took, {own:.0} MB/s on two of its own; {:.0} MiB | at least 50 % |",
+        "| LiveLeader: the connector, all reports, over the loopback | {ours:.0} MB/s, {:.0} % of the bare loop, with the test server on the same two cores; \
+         computed from the processor time, {own:.0} MB/s on two cores of its own; {:.0} MiB | at least 50 % |",
         ours / bare * 100.0,
         peaks[2]
     );

@@ -165,7 +165,7 @@ impl Table {
         let least = calls.len() as f64 * LATENCY_MS as f64 / AT_ONCE / 1_000.0;
         let seconds = (calls[calls.len() - 1].0 - calls[0].0) as f64 / 1_000.0 + LATENCY_MS as f64 / 1_000.0;
         self.line(
-            &format!("Chat at {LATENCY_MS} ms a call: {} calls over {what}, {AT_ONCE:.0} at once", thousands(calls.len() as u64)),
+            &format!("Chat at {LATENCY_MS} ms per call: {} calls over {what}, {AT_ONCE:.0} at once", thousands(calls.len() as u64)),
             &format!("{seconds:.2} s, {:.2} times pages x latency / concurrency", seconds / least),
             seconds / least,
             bound,
@@ -182,8 +182,8 @@ impl Table {
         let minutes = (calls[calls.len() - 1].0 - calls[0].0) as f64 / 60_000.0;
         let used = calls.len() as f64 / minutes.max(1.0) / PER_MINUTE * 100.0;
         self.line(
-            &format!("A vendor that allows {PER_MINUTE} calls a minute: {} calls in {:.0} s", calls.len(), minutes * 60.0),
-            &format!("{used:.0} % of the budget, {refused} refused"),
+            &format!("A limit of {PER_MINUTE} calls per minute: {} calls in {:.0} s", calls.len(), minutes * 60.0),
+            &format!("{used:.0} % of the limit, {refused} refused"),
             f64::from(u32::from(used < 95.0 || refused > 0)),
             Some((1.0, "none refused, at least 95 %")),
         );
@@ -254,11 +254,11 @@ impl Table {
                 times.push(began.elapsed().as_secs_f64() * 1_000.0);
                 assert!(!page["items"].as_array().unwrap().is_empty());
             }
-            let what = format!("A page of 100 rows by the API, the {which} of {} (median of 41){how}", thousands(seen));
+            let what = format!("API: a page of 100 rows, the {which} of {} (median of 41){how}", thousands(seen));
             self.line(&what, &format!("{:.1} ms", median(&mut times)), 0.0, None);
         }
-        self.line(&format!("All {} rows by the API, 1,000 a page{how}", thousands(seen)), &format!("{walked} rows/s"), 0.0, None);
-        self.memory(&format!("Pages by the API{how}: peak memory"), server.memory("VmHWM"), 256.0);
+        self.line(&format!("API: all {} rows, 1,000 per page{how}", thousands(seen)), &format!("{walked} rows/s"), 0.0, None);
+        self.memory(&format!("API pages{how}: peak memory"), server.memory("VmHWM"), 256.0);
     }
 }
 
@@ -274,8 +274,8 @@ impl Reads {
     fn words(self) -> &'static str {
         match self {
             Self::Nothing => "read nothing",
-            Self::Slowly => "read 20 kB a second",
-            Self::AByteASecond => "read a byte a second",
+            Self::Slowly => "read 20 kB per second",
+            Self::AByteASecond => "read one byte per second",
         }
     }
 
@@ -323,9 +323,9 @@ impl Table {
         sleep(Duration::from_secs(10)).await;
         let after = server.memory("VmRSS") - before;
         let what = format!("{SLOW_CLIENTS} clients that {}", reads.words());
-        self.line(&format!("{what}: memory grows by at most"), &format!("{peak:.0} MiB"), peak, Some((200.0, "200 MiB")));
-        self.line(&format!("{what}: ten seconds after they went"), &format!("{after:.0} MiB more than before"), after, Some((100.0, "100 MiB")));
-        self.line(&format!("{what}: answers of the API, 99 % within"), &format!("{slowest:.0} ms"), slowest, Some((100.0, "100 ms")));
+        self.line(&format!("{what}: memory growth, at most"), &format!("{peak:.0} MiB"), peak, Some((200.0, "200 MiB")));
+        self.line(&format!("{what}: ten seconds after they disconnected"), &format!("{after:.0} MiB more than before"), after, Some((100.0, "100 MiB")));
+        self.line(&format!("{what}: API response time, 99th percentile"), &format!("{slowest:.0} ms"), slowest, Some((100.0, "100 ms")));
     }
 }
 
@@ -418,7 +418,7 @@ impl Vendor {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let url = word_after(&mut child, "stand-in at ");
+        let url = word_after(&mut child, "LiveChat at ");
         Self { child, url }
     }
 

@@ -122,14 +122,14 @@ async fn table() {
     }
     idle.sort_by(f64::total_cmp);
     println!(
-        "| A look of the scheduler at {DATASETS} scheduled DataSets, none due | {:.1} ms, at worst {:.1} ms | under 50 ms |",
+        "| One scheduler pass over {DATASETS} scheduled DataSets, none due | {:.1} ms, at worst {:.1} ms | under 50 ms |",
         idle[ROUNDS / 2],
         idle[ROUNDS - 1]
     );
     due(&app, clock.now() - 1).await;
     let took = tick(&app).await;
     assert_eq!(runs(&app, "SELECT COUNT(*) FROM runs").await, DUE);
-    println!("| {DUE} of {DATASETS} DataSets due at once: a look that queues all of them | {took:.0} ms | |");
+    println!("| {DUE} of {DATASETS} DataSets due at once: one pass that queues all of them | {took:.0} ms | |");
 
     let began = Instant::now();
     app.start_pulling().await.unwrap();
@@ -138,6 +138,6 @@ async fn table() {
     }
     let pulled = began.elapsed().as_secs_f64();
     assert_eq!(runs(&app, "SELECT COUNT(*) FROM runs WHERE state = 'succeeded'").await, DUE);
-    println!("| {DUE} DataSets of {ACCOUNTS} accounts due in the same minute, from due to the last commit, four workers | {pulled:.1} s | |");
+    println!("| {DUE} DataSets of {ACCOUNTS} accounts due in the same minute, until the last commit, four workers | {pulled:.1} s | |");
     app.stop().await;
 }

@@ -113,7 +113,7 @@ impl App {
             Ok(lock) => lock,
             Err(holder) => {
                 let dir = config.data.display();
-                let why = format!("Another Chatlake ({holder}) serves from {dir} already. Stop it first, or name another --data.");
+                let why = format!("Another Chatlake ({holder}) already uses {dir}. Stop it first, or choose another directory with --data.");
                 return Err(Error::conflict("in_use", why).into());
             }
         };
@@ -126,7 +126,7 @@ impl App {
             return Err(damaged.into());
         }
         if has_only_key {
-            tracing::warn!("{} has a vault.key and nothing else, so Chatlake starts as a new installation", app.config.data.display());
+            tracing::warn!("{} contains only vault.key. Chatlake starts as a new installation", app.config.data.display());
         }
         app.db.hold_commit_file().await;
         Ok(app)
@@ -294,9 +294,9 @@ impl App {
         self.tasks.close();
         let ended = tokio::time::timeout_at(asked + LAST_GRACE, async { tokio::join!(serving, self.tasks.wait()) }).await;
         match ended {
-            Ok((Ok(Err(why)), ())) => tracing::error!(%why, "the server ended badly"),
+            Ok((Ok(Err(why)), ())) => tracing::error!(%why, "the server stopped with an error"),
             Ok(_) => {}
-            Err(_) => tracing::warn!("what is still under way is cut off"),
+            Err(_) => tracing::warn!("requests and tasks that are still in progress are stopped"),
         }
         let _ = tokio::time::timeout_at(asked + END_WITHIN, self.db.close()).await;
         tracing::info!("stopped");
@@ -340,7 +340,7 @@ fn only_metrics(web: Web) -> axum::Router {
 async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|why| {
         Error::conflict("listen", format!("Cannot listen on {address}: {why}."))
-            .action(format!("Is another server there? Name another address with {setting}."))
+            .action(format!("Another program may use this address. Choose another address with {setting}."))
     })?;
     Ok(listener.into_std()?)
 }
@@ -360,7 +360,7 @@ async fn tidy_until_stopped(db: Db, clock: Clock, keep: Retention, stop: Cancell
             tracing::error!(cause = ?error.inside(), "old entries of the audit log could not be deleted: {error}");
         }
         if let Err(error) = crate::auth::sweep(&db, &clock).await {
-            tracing::error!(cause = ?error.inside(), "ended sessions could not be put away: {error}");
+            tracing::error!(cause = ?error.inside(), "expired sessions could not be deleted: {error}");
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -394,7 +394,7 @@ pub fn signalled(hangup: Hangup) -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup())) else {
-        tracing::error!("signals cannot be watched, so the process ends at once when it gets one");
+        tracing::error!("signals cannot be handled: a signal ends the process at once");
         return token;
     };
     let fired = token.clone();

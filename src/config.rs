@@ -27,13 +27,14 @@ pub struct Given {
     /// Data directory: catalogue, segments, vault key and chatlake.toml. Default: ./chatlake-data
     #[arg(long, env = "CHATLAKE_DATA", value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
-    /// Private or plain-http vendor hosts that accounts may name, any port: an address, a network or a host. Repeatable; commas in the environment. Default: none
+    /// Private or plain-http hosts that accounts and webhooks may use, on any port: an address, a network or a host name. Repeatable;
+    /// separated by commas in the environment. Default: none
     #[arg(long, env = "CHATLAKE_ALLOW_UPSTREAM", value_name = "CIDR_OR_HOST", value_delimiter = ',', global = true)]
     pub allow_upstream: Vec<AllowUpstream>,
     /// Log filter, for example info, debug or chatlake=trace. Default: info for serve, error for demo, warn for other commands
     #[arg(long, env = "CHATLAKE_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
-    /// How log lines look. Default: human
+    /// Format of log lines. Default: human
     #[arg(long, env = "CHATLAKE_LOG_FORMAT", value_name = "human|json", global = true)]
     pub log_format: Option<LogFormat>,
 }
@@ -41,64 +42,70 @@ pub struct Given {
 /// The settings that only a server needs.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct GivenToServe {
-    /// Address to listen on. One that is not loopback needs --public-url with https, or with http and --insecure-http. Default: 127.0.0.1:8080
+    /// Address to listen on. Except on loopback, it needs --public-url with https, or with http and --insecure-http.
+    /// Default: 127.0.0.1:8080
     #[arg(long, env = "CHATLAKE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// The address people type, for example https://chatlake.example.com. Default: http on the listening address
+    /// URL that people open in the browser, for example https://chatlake.example.com. Default: http on the listening address
     #[arg(long, env = "CHATLAKE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<Url>,
-    /// Serve plain http to other machines. Passwords and data then travel readable
+    /// Serve plain http to other machines. Passwords and data are then sent unencrypted
     #[arg(long, env = "CHATLAKE_INSECURE_HTTP")]
     pub insecure_http: bool,
-    /// Runs that work at once; a run that only waits for its vendor does not count. Default: 4
+    /// Maximum number of runs at the same time; a run that waits for LiveChat or LiveLeader does not count. Default: 4
     #[arg(long, env = "CHATLAKE_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
-    /// Bytes that each full minute of a vendor's answer must bring, or the call counts as failed; 0 for no minimum. Default: 1024
+    /// Minimum bytes per minute that LiveChat or LiveLeader must send, or the call fails; 0 for no minimum. Default: 1024
     #[arg(long, env = "CHATLAKE_MIN_TRANSFER_RATE", value_name = "BYTES")]
     pub min_transfer_rate: Option<u64>,
-    /// Hours after which a run is stopped and counts as failed. Default: 12
+    /// Hours after which a run is stopped and fails. Default: 12
     #[arg(long, env = "CHATLAKE_MAX_RUN_HOURS", value_name = "HOURS")]
     pub max_run_hours: Option<u32>,
-    /// No DataSet is pulled more often than every so many minutes by its schedule. Default: 5
+    /// Minimum number of minutes between two scheduled runs of a DataSet. Default: 5
     #[arg(long, env = "CHATLAKE_SHORTEST_INTERVAL", value_name = "MINUTES")]
     pub shortest_interval: Option<u32>,
-    /// Versions kept of a DataSet, besides the current one being always kept. Default: 10
+    /// Number of versions to keep per DataSet; the current version is always kept. Default: 10
     #[arg(long, env = "CHATLAKE_KEEP_VERSIONS", value_name = "N")]
     pub keep_versions: Option<u32>,
-    /// Days that an old version is kept. Default: 30
+    /// Number of days to keep an old version. Default: 30
     #[arg(long, env = "CHATLAKE_KEEP_DAYS", value_name = "DAYS")]
     pub keep_days: Option<u32>,
-    /// MiB of the disk that stay free: runs wait while there are fewer, or fewer than twice what the DataSet's last version takes. Default: 1024
+    /// Disk space to keep free, in MiB. Runs wait while less is free, or less than twice the size of the DataSet's last version.
+    /// Default: 1024
     #[arg(long, env = "CHATLAKE_KEEP_FREE_MIB", value_name = "MIB")]
     pub keep_free_mib: Option<u64>,
-    /// Share of the stored rows that is compared with its checksums each day, in percent; 0: none. Default: 10
+    /// Percentage of the stored data that the integrity check compares with its checksums each day; 0 for none. Default: 10
     #[arg(long, env = "CHATLAKE_SCRUB_PERCENT", value_name = "PERCENT")]
     pub scrub_percent: Option<u32>,
-    /// Downloads of one person at once; the next one waits up to a minute for one to end. Default: 8
+    /// Maximum number of downloads of one person at the same time; the next download waits up to a minute. Default: 8
     #[arg(long, env = "CHATLAKE_DOWNLOADS_PER_PERSON", value_name = "N")]
     pub downloads_per_person: Option<usize>,
-    /// Downloads of all people at once. Default: 64
+    /// Maximum number of downloads of all people at the same time. Default: 64
     #[arg(long, env = "CHATLAKE_DOWNLOADS", value_name = "N")]
     pub downloads: Option<usize>,
-    /// Days that an entry of the audit log is kept. Default: 365
+    /// Number of days to keep entries of the audit log. Default: 365
     #[arg(long, env = "CHATLAKE_AUDIT_DAYS", value_name = "DAYS")]
     pub audit_days: Option<u32>,
-    /// Entries of the audit log: beyond so many the oldest refused attempts of people who are not signed in are deleted. Default: 1000000
+    /// Maximum number of entries in the audit log. Above it, the oldest refused attempts of people who are not signed in are deleted.
+    /// Default: 1000000
     #[arg(long, env = "CHATLAKE_AUDIT_MAX_ROWS", value_name = "N")]
     pub audit_max_rows: Option<u32>,
-    /// Name in the EHLO greeting to mail servers, some of which want a fully qualified one. Default: the host of the public URL
+    /// Host name in the EHLO greeting to mail servers; some servers require a fully qualified name. Default: the host of the public URL
     #[arg(long, env = "CHATLAKE_MAIL_HELLO", value_name = "HOST", value_parser = mail_hello)]
     pub mail_hello: Option<Host>,
-    /// Connections of one address at once; 0 for no limit. Those of --trusted-proxy are not limited. Default: 256, or a quarter of the files that the process may open when that is less
+    /// Maximum number of connections of one address at the same time; 0 for no limit. Connections of --trusted-proxy are not limited.
+    /// Default: 256, or a quarter of the files that the process may open when that is less
     #[arg(long, env = "CHATLAKE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub connections_per_address: Option<usize>,
-    /// Second address to listen on, which serves /metrics and nothing else, without a token. Default: none
+    /// Second address to listen on. It serves only /metrics, without a token. Default: none
     #[arg(long, env = "CHATLAKE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Private hosts that an admin may set as the mail server: an address, a network or a host. Repeatable; commas in the environment. Default: none
+    /// Private hosts that an admin may set as the mail server: an address, a network or a host name. Repeatable; separated by commas in the
+    /// environment. Default: none
     #[arg(long, env = "CHATLAKE_ALLOW_MAIL_SERVER", value_name = "CIDR_OR_HOST", value_delimiter = ',')]
     pub allow_mail_server: Vec<AllowUpstream>,
-    /// Networks of proxies whose X-Forwarded-For is believed. Repeatable; commas in the environment. Default: none
+    /// Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted. Repeatable; separated by commas in the
+    /// environment. Default: none
     #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<ipnet::IpNet>,
 }
@@ -201,7 +208,8 @@ impl Config {
         Err(Error::conflict(
             "plain_http",
             format!(
-                "Listening on {} would serve passwords and data over plain http to other machines. Put a proxy with https in front and name it with --public-url https://..., or say --public-url http://... and --insecure-http.",
+                "Listening on {} would send passwords and data over plain http to other machines. Put an https proxy in front and set \
+                 --public-url https://..., or set --public-url http://... and --insecure-http.",
                 config.listen
             ),
         ))
@@ -247,7 +255,7 @@ impl Config {
         };
         let log = given.log.clone().or(file.log.clone()).unwrap_or_else(|| "info".to_owned());
         if let Err(why) = EnvFilter::try_new(&log) {
-            return Err(refuse(&read, "log", given.log.is_some(), &format!("is not a filter: {why}")));
+            return Err(refuse(&read, "log", given.log.is_some(), &format!("is not a log filter: {why}")));
         }
         let within = |key: &str, flag: Option<u64>, in_file: Option<u64>, usual: u64, range: RangeInclusive<u64>, unit: &str| {
             let value = flag.or(in_file).unwrap_or(usual);

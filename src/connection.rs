@@ -160,7 +160,7 @@ impl<S> axum_server::accept::Accept<TcpStream, S> for Acceptor {
             Ok(Err(TooMany)) => {
                 stream.reset();
                 self.metrics.refused_connections.inc();
-                return std::future::ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections of one address")));
+                return std::future::ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections from one address")));
             }
         };
         if let Err(why) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
@@ -257,7 +257,7 @@ impl<S: Reset> Limited<S> {
                 self.stream.reset();
                 self.too_long = None;
                 self.metrics.slow_clients.inc();
-                tracing::info!("a client took less than 1 KiB a second for a minute and is disconnected");
+                tracing::info!("a client received less than 1 KiB per second for a minute and was disconnected");
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took too little")))
             }
         }

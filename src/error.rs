@@ -77,9 +77,9 @@ impl Error {
         Self(Box::new(Parts { kind, code, message: message.into(), action: None, fields: Vec::new(), inside: Inside::default() }))
     }
 
-    /// `what` as in "There is no such DataSet."; the same words for a thing that is missing and for one that is not shared.
+    /// `what` as in "This DataSet does not exist"; the same words for a thing that is missing and for one that is not shared.
     pub fn not_found(what: &str) -> Self {
-        Self::new(Kind::NotFound, "not_found", format!("There is no such {what}, or it is not shared with you."))
+        Self::new(Kind::NotFound, "not_found", format!("This {what} does not exist or is not shared with you."))
     }
 
     pub fn forbidden(message: impl Into<String>) -> Self {
@@ -105,44 +105,45 @@ impl Error {
 
     /// Our own fault: people read a plain sentence, the log gets the cause.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        let mut error = Self::new(Kind::Internal, "internal", "Something went wrong here. It is written in the server's log under this request's id.");
+        let mut error = Self::new(Kind::Internal, "internal", "Something went wrong. The server log contains the details under this request id.");
         error.0.inside = Inside(Some(cause.to_string()));
         error
     }
 
     /// As `internal`: what is written down cannot be read, so that trying again does not help.
     pub fn damaged(cause: impl std::fmt::Display) -> Self {
-        let message = "A record of this in the catalogue cannot be read. The server's log tells which one under this request's id.";
-        Self::new(Kind::Internal, DAMAGED, message).action("Whoever runs the server: `chatlake verify` tells what is damaged.").because(cause)
+        let message = "A record in the catalogue is damaged and cannot be read. The server log names it under this request id.";
+        Self::new(Kind::Internal, DAMAGED, message).action("Ask your server administrator to run `chatlake verify`.").because(cause)
     }
 
     /// Stored rows cannot be read: a file of them is damaged or missing. The same words everywhere; `cause` names the file, for the log.
     pub fn data_damaged(cause: impl std::fmt::Display) -> Self {
         Self::new(Kind::Internal, DATA_DAMAGED, "Rows of this DataSet cannot be read: a stored file is damaged or missing.")
             .action(
-                "In History, revert to a version that is not damaged, or run the DataSet with Replace. The server administrator can run chatlake verify --deep.",
+                "In History, revert to a version that is not damaged, or run the DataSet with Replace. \
+                 Your server administrator can run `chatlake verify --deep`.",
             )
             .because(cause)
     }
 
     /// There is no space on the disk for what was to be written.
     pub fn storage_full() -> Self {
-        Self::new(Kind::Unavailable, STORAGE_FULL, "The disk of the server is full, so nothing was saved. What was stored before is unchanged.")
-            .action("The person who runs the server must free some space. Then try again; nothing needs to be restarted.")
+        Self::new(Kind::Unavailable, STORAGE_FULL, "The server disk is full. Nothing was saved. The existing data is unchanged.")
+            .action("Ask your server administrator to free disk space, then try again. No restart is needed.")
     }
 
     /// The disk reported an error while something was read or written.
     pub fn storage_failed() -> Self {
-        Self::new(Kind::Unavailable, STORAGE_FAILED, "The disk of the server reported an error, so nothing was saved. What was stored before is unchanged.")
-            .action("Try again. When it happens again, the person who runs the server must look at the disk.")
+        Self::new(Kind::Unavailable, STORAGE_FAILED, "The server disk reported an error. Nothing was saved. The existing data is unchanged.")
+            .action("Try again. If the error repeats, ask your server administrator to check the disk.")
     }
 
     /// The file of the catalogue cannot be read: not one record, but the pages below.
     pub fn catalogue_damaged(cause: impl std::fmt::Display) -> Self {
-        Self::new(Kind::Internal, "catalogue_damaged", "The catalogue, chatlake.db, is damaged. Nothing was changed.")
+        Self::new(Kind::Internal, "catalogue_damaged", "The catalogue (chatlake.db) is damaged. Nothing was changed.")
             .action(
-                "The person who runs the server must restore chatlake.db together with its chatlake.db-wal from a backup. \
-                 `chatlake verify` tells what is damaged.",
+                "The server administrator must restore chatlake.db together with its chatlake.db-wal from a backup. \
+                 `chatlake verify` lists the damage.",
             )
             .because(cause)
     }
@@ -230,12 +231,12 @@ impl From<sqlx::Error> for Error {
             Some((11 | 26, _)) => return Self::catalogue_damaged(cause),
             // SQLITE_CONSTRAINT_FOREIGNKEY: what the row refers to was there when it was looked up, and is not any more.
             Some((_, 787)) => {
-                return Self::new(Kind::NotFound, "not_found", "An object that this needs was deleted at the same moment. Nothing was changed.").because(cause);
+                return Self::new(Kind::NotFound, "not_found", "A required object was deleted at the same time. Nothing was changed.").because(cause);
             }
             _ => {}
         }
         if matches!(code, Some(5 | 517)) || matches!(cause, sqlx::Error::PoolTimedOut) {
-            return Self::new(Kind::Unavailable, "busy", "The server is busy just now.").action("Try again in a moment.").because(cause);
+            return Self::new(Kind::Unavailable, "busy", "The server is busy.").action("Try again in a moment.").because(cause);
         }
         if matches!(cause, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
             return Self::damaged(cause);

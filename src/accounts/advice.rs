@@ -33,13 +33,13 @@ impl Tried<'_> {
                 let hint = hint.filter(|_| spaces.is_empty());
                 let field = hint.as_ref().map(|hint| hint.field).or(secret.map(|field| field.id)).unwrap_or("credentials");
                 let advice = hint.map_or_else(|| spaces.join(" "), |hint| hint.text.to_owned());
-                Error::field(field, format!("{title} did not accept these credentials. {advice}").trim_end())
+                Error::field(field, format!("{title} rejected these credentials. {advice}").trim_end())
             }
             PullError::Unavailable(Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate)
             | PullError::Malformed { .. }
                 if self.may_mend_address() =>
             {
-                Error::field("api_url", format!("{} Check the API address.", super::vendor_error(self.connector, &why).message()))
+                Error::field("api_url", format!("{} Check the API URL.", super::vendor_error(self.connector, &why).message()))
             }
             _ => super::vendor_error(self.connector, &why),
         }
@@ -54,12 +54,12 @@ impl Tried<'_> {
 /// What to look at when a vendor could not be read.
 pub(super) fn next_step(cause: &Cause) -> &'static str {
     match cause {
-        Cause::NameNotFound => "Check the API address of the account, and whether this server can look up names.",
-        Cause::ConnectionRefused | Cause::ConnectTimeout => "Check the API address of the account, and whether a firewall lets this server through.",
-        Cause::Certificate => "Check the API address of the account, and whether something between this server and the address replaces certificates.",
+        Cause::NameNotFound => "Check the API URL of the account and the DNS settings of the server.",
+        Cause::ConnectionRefused | Cause::ConnectTimeout => "Check the API URL of the account and the firewall of the server.",
+        Cause::Certificate => "Check the API URL of the account, and whether a proxy replaces the certificate.",
         cause if cause.is_block() => {
-            "The credentials were not rejected. Try again in a moment. If it stays so, ask the person who runs this server whether a firewall or a \
-             proxy blocks its requests."
+            "The credentials were not rejected. Try again in a moment. If it fails again, a server administrator must check the firewall and \
+             the proxy."
         }
         _ => "Try again in a moment.",
     }
@@ -69,8 +69,8 @@ pub(super) fn next_step(cause: &Cause) -> &'static str {
 pub(super) fn asked_to_wait(connector: Connector, wait: Option<Duration>) -> Error {
     let title = connector.title();
     let (message, next) = match wait.map(span) {
-        Some(span) => (format!("{title} asked us to wait {span}, since there were too many calls."), format!("Try again in {span}.")),
-        None => (format!("{title} asked us to wait, since there were too many calls."), "Try again in a minute.".to_owned()),
+        Some(span) => (format!("{title} limits calls and asked Chatlake to wait {span}."), format!("Try again in {span}.")),
+        None => (format!("{title} limits calls and asked Chatlake to wait."), "Try again in a minute.".to_owned()),
     };
     Error::new(Kind::Unavailable, "vendor_limit", message).action(next)
 }
@@ -103,8 +103,8 @@ pub async fn within<T>(source: &Source, patience: Duration, asking: impl Future<
 /// The account has made all the calls that it may make in a minute.
 fn out_of_calls(per_minute: u32) -> Error {
     let calls = if per_minute == 1 { "1 call".to_owned() } else { format!("{per_minute} calls") };
-    Error::new(Kind::Unavailable, "account_limit", format!("This account may make {calls} per minute, and all of them are used just now."))
-        .action("Try again in a minute, or allow more calls per minute on the account.")
+    Error::new(Kind::Unavailable, "account_limit", format!("The account has reached its limit of {calls} per minute."))
+        .action("Try again in a minute, or raise the limit of the account.")
 }
 
 /// "45 seconds", "3 minutes"; rounded up, so that nobody comes too early.

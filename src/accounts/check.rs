@@ -53,11 +53,8 @@ impl Accounts {
         if may != Some(0) {
             return Ok(());
         }
-        Err(Error::conflict(
-            "account_not_shared",
-            "The account of this DataSet is no longer shared with the owner of the DataSet, so nothing is pulled with it.",
-        )
-        .action("The owner of the account can share it again under Accounts. The owner of the DataSet can choose another account under Settings."))
+        Err(Error::conflict("account_not_shared", "The account is no longer shared with the owner of the DataSet. Chatlake does not pull data with it.")
+            .action("The owner of the account can share it again under Accounts. The owner of the DataSet can choose another account under Settings."))
     }
 
     /// How many DataSets stop updating when this account is not shared: those of people who are neither its owner nor admins.
@@ -79,16 +76,13 @@ impl Accounts {
             return Err(Error::conflict(
                 "credentials_stopped",
                 format!(
-                    "{} refused the credentials of “{}” {} times in a row, so it is not asked any more.",
+                    "{} rejected the credentials of “{}” {} times in a row. Chatlake stopped using them.",
                     account.connector.title(),
                     account.name,
                     MAX_REFUSALS
                 ),
             )
-            .action(format!(
-                "The owner of the account “{}” must enter new credentials under Accounts, or press Test there once they work again.",
-                account.name
-            )));
+            .action(format!("The owner of the account “{}” must enter new credentials under Accounts, or press Test there once they work.", account.name)));
         }
         Ok(source)
     }
@@ -126,7 +120,7 @@ impl Accounts {
     pub async fn check(&self, actor: &Actor, id: &AccountId) -> Result<Checked> {
         let account = self.get(actor, id).await?;
         if !actor.may_edit() {
-            return Err(Error::forbidden("You may see this account, not test it."));
+            return Err(Error::forbidden("You can see this account but not test it."));
         }
         let asked_at = self.clock.now();
         let (asked, hint) = match self.opened(id).await {
@@ -166,10 +160,7 @@ impl Accounts {
     pub async fn choices(&self, actor: &Actor, id: &AccountId, menu: Menu) -> Result<Vec<Choice>> {
         let account = self.usable(actor, id).await?;
         if !account.connector.lists(menu) {
-            return Err(Error::field(
-                "menu",
-                format!("{} is not filled from a {} account; there is nothing to choose from.", menu.label(), account.connector.title()),
-            ));
+            return Err(Error::field("menu", format!("A {} account has no list of values for {}.", account.connector.title(), menu.label())));
         }
         let key = (id.clone(), menu);
         let fresh = |at: Millis| at + MENU_FOR > self.clock.now();
@@ -273,7 +264,7 @@ impl Accounts {
             return Ok(());
         }
         if let Some(day) = told.ends_on.filter(|_| account.told.ends_on != told.ends_on) {
-            tracing::warn!(account = %id, %day, "the vendor says that it ends this API on that day");
+            tracing::warn!(account = %id, %day, "the API of this account ends on this day");
         }
         let mut tx = self.db.write().await?;
         sqlx::query("UPDATE accounts SET paused_until = $2, region = $3, api_ends_on = $4, asked = $5 WHERE id = $1")
@@ -331,30 +322,23 @@ async fn try_source(source: Source, tried: &Tried<'_>) -> Result<String> {
 /// what `PullError` holds masked.
 pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
     let title = connector.title();
-    let said = why.to_string();
-    let mut sentence: String = said.chars().take(1).flat_map(char::to_uppercase).collect();
-    sentence.extend(said.chars().skip(1));
-    sentence.push('.');
+    let sentence = why.sentence(title);
     match why {
-        PullError::Withheld => Error::conflict("credentials_stopped", format!("{title} refused these credentials again and again, so it was not asked."))
-            .action("Enter new ones under Accounts, or press Test there once they work again."),
-        PullError::Unauthorized => {
-            Error::conflict("credentials_refused", format!("{title} did not accept the credentials.")).action("Enter them again under Accounts.")
+        PullError::Withheld => {
+            Error::conflict("credentials_stopped", sentence).action("Enter new credentials under Accounts, or press Test there once they work.")
         }
+        PullError::Unauthorized => Error::conflict("credentials_refused", sentence).action("Enter the credentials again under Accounts."),
         PullError::RateLimited { wait } => asked_to_wait(connector, *wait),
-        PullError::Unavailable(cause) => {
-            let sentence = format!("{title} could not be reached: {cause}.");
-            Error::new(Kind::Unavailable, "vendor_unavailable", sentence).action(next_step(cause))
-        }
+        PullError::Unavailable(cause) => Error::new(Kind::Unavailable, "vendor_unavailable", sentence).action(next_step(cause)),
         PullError::Refused { .. } => Error::conflict("vendor_refused", sentence),
         PullError::NotAllowed(_) => {
-            Error::conflict("not_allowed", sentence).action(format!("Somebody must change that at {title}: the operator's account permission, or the plan."))
+            Error::conflict("not_allowed", sentence).action(format!("Change the operator's account permission, or the plan, in {title}."))
         }
-        PullError::NoRoom => Error::new(Kind::Unavailable, "storage_full", sentence).action("Free some space on the server."),
+        PullError::NoRoom => Error::new(Kind::Unavailable, "storage_full", sentence).action("A server administrator must free disk space."),
         PullError::Malformed { .. } | PullError::Incomplete { .. } | PullError::UnexpectedRecords { .. } => {
             Error::new(Kind::Unavailable, "vendor_malformed", sentence)
         }
-        PullError::Forbidden { why } => Error::conflict("address_refused", why.clone()).action("An admin can change the API address of the account."),
-        PullError::Cancelled => Error::new(Kind::Unavailable, "cancelled", "It was stopped."),
+        PullError::Forbidden { .. } => Error::conflict("address_refused", sentence).action("An admin can change the API URL of the account."),
+        PullError::Cancelled => Error::new(Kind::Unavailable, "cancelled", sentence),
     }
 }

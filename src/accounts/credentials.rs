@@ -36,7 +36,7 @@ pub(super) fn complete(connector: Connector, given: &BTreeMap<String, Secret>, w
     for field in connector.fields() {
         let there = sorted.fields.contains_key(field.id) || sorted.secrets.contains_key(field.id);
         if !there && !wrong.iter().any(|(id, _)| id == field.id) {
-            wrong.push((field.id.to_owned(), format!("{} needs {}.", connector.title(), field.label)));
+            wrong.push((field.id.to_owned(), format!("{} is required.", field.label)));
         }
     }
     sorted
@@ -47,7 +47,7 @@ pub(super) fn changed(connector: Connector, given: &BTreeMap<String, Secret>, mo
     let sorted = sort(connector, given, wrong);
     for field in connector.fields().iter().filter(|field| field.secret && moved) {
         if !sorted.secrets.contains_key(field.id) && !wrong.iter().any(|(id, _)| id == field.id) {
-            wrong.push((field.id.to_owned(), format!("Another API address needs {} again: it was entered for the address before.", field.label)));
+            wrong.push((field.id.to_owned(), format!("The API URL has changed. Enter the {} again.", field.label)));
         }
     }
     sorted
@@ -58,7 +58,7 @@ fn sort(connector: Connector, given: &BTreeMap<String, Secret>, wrong: &mut Vec<
     for (id, value) in given {
         let Some(field) = connector.fields().iter().find(|field| field.id == id) else {
             let known: Vec<&str> = connector.fields().iter().map(|field| field.id).collect();
-            wrong.push(("credentials".to_owned(), format!("{} takes {} and nothing else.", connector.title(), known.join(" and "))));
+            wrong.push(("credentials".to_owned(), format!("{} has only these fields: {}.", connector.title(), known.join(" and "))));
             continue;
         };
         // A password may begin or end with a space. A field that holds nothing else is empty.
@@ -89,7 +89,7 @@ pub fn outer_spaces(connector: Connector, given: &BTreeMap<String, Secret>) -> V
             (false, true) => "ends with a space",
             (false, false) => continue,
         };
-        found.push((field.id, format!("{} {where_it_is}, which is a part of it.", field.label)));
+        found.push((field.id, format!("{} {where_it_is}. Check whether this is correct.", field.label)));
     }
     found
 }
@@ -116,7 +116,7 @@ pub(super) fn open(vault: &Vault, account: &Account, sealed: &[u8]) -> Result<BT
     let opened: Option<Sealed> = serde_json::from_slice(&plain).ok();
     let fits = opened.filter(|opened| opened.connector == account.connector.id() && opened.api_url == account.api_url);
     fits.map(|opened| opened.secrets).ok_or_else(|| {
-        Error::conflict("credential_damaged", "The stored credentials were entered for another address: the account was changed outside Chatlake.")
+        Error::conflict("credential_damaged", "The stored credentials do not match this account: it was changed outside Chatlake.")
             .action("Enter the credentials again.")
     })
 }

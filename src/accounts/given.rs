@@ -15,7 +15,7 @@ impl Accounts {
     /// Everything about a new account but the vendor's opinion, with every wrong field at once.
     pub(super) fn checked(&self, actor: &Actor, new: &NewAccount) -> Result<CheckedAccount> {
         if !actor.may_edit() {
-            return Err(Error::forbidden("Only editors and admins may make accounts."));
+            return Err(Error::forbidden("Only editors and admins can create accounts."));
         }
         let mut wrong = Vec::new();
         let mut checked = CheckedAccount { requests_per_minute: DEFAULT_PER_MINUTE, time_zone: "UTC".to_owned(), ..CheckedAccount::default() };
@@ -64,7 +64,7 @@ impl Accounts {
             return Ok(given);
         }
         if !actor.is_admin() {
-            return Err(Error::forbidden("Only an admin may set the API address of an account.").action("Leave the API address as it is, or ask an admin."));
+            return Err(Error::forbidden("Only an admin can set the API URL of an account.").action("Leave the API URL unchanged, or ask an admin."));
         }
         match given.as_deref().map(|url| check_address(connector, url, self.upstreams.allowed())).transpose() {
             Ok(url) => Ok(url.map(|url| bare(url.as_str())).filter(|url| url != connector.api_url())),
@@ -99,10 +99,10 @@ fn take<T>(place: &mut T, given: Option<std::result::Result<T, String>>, field: 
 fn name(given: &str) -> std::result::Result<String, String> {
     let name = given.trim();
     if name.is_empty() {
-        return Err("Give the account a name.".to_owned());
+        return Err("Enter a name.".to_owned());
     }
     if name.chars().count() > 200 || !name.chars().all(crate::text::is_good_in_name) {
-        return Err("Use at most 200 characters, without line breaks and invisible characters.".to_owned());
+        return Err("Name must be at most 200 characters, without line breaks or invisible characters.".to_owned());
     }
     Ok(name.to_owned())
 }
@@ -114,5 +114,5 @@ fn time_zone(given: &str) -> std::result::Result<String, String> {
 
 fn per_minute(given: i64) -> std::result::Result<u32, String> {
     let number = u32::try_from(given).ok().filter(|number| (1..=MOST_PER_MINUTE).contains(number));
-    number.ok_or_else(|| "Write a number from 1 to 60000.".to_owned())
+    number.ok_or_else(|| "Enter a number from 1 to 60000.".to_owned())
 }

@@ -64,6 +64,6 @@ pub async fn hold_to(db: &Db, clock: &Clock, vault: &Vault) -> Result<()> {
 fn other_key(id: &str) -> Error {
     Error::conflict(
         "vault_key",
-        format!("vault.key does not hold the key {id} that sealed the stored credentials. Put back the vault.key that belongs to this data directory."),
+        format!("vault.key does not contain the key {id}, which encrypted the stored credentials. Restore the vault.key of this data directory."),
     )
 }

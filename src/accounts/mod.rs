@@ -156,7 +156,7 @@ impl Accounts {
     /// As `list`, and the ids of those whose record cannot be read.
     pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Account>, Vec<String>)> {
         if !actor.sees_accounts() {
-            return Err(Error::forbidden("Accounts are not for viewers, and a token needs the scope manage to see them."));
+            return Err(Error::forbidden("Viewers cannot see accounts. A token needs the scope manage to see them."));
         }
         let rows = sqlx::query(
             "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
@@ -316,7 +316,7 @@ impl Accounts {
         if account.is_changed_by(actor) {
             return Ok(account);
         }
-        Err(Error::forbidden(format!("This account belongs to {}; you may use it, not change it.", account.owner_name)))
+        Err(Error::forbidden(format!("This account belongs to {}. You can use it but not change it.", account.owner_name)))
     }
 
     async fn record(&self, tx: &mut Transaction<'_, Sqlite>, actor: &Actor, action: &'static str, id: &AccountId) -> Result<Option<Account>> {
@@ -358,9 +358,9 @@ fn account(row: &SqliteRow) -> Result<Account> {
         id: row.try_get("id")?,
         owner_id: row.try_get("owner_id")?,
         owner_name: row.try_get("owner_name")?,
-        connector: Connector::parse(&connector).ok_or_else(|| Error::damaged("an account holds a connector that this program does not know"))?,
+        connector: Connector::parse(&connector).ok_or_else(|| Error::damaged("an account has an unknown connector"))?,
         name: row.try_get("name")?,
-        fields: serde_json::from_str(&fields).map_err(|_| Error::damaged("an account holds fields that cannot be read"))?,
+        fields: serde_json::from_str(&fields).map_err(|_| Error::damaged("an account has unreadable fields"))?,
         sealed_at: row.try_get("sealed_at")?,
         api_url: row.try_get("api_url")?,
         requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?).map_err(Error::damaged)?,

@@ -291,7 +291,7 @@ async fn the_vendor_is_asked_before_saving_and_its_answer_is_kept_as_health() {
     assert_eq!(fields(&office.accounts.try_credentials(&office.admin, &wrong).await.unwrap_err()), ["api_key"]);
     let account = office.accounts.create(&office.admin, &wrong).await.unwrap();
     let checked = office.accounts.check(&office.admin, &account.id).await.unwrap();
-    assert!(!checked.ok && checked.message.contains("did not accept"), "{}", checked.message);
+    assert!(!checked.ok && checked.message.contains("rejected the credentials"), "{}", checked.message);
     let failing = office.accounts.get(&office.admin, &account.id).await.unwrap();
     assert_eq!((failing.health, failing.checked_at), (Health::Failing, Some(office.house.clock.now())));
     let right = ChangeAccount { credentials: credentials(KEY), ..ChangeAccount::default() };
@@ -302,16 +302,16 @@ async fn the_vendor_is_asked_before_saving_and_its_answer_is_kept_as_health() {
     office.accounts.record_health(&account.id, Err(&trouble), office.house.clock.now()).await.unwrap();
     let valid = office.accounts.get(&office.admin, &account.id).await.unwrap();
     assert_eq!(valid.health, Health::Valid);
-    assert!(valid.health_message.contains("asked us to wait"), "{}", valid.health_message);
+    assert!(valid.health_message.contains("asked Chatlake to wait"), "{}", valid.health_message);
 }
 
 #[tokio::test]
 async fn a_secret_is_kept_as_it_was_typed_and_spaces_at_its_ends_are_told() {
     let office = Office::new().await;
     for (key, told) in [
-        (" pass word ", "API Key begins and ends with a space, which is a part of it."),
-        ("pass word\u{a0}", "API Key ends with a space, which is a part of it."),
-        (" password", "API Key begins with a space, which is a part of it."),
+        (" pass word ", "API Key begins and ends with a space. Check whether this is correct."),
+        ("pass word\u{a0}", "API Key ends with a space. Check whether this is correct."),
+        (" password", "API Key begins with a space. Check whether this is correct."),
         ("pass word", ""),
     ] {
         let mut typed = credentials(key);
@@ -331,7 +331,7 @@ async fn a_secret_is_kept_as_it_was_typed_and_spaces_at_its_ends_are_told() {
     let vendor = Vendor::open().await;
     let spaced = NewAccount { credentials: credentials(&format!("{KEY} ")), ..new(Some(&vendor.url)) };
     let refused = office.accounts.try_credentials(&office.admin, &spaced).await.unwrap_err();
-    assert_eq!(refused.field_errors()[0].1, "LiveChat did not accept these credentials. API Key ends with a space, which is a part of it.");
+    assert_eq!(refused.field_errors()[0].1, "LiveChat rejected these credentials. API Key ends with a space. Check whether this is correct.");
 }
 
 #[tokio::test]

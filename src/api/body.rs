@@ -21,7 +21,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(|why| {
             Refusal(match why.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::TooLarge, "too_large", "The body is longer than 64 KiB."),
-                _ => Error::new(Kind::BadRequest, "body_broken", "The body did not arrive whole."),
+                _ => Error::new(Kind::BadRequest, "body_broken", "The body is incomplete."),
             })
         })?;
         if bytes.is_empty() {
@@ -45,14 +45,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Refusal> {
         Err(why) => (why.path().to_string(), why.into_inner()),
     };
     if why.classify() != serde_json::error::Category::Data {
-        return Err(Refusal(Error::new(Kind::BadRequest, "not_json", "The body is not whole, well-formed JSON.")));
+        return Err(Refusal(Error::new(Kind::BadRequest, "not_json", "The body is not complete, well-formed JSON.")));
     }
     // What serde says names our own fields and the kind of value; it never repeats a value that could be a secret's.
     let text = why.to_string();
     let said = text.split(" at line ").next().unwrap_or_default();
     let path = Some(path.as_str()).filter(|path| !path.is_empty() && *path != "." && *path != "?");
     if said.contains("invalid type") || said.contains("invalid value") || said.contains("invalid length") {
-        let wanted = said.split(", expected ").nth(1).map_or("something else", wanted);
+        let wanted = said.split(", expected ").nth(1).map_or("another type", wanted);
         let field = path.unwrap_or("body");
         return Err(Refusal(Error::field(field, format!("{field} must be {wanted}."))));
     }
@@ -62,7 +62,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Refusal> {
         (Some(path), _) => path.to_owned(),
         (None, named) => named.unwrap_or("body").to_owned(),
     };
-    Err(Refusal(Error::field(field, format!("The body is not as it should be: {said}."))))
+    Err(Refusal(Error::field(field, format!("The body does not match the expected format: {said}."))))
 }
 
 /// A kind of value in the words of people who do not write Rust.
@@ -75,7 +75,7 @@ fn wanted(kind: &str) -> &str {
         "a boolean" => "true or false",
         "a sequence" => "a list",
         _ if kind.starts_with("struct ") || kind.starts_with("a map") || kind.contains("map") => "an object",
-        _ => "of another kind",
+        _ => "another type",
     }
 }
 
@@ -88,7 +88,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Ids<T> 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(ids)) => Ok(Self(ids)),
-            Err(_) => Err(Refusal(Error::not_found("thing"))),
+            Err(_) => Err(Refusal(Error::not_found("object"))),
         }
     }
 }
@@ -103,8 +103,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
         match axum_extra::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum_extra::extract::Query(asked)) => Ok(Self(asked)),
             Err(_) => Err(Refusal(
-                Error::new(Kind::Unprocessable, "wrong_value", "A parameter in the address is not known or not of its kind.")
-                    .action("See /api/v1/openapi.json."),
+                Error::new(Kind::Unprocessable, "wrong_value", "A query parameter is unknown or has a wrong value.").action("See /api/v1/openapi.json."),
             )),
         }
     }

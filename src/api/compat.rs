@@ -60,7 +60,7 @@ fn dressed(status: StatusCode, kind: HeaderValue, body: Body) -> Response {
 }
 
 async fn no_such_method() -> Response {
-    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "This address takes GET and POST.");
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "This address accepts only GET and POST.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
     response
 }
@@ -93,7 +93,7 @@ fn refusal(api: &Api, why: &Error) -> Response {
 
 async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response> {
     if !api.datasets.any_published().await? {
-        return Err(Error::new(Kind::NotFound, "not_found", "No DataSet is published to the LiveLeader API here."));
+        return Err(Error::new(Kind::NotFound, "not_found", "No DataSet is published to the LiveLeader API."));
     }
     let (parts, body) = request.into_parts();
     let address = parts.extensions.get::<IpAddr>().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -102,7 +102,7 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
         let request = Request::from_parts(parts.clone(), body);
         let body = Bytes::from_request(request, api).await.map_err(|why| match why.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::TooLarge, "too_large", "The body is longer than 64 KiB."),
-            _ => Error::new(Kind::BadRequest, "body_broken", "The body did not arrive whole."),
+            _ => Error::new(Kind::BadRequest, "body_broken", "The body is incomplete."),
         });
         body.and_then(|body| Asked::of_form(&parts.headers, &body))
     } else {
@@ -131,13 +131,13 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
     let sources = sources(&api.datasets, &datasets).await?;
     let still_good = still_good(api, admitted, datasets);
     if slot.waited && !still_good().await {
-        return Err(Error::forbidden("The right to this export ended while it waited for others to end."));
+        return Err(Error::forbidden("You lost access to this export while the request was waiting."));
     }
     let files: Vec<_> = sources.iter().flat_map(|source| source.version.segments.iter().cloned()).collect();
     api.datasets.segments.check(&files).await?;
     let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
     let encoder = Encoder::begin(ByStart::new(&api.datasets.segments, sources, period), api.metrics.clone())?;
-    let broke = |why: &Error| tracing::error!(cause = ?why.inside(), "an export of chats broke off: {why}");
+    let broke = |why: &Error| tracing::error!(cause = ?why.inside(), "an export of chats stopped early: {why}");
     let body = Body::from_stream(api.downloads.body(slot, connection, encoder, broke, still_good));
     Ok(dressed(StatusCode::OK, XML, body))
 }

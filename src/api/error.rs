@@ -22,7 +22,7 @@ pub struct Refusal(pub Error);
 /// What every handler of the API answers.
 pub type Answer<T> = Result<T, Refusal>;
 
-/// The one shape of an error.
+/// An error. All errors have this format.
 #[derive(Serialize, ToSchema)]
 pub struct ErrorBody {
     error: ErrorParts,
@@ -30,17 +30,17 @@ pub struct ErrorBody {
 
 #[derive(Serialize, ToSchema)]
 struct ErrorParts {
-    /// A word for programs.
+    /// Error code for programs.
     code: &'static str,
-    /// A sentence for people.
+    /// Description for people.
     message: String,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<String>,
-    /// Which field of the body is wrong.
+    /// The field or parameter that has a wrong value.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    /// Names this request in the server's log.
+    /// Id of this request in the server log.
     request_id: Option<String>,
 }
 
@@ -118,11 +118,11 @@ pub fn refuse(status: StatusCode, code: &'static str, message: &str, request_id:
 }
 
 pub async fn no_such_address() -> Refusal {
-    Refusal(Error::new(Kind::NotFound, "not_found", "There is no such address in this API.").action("See /api/v1/openapi.json for all of them."))
+    Refusal(Error::new(Kind::NotFound, "not_found", "This address does not exist in the API.").action("See /api/v1/openapi.json for all addresses."))
 }
 
 pub async fn no_such_method() -> Response {
-    let refusal = Refusal(Error::new(Kind::BadRequest, "method_not_allowed", "This address does not take that method.").action("See /api/v1/openapi.json."));
+    let refusal = Refusal(Error::new(Kind::BadRequest, "method_not_allowed", "This address does not accept this method.").action("See /api/v1/openapi.json."));
     let mut response = refusal.into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().entry(ALLOW).or_insert(HeaderValue::from_static("GET, POST, PATCH, DELETE"));

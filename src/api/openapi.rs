@@ -19,7 +19,8 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
         .title("Chatlake")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "DataSets of chat-support data. Show a token as Authorization: Bearer; its scope is read, run or manage. Errors have one shape; lists are {items, next}.",
+            "DataSets with data from LiveChat and LiveLeader. Send a token as Authorization: Bearer TOKEN; its scope is read, run or manage. \
+             All errors have the same format; lists are {items, next}.",
         ))
         .build();
     document.servers = Some(vec![ServerBuilder::new().url("/api/v1").build()]);
@@ -43,7 +44,7 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
         .operation_id(Some("get_openapi_document"))
         .tag("openapi.json")
         .securities(Some(Vec::new()))
-        .response("200", ResponseBuilder::new().description("The document, as JSON. It needs no token."));
+        .response("200", ResponseBuilder::new().description("The document as JSON. No token is required."));
     document.paths.add_path_operation(ADDRESS, vec![HttpMethod::Get], itself.build());
     document
 }
@@ -76,18 +77,18 @@ fn described(status: &str) -> &'static str {
     match status {
         "200" => "Done; the body has the result.",
         "201" => "Created; the body has the new object.",
-        "202" => "Accepted; the work continues, and the body tells how it stands.",
+        "202" => "Accepted; the work continues, and the body has its current state.",
         "204" => "Done; there is no body.",
         "304" => "The file has not changed since the ETag that was sent; there is no body.",
         "400" => "The body cannot be read as JSON.",
         "401" => "There is no token, or it is unknown, expired or revoked.",
         "403" => "The token's scope or its owner's role does not allow this.",
-        "404" => "There is no such object, or it is not shared with the token's owner.",
-        "409" => "The request does not fit the present state; the code says why.",
+        "404" => "The object does not exist or is not shared with the token's owner.",
+        "409" => "Not possible in the current state; the code gives the reason.",
         "413" => "The body is longer than 64 KiB.",
         "422" => "A field or parameter has a wrong value; `field` names it.",
-        "429" => "There were too many attempts with bad tokens; Retry-After says how long to wait.",
-        "500" => "The server failed; its log has the cause under the request's id.",
+        "429" => "Too many attempts with wrong tokens; Retry-After says how long to wait.",
+        "500" => "An error occurred on the server; the server log has the details under the request id.",
         "503" => "The server cannot do this now; Retry-After says when to try again.",
         _ => "See the code in the body.",
     }

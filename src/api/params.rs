@@ -59,7 +59,7 @@ pub async fn check(State(known): State<Known>, request: Request, next: Next) -> 
     match known.stranger(request.method(), &path, query) {
         Some(name) if request.headers().contains_key(AUTHORIZATION) => {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
-            let message = format!("This address does not take the parameter “{shown}”.");
+            let message = format!("This address does not accept the parameter “{shown}”.");
             Refusal(Error::field(shown, message).action("See /api/v1/openapi.json.")).into_response()
         }
         _ => next.run(request).await,

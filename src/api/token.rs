@@ -21,8 +21,8 @@ impl Bearer {
         if self.0.scope.is_some_and(|own| own >= scope) {
             return Ok(self.0);
         }
-        let message = format!("This token does not allow that: it needs the scope “{}”.", scope.word());
-        Err(Refusal(Error::forbidden(message).action("Make one with chatlake token create.")))
+        let message = format!("This token does not allow this. It needs the scope “{}”.", scope.word());
+        Err(Refusal(Error::forbidden(message).action("Create a token with chatlake token create.")))
     }
 }
 
@@ -33,7 +33,7 @@ impl FromRequestParts<Api> for Bearer {
         let refused = |message: &str| {
             Refusal(
                 Error::new(Kind::Unauthenticated, "unauthenticated", message)
-                    .action("Send Authorization: Bearer TOKEN; chatlake token create makes one. A token in the address is never read."),
+                    .action("Send the header Authorization: Bearer TOKEN. chatlake token create creates a token. A token in the address is ignored."),
             )
         };
         let Some(header) = parts.headers.get(AUTHORIZATION) else { return Err(refused("This address needs a token.")) };
@@ -48,13 +48,13 @@ impl FromRequestParts<Api> for Bearer {
         // A good token is never kept out by the bad ones of a neighbour behind the same address; only failures are slowed.
         match tokens::by_text(&api.db, &api.clock, text).await? {
             Some(actor) if actor.scope == Some(Scope::Metrics) => {
-                Err(Refusal(Error::forbidden("This token reads /metrics and nothing else.").action("Make another one with chatlake token create.")))
+                Err(Refusal(Error::forbidden("This token can only read /metrics.").action("Create another token with chatlake token create.")))
             }
             Some(actor) => Ok(Self(actor)),
             None => {
                 api.throttle.tokens_of(address)?;
                 api.throttle.bad_token(address);
-                Err(refused("This token is not known, has expired or was revoked."))
+                Err(refused("This token is unknown, expired or revoked."))
             }
         }
     }

@@ -15,8 +15,8 @@ pub(super) const CATALOGUE: &str = "chatlake.db";
 /// Makes the directory and the one for segments, or protects those that are there.
 pub(super) fn prepare_directory(dir: &Path) -> Result<()> {
     for dir in [dir.to_owned(), dir.join("segments")] {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|why| cannot("make", &dir, &why))?;
-        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(|why| cannot("protect", &dir, &why))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|why| cannot("create", &dir, &why))?;
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(|why| cannot("set the permissions of", &dir, &why))?;
     }
     Ok(())
 }
@@ -40,11 +40,12 @@ pub fn refuse_lost_catalogue(dir: &Path) -> Result<()> {
     let evidence = match of_rows {
         0 if !dir.join(commits::FILE).exists() => return Ok(()),
         0 => format!("the data directory has {}", commits::FILE),
-        1 => "the data directory has a file of rows".to_owned(),
-        many => format!("the data directory has {many} files of rows"),
+        1 => "the data directory has 1 segment file".to_owned(),
+        many => format!("the data directory has {many} segment files"),
     };
     let message = format!(
-        "{} {state}, but {evidence}: restore chatlake.db from the backup (with its chatlake.db-wal, if there is one), or name an empty directory with --data.",
+        "{} {state}, but {evidence}. Restore chatlake.db from the backup (with its chatlake.db-wal, if it exists), \
+         or choose an empty directory with --data.",
         catalogue.display()
     );
     Err(Error::conflict("catalogue_missing", message))
@@ -74,7 +75,7 @@ pub(super) fn refuse_strange(dir: &Path) -> Result<()> {
     }
     let message = format!("{} is not a Chatlake data directory: it has no {CATALOGUE}. Nothing was created.", dir.display());
     Err(Error::conflict("no_data_directory", message)
-        .action("Check --data and CHATLAKE_DATA. A new directory is made by chatlake serve, chatlake demo and chatlake user add."))
+        .action("Check --data and CHATLAKE_DATA. chatlake serve, chatlake demo and chatlake user add create a new directory."))
 }
 
 /// Makes the file with mode 0600 whatever the umask, or protects the one that is there. SQLite gives its log files the same mode.
@@ -82,11 +83,11 @@ pub(super) fn create_private(path: &PathBuf) -> Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
         // So that no power loss takes the file away and leaves what is made beside it later.
-        Ok(_) => path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()).map_err(|why| cannot("make", path, &why))?,
+        Ok(_) => path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()).map_err(|why| cannot("create", path, &why))?,
         Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
-        Err(why) => return Err(cannot("make", path, &why)),
+        Err(why) => return Err(cannot("create", path, &why)),
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|why| cannot("protect", path, &why))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|why| cannot("set the permissions of", path, &why))
 }
 
 fn cannot(verb: &str, path: &Path, why: &std::io::Error) -> Error {
@@ -131,9 +132,6 @@ pub(super) fn warn_of_network(dir: &Path) {
     // NFS, SMB, CIFS, SMB2, AFS and Ceph, as `statfs` names them.
     const NETWORK: [i64; 6] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400];
     if rustix::fs::statfs(dir).is_ok_and(|about| NETWORK.contains(&(about.f_type & 0xFFFF_FFFF))) {
-        tracing::warn!(
-            "{} is on a network file system: its locks may not keep a second server out, and SQLite may lose what it keeps. Use a local disk.",
-            dir.display()
-        );
+        tracing::warn!("{} is on a network file system. File locks may not stop a second server, and SQLite may lose data. Use a local disk.", dir.display());
     }
 }

@@ -79,15 +79,15 @@ impl Gate {
 /// Makes one of this person's and gives its text, for the only time. `by` must be a person, not a program.
 pub async fn create(db: &Db, clock: &Clock, by: By<'_>, new: &NewExportPassword) -> Result<(ExportPassword, Secret)> {
     if by.actor.scope.is_some() {
-        return Err(Error::forbidden("A token cannot make export passwords."));
+        return Err(Error::forbidden("An API token cannot create export passwords."));
     }
     let name = new.name.trim();
     let mut wrong = Vec::new();
     if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_good_in_name) {
-        wrong.push(("name".to_owned(), "Write a name of at most 100 characters: which script it is for.".to_owned()));
+        wrong.push(("name".to_owned(), "Name must have 1 to 100 characters and no invisible characters.".to_owned()));
     }
     if !(1..=MOST_DAYS).contains(&new.days) {
-        wrong.push(("days".to_owned(), format!("An export password is good for 1 to {MOST_DAYS} days.")));
+        wrong.push(("days".to_owned(), format!("The number of days must be from 1 to {MOST_DAYS}.")));
     }
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
@@ -152,12 +152,13 @@ pub fn open() -> Error {
     Error::new(
         Kind::Forbidden,
         "plain_http",
-        "This came over plain http, so whoever is on the way could read the password: use https, and if this was a good export password, replace it.",
+        "The request was sent over plain http, so others could read the password. Use https. \
+         If you sent an export password, revoke it and create a new one.",
     )
 }
 
 fn wrong() -> Error {
-    Error::new(Kind::Unauthenticated, "wrong_credentials", "E-mail and export password do not fit, or the password has ended.")
+    Error::new(Kind::Unauthenticated, "wrong_credentials", "Wrong email or export password, or the export password is expired or revoked.")
 }
 
 /// As it is kept. In an address a `+` that was not encoded arrives as a space, and no e-mail address holds one.
@@ -199,7 +200,7 @@ async fn note_use(db: &Db, clock: &Clock, admitted: &Admitted, address: IpAddr) 
         audit::record(&mut tx, &clock, deed).await?;
         Ok(tx.commit().await?)
     };
-    db.aside("the use of an export password could not be noted", note).await;
+    db.aside("the last use of an export password could not be saved", note).await;
     Ok(())
 }
 

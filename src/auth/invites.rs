@@ -78,7 +78,7 @@ pub async fn make(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, r
     users::admins_only(Some(by))?;
     let (email, name) = users::identity(email, name).map_err(Error::fields)?;
     if users::by_email(db, &email).await?.is_some() {
-        return Err(Error::field("email", "Somebody with this email is here already."));
+        return Err(Error::field("email", "A person with this email already exists."));
     }
     insert_for(db, clock, by, &email, &name, role, "user.invite").await
 }
@@ -87,7 +87,7 @@ pub async fn make(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, r
 pub async fn readmit(db: &Db, clock: &Clock, by: By<'_>, user: &User) -> Result<(Invite, Secret)> {
     users::admins_only(Some(by))?;
     if user.disabled_at.is_some() {
-        return Err(Error::conflict("disabled", format!("{} is disabled.", user.name)).action("Enable them first."));
+        return Err(Error::conflict("disabled", format!("{} is deactivated.", user.name)).action("Reactivate this person first."));
     }
     insert_for(db, clock, by, &user.email, &user.name, user.role, "user.readmit").await
 }
@@ -175,7 +175,7 @@ pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: 
 }
 
 fn no_link() -> Error {
-    Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Ask an admin for a new one.")
+    Error::new(Kind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.")
 }
 
 async fn people(tx: &mut Transaction<'_, Sqlite>) -> Result<i64> {

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 pub const SHORTEST: usize = 8;
 pub const LONGEST: usize = 128;
 /// The rules in a sentence, for below the field.
-pub const HELP: &str = "At least 8 characters; 15 or more are better. A few words in a row are good.";
+pub const HELP: &str = "At least 8 characters; 15 or more are better, for example a few words.";
 
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
@@ -45,13 +45,13 @@ pub fn check(password: &Secret, email: &str, name: &str) -> std::result::Result<
     let lower = zeroize::Zeroizing::new(text.to_lowercase());
     let one_letter = lower.chars().next().is_some_and(|first| lower.chars().all(|c| c == first));
     if one_letter || COMMON.lines().any(|common| common == lower.as_str()) {
-        return Err("This is one of the passwords that are tried first. Choose another.".to_owned());
+        return Err("This password is too common. Choose another one.".to_owned());
     }
     if super::export_passwords::well_formed(text) {
-        return Err("This is an export password, which travels in addresses. Choose another for signing in.".to_owned());
+        return Err("This is an export password. Choose another password for signing in.".to_owned());
     }
     if is_own(&lower, email, name) {
-        return Err("This is your own name or email. Choose something that others do not know.".to_owned());
+        return Err("The password must not be your name or email.".to_owned());
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ impl Hasher {
         let kept: Box<str> = kept.unwrap_or(&self.dummy).into();
         let verify = move || {
             let Ok(hash) = PasswordHash::new(&kept) else {
-                return Err(Error::internal("a kept password hash cannot be read"));
+                return Err(Error::internal("a stored password hash cannot be read"));
             };
             let fits = argon2()?.verify_password(password.reveal().as_bytes(), &hash).is_ok();
             Ok(Verified { fits: fits && known, outdated: fits && known && is_outdated(&hash) })
@@ -146,7 +146,7 @@ impl Hasher {
         let ahead = self.waiting.fetch_add(1, Ordering::AcqRel);
         let _in_queue = InQueue(Arc::clone(&self.waiting));
         if ahead >= QUEUE {
-            return Err(Error::new(Kind::Unavailable, "busy", "Too many people are signing in just now.").action("Try again in a few seconds."));
+            return Err(Error::new(Kind::Unavailable, "busy", "Too many people are signing in right now.").action("Try again in a few seconds."));
         }
         Arc::clone(&self.places).acquire_owned().await.map_err(Error::internal)
     }

@@ -170,7 +170,7 @@ async fn used(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> {
     let ends = (now + IDLE).min(created_at + ABSOLUTE);
     if ends >= expires_at + SLIDE {
         // Nobody waits for it: the catalogue may be locked or the disk full.
-        db.aside("the end of a session could not be moved", slide(db.clone(), hash.to_owned(), ends)).await;
+        db.aside("a session could not be extended", slide(db.clone(), hash.to_owned(), ends)).await;
     }
     Ok(Some(row))
 }

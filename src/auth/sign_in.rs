@@ -106,7 +106,7 @@ pub async fn sign_in(db: &Db, clock: &Clock, hasher: &Hasher, throttle: &Throttl
 }
 
 fn wrong() -> Error {
-    Error::new(Kind::Unauthenticated, "wrong_credentials", "Email and password do not fit.").action("Check both, or ask an admin for a new link.")
+    Error::new(Kind::Unauthenticated, "wrong_credentials", "Wrong email or password.").action("Check both, or ask an admin for a password reset link.")
 }
 
 /// The hash of the device cookie when it belongs to this person. Asks the catalogue for unknown people too: they take the same time.

@@ -137,7 +137,7 @@ impl std::fmt::Debug for Throttle {
 }
 
 fn too_soon(until: Millis) -> Result<()> {
-    Err(Error::new(Kind::TooMany { until }, "too_many_attempts", "Too many attempts that did not fit.").action("Wait a moment, then try again."))
+    Err(Error::new(Kind::TooMany { until }, "too_many_attempts", "Too many failed attempts.").action("Wait a moment, then try again."))
 }
 
 fn wait_of(counts: &HashMap<String, Failures>, key: &str, now: Millis) -> Option<Millis> {

@@ -43,15 +43,15 @@ pub struct NewToken {
 /// Makes a token of `owner` and gives its text, for the only time. `owner` must be a person, not a token.
 pub async fn create(db: &Db, clock: &Clock, owner: &Actor, new: &NewToken) -> Result<(Token, Secret)> {
     if owner.scope.is_some() {
-        return Err(Error::forbidden("A token cannot make tokens."));
+        return Err(Error::forbidden("An API token cannot create tokens."));
     }
     let name = new.name.trim();
     let mut wrong = Vec::new();
     if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_good_in_name) {
-        wrong.push(("name".to_owned(), "Write a name of at most 100 characters: what the token is for.".to_owned()));
+        wrong.push(("name".to_owned(), "Name must have 1 to 100 characters and no invisible characters.".to_owned()));
     }
     if !(1..=MOST_DAYS).contains(&new.days) {
-        wrong.push(("days".to_owned(), format!("A token is good for 1 to {MOST_DAYS} days.")));
+        wrong.push(("days".to_owned(), format!("The number of days must be from 1 to {MOST_DAYS}.")));
     }
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
@@ -97,7 +97,7 @@ pub async fn by_text(db: &Db, clock: &Clock, text: &str) -> Result<Option<Actor>
     let Some(owner) = users::actor(db, &token.user_id).await? else { return Ok(None) };
     if token.last_used_at.is_none_or(|last| last + NOTICE <= now) {
         // A token is good whether or not its use can be noted: the catalogue may be locked or the disk full.
-        db.aside("the use of a token could not be noted", note_use(db.clone(), token.id.clone(), now)).await;
+        db.aside("the last use of a token could not be saved", note_use(db.clone(), token.id.clone(), now)).await;
     }
     Ok(Some(Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
 }

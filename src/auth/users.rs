@@ -51,9 +51,9 @@ pub fn identity(email: &str, name: &str) -> std::result::Result<(String, String)
     let mut wrong = Vec::new();
     if !is_email(&email) {
         let said = if email.is_ascii() {
-            "Write an email address, such as ada@example.com."
+            "Enter an email address, for example ada@example.com."
         } else {
-            "Write an email address of plain letters a to z, digits and signs: others look alike."
+            "Email must contain only the letters a to z, digits and symbols. Letters of other alphabets can look the same."
         };
         wrong.push(("email".to_owned(), said.to_owned()));
     }
@@ -72,10 +72,10 @@ fn person_name(name: &str) -> std::result::Result<String, String> {
     let name = name.trim();
     let length = name.chars().count();
     if length == 0 || length > 100 {
-        return Err("Write a name of at most 100 characters.".to_owned());
+        return Err("Name must have 1 to 100 characters.".to_owned());
     }
     if !name.chars().all(text::is_good_in_person) {
-        return Err("Write a name without control characters, invisible characters and marks of direction.".to_owned());
+        return Err("Name must not contain control characters, invisible characters or text direction marks.".to_owned());
     }
     Ok(name.to_owned())
 }
@@ -132,7 +132,7 @@ pub(super) async fn insert(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, emai
     .await?;
     match row {
         Some(row) => user(&row),
-        None => Err(Error::field("email", "Somebody with this email is here already.")),
+        None => Err(Error::field("email", "A person with this email already exists.")),
     }
 }
 
@@ -167,7 +167,7 @@ pub async fn actor(db: &Db, id: &UserId) -> Result<Option<Actor>> {
 pub async fn rename(db: &Db, clock: &Clock, by: By<'_>, name: &str) -> Result<()> {
     let actor = by.actor;
     if actor.scope.is_some() {
-        return Err(Error::forbidden("A token cannot change a name."));
+        return Err(Error::forbidden("An API token cannot change a name."));
     }
     let name = person_name(name).map_err(|why| Error::field("name", why))?;
     let mut tx = db.write().await?;
@@ -193,7 +193,7 @@ pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, 
 pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: By<'_>, change: &ChangePassword<'_>) -> Result<Secret> {
     let actor = by.actor;
     if actor.scope.is_some() {
-        return Err(Error::forbidden("A token cannot change a password."));
+        return Err(Error::forbidden("An API token cannot change a password."));
     }
     let kept: Option<String> = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1").bind(&actor.user).fetch_one(db.read()).await?;
     if !hasher.verify(kept.as_deref(), change.current).await?.fits {
@@ -283,7 +283,7 @@ pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Optio
 /// The command line has no actor and may do everything; a person must be an admin.
 pub(super) fn admins_only(by: Option<By<'_>>) -> Result<()> {
     match by {
-        Some(By { actor, .. }) if !actor.is_admin() || actor.scope.is_some() => Err(Error::forbidden("Only an admin who is signed in may look after people.")),
+        Some(By { actor, .. }) if !actor.is_admin() || actor.scope.is_some() => Err(Error::forbidden("Only an admin who is signed in can manage people.")),
         _ => Ok(()),
     }
 }
@@ -293,7 +293,7 @@ async fn an_admin_is_left(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     if admins > 0 {
         return Ok(());
     }
-    Err(Error::conflict("last_admin", "This is the last admin: nobody could look after people any more.").action("Make somebody else an admin first."))
+    Err(Error::conflict("last_admin", "This is the last admin. At least one admin is required.").action("Make another person an admin first."))
 }
 
 pub(super) fn user(row: &SqliteRow) -> Result<User> {

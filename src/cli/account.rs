@@ -17,12 +17,12 @@ use crate::secret::Secret;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Save an account; its secret field is read from standard input or a file
+    /// Add an account. The API key, personal access token or password is read from standard input or a file
     Add {
-        /// Email of the person who will own it
+        /// Email of the owner
         #[arg(long)]
         user: String,
-        /// livechat or liveleader
+        /// Connector: livechat or liveleader
         #[arg(long)]
         connector: String,
         #[arg(long)]
@@ -30,34 +30,35 @@ pub enum Command {
         /// A field that is not secret, for example username=agent@example.com; repeatable
         #[arg(long = "field", value_name = "ID=VALUE")]
         fields: Vec<String>,
-        /// Read the secret from this file instead of standard input
+        /// Read the API key, personal access token or password from this file instead of standard input
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
-        /// The vendor's root, when it is not the usual one
+        /// API URL, if it is not the default one; only for an owner who is an admin
         #[arg(long, value_name = "URL")]
         api_url: Option<String>,
-        /// Calls a minute, 1 to 60000
+        /// Maximum number of API calls per minute, 1 to 60000; 180 when left out
         #[arg(long, value_name = "N")]
         requests_per_minute: Option<i64>,
-        /// IANA name
+        /// IANA name of the time zone; UTC when left out
         #[arg(long, value_name = "ZONE")]
         time_zone: Option<String>,
     },
-    /// List accounts, without their secrets
+    /// List accounts without their credentials
     List {
         #[arg(long)]
         json: bool,
     },
-    /// Ask the vendor whether the credentials are good
+    /// Test the credentials of an account
     Check {
-        /// The account's id, as in the list
+        /// Account id, as in the list
         id: String,
     },
-    /// Give an account a new secret, read from standard input or a file. It is kept once the vendor has accepted it
+    /// Replace the API key, personal access token or password of an account. The new one is read from standard input or a file, and saved
+    /// only if LiveChat or LiveLeader accepts it
     RotateSecret {
-        /// The account's id, as in the list
+        /// Account id, as in the list
         id: String,
-        /// Read the secret from this file instead of standard input
+        /// Read the API key, personal access token or password from this file instead of standard input
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
     },
@@ -94,12 +95,12 @@ pub async fn run(given: &Given, command: Command) -> Done {
     match command {
         Command::Add { user, connector, name, fields, secret_file, api_url, requests_per_minute, time_zone } => {
             let owner = super::user::find(&app, &user).await?.actor();
-            let connector = Connector::parse(&connector).ok_or_else(|| Error::field("connector", "There is no such connector. Use livechat or liveleader."))?;
+            let connector = Connector::parse(&connector).ok_or_else(|| Error::field("connector", "--connector must be livechat or liveleader."))?;
             let mut credentials = BTreeMap::new();
             for field in fields {
                 let (id, value) = field.split_once('=').ok_or_else(|| Error::field("field", format!("--field must be ID=VALUE, not {field}.")))?;
                 if connector.fields().iter().any(|f| f.id == id && f.secret) {
-                    return Err(Error::field("field", format!("{id} is secret: give it on standard input or by --secret-file.")).into());
+                    return Err(Error::field("field", format!("{id} is secret. Pass it on standard input or with --secret-file.")).into());
                 }
                 credentials.insert(id.to_owned(), Secret::new(value));
             }
@@ -146,7 +147,7 @@ async fn rotate(app: &App, id: &AccountId, file: Option<&Path>) -> Result<String
     let account = app.accounts.get(&keeper(), id).await?;
     let change = ChangeAccount { credentials: secrets(account.connector, file)?, ..ChangeAccount::default() };
     let Some(seen) = app.accounts.try_change(&keeper(), id, &change).await? else {
-        return Err(Error::field("secret", "No secret came. Give it on standard input or by --secret-file; nothing was changed.").into());
+        return Err(Error::field("secret", "The input is empty. Pass the new credential on standard input or with --secret-file. Nothing was changed.").into());
     };
     app.accounts.update(&keeper(), id, &change).await?;
     app.accounts.record_health(id, Ok(&seen), app.clock.now()).await?;

@@ -33,81 +33,81 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make a DataSet and print its id
+    /// Create a DataSet and print its id
     Create {
-        /// Email of the person who will own it
+        /// Email of the owner
         #[arg(long)]
         user: String,
         #[arg(long)]
         name: String,
-        /// What is in it, for whoever reads the list; none when left out
+        /// Description, shown in the list (optional)
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         description: String,
-        /// The account's id
+        /// Account id
         #[arg(long)]
         account: String,
-        /// The report's id, for example chat_messages
+        /// Report id, for example chat_messages
         #[arg(long)]
         report: String,
         #[arg(long, value_name = "DAYS")]
         start_days: Option<u32>,
         #[arg(long, value_name = "DAYS")]
         end_days: Option<u32>,
-        /// A group's id; all when left out
+        /// Group id; all groups when left out
         #[arg(long)]
         group: Option<String>,
-        /// A login; all when left out
+        /// Login of an agent; all agents when left out
         #[arg(long)]
         login: Option<String>,
-        /// How long the periods of a period report are: automatic, hour, day or month
+        /// Length of a period in reports by period: automatic, hour, day or month
         #[arg(long, value_name = "PERIOD", value_parser = group_by)]
         group_by: Option<GroupBy>,
-        /// Only what has this tag; all when left out
+        /// Only data with this tag; all data when left out
         #[arg(long)]
         tag: Option<String>,
-        /// mon to sun, for the report that takes one; Monday when left out
+        /// Weekday, mon to sun, for the Simultaneous Chats Report; Monday when left out
         #[arg(long, value_name = "DAY", value_parser = weekday)]
         weekday: Option<Weekday>,
-        /// Chats that wait for an answer, too
+        /// Include chats that wait for an answer
         #[arg(long)]
         include_pending: bool,
-        /// A call more for each agent, which tells more
+        /// Pull more details of each agent, with one more API call per agent
         #[arg(long)]
         agent_details: bool,
-        /// How new rows meet those that are there: replace, append, merge or partition; the report's own way when left out
+        /// Update method: replace, append, merge or partition; the report's default when left out
         #[arg(long, value_name = "MODE", value_parser = update_mode)]
         update_mode: Option<UpdateMode>,
-        /// Column of the key for merge, several with commas; the report's own key when left out
+        /// Key columns for merge, separated by commas; the report's key when left out
         #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
         key: Vec<String>,
-        /// For merge and partition: later runs begin this many days before the first day that is not held
+        /// For merge and partition: later runs start this many days before the first day that is missing; 0 pulls all days in each run
         #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
         look_back: u32,
-        /// Read days that ended less than 48 hours ago only once: fewer calls, and what changes between two pages may be missed
+        /// Pull days that ended less than 48 hours ago only once: fewer API calls, but data that moves between pages can be missed
         #[arg(long)]
         no_second_read: bool,
         #[command(flatten)]
         schedule: Box<ScheduleArgs>,
-        /// IANA name
+        /// IANA name of the time zone
         #[arg(long, default_value = "UTC", value_name = "ZONE")]
         time_zone: String,
     },
-    /// Pull a DataSet now and wait until it has ended
+    /// Run a DataSet now and wait until the run ends
     Run {
-        /// The DataSet's id, as in the list
+        /// DataSet id, as in the list
         id: String,
     },
-    /// Write a DataSet's rows as CSV
+    /// Export the rows of a DataSet as CSV
     Export {
-        /// The DataSet's id, as in the list
+        /// DataSet id, as in the list
         id: String,
-        /// The file to write; standard output when left out, or when it is -
+        /// Output file; standard output when left out or -
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Begin with a byte order mark
+        /// Start the file with a byte order mark
         #[arg(long)]
         bom: bool,
-        /// Mark text that a spreadsheet would take for a formula
+        /// Mark text that a spreadsheet would read as a formula
         #[arg(long)]
         guard_formulas: bool,
     },

@@ -5,16 +5,16 @@ use crate::puller::schedules::wire::{Which, Wire};
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ScheduleArgs {
-    /// Five fields of cron on the clock of --time-zone; by hand when no schedule is named
+    /// Cron expression with five fields, in the time zone of --time-zone. Without a schedule, runs start only manually
     #[arg(long, value_name = "CRON", conflicts_with_all = ["at", "every", "on", "months"])]
     schedule: Option<String>,
-    /// Clock times, each once a day, for example 09:00,17:30
+    /// Times of day, for example 09:00,17:30
     #[arg(long, value_name = "TIMES", value_delimiter = ',', conflicts_with = "every")]
     at: Vec<String>,
-    /// Time and again from midnight on: 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h
+    /// Interval, counted from midnight: 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h
     #[arg(long, value_name = "STEP")]
     every: Option<String>,
-    /// With --every: only in these hours, both ends included, for example 08:00-18:00
+    /// With --every: only in these hours, both ends included, for example 08:00-18:00. The interval is counted from the first one
     #[arg(long, value_name = "FROM-TO", requires = "every")]
     active: Option<String>,
     /// Days of the week (mon,fri), days of the month (1,15,last) or a weekday of the month (2-fri, last-sun); every day when left out
@@ -23,10 +23,10 @@ pub struct ScheduleArgs {
     /// Months, 1 to 12; all when left out
     #[arg(long, value_name = "MONTHS", value_delimiter = ',')]
     months: Vec<u8>,
-    /// No run by schedule before this moment, for example 2026-12-01T08:00:00Z
+    /// No scheduled run before this time, for example 2026-12-01T08:00:00Z
     #[arg(long, value_name = "MOMENT")]
     starts_at: Option<String>,
-    /// What becomes of runs that were missed: one (for all of them), all or none. Default: one
+    /// Missed runs: one (run once), all (run each) or none (skip). Default: one
     #[arg(long, value_name = "WAY")]
     catch_up: Option<String>,
 }
@@ -39,7 +39,9 @@ impl ScheduleArgs {
         wire.months = (!self.months.is_empty()).then(|| self.months.clone());
         (wire.starts_at, wire.catch_up) = (self.starts_at.clone(), self.catch_up.clone());
         if let Some(active) = &self.active {
-            let Some((from, to)) = active.split_once('-') else { return Err(Error::field("active", "Name both ends, for example --active 08:00-18:00.")) };
+            let Some((from, to)) = active.split_once('-') else {
+                return Err(Error::field("active", "--active must have a start and an end, for example 08:00-18:00."));
+            };
             (wire.active_from, wire.active_to) = (Some(from.to_owned()), Some(to.to_owned()));
         }
         self.days(&mut wire)?;

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Arguments {
     #[command(flatten)]
     serve: GivenToServe,
-    /// How many chats the invented vendor has
+    /// Number of chats in the simulated LiveChat and LiveLeader
     #[arg(long, default_value_t = 6_000, value_name = "N")]
     chats: u64,
 }
@@ -95,7 +95,7 @@ impl Of {
 const WANTED: [Wanted; 8] = [
     Wanted {
         name: "Chats, last 14 days",
-        description: "Every ended chat of the last two weeks, one row a chat.",
+        description: "All ended chats of the last two weeks, one row per chat.",
         report: "chat",
         days: Some((14, 1)),
         cron: "30 6 * * *",
@@ -104,7 +104,7 @@ const WANTED: [Wanted; 8] = [
     },
     Wanted {
         name: "Chat messages, last week",
-        description: "What was said, one row a message.",
+        description: "All messages of the last week, one row per message.",
         report: "chat_messages",
         days: Some((7, 1)),
         cron: "45 6 * * *",
@@ -113,7 +113,7 @@ const WANTED: [Wanted; 8] = [
     },
     Wanted {
         name: "Chats per day",
-        description: "How many chats there were on each of the last 30 days.",
+        description: "Number of chats on each of the last 30 days.",
         report: "chat_report",
         days: Some((30, 1)),
         cron: "0 7 * * *",
@@ -122,7 +122,7 @@ const WANTED: [Wanted; 8] = [
     },
     Wanted {
         name: "Agents",
-        description: "Who answers, and whether they accept chats just now.",
+        description: "All agents, and whether they accept chats now.",
         report: "agents",
         days: None,
         cron: "15 7 * * *",
@@ -131,7 +131,7 @@ const WANTED: [Wanted; 8] = [
     },
     Wanted {
         name: "Dashboard",
-        description: "The numbers of the last seven days, as LiveChat's dashboard shows them.",
+        description: "Numbers of the last seven days, as on the LiveChat dashboard.",
         report: "dashboard_report",
         days: None,
         cron: "40 6 * * *",
@@ -140,7 +140,7 @@ const WANTED: [Wanted; 8] = [
     },
     Wanted {
         name: "Groups",
-        description: "The groups, and who is in them.",
+        description: "All groups, and the agents in each group.",
         report: "groups",
         days: None,
         cron: "20 7 * * 1-5",
@@ -158,7 +158,7 @@ const WANTED: [Wanted; 8] = [
     },
     Wanted {
         name: "Night desk chats",
-        description: "Chats of the night desk with all that was said, from LiveLeader's export.",
+        description: "Chats of the night desk with transcripts, from the LiveLeader export.",
         report: "chats",
         days: Some((14, 1)),
         cron: "10 6 * * *",
@@ -191,7 +191,7 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
     let config = config.listening_on(listener.local_addr()?)?;
 
     let vendor = start_sandbox(arguments.chats, stop.clone()).await?;
-    tell!("Making a week of history on an invented vendor (it listens at {vendor}) ...")?;
+    tell!("Creating a week of sample data. The simulated LiveChat and LiveLeader listen at {vendor} ...")?;
     let passphrase = live_a_week(config.clone(), &vendor).await?;
 
     let app = App::open(config, Clock::system()).await?;
@@ -199,12 +199,12 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
     tell!("Chatlake is ready at {}", app.config.public_url)?;
     match passphrase {
         Some(passphrase) => tell!("Sign in as maren@{HOST} with the password {}", passphrase.reveal())?,
-        None => tell!("This directory holds an earlier demo: sign in with the password it told then.")?,
+        None => tell!("This directory contains an earlier demo. Sign in with the password that it printed.")?,
     }
-    tell!("To connect the invented vendors as new accounts, both with the API address {vendor}:")?;
+    tell!("To add accounts for the simulated LiveChat and LiveLeader, use the API URL {vendor} and these credentials:")?;
     tell!("  LiveChat: Username {LOGIN}, API Key {API_KEY}")?;
     tell!("  LiveLeader: Email {}, Password {}", liveleader::EMAIL, liveleader::PASSWORD)?;
-    tell!("Press Ctrl+C to end.")?;
+    tell!("Press Ctrl+C to stop.")?;
     app.serve(listener.into_std()?, stop).await?;
     Ok(())
 }
@@ -212,7 +212,7 @@ async fn demonstrate(given: &Given, arguments: &Arguments, dir: PathBuf) -> Done
 async fn bind(config: &Config) -> Result<TcpListener> {
     TcpListener::bind(config.listen).await.map_err(|why| {
         Error::conflict("listen", format!("Cannot listen on {}: {why}.", config.listen))
-            .action("Is another server there? Name another address with --listen, for example 127.0.0.1:0 for any port that is free.")
+            .action("Another program may use this address. Choose another address with --listen, for example 127.0.0.1:0 for any free port.")
     })
 }
 

@@ -10,29 +10,29 @@ use crate::ids::ExportPasswordId;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Make an export password and print it, alone, for the only time
+    /// Create an export password and print only the password. It is shown only once
     Create {
-        /// Email of the person whose it is
+        /// Email of the owner
         #[arg(long)]
         user: String,
-        /// What it is for
+        /// Name of the export password: what it is for
         #[arg(long)]
         name: String,
-        /// How long it is good, 1 to 366
+        /// Days until it expires, 1 to 366
         #[arg(long, default_value_t = 90)]
         days: u32,
     },
-    /// List export passwords, without their text
+    /// List export passwords. The passwords themselves are not shown
     List {
-        /// Of this person only
+        /// Only those of this person (email)
         #[arg(long)]
         user: Option<String>,
         #[arg(long)]
         json: bool,
     },
-    /// End an export password at once
+    /// Revoke an export password at once
     Revoke {
-        /// Its id, as in the list
+        /// Export password id, as in the list
         id: String,
     },
 }
@@ -54,7 +54,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let email = |one: &ExportPassword| people.iter().find(|p| p.id == one.user_id).map(|p| p.email.clone()).unwrap_or_default();
             let all = export_passwords::list(&app.db, of.as_ref()).await?;
             let now = app.clock.now();
-            print_list(json, &["id", "user", "name", "until", "last used", "exposed"], &all, |one| {
+            print_list(json, &["id", "user", "name", "expires", "last used", "sent over http"], &all, |one| {
                 let until = if one.revoked_at.is_some() {
                     "revoked".to_owned()
                 } else if one.expires_at <= now {

@@ -32,7 +32,7 @@ fn is_coloured() -> bool {
 
 /// Sends log lines to standard error and makes panics log lines without their payload.
 pub fn start(filter: &str, format: LogFormat) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|why| Error::conflict("settings", format!("--log is not a filter: {why}.")))?;
+    let filter = EnvFilter::try_new(filter).map_err(|why| Error::conflict("settings", format!("--log is not a log filter: {why}.")))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_coloured());
     let layer = match format {
         LogFormat::Human => lines.with_target(false).boxed(),

@@ -50,28 +50,28 @@ struct Arguments {
 enum Command {
     /// Run the server
     Serve(serve::Arguments),
-    /// Run the server on invented data, with a vendor of our own inside: to look around
+    /// Run the server with sample data from a simulated LiveChat and LiveLeader
     Demo(demo::Arguments),
-    /// Run our stand-in for the vendors
+    /// Run only the simulated LiveChat and LiveLeader
     Sandbox(sandbox::Arguments),
-    /// People who sign in
+    /// Manage people
     #[command(subcommand)]
     User(user::Command),
-    /// API tokens
+    /// Manage API tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Passwords for scripts that were written for LiveLeader
+    /// Manage export passwords for scripts that were written for LiveLeader
     #[command(subcommand)]
     ExportPassword(export_password::Command),
-    /// Vendor accounts
+    /// Manage LiveChat and LiveLeader accounts
     #[command(subcommand)]
     Account(account::Command),
-    /// DataSets
+    /// Manage DataSets
     #[command(subcommand)]
     Dataset(dataset::Command),
-    /// Look whether what is kept is whole; changes nothing
+    /// Check that the stored data is consistent and undamaged. Changes nothing
     Verify(verify::Arguments),
-    /// Ask a running server whether it is ready; for containers
+    /// Check whether a running server is ready; for containers
     Healthcheck(healthcheck::Arguments),
 }
 
@@ -155,7 +155,7 @@ fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(why) = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
-        eprintln!("chatlake: core dumps could not be switched off: {why}");
+        eprintln!("chatlake: core dumps could not be turned off: {why}");
     }
 }
 

@@ -14,19 +14,19 @@ pub struct Arguments {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8089", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// How many chats there are. They are made when they are asked for, so a million cost no memory
+    /// Number of chats. They are generated on request, so a large number needs no memory
     #[arg(long, default_value_t = 5_000, value_name = "N")]
     chats: u64,
-    /// Over how many days until today they are spread
+    /// Number of days, until today, over which the chats are spread
     #[arg(long, default_value_t = 60, value_name = "DAYS")]
     days: u32,
-    /// How long each call takes, in milliseconds
+    /// Duration of each call, in milliseconds
     #[arg(long, default_value_t = 0, value_name = "MS")]
     delay: u64,
-    /// The most calls in any 60 seconds, more of which get 429; no limit when left out
+    /// Maximum number of calls in any 60 seconds; further calls get 429; no limit when left out
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<u32>,
-    /// Another number, another world
+    /// Seed of the random data. Another number generates other data
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
 }
@@ -42,8 +42,8 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     };
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;
-    tell!("LiveChat stand-in at http://{address}  (agent@sandbox.test / sandbox-key)")?;
-    tell!("LiveLeader stand-in at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)")?;
+    tell!("Simulated LiveChat at http://{address}  (agent@sandbox.test / sandbox-key)")?;
+    tell!("Simulated LiveLeader at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)")?;
     let stop = signalled(Hangup::Ends);
     Sandbox::new(options, Clock::system()).serve(listener, stop).await?;
     Ok(())

@@ -19,7 +19,8 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     let listener = app.listen().await?;
     if let Some(link) = app.set_up_link().await? {
         tell!(
-            "No one can sign in yet. Open this link once to make the first admin:\n\n    {link}\n\nIt works once, for seven days or until the server stops."
+            "No one can sign in yet. Open this link to create the first admin:\n\n    {link}\n\n\
+             The link works once. It expires after seven days or when the server stops."
         )?;
     }
     tell!("Chatlake is ready at {}", app.config.public_url)?;

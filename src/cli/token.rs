@@ -11,32 +11,33 @@ use crate::ids::TokenId;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Make a token and print it, alone, for the only time
+    /// Create a token and print only the token. It is shown only once
     Create {
-        /// Email of the person whose token it is
+        /// Email of the owner
         #[arg(long)]
         user: String,
-        /// What it is for
+        /// Name of the token: what it is for
         #[arg(long)]
         name: String,
-        /// read: DataSets and their data; run: also start and stop runs; manage: also accounts, make and change
+        /// read: read DataSets and their data; run: also start and cancel runs; manage: also create and change DataSets and accounts;
+        /// metrics: only read /metrics
         #[arg(long)]
         scope: Scope,
-        /// How long it is good, 1 to 365
+        /// Days until it expires, 1 to 365
         #[arg(long, default_value_t = 90)]
         days: u32,
     },
-    /// List tokens, without their text
+    /// List tokens. The tokens themselves are not shown
     List {
-        /// Of this person only
+        /// Only those of this person (email)
         #[arg(long)]
         user: Option<String>,
         #[arg(long)]
         json: bool,
     },
-    /// End a token at once
+    /// Revoke a token at once
     Revoke {
-        /// Its id, as in the list
+        /// Token id, as in the list
         id: String,
     },
 }
@@ -58,7 +59,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let email = |token: &Token| people.iter().find(|p| p.id == token.user_id).map(|p| p.email.clone()).unwrap_or_default();
             let all = tokens::list(&app.db, of.as_ref()).await?;
             let now = app.clock.now();
-            print_list(json, &["id", "user", "name", "scope", "until", "last used"], &all, |t| {
+            print_list(json, &["id", "user", "name", "scope", "expires", "last used"], &all, |t| {
                 let until = if t.revoked_at.is_some() {
                     "revoked".to_owned()
                 } else if t.expires_at <= now {

@@ -13,7 +13,7 @@ use crate::error::Error;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Add a person; the password is read from standard input, a terminal or a file. Makes the data directory when it is not there
+    /// Add a person. The password is read from standard input or a file. Creates the data directory if it does not exist
     Add {
         #[arg(long)]
         email: String,
@@ -31,14 +31,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Set a person's password; it is read from standard input or a file. Ends all their sessions
+    /// Set the password of a person, read from standard input or a file. Ends all their sessions
     Password {
         #[arg(long)]
         email: String,
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// Shut a person out at once, with all sessions and tokens
+    /// Deactivate a person at once, and end all their sessions and tokens
     Disable {
         #[arg(long)]
         email: String,
@@ -54,14 +54,14 @@ pub async fn run(given: &Given, command: Command) -> Done {
             users::validate(&new)?;
             let app = App::open_beside(settings(given)?, Clock::system()).await?;
             let user = users::create(&app.db, &app.clock, &Hasher::new(1), &new, None).await?;
-            tell!("{} is {} here.", user.email, role.word())?;
+            tell!("{} was added as {}.", user.email, role.word())?;
             app.stop().await;
         }
         Command::List { json } => {
             let app = open(given).await?;
             let people = users::list(&app.db).await?;
             print_list(json, &["email", "name", "role", "state"], &people, |p: &User| {
-                vec![p.email.clone(), p.name.clone(), p.role.word().to_owned(), if p.disabled_at.is_some() { "disabled" } else { "" }.to_owned()]
+                vec![p.email.clone(), p.name.clone(), p.role.word().to_owned(), if p.disabled_at.is_some() { "deactivated" } else { "" }.to_owned()]
             })?;
             app.stop().await;
         }
@@ -70,14 +70,14 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let user = find(&app, &email).await?;
             let password = secret_input::read_new(password_file.as_deref(), "New password")?;
             users::set_password(&app.db, &app.clock, &Hasher::new(1), &user.id, &password).await?;
-            tell!("{} has a new password; all sessions have ended.", user.email)?;
+            tell!("The password of {} was changed. All their sessions have ended.", user.email)?;
             app.stop().await;
         }
         Command::Disable { email } => {
             let app = open(given).await?;
             let user = find(&app, &email).await?;
             users::disable(&app.db, &app.clock, &user.id, None).await?;
-            tell!("{} is shut out.", user.email)?;
+            tell!("{} is deactivated.", user.email)?;
             app.stop().await;
         }
     }
@@ -98,5 +98,5 @@ fn settings(given: &Given) -> Result<Config, Failed> {
 
 pub(super) async fn find(app: &App, email: &str) -> Result<User, Failed> {
     let found = users::by_email(&app.db, email).await?;
-    found.ok_or_else(|| Error::field("user", format!("There is nobody with the email {email} here. chatlake user list names all.")).into())
+    found.ok_or_else(|| Error::field("user", format!("No person has the email {email}. chatlake user list shows all people.")).into())
 }

@@ -14,7 +14,7 @@ use crate::puller::verify as runs;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Read every value of every file, too, and not its footer alone
+    /// Also compare every file with its checksums and read every value, not only the footers
     #[arg(long)]
     deep: bool,
     #[arg(long)]
@@ -27,7 +27,7 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     app::refuse_lost_catalogue(&data)?;
     let is_empty = std::fs::metadata(&catalogue).is_ok_and(|about| about.len() == 0);
     if !catalogue.is_file() || is_empty || !dir.is_dir() {
-        return Err(Failed { code: 1, line: format!("{} is not a Chatlake data directory: it has no chatlake.db, or no segments.", data.display()) });
+        return Err(Failed { code: 1, line: format!("{} is not a Chatlake data directory: it has no chatlake.db or no segments.", data.display()) });
     }
     // Before the catalogue: a server may be writing both, and the catalogue first.
     let noted = Mark::read(&data);
@@ -47,15 +47,15 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
             tell!("{}: {} {}", finding.check, finding.object, finding.message)?;
         }
         if found.is_empty() {
-            tell!("All is well.")?;
+            tell!("No problems found.")?;
         }
         if unchecked > 0 {
-            tell!("{unchecked} files were written before there were checksums. The server's integrity check computes theirs.")?;
+            tell!("{unchecked} files have no checksums yet. The server's integrity check adds them.")?;
         }
     }
     match found.len() {
         0 => Ok(()),
-        1 => Err(Failed { code: 1, line: "1 thing is not as it must be.".to_owned() }),
-        many => Err(Failed { code: 1, line: format!("{many} things are not as they must be.") }),
+        1 => Err(Failed { code: 1, line: "1 problem found.".to_owned() }),
+        many => Err(Failed { code: 1, line: format!("{many} problems found.") }),
     }
 }

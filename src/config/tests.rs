@@ -92,7 +92,7 @@ fn what_is_wrong_in_chatlake_toml_is_told_with_its_line_and_key() {
         ("keep_days = 3\nallow_upstream = [\"a b\"]\n", 2, "allow_upstream", "neither an address"),
         ("mail_hello = \"not a host\"\n", 1, "mail_hello", "neither a host name"),
         ("log_format = \"xml\"\n", 1, "log_format", "human"),
-        ("\nlog = \"chatlake=loud\"\n", 2, "log", "is not a filter"),
+        ("\nlog = \"chatlake=loud\"\n", 2, "log", "is not a log filter"),
         ("downloads = -1\n", 1, "downloads", "-1"),
     ] {
         std::fs::write(&path, text).unwrap();

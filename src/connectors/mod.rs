@@ -72,15 +72,15 @@ impl Connector {
 
     pub fn about(self) -> &'static str {
         match self {
-            Connector::LiveChat => "Chats, messages, agents, groups and reports from a LiveChat workspace.",
+            Connector::LiveChat => "Chats, messages, agents, groups and reports from LiveChat.",
             Connector::LiveLeader => "Chats with their messages and operators from LiveLeader's data export.",
         }
     }
 
-    /// What Connect and Test ask for: "asks LiveChat for its agents".
+    /// What Connect and Test request: "Tests the credentials by requesting the list of agents."
     pub fn proof(self) -> &'static str {
         match self {
-            Connector::LiveChat => "its agents",
+            Connector::LiveChat => "the list of agents",
             Connector::LiveLeader => "the chats of the last minute",
         }
     }
@@ -207,20 +207,20 @@ impl Menus {
         ];
         for (menu, given) in given {
             if given && !report.takes(menu) {
-                wrong.push((menu.id().to_owned(), format!("{} does not take {}. Leave it out.", report.title, menu.label())));
+                wrong.push((menu.id().to_owned(), format!("{} does not support {}. Leave it out.", report.title, menu.label())));
             }
             let required = report.menus.iter().any(|m| m.menu == menu && m.required);
             if required && !given && menu.kind() == "choice" {
-                wrong.push((menu.id().to_owned(), format!("{} needs a {}.", report.title, menu.label())));
+                wrong.push((menu.id().to_owned(), format!("{} requires a {}.", report.title, menu.label())));
             }
         }
         if report.takes(Menu::StartDays) && wrong.is_empty() {
             let start = *self.start_days.get_or_insert(7);
             let end = *self.end_days.get_or_insert(1.min(start));
             if start > MOST_DAYS {
-                wrong.push(("start_days".to_owned(), format!("Start Days must not be larger than {MOST_DAYS}, which is ten years.")));
+                wrong.push(("start_days".to_owned(), format!("Start Days must be {MOST_DAYS} or less (10 years).")));
             } else if end > start {
-                wrong.push(("end_days".to_owned(), format!("End Days must not be larger than Start Days ({start}).")));
+                wrong.push(("end_days".to_owned(), format!("End Days must be {start} or less (Start Days is {start}).")));
             }
         }
         if report.takes(Menu::Weekday) {
@@ -229,7 +229,7 @@ impl Menus {
         for (name, text) in [("group", &self.group), ("login", &self.login), ("tag", &self.tag)] {
             if text.as_ref().is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control)) {
                 let typed = Menu::parse(name).is_some_and(|menu| report.types(menu));
-                let how = if typed { "Write it as the vendor does" } else { "Choose one of the list" };
+                let how = if typed { "Enter the exact value" } else { "Choose a value from the list" };
                 wrong.push((name.to_owned(), format!("{how}, or leave it out for all.")));
             }
         }

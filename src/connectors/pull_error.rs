@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Window;
+use super::upstream::MAX_REFUSALS;
 
 /// Why a pull stopped. Nothing in it carries an address with a query, a vendor's body or a secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,53 +100,76 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Cause {
+    /// What happened, as one or two sentences that name the system.
+    pub fn sentence(&self, vendor: &str) -> String {
         match self {
-            Cause::NameNotFound => f.write_str("its name was not found"),
-            Cause::ConnectionRefused => f.write_str("it refused the connection"),
-            Cause::ConnectTimeout => f.write_str("it did not answer within 10 seconds"),
-            Cause::FirstByteTimeout => f.write_str("it accepted the request and then said nothing for 60 seconds"),
-            Cause::NoProgress => f.write_str("its answer stopped coming for 60 seconds"),
-            Cause::TooSlow => f.write_str("its answer took longer than 10 minutes"),
-            Cause::BelowMinRate { came: 1, min } => write!(f, "its answer brought 1 byte in a minute, and at least {min} are required"),
-            Cause::BelowMinRate { came, min } => write!(f, "its answer brought {came} bytes in a minute, and at least {min} are required"),
-            Cause::ConnectionCut => f.write_str("the connection broke in the middle of an answer"),
-            Cause::Certificate => f.write_str("its certificate is not good for that name"),
-            Cause::Status(status) => write!(f, "it answered with its own error {status}"),
+            Cause::NameNotFound => format!("Could not reach {vendor}: host not found."),
+            Cause::ConnectionRefused => format!("Could not reach {vendor}: the connection was refused."),
+            Cause::ConnectTimeout => format!("Could not reach {vendor}: no connection within 10 seconds."),
+            Cause::FirstByteTimeout => format!("{vendor} did not answer within 60 seconds."),
+            Cause::NoProgress => format!("{vendor} stopped sending data for 60 seconds."),
+            Cause::TooSlow => format!("{vendor} took longer than 10 minutes to send an answer."),
+            Cause::BelowMinRate { came: 1, min } => format!("{vendor} sent 1 byte in one minute. At least {min} bytes are required."),
+            Cause::BelowMinRate { came, min } => format!("{vendor} sent {came} bytes in one minute. At least {min} bytes are required."),
+            Cause::ConnectionCut => format!("The connection to {vendor} was lost."),
+            Cause::Certificate => format!("Could not reach {vendor}: its TLS certificate could not be verified."),
+            Cause::Status(status) => format!("{vendor} returned error {status}."),
             Cause::Redirected(status) => {
-                write!(f, "it was answered with a redirect (status {status}), as a firewall, a proxy or a sign-in page sends it")
+                format!("{vendor} returned a redirect (status {status}) instead of data. A firewall, a proxy or a sign-in page can cause this.")
             }
-            Cause::WebPage(status) => write!(f, "a web page came in place of its answer (status {status}), as a firewall, a proxy or a sign-in page sends it"),
-            Cause::Denied(status) => write!(f, "the request was denied (status {status}) without a reason, as a firewall or a proxy does"),
-            Cause::ProxyCredentials => f.write_str("a proxy on the way asks for credentials of its own (status 407)"),
-            Cause::Unconfirmed(status) => write!(f, "it rejected a request with status {status}, and a check of the same credentials did not confirm that"),
-            Cause::NoData(status) => write!(f, "it answered with status {status} and without the data"),
+            Cause::WebPage(status) => {
+                format!("{vendor} returned a web page (status {status}) instead of data. A firewall, a proxy or a sign-in page can cause this.")
+            }
+            Cause::Denied(status) => format!("The request to {vendor} was denied (status {status}) without a reason. A firewall or a proxy can cause this."),
+            Cause::ProxyCredentials => format!("A proxy between this server and {vendor} requires credentials (status 407)."),
+            Cause::Unconfirmed(status) => format!("{vendor} rejected a request (status {status}), but a check did not confirm that the credentials are wrong."),
+            Cause::NoData(status) => format!("{vendor} returned status {status} without data."),
+        }
+    }
+}
+
+impl PullError {
+    /// What happened, as one or two sentences that name the system.
+    pub fn sentence(&self, vendor: &str) -> String {
+        match self {
+            PullError::Unauthorized => format!("{vendor} rejected the credentials."),
+            PullError::Withheld => {
+                format!("{vendor} rejected these credentials {MAX_REFUSALS} times in a row. Chatlake stopped using them.")
+            }
+            PullError::RateLimited { wait: Some(wait) } => format!("{vendor} limits calls and asked Chatlake to wait {} seconds.", wait.as_secs()),
+            PullError::RateLimited { wait: None } => format!("{vendor} limits calls and asked Chatlake to wait."),
+            PullError::Unavailable(cause) => cause.sentence(vendor),
+            // The request was not sent.
+            PullError::Refused { status: 0, said } => format!("Chatlake could not send the request to {vendor}: {said}."),
+            PullError::Refused { status, said } if said.is_empty() => format!("{vendor} refused the request (status {status})."),
+            PullError::Refused { status, said } => format!("{vendor} refused the request (status {status}): “{said}”."),
+            PullError::Malformed { at, why } if at.path.is_empty() => format!("{vendor} returned unreadable data: {why}."),
+            PullError::Malformed { at, why } => format!("{vendor} returned unreadable data ({at}): {why}."),
+            PullError::Incomplete { window, have, of } if have < of => {
+                format!("{vendor} reported {of} rows for {window} but returned {have}.")
+            }
+            PullError::Incomplete { window, of, .. } => {
+                format!("The rows from {vendor} for {window} changed during the run. Chatlake could not confirm that all {of} arrived.")
+            }
+            PullError::UnexpectedRecords { rejected, of } => {
+                let rows = if *of == 1 { "row" } else { "rows" };
+                format!("{rejected} of {of} {rows} from {vendor} were rejected: unexpected structure, or no value in the report's key.")
+            }
+            PullError::NotAllowed(Lack::Permission) => {
+                format!("{vendor} accepted the credentials, but the operator does not have the account permission.")
+            }
+            PullError::NotAllowed(Lack::Plan) => format!("{vendor} accepted the credentials, but the plan does not include data export."),
+            PullError::NoRoom => "The server's disk does not have enough space for the new rows.".to_owned(),
+            PullError::Forbidden { why } => why.clone(),
+            PullError::Cancelled => "The request was cancelled.".to_owned(),
         }
     }
 }
 
 impl std::fmt::Display for PullError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            PullError::Unauthorized => f.write_str("the vendor did not accept the credentials"),
-            PullError::Withheld => f.write_str("the vendor refused the credentials too often, so it was not asked"),
-            PullError::RateLimited { wait: Some(wait) } => write!(f, "the vendor asked to wait {} seconds", wait.as_secs()),
-            PullError::RateLimited { wait: None } => f.write_str("the vendor asked to wait"),
-            PullError::Unavailable(cause) => write!(f, "the vendor could not be read: {cause}"),
-            PullError::Refused { status, said } if said.is_empty() => write!(f, "the vendor refused the request with status {status}"),
-            PullError::Refused { status, said } => write!(f, "the vendor refused the request with status {status}: {said}"),
-            PullError::Malformed { at, why } => write!(f, "the answer of {at} cannot be read: {why}"),
-            PullError::Incomplete { window, have, of } => write!(f, "{window}: the vendor tells of {of} records and gave {have}"),
-            PullError::UnexpectedRecords { rejected, of } => {
-                write!(f, "{rejected} of {of} records are not of the expected shape, or have no value in the report's key")
-            }
-            PullError::NotAllowed(Lack::Permission) => f.write_str("the credentials are good, and their owner lacks the account permission"),
-            PullError::NotAllowed(Lack::Plan) => f.write_str("the credentials are good, and the plan does not include data export"),
-            PullError::NoRoom => f.write_str("this server's disk has no room for what comes"),
-            PullError::Forbidden { why } => f.write_str(why),
-            PullError::Cancelled => f.write_str("it was stopped"),
-        }
+        f.write_str(&self.sentence("The connector"))
     }
 }
 

@@ -404,7 +404,7 @@ impl Report {
             (_, "/groups") => ("group", "groups"),
             (_, "/tags") => ("tag", "tags"),
             (_, "/visitors") => ("visitor", "visitors"),
-            _ => ("record", "records"),
+            _ => ("row", "rows"),
         }
     }
 

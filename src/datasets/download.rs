@@ -101,8 +101,8 @@ impl Downloads {
     fn too_many(&self) -> Error {
         let (until, seconds) = (self.clock.now() + millis(RETRY_IN), SLOT_WAIT.as_secs());
         let message =
-            format!("Nothing was downloaded: {} downloads of yours, or {} of all people, were in progress for {seconds} seconds.", self.per_person, self.total);
-        Error::new(Kind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until one has ended, then try again.")
+            format!("Nothing was downloaded. For {seconds} seconds, you had {} downloads in progress or the server had {}.", self.per_person, self.total);
+        Error::new(Kind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until a download ends, then try again.")
     }
 
     /// A version as CSV. While it waits for its slot it holds nothing, so that the version is looked up anew afterwards. Must be called
@@ -133,7 +133,7 @@ impl Downloads {
                 let mut encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
                 encoder.replaced = self.replaced_nul.clone();
                 let of = id.clone();
-                let broke = move |why: &Error| tracing::error!(version = %of, cause = ?why.inside(), "a CSV download broke off: {why}");
+                let broke = move |why: &Error| tracing::error!(version = %of, cause = ?why.inside(), "a CSV download stopped early: {why}");
                 Some(self.body(slot, connection, encoder, broke, may_have(datasets, actor, asked.id)).boxed())
             }
             _ => None,

@@ -147,13 +147,13 @@ impl Name {
         let text = text.trim();
         let length = text.chars().count();
         if length == 0 {
-            return Err(Error::field("name", "Give the DataSet a name."));
+            return Err(Error::field("name", "Enter a name for the DataSet."));
         }
         if length > 200 {
-            return Err(Error::field("name", format!("A name has at most 200 characters; this one has {length}.")));
+            return Err(Error::field("name", format!("Name must have 200 characters or fewer (now {length}).")));
         }
         if !text.chars().all(crate::text::is_good_in_name) {
-            return Err(Error::field("name", "A name is one line without control characters, invisible characters and marks of direction."));
+            return Err(Error::field("name", "Name must be one line without control characters, invisible characters or text direction marks."));
         }
         Ok(Self(text.to_owned()))
     }
@@ -168,10 +168,10 @@ impl Description {
         let text = text.trim().replace("\r\n", "\n");
         let length = text.chars().count();
         if length > 2_000 {
-            return Err(Error::field("description", format!("A description has at most 2,000 characters; this one has {length}.")));
+            return Err(Error::field("description", format!("Description must have 2,000 characters or fewer (now {length}).")));
         }
         if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-            return Err(Error::field("description", "A description must not contain control characters."));
+            return Err(Error::field("description", "Description must not contain control characters."));
         }
         Ok(Self(text))
     }
@@ -241,7 +241,7 @@ impl Datasets {
             match row::read(&row) {
                 Ok(dataset) => all.push(dataset.seen_by(actor)),
                 Err((id, error)) => {
-                    tracing::error!(dataset = id, cause = ?error.inside(), "a DataSet is not listed: {error}");
+                    tracing::error!(dataset = id, cause = ?error.inside(), "a DataSet cannot be read and is not listed: {error}");
                     damaged.push(id);
                 }
             }
@@ -264,13 +264,13 @@ impl Datasets {
     /// One DataSet, if this person may change it.
     pub async fn get_to_change(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.get(actor, id).await?;
-        if dataset.is_changed_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only its owner and admins may change this DataSet.")) }
+        if dataset.is_changed_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can change this DataSet.")) }
     }
 
     /// One DataSet, if this person may start and stop its runs.
     pub async fn get_to_run(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.get(actor, id).await?;
-        if dataset.is_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only its owner and admins may run this DataSet.")) }
+        if dataset.is_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can run this DataSet.")) }
     }
 
     /// One DataSet whoever asks: for the puller.
@@ -282,7 +282,7 @@ impl Datasets {
     /// Makes a DataSet owned by this person. The caller has checked the right to the account.
     pub async fn create(&self, actor: &Actor, settings: &Settings) -> Result<DatasetId> {
         if !actor.may_edit() {
-            return Err(Error::forbidden("Viewers may not make DataSets. An admin can change what you may do."));
+            return Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role."));
         }
         let id = DatasetId::new();
         let now = self.clock.now();

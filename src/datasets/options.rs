@@ -79,10 +79,10 @@ impl OnEmpty {
 
     pub fn title(self) -> &'static str {
         match self {
-            OnEmpty::Usual => "Replace keeps the rows from before; else they stay until it is certain",
-            OnEmpty::Keep => "Keep the rows from before",
-            OnEmpty::Check => "Keep the rows until it is certain that there is nothing",
-            OnEmpty::Empty => "Believe it: the DataSet becomes empty",
+            OnEmpty::Usual => "Default",
+            OnEmpty::Keep => "Keep the existing rows",
+            OnEmpty::Check => "Keep the existing rows until confirmed",
+            OnEmpty::Empty => "Empty the DataSet",
             OnEmpty::Fail => "Fail the run",
         }
     }
@@ -119,7 +119,7 @@ impl Rule {
         match self {
             Rule::Accept => "Accept",
             Rule::Warn => "Accept and warn",
-            Rule::Stop => "Stop",
+            Rule::Stop => "Fail the run",
         }
     }
 
@@ -182,29 +182,30 @@ impl Options {
         if let Some(why) = self.wrong_key(report, held) {
             wrong.push(("key".to_owned(), why));
         } else if mode == UpdateMode::Merge && self.key_of(report).is_empty() {
-            wrong.push(("key".to_owned(), format!("Merge needs a key, and {} has none of its own. Name the columns that tell its rows apart.", report.title)));
+            let why = format!("Merge needs a key, and {} has none. Enter the columns that identify a row.", report.title);
+            wrong.push(("key".to_owned(), why));
         }
         if mode == UpdateMode::Partition && report.day.is_none() {
             let why = format!("Partition needs a day on every row, and the rows of {} have none. Choose Merge or Replace.", report.title);
             wrong.push(("update_mode".to_owned(), why));
         } else if mode == UpdateMode::Partition && setup.is_by_month() {
-            let why = "Partition goes by days, and these rows are months. Choose Merge, or another Group by.";
+            let why = "Partition replaces days, and these rows are months. Choose Merge, or another Group by.";
             wrong.push(("update_mode".to_owned(), why.to_owned()));
         }
         if self.look_back > MOST_DAYS {
-            wrong.push(("look_back".to_owned(), format!("Days to pull again must not be larger than {MOST_DAYS}, which is ten years.")));
+            wrong.push(("look_back".to_owned(), format!("Days to pull again must be {MOST_DAYS} or less (10 years).")));
         } else if self.look_back > 0 && !setup.takes_look_back() {
             let why = if matches!(mode, UpdateMode::Merge | UpdateMode::Partition) {
-                format!("{} is always pulled for its whole range. Leave the days to pull again at 0.", report.title)
+                format!("{} always pulls the whole date range. Set Days to pull again to 0.", report.title)
             } else {
-                format!("{} keeps no rows to pull again. Leave the days to pull again at 0, or choose Merge or Partition.", mode.title())
+                format!("{} does not use Days to pull again. Set it to 0, or choose Merge or Partition.", mode.title())
             };
             wrong.push(("look_back".to_owned(), why));
         }
         if self.hold_drop > 99 {
-            wrong.push(("hold_drop".to_owned(), "A share is from 1 to 99 percent; 0 holds nothing.".to_owned()));
+            wrong.push(("hold_drop".to_owned(), "The percentage must be from 0 to 99. 0 turns this safeguard off.".to_owned()));
         } else if self.hold_drop > 0 && mode == UpdateMode::Append {
-            wrong.push(("hold_drop".to_owned(), "Append loses no rows, so there is nothing to hold. Leave it at 0.".to_owned()));
+            wrong.push(("hold_drop".to_owned(), "Append never drops rows. Set this safeguard to 0.".to_owned()));
         }
         if wrong.is_empty() { Ok(self) } else { Err(wrong) }
     }
@@ -216,10 +217,10 @@ impl Options {
         for (at, name) in self.key.iter().enumerate() {
             let is_there = report.column(name).is_some() || held.iter().any(|column| column.name == *name);
             if name.is_empty() || name.starts_with('_') || !is_there {
-                return Some(format!("{} has no column “{name}”. Name columns as they are in its rows.", report.title));
+                return Some(format!("{} has no column “{name}”. Enter the names of existing columns.", report.title));
             }
             if self.key[..at].contains(name) {
-                return Some(format!("The column “{name}” is named twice."));
+                return Some(format!("The column “{name}” is entered twice."));
             }
         }
         None
@@ -232,25 +233,31 @@ impl Options {
         let days = menus.start_days.zip(menus.end_days).map(|(start, end)| start.saturating_sub(end) + 1);
         match mode {
             UpdateMode::Append => match days {
-                Some(1) => warnings.push("A second run on the same day brings that day again, and its rows are in the DataSet twice.".to_owned()),
+                Some(1) => warnings.push("A second run on the same day adds that day again, so its rows appear twice.".to_owned()),
                 Some(days) => warnings.push(format!(
-                    "Every run pulls {days} days. Days that were pulled before come again, and their rows are in the DataSet twice. Choose Merge{}, or set Start Days and End Days to the same number.",
+                    "Every run pulls {days} days. Rows of days that were pulled before appear twice. Choose Merge{}, or set Start Days and \
+                     End Days to the same number.",
                     if report.day.is_some() { " or Partition" } else { "" }
                 )),
-                None => warnings.push(format!("Every run adds all of {} again: snapshots, told apart by _batch_last_run.", report.title)),
+                None => warnings.push(format!("Every run adds a snapshot of {}. _batch_last_run identifies the run.", report.title)),
             },
             UpdateMode::Merge if self.key_of(report) == ["read_at"] => {
-                warnings.push("The key is the moment of reading, which is another one each time: every run adds its rows, as with Append.".to_owned());
+                warnings.push("The key is the run time, which is different each time. Every run adds its rows, as with Append.".to_owned());
             }
             UpdateMode::Merge if !self.key.is_empty() && report.parent().is_some() => {
                 let parent = report.parent().unwrap_or_default();
-                warnings.push(format!("With a key of your own, rows that the vendor has taken away stay. The report's own key goes by {parent} and knows of them."));
+                warnings.push(format!(
+                    "With your own key, rows deleted in LiveChat or LiveLeader are kept. The report's own key uses {parent} and deletes \
+                     such rows."
+                ));
             }
             UpdateMode::Merge if setup.is_by_month() && days.is_some() => {
-                warnings.push("A month of which only some days are pulled takes the place of the whole month.".to_owned());
+                warnings.push("If only some days of a month are pulled, they replace the whole month.".to_owned());
             }
             UpdateMode::Partition if menus.group.is_some() || menus.login.is_some() || menus.tag.is_some() => {
-                warnings.push("A day is replaced whole: after you change Group, Login or Tag, the days that are pulled again hold only what the new choice gives.".to_owned());
+                let words = "Partition replaces whole days. If you change Group, Login or Tag, days that are pulled again contain only \
+                             rows of the new choice.";
+                warnings.push(words.to_owned());
             }
             _ => {}
         }
@@ -331,7 +338,7 @@ mod tests {
         let own = Options::default();
         assert!(told(&own, "chat", UpdateMode::Append, &week).contains("Every run pulls 7 days"));
         assert!(told(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day"));
-        assert!(told(&own, "agents", UpdateMode::Append, &none).contains("snapshots"));
+        assert!(told(&own, "agents", UpdateMode::Append, &none).contains("snapshot"));
         assert!(told(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append"));
         let chosen = Options { key: vec!["text".to_owned()], ..Options::default() };
         assert!(told(&chosen, "chat_messages", UpdateMode::Merge, &week).contains("chat_id"));

@@ -70,13 +70,13 @@ pub async fn page(segments: &Segments, version: &Version, ask: Ask) -> Result<Pa
 
 /// Why sorted rows that far down are not shown; `field`: what asked for them.
 pub fn too_deep(field: &str) -> Error {
-    Error::field(field, format!("Sorted rows can be paged through to row {SORTED_DEPTH}. Sort the other way round, filter, or download the rows."))
+    Error::field(field, format!("Sorted rows are available up to row {SORTED_DEPTH}. Sort in the other direction, filter, or download the rows."))
 }
 
 async fn page_within(segments: &Segments, version: &Version, mut ask: Ask, time: Duration) -> Result<Page> {
     // One more than that, by which a caller sees whether there is a next page.
     if ask.limit == 0 || ask.limit > MOST_ROWS + 1 {
-        return Err(Error::field("limit", format!("A page has between 1 and {MOST_ROWS} rows.")));
+        return Err(Error::field("limit", format!("A page must have from 1 to {MOST_ROWS} rows.")));
     }
     let search = ask.search.as_deref().filter(|text| !text.is_empty());
     let conditions = Conditions::new(&version.columns, &ask.filters, search)?;
@@ -118,7 +118,7 @@ impl Reading<'_> {
     }
 
     fn late() -> Error {
-        Error::new(Kind::Unavailable, "too_slow", "These rows take too long to find.").action("Narrow the filter, or download the rows.")
+        Error::new(Kind::Unavailable, "too_slow", "Finding these rows took too long.").action("Narrow the filter, or download the rows.")
     }
 
     /// The places of a page of all rows.

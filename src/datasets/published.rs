@@ -19,13 +19,13 @@ pub fn can_be(connector: Connector, report: &Report) -> bool {
 
 /// An error when a DataSet of this report cannot be published.
 pub fn check(connector: Connector, report: &Report) -> Result<()> {
-    if can_be(connector, report) { Ok(()) } else { Err(Error::field("published", "Only a DataSet of LiveLeader's report Chats can be published.")) }
+    if can_be(connector, report) { Ok(()) } else { Err(Error::field("published", "Only a DataSet of the LiveLeader report Chats can be published.")) }
 }
 
 /// An error when this person may not publish, nor take back.
 pub fn may(actor: &Actor) -> Result<()> {
     let allowed = actor.is_admin() && actor.may_edit();
-    if allowed { Ok(()) } else { Err(Error::forbidden("Only admins may publish a DataSet to the LiveLeader API, or take it back.")) }
+    if allowed { Ok(()) } else { Err(Error::forbidden("Only admins can publish a DataSet to the LiveLeader API or unpublish it.")) }
 }
 
 impl Dataset {

@@ -53,18 +53,18 @@ pub fn added(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) -> O
 }
 
 impl SchemaChange {
-    /// "2 columns are new: mood, mood_score. 1 column did not come: rate."
+    /// "2 columns are new: mood, mood_score. 1 column was removed: rate."
     pub fn in_words(&self) -> String {
         let counted = |names: &[String], one: &str, many: &str| match names.len() {
             0 => None,
             1 => Some(format!("1 column {one}: {}.", names[0])),
             number => Some(format!("{number} columns {many}: {}.", listed(names))),
         };
-        let retyped: Vec<String> = self.retyped.iter().map(|r| format!("{} ({}, before {})", r.name, r.to.word(), r.from.word())).collect();
+        let retyped: Vec<String> = self.retyped.iter().map(|r| format!("{} ({}, was {})", r.name, r.to.word(), r.from.word())).collect();
         let parts = [
             counted(&self.added, "is new", "are new"),
-            counted(&self.removed, "did not come any more", "did not come any more"),
-            counted(&retyped, "is of another type", "are of another type"),
+            counted(&self.removed, "was removed", "were removed"),
+            counted(&retyped, "has another type", "have another type"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!((change.added.as_slice(), change.removed.as_slice()), (&["new".to_owned()][..], &["old".to_owned()][..]));
         assert_eq!(change.retyped, [Retyped { name: "n".to_owned(), from: Text, to: Integer }]);
         assert_eq!(change.verdict, Rule::Stop);
-        assert_eq!(change.in_words(), "1 column is new: new. 1 column did not come any more: old. 1 column is of another type: n (integer, before text).");
+        assert_eq!(change.in_words(), "1 column is new: new. 1 column was removed: old. 1 column has another type: n (integer, was text).");
         assert_eq!(between(&before, &before[..3], &Options::default()), None, "columns of ours do not count");
         let added = between(&came[..2], &came, &Options { on_added: Rule::Accept, on_removed: Rule::Stop, ..Options::default() }).unwrap();
         assert_eq!(added.verdict, Rule::Accept, "only what happened is judged");

@@ -129,10 +129,10 @@ impl Retry {
     pub fn new(minutes: i64, most: i64) -> Result<Self> {
         let mut wrong = Vec::new();
         if !RETRY_MINUTES.contains(&minutes) {
-            wrong.push(("retry_every".to_owned(), "Retry after at least one minute and at most seven days.".to_owned()));
+            wrong.push(("retry_every".to_owned(), "The time between retries must be from 1 minute to 7 days.".to_owned()));
         }
         if !(1..=MOST_RETRIES).contains(&most) {
-            wrong.push(("retry_most".to_owned(), format!("Write how many times at most, from 1 to {MOST_RETRIES}.")));
+            wrong.push(("retry_most".to_owned(), format!("Enter a number of retries from 1 to {MOST_RETRIES}.")));
         }
         if wrong.is_empty() { Ok(Self { minutes, most }) } else { Err(Error::fields(wrong)) }
     }
@@ -174,16 +174,16 @@ impl Notify {
             }
         }
         if kept.len() > MOST_EMAILS {
-            wrong.push(("emails".to_owned(), format!("At most {MOST_EMAILS} addresses.")));
+            wrong.push(("emails".to_owned(), format!("Enter at most {MOST_EMAILS} email addresses.")));
         }
         let mut ids: Vec<String> = webhooks.iter().filter_map(|id| WebhookId::parse(id)).map(|id| id.to_string()).collect();
         if ids.len() != webhooks.len() || ids.len() > MOST_WEBHOOKS {
-            wrong.push(("webhooks".to_owned(), "Choose webhooks from the list under Settings, Notifications.".to_owned()));
+            wrong.push(("webhooks".to_owned(), "Choose webhooks from the list in Settings › Notifications.".to_owned()));
         }
         ids.sort();
         ids.dedup();
         if !(1..=MOST_IN_A_ROW).contains(&after) {
-            wrong.push(("after".to_owned(), format!("Write after how many failed runs, from 1 to {MOST_IN_A_ROW}.")));
+            wrong.push(("after".to_owned(), format!("Enter a number of failed runs from 1 to {MOST_IN_A_ROW}.")));
         }
         let mut on = on;
         on.sort();
@@ -234,9 +234,7 @@ impl Dataset {
 /// The hours within which new data is expected.
 pub fn expected(hours: Option<i64>) -> Result<Option<i64>> {
     match hours {
-        Some(hours) if !(1..=MOST_HOURS).contains(&hours) => {
-            Err(Error::field("expected_hours", "Write a number of hours from 1 to 87,840, or leave it empty."))
-        }
+        Some(hours) if !(1..=MOST_HOURS).contains(&hours) => Err(Error::field("expected_hours", "Enter 1 to 87,840 hours, or leave empty.")),
         hours => Ok(hours),
     }
 }
@@ -312,7 +310,11 @@ async fn hold_to_outside(tx: &mut Transaction<'static, Sqlite>, owner: &UserId, 
     }
     Err(Error::field(
         "emails",
-        format!("At most {MAX_OUTSIDE} addresses of people who are not on this server, over all DataSets of one owner; {} are chosen already.", known.len()),
+        format!(
+            "All DataSets of one owner together can use at most {MAX_OUTSIDE} email addresses of people who are not on this server. \
+             {} are already used.",
+            known.len()
+        ),
     ))
 }
 

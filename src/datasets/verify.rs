@@ -37,7 +37,7 @@ impl Finding {
 const STATEMENTS: [(&str, &str); 10] = [
     (
         "version_rows",
-        "SELECT v.id, 'tells ' || v.rows || ' rows, and its segments hold ' || s.rows FROM versions v JOIN (SELECT o.id AS id,
+        "SELECT v.id, 'has ' || v.rows || ' rows, but its segments have ' || s.rows FROM versions v JOIN (SELECT o.id AS id,
             COALESCE((SELECT SUM(g.rows) FROM version_segments x JOIN segments g ON g.id = x.segment_id WHERE x.version_id = o.id), 0) AS rows FROM versions o) s
             ON s.id = v.id WHERE v.rows <> s.rows",
     ),
@@ -47,26 +47,29 @@ const STATEMENTS: [(&str, &str); 10] = [
     ),
     (
         "version_segment",
-        "SELECT x.version_id, 'names segment ' || s.id || ', which is ' || s.state FROM version_segments x JOIN segments s ON s.id = x.segment_id WHERE s.state <> 'kept'",
+        "SELECT x.version_id, 'uses segment ' || s.id || ', which is ' || s.state FROM version_segments x
+            JOIN segments s ON s.id = x.segment_id WHERE s.state <> 'kept'",
     ),
     (
         "segment_dataset",
-        "SELECT x.version_id, 'names segment ' || s.id || ' of another DataSet' FROM version_segments x JOIN segments s ON s.id = x.segment_id
-            JOIN versions v ON v.id = x.version_id WHERE s.dataset_id <> v.dataset_id",
+        "SELECT x.version_id, 'uses segment ' || s.id || ' of another DataSet' FROM version_segments x
+            JOIN segments s ON s.id = x.segment_id JOIN versions v ON v.id = x.version_id WHERE s.dataset_id <> v.dataset_id",
     ),
     (
         "segment_unnamed",
-        "SELECT s.id, 'is kept, and no version names it' FROM segments s WHERE s.state = 'kept' AND NOT EXISTS (SELECT 1 FROM version_segments x WHERE x.segment_id = s.id)",
+        "SELECT s.id, 'is stored, but no version uses it' FROM segments s
+            WHERE s.state = 'kept' AND NOT EXISTS (SELECT 1 FROM version_segments x WHERE x.segment_id = s.id)",
     ),
     (
         "current_pointer",
-        "SELECT d.id, 'its current version is not there, or is of another DataSet' FROM datasets d WHERE d.current_version IS NOT NULL
+        "SELECT d.id, 'its current version does not exist or belongs to another DataSet' FROM datasets d WHERE d.current_version IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.current_version AND v.dataset_id = d.id)",
     ),
     (
         "held_pointer",
-        "SELECT d.id, 'its held version is not there, or is of another DataSet, or is the current one' FROM datasets d WHERE d.held_version IS NOT NULL
-            AND (d.held_version = d.current_version OR NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.held_version AND v.dataset_id = d.id))",
+        "SELECT d.id, 'its version that is waiting for approval does not exist, belongs to another DataSet, or is the current one' FROM datasets d
+            WHERE d.held_version IS NOT NULL AND (d.held_version = d.current_version
+                OR NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.held_version AND v.dataset_id = d.id))",
     ),
     // What is held, or was, is passed over; and whoever accepts a version goes past what came after it.
     (
@@ -78,7 +81,8 @@ const STATEMENTS: [(&str, &str); 10] = [
     ),
     (
         "next_number",
-        "SELECT d.id, 'the number of its next version is taken' FROM datasets d WHERE d.next_number <= (SELECT MAX(v.number) FROM versions v WHERE v.dataset_id = d.id)",
+        "SELECT d.id, 'the number of its next version is already used' FROM datasets d
+            WHERE d.next_number <= (SELECT MAX(v.number) FROM versions v WHERE v.dataset_id = d.id)",
     ),
     (
         "owner",
@@ -173,7 +177,7 @@ async fn orphans(db: &Db, segments: &Segments, listed: Vec<SegmentId>) -> Result
         return Ok(Vec::new());
     }
     let there: HashSet<SegmentId> = on_disk(segments).await?.into_iter().collect();
-    Ok(nameless.into_iter().filter(|id| there.contains(id)).map(|id| Finding::new("orphan", id, "is a file that the catalogue does not name")).collect())
+    Ok(nameless.into_iter().filter(|id| there.contains(id)).map(|id| Finding::new("orphan", id, "is a file that is not in the catalogue")).collect())
 }
 
 async fn is_named(db: &Db, id: &SegmentId) -> Result<bool> {
@@ -194,7 +198,7 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
             (Some(all), Some(some)) => {
                 if let Some(column) = some.iter().find(|column| !all.iter().any(|of_version| of_version.name == column.name && of_version.kind == column.kind))
                 {
-                    found.push(Finding::new("version_columns", &version, format!("lacks the column {} of segment {segment}", column.name)));
+                    found.push(Finding::new("version_columns", &version, format!("does not have the column {} of segment {segment}", column.name)));
                 }
             }
             _ => found.push(Finding::new("version_columns", &version, "its columns, or those of a segment, cannot be read")),
@@ -225,7 +229,7 @@ fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> O
     let schema: SchemaRef = open.schema().clone();
     match columns::from_schema(&schema) {
         Ok(has) if has.iter().map(|column| &column.name).eq(told.iter().map(|column| &column.name)) => {}
-        _ => return Some(("segment_columns", "its file has other columns than the catalogue says".to_owned())),
+        _ => return Some(("segment_columns", "the columns of its file do not match the catalogue".to_owned())),
     }
     if !deep {
         return None;
@@ -235,10 +239,10 @@ fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> O
         Err(error) => return Some(("segment_rows", because(error))),
     };
     if digest.rows != meta.rows {
-        return Some(("segment_rows", format!("{} rows can be read, and the catalogue says {}", digest.rows, meta.rows)));
+        return Some(("segment_rows", format!("its file has {} rows, but the catalogue has {}", digest.rows, meta.rows)));
     }
     let other = meta.digest.is_some_and(|expected| expected != digest);
-    other.then(|| ("segment_rows", "its rows are not those whose digest the catalogue has".to_owned()))
+    other.then(|| ("segment_rows", "its rows do not match their digest in the catalogue".to_owned()))
 }
 
 /// The digest of all rows of a segment. Blocks.

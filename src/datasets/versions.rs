@@ -210,7 +210,7 @@ impl Versions {
         }
         // Read in two statements: a version that retention dropped between them has lost its segments.
         if version.segments.iter().map(|segment| segment.rows).sum::<u64>() != version.rows {
-            return Err(Error::conflict(VERSION_GONE, "This version was removed just now, because newer ones took its place.").action("Open the current one."));
+            return Err(Error::conflict(VERSION_GONE, "This version was just deleted, because there are newer versions.").action("Open the current version."));
         }
         Ok(version)
     }
@@ -241,14 +241,14 @@ impl Versions {
                 .bind(commit.dataset)
                 .fetch_optional(&mut **tx)
                 .await?
-                .ok_or_else(|| Error::conflict("dataset_gone", "The DataSet was deleted while it was pulled, so its rows are not kept."))?;
+                .ok_or_else(|| Error::conflict("dataset_gone", "The DataSet was deleted during the run. The new rows were not saved."))?;
         let number: i64 = row.try_get(0)?;
         let before: Vec<ColumnInfo> = match row.try_get::<Option<String>, _>(1)? {
             Some(text) => serde_json::from_str(&text).map_err(Error::internal)?,
             None => Vec::new(),
         };
         if commit.base.is_some() && row.try_get::<Option<VersionId>, _>(2)?.as_ref() != commit.base {
-            return Err(Error::conflict("version_changed", "Another version became the current one while this run was merging into the one before."));
+            return Err(Error::conflict("version_changed", "Another version became current while this run merged its rows. The new rows were not saved."));
         }
         let mut parts: Vec<Vec<ColumnInfo>> = Vec::new();
         let mut list: Vec<SegmentMeta> = commit.written.iter().map(Written::meta).collect();

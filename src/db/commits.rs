@@ -50,7 +50,7 @@ impl Mark {
             Ok(text) => {
                 let mark = Self::parse(&text);
                 if mark.is_none() {
-                    tracing::warn!("{} is not whole, as after a power loss. It is written again.", path.display());
+                    tracing::warn!("{} is incomplete, for example after a power loss. It is written again.", path.display());
                 }
                 mark
             }
@@ -80,9 +80,9 @@ impl Mark {
         match found {
             Some(found) if found.id == self.id && found.commits >= self.commits => None,
             Some(found) if found.id == self.id => {
-                Some(format!("chatlake.db is older than the data directory: it ends at commit {} and {FILE} names commit {}", found.commits, self.commits))
+                Some(format!("chatlake.db is older than the data directory: it has commit {}, but {FILE} has commit {}", found.commits, self.commits))
             }
-            _ => Some(format!("chatlake.db is not the catalogue that the data directory had: {FILE} names another one")),
+            _ => Some(format!("chatlake.db is not the catalogue of this data directory: {FILE} names another one")),
         }
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn refused(dir: &Path, objection: &str) -> Error {
     let file = dir.join(FILE);
     Error::conflict(
         "older_catalogue",
-        format!("{objection}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to go on with the catalogue that is there.", file.display()),
+        format!("{objection}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to continue with the present chatlake.db.", file.display()),
     )
 }
 
@@ -208,7 +208,7 @@ mod tests {
         std::fs::copy(dir.path().join("older.db"), &path).unwrap();
         let refused = Db::open(&path).await.unwrap_err();
         assert_eq!(refused.code(), "older_catalogue", "{refused}");
-        assert!(refused.message().contains("ends at commit 0") && refused.message().contains("delete"), "{refused}");
+        assert!(refused.message().contains("has commit 0") && refused.message().contains("delete"), "{refused}");
         std::fs::copy(dir.path().join("newer.db"), &path).unwrap();
         Db::open(&path).await.unwrap().close().await;
 

@@ -36,7 +36,7 @@ pub fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<
     let read = |row: SqliteRow| {
         T::from_row(&row).inspect_err(|why| {
             let id: String = row.try_get("id").unwrap_or_default();
-            tracing::error!("a row of the catalogue cannot be read and is passed over ({id}): {why}");
+            tracing::error!("a row of the catalogue cannot be read and is skipped ({id}): {why}");
         })
     };
     rows.into_iter().filter_map(|row| read(row).ok()).collect()
@@ -50,7 +50,7 @@ pub fn read_each<T>(rows: &[SqliteRow], read: impl Fn(&SqliteRow) -> Result<T>) 
             Ok(one) => all.push(one),
             Err(error) => {
                 let id: String = row.try_get("id").unwrap_or_default();
-                tracing::error!(id, cause = ?error.inside(), "a row of the catalogue cannot be read and is passed over: {error}");
+                tracing::error!(id, cause = ?error.inside(), "a row of the catalogue cannot be read and is skipped: {error}");
                 damaged.push(id);
             }
         }
@@ -93,7 +93,7 @@ impl Db {
                     pools::open_settled(path).await.map_err(|other| if other.code() == "older_catalogue" { other } else { pools::no_room(path, &why) })?;
                 tracing::error!(
                     cause = ?why.inside(),
-                    "The disk is full, so nothing can be saved. What is stored is served: pages and API reads work, changes are refused. {}",
+                    "The disk is full. Nothing can be saved. Pages and API reads work; changes are refused. {}",
                     storage::advice(dir_of(path))
                 );
                 Ok(Self::of(path, first, None))
@@ -163,7 +163,7 @@ impl Db {
         found.retain(|line| line != "ok");
         for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(self.read()).await? {
             let (table, other): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            found.push(format!("a row of {table} leads to a row of {other} that is not there"));
+            found.push(format!("a row of {table} refers to a row of {other} that does not exist"));
         }
         Ok(found)
     }
@@ -260,9 +260,7 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
     if !is_sound(&version) {
         return Err(Error::conflict(
             "old_sqlite",
-            format!(
-                "This program was built with SQLite {version}; it needs 3.51.3 or newer, which cannot lose committed writes, and not 3.52.0, which was withdrawn."
-            ),
+            format!("This program was built with SQLite {version}. It needs 3.51.3 or newer, but not 3.52.0, which was withdrawn."),
         ));
     }
     let wanted: [(&'static str, &str); 6] = [
@@ -279,7 +277,7 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
         if found != wanted {
             return Err(Error::conflict(
                 "catalogue_settings",
-                format!("The catalogue would not take its settings: {pragma} is {found}, not {wanted}. Is the data directory on a network file system?"),
+                format!("The catalogue did not accept a setting: {pragma} is {found}, not {wanted}. The data directory may be on a network file system."),
             ));
         }
     }
@@ -287,7 +285,7 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
     let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size").fetch_optional(pool).await?;
     match mapped {
         None | Some(0) => Ok(()),
-        Some(bytes) => Err(Error::conflict("catalogue_settings", format!("The catalogue would not take its settings: PRAGMA mmap_size is {bytes}, not 0."))),
+        Some(bytes) => Err(Error::conflict("catalogue_settings", format!("The catalogue did not accept a setting: PRAGMA mmap_size is {bytes}, not 0."))),
     }
 }
 

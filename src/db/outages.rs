@@ -41,7 +41,7 @@ impl Outages {
         };
         if !known {
             let advice = if error.code() == "storage_full" { format!(" {}", storage::advice(&self.0.dir)) } else { String::new() };
-            tracing::error!(cause = ?error.inside(), "{what}; it is tried again and not logged again until it works: {error}{advice}");
+            tracing::error!(cause = ?error.inside(), "{what}; Chatlake retries and does not log this again until it works: {error}{advice}");
         }
         !known
     }

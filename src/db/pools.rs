@@ -67,7 +67,8 @@ fn not_migrated(why: sqlx::migrate::MigrateError) -> Error {
         sqlx::migrate::MigrateError::VersionMissing(number) => Error::conflict(
             "newer_catalogue",
             format!(
-                "The catalogue was written by a newer Chatlake (it has migration {number}). Start that one, or restore the backup made before the upgrade."
+                "The catalogue was written by a newer Chatlake (it has migration {number}). Start the newer version, \
+                 or restore the backup from before the upgrade."
             ),
         ),
         sqlx::migrate::MigrateError::Execute(why) | sqlx::migrate::MigrateError::ExecuteMigration(why, _) => why.into(),
@@ -140,7 +141,7 @@ async fn of_this_shape(pool: &SqlitePool) -> Result<()> {
     }
     Err(Error::conflict(
         "other_catalogue",
-        format!("The catalogue has the shape of migration {there}, and this program knows {known}. Use the Chatlake that serves from this directory."),
+        format!("The catalogue has migration {there}, but this program has migration {known}. Use the Chatlake version that serves this directory."),
     ))
 }
 

@@ -23,7 +23,7 @@ pub fn size(bytes: u64) -> String {
 
 /// How much space there is and how much to free, for the person who runs the server. Blocks.
 pub fn advice(dir: &Path) -> String {
-    free_first(dir, "; nothing needs to be restarted")
+    free_first(dir, "; no restart is needed")
 }
 
 /// As `advice`, where the start has failed. Blocks.
@@ -37,8 +37,8 @@ fn free_first(dir: &Path, then: &str) -> String {
             let missing = (MIN_FREE - free).div_ceil(1 << 20);
             format!("{} has {} free. Free at least {missing} MiB there{then}.", dir.display(), size(free))
         }
-        Ok(free) => format!("{} has {} free; look for a quota or a limit of files.", dir.display(), size(free)),
-        Err(why) => format!("How much space {} has cannot be told: {why}.", dir.display()),
+        Ok(free) => format!("{} has {} free. Check its disk quota and its limit on the number of files.", dir.display(), size(free)),
+        Err(why) => format!("The free space of {} cannot be read: {why}.", dir.display()),
     }
 }
 
@@ -56,6 +56,6 @@ mod tests {
         assert!(free(Path::new("/")).unwrap() > 0);
         assert!(free(Path::new("/nowhere/at/all")).is_err());
         assert_eq!([0, 350 << 20, 1 << 30, 3 << 29].map(size), ["0 MiB", "350 MiB", "1.0 GiB", "1.5 GiB"]);
-        assert!(advice(Path::new("/nowhere/at/all")).contains("cannot be told"));
+        assert!(advice(Path::new("/nowhere/at/all")).contains("cannot be read"));
     }
 }

@@ -154,31 +154,31 @@ impl Notices {
         });
         let port = given.port.trim().parse::<u16>().ok().filter(|port| *port > 0);
         if port.is_none() {
-            wrong.push(("port".to_owned(), "Write a port from 1 to 65535: usually 465 with TLS, 587 with STARTTLS.".to_owned()));
+            wrong.push(("port".to_owned(), "Port must be from 1 to 65535: usually 465 with TLS, 587 with STARTTLS.".to_owned()));
         }
         let encryption = Encryption::parse(&given.encryption);
         if encryption.is_none() {
-            wrong.push(("encryption".to_owned(), "Choose how mail travels to the server.".to_owned()));
+            wrong.push(("encryption".to_owned(), "Choose an encryption.".to_owned()));
         }
         let sender = email(given.sender.trim());
         if sender.is_none() {
-            wrong.push(("sender".to_owned(), "Write the address that mail is from, such as chatlake@example.com.".to_owned()));
+            wrong.push(("sender".to_owned(), "Enter an email address such as chatlake@example.com.".to_owned()));
         }
         let username = given.username.trim();
         if username.len() > 254 || username.chars().any(char::is_control) || given.password.reveal().len() > 1_000 {
-            wrong.push(("username".to_owned(), "User name and password are one line each.".to_owned()));
+            wrong.push(("username".to_owned(), "Username and password must each be one line.".to_owned()));
         }
         let stored = before.as_ref().filter(|row| row.sealed.is_some());
         let kept = stored.filter(|row| row.host == host && Some(row.port) == port.map(i64::from) && row.encryption == given.encryption);
         if !username.is_empty() && given.password.is_empty() && kept.is_none() {
             let why = match stored {
-                Some(_) => "Enter the password again: server, port or encryption have changed.",
+                Some(_) => "Enter the password again: server, port or encryption has changed.",
                 None => "Enter the password: none is stored for this server.",
             };
             wrong.push(("password".to_owned(), why.to_owned()));
         }
         if username.is_empty() && !given.password.is_empty() {
-            wrong.push(("username".to_owned(), "A password needs a user name.".to_owned()));
+            wrong.push(("username".to_owned(), "Enter the username for this password.".to_owned()));
         }
         let (Some(port), Some(encryption), Some(sender), true) = (port, encryption, sender, wrong.is_empty()) else { return Err(Error::fields(wrong)) };
         let sealed = match (username.is_empty(), given.password.is_empty()) {
@@ -216,7 +216,7 @@ impl Notices {
 
     /// Sends a test to this address, once, and says what became of it.
     pub async fn test_mail(&self, to: &str) -> Result<()> {
-        let to = email(to.trim()).ok_or_else(|| Error::field("to", "Write the address that the test goes to."))?;
+        let to = email(to.trim()).ok_or_else(|| Error::field("to", "Enter the email address for the test."))?;
         let message = self.test_message(Channel::Mail, &to).await?;
         self.try_once(&message).await
     }
@@ -240,7 +240,7 @@ impl Notices {
         let failed = match tokio::time::timeout(WHOLE, handed_over).await {
             Ok(Ok(Ok(()))) => return Ok(()),
             Ok(Ok(Err(failed))) => failed,
-            Ok(Err(_)) => Failed::Unreached("its answer cannot be read".to_owned()),
+            Ok(Err(_)) => Failed::Unreached("its answer was unreadable".to_owned()),
             Err(_) => Failed::Unreached("it did not answer in time".to_owned()),
         };
         Err(failed.told(password.as_ref()))
@@ -316,7 +316,7 @@ impl From<SmtpError> for Failed {
 impl From<NoAddress> for Failed {
     fn from(why: NoAddress) -> Self {
         match why {
-            NoAddress::Unknown => Self::Unreached("its name was not found".to_owned()),
+            NoAddress::Unknown => Self::Unreached("host not found".to_owned()),
             NoAddress::Blocked => Self::Blocked,
         }
     }
@@ -328,14 +328,13 @@ impl Failed {
         match self {
             Self::Unreached(cause) => {
                 tracing::info!(cause = fit(&cause).unwrap_or_default(), "the mail server could not be reached");
-                "The mail server could not be reached, or no encrypted connection to it could be made. Check server, port and encryption; the server's log has the cause.".to_owned()
+                "Could not connect to the mail server. Check server, port and encryption. The server's log has the cause.".to_owned()
             }
-            Self::Blocked => {
-                "The name of the mail server leads to an address that is not public. It may be used if the server was started with --allow-mail-server."
-                    .to_owned()
+            Self::Blocked => "The mail server does not have a public address. To allow it, start Chatlake with --allow-mail-server.".to_owned(),
+            Self::NoStartTls => "The mail server does not offer STARTTLS on this port. Nothing was sent.".to_owned(),
+            Self::Refused(said) => {
+                fit(&format!("The mail server refused the email: {said}")).unwrap_or_else(|| "The mail server refused the email.".to_owned())
             }
-            Self::NoStartTls => "The mail server does not offer STARTTLS at this port, so nothing was sent.".to_owned(),
-            Self::Refused(said) => fit(&format!("The mail server refused it: {said}")).unwrap_or_else(|| "The mail server refused it.".to_owned()),
         }
     }
 }
@@ -349,7 +348,7 @@ fn said(why: &SmtpError) -> String {
 }
 
 fn written(message: &Message, server: &Server) -> std::result::Result<Mail, String> {
-    let address = |text: &str| text.parse::<Address>().map_err(|_| "The address cannot be written to.".to_owned());
+    let address = |text: &str| text.parse::<Address>().map_err(|_| "This is not an email address.".to_owned());
     let sender = address(&server.sender)?;
     let id = format!("<{}@{}>", message.id, sender.domain());
     Mail::builder()
@@ -360,7 +359,7 @@ fn written(message: &Message, server: &Server) -> std::result::Result<Mail, Stri
         .header(ContentType::TEXT_PLAIN)
         .raw_header(raw("Auto-Submitted", "auto-generated"))
         .body(message.body.clone())
-        .map_err(|_| "The mail could not be written.".to_owned())
+        .map_err(|_| "The email could not be created.".to_owned())
 }
 
 fn raw(name: &'static str, value: &str) -> HeaderValue {

@@ -212,7 +212,7 @@ impl Notices {
     /// A message of its own for whoever presses Test; it is not tried a second time.
     pub(super) async fn test_message(&self, channel: Channel, recipient: &str) -> Result<Message> {
         let now = self.clock.now();
-        let text = format!("Notifications of Chatlake arrive here. Nothing happened; somebody pressed Test at {}.", self.link("/settings/notifications"));
+        let text = format!("This is a test notification from Chatlake. A person sent it at {}.", self.link("/settings/notifications"));
         let id = MessageId::new();
         let body = match channel {
             Channel::Mail => format!("{text}\n"),
@@ -226,7 +226,7 @@ impl Notices {
             id,
             channel: channel.word().to_owned(),
             recipient: recipient.to_owned(),
-            subject: "A test of Chatlake's notifications".to_owned(),
+            subject: "Chatlake test notification".to_owned(),
             body,
             attempts: 1,
             next_try_at: i64::MAX,
@@ -260,7 +260,7 @@ impl Notices {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query("DELETE FROM messages WHERE state <> 'waiting' AND ended_at < $1").bind(now - KEEP).execute(&mut *tx).await?;
-        sqlx::query("UPDATE messages SET state = 'failed', error = 'The server stopped in the middle of it.', ended_at = $1 WHERE state = 'waiting' AND is_test = 1 AND created_at < $2")
+        sqlx::query("UPDATE messages SET state = 'failed', error = 'The server stopped during the delivery.', ended_at = $1 WHERE state = 'waiting' AND is_test = 1 AND created_at < $2")
             .bind(now)
             .bind(now - HOUR)
             .execute(&mut *tx)
@@ -271,7 +271,7 @@ impl Notices {
     /// The newest deliveries, newest first.
     pub async fn deliveries(&self, most: i64) -> Result<Vec<Delivery>> {
         let rows = sqlx::query(
-            "SELECT m.id, m.channel, COALESCE(w.name, CASE WHEN m.channel = 'mail' THEN m.recipient ELSE 'a webhook that was removed' END) AS to_whom, m.subject, m.notices,
+            "SELECT m.id, m.channel, COALESCE(w.name, CASE WHEN m.channel = 'mail' THEN m.recipient ELSE 'a deleted webhook' END) AS to_whom, m.subject, m.notices,
                     m.is_test, m.state, m.attempts, m.next_try_at, m.error, m.created_at, m.ended_at
              FROM messages m LEFT JOIN webhooks w ON w.id = m.recipient ORDER BY m.created_at DESC, m.id DESC LIMIT $1",
         )

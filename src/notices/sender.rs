@@ -35,7 +35,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
             () = stop.cancelled() => return finish(under_way).await,
             look = look(&notices, prune, &busy) => look,
         };
-        let (due, next) = notices.db.outages().watched("the outbox could not be looked through", look).unwrap_or_default();
+        let (due, next) = notices.db.outages().watched("notifications could not be read from the database", look).unwrap_or_default();
         for message in due {
             let of = (message.channel(), message.id.clone());
             busy.insert(under_way.spawn(send(notices.clone(), message)).id(), of);
@@ -56,7 +56,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
                 if let Err(why) = ended {
                     // It is tried again when it is due, as one that was not taken. What a panic said is left out.
                     let message = of.map(|(_, id)| id.to_string()).unwrap_or_default();
-                    tracing::error!(message, cause = ?Error::from(why).inside(), "a delivery broke off; it is tried again");
+                    tracing::error!(message, cause = ?Error::from(why).inside(), "a delivery failed with an internal error; Chatlake retries it");
                 }
             }
         }
@@ -67,7 +67,7 @@ pub(super) async fn send_until_stopped(notices: Notices, stop: CancellationToken
 async fn finish(mut under_way: JoinSet<()>) {
     let ended = async { while under_way.join_next().await.is_some() {} };
     if tokio::time::timeout(FINISH_WITHIN, ended).await.is_err() {
-        tracing::warn!("deliveries that were still under way when the server stopped are tried again after its next start");
+        tracing::warn!("some deliveries did not finish before the server stopped; Chatlake retries them after the next start");
     }
 }
 
@@ -97,7 +97,7 @@ async fn send(notices: Notices, message: Message) {
     let sent = notices.deliver(&message).await;
     step("notify.delivered");
     if let Err(error) = notices.settle(&message, &sent).await {
-        tracing::error!(cause = ?error.inside(), "what became of a message could not be written: {error}");
+        tracing::error!(cause = ?error.inside(), "the result of a delivery could not be saved: {error}");
     }
     step("notify.settled");
 }

@@ -59,7 +59,7 @@ impl Notices {
         let (name, address) = (name.trim(), address.trim());
         let mut wrong: Vec<(String, String)> = Vec::new();
         if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_good_in_name) {
-            wrong.push(("name".to_owned(), "Give the webhook a name of 1 to 100 characters.".to_owned()));
+            wrong.push(("name".to_owned(), "Name must have 1 to 100 characters.".to_owned()));
         }
         let url = self.way.check(address);
         if let Err(why) = &url {
@@ -75,11 +75,11 @@ impl Notices {
         let mut tx = self.db.write().await?;
         let there: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM webhooks").fetch_one(&mut *tx).await?;
         if there >= MOST {
-            return Err(Error::conflict("too_many_webhooks", format!("There are {MOST} webhooks already. Remove one first.")));
+            return Err(Error::conflict("too_many_webhooks", format!("The limit of {MOST} webhooks is reached. Delete one first.")));
         }
         let same: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM webhooks WHERE name = $1").bind(&webhook.name).fetch_one(&mut *tx).await?;
         if same > 0 {
-            return Err(Error::field("name", "There is a webhook of this name already. Give this one another, so that people can tell them apart."));
+            return Err(Error::field("name", "Another webhook has this name. Choose a different name."));
         }
         sqlx::query("INSERT INTO webhooks (id, name, host, sealed, created_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(&webhook.id)
@@ -116,18 +116,18 @@ impl Notices {
     }
 
     pub(super) async fn post(&self, message: &Message) -> std::result::Result<(), String> {
-        let gone = || "The webhook was removed.".to_owned();
+        let gone = || "The webhook was deleted.".to_owned();
         let id = WebhookId::parse(&message.recipient).ok_or_else(gone)?;
         let sealed: Option<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM webhooks WHERE id = $1")
             .bind(&id)
             .fetch_optional(self.db.read())
             .await
-            .map_err(|_| "The catalogue could not be read.".to_owned())?;
+            .map_err(|_| "The database could not be read.".to_owned())?;
         let (sealed,) = sealed.ok_or_else(gone)?;
         let plain = self.vault.open_sealed(&sealed, &place(&id)).map_err(|why| why.message().to_owned())?;
-        let opened: Sealed = serde_json::from_slice(&plain).map_err(|_| "The stored address cannot be read. Add the webhook anew.".to_owned())?;
+        let opened: Sealed = serde_json::from_slice(&plain).map_err(|_| "The stored URL is unreadable. Add the webhook again.".to_owned())?;
         let timestamp = (self.clock.now() / 1_000).to_string();
-        let signature = sign(opened.secret.reveal(), &timestamp, &message.body).ok_or("It could not be signed.")?;
+        let signature = sign(opened.secret.reveal(), &timestamp, &message.body).ok_or("The message could not be signed.")?;
         let headers =
             [("x-chatlake-delivery", message.id.to_string()), ("x-chatlake-timestamp", timestamp), ("x-chatlake-signature", format!("sha256={signature}"))];
         self.way.post(&opened.address, &headers, message.body.clone()).await

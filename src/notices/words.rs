@@ -60,9 +60,9 @@ fn title(group: &Group<'_>) -> String {
     let (one, many) = match group.kind {
         Kind::Failure => ("failed", "failed"),
         Kind::Recovery => ("is up to date again", "are up to date again"),
-        Kind::Late if about.code == REMINDER => ("is to be run", "are to be run"),
+        Kind::Late if about.code == REMINDER => ("needs a run", "need a run"),
         Kind::Late => ("is late", "are late"),
-        _ => ("is off its schedule", "are off their schedule"),
+        _ => ("no longer runs on schedule", "no longer run on schedule"),
     };
     match group.all.len() {
         1 => format!("“{}” {one}", about.dataset),
@@ -76,7 +76,7 @@ pub fn subject(told: &[Told]) -> String {
     match &groups[..] {
         [only] => title(only),
         [first, rest @ ..] => format!("{}, and {} more", title(first), rest.len()),
-        [] => "Nothing to tell".to_owned(),
+        [] => "No notifications".to_owned(),
     }
 }
 
@@ -88,7 +88,7 @@ impl Notices {
             let about = &group.all[0].about;
             let _ = writeln!(text, "{}.\n", title(&group));
             let same = |part: Part| group.all.iter().all(|one| part(&one.about) == part(about));
-            let parts: [(&str, Part); 3] = [("What happened", |a| &a.happened), ("Who must act", |a| &a.who), ("What is next", |a| &a.next)];
+            let parts: [(&str, Part); 3] = [("What happened", |a| &a.happened), ("Who can fix it", |a| &a.who), ("What happens next", |a| &a.next)];
             for (label, part) in parts {
                 if same(part) && !part(about).is_empty() {
                     let _ = writeln!(text, "{label}: {}", part(about));
@@ -108,7 +108,7 @@ impl Notices {
             }
             text.push('\n');
         }
-        let _ = writeln!(text, "Who is told of what is chosen in each DataSet, under Settings, Notifications.");
+        let _ = writeln!(text, "To change these notifications, open the DataSet, then Settings, Notifications.");
         text
     }
 
@@ -150,8 +150,8 @@ mod tests {
             account: account.to_owned(),
             vendor: "LiveChat".to_owned(),
             code: code.to_owned(),
-            happened: "It could not be read.".to_owned(),
-            who: "Nobody.".to_owned(),
+            happened: "Could not reach LiveChat.".to_owned(),
+            who: "No action needed.".to_owned(),
             next: next.to_owned(),
         };
         Told { kind, about, at: 1_795_176_000_000 }

@@ -126,22 +126,22 @@ impl Asked {
         let mut day = |field: &str, text: &str| match text.trim().parse::<Date>() {
             Ok(day) => day,
             Err(_) => {
-                wrong.push((field.to_owned(), "Write a day as 2026-02-17.".to_owned()));
+                wrong.push((field.to_owned(), "Enter a date such as 2026-02-17.".to_owned()));
                 today
             }
         };
         let (from, to) = (day("from", from), day("to", to));
         let chunk_days: u32 = chunk_days.trim().parse().unwrap_or(0);
         if wrong.is_empty() && from > to {
-            wrong.push(("from".to_owned(), format!("The first day must not be after the last one ({to}).")));
+            wrong.push(("from".to_owned(), format!("The first day must be {to} (the last day) or earlier.")));
         }
         if to > today {
-            wrong.push(("to".to_owned(), format!("The last day must not be after today ({today}).")));
+            wrong.push(("to".to_owned(), format!("The last day must be {today} (today) or earlier.")));
         } else if wrong.is_empty() && i64::from((to - from).get_days()) >= MOST_DAYS {
-            wrong.push(("from".to_owned(), format!("A backfill reaches over at most {MOST_DAYS} days, which is ten years.")));
+            wrong.push(("from".to_owned(), format!("A backfill must cover {MOST_DAYS} days (10 years) or less.")));
         }
         if !(1..=MOST_CHUNK).contains(&chunk_days) {
-            wrong.push(("chunk_days".to_owned(), format!("A chunk has from 1 to {MOST_CHUNK} days.")));
+            wrong.push(("chunk_days".to_owned(), format!("A date range must have from 1 to {MOST_CHUNK} days.")));
         }
         if wrong.is_empty() { Ok(Self { days: Window { from, to }, chunk_days }) } else { Err(Error::fields(wrong)) }
     }
@@ -156,18 +156,18 @@ pub fn source_key(dataset: &Dataset, range: Option<&Window>) -> String {
 /// Why days of this DataSet cannot be pulled alone; none when they can.
 pub fn refusal(dataset: &Dataset) -> Option<Error> {
     if !dataset.setup().has_days_apart() {
-        let why = if has_days(dataset.report) { "is always pulled for its whole range" } else { "is not asked for by days" };
-        return Some(Error::conflict("no_days", format!("{} {why}, so no days of it can be pulled alone.", dataset.report.title)));
+        let why = if has_days(dataset.report) { "always pulls its whole date range" } else { "has no date range" };
+        return Some(Error::conflict("no_days", format!("Backfill is not available: {} {why}.", dataset.report.title)));
     }
     if Parts::of(dataset.update_mode) == Parts::Refused {
         return Some(
-            Error::conflict("replaces_all", "Every run of this DataSet replaces all its rows, so pulling some days alone would lose the others.")
-                .action("Run the whole DataSet, or let it merge or partition under Settings."),
+            Error::conflict("replaces_all", "Backfill is not available with Replace: each run overwrites all rows.")
+                .action("Press Run now, or choose Append, Merge or Partition under Settings."),
         );
     }
     if dataset.account_id.is_none() {
         return Some(
-            Error::conflict("account_missing", "The account of this DataSet was deleted, so it cannot be pulled.")
+            Error::conflict("account_missing", "The account of this DataSet was deleted. The DataSet cannot run.")
                 .action("Choose another account under Settings."),
         );
     }
@@ -197,7 +197,7 @@ impl TryFrom<Row> for Backfill {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self> {
-        let day = |text: &str| text.parse::<Date>().map_err(|_| Error::internal(format!("backfill {} holds a day that cannot be read", row.id)));
+        let day = |text: &str| text.parse::<Date>().map_err(|_| Error::internal(format!("backfill {} has an unreadable day", row.id)));
         Ok(Self {
             days: Window { from: day(&row.from_day)?, to: day(&row.to_day)? },
             left_to: row.left_to.as_deref().map(day).transpose()?,
@@ -282,7 +282,7 @@ impl Puller {
         }
         let before = get(&self.db, &dataset.id, id).await?;
         if before.state == State::Finished {
-            return Err(Error::conflict("backfill_finished", "Everything that this backfill asked for has come."));
+            return Err(Error::conflict("backfill_finished", "This backfill is finished."));
         }
         if let Some(refusal) = refusal(&dataset) {
             return Err(refusal);
@@ -310,7 +310,7 @@ async fn one_at_a_time(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetI
     let other: Option<(BackfillId,)> =
         sqlx::query_as("SELECT id FROM backfills WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
     if other.is_some_and(|(other,)| Some(&other) != but) {
-        return Err(Error::conflict("backfill_under_way", "A backfill of this DataSet is under way already.").action("Wait until it has ended, or cancel it."));
+        return Err(Error::conflict("backfill_under_way", "A backfill of this DataSet is already running.").action("Wait until it ends, or cancel it."));
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Puller {
         let (old, new) = self.datasets.versions.restore(&mut tx, dataset, version, &run).await?;
         // What waits to be accepted, and the days that still come, were for the version that is left.
         queue::supersede_held(&mut tx, dataset).await?;
-        backfills::interrupt(&mut tx, dataset, &format!("Version {} was brought back meanwhile.", old.number), now).await?;
+        backfills::interrupt(&mut tx, dataset, &format!("The DataSet was reverted to version {}.", old.number), now).await?;
         // Its rows are those of the run whose version came back.
         sqlx::query("UPDATE runs SET version_id = $1, back_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6")
             .bind(&new.id)
@@ -76,8 +76,8 @@ impl Puller {
         if let Some(account) = original.account_id.as_ref().filter(|_| actor.may_edit())
             && self.accounts.usable(actor, account).await.is_err()
         {
-            return Err(Error::forbidden("The account of this DataSet is not shared with you, so a copy could not be pulled.")
-                .action("Ask whoever owns the account to share it."));
+            return Err(Error::forbidden("The account of this DataSet is not shared with you. A copy could not run.")
+                .action("Ask the owner of the account to share it."));
         }
         let copy = self.datasets.duplicate(actor, dataset).await?;
         self.rescheduled.notify_one();

@@ -33,7 +33,7 @@ const AT_ONCE: usize = 100;
 pub(super) async fn keep_until_stopped(puller: Puller) {
     loop {
         let began = puller.clock.now();
-        let next = puller.db.outages().watched("the keeper could not look", tick(&puller).await).flatten();
+        let next = puller.db.outages().watched("retries and late DataSets could not be checked", tick(&puller).await).flatten();
         // Reckoned from before it looked: what became due meanwhile is looked at again. Some time at least, so that a row which cannot be
         // taken up does not keep a core busy.
         let until = next.map_or(began + LOOK_AT_LEAST, |next| next.clamp(began + 50, began + LOOK_AT_LEAST));
@@ -180,18 +180,18 @@ async fn tell_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Milli
     if dataset.tells(Kind::Late) {
         sqlx::query("UPDATE datasets SET told_of_late = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
     }
-    let last = one.last_success_at.map_or_else(|| "It has never been updated".to_owned(), |at| format!("It was last updated at {}", dataset.moment(at)));
+    let last = one.last_success_at.map_or_else(|| "No run has succeeded yet".to_owned(), |at| format!("The last update was at {}", dataset.moment(at)));
     let who = match (one.schedule.is_some(), one.account_id.is_some()) {
-        (_, false) => "The owner of the DataSet: its account was deleted. Choose another one under Settings.",
-        (true, _) => "The owner of the DataSet: History shows why no run has succeeded.",
-        (false, _) => "Whoever looks after it: it is pulled by hand, with Run Now.",
+        (_, false) => "The account was deleted. The owner of the DataSet must choose another account under Settings.",
+        (true, _) => "The owner of the DataSet can see under History why no run has succeeded.",
+        (false, _) => "The owner of the DataSet must press Run now: it has no schedule.",
     };
     let next = match (dataset.next_run_at, dataset.upkeep.retry_at) {
-        (_, Some(at)) => format!("It is tried again by itself at {}.", dataset.moment(at)),
+        (_, Some(at)) => format!("Chatlake retries at {}.", dataset.moment(at)),
         (Some(at), _) => format!("The next run is at {}.", dataset.moment(at)),
-        (None, None) => "Nothing by itself.".to_owned(),
+        (None, None) => "No run is scheduled.".to_owned(),
     };
-    let happened = format!("{last}; new data was expected by {}. The rows from before are untouched.", dataset.moment(late_at));
+    let happened = format!("New data was expected by {}. {last}. The existing rows are unchanged.", dataset.moment(late_at));
     dataset.tell(tx, now, Kind::Late, "late", [happened, who.to_owned(), next]).await
 }
 
@@ -229,9 +229,9 @@ async fn remind(puller: &Puller, now: Millis) -> Result<()> {
         sqlx::query("UPDATE datasets SET reminded_at = $1 WHERE id = $2").bind(now).bind(&one.id).execute(&mut *tx).await?;
         if let Some(dataset) = kept_or_damaged(&mut tx, &one.id).await? {
             let words = [
-                format!("No run of it has succeeded since {}, and somebody wanted to be reminded.", dataset.moment(one.since)),
-                "Whoever looks after it: press Run Now.".to_owned(),
-                "Nothing by itself. The rows from before are untouched.".to_owned(),
+                format!("Reminder: no run has succeeded since {}.", dataset.moment(one.since)),
+                "The owner of the DataSet must press Run now.".to_owned(),
+                "No run is scheduled. The existing rows are unchanged.".to_owned(),
             ];
             dataset.tell(&mut tx, now, Kind::Late, REMINDER, words).await?;
         }
@@ -256,9 +256,9 @@ async fn tell_of_lost_accounts(puller: &Puller, now: Millis) -> Result<()> {
                 .execute(&mut *tx)
                 .await?;
             let words = [
-                format!("The account “{account}”, which it was pulled with, was deleted."),
-                "The owner of the DataSet: choose another account under Settings.".to_owned(),
-                "Then it is back on its schedule. The rows from before are untouched.".to_owned(),
+                format!("The account “{account}” of this DataSet was deleted."),
+                "The owner of the DataSet must choose another account under Settings.".to_owned(),
+                "The schedule is stopped until then. The existing rows are unchanged.".to_owned(),
             ];
             dataset.tell(&mut tx, now, Kind::Stopped, "account_missing", words).await?;
         }
@@ -335,7 +335,7 @@ impl Puller {
     pub async fn bring_back(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(actor, id).await?;
         let Some(stopped) = dataset.stopped() else {
-            return Err(Error::conflict("not_stopped", "Nothing has taken this DataSet off its schedule."));
+            return Err(Error::conflict("not_stopped", "The schedule of this DataSet is not stopped."));
         };
         if let (Why::Unshared, Some(account)) = (stopped.why, &dataset.account_id) {
             self.accounts.feeds(account, &dataset.owner_id).await?;
@@ -345,8 +345,8 @@ impl Puller {
             let refusals: Option<i64> =
                 sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(self.db.read()).await?;
             if refusals.is_none_or(|refusals| refusals >= i64::from(MAX_REFUSALS)) {
-                return Err(Error::conflict("credentials_stopped", "The vendor still refuses the credentials of its account.")
-                    .action("Enter new ones under Accounts, or press Test there; then it comes back by itself."));
+                return Err(Error::conflict("credentials_stopped", format!("{} still rejects the credentials of the account.", dataset.connector.title()))
+                    .action("Enter new credentials under Accounts, or press Test there. The schedule then resumes automatically."));
             }
         }
         put_back(self, &dataset, self.clock.now()).await?;
@@ -380,14 +380,14 @@ async fn tell_of_sunsets(puller: &Puller, now: Millis) -> Result<()> {
             let vendor = dataset.vendor();
             let on = day.strftime("%a %-d %b %Y");
             let happened = match left {
-                ..0 => format!("{vendor} has ended the API that this DataSet is pulled from; the day was {on}."),
-                0 => format!("{vendor} ends the API that this DataSet is pulled from today."),
-                left => format!("{vendor} ends the API that this DataSet is pulled from on {on}, in {left} day{}.", if left == 1 { "" } else { "s" }),
+                ..0 => format!("On {on}, {vendor} ended the API that this DataSet uses."),
+                0 => format!("Today, {vendor} ends the API that this DataSet uses."),
+                left => format!("On {on}, in {left} day{}, {vendor} ends the API that this DataSet uses.", if left == 1 { "" } else { "s" }),
             };
             let words = [
                 happened,
-                "The person who runs the server: a newer Chatlake may know the new API.".to_owned(),
-                "After that day nothing can be pulled this way. The rows stay readable.".to_owned(),
+                "A server administrator must check whether a newer Chatlake supports the new API.".to_owned(),
+                "After that day, runs with this API fail. The existing rows stay available.".to_owned(),
             ];
             dataset.tell(&mut tx, now, Kind::Sunset, "sunset", words).await?;
         }

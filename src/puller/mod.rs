@@ -47,7 +47,7 @@ use scheduler::clock_set::Seen;
 use slots::Slots;
 
 /// What is logged once when it cannot be done at the start, and once when it can.
-const RESCUE: &str = "interrupted runs could not be put back into the queue, so nothing is pulled";
+const RESCUE: &str = "interrupted runs could not be put back into the queue, so no runs start";
 /// It is tried again after this.
 const RESCUE_AGAIN: Duration = Duration::from_secs(2);
 
@@ -159,7 +159,7 @@ impl Puller {
     pub async fn run_now(&self, actor: &Actor, dataset: &DatasetId, trigger: Trigger) -> Result<Run> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         let Some(account) = &dataset.account_id else {
-            return Err(Error::conflict("account_missing", "The account of this DataSet was deleted, so it cannot be pulled.")
+            return Err(Error::conflict("account_missing", "The account of this DataSet was deleted. The DataSet cannot run.")
                 .action("Choose another account under Settings."));
         };
         self.accounts.feeds(account, &dataset.owner_id).await?;
@@ -195,7 +195,7 @@ impl Puller {
         let run = self.get(by.actor, run).await?;
         self.datasets.get_to_change(by.actor, &run.dataset_id).await?;
         let Some(version) = run.version_id.as_ref().filter(|_| run.outcome == Some(run::Outcome::Held)) else {
-            return Err(Error::conflict("not_held", "No rows of this run wait to be accepted.").action("See the newest runs under History."));
+            return Err(Error::conflict("not_held", "No version of this run is waiting for approval.").action("See the newest runs under History."));
         };
         self.datasets.delete_version(by, &run.dataset_id, version).await?;
         self.found(&run.id).await

@@ -35,8 +35,8 @@ fn short(file: &str) -> &str {
 /// A panic in here becomes an error that says where it was.
 pub(super) async fn guarded<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(doing).catch_unwind().await.unwrap_or_else(|_| {
-        let at = AT.with(RefCell::take).unwrap_or_else(|| "an unknown place".to_owned());
-        Err(Error::new(Kind::Internal, "internal", format!("Chatlake made a mistake and broke off, at {at}.")).because("a panic"))
+        let at = AT.with(RefCell::take).unwrap_or_else(|| "an unknown location".to_owned());
+        Err(Error::new(Kind::Internal, "internal", format!("Chatlake stopped because of an internal error at {at}.")).because("a panic"))
     })
 }
 

@@ -17,7 +17,7 @@ impl Puller {
     pub async fn pause(&self, by: By<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule.is_none() {
-            return Err(Error::conflict("no_schedule", "This DataSet is run by hand, so there is no schedule to pause.").action("Nothing needs to be done."));
+            return Err(Error::conflict("no_schedule", "This DataSet has no schedule to pause. It runs only with Run now.").action("No action needed."));
         }
         let mut tx = self.db.write().await?;
         let paused =
@@ -68,9 +68,9 @@ async fn tell(tx: &mut Transaction<'static, Sqlite>, now: Millis, by: &UserId, i
     let Some(dataset) = kept_or_damaged(tx, id).await? else { return Ok(()) };
     let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1").bind(by).fetch_optional(&mut **tx).await?;
     let words = [
-        format!("{} paused its schedule.", name.unwrap_or_else(|| "Somebody".to_owned())),
-        "Whoever wants it to go on: press Resume in the menu of its page.".to_owned(),
-        "Nothing is pulled by schedule until then. The rows from before are untouched.".to_owned(),
+        format!("{} paused the schedule.", name.unwrap_or_else(|| "A person".to_owned())),
+        "The owner of the DataSet or an admin can resume the schedule on its page.".to_owned(),
+        "No scheduled runs until then. The existing rows are unchanged.".to_owned(),
     ];
     dataset.tell(tx, now, Kind::Stopped, "paused", words).await
 }

@@ -177,9 +177,9 @@ fn claimed((id, dataset_id, cause, fence, attempt, source_key, reading, gather_u
 async fn park_killers(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
     let parked: Vec<(DatasetId, String)> = sqlx::query_as(
         "UPDATE runs SET state = 'parked', finished_at = $1, lease_until = NULL, error_code = 'parked',
-            error_message = 'This run stopped the whole server three times.',
-            error_who = 'The person who runs the server.',
-            error_action = 'Nothing is tried by itself until someone presses Bring back or Run now. What was there before is untouched.'
+            error_message = 'The server stopped three times during this run.',
+            error_who = 'A server administrator must check memory, disk and log.',
+            error_action = 'Chatlake does not retry it. Press Resume or Run now to try again. The existing rows are unchanged.'
          WHERE state IN ('running', 'queued') AND attempt >= $2 AND (lease_until IS NULL OR lease_until < $1) RETURNING dataset_id, cause",
     )
     .bind(now)

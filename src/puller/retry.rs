@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::run::Failure;
 use crate::connectors::pull_error::{Cause, Lack};
-use crate::connectors::upstream::LONGEST_PAUSE;
+use crate::connectors::upstream::{LONGEST_PAUSE, MAX_REFUSALS};
 use crate::connectors::{self, PullError};
 use crate::error::{DATA_DAMAGED, Error};
 
@@ -39,6 +39,9 @@ pub fn may_retry(code: &str) -> bool {
     )
 }
 
+/// When a failed run is tried again if no retry is planned. `upkeep` puts the time of a planned retry in its place.
+pub const NEXT_RUN: &str = "The next run tries again.";
+
 /// The code of a run that was stopped because nothing came for too long.
 pub const NO_PROGRESS: &str = "no_progress";
 
@@ -47,15 +50,12 @@ pub const UNEXPECTED_RECORDS: &str = "unexpected_records";
 
 /// The failure of a run of whose records too many were rejected.
 pub fn unexpected_records(rejected: u64, of: u64, vendor: &str, had_rows: bool) -> Failure {
-    let records = if of == 1 { "record" } else { "records" };
+    let sentence = PullError::UnexpectedRecords { rejected, of }.sentence(vendor);
     Failure {
         code: UNEXPECTED_RECORDS.to_owned(),
-        message: format!(
-            "{rejected} of {of} {records} from {vendor} were rejected: they are not of the expected shape, or have no value in the report's key. \
-             A run fails if more than 1 percent of its records are rejected."
-        ),
-        who: format!("Nobody yet. If it happens again, {vendor} has changed something and Chatlake must learn it."),
-        action: format!("The next run tries again. Nothing of this run was kept. {}", kept(had_rows)),
+        message: format!("{sentence} A run fails if more than 1 percent of its rows are rejected."),
+        who: vendor_changed(vendor),
+        action: format!("{NEXT_RUN} {}", kept(had_rows)),
     }
 }
 
@@ -63,9 +63,9 @@ pub fn unexpected_records(rejected: u64, of: u64, vendor: &str, had_rows: bool) 
 pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
     Failure {
         code: NO_PROGRESS.to_owned(),
-        message: format!("The run made no progress for {minutes} minutes, so it was stopped: nothing came from {vendor}, and nothing was written."),
-        who: "Nobody yet. If it happens again, the person who runs the server: the log tells more under this run's id.".to_owned(),
-        action: format!("The next run tries again. {}", kept(had_rows)),
+        message: format!("The run made no progress for {minutes} minutes, so Chatlake stopped it: no data came from {vendor}."),
+        who: "No action needed now. If it happens again, a server administrator can find the cause in the log under this run's ID.".to_owned(),
+        action: format!("{NEXT_RUN} {}", kept(had_rows)),
     }
 }
 
@@ -76,10 +76,11 @@ pub const RUN_TOO_LONG: &str = "run_too_long";
 pub fn run_too_long(hours: i64, had_rows: bool) -> Failure {
     Failure {
         code: RUN_TOO_LONG.to_owned(),
-        message: format!("The run took longer than {hours} {}, the longest that a run may take, so it was stopped.", if hours == 1 { "hour" } else { "hours" }),
-        who: "Nobody, if the vendor was slow for once. If it happens again, the owner of the DataSet must choose fewer days, or the person who runs the server must raise --max-run-hours."
+        message: format!("The run took longer than {hours} {}, so Chatlake stopped it.", if hours == 1 { "hour" } else { "hours" }),
+        who: "No action needed now. If it happens again, the owner of the DataSet must choose fewer days, \
+              or a server administrator must raise --max-run-hours."
             .to_owned(),
-        action: format!("The next run tries again. {}", kept(had_rows)),
+        action: format!("{NEXT_RUN} {}", kept(had_rows)),
     }
 }
 
@@ -87,11 +88,9 @@ pub fn run_too_long(hours: i64, had_rows: bool) -> Failure {
 pub fn no_progress_saving(minutes: i64, had_rows: bool) -> Failure {
     Failure {
         code: NO_PROGRESS.to_owned(),
-        message: format!(
-            "The rows came, and putting them away made no progress for {minutes} minutes, so it was stopped: nothing was read from this server's disk or written to it."
-        ),
-        who: "Nobody yet. If it happens again, the person who runs the server: look at the disk; the log tells more under this run's id.".to_owned(),
-        action: format!("The next run tries again. {}", kept(had_rows)),
+        message: format!("Saving the rows made no progress for {minutes} minutes, so Chatlake stopped the run: the server's disk did not respond."),
+        who: "No action needed now. If it happens again, a server administrator must check the disk and the log under this run's ID.".to_owned(),
+        action: format!("{NEXT_RUN} {}", kept(had_rows)),
     }
 }
 
@@ -107,93 +106,89 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
         PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(UNSAID_WAIT).clamp(Duration::from_secs(1), LONGEST_PAUSE)),
         PullError::Unauthorized => fail(
             "unauthorized",
-            format!("{vendor} did not accept the credentials of “{account}”."),
-            format!("The owner of the account “{account}” must enter new ones under Accounts."),
-            format!("The next run, by schedule or by Run now, uses the new ones. {kept}"),
+            format!("{vendor} rejected the credentials of “{account}”."),
+            format!("The owner of the account “{account}” must enter new credentials under Accounts."),
+            format!("The next run uses the new credentials. {kept}"),
         ),
         PullError::Withheld => fail(
             "credentials_stopped",
-            format!("{vendor} refused the credentials of “{account}” again and again, so it was not asked."),
-            format!("The owner of the account “{account}” must enter new ones under Accounts, or press Test there once they work again."),
-            format!("Nothing was sent to the vendor. {kept}"),
+            format!("{vendor} rejected the credentials of “{account}” {MAX_REFUSALS} times in a row. Chatlake stopped using them."),
+            format!("The owner of the account “{account}” must enter new credentials under Accounts, or press Test there once they work."),
+            format!("No request was sent. {kept}"),
         ),
         PullError::Unavailable(cause) => fail(
             "unavailable",
             // A certificate does not get better by trying.
             format!(
-                "{vendor} could not be read: {cause}.{}",
+                "{}{}",
+                cause.sentence(vendor),
                 match cause {
                     Cause::Certificate => "",
                     // How often depends on how long each answer came.
-                    Cause::BelowMinRate { .. } => " It was asked again, and its answers stayed that slow.",
-                    Cause::Unconfirmed(_) | Cause::NoData(_) => " It was asked again, and stayed so.",
-                    cause if cause.is_block() => " It was asked again, and stayed so.",
-                    _ => " Chatlake asked again for up to two minutes.",
+                    Cause::BelowMinRate { .. } => " Repeated calls were also too slow.",
+                    Cause::Unconfirmed(_) | Cause::NoData(_) => " Repeated calls had the same result.",
+                    cause if cause.is_block() => " Repeated calls had the same result.",
+                    _ => " Chatlake repeated the call for up to two minutes.",
                 }
             ),
             match cause {
                 cause if cause.is_block() => format!(
-                    "Nobody, if it passes. If it stays so, the person who runs the server: a firewall or a proxy between this server and {vendor} blocks the requests."
+                    "No action needed now. If it happens again, a server administrator must check the firewall or proxy \
+                     between this server and {vendor}."
                 ),
-                _ => format!("Nobody, if {vendor} is only down for a while."),
+                Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate => {
+                    "No action needed now. If it happens again, an admin must check the API URL of the account and the network of the server.".to_owned()
+                }
+                _ => format!("No action needed if {vendor} is available again soon."),
             },
-            format!("The next run on the schedule, or Run now, tries again. {kept}"),
+            format!("{NEXT_RUN} {kept}"),
         ),
         PullError::Refused { status, said } => {
-            let said = if said.is_empty() { String::new() } else { format!(" It said: {said}") };
             let (who, action) = match status {
-                403 => (
-                    format!("Somebody who may change roles and scopes at {vendor}: the credentials of “{account}” do not reach this report."),
-                    "The next run, by schedule or by Run now, tries again.",
+                403 => {
+                    (format!("A person who can change roles and scopes in {vendor} must give the credentials of “{account}” access to this report."), NEXT_RUN)
+                }
+                _ if connectors::is_about_time_zones(said) => (
+                    format!("The owner of the DataSet must choose another time zone under Settings: {vendor} does not know this one."),
+                    "Change the time zone, then press Run now.",
                 ),
-                _ if connectors::is_about_time_zones(&said) => (
-                    format!("The owner of the DataSet: {vendor} does not know its time zone. Choose another one under Settings."),
-                    "Change the time zone, then Run now.",
-                ),
-                _ => ("The owner of the DataSet: look at Report, Group and Login under Settings.".to_owned(), "Change the settings, then Run now."),
+                _ => ("The owner of the DataSet must check Report, Group and Login under Settings.".to_owned(), "Change the settings, then press Run now."),
             };
-            fail("refused", format!("{vendor} refused the request with status {status}.{said}"), who, format!("{action} {kept}"))
+            fail("refused", error.sentence(vendor), who, format!("{action} {kept}"))
         }
-        PullError::Malformed { at, why } => fail(
-            "malformed",
-            format!("The answer of {vendor} at {at} could not be read: {why}."),
-            format!("Nobody yet; if it stays so, {vendor} has changed something and Chatlake must learn it."),
-            format!("The next run tries again. Nothing of this run was kept. {kept}"),
-        ),
-        PullError::Incomplete { window, have, of } => fail(
+        PullError::Malformed { .. } => fail("malformed", error.sentence(vendor), vendor_changed(vendor), format!("{NEXT_RUN} {kept}")),
+        PullError::Incomplete { .. } => fail(
             "incomplete",
-            if have < of {
-                format!("{vendor} tells of {of} records for {window} and gave {have}.")
-            } else {
-                format!("The records of {vendor} for {window} kept changing while they were read, so it is not certain that all {of} came.")
-            },
-            "Nobody, if it was a passing trouble. If it stays so, choose a Group or a Login, so that each day holds less.".to_owned(),
-            format!("The next run tries again. A part is never kept as the whole. {kept}"),
+            error.sentence(vendor),
+            "No action needed now. If it happens again, the owner of the DataSet can choose a Group or a Login, so that each day has fewer rows.".to_owned(),
+            format!("{NEXT_RUN} Incomplete data is not saved. {kept}"),
         ),
         PullError::UnexpectedRecords { rejected, of } => Decision::Fail(unexpected_records(*rejected, *of, vendor, had_rows)),
         PullError::NotAllowed(lack) => fail(
             "not_allowed",
             match lack {
-                Lack::Permission => format!("{vendor} accepted the credentials of “{account}”, and their owner lacks the account permission."),
-                Lack::Plan => format!("{vendor} accepted the credentials of “{account}”, and the plan does not include data export."),
+                Lack::Permission => {
+                    format!("{vendor} accepted the credentials of “{account}”, but the operator does not have the account permission.")
+                }
+                Lack::Plan => format!("{vendor} accepted the credentials of “{account}”, but the plan does not include data export."),
             },
             match lack {
-                Lack::Plan => format!("Somebody who may change the plan at {vendor}."),
-                _ => format!("Somebody who may change operators at {vendor}: give this one the account permission, or enter another one under Accounts."),
+                Lack::Plan => format!("A person who can change the plan in {vendor} must add data export."),
+                _ => format!(
+                    "A person who can change operators in {vendor} must give this operator the account permission. \
+                     Or enter another operator under Accounts."
+                ),
             },
-            format!("The next run, by schedule or by Run now, tries again. {kept}"),
+            format!("{NEXT_RUN} {kept}"),
         ),
-        PullError::NoRoom => fail(
-            "storage_full",
-            "This server's disk has no room for what comes.".to_owned(),
-            "The person who runs the server must free some space.".to_owned(),
-            format!("The next run tries again. {kept}"),
-        ),
+        PullError::NoRoom => {
+            fail("storage_full", error.sentence(vendor), "A server administrator must free disk space.".to_owned(), format!("{NEXT_RUN} {kept}"))
+        }
         PullError::Forbidden { why } => fail(
             "forbidden_address",
-            format!("The address of “{account}” may not be asked: {why}."),
-            "An admin: correct the account's API address, or name the host with --allow-upstream.".to_owned(),
-            format!("Then Run now. Nothing was sent. {kept}"),
+            format!("The API URL of “{account}” is not allowed. {why}"),
+            "An admin must correct the API URL of the account, or a server administrator must allow the host with --allow-upstream.".to_owned(),
+            format!("Then press Run now. No request was sent. {kept}"),
         ),
     }
 }
@@ -203,22 +198,24 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
     if error.code() == DATA_DAMAGED {
         return Failure {
             code: DATA_DAMAGED.to_owned(),
-            message: "The run would have added to rows that cannot be read: a stored file of this DataSet is damaged or missing.".to_owned(),
-            who: "The owner of the DataSet.".to_owned(),
-            action: "Nothing was changed. In History, revert to a version that is not damaged, or choose Replace in Settings and run the DataSet: that pulls all rows again.".to_owned(),
+            message: "The run could not add its rows: a stored file of this DataSet is damaged or missing.".to_owned(),
+            who: "The owner of the DataSet must repair it.".to_owned(),
+            action: "Nothing was changed. Under History, revert to a version that is not damaged. \
+                     Or choose Replace under Settings and press Run now: that pulls all rows again."
+                .to_owned(),
         };
     }
     let (who, action) = match error.code() {
         "credentials_stopped" => {
-            ("The owner of the account must enter new credentials under Accounts.", "Nothing was sent to the vendor. The next run uses the new credentials.")
+            ("The owner of the account must enter new credentials under Accounts.", "No request was sent. The next run uses the new credentials.")
         }
-        "address_refused" => ("An admin: correct the account's API address.", "Nothing was sent to the vendor. The next run tries again."),
-        "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then Run now. Nothing was sent to the vendor."),
-        "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then Run now. Nothing was sent to any vendor."),
-        "version_changed" => ("Nobody.", "The next run, by schedule or by Run now, goes by the version that is current now."),
-        "storage_full" => ("The person who runs the server must free some space.", "The next run tries again."),
-        "storage_failed" => ("The person who runs the server: when it happens again, look at the disk.", "The next run tries again."),
-        _ => ("The person who runs the server: the log tells more under this run's id.", "The next run tries again."),
+        "address_refused" => ("An admin must correct the API URL of the account.", "No request was sent. The next run tries again."),
+        "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then press Run now. No request was sent."),
+        "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then press Run now. No request was sent."),
+        "version_changed" => ("No action needed.", NEXT_RUN),
+        "storage_full" => ("A server administrator must free disk space.", NEXT_RUN),
+        "storage_failed" => ("If it happens again, a server administrator must check the disk.", NEXT_RUN),
+        _ => ("A server administrator can find the cause in the log under this run's ID.", NEXT_RUN),
     };
     Failure {
         code: error.code().to_owned(),
@@ -229,7 +226,12 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
 }
 
 fn kept(had_rows: bool) -> &'static str {
-    if had_rows { "The rows from before are untouched." } else { "There are no rows from before." }
+    if had_rows { "The existing rows are unchanged." } else { "No data yet." }
+}
+
+/// Who must act when an answer was unreadable.
+fn vendor_changed(vendor: &str) -> String {
+    format!("No action needed now. If it happens again, {vendor} has changed its data and Chatlake needs an update.")
 }
 
 #[cfg(test)]
@@ -247,7 +249,7 @@ mod tests {
             PullError::Forbidden { why: "x".into() },
         ] {
             let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
-            assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("untouched"), "{failure:?}");
+            assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("unchanged"), "{failure:?}");
         }
     }
 
@@ -318,7 +320,7 @@ mod tests {
             failure
         };
         let scope = refusal(403, "Missing scope: tags--all:ro");
-        assert!(scope.message.contains("Missing scope: tags--all:ro") && scope.who.contains("roles and scopes at LiveChat"), "{scope:?}");
+        assert!(scope.message.contains("Missing scope: tags--all:ro") && scope.who.contains("roles and scopes in LiveChat"), "{scope:?}");
         let zone = refusal(400, "timezone must be one of the names of the tz database");
         assert!(zone.who.contains("time zone") && zone.action.contains("time zone"), "{zone:?}");
         assert!(refusal(400, "group is unknown").who.contains("Group"));

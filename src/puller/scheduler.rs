@@ -40,7 +40,7 @@ const EARLIEST: Millis = 1_704_067_200_000;
 /// Why nothing is scheduled just now, if so: the machine's clock shows a time that cannot be.
 pub fn clock_trouble(now: Millis) -> Option<String> {
     let shows = crate::clock::timestamp(now).strftime("%Y-%m-%d %H:%M");
-    (now < EARLIEST).then(|| format!("The clock of this server shows {shows} UTC, which cannot be. Nothing is started by schedule until it is set."))
+    (now < EARLIEST).then(|| format!("The server clock shows {shows} UTC, which is wrong. No scheduled runs start until the clock is correct."))
 }
 
 pub(super) async fn schedule_until_stopped(puller: Puller) {
@@ -55,7 +55,7 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
             }
             None => {
                 told = false;
-                puller.db.outages().watched("the scheduler could not look", tick(&puller).await).flatten()
+                puller.db.outages().watched("the scheduler could not read the schedules", tick(&puller).await).flatten()
             }
         };
         let latest = puller.clock.now() + millis(LOOK_AT_LEAST);
@@ -142,7 +142,7 @@ async fn start(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, starts
             Err(error) if error.is_damaged() => Due::Wrong(error.message().to_owned()),
             Err(error) if error.kind() == Kind::NotFound => continue,
             Err(error) => {
-                tracing::error!(dataset = %id, cause = ?error.inside(), "a DataSet that is due could not be looked at: {error}");
+                tracing::error!(dataset = %id, cause = ?error.inside(), "a DataSet that is due could not be read: {error}");
                 Due::Wait
             }
         };
@@ -164,7 +164,7 @@ async fn start(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, starts
                     Err(error) => {
                         tracing::error!(dataset = %id, cause = ?error.inside(), "a run could not be queued: {error}");
                         sqlx::query("ROLLBACK TO SAVEPOINT one").execute(&mut *tx).await?;
-                        flag(&mut tx, id, Some(read), "A run of it could not be queued.", now).await?;
+                        flag(&mut tx, id, Some(read), "Its run could not be queued.", now).await?;
                     }
                 }
                 sqlx::query("RELEASE SAVEPOINT one").execute(&mut *tx).await?;
@@ -218,7 +218,7 @@ fn decide(dataset: &Dataset, now: Millis) -> Due {
     let slot = slots.last().copied().unwrap_or(first);
     let next = schedule.next_after(now);
     if next.is_none() && slots.is_empty() {
-        return Due::Wrong("This schedule never fires.".to_owned());
+        return Due::Wrong("This schedule has no run times.".to_owned());
     }
     let before = dataset.timing.missed;
     let passed = i64::try_from(slots.len().max(1)).unwrap_or(i64::MAX);
@@ -252,7 +252,7 @@ async fn advance(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, read: Mi
 
 pub(super) async fn sweep_until_stopped(puller: Puller) {
     loop {
-        puller.db.outages().watched("the sweep stopped", sweep(&puller).await);
+        puller.db.outages().watched("the cleanup failed", sweep(&puller).await);
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.clock.wait(SWEEP_EVERY) => {}

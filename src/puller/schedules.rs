@@ -98,11 +98,11 @@ impl Schedule {
         let wrong = |why: String| Err(Error::field("schedule", why));
         let coming = self.next(now, LOOK_AHEAD);
         if coming.is_empty() {
-            return wrong("This schedule never fires: there is no such day. Choose a day that comes.".to_owned());
+            return wrong("This schedule never runs: the selected day does not exist. Choose a day that exists.".to_owned());
         }
         let too_often = coming.windows(2).any(|pair| pair[1].at.timestamp().as_second() - pair[0].at.timestamp().as_second() < i64::from(shortest) * 60);
         if too_often {
-            return wrong(format!("This schedule fires more often than every {shortest} minutes. Leave at least that much between two runs."));
+            return wrong(format!("This schedule runs too often. Leave at least {shortest} minutes between two runs."));
         }
         Ok(self)
     }

@@ -28,8 +28,8 @@ pub(super) async fn is_held(puller: &Puller, run: &Claimed, dataset: &Dataset) -
     if free >= wanted {
         return Ok(false);
     }
-    let why = format!("The disk has {} free, and {} must be free before rows are pulled.", size(free), size(wanted));
-    tracing::warn!(free, wanted, dataset = %dataset.id, "a run waits for room on the disk");
+    let why = format!("The disk has {} free. Runs start when {} are free.", size(free), size(wanted));
+    tracing::warn!(free, wanted, dataset = %dataset.id, "a run waits for free disk space");
     queue::hold(&puller.db, &puller.clock, run, puller.clock.now() + LOOK_AGAIN, &why).await?;
     Ok(true)
 }
@@ -42,6 +42,6 @@ pub(super) async fn is_short(puller: &Puller) -> Result<bool> {
 async fn free_here(puller: &Puller) -> Result<u64> {
     let dir = puller.datasets.segments.dir().to_owned();
     let asked = tokio::task::spawn_blocking(move || free(&dir));
-    let free = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| Error::internal("the disk of the segments does not answer"))?;
+    let free = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| Error::internal("the disk does not respond"))?;
     free.map_err(Error::internal)?
 }

@@ -6,7 +6,7 @@ use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::backfills;
 use super::queue::Claimed;
-use super::retry::may_retry;
+use super::retry::{NEXT_RUN, may_retry};
 use super::run::{Failure, Trigger};
 use super::schedules;
 use crate::clock::{Millis, timestamp};
@@ -68,7 +68,7 @@ impl Kept {
     }
 
     pub fn vendor(&self) -> &'static str {
-        Connector::parse(&self.connector).map_or("The vendor", Connector::title)
+        Connector::parse(&self.connector).map_or("The connector", Connector::title)
     }
 
     fn recipients(&self, notify: &Notify) -> Recipients {
@@ -116,7 +116,7 @@ pub(super) async fn kept(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) 
 /// As `kept`; none, too, for one that cannot be read: nobody can be told of it.
 pub(super) async fn kept_or_damaged(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<Option<Kept>> {
     kept(tx, id).await.or_else(|error| {
-        tracing::error!(dataset = %id, cause = ?error.inside(), "nobody can be told of this DataSet: {error}");
+        tracing::error!(dataset = %id, cause = ?error.inside(), "notifications for this DataSet could not be created: {error}");
         if error.is_damaged() { Ok(None) } else { Err(error) }
     })
 }
@@ -172,7 +172,8 @@ pub(super) async fn note_retry(
     dataset: &Kept,
     (at, number): (Millis, i64),
 ) -> Result<String> {
-    let next = format!("It is tried again by itself at {}, retry {number} of {}. {}", dataset.moment(at), dataset.upkeep.retry().most(), failure.action);
+    let rest = failure.action.strip_prefix(NEXT_RUN).map_or(failure.action.as_str(), str::trim_start);
+    let next = format!("Chatlake retries at {} (retry {number} of {}). {rest}", dataset.moment(at), dataset.upkeep.retry().most());
     sqlx::query("UPDATE runs SET error_action = $1 WHERE id = $2").bind(&next).bind(&run.id).execute(&mut **tx).await?;
     Ok(next)
 }
@@ -215,9 +216,9 @@ async fn stop_refused(tx: &mut Transaction<'static, Sqlite>, now: Millis, accoun
         stop(tx, now, &dataset, "credentials").await?;
         let name = dataset.account_name.as_deref().unwrap_or_default();
         let words = [
-            format!("{} refused the credentials of “{name}” {MAX_REFUSALS} times in a row, so it is not asked any more.", dataset.vendor()),
-            format!("The owner of the account “{name}” must enter new credentials under Accounts, or press Test there once they work again."),
-            "As soon as the account works, the DataSet is back on its schedule by itself. The rows from before are untouched.".to_owned(),
+            format!("{} rejected the credentials of “{name}” {MAX_REFUSALS} times in a row. Chatlake stopped using them.", dataset.vendor()),
+            format!("The owner of the account “{name}” must enter new credentials under Accounts, or press Test there once they work."),
+            "The schedule is stopped. It resumes automatically once the account works. The existing rows are unchanged.".to_owned(),
         ];
         dataset.tell(tx, now, Kind::Stopped, "credentials_stopped", words).await?;
     }
@@ -243,9 +244,9 @@ pub(super) async fn stop_unshared(tx: &mut Transaction<'static, Sqlite>, now: Mi
         stop(tx, now, dataset, "unshared").await?;
         let name = dataset.account_name.as_deref().unwrap_or_default();
         let words = [
-            format!("The account “{name}” is no longer shared with the owner of the DataSet, so nothing is pulled with it."),
+            format!("The account “{name}” is no longer shared with the owner of the DataSet. Chatlake does not pull data with it."),
             format!("The owner of the account “{name}” can share it again under Accounts. The owner of the DataSet can choose another account under Settings."),
-            "When the account is shared again, the DataSet is back on its schedule by itself. The rows from before are untouched.".to_owned(),
+            "The schedule is stopped. It resumes automatically once the account is shared again. The existing rows are unchanged.".to_owned(),
         ];
         dataset.tell(tx, now, Kind::Stopped, "account_not_shared", words).await?;
     }
@@ -275,13 +276,14 @@ pub(super) async fn parked_in(tx: &mut Transaction<'static, Sqlite>, now: Millis
         stop(tx, now, &dataset, "parked").await?;
     }
     let next = if scheduled {
-        "It is off its schedule until somebody presses Bring back on its page, or Run Now and the run succeeds. The rows from before are untouched."
+        "The schedule is stopped. It resumes when a person presses Resume on the DataSet's page, \
+         or when a run started with Run now succeeds. The existing rows are unchanged."
     } else {
-        "Nothing is tried by itself. The rows from before are untouched."
+        "Chatlake does not retry it. The existing rows are unchanged."
     };
     let words = [
-        "A run of it stopped the whole server three times.".to_owned(),
-        "The person who runs the server: look at memory, disk and log before it runs again.".to_owned(),
+        "The server stopped three times during a run of this DataSet.".to_owned(),
+        "A server administrator must check memory, disk and log before the next run.".to_owned(),
         next.to_owned(),
     ];
     dataset.tell(tx, now, if scheduled && dataset.tells(Kind::Stopped) { Kind::Stopped } else { Kind::Failure }, "parked", words).await
@@ -306,12 +308,12 @@ pub(super) async fn succeeded_in(tx: &mut Transaction<'static, Sqlite>, now: Mil
         return Ok(());
     }
     let happened = match dataset.failed_in_a_row {
-        0 => format!("It was updated again, with {rows} rows."),
-        1 => format!("It was updated again, with {rows} rows, after a run that failed."),
-        many => format!("It was updated again, with {rows} rows, after {many} runs that failed."),
+        0 => format!("A run succeeded: {rows} rows."),
+        1 => format!("A run succeeded after 1 failed run: {rows} rows."),
+        many => format!("A run succeeded after {many} failed runs: {rows} rows."),
     };
     let next = dataset.next_run_at.map_or_else(String::new, |at| format!("The next run is at {}.", dataset.moment(at)));
-    dataset.tell(tx, now, Kind::Recovery, "", [happened, "Nobody.".to_owned(), next]).await
+    dataset.tell(tx, now, Kind::Recovery, "", [happened, "No action needed.".to_owned(), next]).await
 }
 
 /// Somebody has stopped a run: it is not tried again.

@@ -8,10 +8,10 @@ use crate::ids::RunId;
 
 /// Statements that find what must not be: each answers the id of the object and a sentence.
 const STATEMENTS: [(&str, &str); 13] = [
-    ("one_commit", "SELECT run_id, 'has made ' || COUNT(*) || ' versions' FROM versions WHERE run_id IS NOT NULL GROUP BY run_id HAVING COUNT(*) > 1"),
+    ("one_commit", "SELECT run_id, 'created ' || COUNT(*) || ' versions' FROM versions WHERE run_id IS NOT NULL GROUP BY run_id HAVING COUNT(*) > 1"),
     (
         "commit_run",
-        "SELECT v.id, 'was made by a run that is not there or did not come to a version' FROM versions v LEFT JOIN runs r ON r.id = v.run_id
+        "SELECT v.id, 'was created by a run that is missing or has no version' FROM versions v LEFT JOIN runs r ON r.id = v.run_id
             WHERE v.run_id IS NOT NULL AND (r.id IS NULL OR r.dataset_id <> v.dataset_id OR r.version_id IS NULL OR r.version_id <> v.id)",
     ),
     (
@@ -25,51 +25,51 @@ const STATEMENTS: [(&str, &str); 13] = [
     ),
     (
         "held_run",
-        "SELECT r.id, 'is held, and its DataSet does not wait for its version' FROM runs r JOIN datasets d ON d.id = r.dataset_id
+        "SELECT r.id, 'is waiting for approval, but its DataSet does not refer to its version' FROM runs r JOIN datasets d ON d.id = r.dataset_id
             WHERE r.outcome = 'held' AND (d.held_version IS NULL OR r.version_id IS NULL OR d.held_version <> r.version_id)
-            UNION ALL SELECT d.id, 'its held version is of a run that is not held' FROM datasets d JOIN versions v ON v.id = d.held_version
+            UNION ALL SELECT d.id, 'the version waiting for approval belongs to a run that is not waiting for approval' FROM datasets d JOIN versions v ON v.id = d.held_version
             WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = v.run_id AND r.outcome = 'held')",
     ),
     (
         "builds_on",
-        "SELECT r.id, 'builds on a run that is not there, or is of another DataSet' FROM runs r WHERE r.builds_on IS NOT NULL
+        "SELECT r.id, 'builds on a run that is missing or belongs to another DataSet' FROM runs r WHERE r.builds_on IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.id = r.builds_on AND b.dataset_id = r.dataset_id)",
     ),
     (
         "chunk",
-        "SELECT r.id, 'is a chunk of a backfill that is not there, or is of another DataSet' FROM runs r WHERE r.backfill_id IS NOT NULL
+        "SELECT r.id, 'belongs to a backfill that is missing or belongs to another DataSet' FROM runs r WHERE r.backfill_id IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM backfills b WHERE b.id = r.backfill_id AND b.dataset_id = r.dataset_id)
-            UNION ALL SELECT r.id, 'is a chunk without a backfill or without days' FROM runs r
+            UNION ALL SELECT r.id, 'is a backfill run without a backfill or without days' FROM runs r
             WHERE r.cause = 'backfill' AND (r.backfill_id IS NULL OR r.from_day IS NULL OR r.to_day IS NULL)",
     ),
     (
         "accepted_by",
-        "SELECT r.id, 'was ' || r.outcome || ', and it is not told by whom and when' FROM runs r WHERE r.outcome IN ('accepted', 'discarded') AND (r.accepted_by IS NULL OR r.accepted_at IS NULL)",
+        "SELECT r.id, 'was ' || r.outcome || ', but the person or the time is missing' FROM runs r WHERE r.outcome IN ('accepted', 'discarded') AND (r.accepted_by IS NULL OR r.accepted_at IS NULL)",
     ),
     (
         "run_rows",
-        "SELECT r.id, 'tells ' || r.rows_after || ' rows after it, and its version has ' || v.rows FROM runs r JOIN versions v ON v.id = r.version_id WHERE r.rows_after <> v.rows",
+        "SELECT r.id, 'recorded ' || r.rows_after || ' rows, but its version has ' || v.rows FROM runs r JOIN versions v ON v.id = r.version_id WHERE r.rows_after <> v.rows",
     ),
     (
         "at_work",
-        "SELECT dataset_id, 'has ' || COUNT(*) || ' runs at work' FROM runs WHERE state = 'running' GROUP BY dataset_id HAVING COUNT(*) > 1",
+        "SELECT dataset_id, 'has ' || COUNT(*) || ' running runs' FROM runs WHERE state = 'running' GROUP BY dataset_id HAVING COUNT(*) > 1",
     ),
-    ("lease", "SELECT id, 'is at work without a lease' FROM runs WHERE state = 'running' AND (lease_holder IS NULL OR lease_until IS NULL)"),
+    ("lease", "SELECT id, 'is running without a lease' FROM runs WHERE state = 'running' AND (lease_holder IS NULL OR lease_until IS NULL)"),
     (
         "run_sums",
-        "SELECT id, 'read ' || records_read || ' records, which is not ' || records_kept || ' kept + ' || duplicates || ' duplicates + ' || left_out || ' left out + ' || rejected || ' rejected'
+        "SELECT id, 'read ' || records_read || ' rows, which is not ' || records_kept || ' saved + ' || duplicates || ' duplicates + ' || left_out || ' excluded + ' || rejected || ' rejected'
             FROM runs WHERE records_read <> records_kept + duplicates + left_out + rejected",
     ),
     (
         "windows_whole",
-        "SELECT r.id, 'succeeded with windows that did not come' FROM runs r WHERE r.state = 'succeeded' AND r.cause <> 'revert'
+        "SELECT r.id, 'succeeded with incomplete date ranges' FROM runs r WHERE r.state = 'succeeded' AND r.cause <> 'revert'
             AND (r.windows_total <> (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id)
               OR EXISTS (SELECT 1 FROM windows w WHERE w.run_id = r.id AND w.state <> 'done'))",
     ),
     (
         "backfill",
-        "SELECT b.id, 'has finished with days left, or has none left and has not finished' FROM backfills b WHERE (b.state = 'finished') <> (b.left_to IS NULL)
-            UNION ALL SELECT b.id, 'what is left of it is outside of its days' FROM backfills b WHERE b.left_to IS NOT NULL AND (b.left_to < b.from_day OR b.left_to > b.to_day)",
+        "SELECT b.id, 'finished with days left, or has no days left but is not finished' FROM backfills b WHERE (b.state = 'finished') <> (b.left_to IS NULL)
+            UNION ALL SELECT b.id, 'its remaining days are outside its date range' FROM backfills b WHERE b.left_to IS NOT NULL AND (b.left_to < b.from_day OR b.left_to > b.to_day)",
     ),
 ];
 
@@ -112,11 +112,11 @@ async fn ledger(db: &Db, run: &RunId, told: [i64; 5]) -> Result<Vec<Finding>> {
             *sum += part;
         }
         if tally.read != tally.kept + tally.duplicates + tally.left_out + tally.rejected {
-            found.push(Finding::new("window_sums", run, format!("its window {} does not add up", line.position)));
+            found.push(Finding::new("window_sums", run, format!("the counts of its date range {} do not add up", line.position)));
         }
     }
     if !lines.is_empty() && sums.map(|sum| i64::try_from(sum).unwrap_or(i64::MAX)) != told {
-        found.push(Finding::new("run_windows", run, "its windows add up to other sums than its own"));
+        found.push(Finding::new("run_windows", run, "the counts of its date ranges do not add up to the counts of the run"));
     }
     Ok(found)
 }

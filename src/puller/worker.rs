@@ -243,7 +243,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
                 }
                 if upstream.is_to_be_kept(queue::HEARTBEAT) && let Err(error) = puller.accounts.keep_told(&account, &upstream).await {
                     // It is kept again with the next heartbeat.
-                    tracing::debug!(cause = ?error.inside(), "what the vendor was asked could not be kept: {error}");
+                    tracing::debug!(cause = ?error.inside(), "the number of calls could not be saved: {error}");
                 }
                 let (passed, mark) = (puller.clock.passed(), (upstream.spent(), upstream.received()));
                 let paused = puller.accounts.gauges().get(account.as_str()).is_some_and(|gauge| !gauge.paused.is_zero());
@@ -312,7 +312,7 @@ async fn pull(puller: &Puller, set: &mut Vec<Pulling>, spent: &mut Spent, place:
         keep(puller, set).await?;
     }
     if halted.is_some() && tokio::time::timeout(END_WITHIN, &mut task).await.is_err() {
-        tracing::error!("a reading that is stopped does not end; it is left alone");
+        tracing::error!("a stopped pull does not end; Chatlake no longer waits for it");
         task.abort();
         return Ok(halted.unwrap_or(Ended::Stuck));
     }

@@ -23,19 +23,19 @@ const KEY_BYTES: usize = 32;
 /// What is wrong with the keys: one line that says what, where and what to do. The start ends with exit code 78.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    #[error("{} is missing, and there are stored credentials that only it can open. Put the file back from where it is kept; a new key would not open them.", .0.display())]
+    #[error("{} is missing. Only this file decrypts the stored credentials. Restore it from your backup; a new key cannot decrypt them.", .0.display())]
     Missing(PathBuf),
     #[error("{path} cannot be read: {why}. Give the file to the user that runs Chatlake, with mode 0600.", path = .0.display(), why = .1)]
     Unreadable(PathBuf, std::io::Error),
-    #[error("{path} cannot be made: {why}. The data directory must be writable for the user that runs Chatlake.", path = .0.display(), why = .1)]
+    #[error("{path} cannot be created: {why}. The data directory must be writable for the user that runs Chatlake.", path = .0.display(), why = .1)]
     NotMade(PathBuf, std::io::Error),
     #[error("{path} can be read by other users of this machine (mode {mode:04o}). Run: chmod 600 {path}", path = .0.display(), mode = .1)]
     Open(PathBuf, u32),
-    #[error("{} is empty. Put the file back from where it is kept.", .0.display())]
+    #[error("{} is empty. Restore the file from your backup.", .0.display())]
     Empty(PathBuf),
-    #[error("{path}, line {line}: {why}. Put the file back from where it is kept.", path = .0.display(), line = .1, why = .2)]
+    #[error("{path}, line {line}: {why}. Restore the file from your backup.", path = .0.display(), line = .1, why = .2)]
     Line(PathBuf, usize, &'static str),
-    #[error("no randomness to make {} with. Start again on a system that provides it.", .0.display())]
+    #[error("The system provides no random data to create {}. Start Chatlake on another system.", .0.display())]
     NoRandomness(PathBuf),
 }
 
@@ -87,7 +87,7 @@ impl KeyRing {
         let mut keys: Vec<Key> = Vec::new();
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             match Key::parse(line) {
-                Ok(key) if keys.iter().any(|other| other.id == key.id) => return Err(VaultError::Line(path, at + 1, "the key id is there twice")),
+                Ok(key) if keys.iter().any(|other| other.id == key.id) => return Err(VaultError::Line(path, at + 1, "the key id appears twice")),
                 Ok(key) => keys.push(key),
                 Err(why) => return Err(VaultError::Line(path, at + 1, why)),
             }

@@ -110,7 +110,7 @@ fn associated(header: &[u8], place: &Place<'_>) -> Vec<u8> {
 }
 
 fn damaged(why: &'static str) -> Error {
-    Error::conflict("credential_damaged", "The stored credentials cannot be opened: they were changed or moved outside Chatlake.")
+    Error::conflict("credential_damaged", "The stored credentials cannot be decrypted. They were changed or moved outside Chatlake.")
         .action("Enter the credentials again.")
         .because(why)
 }

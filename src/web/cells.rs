@@ -70,7 +70,7 @@ fn shown(csv: &str, kind: ColumnKind, zone: &TimeZone) -> String {
         ColumnKind::Boolean => csv.to_owned(),
         ColumnKind::Text | ColumnKind::Json => {
             let Some((end, _)) = csv.char_indices().nth(MOST_SHOWN) else { return csv.to_owned() };
-            format!("{}… and {} more characters; the download has them all", &csv[..end], csv[end..].chars().count())
+            format!("{}… and {} more characters. The download contains all of them.", &csv[..end], csv[end..].chars().count())
         }
     }
 }

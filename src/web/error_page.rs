@@ -66,7 +66,7 @@ pub fn nothing_here() -> Trouble {
 
 /// An address that is there, but not for that method.
 pub async fn wrong_method() -> Response {
-    let mut response = Trouble(Error::new(Kind::BadRequest, "method_not_allowed", "This address does not take that kind of request.")).into_response();
+    let mut response = Trouble(Error::new(Kind::BadRequest, "method_not_allowed", "This URL does not support this request method.")).into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
@@ -99,7 +99,7 @@ struct BarePage {
 pub fn at_the_door(request_id: Option<&str>, refusal: super::security::Refusal) -> Response {
     let page = BarePage {
         asset_version: super::assets::version().to_owned(),
-        title: if refusal.status.is_server_error() { "Something went wrong here" } else { "That cannot be done" }.to_owned(),
+        title: if refusal.status.is_server_error() { "Something went wrong" } else { "Request not accepted" }.to_owned(),
         happened: refusal.message.to_owned(),
         next: String::new(),
         request_id: request_id.unwrap_or_default().to_owned(),
@@ -112,13 +112,13 @@ pub fn at_the_door(request_id: Option<&str>, refusal: super::security::Refusal) 
 fn title(kind: Kind) -> &'static str {
     match kind {
         Kind::Unauthenticated => "Sign in first",
-        Kind::Forbidden => "You may not do that",
-        Kind::NotFound => "Nothing here",
-        Kind::BadRequest | Kind::TooLarge | Kind::WrongKind | Kind::Unprocessable => "That cannot be read",
-        Kind::Conflict => "That cannot be done now",
-        Kind::TooMany { .. } => "Too many tries",
-        Kind::Unavailable => "Not just now",
-        Kind::Internal => "Something went wrong here",
+        Kind::Forbidden => "You do not have permission",
+        Kind::NotFound => "Page not found",
+        Kind::BadRequest | Kind::TooLarge | Kind::WrongKind | Kind::Unprocessable => "Request not accepted",
+        Kind::Conflict => "Not possible right now",
+        Kind::TooMany { .. } => "Too many attempts",
+        Kind::Unavailable => "Temporarily unavailable",
+        Kind::Internal => "Something went wrong",
     }
 }
 
@@ -163,5 +163,5 @@ async fn page(web: &Web, session: Option<&Session>, error: &Error, request_id: S
         }
         .render(),
     };
-    rendered.unwrap_or_else(|_| "Something went wrong here.".to_owned())
+    rendered.unwrap_or_else(|_| "Something went wrong.".to_owned())
 }

@@ -29,9 +29,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
 fn unread(status: StatusCode) -> Error {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::TooLarge, "too_large", "The form is longer than 64 KiB."),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(Kind::WrongKind, "not_a_form", "This address reads forms and nothing else.")
-            .action("Send Content-Type: application/x-www-form-urlencoded."),
-        _ => Error::new(Kind::BadRequest, "form", "This form could not be read. It may be from a page of an older version.").action("Open the page again."),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Error::new(Kind::WrongKind, "not_a_form", "This URL accepts only forms.").action("Send Content-Type: application/x-www-form-urlencoded.")
+        }
+        _ => Error::new(Kind::BadRequest, "form", "This form could not be read. The page may be out of date.").action("Reload the page and try again."),
     }
 }
 

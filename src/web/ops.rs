@@ -57,18 +57,18 @@ async fn may_read(web: &Web, address: IpAddr, headers: &HeaderMap) -> Result<()>
     let Some((_, text)) = text else { return Err(no_token("The Authorization header is not of the form Bearer TOKEN.")) };
     match tokens::by_text(&web.db, &web.clock, text.trim()).await? {
         Some(actor) if actor.scope.is_some_and(Scope::reads_metrics) => Ok(()),
-        Some(_) => Err(Error::forbidden("This token does not allow that: it needs the scope “metrics” or “manage”.")),
+        Some(_) => Err(Error::forbidden("This token does not allow this. It needs the scope “metrics” or “manage”.")),
         None => {
             web.throttle.tokens_of(address)?;
             web.throttle.bad_token(address);
-            Err(no_token("This token is not known, has expired or was revoked."))
+            Err(no_token("This token is unknown, expired or revoked."))
         }
     }
 }
 
 fn no_token(message: &str) -> Error {
     Error::new(Kind::Unauthenticated, "unauthenticated", message)
-        .action("Send Authorization: Bearer TOKEN with a token of scope metrics, which chatlake token create makes, or ask at --metrics-listen.")
+        .action("Send Authorization: Bearer TOKEN with a token of scope metrics. Create one with chatlake token create, or use --metrics-listen.")
 }
 
 /// A program asks, so the answer is a line.

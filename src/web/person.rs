@@ -49,7 +49,7 @@ impl FromRequestParts<Web> for Admin {
         if person.actor.manages_people() {
             return Ok(Self(person));
         }
-        Err(Trouble(Error::forbidden("This is for admins.").action("Ask an admin to do it, or to make you one.")).into_response())
+        Err(Trouble(Error::forbidden("Only admins can do this.").action("Ask an admin to do it, or to change your role.")).into_response())
     }
 }
 
@@ -64,7 +64,7 @@ impl FromRequestParts<Web> for Keeper {
         if person.actor.sees_accounts() {
             return Ok(Self(person));
         }
-        let refused = Error::forbidden("Accounts are for editors and admins; you are a viewer.").action("An admin can change what you may do.");
+        let refused = Error::forbidden("Only editors and admins can see accounts. You are a viewer.").action("An admin can change your role.");
         Err(Trouble(refused).into_response())
     }
 }

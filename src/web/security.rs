@@ -104,10 +104,10 @@ pub fn net<S: Clone + Send + Sync + 'static>(router: Router<S>, door: &Door, wit
 const BROKEN: Refusal = Refusal {
     status: StatusCode::INTERNAL_SERVER_ERROR,
     code: "internal",
-    message: "Something went wrong here. It is written in the server's log under this request's id.",
+    message: "Something went wrong. The server log contains the details under this request id.",
 };
 const TOO_SLOW: Refusal =
-    Refusal { status: StatusCode::GATEWAY_TIMEOUT, code: "too_slow", message: "This took too long, so it was given up. Try again in a moment." };
+    Refusal { status: StatusCode::GATEWAY_TIMEOUT, code: "too_slow", message: "The request took too long and was stopped. Try again in a moment." };
 
 /// What a panic said may hold anything, so it goes nowhere; the log tells the place.
 fn broken(_: Box<dyn Any + Send>) -> Response {
@@ -137,16 +137,17 @@ pub fn forms<S: Clone + Send + Sync + 'static>(router: Router<S>, door: &Door) -
     Ok(router.layer(csrf).layer(from_fn_with_state(door.clone(), own_pages_only)))
 }
 
-const OTHER_ORIGIN: &str = "This request did not come from a page of this server, so nothing was done. Open the page again and repeat it there.";
+const OTHER_ORIGIN: &str = "This request did not come from a page of this server. Nothing was changed. Reload the page and try again.";
 
 async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     if !METHODS.contains(request.method()) {
-        let mut answer = door.refuse(&request, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served.");
+        let mut answer = door.refuse(&request, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not supported.");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         return answer;
     }
     if request.extensions().get::<Connection>().is_some_and(Connection::had_bare_line_feed) {
-        let mut answer = door.refuse(&request, StatusCode::BAD_REQUEST, "bare_line_feed", "A line of the request's head ends in a line feed alone.");
+        let mut answer =
+            door.refuse(&request, StatusCode::BAD_REQUEST, "bare_line_feed", "A line of the request head ends with a line feed without a carriage return.");
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return answer;
     }
@@ -160,12 +161,7 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     }
     let probe = matches!(uri.path(), "/healthz" | "/readyz");
     if !probe && !named_host(uri, request.headers()).is_some_and(|host| door.serves(&host)) {
-        return door.refuse(
-            &request,
-            StatusCode::MISDIRECTED_REQUEST,
-            "other_host",
-            "This server is not known by that name. Use the address it was set up with.",
-        );
+        return door.refuse(&request, StatusCode::MISDIRECTED_REQUEST, "other_host", "This server is not available under this host name. Use its public URL.");
     }
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > LARGEST_BODY as u64) {

@@ -10,7 +10,7 @@
       const name = head.querySelector("a")?.textContent.trim() ?? "this column";
       for (const [key, value] of Object.entries({ role: "separator", tabindex: "0", "aria-orientation": "vertical", "aria-label": `Width of ${name}`, "aria-valuemin": least, "aria-valuemax": most })) edge.setAttribute(key, value);
       edge.className = "edge";
-      edge.title = "Drag, or use the arrow keys; Enter gives all columns their own width again";
+      edge.title = "Drag, or use the arrow keys. Enter resets all column widths.";
       head.append(edge);
       return edge;
     });

@@ -20,7 +20,7 @@
       const whole = /^\d{1,4}$/;
       const from = Number(start.value.trim()), to = Number(end.value.trim());
       if (!whole.test(start.value.trim()) || !whole.test(end.value.trim()) || to > from) {
-        words.textContent = to > from ? `End Days must not be larger than Start Days (${from}).` : "";
+        words.textContent = to > from ? `End Days must be ${from} or less (Start Days is ${from}).` : "";
         line.replaceChildren();
         return;
       }
@@ -32,7 +32,7 @@
       range.textContent = count === 1 ? say(b, true) : `${say(a, a.getUTCFullYear() !== b.getUTCFullYear())} to ${say(b, true)}`;
       const quiet = document.createElement("span");
       quiet.className = "quiet";
-      quiet.textContent = " It moves along daily.";
+      quiet.textContent = " The date range moves each day.";
       words.replaceChildren("A run today pulls ", range, `, ${count} whole ${count === 1 ? "day" : "days"} in ${place}.`, quiet);
       const cells = Math.min(from + 1, most), scale = (from + 1) / cells;
       line.replaceChildren(...Array.from({ length: cells }, (_, i) => {

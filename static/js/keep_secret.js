@@ -46,11 +46,11 @@
     const to = answer.headers.get("X-Chatlake-Go");
     if (to) { location.assign(to); return true; }
     if (answer.type === "opaqueredirect") {
-      say(form, "You were signed out.", " Nothing was saved. Sign in again in another tab, and then press the button once more.");
+      say(form, "You were signed out.", " Nothing was saved. Sign in again in another tab, then press the button again.");
       return false;
     }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!put(form, page)) say(form, page.querySelector("h1")?.textContent.trim() ?? "It could not be saved.", ` ${page.querySelector("main p")?.textContent.trim() ?? ""}`);
+    if (!put(form, page)) say(form, page.querySelector("h1")?.textContent.trim() ?? "Not saved.", ` ${page.querySelector("main p")?.textContent.trim() ?? ""}`);
     return false;
   };
   document.addEventListener("submit", async (event) => {
@@ -65,7 +65,7 @@
     if (shown) shown.textContent = shown.dataset.busy;
     let gone = false;
     try { gone = await send(form, button); } catch {
-      say(form, "Chatlake did not answer.", " Check the network connection of this device, and try again. What you typed is still here.");
+      say(form, "Chatlake did not answer.", " Check your network connection and try again. Your input is still here.");
     }
     if (gone) return;
     delete form.dataset.asking;

@@ -16,7 +16,7 @@
     preview.classList.toggle("is-stale", stale);
     if (stale) {
       words.dataset.was = words.textContent;
-      words.textContent = "Out of date: something else is asked for now. Load the preview again.";
+      words.textContent = "The settings changed. Reload the preview.";
     } else {
       words.textContent = words.dataset.was;
     }

@@ -59,7 +59,7 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
     browser.click("[data-run-now]").await;
     browser.click("run-progress [data-part=stop]").await;
     browser.see("dialog[open]").await;
-    browser.read("Stop the run of “Chats”?").await;
+    browser.read("Cancel the run of “Chats”?").await;
     browser.until("document.activeElement.matches('[data-cancel]')").await;
     browser.click("dialog [data-cancel]").await;
     browser.until("document.querySelector('.head [data-run-status] .status').textContent === document.querySelector('[data-part=status]').textContent").await;

@@ -29,7 +29,7 @@ async fn somebody_goes_back_to_what_was_there_before() {
     browser.until("document.querySelectorAll('.charts svg[role=img]').length === 2").await;
     browser.see("a.cal-day").await.send_keys("\u{e007}").await.unwrap();
     browser.see(".facts .status.is-good").await;
-    browser.read("Pull this day again").await;
+    browser.read("Backfill this day").await;
 
     // Back to the first version: the question stands in a dialog, and Cancel leaves all as it is.
     browser.driver.goto(format!("{}/datasets/{dataset}/history", house.url)).await.unwrap();
@@ -41,13 +41,13 @@ async fn somebody_goes_back_to_what_was_there_before() {
     browser.click(".version-acts a[href$='/revert']").await;
     browser.click("dialog form button").await;
     browser.see("[data-toast]").await;
-    browser.read("back to version 1").await;
-    browser.until("document.querySelector('.version-acts').closest('tr').textContent.includes('Maren Aasen, back to version 1')").await;
+    browser.read("reverted to version 1").await;
+    browser.until("document.querySelector('.version-acts').closest('tr').textContent.includes('Maren Aasen, reverted to version 1')").await;
 
     // And a version that nobody wants goes.
     browser.click(".version-acts a[href$='/delete']").await;
     browser.click("dialog form button.is-danger").await;
-    browser.read("Version 2 is deleted.").await;
+    browser.read("Version 2 deleted.").await;
 
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");
@@ -81,20 +81,20 @@ async fn somebody_fills_a_month_and_goes_back() {
     }
     browser.fill("#chunk_days", "10").await;
     browser.click("form[action$='/backfill'] button").await;
-    browser.read("The backfill has begun").await;
+    browser.read("Backfill started").await;
     // How far it is, from chunk to chunk.
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while seen.last() != Some(&100) {
         open("backfill").await;
-        browser.see("section[aria-label='The newest backfill'] progress").await;
-        let told = browser.driver.execute("return document.querySelector('main progress[aria-label$=chunks]').value", vec![]).await.unwrap();
+        browser.see("section[aria-label='Latest backfill'] progress").await;
+        let told = browser.driver.execute("return document.querySelector('main progress[aria-label$=\"date ranges\"]').value", vec![]).await.unwrap();
         seen.push(told.convert::<u64>().unwrap());
         assert!(Instant::now() < deadline, "it does not come to its end: {seen:?}");
     }
     assert!(seen.is_sorted() && seen[0] < 100, "{seen:?}");
-    browser.read("3 of 3 chunks").await;
-    browser.see("section[aria-label='The newest backfill'] .is-good").await;
+    browser.read("3 of 3 date ranges").await;
+    browser.see("section[aria-label='Latest backfill'] .is-good").await;
 
     open("coverage").await;
     browser.until(&held(37)).await;
@@ -104,7 +104,7 @@ async fn somebody_fills_a_month_and_goes_back() {
     open("history").await;
     browser.click(".version-acts a[href$='/revert']").await;
     browser.click("dialog form button").await;
-    browser.read("back to version 1").await;
+    browser.read("reverted to version 1").await;
     open("coverage").await;
     browser.until(&held(7)).await;
 

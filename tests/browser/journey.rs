@@ -52,7 +52,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser.fill("[name=start_days]", "1").await;
     browser.fill("[name=end_days]", "14").await;
     browser.click("[data-pane=details] .pane-foot button").await;
-    browser.read("End Days must not be larger than Start Days (1).").await;
+    browser.read("End Days must be 1 or less (Start Days is 1).").await;
     browser.fill("[name=start_days]", "14").await;
     browser.fill("[name=end_days]", "1").await;
     browser.click("#preview button[value=preview]").await;
@@ -60,7 +60,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     // A preview belongs to what was asked for it.
     browser.fill("[name=start_days]", "13").await;
     browser.see("#preview .preview.is-stale").await;
-    browser.read("Out of date: something else is asked for now.").await;
+    browser.read("The settings changed. Reload the preview.").await;
     browser.fill("[name=start_days]", "14").await;
     browser.see("#preview .preview:not(.is-stale) table.data").await;
     browser.click("[data-pane=details] .pane-foot button").await;

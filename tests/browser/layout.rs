@@ -36,7 +36,7 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
     browser.sign_in(&house.url, EMAIL, PASSWORD).await;
     browser.driver.goto(format!("{}/datasets/{failing}", house.url)).await.unwrap();
     browser.click("[data-run-now]").await;
-    browser.read("LiveChat did not accept the credentials").await;
+    browser.read("LiveChat rejected the credentials").await;
     let run = last_run(&browser, &house, &chats).await;
 
     let pages = [

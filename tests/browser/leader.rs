@@ -28,7 +28,7 @@ async fn liveleader_is_connected_pulled_published_and_fetched_as_a_script_does()
 
     // Credentials: what becomes of the password is said before it is typed, and that it goes in the clear as soon as it would.
     browser.driver.goto(format!("{}/connect/liveleader", house.url)).await.unwrap();
-    browser.read("LiveLeader wants the password in the address of each request.").await;
+    browser.read("LiveLeader requires the password in the URL of each request.").await;
     browser.fill("[name=account_name]", "Night desk").await;
     browser.fill("[name='credentials.email']", "operator@sandbox.test").await;
     browser.fill("[name='credentials.password']", "sandbox-password").await;
@@ -40,7 +40,7 @@ async fn liveleader_is_connected_pulled_published_and_fetched_as_a_script_does()
 
     // Details: a login is typed, and taken out again.
     browser.see("[data-pane=details] [name=start_days]").await;
-    browser.read("data export answers, over plain http").await;
+    browser.read("data export works, without encryption (http)").await;
     browser.fill("[name=start_days]", "14").await;
     browser.fill("[name=end_days]", "1").await;
     browser.fill("input[name=login]", "nobody@sandbox.test").await;
@@ -60,11 +60,11 @@ async fn liveleader_is_connected_pulled_published_and_fetched_as_a_script_does()
     browser.driver.goto(format!("{dataset}/settings")).await.unwrap();
     browser.click("#liveleader-api input[name=published]").await;
     browser.click("#liveleader-api p button").await;
-    browser.read("Its chats are served over the LiveLeader API now.").await;
+    browser.read("The LiveLeader API serves these chats.").await;
     browser.driver.goto(format!("{}/me", house.url)).await.unwrap();
     browser.fill("[name=export_name]", "nightly script").await;
     browser.click("#export-passwords form button").await;
-    browser.read("Your export password for nightly script").await;
+    browser.read("Export password “nightly script” created").await;
     let password = browser.see("#export-password").await;
     let password = password.prop("value").await.unwrap().unwrap_or(password.text().await.unwrap());
     assert!(password.starts_with("clx_"), "{password}");

@@ -24,7 +24,7 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
         browser.click(&format!("label:has({label})")).await;
         browser.read(words).await;
     };
-    choose("[name=every][value=minutes]", "Runs every 30 minutes on the clock of Europe/Oslo").await;
+    choose("[name=every][value=minutes]", "Runs every 30 minutes, Europe/Oslo").await;
     choose("[name=active]", "every 30 minutes from 08:00 to 18:00, both included").await;
     choose("[name=every][value=hours]", "every 6 hours from 08:00 to 18:00, both included (the last at 14:00)").await;
     choose("[name=every][value=day]", "Runs every day at 09:00 and 17:30").await;
@@ -35,7 +35,7 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
     choose("[name=on_wed]", "Runs every Monday, Wednesday and Friday at 02:30").await;
     choose("[name=every][value=month]", "Runs on the 1st of the month at 02:30").await;
     choose("[name=month_how][value=ordinal]", "Runs on the second Friday of the month at 02:30").await;
-    choose("[name=every][value=manual]", "None by itself.").await;
+    choose("[name=every][value=manual]", "None. This DataSet runs manually.").await;
     browser.until("getComputedStyle(document.querySelector('#at')).display !== 'none' && document.querySelector('#at').offsetParent === null").await;
     // The other tab, by keyboard, and back: nothing is lost.
     browser.driver.execute("document.querySelector('[name=tab]:checked').focus()", vec![]).await.unwrap();
@@ -48,24 +48,24 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
     browser.until(&format!("{month_7} === null")).await;
     browser.click("label:has([name=a_months][value=some])").await;
     browser.until(&format!("{month_7} !== null")).await;
-    choose("[name=month_7]", "in every month but July").await;
+    choose("[name=month_7]", "in every month except July").await;
     browser.read("0 7,12 * 1-6,8-12 1,5").await;
     choose("[name=a_days][value=ordinal]", "on the second and fourth Sunday of the month at 07:00 and 12:00").await;
     choose("[name=a_times][value=often]", "every 3 hours, from midnight, on the second and fourth Sunday of the month").await;
-    choose("[name=a_how][value=cron]", "Next ten runs").await;
+    choose("[name=a_how][value=cron]", "Next 10 runs").await;
     browser.fill("#cron", "0 0 31 2 *").await;
-    browser.read("This schedule never fires: there is no such day.").await;
+    browser.read("This schedule never runs: the selected day does not exist.").await;
     browser.fill("#cron", "15 9 * * 5#2").await;
     browser.read("Runs on the second Friday of the month at 09:15").await;
     // In another zone, not before a day, and without what was missed.
     let choose_of = async |menu: &str, value: &str| SelectElement::new(&browser.see(menu).await).await.unwrap().select_by_value(value).await.unwrap();
     choose_of("#time_zone", "America/New_York").await;
-    browser.read("at 09:15 on the clock of America/New_York").await;
+    browser.read("at 09:15, America/New_York").await;
     browser.until("document.querySelector('#start_day').offsetParent === null").await;
     browser.click("label:has([name=delay][value=later])").await;
     browser.fill("#start_day", "soon").await;
     browser.fill("#start_time", "12:00").await;
-    browser.read("Write the day as 2026-12-31.").await;
+    browser.read("Enter the day in the form 2026-12-31.").await;
     let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().saturating_add(jiff::Span::new().days(90));
     browser.fill("#start_day", &day.to_string()).await;
     // The first run is the second Friday behind it.
@@ -86,7 +86,7 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
     browser.click("form[action$='/pause'] button").await;
     browser.read("The schedule was paused by Maren").await;
     browser.click(".band form[action$='/resume'] button").await;
-    browser.read("The schedule goes on.").await;
+    browser.read("Schedule resumed.").await;
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();

@@ -32,18 +32,18 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     browser.fill("[name=api_url]", &nobody()).await;
     browser.driver.execute("window.mark = 'here'", vec![]).await.unwrap();
     browser.click("[data-pane=credentials] .pane-foot button").await;
-    browser.read("Check the API address.").await;
+    browser.read("Check the API URL.").await;
     browser.until("window.mark === 'here'").await;
     assert_eq!(value(&browser, KEY).await, "sandbox-key");
     assert_eq!(value(&browser, "[name=account_name]").await, "Support Oslo");
-    assert_eq!(browser.text("#api_url-wrong").await, "LiveChat could not be reached: it refused the connection. Check the API address.");
+    assert_eq!(browser.text("#api_url-wrong").await, "Could not reach LiveChat: the connection was refused. Check the API URL.");
 
     // A key that the vendor rejects stays in the field, selected; a space at its end is told while it is typed.
     browser.fill("[name=api_url]", &house.vendor).await;
     browser.fill(KEY, "sandbox-key ").await;
     browser.see("[data-spaces]").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
-    browser.read("LiveChat did not accept these credentials. API Key ends with a space, which is a part of it.").await;
+    browser.read("LiveChat rejected these credentials. API Key ends with a space. Check whether this is correct.").await;
     assert_eq!(value(&browser, KEY).await, "sandbox-key ");
     browser.until(&format!("document.activeElement.matches(\"{KEY}\")")).await;
     browser.fill(KEY, "sandbox-key").await;

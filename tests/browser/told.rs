@@ -61,12 +61,12 @@ async fn a_dataset_fails_is_told_of_is_mended_and_works_again() {
     browser.driver.goto(format!("{}/datasets/{dataset}/settings", house.url)).await.unwrap();
     browser.click("#notifications input[name=webhook]").await;
     browser.click("#notifications form p button").await;
-    browser.read("Notifications go out like this from now on.").await;
+    browser.read("Notifications saved.").await;
 
     // It fails, the page says who must act, and the team is told.
     browser.driver.goto(format!("{}/datasets/{dataset}", house.url)).await.unwrap();
     browser.click("[data-run-now]").await;
-    browser.read("LiveChat did not accept the credentials of “Support”.").await;
+    browser.read("LiveChat rejected the credentials of “Support”.").await;
     told(&heard, "“Agents” failed.").await;
 
     // Mended where the page leads.
@@ -77,7 +77,7 @@ async fn a_dataset_fails_is_told_of_is_mended_and_works_again() {
     // What failed meanwhile is run from there.
     browser.read("“Support” works again").await;
     browser.click(".band form[action$='/run-failed'] button").await;
-    browser.read("1 run has started.").await;
+    browser.read("1 run started.").await;
     browser.driver.goto(format!("{}/datasets/{dataset}", house.url)).await.unwrap();
     browser.read("Up to date").await;
     told(&heard, "“Agents” is up to date again.").await;

@@ -62,7 +62,7 @@ async fn an_account_is_tried_before_it_is_kept_and_says_what_was_seen() {
 
     let refused = olga.post(NEW, &filled(&house, "Support Oslo", CANARY)).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.wrong("api_key").contains("LiveChat did not accept"), "{}", refused.text);
+    assert!(refused.wrong("api_key").contains("LiveChat rejected"), "{}", refused.text);
     assert!(!refused.text.contains(CANARY) && house.app.accounts.list(&actor).await.unwrap().is_empty());
 
     let done = olga.submit(NEW, &filled(&house, "Support Oslo", "sandbox-key")).await;
@@ -141,7 +141,7 @@ async fn a_new_secret_is_tried_before_it_replaces_the_old_one() {
     let edit = format!("/accounts/{}/edit", before.id);
     let refused = olga.post(&edit, &filled(&house, "Renamed", CANARY)).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.wrong("api_key").contains("did not accept") && !refused.text.contains(CANARY));
+    assert!(refused.wrong("api_key").contains("rejected these credentials") && !refused.text.contains(CANARY));
     assert_eq!(refused.attribute("#name", "value").as_deref(), Some("Renamed"));
     assert_eq!(only(&house, &actor).await.sealed_at, before.sealed_at);
     let done = olga.submit(&edit, &filled(&house, "Renamed", "dal:sandbox-token")).await;
@@ -162,7 +162,7 @@ async fn another_address_demands_the_secret_again_and_an_admin() {
     fields.push(("api_url", &other.vendor));
     let refused = olga.post(&edit, &fields).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.wrong("api_key").contains("needs API Key again"), "{}", refused.text);
+    assert!(refused.wrong("api_key").contains("Enter the API Key again"), "{}", refused.text);
     assert_eq!(other.sandbox.calls_total(), 0, "the stored secret went nowhere");
     for private in ["http://10.0.0.1", "https://169.254.169.254", "file:///etc/passwd", "http://example.com"] {
         let refused = olga.post(NEW, &[("name", "x"), ("credentials.username", "a@b.test"), ("credentials.api_key", CANARY), ("api_url", private)]).await;
@@ -187,15 +187,15 @@ async fn deleting_names_the_datasets_that_stop() {
     let agents = house.dataset(&carl, &account.id, "agents", "Agents & <b>groups</b>").await;
     house.dataset(&carl, &account.id, "chat", "Chats, last week").await;
     let listed = his.get("/accounts").await;
-    assert!(row(&listed, "Support Oslo").contains("2 DataSets") && row(&listed, "Support Oslo").contains("Never run"));
+    assert!(row(&listed, "Support Oslo").contains("2 DataSets") && row(&listed, "Support Oslo").contains("Not run yet"));
 
     let question = his.get(&ask).await;
     assert_eq!(question.all(".ask-list .cut"), ["Agents & <b>groups</b>", "Chats, last week"]);
     assert_eq!(question.words("button.is-danger"), "Delete account and stop 2 DataSets");
-    assert!(question.text.contains("These 2 DataSets stop updating. Their history and their links stay."), "{}", question.text);
+    assert!(question.text.contains("These 2 DataSets stop updating. Their history and links stay."), "{}", question.text);
     assert_eq!(his.get("/accounts").await.all("table.accounts tbody tr").len(), 1, "asking deletes nothing");
     let done = his.submit(&ask, &[]).await;
-    assert!(done.toast().contains("Support Oslo is deleted; 2 DataSets are no longer updated"), "{}", done.toast());
+    assert!(done.toast().contains("Support Oslo deleted. 2 DataSets stop updating."), "{}", done.toast());
     assert!(house.app.datasets.get(&carl, &agents).await.unwrap().account_id.is_none());
     assert_eq!(his.get(&ask).await.status, StatusCode::NOT_FOUND);
 }
@@ -211,7 +211,7 @@ async fn rows_stay_when_their_account_goes() {
     assert!(row(&his.get("/accounts").await, "Support Oslo").contains("Up to date"));
     let ask = format!("/accounts/{}/delete", account.id);
     let question = his.get(&ask).await;
-    assert!(question.text.contains(&format!("This DataSet stops updating. Its {} rows, its history and its links stay.", run.rows)), "{}", question.text);
+    assert!(question.text.contains(&format!("This DataSet stops updating. Its {} rows, history and links stay.", run.rows)), "{}", question.text);
     his.submit(&ask, &[]).await;
     assert_eq!(house.app.datasets.get(&carl, &agents).await.unwrap().current.unwrap().rows, run.rows);
 }
@@ -268,11 +268,11 @@ async fn a_refused_key_shows_as_failing_with_the_button_that_heals() {
     house.app.accounts.update(&actor, &bad.id, &change).await.unwrap();
     assert!(row(&olga.get("/accounts").await, "A good one").contains("not checked yet"));
     let checked = olga.submit(&format!("/accounts/{}/check", bad.id), &[]).await;
-    assert!(checked.toast().contains("did not accept the credentials"), "{}", checked.toast());
+    assert!(checked.toast().contains("rejected the credentials"), "{}", checked.toast());
     olga.submit(&format!("/accounts/{}/check", good.id), &[]).await;
     let page = olga.get("/accounts").await;
     let rows = page.all("table.accounts tbody tr");
-    assert!(rows[0].contains("Z bad one") && rows[0].contains("Failing") && rows[0].contains("Update API Key"), "{rows:?}");
-    assert!(rows[1].contains("Valid") && page.words(".facts").contains("1 failing"), "{rows:?}");
+    assert!(rows[0].contains("Z bad one") && rows[0].contains("Rejected") && rows[0].contains("Update API Key"), "{rows:?}");
+    assert!(rows[1].contains("Valid") && page.words(".facts").contains("1 rejected"), "{rows:?}");
     assert!(!page.text.contains(CANARY));
 }

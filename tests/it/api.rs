@@ -524,7 +524,7 @@ async fn every_error_has_the_one_shape() {
         let body = json!({"schedule": {"cron": line}}).to_string();
         let wrong = site.ask("PATCH", &own, &token, &[json_type], &body).await;
         let said = wrong.error()["message"].as_str().unwrap().to_owned();
-        assert!(wrong.status == 422 && said.contains("hours 0 to 23") && !said.contains("Component") && !said.ends_with(".."), "{line}: {said}");
+        assert!(wrong.status == 422 && said.contains("Hours: 0 to 23") && !said.contains("Component") && !said.ends_with(".."), "{line}: {said}");
     }
 }
 
@@ -664,7 +664,7 @@ async fn sorted_rows_end_at_their_depth_with_a_clear_answer() {
     }
     let beyond = site.get(&format!("{rows}&cursor={}", at(100_000)), &token).await;
     assert_eq!((beyond.status, beyond.error()["field"].as_str()), (422, Some("cursor")), "{}", beyond.text);
-    assert!(beyond.text.contains("through to row 100000"), "{}", beyond.text);
+    assert!(beyond.text.contains("up to row 100000"), "{}", beyond.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

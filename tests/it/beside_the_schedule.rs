@@ -106,12 +106,12 @@ async fn a_backfill_leaves_schedule_retry_and_notices_as_they_are_however_it_end
     assert!(stopped.state == Stage::Stopped && stopped.why.is_some(), "{stopped:?}");
     assert_eq!((now(&house, &dataset).await.upkeep.retry_at, told(&house).await), (None, vec!["failure".to_owned()]));
     let about: Vec<String> = sqlx::query_scalar("SELECT about FROM notices").fetch_all(house.app.db.read()).await.unwrap();
-    assert!(about[0].contains("backfill_stopped") && about[0].contains("press Go on"), "{about:?}");
+    assert!(about[0].contains("backfill_stopped") && about[0].contains("can resume it under History, Backfill"), "{about:?}");
     house.app.datasets.set_upkeep(&owner, &dataset, Retry::USUAL, None).await.unwrap();
     let good = browser.get("/datasets").await.words(".status-cell");
     assert!(good.starts_with("Up to date"), "{good}");
     let page = browser.get(&format!("/datasets/{dataset}")).await;
-    assert!(!page.text.contains("Failing") && page.text.contains("has stopped."), "{}", page.words("main"));
+    assert!(!page.words(".head .facts").contains("Failed") && page.text.contains("has stopped."), "{}", page.words("main"));
 
     // One that succeeds mends nothing.
     assert_eq!(house.run(&owner, &dataset).await.state, State::Failed);
@@ -123,8 +123,8 @@ async fn a_backfill_leaves_schedule_retry_and_notices_as_they_are_however_it_end
     let after = now(&house, &dataset).await.upkeep;
     assert_eq!((after.retry_at, after.last_success_at, told(&house).await), (before.retry_at, before.last_success_at, vec!["failure".to_owned(); 2]));
     let bad = browser.get("/datasets").await.words(".status-cell");
-    assert!(bad.starts_with("Failing"), "{bad}");
-    assert!(browser.get(&format!("/datasets/{dataset}")).await.text.contains("Failing"));
+    assert!(bad.starts_with("Failed"), "{bad}");
+    assert!(browser.get(&format!("/datasets/{dataset}")).await.words(".head .facts").contains("Failed"));
 
     // Nor does one that a person stops.
     house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 300_000 }).on("/chats")]);
@@ -389,7 +389,7 @@ async fn what_a_person_pauses_or_stops_is_not_tried_again() {
     // Whoever wants to know is told, once; and the account says so.
     house.app.puller.pause(by(&owner), &dataset).await.unwrap();
     let about: Vec<String> = sqlx::query_scalar("SELECT about FROM notices").fetch_all(house.app.db.read()).await.unwrap();
-    assert!(about.len() == 1 && about[0].contains("olga paused its schedule.") && about[0].contains("press Resume"), "{about:?}");
+    assert!(about.len() == 1 && about[0].contains("olga paused the schedule.") && about[0].contains("can resume the schedule"), "{about:?}");
     let accounts = house.signed_in(&owner).await.get("/accounts").await;
     assert!(accounts.text.contains("Paused"), "{}", accounts.text);
     // Also when it is run by hand meanwhile.
@@ -522,9 +522,9 @@ async fn the_scheduling_pane_says_who_is_told() {
     let account = house.account(&owner, "Support").await.id;
     let dataset = house.dataset(&owner, &account, "agents", "Agents").await;
     let mut line = async || browser.get(&format!("/datasets/{dataset}/settings")).await.words("[data-told]");
-    assert!(line().await.starts_with("Nobody is told of trouble. Notifications"), "{}", line().await);
+    assert!(line().await.starts_with("No notifications are set up. Change this under Notifications"), "{}", line().await);
     told_of(&house, &owner, &dataset, &Told::ALL, 1).await;
-    assert!(line().await.starts_with("Told of trouble: Team chat."), "{}", line().await);
+    assert!(line().await.starts_with("Notifications go to: Team chat."), "{}", line().await);
     told_of(&house, &owner, &dataset, &[], 1).await;
-    assert!(line().await.starts_with("Nobody is told of trouble."), "{}", line().await);
+    assert!(line().await.starts_with("No notifications are set up."), "{}", line().await);
 }

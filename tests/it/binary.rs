@@ -68,7 +68,7 @@ async fn of_many_servers_on_one_directory_one_serves() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(second.code, 1);
     let said = one_line(&second.err);
-    assert!(said.contains("serves from") && said.contains(&format!("(process {} on ", first.id())), "{said}");
+    assert!(said.contains("already uses") && said.contains(&format!("(process {} on ", first.id())), "{said}");
     first.stop().await;
 
     let racers: Vec<_> = (0..10).map(|_| home.spawn(&[])).collect();
@@ -106,7 +106,7 @@ async fn a_server_that_is_stopped_for_long_keeps_its_directory_and_its_runs() {
     let began = Instant::now();
     let second = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
     assert!(second.code == 1 && began.elapsed() < Duration::from_secs(5), "{second:?}");
-    assert!(one_line(&second.err).contains("serves from"), "{}", second.err);
+    assert!(one_line(&second.err).contains("already uses"), "{}", second.err);
     server.signal("CONT");
     let over = server.over(&run, &token).await;
     assert_eq!((over["state"].as_str(), over["attempt"].as_i64()), (Some("succeeded"), Some(1)), "{over}");

@@ -343,7 +343,7 @@ async fn a_run_is_as_complete_as_the_weakest_of_its_windows_and_all_places_say_s
     assert_eq!(days().await[3..], ["held counted", "held counted"]);
     let history = desk.owner.get(&format!("/datasets/{dataset}/history")).await;
     assert!(history.texts(".run-detail")[0].contains("Counted: LiveChat reports"), "{:?}", history.texts(".run-detail"));
-    assert!(history.text().contains("aria-label=\"Thu 19 Nov 2026: held, counted\""), "the calendar says what is proven of the day");
+    assert!(history.text().contains("aria-label=\"Thu 19 Nov 2026: present, counted\""), "the calendar says what is proven of the day");
     let day = desk.owner.get(&format!("/datasets/{dataset}/days/2026-11-19")).await;
     assert!(day.texts("table")[0].contains("Counted") && day.texts("table")[0].contains("Read twice"), "{:?}", day.texts("table"));
 

@@ -122,7 +122,7 @@ async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
     assert_eq!(shapes, every, "a DataSet of each shape: {about:?}");
     let statuses = texts(&html, "tr[data-row] .status-cell .status");
     // Its credentials were refused all week, so it is off its schedule by now.
-    assert_eq!(statuses.iter().filter(|status| *status == "Off schedule").count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| *status == "Schedule stopped").count(), 1, "{statuses:?}");
     assert!(statuses.iter().filter(|status| *status == "Up to date").count() >= 4, "{statuses:?}");
     assert_eq!(texts(&html, "tr.band-row").len(), 1, "the one that fails says why");
 

@@ -222,7 +222,7 @@ async fn all_kinds_of_downloads_share_the_slots_and_who_gets_none_is_told_after_
     assert_eq!(said["error"]["code"], "too_many_downloads");
     let page = after_a_minute(&story, browser.get(&format!("/datasets/{}/download", story.dataset))).await;
     assert_eq!((page.status, page.headers["retry-after"].as_bytes()), (StatusCode::TOO_MANY_REQUESTS, b"30".as_slice()));
-    assert!(page.text.contains("Nothing was downloaded: 2 downloads of yours, or 3 of all people"), "{}", page.text);
+    assert!(page.text.contains("you had 2 downloads in progress or the server had 3."), "{}", page.text);
     let exported = after_a_minute(&story, story.ask("GET", &story.classic(CLASSIC), &[], "")).await;
     assert_eq!(exported.status, 429);
     exported.is_dressed("an export");

@@ -287,12 +287,12 @@ async fn only_an_admin_publishes_and_only_liveleaders_chats() {
 
     assert_eq!(owners.post(&press, &[]).await.status, StatusCode::FORBIDDEN);
     let page = owners.get(&settings_page).await;
-    assert!(page.words("#liveleader-api").contains("On: whoever may read") && !page.has("#liveleader-api form"), "{}", page.words("#liveleader-api"));
+    assert!(page.words("#liveleader-api").contains("On: people who can view") && !page.has("#liveleader-api form"), "{}", page.words("#liveleader-api"));
     let page = admins.get(&settings_page).await;
     assert!(page.has("#liveleader-api input[name=published][checked]"), "{}", page.text);
     assert_eq!(page.words("#export-address"), "http://127.0.0.1:8080/a/Srv");
     let page = admins.submit(&press, &[]).await;
-    assert!(page.toast().contains("no more") && !page.has("#liveleader-api input[checked]"), "{}", page.text);
+    assert!(page.toast().contains("no longer") && !page.has("#liveleader-api input[checked]"), "{}", page.text);
     let page = owners.get(&settings_page).await;
     assert!(page.words("#liveleader-api").contains("Off."), "{}", page.words("#liveleader-api"));
     admins.submit(&press, &[("published", "true")]).await;
@@ -539,7 +539,7 @@ async fn a_wrong_request_is_told_in_one_sentence_which_names_the_parameter() {
         (413, "The body is longer", "POST", String::new(), vec![form], large.clone()),
         (413, "The request is larger", "POST", String::new(), vec![form, ("content-length", "70000")], large),
         (414, "The address is longer", "GET", format!("{CLASSIC}&{own}&x={}", "y".repeat(9_000)), vec![], String::new()),
-        (421, "This server is not known", "GET", format!("{CLASSIC}&{own}"), vec![("host", "elsewhere.test")], String::new()),
+        (421, "This server is not available", "GET", format!("{CLASSIC}&{own}"), vec![("host", "elsewhere.test")], String::new()),
     ];
     for (status, says, method, query, headers, body) in cases {
         let what = format!("{method} {query} {headers:?}");

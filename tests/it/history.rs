@@ -56,7 +56,7 @@ async fn an_owner_looks_at_older_rows_and_goes_back_to_them() {
 
     // The older rows, page by page and sorted, without leaving their version.
     let data = browser.get(&format!("{home}/data?version={old}&sort=login")).await;
-    assert!(data.words(".band").contains("These are the rows of version 1"), "{}", data.words(".band"));
+    assert!(data.words(".band").contains("Version 1, created"), "{}", data.words(".band"));
     assert_eq!(data.all("table.data tbody tr").len() as i64, one.rows);
     let links = data.all("thead a").len();
     assert!(
@@ -69,22 +69,22 @@ async fn an_owner_looks_at_older_rows_and_goes_back_to_them() {
 
     let question = browser.get(&format!("{home}/versions/{old}/revert")).await;
     assert!(
-        question.title().contains("Revert to version 1?") && question.words(".ask-body").contains("version 2 with its 0 rows stays"),
+        question.title().contains("Revert to version 1?") && question.words(".ask-body").contains("Version 2 (0 rows) stays in History"),
         "{}",
         question.words(".ask-body")
     );
     let back = browser.submit(&format!("{home}/versions/{old}/revert"), &[]).await;
-    assert!(back.toast().contains("version 1 again"), "{}", back.toast());
+    assert!(back.toast().contains("Reverted to version 1."), "{}", back.toast());
     assert_eq!(browser.get(&format!("{home}/data")).await.all("table.data tbody tr").len() as i64, one.rows);
     let newest = &back.all(".history-run .asked")[0];
-    assert_eq!(newest, "back to version 1");
+    assert_eq!(newest, "reverted to version 1");
 
     // Who did it is on the run and in the trail.
     let runs = chatlake::puller::queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap();
     let run = &runs[0];
     assert_eq!((run.trigger, run.started_by.as_ref(), run.back_to, run.change()), (Trigger::Revert, Some(&owner.user), Some(1), Some(one.rows)));
     let page = browser.get(&format!("/runs/{}", run.id)).await;
-    assert!(page.words(".run-log").contains("olga went back to version 1."), "{}", page.words(".run-log"));
+    assert!(page.words(".run-log").contains("olga reverted to version 1."), "{}", page.words(".run-log"));
     let trail = chatlake::auth::audit::list(&house.app.db, None, 10).await.unwrap();
     assert!(trail.iter().any(|entry| entry.action == "version.revert" && entry.actor.as_ref() == Some(&owner.user)));
     // And forward: what was current is kept.
@@ -110,7 +110,7 @@ async fn nobody_goes_back_while_a_run_is_at_work_and_the_current_version_stays()
     let (status, error) = call(&house, &token, "POST", &format!("{home}/revert"), json!({"version": old})).await;
     assert_eq!((status, error["error"]["code"].as_str()), (StatusCode::CONFLICT, Some("run_under_way")), "{error}");
     let question = browser.get(&format!("{home}/versions/{old}/revert")).await;
-    assert!(question.words(".ask").contains("A run is under way") && !question.has(".ask form"), "{}", question.text);
+    assert!(question.words(".ask").contains("A run is in progress") && !question.has(".ask form"), "{}", question.text);
     assert_eq!(browser.post(&format!("{home}/versions/{old}/revert"), &[]).await.status, StatusCode::CONFLICT);
     house.app.puller.cancel(&owner, &run.id).await.unwrap();
     house.sandbox.faults().clear();
@@ -124,7 +124,7 @@ async fn nobody_goes_back_while_a_run_is_at_work_and_the_current_version_stays()
     }
     assert!(browser.get(&format!("{home}/versions/{now}/delete")).await.words(".ask").contains("cannot be deleted"));
     let gone = browser.submit(&format!("{home}/versions/{old}/delete"), &[]).await;
-    assert_eq!(gone.toast(), "Version 1 is deleted.");
+    assert_eq!(gone.toast(), "Version 1 deleted.");
     assert_eq!(browser.get(&format!("{home}/data?version={old}")).await.status, StatusCode::NOT_FOUND);
     let trail = chatlake::auth::audit::list(&house.app.db, None, 10).await.unwrap();
     assert!(trail.iter().any(|entry| entry.action == "version.delete" && entry.object.as_deref() == Some(old.as_str())));
@@ -145,8 +145,8 @@ async fn a_dataset_keeps_as_much_history_as_its_owner_says() {
     let wrong = browser.post(&format!("{home}/retention"), &[("versions", "0"), ("days", "")]).await;
     assert!(wrong.wrong("versions").contains("from 1 to 1000") && wrong.attribute("#versions", "value").as_deref() == Some("0"), "{}", wrong.text);
     let saved = browser.submit(&format!("{home}/retention"), &[("versions", "1"), ("days", "")]).await;
-    assert_eq!(saved.toast(), "Saved. 1 version beyond that went.");
-    assert!(saved.text.contains("At most 1 version and none older than 30 days are kept"), "{}", saved.words("main"));
+    assert_eq!(saved.toast(), "Saved. 1 version deleted.");
+    assert!(saved.text.contains("Keeps 1 version, up to 30 days."), "{}", saved.words("main"));
     house.run(&owner, &dataset).await;
     let token = house.token(&owner, Scope::Manage).await;
     let (_, listed) = call(&house, &token, "GET", &format!("{home}/versions"), Value::Null).await;
@@ -166,7 +166,7 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
     let dataset = house.dataset(&owner, &account, "chat", "Chats").await;
     let home = format!("/datasets/{dataset}");
     let token = house.token(&owner, Scope::Manage).await;
-    assert!(browser.get(&format!("{home}/coverage")).await.text.contains("No day has been read yet."));
+    assert!(browser.get(&format!("{home}/coverage")).await.text.contains("No days pulled yet."));
     house.run(&owner, &dataset).await;
     let (_, days) = call(&house, &token, "GET", &format!("{home}/coverage"), Value::Null).await;
     let days = days["items"].as_array().unwrap().clone();
@@ -181,12 +181,12 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
 
     let day = days[3]["day"].as_str().unwrap();
     let page = browser.get(&format!("{home}/days/{day}")).await;
-    assert!(page.words("tbody tr").contains("Verified") && page.words("tbody tr").contains("its rows are here"), "{}", page.words("tbody tr"));
-    assert!(page.text.contains("one day cannot be pulled alone") && page.has(&format!("form[action='{home}/run'] button")));
+    assert!(page.words("tbody tr").contains("Verified") && page.words("tbody tr").contains("current rows"), "{}", page.words("tbody tr"));
+    assert!(page.text.contains("A single day cannot be pulled") && page.has(&format!("form[action='{home}/run'] button")));
     assert_eq!(browser.get(&format!("{home}/days/2020-01-01")).await.status, StatusCode::NOT_FOUND);
     assert_eq!(browser.get(&format!("{home}/days/nonsense")).await.status, StatusCode::NOT_FOUND);
     let explained = browser.get(&format!("{home}/backfill")).await;
-    assert!(explained.text.contains("replaces all its rows") && !explained.has("form[action$='/backfill']"));
+    assert!(explained.text.contains("not available with Replace") && !explained.has("form[action$='/backfill']"));
 
     let agents = house.dataset(&owner, &account, "agents", "People").await;
     house.run(&owner, &agents).await;
@@ -203,7 +203,7 @@ async fn every_day_is_told_and_a_day_alone_is_pulled_only_where_the_others_stay(
     let (status, error) = call(&house, &token, "POST", &format!("/datasets/{sums}/backfills"), asked.clone()).await;
     assert_eq!((status, error["error"]["code"].as_str()), (StatusCode::CONFLICT, Some("no_days")), "sums over a range are not days apart: {error}");
     let page = browser.get(&format!("/datasets/{sums}/backfill")).await;
-    assert!(page.text.contains("always pulled for its whole range"), "{}", page.words("main"));
+    assert!(page.text.contains("always pulls its whole date range"), "{}", page.words("main"));
     let (status, error) = call(&house, &token, "POST", &format!("{home}/backfills"), json!({"from": "2026-01-09", "to": "2026-01-05", "chunk_days": 40})).await;
     assert_eq!((status, error["error"]["field"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("from")), "{error}");
     fills(&house, &owner, &mut browser, &dataset, &token).await;
@@ -218,7 +218,7 @@ async fn fills(house: &House, owner: &Actor, browser: &mut Browser, dataset: &Da
     let today = Clock::system().timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
     let back = |days: i32| today.saturating_sub(jiff::Span::new().days(days)).to_string();
     let begun = browser.submit(&format!("{home}/backfill"), &[("from", &back(20)), ("to", &back(8)), ("chunk_days", "5")]).await;
-    assert!(begun.toast().contains("The backfill has begun"), "{}", begun.text);
+    assert!(begun.toast().contains("Backfill started"), "{}", begun.text);
     let newest = async || call(house, token, "GET", &format!("{home}/backfills"), Value::Null).await.1["items"][0].clone();
     let done = until("the backfill has ended", async || Some(newest().await).filter(|backfill| backfill["state"] != "running")).await;
     assert_eq!((done["state"].as_str(), done["chunks"].as_i64(), done["chunks_done"].as_i64()), (Some("finished"), Some(3), Some(3)), "{done}");
@@ -227,7 +227,7 @@ async fn fills(house: &House, owner: &Actor, browser: &mut Browser, dataset: &Da
     assert_eq!((days.len(), days[0]["day"].as_str()), (20, Some(back(20).as_str())), "{days:?}");
     assert!(days.iter().all(|day| day["state"] == "verified"), "{days:?}");
     let again = browser.submit(&format!("{home}/backfill"), &[("from", &back(9)), ("to", &back(9)), ("chunk_days", "1")]).await;
-    assert!(again.toast().contains("has begun"));
+    assert!(again.toast().contains("Backfill started"));
     until("the day has come again", async || (newest().await["state"] == "finished").then_some(())).await;
 
     // A day further back, and then one between that stays short: it ends its run, and the rows from before stay.
@@ -326,15 +326,15 @@ async fn while_the_disk_is_nearly_full_runs_wait_and_say_so_and_reading_goes_on(
         Some(house.app.puller.get(&owner, &run.id).await.unwrap()).filter(|run| run.state == State::Waiting && run.held_for.is_some())
     })
     .await;
-    assert!(waiting.held_for.as_ref().unwrap().contains("must be free before rows are pulled"), "{waiting:?}");
+    assert!(waiting.held_for.as_ref().unwrap().contains("Runs start when "), "{waiting:?}");
     assert_eq!(waiting.attempt, 0, "no attempt is used up");
     let (_, told) = call(&house, &house.token(&owner, Scope::Read).await, "GET", &format!("/runs/{}", run.id), Value::Null).await;
     assert_eq!(told["waits_for"].as_str(), waiting.held_for.as_deref(), "{told}");
     assert!(told["waits_until"].is_string(), "{told}");
     let page = browser.get(&format!("/datasets/{dataset}")).await;
-    assert!(page.status == StatusCode::OK && page.text.contains("must be free before rows are pulled"), "{}", page.words("main"));
+    assert!(page.status == StatusCode::OK && page.text.contains("Runs start when "), "{}", page.words("main"));
     let page = browser.get(&format!("/runs/{}", run.id)).await;
-    assert!(page.words(".three").contains("make room on the disk"), "{}", page.words("main"));
+    assert!(page.words(".three").contains("must free disk space"), "{}", page.words("main"));
     assert_eq!(house.sandbox.calls_total(), 0, "nothing was asked of the vendor");
 }
 
@@ -351,10 +351,10 @@ async fn verify_looks_beside_a_server_and_without_one_and_changes_nothing() {
     let server = home.serve().await;
     let run = server.run(&dataset, &token).await;
     assert_eq!(server.over(&run, &token).await["state"], "succeeded");
-    assert_eq!(home.run(&["verify"]).await.good(), "All is well.");
+    assert_eq!(home.run(&["verify"]).await.good(), "No problems found.");
     server.stop().await;
     let before = home.listing();
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "All is well.");
+    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
     assert_eq!(home.listing(), before, "it writes nothing");
 
     let segments = home.data().join("segments");
@@ -366,7 +366,7 @@ async fn verify_looks_beside_a_server_and_without_one_and_changes_nothing() {
     let lines: Vec<&str> = wrong.out.lines().collect();
     assert_eq!((wrong.code, lines.len()), (1, 2), "{wrong:?}");
     assert!(lines[0].starts_with("segment_file: seg_") && lines[1].starts_with("orphan: seg_"), "{lines:?}");
-    assert!(wrong.err.contains("2 things are not as they must be"), "{wrong:?}");
+    assert!(wrong.err.contains("2 problems found."), "{wrong:?}");
     let told = home.run(&["verify", "--json"]).await;
     let told: Value = serde_json::from_str(&told.out).unwrap();
     assert_eq!((told[0]["check"].as_str(), told[1]["check"].as_str()), (Some("segment_file"), Some("orphan")), "{told}");

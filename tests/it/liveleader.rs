@@ -270,12 +270,12 @@ fn fate(kind: &Kind) -> Fate {
         Kind::Answer { status: 407, .. } => Unavailable(Cause::ProxyCredentials),
         Kind::Answer { status, .. } => Refused(*status),
         Kind::Maintenance { .. } => Limited,
-        Kind::Empty => Malformed("it is empty"),
-        Kind::Shape { .. } => Malformed("it is text, not XML"),
-        Kind::WrongRoot => Malformed("it is a <error> document, not <chats>"),
-        Kind::TwoRoots => Malformed("another document follows"),
-        Kind::Trailing => Malformed("something follows its closing </chats>"),
-        Kind::Cut { how: Cut::Clean, .. } => Malformed("it ends before its closing </chats>"),
+        Kind::Empty => Malformed("the answer is empty"),
+        Kind::Shape { .. } => Malformed("text instead of XML"),
+        Kind::WrongRoot => Malformed("a <error> document instead of <chats>"),
+        Kind::TwoRoots => Malformed("another document after </chats>"),
+        Kind::Trailing => Malformed("text after </chats>"),
+        Kind::Cut { how: Cut::Clean, .. } => Malformed("the document ends before </chats>"),
         Kind::Cut { .. } | Kind::HangUp => Unavailable(Cause::ConnectionCut),
         Kind::Stall { .. } => Unavailable(Cause::NoProgress),
         Kind::Status { status: status @ 500.. } => Unavailable(Cause::Status(*status)),
@@ -289,7 +289,7 @@ fn fate(kind: &Kind) -> Fate {
         Kind::ManyAttributes { count } => Malformed(if *count > 100_000 { "a text is longer" } else { "more than 64 attributes" }),
         Kind::LongText { .. } | Kind::Endless => Malformed("a text is longer than 1 MiB"),
         Kind::LargeChat { .. } => Malformed("a chat is larger than 16 MiB"),
-        Kind::GzipBomb => Malformed("unpacks to far more than came"),
+        Kind::GzipBomb => Malformed("expands too much when unpacked"),
         Kind::EndlessChats => unreachable!("it has a test of its own"),
     }
 }
@@ -493,7 +493,7 @@ async fn a_failure_costs_one_window() {
     // A window that stays bad ends the pull, and says which one it is; what came before it counts.
     vendor.sandbox.faults().set(vec![Fault::new(Kind::Empty).skip(2)]);
     let (got, done) = pull(&good(&vendor), &asked(&["chats"], WEEK)).await;
-    assert!(done.unwrap_err().to_string().contains("(asked for 2026-11-"));
+    assert!(done.unwrap_err().to_string().contains("(days: 2026-11-"));
     assert!(got.tallies.len() <= 2);
 }
 
@@ -525,7 +525,7 @@ async fn a_period_without_content_has_no_chats_when_that_is_said_twice() {
 async fn credentials_permission_and_plan_are_told_apart() {
     let vendor = Vendor::new(50, 10).await;
     let check = async |email: &str, password: &str| connectors::check(&source_of(&vendor, email, password)).await;
-    assert_eq!(check("operator@sandbox.test", PASSWORD).await, Ok("data export answers".to_owned()));
+    assert_eq!(check("operator@sandbox.test", PASSWORD).await, Ok("data export works".to_owned()));
     assert_eq!(vendor.sandbox.calls_total(), 1);
     let (from, to) = periods(&vendor.sandbox.calls())[0];
     assert_eq!((to - from).total(jiff::Unit::Minute).unwrap(), 1.0);
@@ -536,10 +536,10 @@ async fn credentials_permission_and_plan_are_told_apart() {
     assert_eq!(check("starter@sandbox.test", PASSWORD).await, Err(PullError::NotAllowed(Lack::Plan)));
     vendor.fault(Kind::Html);
     let told = check("operator@sandbox.test", PASSWORD).await.unwrap_err().to_string();
-    assert!(told.contains("web page") && told.contains("password is wrong") && told.contains("plan has no data export"), "{told}");
+    assert!(told.contains("web page") && told.contains("wrong email or password") && told.contains("no data export in the plan"), "{told}");
     vendor.fault(Kind::Shape { body: "<error>Wrong password</error>".to_owned() });
     let told = check("operator@sandbox.test", PASSWORD).await.unwrap_err().to_string();
-    assert!(told.contains("password is wrong") && told.contains("plan has no data export"), "{told}");
+    assert!(told.contains("wrong email or password") && told.contains("no data export in the plan"), "{told}");
     // Words about a login are no rejection, whoever says them; a 403 without a page is told in its words.
     for (body, is) in [("Access denied. Login id 4711", Some("Access denied. Login id 4711")), ("<div>Login blocked by the firewall</div>", None)] {
         vendor.fault(Kind::Answer { status: 403, content_type: Some("text/plain".to_owned()), body: body.to_owned() });

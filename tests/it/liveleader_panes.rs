@@ -39,8 +39,8 @@ async fn the_panes_say_what_the_vendor_does_with_a_password_and_take_a_typed_log
     let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.get("/connect/liveleader").await;
     let words = page.words("[data-pane=credentials]");
-    assert!(words.contains("wants the password in the address of each request") && words.contains("the chats of the last minute, nothing else"), "{words}");
-    assert!(words.contains("Time zone of the vendor account") && !words.contains("travels in the clear"), "{words}");
+    assert!(words.contains("requires the password in the URL of each request") && words.contains("by requesting the chats of the last minute."), "{words}");
+    assert!(words.contains("Account time zone") && !words.contains("sent without encryption"), "{words}");
     // Wrong, without permission and without a plan are told apart beside the fields or above them.
     let vendor = ("api_url", house.vendor.as_str());
     let wrong = |email, password| {
@@ -51,22 +51,22 @@ async fn the_panes_say_what_the_vendor_does_with_a_password_and_take_a_typed_log
         typed
     };
     let refused = maren.press(&page, "connect", &wrong("operator@sandbox.test", "canary-4711")).await;
-    assert!(refused.wrong("password").contains("did not accept") && !refused.text.contains("canary-4711"), "{}", refused.text);
+    assert!(refused.wrong("password").contains("rejected these credentials") && !refused.text.contains("canary-4711"), "{}", refused.text);
     // The address that was typed is one without https: the pane says so in red.
-    assert!(refused.words("[data-pane=credentials] .band.is-bad").contains("travels in the clear"));
-    for (email, told) in [("guest@sandbox.test", "lacks the account permission"), ("starter@sandbox.test", "does not include data export")] {
+    assert!(refused.words("[data-pane=credentials] .band.is-bad").contains("sent without encryption"));
+    for (email, told) in [("guest@sandbox.test", "does not have the account permission"), ("starter@sandbox.test", "does not include data export")] {
         let refused = maren.press(&page, "connect", &wrong(email, "sandbox-password")).await;
         assert!(refused.text.contains(told), "{}", refused.text);
     }
     house.sandbox.faults().set(vec![Fault::new(Kind::Html)]);
     let refused = maren.press(&page, "connect", &wrong("operator@sandbox.test", "sandbox-password")).await;
-    assert!(refused.text.contains("the answer does not say which"), "{}", refused.text);
+    assert!(refused.text.contains("Possible causes: wrong email or password"), "{}", refused.text);
     house.sandbox.faults().clear();
 
     let page = maren.press(&page, "connect", &wrong("operator@sandbox.test", "sandbox-password")).await;
     assert_eq!(page.open_pane(), ["details"]);
     let words = page.words("[data-pane=credentials]");
-    assert!(words.contains("Night desk, connected, data export answers, over plain http"), "{words}");
+    assert!(words.contains("Night desk, connected, data export works, without encryption (http)"), "{words}");
     let (reports, login) = (page.all("#report option"), page.each("#login", |e| e.value().name().to_owned()));
     assert_eq!((reports, login), (["Chats", "Chat Messages", "Chat Operators"].map(str::to_owned).to_vec(), vec!["input".to_owned()]));
 
@@ -89,10 +89,10 @@ async fn the_panes_say_what_the_vendor_does_with_a_password_and_take_a_typed_log
     // The account's own page, too.
     let account = house.app.accounts.list(&maren.actor).await.unwrap().remove(0);
     let page = maren.get(&format!("/accounts/{}/edit", account.id)).await;
-    assert!(page.text.contains("travels in the clear") && page.text.contains("wants the password in the address"));
+    assert!(page.text.contains("sent without encryption") && page.text.contains("requires the password in the URL"));
     assert!(!page.text.contains("sandbox-password"));
     let page = maren.get("/accounts/new?connector=liveleader").await;
-    assert!(page.text.contains("Add a LiveLeader account") && !page.text.contains("travels in the clear"));
+    assert!(page.text.contains("Add a LiveLeader account") && !page.text.contains("sent without encryption"));
 }
 
 async fn account(house: &House, who: &Browser) -> AccountId {
@@ -176,7 +176,7 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
     let failed = house.run(&maren, &datasets[0]).await;
     let failure = failed.failure.unwrap();
     assert_eq!((failed.state, failure.code.as_str()), (State::Failed, "malformed"));
-    assert!(failure.message.contains("it is a <error> document, not <chats>") && failure.message.contains("asked for"), "{}", failure.message);
+    assert!(failure.message.contains("a <error> document instead of <chats>") && failure.message.contains("(days: "), "{}", failure.message);
     let after = maren.get(&format!("/datasets/{}/download?format=csv", datasets[0])).await;
     assert_eq!(after.bytes, csv.bytes);
 }

@@ -91,13 +91,13 @@ async fn a_directory_that_lost_its_catalogue_is_refused_and_keeps_its_rows() {
 
     std::fs::remove_file(&catalogue).unwrap();
     let said = stage.is_refused("is missing").await;
-    assert!(said.contains("restore chatlake.db from the backup") && said.contains("file of rows"), "{said}");
+    assert!(said.contains("Restore chatlake.db from the backup") && said.contains("segment file"), "{said}");
     assert!(!catalogue.exists(), "nothing is made in its place");
 
     std::fs::write(&catalogue, "").unwrap();
     stage.is_refused("is empty").await;
     let found = stage.home.run(&["verify"]).await;
-    assert!(found.code == 1 && found.err.contains("restore chatlake.db from the backup"), "{}", found.err);
+    assert!(found.code == 1 && found.err.contains("Restore chatlake.db from the backup"), "{}", found.err);
     assert_eq!(std::fs::metadata(&catalogue).unwrap().len(), 0);
 
     // A file without tables is no catalogue either.
@@ -217,7 +217,7 @@ async fn a_catalogue_that_was_copied_without_its_log_is_refused_until_the_log_or
     let server = stage.home.serve().await;
     assert_eq!(server.csv(&stage.dataset, &stage.token).await, rows);
     server.stop().await;
-    assert_eq!(stage.home.run(&["verify"]).await.good(), "All is well.");
+    assert_eq!(stage.home.run(&["verify"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +269,7 @@ async fn a_commit_file_that_a_power_loss_tore_or_left_behind_is_no_alarm() {
         server.stop().await;
         assert!(commits::Mark::read(&stage.home.data()).unwrap().commits >= 2, "it is written again");
     }
-    assert_eq!(stage.home.run(&["verify"]).await.good(), "All is well.");
+    assert_eq!(stage.home.run(&["verify"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]

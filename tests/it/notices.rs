@@ -196,9 +196,9 @@ async fn the_owner_is_told_by_mail_that_it_fails_and_that_it_works_again() {
     assert_eq!((mail["subject"].as_str(), mail["auto"].as_str()), (Some("“Agents & groups” failed"), Some("auto-generated")), "{mail}");
     let said = mail["text"].as_str().unwrap();
     for part in [
-        "What happened: LiveChat refused the request with status 400.",
-        "Who must act: The owner of the DataSet",
-        "What is next: Change the settings",
+        "What happened: LiveChat refused the request (status 400)",
+        "Who can fix it: The owner of the DataSet",
+        "What happens next: Change the settings",
         &format!("http://127.0.0.1:8080/datasets/{dataset}"),
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -211,7 +211,7 @@ async fn the_owner_is_told_by_mail_that_it_fails_and_that_it_works_again() {
     house.clock.advance(GATHER);
     let mails = server.count(2).await;
     assert_eq!(mails[1]["subject"], "“Agents & groups” is up to date again");
-    assert!(mails[1]["text"].as_str().unwrap().contains("after 2 runs that failed"), "{}", mails[1]);
+    assert!(mails[1]["text"].as_str().unwrap().contains("after 2 failed runs"), "{}", mails[1]);
     // What works on is not told, and what was before there was a mail server is not told either.
     works(&house, &owner, &dataset).await;
     house.clock.advance(GATHER);
@@ -301,7 +301,7 @@ async fn mail_does_not_go_readable_unless_that_was_chosen_and_a_password_only_wh
     notices.set_mail_server(&server.given("none", Some(("ann", "kanarie-4711")))).await.unwrap();
     notices.set_mail_server(&server.given("none", Some(("ann", "")))).await.unwrap();
     notices.test_mail("olga@house.test").await.unwrap();
-    assert_eq!(server.count(1).await[0]["subject"], "A test of Chatlake's notifications");
+    assert_eq!(server.count(1).await[0]["subject"], "Chatlake test notification");
     for moved in [other.given("none", Some(("ann", ""))), server.given("starttls", Some(("ann", ""))), server.given("tls", Some(("ann", "")))] {
         let refused = notices.set_mail_server(&moved).await.unwrap_err();
         assert!(refused.field_errors()[0].0 == "password" && refused.message().contains("again"), "{refused}");
@@ -352,11 +352,11 @@ async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken(
     house.clock.advance(GATHER);
     listener.count(1).await;
     let error = async || house.app.puller.notices.deliveries(1).await.unwrap().remove(0).error;
-    assert_eq!(until("it is noted", error).await, "It answered with status 500.");
+    assert_eq!(until("it is noted", error).await, "The webhook returned status 500.");
     listener.answer(Answers::Elsewhere);
     house.clock.advance(60_000);
     listener.count(2).await;
-    until("it is noted", async || error().await.filter(|why| why.starts_with("It led elsewhere (status 302)"))).await;
+    until("it is noted", async || error().await.filter(|why| why.starts_with("The webhook returned a redirect (status 302)"))).await;
     listener.answer(Answers::With(204));
     house.clock.advance(120_000);
     let heard = listener.count(3).await;
@@ -424,7 +424,7 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
         all.into_iter().find(|delivery| delivery.channel == "webhook" && delivery.state == wanted && delivery.error.is_some())
     };
     let waiting = until("patience ends", async || state("waiting").await).await;
-    assert_eq!(waiting.error.as_deref(), Some("It did not answer within 15 seconds."));
+    assert_eq!(waiting.error.as_deref(), Some("The webhook did not answer within 15 seconds."));
     listener.answer(Answers::With(503));
     let mut tries = 1;
     while state("failed").await.is_none() {
@@ -434,7 +434,9 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
         until("the try is noted", async || {
             let all = house.app.puller.notices.deliveries(10).await.unwrap();
             all.into_iter()
-                .find(|d| d.channel == "webhook" && d.attempts == i64::try_from(tries).unwrap() && d.error.as_deref() == Some("It answered with status 503."))
+                .find(|d| {
+                    d.channel == "webhook" && d.attempts == i64::try_from(tries).unwrap() && d.error.as_deref() == Some("The webhook returned status 503.")
+                })
                 .map(drop)
         })
         .await;
@@ -445,7 +447,7 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
     let mut browser = house.signed_in(&owner).await;
     let page = browser.get("/settings/notifications").await;
     let row = page.all(".deliveries tbody tr").into_iter().find(|row| row.contains("Team chat")).unwrap();
-    assert!(row.contains("Given up") && row.contains("It answered with status 503."), "{row}");
+    assert!(row.contains("Failed") && row.contains("The webhook returned status 503."), "{row}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -457,15 +459,15 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
     assert_eq!(odd.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(["host", "port", "encryption", "sender"].iter().all(|field| !odd.wrong(field).is_empty()), "{}", odd.text);
     let good = [("host", "127.0.0.1"), ("port", port.as_str()), ("encryption", "none"), ("sender", "chatlake@house.test")];
-    assert!(browser.submit("/settings/notifications/mail", &good).await.toast().starts_with("Saved."));
+    assert!(browser.submit("/settings/notifications/mail", &good).await.toast().starts_with("Mail server saved."));
     let tested = browser.submit("/settings/notifications/mail/test", &[("to", &admin.email)]).await;
-    assert_eq!(tested.toast(), "The mail server took the test for ada@house.test.");
+    assert_eq!(tested.toast(), "The mail server accepted the test email for ada@house.test.");
     assert_eq!(server.count(1).await[0]["to"][0], "ada@house.test");
     // One that does not answer is told beside the field.
     drop(server);
     let refused = browser.post("/settings/notifications/mail/test", &[("to", &admin.email)]).await;
     assert!(
-        refused.status == StatusCode::UNPROCESSABLE_ENTITY && refused.wrong("to").starts_with("The mail server could not be reached"),
+        refused.status == StatusCode::UNPROCESSABLE_ENTITY && refused.wrong("to").starts_with("Could not connect to the mail server"),
         "{}",
         refused.wrong("to")
     );
@@ -479,14 +481,14 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
     let page = browser.get("/settings/notifications").await;
     assert!(!page.text.contains(&secret) && page.text.contains(&listener.address), "{}", page.text);
     let test = page.attribute("form[action$='/test'][action*='hook_']", "action").unwrap();
-    assert_eq!(browser.submit(&test, &[]).await.toast(), "“Team chat” took the test.");
+    assert_eq!(browser.submit(&test, &[]).await.toast(), "“Team chat” accepted the test.");
     let (headers, body, _) = listener.count(1).await.remove(0);
     assert_eq!(text(&headers, "x-chatlake-signature"), signature(&secret, &headers, &body));
     listener.answer(Answers::With(410));
     // One that fails is told where it stays to be read.
     let failed = browser.post(&test, &[]).await;
     assert_eq!(failed.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(failed.words("table .wrong"), "The test was not delivered. It answered with status 410.");
+    assert_eq!(failed.words("table .wrong"), "The test was not delivered. The webhook returned status 410.");
 
     // A DataSet chooses among what there is.
     let account = house.account(&admin, "Support").await.id;
@@ -499,16 +501,16 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(wrong.wrong("emails").contains("“nobody”") && !wrong.wrong("after").is_empty() && wrong.text.contains("a@b.test, nobody"), "{}", wrong.text);
     let good = [("to", "these"), ("emails", "a@b.test\r\nc@d.test"), ("webhook", &hook), ("on", "late"), ("on", "failure"), ("after", "2")];
-    assert!(browser.submit(&notify, &good).await.toast().starts_with("Saved."));
+    assert!(browser.submit(&notify, &good).await.toast().starts_with("Notifications saved."));
     let kept = house.app.datasets.for_run(&dataset).await.unwrap().upkeep.notify();
     let emails = vec!["a@b.test".to_owned(), "c@d.test".to_owned()];
     assert_eq!(kept, Notify { emails: Some(emails), webhooks: vec![hook], on: vec![Told::Failure, Told::Late], after: 2 });
     let twice = browser.post("/settings/notifications/webhooks", &[("name", "Team chat"), ("address", &address)]).await;
-    assert!(twice.status == StatusCode::UNPROCESSABLE_ENTITY && twice.wrong("name").contains("of this name already"), "{}", twice.wrong("name"));
+    assert!(twice.status == StatusCode::UNPROCESSABLE_ENTITY && twice.wrong("name").contains("has this name"), "{}", twice.wrong("name"));
     let remove = test.replace("/test", "/remove");
     let ask = browser.get(&remove).await;
-    assert!(ask.text.contains("One DataSet tells by it") && ask.text.contains("Remove Team chat?"), "{}", ask.text);
-    assert!(browser.submit(&remove, &[]).await.toast().contains("is removed"));
+    assert!(ask.text.contains("1 DataSet uses this webhook") && ask.text.contains("Delete the webhook “Team chat”?"), "{}", ask.text);
+    assert!(browser.submit(&remove, &[]).await.toast().contains("deleted"));
     assert!(!browser.get(&settings).await.has("input[name=webhook]"));
 }
 
@@ -528,7 +530,7 @@ async fn late_stopped_and_the_end_of_an_api_are_told_each_once_to_whoever_wants_
     house.clock.advance(GATHER);
     let mail = server.count(1).await.remove(0);
     assert_eq!(mail["subject"], "“Agents & groups” is late");
-    assert!(mail["text"].as_str().unwrap().contains("It has never been updated; new data was expected by Fri 20 Nov 2026 13:00 UTC."), "{mail}");
+    assert!(mail["text"].as_str().unwrap().contains("New data was expected by Fri 20 Nov 2026 13:00 UTC. No run has succeeded yet."), "{mail}");
     works(&house, &owner, &dataset).await;
     house.clock.advance(GATHER);
     assert_eq!(server.count(2).await[1]["subject"], "“Agents & groups” is up to date again");
@@ -548,7 +550,7 @@ async fn late_stopped_and_the_end_of_an_api_are_told_each_once_to_whoever_wants_
     house.clock.advance(GATHER);
     let mail = server.count(3).await.remove(2);
     assert_eq!(mail["subject"], "LiveChat ends the API that “Support” uses");
-    assert!(mail["text"].as_str().unwrap().contains("on Fri 18 Dec 2026, in 28 days."), "{mail}");
+    assert!(mail["text"].as_str().unwrap().contains("On Fri 18 Dec 2026, in 28 days, LiveChat ends the API"), "{mail}");
 }
 
 /// The data directory of a server that may be running, opened by this process.

@@ -934,7 +934,7 @@ async fn a_panic_tells_the_id_of_the_request_and_nothing_of_itself() {
         assert!(page.text.contains(&id) && !page.text.contains("kanarie"), "{path}: {}", page.text);
         let is_json = serde_json::from_slice::<serde_json::Value>(&page.bytes).is_ok_and(|body| body["error"]["code"] == "internal");
         assert_eq!(is_json, path.starts_with("/api/"), "{path}: {}", page.text);
-        assert!(is_json || page.title() == "Something went wrong here", "{}", page.text);
+        assert!(is_json || page.title() == "Something went wrong", "{}", page.text);
         let log = log.text();
         assert!(log.lines().any(|line| line.contains("answered") && line.contains(&id) && line.contains("500")), "{log}");
         assert!(!log.contains("kanarie"), "{log}");

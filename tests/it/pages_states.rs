@@ -38,7 +38,7 @@ async fn a_run_that_is_being_stopped_is_one_state_on_every_page() {
     let overview = format!("/datasets/{dataset}");
     let running = browser.get(&overview).await;
     assert_eq!((head(&running).as_str(), running.words("[data-part=status]").as_str()), ("Running", "Running"));
-    assert_eq!(running.words("[data-part=meanwhile]"), "The first rows show when the run is complete.");
+    assert_eq!(running.words("[data-part=meanwhile]"), "The first rows appear when the run finishes.");
     let stop = format!("/runs/{run}/stop");
     assert_eq!(running.attribute("[data-part=stop]", "href"), Some(stop.clone()));
     assert!(browser.get(&stop).await.has(&format!("form[action='{stop}'] button.is-danger")));
@@ -46,21 +46,21 @@ async fn a_run_that_is_being_stopped_is_one_state_on_every_page() {
     set(&house, &run, "cancel_requested = 1").await;
     for path in [overview.clone(), format!("{overview}/data"), format!("{overview}/history"), format!("/runs/{run}")] {
         let page = browser.get(&path).await;
-        assert_eq!((head(&page).as_str(), page.words("[data-part=status]").as_str()), ("Stopping", "Stopping"), "{path}");
-        assert!(!page.has("[data-part=stop]") && !page.text.contains("when the run is complete"), "{path}");
+        assert_eq!((head(&page).as_str(), page.words("[data-part=status]").as_str()), ("Cancelling", "Cancelling"), "{path}");
+        assert!(!page.has("[data-part=stop]") && !page.text.contains("when the run finishes"), "{path}");
         assert_eq!(page.attribute(".head [data-run-status]", "data-run-status"), Some(run.to_string()), "{path}");
     }
-    assert!(browser.get("/datasets").await.words(".status-cell").starts_with("Stopping"));
-    assert!(browser.get(&stop).await.words("[data-dialog-body]").contains("The run is being stopped already."));
+    assert!(browser.get("/datasets").await.words(".status-cell").starts_with("Cancelling"));
+    assert!(browser.get(&stop).await.words("[data-dialog-body]").contains("The run is already being cancelled."));
     let news: serde_json::Value = serde_json::from_slice(&browser.get(&format!("/runs/{run}/progress")).await.bytes).unwrap();
     assert_eq!(
         (news["status"].as_str(), news["stoppable"].as_bool(), news["meanwhile"].as_str()),
-        (Some("Stopping"), Some(false), Some("There are no rows yet."))
+        (Some("Cancelling"), Some(false), Some("There are no rows yet."))
     );
 
     set(&house, &run, "state = 'cancelled', finished_at = queued_at").await;
     let over = browser.get(&overview).await;
-    assert!(head(&over) == "Stopped" && !over.has("run-progress"), "{}", head(&over));
+    assert!(head(&over) == "Not run yet" && !over.has("run-progress"), "{}", head(&over));
 }
 
 /// An account that refuses, and two DataSets of it that are off their schedules by now.
@@ -88,16 +88,16 @@ async fn a_dataset_that_is_off_its_schedule_says_so_once_with_one_button() {
     let page = browser.get(&format!("/datasets/{first}")).await;
     assert_eq!(page.all(".band").len(), 1, "{:?}", page.all(".band"));
     let band = page.words(".band.is-bad");
-    assert!(band.starts_with("Off its schedule since") && band.contains("LiveChat refused the credentials of “Support” 3 times in a row."), "{band}");
-    assert!(band.contains("Then the DataSet returns to its schedule by itself.") && page.has(&format!(".band {update}")), "{band}");
+    assert!(band.starts_with("Schedule stopped") && band.contains("LiveChat rejected the credentials of “Support” 3 times in a row."), "{band}");
+    assert!(band.contains("Then the schedule resumes automatically.") && page.has(&format!(".band {update}")), "{band}");
     assert_eq!(page.all(".band-actions .button").len(), 1);
-    assert!(!page.text.contains("uses the new ones") && !page.has(".three"), "nothing on the page says something else");
+    assert!(!page.text.contains("uses the new credentials") && !page.has(".three"), "nothing on the page says something else");
     assert!(page.words(".head .facts").contains("No next run"));
     // Its record says what holds now, wherever it stands.
     let run = queue::of_dataset(&house.app.db, &first, 0, 1).await.unwrap().remove(0);
     for path in [format!("/datasets/{first}/history"), format!("/runs/{}", run.id)] {
         let record = browser.get(&path).await.words(".three");
-        assert!(record.contains("The DataSet is off its schedule until") && !record.contains("uses the new ones"), "{path}: {record}");
+        assert!(record.contains("The schedule is stopped.") && !record.contains("uses the new credentials"), "{path}: {record}");
     }
     // The list: each on its row, in the same words, and no banner that says it again.
     let list = browser.get("/datasets").await;
@@ -106,7 +106,7 @@ async fn a_dataset_that_is_off_its_schedule_says_so_once_with_one_button() {
     assert_eq!(list.words(".band-row .band"), band);
     // Where the rows are not on the page, the banner is.
     let elsewhere = browser.get("/datasets?q=nothing").await;
-    assert!(elsewhere.words(".bands .band").starts_with("2 DataSets are off their schedules."), "{:?}", elsewhere.all(".band"));
+    assert!(elsewhere.words(".bands .band").starts_with("The schedules of 2 DataSets stopped."), "{:?}", elsewhere.all(".band"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,21 +125,21 @@ async fn after_new_credentials_what_failed_is_run_with_one_press() {
     let fields = [("name", "Support"), ("credentials.username", "agent@sandbox.test"), ("credentials.api_key", "sandbox-key"), ("api_url", vendor.as_str())];
     let page = browser.submit(&format!("/accounts/{}/edit", account.id), &fields).await;
     let band = page.words(".bands .band.is-good");
-    assert!(band.starts_with("“Support” works again:") && band.contains("“First” has not run since the old credentials were refused."), "{band}");
+    assert!(band.starts_with("“Support” works again:") && band.contains("“First” has not run since LiveChat rejected the old credentials."), "{band}");
     assert_eq!(page.words(".bands form button"), "Run 1 failed DataSet");
     // The DataSet itself says the same, and nobody is asked for new credentials any more.
     until("it is back on its schedule", async || house.app.datasets.get(&olga, &first).await.unwrap().next_run_at.map(drop)).await;
     let overview = browser.get(&format!("/datasets/{first}")).await;
     let said = overview.words(".band.is-bad");
-    assert!(said.contains("They work now.") && !said.contains("must enter new ones"), "{said}");
-    assert!(!overview.text.contains("uses the new ones"), "the record below does not ask for what was done");
-    assert_eq!(overview.words(".band-actions button"), "Run Now");
+    assert!(said.contains("They work now.") && !said.contains("must enter new credentials"), "{said}");
+    assert!(!overview.text.contains("uses the new credentials"), "the record below does not ask for what was done");
+    assert_eq!(overview.words(".band-actions button"), "Run now");
     let runs = queue::count(&house.app.db, &second).await.unwrap();
     // While a run is under way nobody is asked to begin one.
     house.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 600_000 })]);
     browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await;
     let overview = browser.get(&format!("/datasets/{first}")).await;
-    assert!(overview.words(".band.is-info").starts_with("LiveChat accepts the credentials again. A run is under way."), "{}", overview.text);
+    assert!(overview.words(".band.is-info").starts_with("LiveChat accepts the credentials again. A run is in progress."), "{}", overview.text);
     assert!(!overview.has(".band.is-bad"));
     assert!(!browser.get("/datasets").await.has(".bands .band.is-bad"));
     let run = queue::of_dataset(&house.app.db, &first, 0, 1).await.unwrap().remove(0).id;
@@ -147,7 +147,7 @@ async fn after_new_credentials_what_failed_is_run_with_one_press() {
     until("it is stopped", async || house.app.puller.get(&olga, &run).await.unwrap().state.is_final().then_some(())).await;
     house.sandbox.faults().clear();
     let sent = browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await;
-    assert_eq!(sent.toast(), "1 run has started. The DataSets show how far they are.");
+    assert_eq!(sent.toast(), "1 run started. The list shows the progress.");
     let done = until("it has run", async || {
         let newest = queue::of_dataset(&house.app.db, &first, 0, 1).await.unwrap().remove(0);
         newest.state.is_final().then_some(newest)
@@ -157,7 +157,7 @@ async fn after_new_credentials_what_failed_is_run_with_one_press() {
     assert_eq!(queue::count(&house.app.db, &second).await.unwrap(), runs, "what did not fail is not run");
     let after = browser.get("/accounts").await;
     assert!(!after.text.contains("/run-failed"));
-    assert_eq!(browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await.toast(), "No DataSet of Support has to be run again.");
+    assert_eq!(browser.submit(&format!("/accounts/{}/run-failed", account.id), &[]).await.toast(), "No failed DataSet of Support needs a run.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,5 +177,5 @@ async fn what_a_run_waited_is_a_part_of_how_long_it_took() {
     assert!(run.waited_ms <= took, "{} ms of {took} ms", run.waited_ms);
     let mut browser = house.signed_in(&olga).await;
     let page = browser.get(&format!("/runs/{}", run.id)).await;
-    assert!(page.words(".run-detail .sums").contains("Of that only waiting") && page.words(".phases").contains("of it only waiting:"), "{}", page.text);
+    assert!(page.words(".run-detail .sums").contains("Waiting time") && page.words(".phases").contains("of it waiting, because"), "{}", page.text);
 }

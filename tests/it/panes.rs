@@ -194,7 +194,7 @@ async fn the_resolved_days_stand_beside_the_numbers() {
     let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "report", &[("report", "chat"), ("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo")]).await;
-    assert_eq!(page.words("[data-days-words]"), "A run today pulls Wed 10 Mar to Wed 17 Mar 2027 , 8 whole days in Europe/Oslo. It moves along daily.");
+    assert_eq!(page.words("[data-days-words]"), "A run today pulls Wed 10 Mar to Wed 17 Mar 2027 , 8 whole days in Europe/Oslo. The date range moves each day.");
     assert_eq!((page.all(".day.is-in").len(), page.all(".day").len()), (8, 15));
     // Nothing is known of the browser's zone without a script: UTC, until somebody chooses.
     let fresh = maren.get("/connect/livechat").await;
@@ -217,7 +217,7 @@ async fn wrong_credentials_stay_beside_their_field_and_the_secret_never_comes_ba
     ];
     let page = maren.press(&page, "connect", &typed).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["credentials".to_owned()]));
-    assert!(page.wrong("api_key").contains("LiveChat did not accept these credentials"), "{}", page.wrong("api_key"));
+    assert!(page.wrong("api_key").contains("LiveChat rejected these credentials"), "{}", page.wrong("api_key"));
     assert!(!page.text.contains("canary-4711"));
     let form = page.form().0;
     assert_eq!((form["account_name"].as_str(), form["credentials.username"].as_str()), ("Returns desk", "agent@sandbox.test"));
@@ -243,7 +243,7 @@ async fn an_account_id_in_place_of_an_email_address_is_told_beside_the_username(
     ];
     let page = maren.press(&page, "connect", &typed).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(page.wrong("username").contains("This username is an account ID"), "{}", page.text);
+    assert!(page.wrong("username").contains("This is an account ID"), "{}", page.text);
     assert!(page.wrong("api_key").is_empty() && !page.text.contains("canary-4711"));
 }
 
@@ -268,7 +268,7 @@ async fn days_that_end_before_they_begin_are_refused_beside_the_field() {
         house.sandbox.forget_calls();
         let page = maren.press(&page, step, &[("start_days", "3"), ("end_days", "14")]).await;
         assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["details".to_owned()]));
-        assert_eq!(page.wrong("end_days"), "End Days must not be larger than Start Days (3).");
+        assert_eq!(page.wrong("end_days"), "End Days must be 3 or less (Start Days is 3).");
         assert_eq!((page.form().0["start_days"].as_str(), page.form().0["end_days"].as_str()), ("3", "14"));
         assert!(!house.sandbox.calls().iter().any(|call| call.path == "/chats"));
     }
@@ -327,7 +327,7 @@ async fn a_saved_account_needs_no_connect_again_unless_nobody_knows_that_it_is_g
     assert_eq!((calls, made), (1, 2), "it is asked about first");
     let (page, _, made) = save(broken.as_str()).await;
     assert_eq!((page.status, page.open_pane(), made), (StatusCode::UNPROCESSABLE_ENTITY, vec!["credentials".to_owned()], 2));
-    assert!(page.wrong("account_id").contains("did not accept the credentials"), "{}", page.text);
+    assert!(page.wrong("account_id").contains("rejected the credentials"), "{}", page.text);
     assert_eq!(page.form().0["name"], "Agents");
 }
 
@@ -374,7 +374,7 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     let rows = shown.all("#preview tbody tr").len();
     assert_eq!(rows, 50, "the first page has 25, so a second one is read");
     let words = shown.words("#preview .preview-head p");
-    assert!(words.starts_with("Newest 50 of ") && words.contains(" 2 calls, ") && words.ends_with("Nothing was saved."), "{words}");
+    assert!(words.starts_with("Newest 50 of ") && words.contains(" 2 API calls, ") && words.ends_with("Nothing was saved."), "{words}");
     assert!(shown.words("#preview thead").starts_with("text id"), "{}", shown.words("#preview thead"));
     assert!(!shown.text.contains("<script>alert"));
     let moments = shown.each("#preview td.is-timestamp", |e| e.attr("data-value").unwrap().to_owned());
@@ -390,7 +390,7 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     house.sandbox.faults().add(Fault::new(Kind::Html).on("/chats"));
     let broken = maren.post("/connect/livechat", &form, Some("preview")).await;
     assert_eq!(broken.status, StatusCode::OK);
-    assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("a web page came in place of its answer")), "{}", broken.text);
+    assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("LiveChat returned a web page")), "{}", broken.text);
     assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
 }
 
@@ -407,7 +407,7 @@ async fn a_preview_says_how_much_of_all_it_shows() {
     // A chat has many messages: fifty of them come from a few of the newest chats.
     let (rows, words) = preview("chat_messages", "10", "0", "").await;
     assert_eq!(rows, 50);
-    assert!(words.starts_with("50 rows from the newest ") && words.contains(" chats, ") && words.contains(" 1 call, "), "{words}");
+    assert!(words.starts_with("50 rows from the newest ") && words.contains(" chats, ") && words.contains(" 1 API call, "), "{words}");
     // Nothing is as old as that.
     let (rows, words) = preview("chat", "90", "80", "").await;
     assert!(rows == 0 && words.starts_with("No rows in these days, "), "{words}");
@@ -429,12 +429,12 @@ async fn a_menu_that_cannot_be_read_says_so_and_keeps_all() {
     let page = maren.connect().await;
     let names = page.all("select[name=group] option");
     assert!(names.len() > 2 && names[0] == "All groups", "{names:?}");
-    assert!(page.text.contains("read from the account"));
+    assert!(page.text.contains("loaded from LiveChat"));
     house.sandbox.faults().add(Fault::new(Kind::Status { status: 403 }).on("/groups"));
     let page = maren.press(&page, "choices", &[]).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
     assert_eq!(page.all("select[name=group] option"), ["All groups"]);
-    assert!(page.wrong("group").starts_with("The list could not be read."), "{}", page.wrong("group"));
+    assert!(page.wrong("group").starts_with("The list could not be loaded."), "{}", page.wrong("group"));
     assert!(page.all("select[name=login] option").len() > 2);
     let page = maren.press(&page, "details", &[]).await;
     assert_eq!(page.open_pane(), ["scheduling"]);
@@ -451,17 +451,17 @@ async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
     for menu in ["group", "login"] {
         let said = page.wrong(menu);
-        assert!(said.starts_with("The list could not be read. LiveChat asked us to wait 4"), "{said}");
-        assert!(said.contains("since there were too many calls. Try again in 4"), "{said}");
+        assert!(said.starts_with("The list could not be loaded. LiveChat limits calls and asked Chatlake to wait 4"), "{said}");
+        assert!(said.contains(". Try again in 4"), "{said}");
     }
     let preview = maren.press(&page, "preview", &[("start_days", "2"), ("end_days", "1")]).await;
     let said = preview.words("#preview .band");
-    assert!(said.starts_with("LiveChat asked us to wait 4") && said.contains("Try again in 4"), "{said}");
+    assert!(said.starts_with("LiveChat limits calls and asked Chatlake to wait 4") && said.contains("Try again in 4"), "{said}");
     let list = maren.get("/accounts").await;
     assert!(list.words("table.accounts").contains("Waiting until") && list.words("table.accounts").contains("Valid"), "{}", list.words("table.accounts"));
     maren.post(&format!("/accounts/{account}/check"), &Form::default(), None).await;
     let tested = maren.get("/accounts").await;
-    assert!(tested.toast().starts_with("Support Oslo: LiveChat asked us to wait 4"), "{}", tested.toast());
+    assert!(tested.toast().starts_with("Support Oslo: LiveChat limits calls and asked Chatlake to wait 4"), "{}", tested.toast());
     // Somebody who adds an account is told the same, in place of the vendor's silence.
     let new = maren.get("/connect/livechat").await;
     let typed = [
@@ -472,7 +472,7 @@ async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
         ("api_url", house.vendor.as_str()),
     ];
     let refused = maren.press(&new, "connect", &typed).await;
-    assert!(refused.words(".band.is-bad").starts_with("LiveChat asked us to wait 45 seconds, since there were too many calls."), "{}", refused.words(".band"));
+    assert!(refused.words(".band.is-bad").starts_with("LiveChat limits calls and asked Chatlake to wait 45 seconds."), "{}", refused.words(".band"));
     assert!(refused.words(".band.is-bad").contains("Try again in 45 seconds."));
 }
 
@@ -492,12 +492,12 @@ async fn an_address_that_cannot_be_reached_is_told_beside_the_address() {
         ]
     };
     let page = maren.press(&maren.get("/connect/livechat").await, "connect", &typed(&nobody)).await;
-    assert_eq!(page.wrong("api_url"), "LiveChat could not be reached: it refused the connection. Check the API address.");
+    assert_eq!(page.wrong("api_url"), "Could not reach LiveChat: the connection was refused. Check the API URL.");
     assert!(!page.text.contains(KEY) && page.has("details.more[open] #api_url"), "the field is open to be seen");
     house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[1, 2]".to_owned() })]);
     let page = maren.press(&page, "connect", &typed(&house.vendor)).await;
     let said = page.wrong("api_url");
-    assert!(said.starts_with("The answer of /agents cannot be read: ") && said.ends_with(" Check the API address."), "{said}");
+    assert!(said.starts_with("LiveChat returned unreadable data (/agents): ") && said.ends_with(" Check the API URL."), "{said}");
     assert!(house.app.accounts.list(&maren.actor).await.unwrap().is_empty());
 }
 
@@ -538,7 +538,7 @@ async fn a_night_when_clocks_change_is_told_beside_the_run() {
     let page = maren.press(&page, "details", &[]).await;
     let page = maren.press(&page, "next_runs", &[("every", "day"), ("at", "02:30"), ("time_zone", "Europe/Oslo")]).await;
     assert_eq!(page.open_pane(), ["scheduling"]);
-    assert_eq!(page.words(".schedule-words"), "Runs every day at 02:30 on the clock of Europe/Oslo, summer and winter, first tomorrow 02:30.");
+    assert_eq!(page.words(".schedule-words"), "Runs every day at 02:30, Europe/Oslo (adjusts for daylight saving). Next run: tomorrow 02:30.");
     let runs = page.all("#next-runs li");
     assert_eq!(runs.len(), 10);
     assert_eq!(runs[2], "Sat 27 Mar 02:30 +01:00");
@@ -549,7 +549,7 @@ async fn a_night_when_clocks_change_is_told_beside_the_run() {
     form.0.extend([("step".to_owned(), "next_runs".to_owned()), ("at".to_owned(), "half past two".to_owned())]);
     let alone = maren.post("/connect/livechat", &form, Some("next_runs")).await;
     assert_eq!((alone.status, alone.headers["x-chatlake-fragment"].to_str().unwrap()), (StatusCode::OK, "next_runs"));
-    assert!(alone.text.contains("Write a time of the day such as 09:00.") && !alone.text.contains("<form"));
+    assert!(alone.text.contains("Enter a time such as 09:00.") && !alone.text.contains("<form"));
 }
 
 #[tokio::test]
@@ -579,7 +579,7 @@ async fn a_strangers_account_is_as_if_it_were_not_there_and_the_vendor_hears_not
             form.0.extend([("step".to_owned(), step.to_owned()), ("account_id".to_owned(), account.to_owned()), ("name".to_owned(), "Mine".to_owned())]);
             let page = stranger.post("/connect/livechat", &form, None).await;
             assert_eq!((page.status, page.open_pane()), (StatusCode::NOT_FOUND, vec!["credentials".to_owned()]), "{step}");
-            assert!(page.wrong("account_id").contains("There is no such account"), "{}", page.text);
+            assert!(page.wrong("account_id").contains("This account does not exist"), "{}", page.text);
             assert_eq!(page.form().0["name"], "Mine");
             assert!(!page.text.contains("Support Oslo") && !page.text.contains("agent@sandbox.test"));
         }

@@ -92,9 +92,9 @@ async fn further_choices_are_kept_by_the_settings_and_told_in_the_summary() {
     assert!(wrong.wrong("tag").contains("has no tag “no such tag”"), "{}", wrong.wrong("tag"));
     assert!(wrong.has("details.more[open]"));
     let wrong = maren.press(&page, "details", &[("report", "chat_report"), ("group_by", "week")]).await;
-    assert!(wrong.wrong("group_by").contains("must be one of the list"), "{}", wrong.wrong("group_by"));
+    assert!(wrong.wrong("group_by").contains("must be an option from the list"), "{}", wrong.wrong("group_by"));
     let wrong = maren.press(&page, "details", &[("report", "simultaneous_chats_report"), ("report_weekday", "noday")]).await;
-    assert!(wrong.wrong("report_weekday").contains("must be one of the list"), "{}", wrong.wrong("report_weekday"));
+    assert!(wrong.wrong("report_weekday").contains("must be an option from the list"), "{}", wrong.wrong("report_weekday"));
 
     let typed = [("report", "chat"), ("tag", tags[1].as_str()), ("include_pending", "true")];
     let dataset = maren.make(&typed).await;
@@ -118,7 +118,7 @@ async fn a_tag_can_be_written_where_tags_cannot_be_read() {
     let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     assert!(page.has("input[name=tag]") && !page.has("select[name=tag]"));
-    assert!(page.words("#tag-help").starts_with("The tags could not be read"), "{}", page.words("#tag-help"));
+    assert!(page.words("#tag-help").starts_with("The list of tags could not be loaded"), "{}", page.words("#tag-help"));
     let page = maren.press(&page, "details", &[("report", "chat"), ("tag", " sale <b> ")]).await;
     assert_eq!(page.open_pane(), ["scheduling"], "{}", page.text);
     assert!(page.summary("details").ends_with("tag sale <b>"), "{}", page.summary("details"));

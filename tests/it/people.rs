@@ -39,7 +39,7 @@ async fn the_set_up_link_makes_the_first_admin_and_is_then_gone() {
     let house = House::new().await;
     let code = house.set_up_code().await;
     let mut olga = house.browser();
-    assert!(olga.get("/sign-in").await.text.contains("Nobody is here yet"));
+    assert!(olga.get("/sign-in").await.text.contains("There are no people yet"));
     assert_eq!(olga.get("/set-up/guess").await.status, StatusCode::NOT_FOUND);
     let form = olga.get(&format!("/set-up/{code}")).await;
     assert_eq!(form.title(), "Set up Chatlake");
@@ -47,7 +47,7 @@ async fn the_set_up_link_makes_the_first_admin_and_is_then_gone() {
 
     let refused = olga.post("/set-up", &[("code", &code), ("name", "Olga"), ("email", "olga"), ("password", "password1")]).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.wrong("email").contains("email address") && refused.wrong("password").contains("tried first"), "{}", refused.text);
+    assert!(refused.wrong("email").contains("email address") && refused.wrong("password").contains("too common"), "{}", refused.text);
     assert_eq!(refused.attribute("#name", "value").as_deref(), Some("Olga"));
     assert!(!refused.text.contains("password1"));
 
@@ -357,7 +357,7 @@ async fn an_admin_adds_a_person_by_a_link_that_works_once() {
     let (_, mut olga) = house.at_browser("olga", Role::Admin).await;
     let refused = olga.post("/settings/people/new", &[("name", "Carl"), ("email", "olga@house.test"), ("role", "editor")]).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused.wrong("email").contains("here already") && refused.has("input[name=role][value=editor][checked]"));
+    assert!(refused.wrong("email").contains("already exists") && refused.has("input[name=role][value=editor][checked]"));
     assert!(!olga.post("/settings/people/new", &[("name", "Carl"), ("email", "c@house.test"), ("role", "root")]).await.wrong("role").is_empty());
 
     let made = olga.post("/settings/people/new", &[("name", "Carl"), ("email", "carl@house.test"), ("role", "editor")]).await;
@@ -366,7 +366,7 @@ async fn an_admin_adds_a_person_by_a_link_that_works_once() {
     let code = path.rsplit('/').next().unwrap();
     let later = olga.get("/settings").await;
     assert!(!later.text.contains(code), "the link is shown once");
-    assert!(later.words("table.people").contains("Invited link not used, ends in 7 days"), "{}", later.words("table.people"));
+    assert!(later.words("table.people").contains("Invited link not used, expires in 7 days"), "{}", later.words("table.people"));
     assert!(!house.on_disk().windows(code.len()).any(|bytes| bytes == code.as_bytes()));
 
     let mut carl = house.browser();
@@ -384,7 +384,7 @@ async fn an_admin_adds_a_person_by_a_link_that_works_once() {
     let withdrawn = olga.post("/settings/people/new", &[("name", "Stan"), ("email", "stan@house.test"), ("role", "viewer")]).await;
     let page = olga.get("/settings").await;
     let action = page.attribute("form[action*='/settings/invites/']", "action").unwrap();
-    assert!(olga.submit(&action, &[]).await.toast().contains("no longer works"));
+    assert!(olga.submit(&action, &[]).await.toast().contains("Link revoked."));
     assert_eq!(house.browser().get(&link_path(&withdrawn)).await.status, StatusCode::NOT_FOUND);
 }
 
@@ -405,8 +405,8 @@ async fn an_admin_shuts_out_lets_in_changes_roles_and_readmits() {
     assert!(!his.is_in().await);
     assert_eq!(his.post("/sign-in", &[("email", &carl.email), ("password", PASSWORD)]).await.status, StatusCode::UNAUTHORIZED);
     let people = olga.get("/settings").await;
-    assert!(people.words("table.people").contains("Shut out"));
-    assert!(olga.submit(&person_path(&people, "carl", "/enable"), &[]).await.toast().contains("may sign in again"));
+    assert!(people.words("table.people").contains("Deactivated"));
+    assert!(olga.submit(&person_path(&people, "carl", "/enable"), &[]).await.toast().contains("can sign in again"));
 
     let people = olga.get("/settings").await;
     let made = olga.post(&person_path(&people, "carl", "/link"), &[]).await;

@@ -350,7 +350,7 @@ async fn a_secret_that_is_typed_on_a_terminal_is_asked_for_and_not_shown() {
     let (code, shown) = on_a_terminal(&home, &add, &[("Password: ", PASSWORD), ("Password again: ", "something else")]).await;
     assert!(code == 1 && shown.contains("are not the same"), "{shown}");
     let (code, shown) = on_a_terminal(&home, &add, &[("Password: ", PASSWORD), ("Password again: ", PASSWORD)]).await;
-    assert!(code == 0 && shown.contains("olga@house.test is admin here"), "{shown}");
+    assert!(code == 0 && shown.contains("olga@house.test was added as admin"), "{shown}");
     assert!(!shown.contains(PASSWORD), "{shown}");
     let other = "another battery staple";
     let change = ["user", "password", "--email", OWNER];
@@ -446,8 +446,8 @@ async fn credentials_of_another_kind_are_recognised_when_livechat_rejects_them()
     // `5a9b0c1d-2e3f-4a5b-8c6d-7e8f90a1b2c3:dal:canary-4711`
     let pasted = "NWE5YjBjMWQtMmUzZi00YTViLThjNmQtN2U4ZjkwYTFiMmMzOmRhbDpjYW5hcnktNDcxMQ==";
     for (username, secret, said) in [
-        (account_id, "dal:canary-4711", "This username is an account ID"),
-        ("agent@sandbox.test", pasted, "Enter the token alone"),
+        (account_id, "dal:canary-4711", "This is an account ID"),
+        ("agent@sandbox.test", pasted, "Enter only the token"),
         ("agent", "canary-4711", "Username must be the email address"),
         ("agent@sandbox.test", "canary-4711", "agents--all:ro"),
     ] {

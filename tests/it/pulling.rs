@@ -68,7 +68,7 @@ async fn nine_chat_reports_started_at_once_cost_the_calls_of_one_and_say_so() {
     }
     assert_eq!(house.sandbox.calls_total(), calls);
     let record = owner.get(&format!("/runs/{}", runs[3].id)).await.texts(".run-detail")[0].clone();
-    assert!(record.contains("9 DataSets, read together"), "{record}");
+    assert!(record.contains("Calls shared by") && record.contains("9 DataSets"), "{record}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,9 +138,9 @@ async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes()
     let stopped = house.run(&owner, &datasets[1]).await;
     assert_eq!((code(&stopped), house.sandbox.calls_total()), ("credentials_stopped", knocks));
     let failure = stopped.failure.unwrap();
-    assert!(failure.who.contains("Support Oslo") && failure.action.contains("Nothing was sent"), "{failure:?}");
+    assert!(failure.who.contains("Support Oslo") && failure.action.contains("No request was sent"), "{failure:?}");
     let page = owner.get("/accounts").await;
-    assert!(page.text().contains("Stopped") && page.text().contains("until the credentials change"), "{}", page.text());
+    assert!(page.text().contains("Rejected") && page.text().contains("until the credentials change"), "{}", page.text());
     let change = ChangeAccount { credentials: [("api_key".to_owned(), Secret::new("sandbox-key"))].into(), ..ChangeAccount::default() };
     house.app.accounts.update(&owner.actor, &account, &change).await.unwrap();
     for dataset in &datasets {
@@ -186,10 +186,14 @@ async fn a_run_that_must_wait_long_says_until_when_and_who_asked_and_can_be_stop
     let zone = jiff::tz::TimeZone::get("Europe/Oslo").unwrap();
     let time = chatlake::clock::timestamp(waits.due_at).to_zoned(zone).strftime("%H:%M").to_string();
     let list = owner.get("/datasets").await;
-    assert!(list.texts(".status-cell").iter().any(|cell| cell.starts_with("Waiting") && cell.contains(&format!("{time}, LiveChat asked"))), "{}", list.text());
+    assert!(
+        list.texts(".status-cell").iter().any(|cell| cell.starts_with("Waiting") && cell.contains(&format!("{time}, LiveChat limits calls"))),
+        "{}",
+        list.text()
+    );
     let strip = owner.get(&format!("/datasets/{chats}")).await.texts(".live")[0].clone();
-    assert!(strip.contains("Waiting until") && strip.contains(&format!("{time}, LiveChat asked")), "{strip}");
-    assert!(owner.get("/accounts").await.texts(".health-cell").iter().any(|cell| cell.contains("Waiting until") && cell.contains("LiveChat asked")));
+    assert!(strip.contains("Waiting until") && strip.contains(&format!("{time}: LiveChat limits calls")), "{strip}");
+    assert!(owner.get("/accounts").await.texts(".health-cell").iter().any(|cell| cell.contains("Waiting until") && cell.contains("LiveChat limits calls")));
     owner.post(&format!("/runs/{}/stop", waits.id), &[]).await;
     assert_eq!(house.ended(&waits.id).await.state, State::Cancelled);
 }

@@ -93,13 +93,13 @@ async fn records_of_another_shape_fail_the_run_and_the_rows_stay() {
             desk.good_run(&dataset).await;
             let foo: Vec<String> = (0..20).map(|n| format!("{{\"foo\":{n}}}")).collect();
             let others: Vec<String> = ["\"x\"", "5", "null", "[]"].map(str::to_owned).into();
-            for (records, said) in [(foo, "20 of 20 records"), (others, "4 of 4 records"), (vec!["{}".to_owned()], "1 of 1 record ")] {
+            for (records, said) in [(foo, "20 of 20 rows"), (others, "4 of 4 rows"), (vec!["{}".to_owned()], "1 of 1 row ")] {
                 answers(&desk, &body(&records));
                 let run = desk.run(&dataset).await;
                 assert_eq!((&run["state"], &run["error"]["code"]), (&json!("failed"), &json!("unexpected_records")), "{report} {mode}: {run}");
                 let message = run["error"]["message"].as_str().unwrap();
                 assert!(message.starts_with(said) && message.contains("LiveChat"), "{message}");
-                assert!(run["error"]["action"].as_str().unwrap().contains("untouched"), "{run}");
+                assert!(run["error"]["action"].as_str().unwrap().contains("unchanged"), "{run}");
                 assert_eq!(desk.column(&dataset, column).await.len(), rows, "{report} {mode}");
             }
         }
@@ -220,7 +220,7 @@ async fn a_chat_of_liveleader_without_an_id_is_rejected() {
         answers(&desk, &format!("<chats>{}</chats>", chats.concat()));
         let run = desk.run(&dataset).await;
         assert_eq!((&run["error"]["code"], desk.rows(&dataset).await.len()), (&json!("unexpected_records"), 99), "{run}");
-        assert!(run["error"]["message"].as_str().unwrap().starts_with("2 of 100 records from LiveLeader"), "{run}");
+        assert!(run["error"]["message"].as_str().unwrap().starts_with("2 of 100 rows from LiveLeader"), "{run}");
     }
 }
 

@@ -111,16 +111,16 @@ async fn a_firewall_stops_no_schedule_and_all_goes_on_when_it_lets_us_through() 
     let dataset = scheduled(&house, &owner, &account, "Agents", "0 * * * *").await;
     house.app.datasets.set_upkeep(&owner, &dataset, Retry::NEVER, None).await.unwrap();
     for (kind, code, said) in [
-        (answer(403, "text/html", BLOCKED), "unavailable", "a web page came in place of its answer (status 403)"),
-        (answer(407, "text/html", BLOCKED), "unavailable", "a proxy on the way"),
-        (json(403, r#"{"error":{"type":"authorization","message":"Missing scope: agents--all:ro"}}"#), "refused", "It said: Missing scope: agents--all:ro"),
+        (answer(403, "text/html", BLOCKED), "unavailable", "LiveChat returned a web page (status 403) instead of data"),
+        (answer(407, "text/html", BLOCKED), "unavailable", "A proxy between this server and LiveChat"),
+        (json(403, r#"{"error":{"type":"authorization","message":"Missing scope: agents--all:ro"}}"#), "refused", "“Missing scope: agents--all:ro”"),
     ] {
         house.sandbox.faults().set(vec![Fault::new(kind.clone())]);
         // More often than would stop the account.
         for _ in 0..4 {
             let failure = next_run(&house, &dataset).await.failure.unwrap();
             assert!(failure.code == code && failure.message.contains(said), "{kind:?}: {failure:?}");
-            assert!(!failure.message.contains("did not accept") && !failure.who.contains("must enter new ones"), "{failure:?}");
+            assert!(!failure.message.contains("rejected the credentials") && !failure.who.contains("must enter new credentials"), "{failure:?}");
         }
         let now = house.app.accounts.get(&owner, &account).await.unwrap();
         assert_eq!((now.refusals, now.is_stopped(), now.health == Health::Failing), (0, false, false), "{kind:?}");

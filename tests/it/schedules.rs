@@ -146,13 +146,13 @@ async fn what_was_missed_is_made_up_for_as_the_dataset_has_it() {
     assert_eq!(desk.told(&none).await["missed"], 4);
     let mut browser = desk.house.signed_in(&desk.owner).await;
     let page = browser.get(&format!("/datasets/{none}")).await;
-    assert!(page.words(".band").starts_with("4 runs were missed and left out."), "{}", page.words(".band"));
+    assert!(page.words(".band").starts_with("4 runs were missed and skipped."), "{}", page.words(".band"));
     desk.house.clock.advance(HOUR / 2);
     desk.tick().await;
     assert_eq!((desk.runs(&none).await.len(), desk.runs(&none).await[0].missed, desk.told(&none).await["missed"].clone()), (1, 4, json!(0)));
     let run = desk.runs(&none).await[0].id.to_string();
     let record = browser.get(&format!("/runs/{run}")).await.words(".sums");
-    assert!(record.contains("Missed before it 4 runs on the schedule"), "{record}");
+    assert!(record.contains("Missed before this run 4 runs"), "{record}");
     let (_, told) = desk.ask(Method::GET, &format!("/runs/{run}"), None).await;
     assert_eq!((&told["missed"], &told["trigger"]), (&json!(4), &json!("schedule")));
 }
@@ -307,10 +307,7 @@ async fn a_schedule_that_cannot_be_followed_is_told_once() {
         desk.tick().await;
     }
     let told: Vec<(String, String)> = sqlx::query_as("SELECT kind, about FROM notices").fetch_all(desk.house.app.db.read()).await.unwrap();
-    assert!(
-        matches!(&told[..], [(kind, about)] if kind == "stopped" && about.contains("Its schedule cannot be followed. There is no such time zone.")),
-        "{told:?}"
-    );
+    assert!(matches!(&told[..], [(kind, about)] if kind == "stopped" && about.contains("The schedule cannot run. There is no such time zone.")), "{told:?}");
     // Saved anew it is well; what goes wrong later is told again.
     let saved = json!({"schedule": {"cron": "0 * * * *"}, "time_zone": "UTC"});
     assert_eq!(desk.ask(Method::PATCH, &format!("/datasets/{dataset}"), Some(saved)).await.0, 200);
@@ -375,7 +372,7 @@ async fn a_run_that_cannot_be_queued_keeps_no_other_from_it() {
     desk.house.clock.advance(HOUR);
     desk.tick().await;
     assert_eq!(desk.count("SELECT COUNT(*) FROM runs").await, 10);
-    assert_eq!(desk.count("SELECT COUNT(*) FROM datasets WHERE schedule_error = 'A run of it could not be queued.'").await, 1);
+    assert_eq!(desk.count("SELECT COUNT(*) FROM datasets WHERE schedule_error = 'Its run could not be queued.'").await, 1);
     desk.change("DROP TRIGGER odd").await;
     desk.house.clock.advance(HOUR);
     desk.tick().await;
@@ -390,11 +387,11 @@ async fn a_server_whose_clock_cannot_be_right_schedules_nothing_and_says_so() {
     house.app.start_pulling().await.unwrap();
     let ready = browser.get("/readyz").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(ready.text.starts_with("The clock of this server shows 1970-01-01 00:00 UTC, which cannot be."), "{}", ready.text);
+    assert!(ready.text.starts_with("The server clock shows 1970-01-01 00:00 UTC, which is wrong."), "{}", ready.text);
     let account = house.account(&house.person("olga", Role::Admin).await, "Support").await.id;
     let owner = house.person("owen", Role::Admin).await;
     house.dataset(&owner, &account, "agents", "Agents").await;
-    assert!(browser.get("/datasets").await.words(".band.is-bad").contains("Nothing is started by schedule until it is set."));
+    assert!(browser.get("/datasets").await.words(".band.is-bad").contains("No scheduled runs start until the clock is correct."));
     house.clock.advance(NOON);
     assert_eq!(browser.get("/readyz").await.status, StatusCode::OK);
 }
@@ -433,7 +430,7 @@ async fn a_row_that_cannot_be_read_is_marked_and_the_others_run() {
     );
     let mut browser = desk.house.signed_in(&desk.owner).await;
     let page = browser.get(&format!("/datasets/{}", bad[0])).await;
-    assert!(page.words(".band").contains("cannot be followed") && page.words(".facts").contains("Not scheduled"), "{}", page.words(".band"));
+    assert!(page.words(".band").contains("cannot be used") && page.words(".facts").contains("Not scheduled"), "{}", page.words(".band"));
     // Saved anew it runs again.
     let (status, mended) =
         desk.ask(Method::PATCH, &format!("/datasets/{}", bad[0]), Some(json!({"schedule": {"cron": "0 * * * *"}, "time_zone": "UTC"}))).await;
@@ -494,7 +491,7 @@ async fn programs_say_every_kind_of_schedule_and_read_the_same_back() {
         ),
         (
             json!({"times": ["09:00"], "every_days": 3, "days_from": "2026-11-20"}),
-            "Every 3 days, counted from 20 Nov 2026, at 09:00, Europe/Oslo",
+            "Every 3 days, starting 20 Nov 2026, at 09:00, Europe/Oslo",
             "2026-11-23T08:00:00Z",
         ),
         (json!({"cron": "0 9 1 * 1", "catch_up": "none", "starts_at": "2026-12-02T00:00:00Z"}), "", "2026-12-07T08:00:00Z"),
@@ -532,7 +529,7 @@ async fn one_account_with_many_does_not_keep_another_waiting_and_people_go_first
     desk.tick().await;
     desk.house.clock.advance(60_000);
     let by_person = desk.house.app.puller.run_now(&desk.owner, &asked, Trigger::Manual).await.unwrap();
-    assert_eq!(by_person.waits_for.unwrap().words(), "a worker", "nothing of the schedule is before it");
+    assert_eq!(by_person.waits_for.unwrap().words(), "a free worker", "nothing of the schedule is before it");
     // Four workers: three at most for one account.
     let mut claimed = Vec::new();
     for _ in 0..5 {
@@ -545,10 +542,10 @@ async fn one_account_with_many_does_not_keep_another_waiting_and_people_go_first
     assert!(claimed[2].is_some() && claimed[3].is_some() && claimed[4].is_none(), "{claimed:?}");
     let waiting: Vec<(String,)> = sqlx::query_as("SELECT id FROM runs WHERE state = 'queued' LIMIT 1").fetch_all(desk.house.app.db.read()).await.unwrap();
     let (_, told) = desk.ask(Method::GET, &format!("/runs/{}", waiting[0].0), None).await;
-    assert_eq!(told["waits_for"], "the account's other runs, of which 3 are under way");
+    assert_eq!(told["waits_for"], "the account's other runs: 3 are running");
     let mut browser = desk.house.signed_in(&desk.owner).await;
     let page = browser.get(&format!("/runs/{}", waiting[0].0)).await;
-    assert_eq!(page.words("[data-part=title]"), "Waits for the account's other runs, of which 3 are under way");
+    assert_eq!(page.words("[data-part=title]"), "Waiting for the account's other runs: 3 are running");
 }
 
 #[tokio::test]

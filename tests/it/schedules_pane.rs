@@ -16,11 +16,11 @@ const KINDS: [Kind; 14] = [
         "0 8-18/3 * * *",
         "Wed 24 Mar 11:00 +01:00",
     ),
-    (&[("every", "hours"), ("hours", "1"), ("minute", "13")], "Every hour at 13 past", "13 * * * *", "Wed 24 Mar 09:13 +01:00"),
+    (&[("every", "hours"), ("hours", "1"), ("minute", "13")], "Every hour at minute 13", "13 * * * *", "Wed 24 Mar 09:13 +01:00"),
     (&[("every", "day"), ("at", "9:00, 17:30")], "Every day at 09:00 and 17:30", "0 9 * * *\n30 17 * * *", "Wed 24 Mar 17:30 +01:00"),
     (
         &[("every", "day"), ("every_days", "2"), ("days_from", "2027-03-23"), ("at", "02:30")],
-        "Every 2 days, counted from 23 Mar 2027, at 02:30",
+        "Every 2 days, starting 23 Mar 2027, at 02:30",
         "30 2 * * * every 2 days from 2027-03-23",
         "Thu 25 Mar 02:30 +01:00",
     ),

@@ -525,7 +525,7 @@ async fn a_mail_server_that_repeats_the_password_in_any_spelling_does_not_get_it
                 }
             }
         }
-        assert!(refused.message().starts_with("The mail server refused it: ") && refused.message().contains("***"), "{refused}");
+        assert!(refused.message().starts_with("The mail server refused the email: ") && refused.message().contains("***"), "{refused}");
     }
 }
 
@@ -545,7 +545,7 @@ async fn a_mail_server_is_a_public_host_or_one_that_the_setting_names() {
     sqlx::query("UPDATE mail_server SET host = 'localhost', port = $1").bind(i64::from(port)).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let refused = closed.app.puller.notices.test_mail(&ada.email).await.unwrap_err();
-    assert!(refused.message().contains("not public") && heard.lock().unwrap().is_empty(), "{refused}");
+    assert!(refused.message().contains("does not have a public address") && heard.lock().unwrap().is_empty(), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

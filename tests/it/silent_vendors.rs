@@ -296,7 +296,7 @@ async fn the_runs_of_one_account_leave_a_worker_to_others_and_say_what_they_wait
     stage.all_wait(&runs[..2], "Waiting for LiveChat").await;
     for run in &runs[2..] {
         let run = stage.get(run).await;
-        assert_eq!((run["state"].as_str(), run["waits_for"].as_str()), (Some("queued"), Some("the account's other runs, of which 2 are under way")), "{run}");
+        assert_eq!((run["state"].as_str(), run["waits_for"].as_str()), (Some("queued"), Some("the account's other runs: 2 are running")), "{run}");
     }
     let over = stage.server.over(&stage.run_at("livechat", &vendor.address).await, &stage.token).await;
     assert_eq!(over["state"], "succeeded", "{over}");

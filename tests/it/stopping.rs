@@ -118,7 +118,7 @@ async fn one_whose_rows_are_not_put_away_for_five_minutes_is_stopped_and_tried_a
     let stuck = over(&house, &run, MINUTE).await;
     let failure = stuck.failure.unwrap();
     assert_eq!((stuck.state, failure.code.as_str()), (State::Failed, "no_progress"), "{failure:?}");
-    assert!(failure.message.contains("putting them away made no progress for 5 minutes") && failure.action.contains("retry 1 of 3"), "{failure:?}");
+    assert!(failure.message.contains("Saving the rows made no progress for 5 minutes") && failure.action.contains("retry 1 of 3"), "{failure:?}");
     drop(wedged);
     let retry = until("it is tried again", async || {
         house.clock.advance(MINUTE);

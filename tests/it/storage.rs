@@ -355,7 +355,7 @@ async fn a_disk_that_fills_up_refuses_changes_until_there_is_space_again_without
         disk.fill_but(0);
         let (status, answer) = refused(&server, dataset, token).await;
         assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("storage_full")), "round {round}: {answer}");
-        assert!(answer["error"]["action"].as_str().unwrap_or_default().contains("free some space"), "{answer}");
+        assert!(answer["error"]["action"].as_str().unwrap_or_default().contains("free disk space"), "{answer}");
         assert_eq!(logins(&server, dataset, token).await, rows, "reading goes on");
         assert_eq!((server.page("/datasets", &cookies).await, server.page("/healthz", "").await), (200, 200));
         let before = server.err().lines().count();
@@ -370,7 +370,7 @@ async fn a_disk_that_fills_up_refuses_changes_until_there_is_space_again_without
         assert!(log.lines().count() < before + 30, "{log}");
     }
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "All is well.");
+    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -444,7 +444,7 @@ async fn a_start_on_a_full_disk_serves_what_is_stored_and_saves_once_there_is_sp
         server = full;
     }
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "All is well.");
+    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -467,7 +467,7 @@ async fn a_run_that_fills_the_disk_fails_and_gives_its_space_back() {
     let run = server.run(&dataset, &token).await;
     assert_eq!(server.over(&run, &token).await["state"], "succeeded", "{}", server.err());
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "All is well.");
+    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -499,5 +499,5 @@ async fn a_run_that_is_at_work_while_nothing_can_be_saved_ends_once_there_is_spa
     let log = server.err();
     assert!(log.lines().count() < 40, "{log}");
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "All is well.");
+    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }

@@ -75,7 +75,7 @@ async fn a_chunk_whose_rows_are_held_has_not_come_until_somebody_accepts_them() 
     let stopped = desk.backfill(&dataset, "2026-11-19", "2026-11-19").await;
     assert_eq!((&stopped["state"], &stopped["chunks_done"], &stopped["left_to"]), (&json!("stopped"), &json!(0), &json!("2026-11-19")), "{stopped}");
     let page = desk.owner.get(&format!("/datasets/{dataset}")).await.text();
-    assert!(page.contains("The backfill of") && page.contains("has stopped") && page.contains("0 of 1 chunk"), "{page}");
+    assert!(page.contains("The backfill of") && page.contains("has stopped") && page.contains("0 of 1 date range"), "{page}");
 
     // Discarded, by its page: the day is still to come.
     let (_, told) = desk.call("GET", &format!("/datasets/{dataset}"), Value::Null).await;
@@ -83,7 +83,7 @@ async fn a_chunk_whose_rows_are_held_has_not_come_until_somebody_accepts_them() 
     let held = runs["items"][0].clone();
     assert_eq!((&held["outcome"], &held["version"]), (&json!("held"), &told["held_version"]), "{held}");
     let run = format!("/runs/{}", held["id"].as_str().unwrap());
-    assert!(desk.owner.get(&run).await.text().contains("Discard them"));
+    assert!(desk.owner.get(&run).await.text().contains("Discard these rows"));
     assert_eq!(desk.owner.post(&format!("{run}/discard"), &[]).await.status.as_u16(), 303);
     let (_, gone) = desk.call("GET", &run, Value::Null).await;
     assert_eq!((&gone["outcome"], &gone["discarded_by"], &gone["accepted_by"]), (&json!("discarded"), &json!("olga"), &Value::Null), "{gone}");
@@ -114,7 +114,7 @@ async fn a_chunk_that_fails_is_tried_again_as_often_as_runs_are() {
     let waits = once(&desk, &dataset, |backfill| !backfill["retry_at"].is_null()).await;
     assert_eq!((&waits["state"], &waits["chunks_done"]), (&json!("running"), &json!(0)), "{waits}");
     let page = desk.owner.get(&format!("/datasets/{dataset}/backfill")).await.text();
-    assert!(page.contains("It is tried again by itself"), "{page}");
+    assert!(page.contains("A date range failed. Chatlake retries it"), "{page}");
     let runs = desk.call("GET", &format!("/datasets/{dataset}/runs"), Value::Null).await.1;
     assert!(runs["items"][0]["error"]["action"].as_str().unwrap().contains("retry 1 of 1"), "{runs}");
     // The vendor is back.
@@ -275,7 +275,7 @@ async fn a_run_behind_a_chunk_of_its_own_dataset_says_so() {
     // Three workers are idle, and still it is not its turn.
     let (_, waits) = desk.call("POST", &format!("/datasets/{dataset}/runs"), json!({})).await;
     let (_, told) = desk.call("GET", &format!("/runs/{}", waits["id"].as_str().unwrap()), Value::Null).await;
-    assert_eq!((&told["state"], &told["waits_for"]), (&json!("queued"), &json!("the run of this DataSet that is at work")), "{told}");
+    assert_eq!((&told["state"], &told["waits_for"]), (&json!("queued"), &json!("another run of this DataSet")), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

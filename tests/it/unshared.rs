@@ -89,10 +89,10 @@ async fn datasets_of_others_stop_say_why_and_come_back_when_it_is_shared_again()
     // The page says what happens before and after.
     let mut olga = house.signed_in(&world.owner).await;
     let edit = format!("/accounts/{}/edit", world.account);
-    assert!(olga.get(&edit).await.text.contains("1 DataSet of somebody else uses it. It stops updating when you stop sharing"));
+    assert!(olga.get(&edit).await.text.contains("1 DataSet of another owner uses it. If you stop sharing, it stops updating"));
     let fields = [("name", "Support"), ("credentials.username", "agent@sandbox.test"), ("requests_per_minute", "60000"), ("account_zone", "UTC")];
     let saved = olga.submit(&edit, &fields).await;
-    assert!(saved.toast().contains("1 DataSet of somebody else stops updating"), "{}", saved.toast());
+    assert!(saved.toast().contains("1 DataSet of another owner stops updating"), "{}", saved.toast());
     until("it is off its schedule", async || (world.stopped().await == Some(Why::Unshared)).then_some(())).await;
 
     // The others go on, and this one asks the vendor for nothing, whoever asks for it.
@@ -113,9 +113,9 @@ async fn datasets_of_others_stop_say_why_and_come_back_when_it_is_shared_again()
     assert_eq!((&told["stopped"]["reason"], &told["next_run_at"]), (&json!("unshared"), &Value::Null), "{told}");
     let mut eva = house.signed_in(&world.eva).await;
     let page = eva.get(&format!("/datasets/{}", world.dataset)).await;
-    assert!(page.words(".band").contains("its account is no longer shared with the owner of the DataSet"), "{}", page.words(".band"));
+    assert!(page.words(".band").contains("the account is no longer shared with the owner of the DataSet"), "{}", page.words(".band"));
     let list = eva.get("/datasets").await;
-    assert!(list.words(".band").contains("its account is no longer shared with the owner"), "{}", list.words(".band"));
+    assert!(list.words(".band").contains("the account is no longer shared with the owner"), "{}", list.words(".band"));
     // Who may share the account again is led there.
     let page = house.signed_in(&ada).await.get(&format!("/datasets/{}", world.dataset)).await;
     assert_eq!(page.attribute(".band-actions a", "href"), Some(format!("/accounts/{}/edit", world.account)));

@@ -316,11 +316,11 @@ async fn an_answer_without_rows_is_kept_believed_or_a_failure_as_the_dataset_say
         let id = dataset.to_string();
         let row = desk.owner.get("/datasets").await.texts(&format!("tr:has([href='/datasets/{id}'])"))[0].clone();
         if on_empty == "fail" {
-            assert!(row.contains("Failing"), "{row}");
+            assert!(row.contains("Failed"), "{row}");
         } else {
             assert!(row.contains("0 rows"), "{row}");
             let record = desk.owner.get(&format!("/datasets/{id}/history")).await.texts(".history-list details")[0].clone();
-            assert!(on_empty != "keep" || (record.contains("0 rows") && record.contains("rows from before stay")), "{record}");
+            assert!(on_empty != "keep" || (record.contains("0 rows") && record.contains("existing rows unchanged")), "{record}");
         }
     }
 }
@@ -343,7 +343,7 @@ async fn a_version_that_lost_too_many_rows_is_held_until_somebody_accepts_it_or_
     assert_eq!((&told["held_version"], &told["rows"]), (&held["version"], &json!(5)));
     // It is loud, and its rows can be looked at.
     let list = desk.owner.get("/datasets").await.text();
-    assert!(list.contains("Held") && list.contains("1 DataSet is failing") && list.contains("Accept these rows"), "{list}");
+    assert!(list.contains("Waiting for approval") && list.contains("1 DataSet failed.") && list.contains("Publish these rows"), "{list}");
     let run = RunId::parse(held["id"].as_str().unwrap()).unwrap();
     let page = desk.owner.get(&format!("/runs/{run}")).await;
     assert!(page.texts(".three")[0].contains("60 % fewer"), "{}", page.text());
@@ -357,13 +357,13 @@ async fn a_version_that_lost_too_many_rows_is_held_until_somebody_accepts_it_or_
     let (status, refused) = desk.call("POST", &format!("/runs/{run}/accept"), json!({})).await;
     assert_eq!((status, &refused["error"]["code"]), (409, &json!("not_held")));
     assert_eq!(desk.call("GET", &format!("/runs/{run}"), Value::Null).await.1["outcome"], "superseded");
-    assert!(!desk.owner.get(&format!("/runs/{run}")).await.text().contains("Accept these rows"));
+    assert!(!desk.owner.get(&format!("/runs/{run}")).await.text().contains("Publish these rows"));
     let (status, accepted) = desk.call("POST", &format!("/runs/{}/accept", second["id"].as_str().unwrap()), json!({})).await;
     assert_eq!((status, &accepted["state"], &accepted["outcome"], &accepted["accepted_by"]), (200, &json!("succeeded"), &json!("accepted"), &json!("olga")));
     assert!(accepted["error"].is_null() && accepted["accepted_at"].is_string(), "{accepted}");
     assert_eq!(desk.rows(&dataset).await.len(), 1);
     let list = desk.owner.get("/datasets").await.text();
-    assert!(list.contains("Up to date") && !list.contains("failing."), "{list}");
+    assert!(list.contains("Up to date") && !list.contains("DataSet failed."), "{list}");
 
     // A later run that brings enough takes the place of a held one by itself.
     desk.answers(&agents(9));
@@ -478,7 +478,7 @@ async fn a_backfill_goes_past_days_without_rows_and_stops_where_a_version_is_bro
     let (status, reverted) = desk.call("POST", &format!("/datasets/{dataset}/revert"), json!({"version": first["version"]})).await;
     assert_eq!(status, 200, "{reverted}");
     let (_, all) = desk.call("GET", &format!("/datasets/{dataset}/backfills"), Value::Null).await;
-    assert_eq!((&all["items"][0]["state"], &all["items"][0]["why"]), (&json!("stopped"), &json!("Version 1 was brought back meanwhile.")), "{all}");
+    assert_eq!((&all["items"][0]["state"], &all["items"][0]["why"]), (&json!("stopped"), &json!("The DataSet was reverted to version 1.")), "{all}");
     assert!(newest().await["trigger"] == "revert" || newest().await["state"] == "cancelled");
 }
 
@@ -493,7 +493,7 @@ async fn a_changed_column_is_told_on_the_run_and_stops_it_where_that_is_wanted()
     let second = desk.good_run(&dataset).await;
     assert_eq!(second["schema_change"], json!({"added": ["shoes"], "removed": ["mood"], "retyped": [], "verdict": "warn"}));
     let page = desk.owner.get(&format!("/runs/{}", second["id"].as_str().unwrap())).await;
-    assert_eq!(page.texts(".run-detail .band.is-warn"), ["1 column is new: shoes. 1 column did not come any more: mood."]);
+    assert_eq!(page.texts(".run-detail .band.is-warn"), ["1 column is new: shoes. 1 column was removed: mood."]);
     assert!(desk.good_run(&dataset).await["schema_change"].is_null(), "what went away is told once");
 
     desk.change(&dataset, json!({"options": {"on_added": "accept", "on_removed": "stop"}})).await;
@@ -505,7 +505,7 @@ async fn a_changed_column_is_told_on_the_run_and_stops_it_where_that_is_wanted()
     assert_eq!((&stopped["state"], &stopped["error"]["code"]), (&json!("failed"), &json!("schema_changed")), "{stopped}");
     assert_eq!((&stopped["schema_change"]["removed"], &stopped["schema_change"]["verdict"]), (&json!(["shoes", "hat"]), &json!("stop")));
     assert_eq!(desk.rows(&dataset).await, before);
-    assert!(desk.owner.get("/datasets").await.text().contains("this DataSet stops at that"));
+    assert!(desk.owner.get("/datasets").await.text().contains("this DataSet is set to stop when columns change"));
     // Another report is what somebody asked for.
     desk.change(&dataset, json!({"report": "groups", "options": {"on_added": "stop"}})).await;
     desk.answers(&json!([{"id": 1, "name": "Sales"}]));

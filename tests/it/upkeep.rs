@@ -113,7 +113,7 @@ async fn a_failed_run_is_tried_again_by_runs_of_their_own_at_most_so_often() {
     let after = now(&house, &dataset).await;
     assert_eq!(after.upkeep.retry_at, None, "three retries and no more");
     let page = browser.get("/datasets").await;
-    assert!(page.words(".status-cell").contains("Failing 4 runs in a row"), "{}", page.words(".status-cell"));
+    assert!(page.words(".status-cell").contains("Failed 4 runs in a row"), "{}", page.words(".status-cell"));
 
     // Run now does not wait for a retry, and a success ends the chain.
     run(&house, &owner, &dataset).await;
@@ -219,7 +219,7 @@ async fn data_that_does_not_come_in_time_is_late_everywhere_until_it_comes() {
     assert!(list.all(".status.is-warn").contains(&"Late".to_owned()), "{:?}", list.all(".status"));
     assert!(list.all(".status-cell").contains(&"Late since today 14:00".to_owned()), "{:?}", list.all(".status-cell"));
     let page = browser.get(&format!("/datasets/{asked}")).await;
-    assert!(page.words(".facts").contains("Late") && page.words(".band.is-warn").starts_with("Its data is late since today 14:00."), "{}", page.text);
+    assert!(page.words(".facts").contains("Late") && page.words(".band.is-warn").starts_with("Data is late. It was expected today 14:00."), "{}", page.text);
     let (_, told) = api(&house, &token, "GET", &format!("/datasets/{asked}"), json!({})).await;
     assert_eq!((&told["late"], &told["late_since"]), (&json!(true), &json!("2026-11-20T14:00:00Z")));
     let (_, told) = api(&house, &token, "GET", &format!("/datasets/{never}"), json!({})).await;
@@ -261,13 +261,13 @@ async fn wrong_credentials_take_all_datasets_of_the_account_off_their_schedules_
     let mut browser = house.signed_in(&owner).await;
     let says = |page: &Page, words: &str| assert!(page.text.contains(words), "{words}: {}", page.text);
     let list = browser.get("/datasets").await;
-    assert!(list.all(".band-row .band").iter().all(|band| band.starts_with("Off its schedule since")), "{:?}", list.all(".band"));
-    assert!(list.all(".status-cell").iter().all(|cell| cell == "Off schedule credentials refused"), "{:?}", list.all(".status-cell"));
-    says(&browser.get("/accounts").await, "2 DataSets off schedule; new credentials bring them back");
+    assert!(list.all(".band-row .band").iter().all(|band| band.starts_with("Schedule stopped")), "{:?}", list.all(".band"));
+    assert!(list.all(".status-cell").iter().all(|cell| cell == "Schedule stopped credentials rejected"), "{:?}", list.all(".status-cell"));
+    says(&browser.get("/accounts").await, "Schedules stopped: 2 DataSets");
     let page = browser.get(&format!("/datasets/{second}")).await;
-    assert!(page.words(".band.is-bad").contains("Off its schedule since") && page.has(&format!(".band a[href='/accounts/{account}/edit']")), "{}", page.text);
+    assert!(page.words(".band.is-bad").contains("Schedule stopped") && page.has(&format!(".band a[href='/accounts/{account}/edit']")), "{}", page.text);
     let refused = browser.submit(&format!("/datasets/{second}/bring-back"), &[]).await;
-    assert!(refused.toast().contains("still refuses the credentials"), "{}", refused.toast());
+    assert!(refused.toast().contains("still rejects the credentials"), "{}", refused.toast());
 
     // New credentials that the vendor takes bring them back by themselves.
     house.app.accounts.update(&owner, &account, &wrong("sandbox-key")).await.unwrap();
@@ -297,14 +297,14 @@ async fn a_parked_run_takes_its_dataset_off_and_a_person_brings_it_back() {
     assert!(now(&house, &dataset).await.next_run_at.is_none());
     let (_, told) = api(&house, &token, "GET", &format!("/datasets/{dataset}"), json!({})).await;
     assert_eq!(told["stopped"], json!({"since": "2026-11-20T12:00:00Z", "reason": "parked"}));
-    assert!(browser.get("/datasets").await.words(".status-cell").contains("Off schedule its run stopped the server"));
+    assert!(browser.get("/datasets").await.words(".status-cell").contains("Schedule stopped a run stopped the server"));
 
     // Only who may change it; then once.
     let (stranger, mut other) = house.at_browser("stan", Role::Editor).await;
     assert_eq!(other.post(&format!("/datasets/{dataset}/bring-back"), &[]).await.status, StatusCode::NOT_FOUND);
     assert!(house.app.puller.bring_back(&stranger, &dataset).await.is_err());
     let back = browser.submit(&format!("/datasets/{dataset}/bring-back"), &[]).await;
-    assert_eq!(back.toast(), "It is back on its schedule. The next run is today 13:00.");
+    assert_eq!(back.toast(), "Schedule resumed. Next run today 13:00.");
     let (status, told) = api(&house, &token, "POST", &format!("/datasets/{dataset}/bring-back"), json!({})).await;
     assert_eq!((status, told["error"]["code"].as_str()), (StatusCode::CONFLICT, Some("not_stopped")), "{told}");
 }

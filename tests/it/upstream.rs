@@ -204,7 +204,7 @@ async fn ask(upstreams: &Upstreams, address: Option<&str>) -> PullError {
 async fn a_name_is_judged_by_the_addresses_it_leads_to() {
     for inside in [&["127.0.0.1"][..], &["10.0.0.1", "::1"], &["::ffff:127.0.0.1"], &["169.254.169.254"], &["64:ff9b::7f00:1"]] {
         let error = ask(&upstreams(&[], Changing::new(&[inside])), None).await;
-        assert!(matches!(error, PullError::Forbidden { ref why } if why.contains("not public")), "{inside:?}: {error:?}");
+        assert!(matches!(error, PullError::Forbidden { ref why } if why.contains("does not have a public address")), "{inside:?}: {error:?}");
     }
     assert_eq!(ask(&upstreams(&[], Changing::new(&[&[]])), None).await, PullError::Unavailable(Cause::NameNotFound));
 }

@@ -91,9 +91,9 @@ impl Asked {
             (Some(Shown::Basic(email, password)), None, None) => given(Some(email), password),
             (Some(Shown::Bearer(password)), email, None) => given(email, password),
             (None, Some(email), Some(password)) => given(Some(email), password),
-            (None, Some(_), None) => Err(Error::field("password", "password is missing: it must be an export password.")),
-            (None, None, Some(_)) => Err(Error::field("email", "email is missing: it must be that of the export password's owner.")),
-            (None, None, None) => Err(Error::new(Kind::Unauthenticated, "unauthenticated", "This address needs an e-mail and an export password.")),
+            (None, Some(_), None) => Err(Error::field("password", "password is missing. Use an export password.")),
+            (None, None, Some(_)) => Err(Error::field("email", "email is missing. Use the email of the export password's owner.")),
+            (None, None, None) => Err(Error::new(Kind::Unauthenticated, "unauthenticated", "This address needs an email and an export password.")),
         }
     }
 
@@ -133,7 +133,7 @@ fn decoded(text: &[u8]) -> Option<String> {
 
 /// What the Authorization header shows, if there is one.
 fn shown(headers: &HeaderMap) -> Result<Option<Shown>> {
-    let wrong = || Error::new(Kind::Unauthenticated, "unauthenticated", "The Authorization header must be Basic with e-mail and export password, or Bearer.");
+    let wrong = || Error::new(Kind::Unauthenticated, "unauthenticated", "The Authorization header must be Basic with email and export password, or Bearer.");
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (all.next(), all.next()) else {
         return if headers.contains_key(AUTHORIZATION) { Err(wrong()) } else { Ok(None) };

@@ -31,9 +31,9 @@ pub fn between(start: &str, stop: &str, now: Millis) -> Result<Range<Millis>> {
 fn moment(name: &'static str, text: &str) -> Result<Millis> {
     let wrong = |what: &str| Error::field(name, format!("{name} {what}"));
     if text.is_empty() {
-        return Err(wrong("is missing: write it as in 2026-11-20T08:15:30.000+01:00."));
+        return Err(wrong("is missing. Example: 2026-11-20T08:15:30.000+01:00."));
     }
-    let shape = || wrong("must be ISO 8601 with an offset, as in 2026-11-20T08:15:30.000+01:00.");
+    let shape = || wrong("must be ISO 8601 with a UTC offset, for example 2026-11-20T08:15:30.000+01:00.");
     let bytes = text.as_bytes();
     if !text.is_ascii() || bytes.len() < 19 {
         return Err(shape());
@@ -54,17 +54,17 @@ fn moment(name: &'static str, text: &str) -> Result<Millis> {
     let small = |range: Range<usize>| i8::try_from(number(range)).unwrap_or(-1);
     let year = number(0..4);
     if !YEARS.contains(&year) {
-        return Err(wrong("must be of a year from 1970 to 2999."));
+        return Err(wrong("must have a year from 1970 to 2999."));
     }
     if small(17..19) == 60 {
-        return Err(wrong("must not be a leap second: write second 59, or 00 of the next minute."));
+        return Err(wrong("must not be a leap second. Use second 59, or 00 of the next minute."));
     }
-    let no_such = |_| wrong("names a day or time that there is not.");
+    let no_such = |_| wrong("has a day or time that does not exist.");
     let date = Date::new(year, small(5..7), small(8..10)).map_err(no_such)?;
     let time = Time::new(small(11..13), small(14..16), small(17..19), 0).map_err(no_such)?;
     let (nanos, rest) = fraction(rest).ok_or_else(shape)?;
     if rest.is_empty() {
-        return Err(wrong("has no offset: write one, as in +01:00, or Z for UTC."));
+        return Err(wrong("has no UTC offset. Add one, for example +01:00, or Z for UTC."));
     }
     let offset = offset(rest).ok_or_else(shape)?;
     let whole = offset.to_timestamp(date.to_datetime(time)).map_err(no_such)?;

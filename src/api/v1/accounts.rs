@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::ids::AccountId;
 use crate::secret::Secret;
 
-/// Credentials for one vendor workspace, without the secrets.
+/// An account: credentials for LiveChat or LiveLeader, without the secrets.
 #[derive(Serialize, ToSchema)]
 pub struct AccountBody {
     #[schema(value_type = String)]
@@ -35,7 +35,7 @@ pub struct AccountBody {
     fields: BTreeMap<String, String>,
     /// When the secret fields were last set.
     secrets_set_at: String,
-    /// Null: the vendor's own.
+    /// Null: the default URL of the connector.
     api_url: Option<String>,
     requests_per_minute: u32,
     time_zone: String,
@@ -43,16 +43,16 @@ pub struct AccountBody {
     health: &'static str,
     health_message: String,
     checked_at: Option<String>,
-    /// The vendor refused the credentials three times in a row: nothing is pulled until they change, or a check finds them good.
+    /// LiveChat or LiveLeader rejected the credentials three times in a row. No data is pulled until they change or a test succeeds.
     stopped: bool,
-    /// The vendor asked for a pause: nobody asks before this.
+    /// LiveChat or LiveLeader asked for a pause. Chatlake makes no calls before this time.
     paused_until: Option<String>,
-    /// The day on which the vendor ends the API that is used, once it has told.
+    /// The day on which LiveChat or LiveLeader ends the API that this account uses, if announced.
     api_ends_on: Option<String>,
-    /// Calls to the vendor in the last 60 seconds, of at most `requests_per_minute`.
+    /// API calls in the last 60 seconds; at most `requests_per_minute`.
     calls_last_minute: u32,
     datasets: i64,
-    /// Other editors may use it for DataSets of theirs.
+    /// Other editors can use this account for their DataSets.
     shared: bool,
     created_at: String,
     updated_at: String,
@@ -96,7 +96,7 @@ pub struct CreateAccount {
     /// Every field of the connector, by id. Secrets are write-only.
     #[schema(value_type = BTreeMap<String, String>)]
     credentials: BTreeMap<String, Secret>,
-    /// The vendor's root, for admins only; private and plain-http hosts must be named by --allow-upstream.
+    /// API URL, for admins only. Private and plain-http hosts must be allowed with --allow-upstream.
     api_url: Option<String>,
     /// 1 to 60,000; 180 when absent.
     requests_per_minute: Option<i64>,
@@ -104,7 +104,7 @@ pub struct CreateAccount {
     time_zone: Option<String>,
 }
 
-/// What changes; what is absent stays.
+/// Fields to change. Absent fields are unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchAccount {
@@ -112,14 +112,14 @@ pub struct PatchAccount {
     /// Fields to set; an absent secret keeps its value, unless `api_url` changes.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     credentials: Option<BTreeMap<String, Secret>>,
-    /// Null goes back to the vendor's own.
+    /// Null: the default URL of the connector.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     api_url: Option<Option<String>>,
     requests_per_minute: Option<i64>,
     time_zone: Option<String>,
-    /// Other editors may use it for DataSets of theirs. False takes it back: their DataSets stop updating, and are off their schedules until
-    /// it is shared again.
+    /// Other editors can use this account for their DataSets. False: their DataSets stop updating, and their schedules stop until the
+    /// account is shared again.
     shared: Option<bool>,
 }
 
@@ -130,10 +130,10 @@ fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Stri
 
 fn allowed(bearer: Bearer) -> Result<Actor, Refusal> {
     let actor = bearer.with(Scope::Manage)?;
-    if actor.sees_accounts() { Ok(actor) } else { Err(Error::forbidden("Viewers may not see accounts.").into()) }
+    if actor.sees_accounts() { Ok(actor) } else { Err(Error::forbidden("Viewers cannot see accounts.").into()) }
 }
 
-/// Accounts you may see
+/// List accounts
 #[utoipa::path(get, operation_id = "list_accounts", path = "/accounts", responses((status = 200, body = List<AccountBody>)))]
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<AccountBody>>> {
     let actor = allowed(bearer)?;
@@ -141,11 +141,11 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<Ac
     Ok(Json(List::whole(accounts.into_iter().map(|account| AccountBody::new(&api, account)).collect())))
 }
 
-/// Save an account
+/// Add an account
 #[utoipa::path(post, operation_id = "create_account", path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
 pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateAccount>) -> Answer<(StatusCode, Json<AccountBody>)> {
     let actor = allowed(bearer)?;
-    let connector = Connector::parse(&new.connector).ok_or_else(|| Error::field("connector", "There is no such connector. See /api/v1/connectors."))?;
+    let connector = Connector::parse(&new.connector).ok_or_else(|| Error::field("connector", "This connector does not exist. See /api/v1/connectors."))?;
     let new = NewAccount {
         connector,
         name: new.name,
@@ -158,7 +158,7 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<Crea
     Ok((StatusCode::CREATED, Json(AccountBody::new(&api, account))))
 }
 
-/// One account
+/// Get an account
 #[utoipa::path(get, operation_id = "get_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<AccountBody>> {
     let actor = allowed(bearer)?;
@@ -183,15 +183,16 @@ pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
     Ok(Json(AccountBody::new(&api, account)))
 }
 
-/// Which DataSets stop.
+/// Result of deleting an account.
 #[derive(Serialize, ToSchema)]
 pub struct Stopped {
+    /// Names of the DataSets that stop updating.
     stopped_datasets: Vec<String>,
 }
 
 /// Delete an account
 ///
-/// Its DataSets keep their rows and stop updating; their names are answered.
+/// Its DataSets keep their rows and stop updating. Returns their names.
 #[utoipa::path(delete, operation_id = "delete_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
 pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<Stopped>> {
     let actor = allowed(bearer)?;
@@ -200,7 +201,7 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
     Ok(Json(Stopped { stopped_datasets }))
 }
 
-/// How a check went.
+/// Result of a test.
 #[derive(Serialize, ToSchema)]
 pub struct CheckBody {
     ok: bool,
@@ -208,7 +209,7 @@ pub struct CheckBody {
     checked_at: String,
 }
 
-/// Prove an account's credentials
+/// Test the credentials of an account
 #[utoipa::path(post, operation_id = "check_account", path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
 pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<CheckBody>> {
     let actor = allowed(bearer)?;
@@ -224,14 +225,14 @@ pub struct WhichMenu {
     menu: String,
 }
 
-/// A choice of a menu.
+/// An option of a menu.
 #[derive(Serialize, ToSchema)]
 pub struct ChoiceBody {
     value: String,
     label: String,
 }
 
-/// What a menu offers, read from the account
+/// List the options of a menu
 #[utoipa::path(get, operation_id = "list_account_choices", path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
     responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422)))]
 pub async fn choices(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Asked(which): Asked<WhichMenu>) -> Answer<Json<List<ChoiceBody>>> {

@@ -13,13 +13,13 @@ use crate::connectors::Connector;
 use crate::connectors::report::{MenuUse, Report};
 use crate::error::Error;
 
-/// A vendor that can be connected.
+/// A connector: LiveChat or LiveLeader.
 #[derive(Serialize, ToSchema)]
 pub struct ConnectorBody {
     id: &'static str,
     title: &'static str,
     about: &'static str,
-    /// What an account of it needs.
+    /// Fields of an account.
     fields: Vec<FieldBody>,
     reports: Vec<ReportBody>,
 }
@@ -52,9 +52,9 @@ struct MenuBody {
     /// `days`, `choice` (see the account's choices), `options` or `switch`.
     kind: &'static str,
     required: bool,
-    /// For those who ask for more: pages show it collapsed.
+    /// Pages show this menu collapsed.
     extra: bool,
-    /// Of `options`, the first one being meant when none is given.
+    /// For the kind `options`. The first one is the default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     options: Vec<OptionBody>,
 }
@@ -102,14 +102,14 @@ fn body(connector: Connector) -> ConnectorBody {
     }
 }
 
-/// All connectors
+/// List connectors
 #[utoipa::path(get, operation_id = "list_connectors", path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
 pub async fn list(bearer: Bearer) -> Answer<Json<List<ConnectorBody>>> {
     bearer.with(Scope::Read)?;
     Ok(Json(List::whole(Connector::ALL.into_iter().map(body).collect())))
 }
 
-/// One connector with its fields and reports
+/// Get a connector with its fields and reports
 #[utoipa::path(get, operation_id = "get_connector", path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
 pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> Answer<Json<ConnectorBody>> {
     bearer.with(Scope::Read)?;

@@ -32,9 +32,9 @@ use crate::puller::windows as ledger;
 /// A page of rows.
 #[derive(Serialize, ToSchema)]
 pub struct RowsBody {
-    /// The version they are of.
+    /// The version of the rows.
     version: String,
-    /// Objects by column.
+    /// One object per row, with the columns as fields.
     #[schema(value_type = Vec<Object>)]
     items: Vec<Map<String, Value>>,
     next: Option<String>,
@@ -64,9 +64,9 @@ async fn version(api: &Api, actor: &Actor, id: &DatasetId, which: &WhichRows) ->
         api.datasets.get(actor, id).await?;
         return match download::find(&api.datasets, actor, id, Some(word)).await {
             Ok((_, version)) => Ok(api.datasets.versions.pin(&version)),
-            Err(why) if why.kind() == Kind::NotFound => Err(Error::conflict("version_gone", "The version that this cursor belongs to is no longer kept.")
-                .action("Start again without the cursor.")
-                .into()),
+            Err(why) if why.kind() == Kind::NotFound => {
+                Err(Error::conflict("version_gone", "The version of this cursor was deleted.").action("Start again without the cursor.").into())
+            }
             Err(why) => Err(why.into()),
         };
     }
@@ -74,13 +74,14 @@ async fn version(api: &Api, actor: &Actor, id: &DatasetId, which: &WhichRows) ->
     Ok(api.datasets.versions.pin(&version))
 }
 
-/// A page of rows
+/// List rows
 #[utoipa::path(get, operation_id = "list_rows", path = "/datasets/{id}/rows",
     params(("id" = String, Path), ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
-        ("sort" = Option<String>, Query, description = "columns, commas between; a minus in front means descending"),
+        ("sort" = Option<String>, Query, description = "columns, separated by commas; a minus in front means descending"),
         ("filter" = Option<Vec<String>>, Query, description = "column:op:value; op is eq, ne, lt, le, gt, ge, contains, is_null or is_not_null"),
         ("version" = Option<String>, Query)),
-    responses((status = 200, body = RowsBody), (status = 404), (status = 409, description = "no_data_yet; version_gone: the cursor's version is no longer kept"), (status = 422)))]
+    responses((status = 200, body = RowsBody), (status = 404),
+        (status = 409, description = "no_data_yet; version_gone: the version of the cursor was deleted"), (status = 422)))]
 pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(which): Asked<WhichRows>) -> Answer<Json<RowsBody>> {
     let actor = bearer.with(Scope::Read)?;
     let pin = version(&api, &actor, &id, &which).await?;
@@ -123,7 +124,7 @@ fn filter(text: &str) -> Result<Filter, Error> {
     let (column, op, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let Some(op) = Op::parse(op) else {
         let known: Vec<&str> = Op::ALL.into_iter().map(Op::word).collect();
-        return Err(Error::field("filter", format!("A filter is column:op:value, and op is one of {}.", known.join(", "))));
+        return Err(Error::field("filter", format!("A filter must be column:op:value. op must be one of {}.", known.join(", "))));
     };
     Ok(Filter { column: column.to_owned(), op, value: value.to_owned() })
 }
@@ -155,15 +156,15 @@ pub struct WhichFile {
     formulas: Option<String>,
 }
 
-/// The whole DataSet as a file
+/// Download a DataSet as CSV
 ///
-/// `X-Chatlake-Rows` says how many rows the body has, and with `formulas=guard` `X-Chatlake-Marked-Cells` how many cells are marked, for
-/// up to 200,000 rows. A body that ends with a broken connection is not whole.
+/// `X-Chatlake-Rows` is the number of rows. With `formulas=guard`, `X-Chatlake-Marked-Cells` is the number of marked cells, for up to
+/// 200,000 rows. If the connection breaks, the body is incomplete.
 #[utoipa::path(get, operation_id = "download_data", path = "/datasets/{id}/data",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "csv"), ("version" = Option<String>, Query),
-        ("columns" = Option<String>, Query, description = "names, commas between: only these, in this order"),
-        ("bom" = Option<String>, Query, description = "1: begin with a byte order mark"),
-        ("formulas" = Option<String>, Query, description = "guard: mark text that a spreadsheet would take for a formula")),
+        ("columns" = Option<String>, Query, description = "names, separated by commas: only these, in this order"),
+        ("bom" = Option<String>, Query, description = "1: start with a byte order mark"),
+        ("formulas" = Option<String>, Query, description = "guard: mark text that a spreadsheet would read as a formula")),
     responses((status = 200, content_type = "text/csv"), (status = 304), (status = 404), (status = 409, description = "no_data_yet"), (status = 422),
         (status = 429, description = "too_many_downloads")))]
 pub async fn download(
@@ -204,7 +205,7 @@ pub async fn download(
     Ok(response)
 }
 
-/// One complete state of a DataSet.
+/// A version of a DataSet.
 #[derive(Serialize, ToSchema)]
 pub struct VersionBody {
     id: String,
@@ -212,17 +213,17 @@ pub struct VersionBody {
     rows: u64,
     columns: usize,
     bytes: u64,
-    /// The run that made it.
+    /// The run that created it.
     run_id: Option<String>,
     current: bool,
     created_at: String,
-    /// Names rows and columns: equal for versions that hold the same.
+    /// Fingerprint of rows and columns: equal for versions with the same content.
     content: String,
-    /// checked, not_checked (some files were written before there were checksums), or damaged (a file is damaged or missing).
+    /// checked, not_checked (some files have no checksums yet) or damaged (a file is damaged or missing).
     integrity: &'static str,
 }
 
-/// The states that are kept, newest first
+/// List versions, newest first
 #[utoipa::path(get, operation_id = "list_versions", path = "/datasets/{id}/versions", params(("id" = String, Path)), responses((status = 200, body = List<VersionBody>), (status = 404)))]
 pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<VersionBody>>> {
     let actor = bearer.with(Scope::Read)?;
@@ -249,34 +250,34 @@ pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
     Ok(Json(List::whole(items)))
 }
 
-/// What a run asked for, and what came.
+/// A date range of a run, and its result.
 #[derive(Serialize, ToSchema)]
 pub struct WindowBody {
     run_id: String,
     /// Both days included; null for a report without days.
     from: Option<String>,
     to: Option<String>,
-    /// planned, done, or short: the vendor told of `vendor_total` records and gave `kept`, which ended the run.
+    /// planned, done or short (LiveChat or LiveLeader reported `vendor_total` records but returned only `kept`; the run failed).
     state: &'static str,
-    /// Records: read = kept + duplicates + left_out + rejected.
+    /// Records from LiveChat or LiveLeader: read = kept (saved) + duplicates + left_out (excluded) + rejected.
     read: u64,
     kept: u64,
     duplicates: u64,
     left_out: u64,
     rejected: u64,
     pages: u64,
-    /// What the vendor said there is.
+    /// Number of records that LiveChat or LiveLeader reported.
     vendor_total: Option<u64>,
     /// True when `completeness` is verified or reread, null when it is complete or null, false otherwise.
     verified: Option<bool>,
-    /// verified (settled days, the vendor's total matches), reread (two consecutive reads agree), counted (the total matches, but the newest
-    /// days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end, the vendor
-    /// gives no total) or short (fewer records than the vendor reports; only of a failed run). Null before it was read.
+    /// verified (settled days, the reported total matches), reread (two consecutive reads agree), counted (the total matches, but the
+    /// newest days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end,
+    /// no total is reported) or short (fewer records than reported; only in a failed run). Null before it was read.
     completeness: Option<&'static str>,
     finished_at: Option<String>,
 }
 
-/// The ledger of windows, newest run first
+/// List the date ranges of runs, newest run first
 #[utoipa::path(get, operation_id = "list_windows", path = "/datasets/{id}/windows", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = List<WindowBody>), (status = 404)))]
 pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<WindowBody>>> {
@@ -318,14 +319,14 @@ pub struct SchemaColumn {
     name: String,
     /// text, integer, number, boolean, date, timestamp or json.
     kind: &'static str,
-    /// Whether the report declares it; others came with the vendor's answers.
+    /// True: part of the report. False: a new column from LiveChat or LiveLeader.
     declared: bool,
     meaning: Option<&'static str>,
 }
 
-/// The columns, in order
+/// Get the columns, in order
 ///
-/// Of the current version, or of the report before the first one.
+/// The columns of the current version, or of the report if there is no version yet.
 #[utoipa::path(get, operation_id = "get_schema", path = "/datasets/{id}/schema", params(("id" = String, Path)), responses((status = 200, body = List<SchemaColumn>), (status = 404)))]
 pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<SchemaColumn>>> {
     let actor = bearer.with(Scope::Read)?;

@@ -32,7 +32,7 @@ use crate::ids::{AccountId, DatasetId};
 use crate::puller::schedules::Schedule;
 use crate::puller::schedules::wire::Wire;
 
-/// Where a report's rows land.
+/// A DataSet: the rows of a report.
 #[derive(Serialize, ToSchema)]
 pub struct DatasetBody {
     #[schema(value_type = String)]
@@ -40,7 +40,7 @@ pub struct DatasetBody {
     name: String,
     description: String,
     owner: String,
-    /// Null once the account was deleted, and for whoever may not know it since it is not shared.
+    /// Null if the account was deleted or is not shared with you.
     #[schema(value_type = Option<String>)]
     account_id: Option<AccountId>,
     connector: &'static str,
@@ -49,59 +49,59 @@ pub struct DatasetBody {
     menus: Menus,
     /// replace, append, merge or partition.
     update_mode: &'static str,
-    /// The columns that tell rows apart: chosen, or the report's own.
+    /// Key columns: the chosen ones, or those of the report.
     key: Vec<String>,
     options: OptionsBody,
-    /// The version that is held until somebody accepts it; its run says why.
+    /// The version that is waiting for approval; its run gives the reason.
     held_version: Option<String>,
-    /// Null: run by hand.
+    /// Null: no schedule, run manually.
     #[schema(value_type = Option<ScheduleBody>)]
     schedule: Option<Wire>,
     time_zone: String,
-    /// The schedule in words.
+    /// The schedule as text.
     schedule_words: Option<String>,
-    /// Null while it is paused, too.
+    /// Also null while the DataSet is paused.
     next_run_at: Option<String>,
-    /// A person has stopped the schedule for the time being.
+    /// Set while the schedule is paused.
     paused: Option<PausedBody>,
-    /// Why the stored schedule cannot be followed.
+    /// Why the saved schedule cannot be used.
     schedule_problem: Option<String>,
-    /// So many moments of the schedule passed without a run, and no run has told so yet.
+    /// Number of missed scheduled runs that no run has reported yet.
     missed: i64,
-    /// Null: a failed run is not tried again.
+    /// Null: failed runs are not retried.
     retry: Option<RetryBody>,
-    /// When the retry is due that is to come.
+    /// Time of the next retry.
     retry_at: Option<String>,
-    /// Null: what the schedule lets expect.
+    /// Null: derived from the schedule.
     expected_within_hours: Option<i64>,
-    /// Nothing new came within the expected time.
+    /// No new data within the expected time.
     late: bool,
     late_since: Option<String>,
-    /// What has taken it off its schedule; null when nothing has.
+    /// Why the schedule was stopped; null if it was not stopped.
     stopped: Option<StoppedBody>,
-    /// Everyone signed in may read.
+    /// Everyone who is signed in can read it.
     shared: bool,
-    /// Served as LiveLeader's export API at `/a/Srv`.
+    /// Served by the LiveLeader API at `/a/Srv`.
     published: bool,
-    /// Of the current version; null before the first.
+    /// Of the current version; null before the first version.
     rows: Option<i64>,
     columns: Option<usize>,
     version: Option<String>,
-    /// When the current version was made.
+    /// When the current version was created.
     data_updated_at: Option<String>,
     created_at: String,
     updated_at: String,
 }
 
-/// Who stopped a schedule, and when.
+/// Who paused a schedule, and when.
 #[derive(Serialize, ToSchema)]
 pub struct PausedBody {
     at: String,
-    /// Null when that person is no longer known.
+    /// Null if that person no longer exists.
     by: Option<String>,
 }
 
-/// What the report is asked for; which of these a report takes is in its `menus`.
+/// Settings of the report. The `menus` of a report list the ones that it accepts.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MenusBody {
@@ -122,7 +122,7 @@ pub struct MenusBody {
 fn in_words(schedule: &Schedule) -> Option<String> {
     match (schedule.plan().is_manual(), schedule.plan().remind_after()) {
         (false, _) => Some(schedule.in_words()),
-        (true, Some(hours)) => Some(format!("By hand, with a reminder after {hours} hours without a run")),
+        (true, Some(hours)) => Some(format!("Manual, with a reminder after {hours} hours without a successful run")),
         (true, None) => None,
     }
 }
@@ -175,38 +175,38 @@ impl From<Dataset> for DatasetBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateDataset {
-    /// Need not be unique.
+    /// Does not have to be unique.
     name: String,
     description: Option<String>,
     #[schema(value_type = String)]
     account_id: AccountId,
-    /// A report's id.
+    /// A report id.
     report: String,
     #[serde(default)]
     #[schema(value_type = MenusBody)]
     menus: Menus,
-    /// `replace`, `append`, `merge` or `partition`; the report's own when absent.
+    /// `replace`, `append`, `merge` or `partition`; the report's default when absent.
     update_mode: Option<String>,
-    /// The columns that tell rows apart for `merge`; the report's own when absent or empty.
+    /// Key columns for `merge`; the report's key when absent or empty.
     key: Option<Vec<String>>,
     options: Option<OptionsPatch>,
-    /// Null or absent: run by hand.
+    /// Null or absent: no schedule, run manually.
     #[schema(value_type = Option<ScheduleBody>)]
     schedule: Option<Wire>,
     /// IANA name; UTC when absent.
     time_zone: Option<String>,
-    /// Null: a failed run is not tried again. Absent: every 15 minutes, at most 3 times.
+    /// Null: failed runs are not retried. Absent: every 15 minutes, at most 3 times.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<RetryBody>)]
     retry: Option<Option<RetryBody>>,
-    /// Null or absent: what the schedule lets expect.
+    /// Null or absent: derived from the schedule.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     expected_within_hours: Option<Option<i64>>,
 }
 
-/// What changes; what is absent stays. `menus` replaces the whole object. What is asked of the vendor, and when, can be changed with an
-/// account that you may use; a name, a description, sharing and the end of a schedule need none.
+/// Fields to change. Absent fields are unchanged. `menus` replaces the whole object. To change account, report, menus, update mode, time
+/// zone or schedule, you need access to the account. To change other fields or to set the schedule to null, you do not.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchDataset {
@@ -218,26 +218,26 @@ pub struct PatchDataset {
     #[schema(value_type = Option<MenusBody>)]
     menus: Option<Menus>,
     update_mode: Option<String>,
-    /// Empty: the report's own.
+    /// Empty: the report's key.
     key: Option<Vec<String>>,
-    /// What is absent stays.
+    /// Absent options are unchanged.
     options: Option<OptionsPatch>,
-    /// Null: run by hand.
+    /// Null: no schedule, run manually.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<ScheduleBody>)]
     schedule: Option<Option<Wire>>,
     time_zone: Option<String>,
-    /// Null: a failed run is not tried again.
+    /// Null: failed runs are not retried.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<RetryBody>)]
     retry: Option<Option<RetryBody>>,
-    /// Null: what the schedule lets expect.
+    /// Null: derived from the schedule.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     expected_within_hours: Option<Option<i64>>,
-    /// Everyone signed in may read.
+    /// Everyone who is signed in can read it.
     shared: Option<bool>,
-    /// Served as LiveLeader's export API at `/a/Srv`: for admins, and of LiveLeader's report Chats alone.
+    /// Serve it by the LiveLeader API at `/a/Srv`. Only admins can change this, and only for the LiveLeader report Chats.
     published: Option<bool>,
 }
 
@@ -246,7 +246,7 @@ pub(super) fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from:
     Deserialize::deserialize(from).map(Some)
 }
 
-/// DataSets you may see
+/// List DataSets
 #[utoipa::path(get, operation_id = "list_datasets", path = "/datasets", responses((status = 200, body = List<DatasetBody>)))]
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<DatasetBody>>> {
     let actor = bearer.with(Scope::Read)?;
@@ -254,7 +254,7 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<Da
     Ok(Json(List::whole(datasets.into_iter().map(DatasetBody::from).collect())))
 }
 
-/// Make a DataSet
+/// Create a DataSet
 #[utoipa::path(post, operation_id = "create_dataset", path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
 pub async fn create(State(api): State<Api>, bearer: Bearer, Body(mut new): Body<CreateDataset>) -> Answer<(StatusCode, Json<DatasetBody>)> {
     let actor = bearer.with(Scope::Manage)?;
@@ -266,7 +266,7 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(mut new): Body<
     Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &id).await?.into())))
 }
 
-/// One DataSet
+/// Get a DataSet
 #[utoipa::path(get, operation_id = "get_dataset", path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Read)?;
@@ -328,7 +328,7 @@ impl PatchDataset {
         Ok(CreateDataset {
             name: self.name.unwrap_or(now.name),
             description: Some(self.description.unwrap_or(now.description)),
-            account_id: account_id.ok_or_else(|| Error::field("account_id", "The account of this DataSet was deleted. Name another one."))?,
+            account_id: account_id.ok_or_else(|| Error::field("account_id", "The account of this DataSet was deleted. Choose another account."))?,
             report: self.report.unwrap_or_else(|| now.report.id.to_owned()),
             menus: self.menus.unwrap_or(now.menus),
             update_mode: Some(self.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
@@ -352,7 +352,7 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 
 /// Pause the schedule
 ///
-/// Nothing is pulled by schedule until it is resumed; a run that is under way goes on. Answers the DataSet.
+/// No scheduled run starts until the schedule is resumed. A run in progress continues. Returns the DataSet.
 #[utoipa::path(post, operation_id = "pause_dataset", path = "/datasets/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Manage)?;
@@ -361,7 +361,7 @@ pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 
 /// Resume the schedule
 ///
-/// It counts from now on: what was missed meanwhile stays missed. Answers the DataSet.
+/// Runs that were missed during the pause do not run later. Returns the DataSet.
 #[utoipa::path(post, operation_id = "resume_dataset", path = "/datasets/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
 pub async fn resume(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<DatasetBody>> {
     let actor = bearer.with(Scope::Manage)?;

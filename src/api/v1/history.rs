@@ -21,19 +21,19 @@ use crate::ids::{BackfillId, DatasetId, VersionId};
 use crate::puller::backfills::{Asked, Backfill, USUAL_CHUNK};
 use crate::puller::{coverage, schedules};
 
-/// Which version to go back to.
+/// The version to revert to.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevertTo {
-    /// A version's id, as `GET /datasets/{id}/versions` tells it.
+    /// A version id, from `GET /datasets/{id}/versions`.
     #[schema(value_type = String)]
     version: VersionId,
 }
 
-/// Make an older version current again
+/// Revert to an older version
 ///
-/// Nothing is pulled: a new version has the rows and columns of the older one. Answers the run that is the record of it. Refused with 409
-/// while a run is at work (`run_under_way`) and for the version that is current (`version_current`).
+/// Creates a new version with the rows and columns of the older one. No data is pulled. Returns a run that records the change. 409 while a
+/// run is in progress (`run_under_way`) and for the current version (`version_current`).
 #[utoipa::path(post, operation_id = "revert_dataset", path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(to): Body<RevertTo>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
@@ -49,22 +49,22 @@ pub async fn delete_version(State(api): State<Api>, bearer: Bearer, Ids((id, ver
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How much history is kept.
+/// Retention of a DataSet.
 #[derive(Serialize, ToSchema)]
 pub struct RetentionBody {
-    /// As this DataSet says itself; null: as the server's settings say.
+    /// Setting of this DataSet; null: the setting of the server.
     versions: Option<u32>,
     days: Option<u32>,
-    /// What holds.
+    /// The limit that applies.
     keeps_versions: u32,
     keeps_days: u32,
-    /// What all versions take on the disk; a file that several share is counted once.
+    /// Disk space of all versions. A file that several versions share is counted once.
     bytes: u64,
-    /// What is deleted within a day, besides.
+    /// Disk space of files that are deleted within 24 hours; not part of `bytes`.
     going_bytes: u64,
 }
 
-/// How much history to keep. Null: as the server's settings say.
+/// Retention to set. Null: the setting of the server.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
@@ -82,7 +82,7 @@ async fn retention_of(api: &Api, id: &DatasetId) -> Answer<Json<RetentionBody>> 
     Ok(Json(RetentionBody { versions: own.versions, days: own.days, keeps_versions, keeps_days, bytes: sizes.kept, going_bytes: sizes.going }))
 }
 
-/// How much history a DataSet keeps
+/// Get the retention of a DataSet
 #[utoipa::path(get, operation_id = "get_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), responses((status = 200, body = RetentionBody), (status = 404)))]
 pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<RetentionBody>> {
     let actor = bearer.with(Scope::Read)?;
@@ -90,9 +90,9 @@ pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Data
     retention_of(&api, &id).await
 }
 
-/// Keep more or less history
+/// Change the retention of a DataSet
 ///
-/// Both values are set; one that is absent or null is as the server's settings say. What is beyond goes at once.
+/// Sets both values. Absent or null: the setting of the server. Versions beyond the limits are deleted at once.
 #[utoipa::path(patch, operation_id = "update_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
 pub async fn keep(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(keep): Body<Retention>) -> Answer<Json<RetentionBody>> {
     let actor = bearer.with(Scope::Manage)?;
@@ -100,25 +100,26 @@ pub async fn keep(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
     retention_of(&api, &id).await
 }
 
-/// What is known of a day.
+/// The state of a day.
 #[derive(Serialize, ToSchema)]
 pub struct DayBody {
     day: String,
     /// verified, held, so_far, stale, short or missing.
     state: &'static str,
-    /// When it was last read to its end.
+    /// When it was last pulled completely.
     read_at: Option<String>,
-    /// What was proven then, as of a run: verified, reread, counted, corrected, complete or short; null when it was never read.
+    /// Completeness at that time, as for a run: verified, reread, counted, corrected, complete or short; null if it was never pulled.
     completeness: Option<&'static str>,
-    /// The run that read it.
+    /// The run that pulled it.
     run_id: Option<String>,
 }
 
-/// The days that are held
+/// List days and their state
 ///
-/// Every day from the first that is held or wanted to the last. `verified`: its rows are here and none is missing: the vendor's total
-/// of days that ended at least 48 hours before matches, or two reads agree. `held`: here, without a total that proves it. `so_far`: today. `stale`: here, but last read before the day was over. `short`: the vendor told of more
-/// than it gave, so nothing of it is here. `missing`: not here. Empty for a report without days.
+/// All days from the first to the last one that is saved or selected. `verified`: complete; the reported total of days that ended at least
+/// 48 hours before matches, or two reads agree. `held`: present, not verified. `so_far`: today. `stale`: incomplete, pulled before the day
+/// ended. `short`: LiveChat or LiveLeader returned fewer records than it reported, so nothing of the day is saved. `missing`: not saved.
+/// Empty for a report without days.
 #[utoipa::path(get, operation_id = "list_days", path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
 pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<DayBody>>> {
     let actor = bearer.with(Scope::Read)?;
@@ -134,26 +135,26 @@ pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
     Ok(Json(List::whole(days.into_iter().map(body).collect())))
 }
 
-/// Days that are past, pulled in chunks from the newest to the oldest.
+/// A backfill: old days, pulled in date ranges from the newest to the oldest.
 #[derive(Serialize, ToSchema)]
 pub struct BackfillBody {
     id: String,
     from: String,
     to: String,
     chunk_days: u32,
-    /// running, stopped (a chunk did not succeed), cancelled or finished.
+    /// running, stopped (a date range did not succeed), cancelled or finished.
     state: &'static str,
-    /// Of one whose chunk has failed: when it is tried again.
+    /// When a failed date range is retried.
     retry_at: Option<String>,
-    /// Of one that stopped: what happened.
+    /// If stopped: the reason.
     why: Option<String>,
     chunks: i64,
     chunks_done: i64,
-    /// The newest day that is still to come; null once all came.
+    /// The newest day that is not pulled yet; null when all days are pulled.
     left_to: Option<String>,
-    /// Rows that its chunks wrote.
+    /// Rows that its runs saved.
     rows: i64,
-    /// The chunk under way.
+    /// The run of the current date range.
     run_id: Option<String>,
     created_at: String,
     ended_at: Option<String>,
@@ -184,14 +185,14 @@ impl From<Backfill> for BackfillBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackfillDays {
-    /// Both days included, in the DataSet's zone.
+    /// Both days included, in the time zone of the DataSet.
     from: String,
     to: String,
-    /// 1 to 31; 7 when absent.
+    /// Days per date range, 1 to 31; 7 when absent.
     chunk_days: Option<u32>,
 }
 
-/// A DataSet's backfills, newest first
+/// List backfills, newest first
 #[utoipa::path(get, operation_id = "list_backfills", path = "/datasets/{id}/backfills", params(("id" = String, Path)), responses((status = 200, body = List<BackfillBody>), (status = 404)))]
 pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<BackfillBody>>> {
     let actor = bearer.with(Scope::Read)?;
@@ -199,10 +200,10 @@ pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Data
     Ok(Json(List::whole(all.into_iter().map(BackfillBody::from).collect())))
 }
 
-/// Pull days that are past
+/// Start a backfill
 ///
-/// For DataSets that keep the rows that are there; 409 `replaces_all` for others, and `no_days` for a report without days. Each chunk is a
-/// run with the trigger `backfill`, kept as soon as it is whole; what the schedule or a person wants goes first between two chunks.
+/// Pulls old days. 409 `replaces_all` for a DataSet that replaces all rows, and `no_days` for a report without days. Each date range is a
+/// run with the trigger `backfill`; its rows are saved when it succeeds. Scheduled and manual runs go first between two date ranges.
 #[utoipa::path(post, operation_id = "start_backfill", path = "/datasets/{id}/backfills", params(("id" = String, Path)), request_body = BackfillDays, responses((status = 202, body = BackfillBody), (status = 404), (status = 409), (status = 422)))]
 pub async fn backfill(
     State(api): State<Api>,
@@ -220,7 +221,7 @@ pub async fn backfill(
 
 /// Cancel a backfill
 ///
-/// The chunk under way is stopped; what came before stays.
+/// The run of the current date range is cancelled. Rows that are already saved stay.
 #[utoipa::path(post, operation_id = "cancel_backfill", path = "/datasets/{id}/backfills/{backfill}/cancel", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404)))]
 pub async fn cancel(
     State(api): State<Api>,
@@ -232,7 +233,7 @@ pub async fn cancel(
     Ok(Json(api.puller.cancel_backfill(&actor, &id, &backfill).await?.into()))
 }
 
-/// Go on with a backfill where it stopped
+/// Resume a backfill where it stopped
 #[utoipa::path(post, operation_id = "resume_backfill", path = "/datasets/{id}/backfills/{backfill}/resume", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404), (status = 409)))]
 pub async fn resume(
     State(api): State<Api>,
@@ -244,9 +245,9 @@ pub async fn resume(
     Ok(Json(api.puller.resume_backfill(&actor, &id, &backfill).await?.into()))
 }
 
-/// Copy a DataSet's settings
+/// Duplicate a DataSet
 ///
-/// The copy is yours, named "Copy of ...", without rows, on the same schedule. It starts no run.
+/// Creates a DataSet with the same settings and schedule, named "Copy of ...". You are its owner. It has no rows, and no run starts.
 #[utoipa::path(post, operation_id = "duplicate_dataset", path = "/datasets/{id}/duplicate", params(("id" = String, Path)), responses((status = 201, body = DatasetBody), (status = 404)))]
 pub async fn duplicate(
     State(api): State<Api>,

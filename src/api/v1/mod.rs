@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::error::Refusal;
 use crate::error::Error;
 
-/// A page of a list, and where the next one begins; null at the end.
+/// A page of a list. `next` is the cursor of the next page; null at the end.
 #[derive(Serialize, ToSchema)]
 pub struct List<T> {
     pub items: Vec<T>,

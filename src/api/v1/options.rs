@@ -7,22 +7,23 @@ use crate::connectors::report::UpdateMode;
 use crate::datasets::options::{OnEmpty, Options, Rule};
 use crate::error::Error;
 
-/// What guards the rows that are there.
+/// Data safeguards, and which days are pulled again.
 #[derive(Serialize, ToSchema)]
 pub struct OptionsBody {
-    /// Merge and Partition: runs after the first begin this many days before the first day that is not held; 0: all days each time.
+    /// Merge and Partition: later runs start this many days before the first day that is missing; 0: each run pulls all days.
     look_back: u32,
-    /// When a run brings no rows. check: the rows stay until it is certain that there is nothing; keep: they stay; empty: it is believed; fail: the run fails.
+    /// When a run returns no rows. keep: the existing rows stay; check: the run fails and the rows stay until a count of 0 or the next run
+    /// confirms that there are none; empty: the DataSet becomes empty; fail: the run fails; usual: keep for Replace, else check.
     on_empty: &'static str,
-    /// Replace: a version with more than so many percent fewer rows is held until somebody accepts it; 0: none is.
+    /// Replace: if rows drop by more than this percentage, the version waits for approval; 0: never.
     hold_drop: u8,
-    /// When a column is new: accept, warn (accept and tell) or stop (the run fails).
+    /// When a column is new: accept, warn (accept, and show it on the run) or stop (the run fails).
     on_added: &'static str,
-    /// When a column does not come any more.
+    /// When a column is removed.
     on_removed: &'static str,
-    /// When a column is of another type.
+    /// When the type of a column changes.
     on_retyped: &'static str,
-    /// Reports that come in pages: days that ended less than 48 hours ago are read again until two consecutive reads agree.
+    /// Reports with pages: days that ended less than 48 hours ago are read again until two consecutive reads agree.
     second_read: bool,
 }
 
@@ -40,7 +41,7 @@ impl From<&Options> for OptionsBody {
     }
 }
 
-/// What changes of it.
+/// Options to change. Absent options are unchanged.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptionsPatch {

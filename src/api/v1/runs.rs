@@ -19,7 +19,7 @@ use crate::ids::{DatasetId, RunId};
 use crate::puller::queue;
 use crate::puller::run::{Outcome, Run, Trigger};
 
-/// One pull of one DataSet.
+/// A run of a DataSet.
 #[derive(Serialize, ToSchema)]
 pub struct RunBody {
     #[schema(value_type = String)]
@@ -33,64 +33,65 @@ pub struct RunBody {
     queued_at: String,
     started_at: Option<String>,
     finished_at: Option<String>,
-    /// When a waiting run goes on.
+    /// When a waiting run continues.
     waits_until: Option<String>,
-    /// What a queued run waits for, in words: a worker, the account's other runs, another run of the same reading, its turn; or why we
-    /// ourselves let one wait. Null in lists, and where the vendor asked for it.
+    /// Why a queued run waits, as text: for a worker, for other runs of the account, for a run that pulls the same data, for its turn, or
+    /// for another reason. Null in lists, and if LiveChat or LiveLeader asked Chatlake to wait.
     waits_for: Option<String>,
-    /// So many moments of the schedule passed before it without a run: the server was off, or its clock was set forward.
+    /// Number of scheduled runs that were missed before this run: the server was off, or its clock was set forward.
     missed: i64,
-    /// Of a chunk of a backfill: its days. Null: what the menus say.
+    /// Days of a run of a backfill. Null: the days of the menus.
     from: Option<String>,
     to: Option<String>,
-    /// Of a revert: the number of the version that came back.
+    /// For a revert: the number of the older version.
     back_to: Option<i64>,
     attempt: i64,
     windows: i64,
     windows_done: i64,
     pages: i64,
     calls: i64,
-    /// How many runs share one reading of the vendor, this one included: `pages` and `calls` are theirs in common. 0 before it began.
+    /// Number of runs that share the same API calls, including this one; `pages` and `calls` count the shared calls. 0 before the start.
     shared_by: i64,
-    /// Records of the vendor: read = kept + duplicates + left_out + rejected.
+    /// Records from LiveChat or LiveLeader: read = kept (saved) + duplicates + left_out (excluded) + rejected.
     read: i64,
     kept: i64,
     duplicates: i64,
     left_out: i64,
     rejected: i64,
-    /// Cells that did not fit their column's type; they are in `_misfit`.
+    /// Values that do not match the type of their column; they are saved in `_misfit`.
     misfits: i64,
-    /// Of an export: bare ampersands, entities of HTML and invalid character references, which are not XML and were read all the same.
+    /// For a LiveLeader export: bare ampersands, HTML entities and wrong character references, which are not XML and were corrected.
     repaired: i64,
-    /// Rows written by this run.
+    /// Rows saved by this run.
     rows: i64,
-    /// What the vendor said there is.
+    /// Number of records that LiveChat or LiveLeader reported.
     vendor_total: Option<i64>,
     /// True when `completeness` is verified or reread, null when it is complete or null, false otherwise.
     verified: Option<bool>,
-    /// verified (settled days, the vendor's total matches), reread (two consecutive reads agree), counted (the total matches, but the newest
-    /// days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end, the vendor
-    /// gives no total) or short (fewer records than the vendor reports; only of a failed run). The weakest of its windows'; null before the
-    /// first one is done.
+    /// verified (settled days, the reported total matches), reread (two consecutive reads agree), counted (the total matches, but the
+    /// newest days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end,
+    /// no total is reported) or short (fewer records than reported; only in a failed run). The weakest value of its date ranges; null
+    /// before the first one is done.
     completeness: Option<&'static str>,
     version: Option<String>,
-    /// Null, or: kept (no rows came, those from before stay), unchanged (the rows are those of the current version, which stays), held (its version has too few rows and waits to be accepted; the run counts as
-    /// failed until then), accepted, discarded, or superseded (other rows took the place of those that were held).
+    /// Null, or: kept (no rows were returned; the existing rows stay), unchanged (same rows as the current version, which stays), held (too
+    /// few rows; the version is waiting for approval, and the run counts as failed), accepted (published), discarded, or superseded
+    /// (another version replaced the one that was waiting).
     outcome: Option<&'static str>,
     accepted_by: Option<String>,
     accepted_at: Option<String>,
     discarded_by: Option<String>,
     discarded_at: Option<String>,
-    /// Rows of the version before, and of the run's own; null where it made none.
+    /// Rows of the previous version and of the version of this run; null if the run created no version.
     rows_before: Option<i64>,
     rows_after: Option<i64>,
-    /// Rows from before that a merge left out.
+    /// Existing rows that this run replaced.
     rows_dropped: i64,
-    /// What is different in the columns: added, removed, retyped (name, from, to), and the verdict: accept, warn or stop.
+    /// Changes of the columns: added, removed, retyped (name, from, to), and the verdict: accept, warn or stop.
     #[schema(value_type = Option<Object>)]
     schema_change: Option<SchemaChange>,
     error: Option<RunError>,
-    /// What a running pull is doing just now.
+    /// Progress of a running run.
     #[schema(value_type = Option<Object>)]
     progress: Option<crate::puller::live::Progress>,
 }
@@ -100,9 +101,9 @@ struct RunError {
     code: String,
     /// What happened.
     message: String,
-    /// Who must act.
+    /// Who can fix it.
     who: String,
-    /// What is next, and when.
+    /// What happens next, and when.
     action: String,
 }
 
@@ -154,7 +155,7 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
     }
 }
 
-/// A DataSet's runs, newest first
+/// List runs, newest first
 #[utoipa::path(get, operation_id = "list_runs", path = "/datasets/{id}/runs", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = List<RunBody>), (status = 404)))]
 pub async fn of_dataset(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<RunBody>>> {
@@ -165,14 +166,14 @@ pub async fn of_dataset(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dat
     Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run.seen_with(&dataset))).collect())))
 }
 
-/// Nothing: starting a run takes no settings.
+/// An empty object.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
 /// Run now
 ///
-/// Answers the run. While one is alive, that one is answered.
+/// Returns the run. If a run of the DataSet is already queued, running or waiting, returns that run.
 #[utoipa::path(post, operation_id = "start_run", path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
 pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<(StatusCode, Json<RunBody>)> {
     let actor = bearer.with(Scope::Run)?;
@@ -180,7 +181,7 @@ pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
     Ok((StatusCode::ACCEPTED, Json(body(&api, run))))
 }
 
-/// One run
+/// Get a run
 #[utoipa::path(get, operation_id = "get_run", path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
 pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Read)?;
@@ -188,9 +189,9 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) ->
     Ok(Json(body(&api, run)))
 }
 
-/// Accept what a run left held
+/// Publish a version that is waiting for approval
 ///
-/// Its version becomes the current one. Answers the run.
+/// The version of this run becomes the current version. Returns the run.
 #[utoipa::path(post, operation_id = "accept_run", path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
@@ -198,9 +199,9 @@ pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>,
     Ok(Json(body(&api, run)))
 }
 
-/// Discard what a run left held
+/// Discard a version that is waiting for approval
 ///
-/// The rows from before stay. Answers the run.
+/// The existing rows are unchanged. Returns the run.
 #[utoipa::path(post, operation_id = "discard_run", path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Manage)?;
@@ -208,9 +209,9 @@ pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>
     Ok(Json(body(&api, run)))
 }
 
-/// Stop a run
+/// Cancel a run
 ///
-/// Answers the run. One that is over stays as it is.
+/// Returns the run. A run that has ended is unchanged.
 #[utoipa::path(post, operation_id = "cancel_run", path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
 pub async fn cancel(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
     let actor = bearer.with(Scope::Run)?;

@@ -18,17 +18,17 @@ use crate::datasets::upkeep::{self, Kind, Notify, Retry};
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, WebhookId};
 
-/// How it is tried again when a run fails.
+/// Retries of failed runs.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryBody {
-    /// 1 to 10,080.
+    /// Minutes between retries, 1 to 10,080.
     every_minutes: i64,
-    /// 1 to 20.
+    /// Maximum number of retries, 1 to 20.
     at_most: i64,
 }
 
-/// What has taken it off its schedule.
+/// Why a schedule was stopped.
 #[derive(Serialize, ToSchema)]
 pub struct StoppedBody {
     since: String,
@@ -84,16 +84,16 @@ impl Wanted {
     }
 }
 
-/// Who is told of what.
+/// Notifications of a DataSet.
 #[derive(Serialize, ToSchema)]
 pub struct NotificationsBody {
-    /// Null: the owner's address.
+    /// Null: the owner's email.
     emails: Option<Vec<String>>,
     /// Ids of the server's webhooks.
     webhooks: Vec<String>,
     /// failure, recovery, late, stopped, sunset.
     on: Vec<&'static str>,
-    /// After how many failed runs in a row a failure is told.
+    /// Notify of a failure after this number of consecutive failed runs.
     after: i64,
 }
 
@@ -103,11 +103,11 @@ impl From<Notify> for NotificationsBody {
     }
 }
 
-/// What changes; what is absent stays.
+/// Fields to change. Absent fields are unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchNotifications {
-    /// Null: the owner's address. An empty list: no mail.
+    /// Null: the owner's email. An empty list: no email.
     #[serde(default, deserialize_with = "super::datasets::given")]
     #[schema(value_type = Option<Vec<String>>)]
     emails: Option<Option<Vec<String>>>,
@@ -116,14 +116,14 @@ pub struct PatchNotifications {
     after: Option<i64>,
 }
 
-/// Who is told about a DataSet
+/// Get the notifications of a DataSet
 #[utoipa::path(get, operation_id = "get_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), responses((status = 200, body = NotificationsBody), (status = 404)))]
 pub async fn notifications(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<NotificationsBody>> {
     let actor = bearer.with(Scope::Manage)?;
     Ok(Json(api.datasets.get_to_change(&actor, &id).await?.upkeep.notify().into()))
 }
 
-/// Change who is told about a DataSet
+/// Change the notifications of a DataSet
 #[utoipa::path(patch, operation_id = "update_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), request_body = PatchNotifications,
     responses((status = 200, body = NotificationsBody), (status = 404), (status = 422)))]
 pub async fn notify(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(patch): Body<PatchNotifications>) -> Answer<Json<NotificationsBody>> {
@@ -132,7 +132,7 @@ pub async fn notify(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
     let on = match patch.on {
         None => now.on,
         Some(words) => {
-            let kind = |word: &String| Kind::parse(word).ok_or_else(|| Error::field("on", "on may hold failure, recovery, late, stopped and sunset."));
+            let kind = |word: &String| Kind::parse(word).ok_or_else(|| Error::field("on", "on must contain only failure, recovery, late, stopped and sunset."));
             words.iter().map(kind).collect::<Result<Vec<_>>>()?
         }
     };
@@ -142,10 +142,10 @@ pub async fn notify(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
     Ok(Json(notify.into()))
 }
 
-/// Bring a DataSet back on its schedule
+/// Resume a stopped schedule
 ///
-/// After wrong credentials, a run that stopped the server three times, or an account that is no longer shared had taken it off. 409 when
-/// nothing has, and while its account is still refused or not shared.
+/// A schedule stops after rejected credentials, after a run that stopped the server three times, and when the account is no longer shared.
+/// 409 if the schedule is not stopped, and while the account is still rejected or not shared.
 #[utoipa::path(post, operation_id = "bring_back_dataset", path = "/datasets/{id}/bring-back", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn bring_back(
     State(api): State<Api>,
@@ -157,7 +157,7 @@ pub async fn bring_back(
     Ok(Json(api.puller.bring_back(&actor, &id).await?.into()))
 }
 
-/// A webhook that DataSets may choose. Its address and secret are not told.
+/// A webhook that DataSets can use. Its URL and secret are not returned.
 #[derive(Serialize, ToSchema)]
 pub struct WebhookBody {
     #[schema(value_type = String)]
@@ -167,12 +167,12 @@ pub struct WebhookBody {
     created_at: String,
 }
 
-/// Webhooks that may be chosen
+/// List webhooks
 #[utoipa::path(get, operation_id = "list_webhooks", path = "/webhooks", responses((status = 200, body = List<WebhookBody>)))]
 pub async fn webhooks(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<WebhookBody>>> {
     let actor = bearer.with(Scope::Manage)?;
     if !actor.may_edit() {
-        return Err(Error::forbidden("Webhooks are for editors and admins.").into());
+        return Err(Error::forbidden("Only editors and admins can see webhooks.").into());
     }
     let all = api.puller.notices.webhooks().await?;
     let body = |hook: crate::notices::webhooks::Webhook| WebhookBody { created_at: iso(hook.created_at), id: hook.id, name: hook.name, host: hook.host };

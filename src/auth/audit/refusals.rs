@@ -108,7 +108,7 @@ impl Refusals {
             }
             if let Err(error) = write(db, clock, &counted).await {
                 let attempts: i64 = counted.iter().map(|(_, seen)| seen.attempts).sum();
-                tracing::error!(cause = ?error.inside(), "{attempts} refused attempts are missing in the audit log: {error}");
+                tracing::error!(cause = ?error.inside(), "{attempts} refused attempts could not be written to the audit log: {error}");
             }
         }
     }

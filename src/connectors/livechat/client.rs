@@ -131,11 +131,11 @@ pub(super) fn as_text(body: &Bytes) -> Bytes {
 /// Why a body is not the JSON it should be: where, and never what it holds.
 pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
     match body.iter().find(|b| !b.is_ascii_whitespace()) {
-        None => "it is empty".to_owned(),
-        Some(b'<') => "it is a web page, not JSON".to_owned(),
-        Some(_) if error.is_eof() => "its JSON ends too early".to_owned(),
-        Some(_) if error.is_data() => "its JSON is not of the expected shape".to_owned(),
-        Some(_) => format!("its JSON is broken at line {}, column {}", error.line(), error.column()),
+        None => "the answer is empty".to_owned(),
+        Some(b'<') => "XML or HTML instead of JSON".to_owned(),
+        Some(_) if error.is_eof() => "the JSON is incomplete".to_owned(),
+        Some(_) if error.is_data() => "the JSON has an unexpected structure".to_owned(),
+        Some(_) => format!("JSON syntax error at line {}, column {}", error.line(), error.column()),
     }
 }
 

@@ -91,7 +91,7 @@ impl List<'_> {
             let text = as_text(body);
             let found = records(self.report.shape, &text).map_err(|error| not_json(&text, &error))?;
             match found.first() {
-                Some(object) if self.report.shape == Shape::Single && !self.told(object) => Err("it is not what was asked for".to_owned()),
+                Some(object) if self.report.shape == Shape::Single && !self.told(object) => Err("the answer does not match the report".to_owned()),
                 _ => Ok(Some(text.clone())),
             }
         };
@@ -125,7 +125,7 @@ impl List<'_> {
             let text = as_text(body);
             let Fields(fields) = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
             if !fields.iter().any(|(name, _)| name == "login") {
-                return Err("it is not an agent".to_owned());
+                return Err("the answer is not an agent".to_owned());
             }
             Ok(Some(text.clone()))
         };

@@ -47,13 +47,14 @@ pub const FIELDS: &[CredentialField] = &[
         id: "username",
         label: "Username",
         secret: false,
-        help: "The email address with which the agent signs in to LiveChat, not the account ID.",
+        help: "The email of the LiveChat agent who created the key or token, not the account ID.",
     },
     CredentialField {
         id: "api_key",
         label: "API Key",
         secret: true,
-        help: "A personal access token, created in LiveChat's Developer Console under Settings, Authorization; or an API key from before 2022. LiveChat has deprecated API keys and version 2 of its API, which Chatlake uses.",
+        help: "A personal access token, created in LiveChat's Developer Console under Settings, Authorization, or an API key from before 2022. \
+               LiveChat has deprecated API keys and API version 2, which Chatlake uses.",
     },
 ];
 
@@ -111,7 +112,7 @@ async fn named(client: &Client, path: &'static str, id: &'static str) -> Result<
         let items: Vec<&RawValue> = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
         let items: Vec<&str> = items.into_iter().map(RawValue::get).collect();
         if items.iter().any(|item| !item.starts_with('{')) {
-            return Err("its JSON is not of the expected shape".to_owned());
+            return Err("the JSON has an unexpected structure".to_owned());
         }
         let word = |item, name| walk::id_of(item, name).map(Cow::into_owned);
         Ok(items.into_iter().filter_map(|item| Some((word(item, id)?, word(item, "name")))).collect())
@@ -147,7 +148,7 @@ pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sen
 /// Reads an archive window by window.
 async fn archive(list: &List<'_>, archive: Archive, windows: &[Window], output: &mut Output<'_>) -> Result<(), PullError> {
     if windows.is_empty() {
-        return Err(PullError::Refused { status: 0, said: "an archive is read by days, and none were asked for".to_owned() });
+        return Err(PullError::Refused { status: 0, said: "this report needs a date range".to_owned() });
     }
     let ask = |window: Window| query(list.report, list.menus, Some(window), list.zone);
     let mut coming: VecDeque<AbortOnDropHandle<Result<Begun, PullError>>> = VecDeque::new();

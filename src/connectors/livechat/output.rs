@@ -14,7 +14,7 @@ use crate::connectors::table::joined;
 use crate::connectors::upstream::Spent;
 use crate::connectors::{Completeness, PullError, Pulled, Tally, too_many_rejected};
 
-const UNWRITABLE: &str = "its rows could not be built";
+const UNWRITABLE: &str = "the rows could not be built";
 
 /// What comes out of a pull: one row builder per report, over one reading.
 pub(super) struct Output<'a> {

@@ -34,7 +34,7 @@ impl Page {
         let raw = from.deserialize_map(Scan(list)).map_err(|error| not_json(&text, &error))?;
         from.end().map_err(|error| not_json(&text, &error))?;
         let Some(raw) = raw.checked() else {
-            let why = "its JSON is not of the expected shape: a field is missing".to_owned();
+            let why = "the JSON has an unexpected structure: a field is missing".to_owned();
             return Err(if raw.holds_nothing() { Unread::Nothing { body: body.clone(), why } } else { Unread::Again(why) });
         };
         let begin = text.as_ptr() as usize;

@@ -305,7 +305,7 @@ struct Round {
 /// Why a page on its way did not come: the pull was stopped, or it is our own fault.
 pub(super) fn broken(why: tokio::task::JoinError) -> PullError {
     if why.is_panic() {
-        return PullError::Malformed { at: Place::default(), why: "reading it broke off".to_owned() };
+        return PullError::Malformed { at: Place::default(), why: "Chatlake had an internal error".to_owned() };
     }
     PullError::Cancelled
 }

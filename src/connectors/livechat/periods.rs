@@ -51,7 +51,7 @@ async fn ask(list: &List<'_>, part: Window) -> Result<(Window, bytes::Bytes), Pu
         let walk::Fields(fields) = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
         // Something else under status 200, such as an error, has names that are no periods.
         if !fields.is_empty() && !fields.iter().any(|(period, _)| values::period_start(period, part, list.zone).is_some()) {
-            return Err("it has no periods".to_owned());
+            return Err("the answer has no periods".to_owned());
         }
         Ok(text)
     };

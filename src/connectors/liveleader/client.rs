@@ -43,7 +43,7 @@ impl Period {
         let stop = window.to.tomorrow().and_then(begin);
         match (begin(window.from), stop) {
             (Ok(start), Ok(stop)) => Ok(Self { start, stop }),
-            _ => Err(PullError::Refused { status: 0, said: format!("{window} is beyond the calendar") }),
+            _ => Err(PullError::Refused { status: 0, said: format!("{window} is outside the supported dates") }),
         }
     }
 

@@ -129,7 +129,7 @@ impl<T: Send + 'static> Reader for Document<T> {
             Ok(Err(Stop::Own(error))) => return Err(Unread::Stop(error)),
             Ok(Err(Stop::Fault(Fault::Enough) | Stop::Gone)) => return Err(Unread::Stop(PullError::Cancelled)),
             Ok(Err(Stop::Fault(fault))) => fault,
-            Err(_) => return Err(Unread::Stop(malformed("it could not be read".to_owned()))),
+            Err(_) => return Err(Unread::Stop(malformed("the document could not be read".to_owned()))),
         };
         if why == Fault::WebPage {
             return Err(Unread::Page);

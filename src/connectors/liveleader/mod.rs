@@ -25,12 +25,14 @@ use document::Document;
 pub use reports::REPORTS;
 
 pub const FIELDS: &[CredentialField] = &[
-    CredentialField { id: "email", label: "Email", secret: false, help: "The e-mail address of an operator who has the account permission in LiveLeader." },
-    CredentialField { id: "password", label: "Password", secret: true, help: "The password that this operator signs in to LiveLeader with." },
+    CredentialField { id: "email", label: "Email", secret: false, help: "The email of a LiveLeader operator who has the account permission." },
+    CredentialField { id: "password", label: "Password", secret: true, help: "The LiveLeader password of this operator." },
 ];
 
 /// What LiveLeader's way of asking means for a password, for whoever enters one.
-pub const PASSWORD_IN_ADDRESS: &str = "LiveLeader wants the password in the address of each request. Chatlake sends it over https only, follows no redirect, and keeps the address out of logs, errors and pages. A proxy in between that opens https can read it, so give the operator a password of its own.";
+pub const PASSWORD_IN_ADDRESS: &str = "LiveLeader requires the password in the URL of each request. Chatlake sends it over https only, \
+    follows no redirects, and keeps the URL out of logs, errors and pages. A proxy that decrypts https can read it. \
+    Use a password that the operator uses nowhere else.";
 
 /// Asks for the last minute: a call that every good credential may make and that costs next to nothing.
 pub(super) async fn check(source: &Source) -> Result<String, PullError> {
@@ -38,15 +40,16 @@ pub(super) async fn check(source: &Source) -> Result<String, PullError> {
     let parsers = client.parsers();
     let begin = move || Document::new(parsers.clone(), |pieces, label: Option<String>| xml::read(pieces, label.as_deref(), |_| true).map_err(Into::into));
     match client.export(&Period::minute_until(client.now()), begin).await {
-        Ok(()) => Ok("data export answers".to_owned()),
+        Ok(()) => Ok("data export works".to_owned()),
         Err(PullError::Malformed { at, why }) => Err(PullError::Malformed { at, why: format!("{why}. {UNCLEAR}") }),
         // Whoever tests an account has to know what else it may be.
-        Err(PullError::Unavailable(cause @ (Cause::WebPage(200) | Cause::Denied(_)))) => Err(document::malformed(format!("{cause}. {UNCLEAR}"))),
+        Err(PullError::Unavailable(Cause::WebPage(200))) => Err(document::malformed(format!("a web page (status 200) instead of XML. {UNCLEAR}"))),
+        Err(PullError::Unavailable(Cause::Denied(status))) => Err(document::malformed(format!("the request was denied (status {status}). {UNCLEAR}"))),
         Err(error) => Err(error),
     }
 }
 
-const UNCLEAR: &str = "This also comes when the e-mail address or the password is wrong, when the operator lacks the account permission, or when the plan has no data export; the answer does not say which of them it is";
+const UNCLEAR: &str = "Possible causes: wrong email or password, no account permission for the operator, or no data export in the plan";
 
 /// Pulls the reports, reading each document once.
 pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
@@ -62,6 +65,6 @@ pub(super) async fn sample(
     range: Option<Window>,
     most: usize,
 ) -> Result<Sample, PullError> {
-    let range = range.ok_or_else(|| PullError::Refused { status: 0, said: "an export is read by days, and none were asked for".to_owned() })?;
+    let range = range.ok_or_else(|| PullError::Refused { status: 0, said: "this report needs a date range".to_owned() })?;
     sample::newest(&Client::new(source, CancellationToken::new()), report, menus, zone, range, most).await
 }

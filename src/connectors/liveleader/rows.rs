@@ -257,7 +257,7 @@ pub(super) fn id(chat: &Chat) -> Option<&str> {
 }
 
 pub(super) fn unwritable() -> PullError {
-    super::document::malformed("its rows could not be built".to_owned())
+    super::document::malformed("the rows could not be built".to_owned())
 }
 
 #[cfg(test)]

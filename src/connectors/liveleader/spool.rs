@@ -87,7 +87,7 @@ impl Spool {
             return Err(Stop::Gone);
         }
         self.write(report, &batch).map_err(|error| {
-            tracing::error!(%error, "rows could not be kept on the disk for a while");
+            tracing::error!(%error, "rows could not be stored in a temporary file");
             Stop::Own(PullError::NoRoom)
         })
     }

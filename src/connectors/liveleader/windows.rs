@@ -142,7 +142,7 @@ pub(super) async fn pull(client: Client, request: &PullRequest, out: &mpsc::Send
 /// Says for which days an answer could not be read.
 fn named(error: PullError, window: Window) -> PullError {
     match error {
-        PullError::Malformed { at, why } => PullError::Malformed { at, why: format!("{why} (asked for {window})") },
+        PullError::Malformed { at, why } => PullError::Malformed { at, why: format!("{why} (days: {window})") },
         other => other,
     }
 }
@@ -249,7 +249,7 @@ impl Job {
         // One without an id is nobody's double.
         if let Some(id) = id(chat) {
             if answer.ids.len() >= MOST_CHATS {
-                return Err(Stop::Own(malformed(format!("it holds more than {MOST_CHATS} chats"))));
+                return Err(Stop::Own(malformed(format!("the document has more than {MOST_CHATS} chats"))));
             }
             if !answer.ids.insert(self.hasher.hash_one(id)) {
                 count.duplicates += 1;

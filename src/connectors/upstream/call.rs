@@ -86,7 +86,7 @@ async fn read<R: Reader>(
     let gzip = match (encodings.next().map(|value| value.as_bytes()), encodings.next()) {
         (None | Some(b"identity" | b""), None) => false,
         (Some(b"gzip" | b"x-gzip"), None) => true,
-        _ => return Err(Broke::Unreadable("its encoding is neither plain nor gzip".to_owned())),
+        _ => return Err(Broke::Unreadable("the encoding is neither plain nor gzip".to_owned())),
     };
     reader.begins(headers, response.content_length());
     let mut body = Decoder::new(gzip, most);
@@ -182,7 +182,7 @@ impl Decoder {
     }
 
     fn too_large(&self) -> Broke {
-        Broke::Unreadable(format!("the answer is larger than {} MiB, or unpacks to far more than came", self.most >> 20))
+        Broke::Unreadable(format!("the answer is larger than {} MiB, or expands too much when unpacked", self.most >> 20))
     }
 
     /// What is left at the end; an error when the end is missing.

@@ -35,20 +35,20 @@ pub fn client(names: Arc<dyn Names>, allow: &Arc<[AllowUpstream]>, connect: Dura
 pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream]) -> Result<Url, String> {
     let example = connector.api_url();
     if api_url.trim() != api_url || api_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(format!("The API address must not hold spaces. Write it like {example}."));
+        return Err(format!("The API URL must not contain spaces. Example: {example}."));
     }
-    let url = Url::parse(api_url).map_err(|_| format!("This is not an address. Write it like {example}."))?;
+    let url = Url::parse(api_url).map_err(|_| format!("This is not a URL. Example: {example}."))?;
     if !matches!(url.scheme(), "https" | "http") {
-        return Err("The API address must begin with https://.".to_owned());
+        return Err("The API URL must start with https://.".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() || api_url.contains('@') {
-        return Err("The API address must not hold a user name or a password; they have fields of their own.".to_owned());
+        return Err("The API URL must not contain a user name or password. Enter them in their own fields.".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("The API address must end before any ? or #. Write it like {example}."));
+        return Err(format!("The API URL must not contain ? or #. Example: {example}."));
     }
     let named = match url.host() {
-        None => return Err(format!("The API address names no host. Write it like {example}.")),
+        None => return Err(format!("The API URL must contain a host. Example: {example}.")),
         Some(Host::Ipv4(ip)) => literal(IpAddr::V4(ip), allow)?,
         Some(Host::Ipv6(ip)) => literal(IpAddr::V6(ip), allow)?,
         Some(Host::Domain(name)) => names_host(name, allow),
@@ -58,13 +58,13 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
     }
     let host = url.host_str().unwrap_or_default();
     if url.scheme() != "https" {
-        return Err(format!("The API address must begin with https://. Plain http is for hosts that the server was started with: --allow-upstream {host}."));
+        return Err(format!("The API URL must start with https://. To allow http for this host, start the server with --allow-upstream {host}."));
     }
     if url.port().is_some() {
-        return Err(format!("The API address must not name a port, unless the server was started with --allow-upstream {host}."));
+        return Err(format!("The API URL must not contain a port, unless the server runs with --allow-upstream {host}."));
     }
     if matches!(url.host(), Some(Host::Domain(_))) && is_local_name(host) {
-        return Err(format!("{host} is a name of this machine or network. It may be used if the server was started with --allow-upstream {host}."));
+        return Err(format!("{host} is a local host name. To allow it, start the server with --allow-upstream {host}."));
     }
     Ok(url)
 }
@@ -76,7 +76,7 @@ pub(super) fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, Strin
     } else if is_public(ip) {
         Ok(false)
     } else {
-        Err(format!("{ip} is not a public address. It may be used if the server was started with --allow-upstream {ip}."))
+        Err(format!("{ip} is not a public address. To allow it, start the server with --allow-upstream {ip}."))
     }
 }
 
@@ -138,7 +138,7 @@ pub(super) struct Blocked;
 
 impl std::fmt::Display for Blocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the name leads to an address that may not be dialled")
+        f.write_str("the host does not have a public address")
     }
 }
 

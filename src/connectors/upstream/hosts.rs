@@ -44,7 +44,7 @@ impl Hosts {
         let typed = typed.trim().to_ascii_lowercase();
         let host = match parse(&typed) {
             Some(host) if typed.len() <= 253 => host,
-            _ => return Err("Write the name of the server, such as smtp.example.com.".to_owned()),
+            _ => return Err("Enter the host name of the mail server, for example smtp.example.com.".to_owned()),
         };
         match host {
             Host::Ipv4(ip) => self.check_address(ip.into()),
@@ -57,12 +57,12 @@ impl Hosts {
         if guard::is_public(ip) || guard::names_address(ip, &self.allow) {
             return Ok(ip.to_string());
         }
-        Err(format!("{ip} is not a public address. It may be used if the server was started with {} {ip}.", self.setting))
+        Err(format!("{ip} is not a public address. To allow it, start the server with {} {ip}.", self.setting))
     }
 
     fn check_name(&self, name: String) -> Result<String, String> {
         if guard::is_local_name(&name) && !guard::names_host(&name, &self.allow) {
-            return Err(format!("{name} is a name of this machine or network. It may be used if the server was started with {} {name}.", self.setting));
+            return Err(format!("{name} is a local host name. To allow it, start the server with {} {name}.", self.setting));
         }
         Ok(name)
     }

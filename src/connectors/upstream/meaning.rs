@@ -65,7 +65,7 @@ pub(super) fn meaning<T>(upstream: &Upstream, ask: &Ask<'_>, got: Result<Got<T>,
         Err(Broke::Blocked) => {
             let host = upstream.base.host_str().unwrap_or_default();
             return Next::Stop(PullError::Forbidden {
-                why: format!("{host} leads to an address that is not public. It may be used if the server was started with --allow-upstream {host}."),
+                why: format!("{host} does not have a public address. To allow it, start the server with --allow-upstream {host}."),
             });
         }
         Err(Broke::Unreadable(why)) => return Next::Stop(malformed(why)),

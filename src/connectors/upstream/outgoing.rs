@@ -46,22 +46,22 @@ impl Outgoing {
     /// The address, if it may be posted to: https on port 443 of a public host, unless the server was started with that host allowed.
     /// `Err` is a sentence for the person who typed it; it does not repeat the address, which may be a secret.
     pub fn check(&self, address: &str) -> std::result::Result<Url, String> {
-        let written = "Write it like https://hooks.example.com/services/….";
+        let written = "Example: https://hooks.example.com/services/….";
         if address.chars().any(|c| c.is_control() || c.is_whitespace()) || address.len() > 2_000 {
-            return Err(format!("The address must be one line without spaces, at most 2,000 characters long. {written}"));
+            return Err(format!("The URL must be at most 2,000 characters, without spaces or line breaks. {written}"));
         }
-        let url = Url::parse(address).map_err(|_| format!("This is not an address. {written}"))?;
+        let url = Url::parse(address).map_err(|_| format!("This is not a URL. {written}"))?;
         if !matches!(url.scheme(), "https" | "http") {
-            return Err("The address must begin with https://.".to_owned());
+            return Err("The URL must start with https://.".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("The address must not hold a user name or a password.".to_owned());
+            return Err("The URL must not contain a user name or password.".to_owned());
         }
         if url.fragment().is_some() {
-            return Err("The address must end before any #.".to_owned());
+            return Err("The URL must not contain #.".to_owned());
         }
         let allowed = match url.host() {
-            None => return Err(format!("The address names no host. {written}")),
+            None => return Err(format!("The URL must contain a host. {written}")),
             Some(Host::Ipv4(ip)) => guard::literal(ip.into(), &self.allow)?,
             Some(Host::Ipv6(ip)) => guard::literal(ip.into(), &self.allow)?,
             Some(Host::Domain(name)) => guard::names_host(name, &self.allow),
@@ -71,10 +71,10 @@ impl Outgoing {
             return Ok(url);
         }
         if url.scheme() != "https" || url.port().is_some() {
-            return Err(format!("The address must begin with https:// and name no port, unless the server was started with --allow-upstream {host}."));
+            return Err(format!("The URL must start with https:// and contain no port, unless the server runs with --allow-upstream {host}."));
         }
         if matches!(url.host(), Some(Host::Domain(_))) && guard::is_local_name(host) {
-            return Err(format!("{host} is a name of this machine or network. It may be used if the server was started with --allow-upstream {host}."));
+            return Err(format!("{host} is a local host name. To allow it, start the server with --allow-upstream {host}."));
         }
         Ok(url)
     }
@@ -86,19 +86,19 @@ impl Outgoing {
         let mut head = HeaderMap::new();
         head.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in headers {
-            let value = HeaderValue::from_str(value).map_err(|_| "A header could not be built.".to_owned())?;
+            let value = HeaderValue::from_str(value).map_err(|_| "A request header could not be built.".to_owned())?;
             head.insert(HeaderName::from_static(name), value);
         }
         // The client's own limit is by the same time; this one holds whatever it is waiting for.
         let sent = tokio::time::timeout(self.patience, self.client.post(url).headers(head).body(body).send()).await;
         let seconds = self.patience.as_secs().max(1);
-        let slow = format!("It did not answer within {seconds} seconds.");
+        let slow = format!("The webhook did not answer within {seconds} seconds.");
         match sent.map_err(|_| slow.clone())? {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) if answer.status().is_redirection() => {
-                Err(format!("It led elsewhere (status {}). Redirects are not followed: enter the address where it leads.", answer.status().as_u16()))
+                Err(format!("The webhook returned a redirect (status {}). Chatlake does not follow redirects. Enter the final URL.", answer.status().as_u16()))
             }
-            Ok(answer) => Err(format!("It answered with status {}.", answer.status().as_u16())),
+            Ok(answer) => Err(format!("The webhook returned status {}.", answer.status().as_u16())),
             Err(why) if why.is_timeout() => Err(slow),
             Err(why) => Err(sort(&why).to_owned()),
         }
@@ -109,10 +109,10 @@ fn sort(error: &reqwest::Error) -> &'static str {
     let mut at = std::error::Error::source(error);
     while let Some(inner) = at {
         if inner.is::<Blocked>() {
-            return "Its name leads to an address that may not be dialled.";
+            return "The host of the webhook does not have a public address.";
         }
         if inner.is::<rustls::Error>() {
-            return "Its certificate is not good for that name.";
+            return "The TLS certificate of the webhook could not be verified.";
         }
         at = match inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
             // An io error hides what it wraps from `source`.
@@ -120,7 +120,7 @@ fn sort(error: &reqwest::Error) -> &'static str {
             None => inner.source(),
         };
     }
-    "It could not be reached."
+    "Could not reach the webhook."
 }
 
 #[cfg(test)]
@@ -175,6 +175,6 @@ mod tests {
     async fn a_public_name_that_leads_inside_is_not_dialled() {
         let way = Outgoing::with(&[], Duration::from_secs(2), Arc::new(Rebound)).unwrap();
         let said = way.post(&Secret::new("https://hooks.example.com/canary"), &[], "{}".to_owned()).await.unwrap_err();
-        assert_eq!(said, "Its name leads to an address that may not be dialled.");
+        assert_eq!(said, "The host of the webhook does not have a public address.");
     }
 }

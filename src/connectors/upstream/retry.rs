@@ -46,7 +46,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
         held += waited;
         counters.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
         let Some(request) = upstream.request(&ask) else {
-            return Err(PullError::Refused { status: 0, said: "the user name or the key holds a character that cannot be sent".to_owned() });
+            return Err(PullError::Refused { status: 0, said: "the credentials contain a character that cannot be sent".to_owned() });
         };
         calls += 1;
         upstream.count_call();
@@ -102,7 +102,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
                 counters.limited.fetch_add(1, Ordering::Relaxed);
                 let wait = upstream.standing.pace.pause(told, limits.least_wait);
                 asked += wait;
-                tracing::debug!(path = ask.path, wait_ms = millis(wait), "the vendor asks to wait");
+                tracing::debug!(path = ask.path, wait_ms = millis(wait), "rate limit: waiting");
                 if wait > upstream.patience || asked > limits.patience_in_all {
                     return Err(PullError::RateLimited { wait: Some(wait) });
                 }
@@ -116,7 +116,7 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
                 if tries >= limits.tries || few >= limits.malformed_tries || late {
                     return Err(again.error);
                 }
-                tracing::debug!(path = ask.path, tries, "asking again");
+                tracing::debug!(path = ask.path, tries, "repeating the call");
                 tokio::time::sleep(delay).await;
             }
         }

@@ -151,13 +151,13 @@ pub(super) fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Ve
     let Some(wanted) = wanted else { return Ok(all.to_vec()) };
     let mut chosen: Vec<ColumnInfo> = Vec::with_capacity(wanted.len());
     for name in wanted {
-        let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("columns", format!("There is no column {name:?}.")))?;
+        let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("columns", format!("Column {name:?} does not exist.")))?;
         if chosen.iter().any(|has| has.name == column.name) {
-            return Err(Error::field("columns", format!("The column {name:?} is named twice.")));
+            return Err(Error::field("columns", format!("Column {name:?} is listed twice.")));
         }
         chosen.push(column.clone());
     }
-    if chosen.is_empty() { Err(Error::field("columns", "Name at least one column, or leave this out for all.")) } else { Ok(chosen) }
+    if chosen.is_empty() { Err(Error::field("columns", "List at least one column. Leave it out for all columns.")) } else { Ok(chosen) }
 }
 
 fn guarded(batch: &RecordBatch) -> Result<RecordBatch> {

@@ -92,7 +92,7 @@ impl Conditions {
         let mut tests = Vec::with_capacity(filters.len());
         for filter in filters {
             let column = all.iter().find(|column| column.name == filter.column);
-            let column = column.ok_or_else(|| Error::field("filter", format!("There is no column {:?}.", filter.column)))?;
+            let column = column.ok_or_else(|| Error::field("filter", format!("Column {:?} does not exist.", filter.column)))?;
             need(column);
             tests.push((column.name.clone(), test(column, filter)?));
         }
@@ -149,7 +149,7 @@ fn test(column: &ColumnInfo, filter: &Filter) -> Result<Test> {
 
 /// The value that `text` spells, as the column's type.
 fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
-    let wrong = |what: &str| Error::field("filter", format!("{:?} is not {what}, which the column {:?} holds.", text, column.name));
+    let wrong = |what: &str| Error::field("filter", format!("Column {:?} requires {what}, not {:?}.", column.name, text));
     let array: ArrayRef = match column.kind {
         ColumnKind::Text | ColumnKind::Json => Arc::new(StringArray::from(vec![text])),
         ColumnKind::Integer => Arc::new(Int64Array::from(vec![i64::from_str(text).map_err(|_| wrong("a whole number"))?])),
@@ -163,7 +163,7 @@ fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
         ColumnKind::Timestamp => {
             let midnight = || jiff::civil::Date::from_str(text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|moment| moment.timestamp());
             let moment = jiff::Timestamp::from_str(text).ok().or_else(midnight);
-            let moment = moment.ok_or_else(|| wrong("a moment such as 2026-11-20T08:15:30Z"))?;
+            let moment = moment.ok_or_else(|| wrong("a time such as 2026-11-20T08:15:30Z"))?;
             Arc::new(TimestampMicrosecondArray::from(vec![moment.as_microsecond()]).with_timezone("UTC"))
         }
     };

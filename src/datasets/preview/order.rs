@@ -37,9 +37,9 @@ impl Order {
         let mut columns: Vec<ColumnInfo> = Vec::with_capacity(sort.len());
         let mut fields = Vec::with_capacity(sort.len());
         for (name, descends) in sort {
-            let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("sort", format!("There is no column {name:?}.")))?;
+            let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("sort", format!("Column {name:?} does not exist.")))?;
             if columns.iter().any(|has| &has.name == name) {
-                return Err(Error::field("sort", format!("The column {name:?} is named twice.")));
+                return Err(Error::field("sort", format!("Column {name:?} is listed twice.")));
             }
             columns.push(column.clone());
             fields.push(SortField::new_with_options(column.kind.arrow(), SortOptions { descending: *descends, nulls_first: false }));
@@ -127,7 +127,7 @@ impl Order {
             changed = true;
         }
         if self.bytes > MOST_BYTES {
-            return Err(Error::field("sort", "These values are too long to sort this deep. Sort by another column, or filter first."));
+            return Err(Error::field("sort", "The values of this column are too long to sort this many rows. Sort by another column, or filter first."));
         }
         if changed && self.best.len() == self.keep {
             self.worst = self.worst_value()?;

@@ -21,7 +21,7 @@ impl Versions {
         let row = sqlx::query("SELECT current_version, next_number FROM datasets WHERE id = $1").bind(dataset).fetch_one(&mut **tx).await?;
         let (current, number): (Option<VersionId>, i64) = (row.try_get(0)?, row.try_get(1)?);
         if current.as_ref() == Some(&old.id) {
-            return Err(Error::conflict("version_current", format!("Version {} is the current one already.", old.number)));
+            return Err(Error::conflict("version_current", format!("Version {} is already the current version.", old.number)));
         }
         for row in sqlx::query(concat!(
             "SELECT ",
@@ -80,8 +80,9 @@ impl Datasets {
         let row = sqlx::query("SELECT * FROM versions WHERE id = $1 AND dataset_id = $2").bind(id).bind(dataset).fetch_optional(&mut *tx).await?;
         let gone = version(&row.ok_or_else(|| Error::not_found("version"))?)?;
         if sqlx::query("SELECT 1 FROM datasets WHERE current_version = $1").bind(id).fetch_optional(&mut *tx).await?.is_some() {
-            return Err(Error::conflict("version_current", "This is the version that people read, so it cannot be deleted.")
-                .action("Revert to another one first, or delete the DataSet."));
+            return Err(
+                Error::conflict("version_current", "The current version cannot be deleted.").action("Revert to another version first, or delete the DataSet.")
+            );
         }
         // Nobody can accept it any more.
         sqlx::query("UPDATE datasets SET held_version = NULL WHERE held_version = $1").bind(id).execute(&mut *tx).await?;
@@ -90,7 +91,7 @@ impl Datasets {
         )
         .bind(&by.actor.user)
         .bind(self.clock.now())
-        .bind("Its rows were discarded. The next run tries again; the rows from before are untouched.")
+        .bind("The new rows were discarded. The next run tries again. The existing rows are unchanged.")
         .bind(id)
         .execute(&mut *tx)
         .await?;

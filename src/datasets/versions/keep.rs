@@ -35,10 +35,10 @@ impl OwnKeep {
     pub fn check(self) -> Result<Self> {
         let mut wrong = Vec::new();
         if self.versions.is_some_and(|versions| !(1..=MOST_VERSIONS).contains(&versions)) {
-            wrong.push(("versions".to_owned(), format!("Keep from 1 to {MOST_VERSIONS} versions, or leave it empty.")));
+            wrong.push(("versions".to_owned(), format!("Versions must be from 1 to {MOST_VERSIONS}, or empty.")));
         }
         if self.days.is_some_and(|days| !(1..=MOST_DAYS).contains(&days)) {
-            wrong.push(("days".to_owned(), format!("Keep versions from 1 to {MOST_DAYS} days, or leave it empty.")));
+            wrong.push(("days".to_owned(), format!("Days must be from 1 to {MOST_DAYS}, or empty.")));
         }
         if wrong.is_empty() { Ok(self) } else { Err(Error::fields(wrong)) }
     }

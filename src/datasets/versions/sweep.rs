@@ -81,8 +81,8 @@ impl Versions {
             self.delete_files(ids).await
         };
         match deleted.await {
-            Ok(deleted) => tracing::info!("{} files of a run that failed were deleted to make room", deleted.len()),
-            Err(error) => tracing::error!(cause = ?error.inside(), "the files of a run that failed could not be deleted; the sweep does it: {error}"),
+            Ok(deleted) => tracing::info!("{} files of a failed run were deleted to free space", deleted.len()),
+            Err(error) => tracing::error!(cause = ?error.inside(), "the files of a failed run could not be deleted; the cleanup deletes them later: {error}"),
         }
     }
 

@@ -94,8 +94,8 @@ impl Versions {
         });
         let moved = moved.await?;
         tracing::warn!(
-            "{moved} files in segments/ are not named by the catalogue. They were moved to trash/ and are deleted in 24 hours; if they are missing \
-             somewhere, restore the chatlake.db that names them before then."
+            "{moved} files in segments/ are not in the catalogue. They were moved to trash/ and will be deleted in 24 hours. \
+             If rows are missing, restore the chatlake.db that lists these files before then."
         );
         Ok(moved)
     }
@@ -111,7 +111,7 @@ impl Versions {
     pub async fn empty_trash(&self) -> Result<u64> {
         let deleted = self.delete_from_trash(|_| true).await?;
         if deleted > 0 {
-            tracing::warn!("{deleted} files in trash/ were deleted before their 24 hours were over, because the disk is nearly full");
+            tracing::warn!("{deleted} files in trash/ were deleted before their 24 hours ended, because the disk is nearly full");
         }
         Ok(deleted)
     }
@@ -129,7 +129,7 @@ impl Versions {
             for (id, moved_at) in &all {
                 if known.contains(id) {
                     if !file(&segments, id).exists() && unless_gone(std::fs::rename(file(&trash, id), file(&segments, id)))? {
-                        tracing::info!("{id} was moved back from trash/, since the catalogue names it");
+                        tracing::info!("{id} was moved back from trash/, because the catalogue lists it");
                     }
                 } else if is_old(*moved_at) {
                     deleted += u64::from(unless_gone(std::fs::remove_file(file(&trash, id)))?);

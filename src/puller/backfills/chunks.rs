@@ -30,7 +30,7 @@ pub(in crate::puller) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
         // One that cannot be read must not keep the others waiting.
         let id = row.id.clone();
         if let Err(error) = go_on(puller, row).await {
-            tracing::error!(backfill = %id, cause = ?error.inside(), "the next chunk of a backfill could not be queued: {error}");
+            tracing::error!(backfill = %id, cause = ?error.inside(), "the next run of a backfill could not be queued: {error}");
         }
     }
     Ok(())
@@ -72,8 +72,8 @@ pub(super) async fn failed(db: &Db, id: &BackfillId) -> Result<Option<Failed>> {
     .fetch_optional(db.read())
     .await?;
     Ok(newest.filter(|(state, _)| state != "succeeded").map(|(state, message)| match state.as_str() {
-        "cancelled" => Failed { why: "Its chunk was stopped by a person.".to_owned(), by_person: true },
-        _ => Failed { why: message.unwrap_or_else(|| "A chunk did not succeed.".to_owned()), by_person: false },
+        "cancelled" => Failed { why: "A person cancelled its run.".to_owned(), by_person: true },
+        _ => Failed { why: message.unwrap_or_else(|| "One of its runs failed.".to_owned()), by_person: false },
     }))
 }
 
@@ -110,9 +110,9 @@ pub(super) async fn stop(db: &Db, backfill: &Backfill, over: &Failed, now: Milli
         && let Some(dataset) = upkeep::kept(&mut tx, &backfill.dataset_id).await?
     {
         let words = [
-            format!("Its backfill of {} has stopped: {}", backfill.days, over.why),
-            "Whoever asked for these days: press Go on under History, Backfill, once that is mended.".to_owned(),
-            "The days that have come stay, and its schedule goes on beside it.".to_owned(),
+            format!("The backfill of {} has stopped: {}", backfill.days, over.why),
+            "The owner of the DataSet or an admin can resume it under History, Backfill, once the cause is fixed.".to_owned(),
+            "The days that were already pulled are saved. The schedule continues.".to_owned(),
         ];
         dataset.tell(&mut tx, now, Kind::Failure, "backfill_stopped", words).await?;
     }

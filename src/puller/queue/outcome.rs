@@ -129,7 +129,7 @@ pub async fn leave_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &
         .await?
         .rows_affected();
     if current != 1 {
-        return Err(Error::conflict("version_changed", "Another version became the current one while this run was compared with the one before."));
+        return Err(Error::conflict("version_changed", "The current version changed while this run was being saved."));
     }
     sqlx::query("UPDATE versions SET origin = $1, confirmed_at = $2 WHERE id = $3")
         .bind(serde_json::to_string(origin).map_err(Error::internal)?)
@@ -178,8 +178,8 @@ async fn compare_with_ledger(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, 
 
 /// Something between reading and saving lost or repeated rows.
 fn rows_missing(stored: u64, expected: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Internal, "rows_missing", format!("{expected} rows were read and {stored} were stored, so nothing of this run was saved."))
-        .action("The server administrator: the log has more under this run's id.")
+    Error::new(Kind::Internal, "rows_missing", format!("Chatlake read {expected} rows but stored {stored}, so it did not save this run."))
+        .action("A server administrator can find the cause in the log under this run's ID.")
         .because(format!("{stored} rows are in segments and {expected} are expected"))
 }
 
@@ -256,8 +256,8 @@ pub async fn supersede_held(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, d
 }
 
 async fn superseded_by(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId, by: Option<&RunId>) -> Result<()> {
-    sqlx::query("UPDATE runs SET outcome = 'superseded', error_who = 'Nobody.', error_action = $1 WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')")
-        .bind("Other rows have taken the place of these, so they can be accepted no more.")
+    sqlx::query("UPDATE runs SET outcome = 'superseded', error_who = 'No action needed.', error_action = $1 WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')")
+        .bind("A newer version replaced these rows. They can no longer be published.")
         .bind(dataset)
         .bind(by)
         .execute(&mut **tx)
@@ -270,8 +270,8 @@ pub async fn not_at_work(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, data
     let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
     match busy {
         None => Ok(()),
-        Some(_) => Err(Error::conflict("run_under_way", "A run is under way, which would put its own rows in place when it ends.")
-            .action("Stop it, or wait until it has ended, and do this then.")),
+        Some(_) => Err(Error::conflict("run_under_way", "A run of this DataSet is running. It will save its own rows when it ends.")
+            .action("Stop the run or wait until it ends, then try again.")),
     }
 }
 
@@ -289,7 +289,7 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     .await?
     .rows_affected();
     if accepted != 1 {
-        return Err(Error::conflict("not_held", "No rows of this run wait to be accepted.").action("See the newest runs under History."));
+        return Err(Error::conflict("not_held", "No version of this run is waiting for approval.").action("See the newest runs under History."));
     }
     sqlx::query(
         "UPDATE runs SET state = 'succeeded', outcome = 'accepted', accepted_by = $1, accepted_at = $2,

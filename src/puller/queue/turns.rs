@@ -39,18 +39,18 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// "a worker; 3 runs are before it"
+    /// "a free worker: 3 runs are ahead"
     pub fn words(self) -> String {
         match self {
-            Self::Turn(_) => "its turn: many were due at once, and their starts are spread".to_owned(),
-            Self::Own => "the run of this DataSet that is at work".to_owned(),
-            Self::Alone => "others that stopped the whole server before, and are tried one after the other".to_owned(),
-            Self::Reading => "another run that asks the vendor for the same".to_owned(),
-            Self::Account(1) => "the account's other runs, of which one is under way".to_owned(),
-            Self::Account(n) => format!("the account's other runs, of which {n} are under way"),
-            Self::Worker(0) => "a worker".to_owned(),
-            Self::Worker(1) => "a worker; one run is before it".to_owned(),
-            Self::Worker(n) => format!("a worker; {n} runs are before it"),
+            Self::Turn(_) => "its turn: many runs are due at the same time".to_owned(),
+            Self::Own => "another run of this DataSet".to_owned(),
+            Self::Alone => "another run during which the server stopped before".to_owned(),
+            Self::Reading => "another run that pulls the same data".to_owned(),
+            Self::Account(1) => "the account's other runs: 1 is running".to_owned(),
+            Self::Account(n) => format!("the account's other runs: {n} are running"),
+            Self::Worker(0) => "a free worker".to_owned(),
+            Self::Worker(1) => "a free worker: 1 run is ahead".to_owned(),
+            Self::Worker(n) => format!("a free worker: {n} runs are ahead"),
         }
     }
 }

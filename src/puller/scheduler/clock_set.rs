@@ -50,7 +50,7 @@ pub(super) async fn look(puller: &Puller, now: Millis) -> Result<Millis> {
     let back = wanted - now;
     let mut latest = now + KEPT;
     if back > STEP {
-        tracing::warn!(minutes = back / 60_000, "the clock was set back; what waits is put right");
+        tracing::warn!(minutes = back / 60_000, "the clock was set back; waiting times were corrected");
         if known.lead > 0 {
             latest = now;
         }

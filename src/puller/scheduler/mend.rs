@@ -29,7 +29,7 @@ pub(super) async fn flag(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, 
     .fetch_optional(&mut **tx)
     .await?;
     let Some((before,)) = before else { return Ok(()) };
-    tracing::error!(dataset = %id, "this DataSet's schedule cannot be followed; it is looked at again in an hour: {why}");
+    tracing::error!(dataset = %id, "the schedule of this DataSet cannot run; Chatlake checks it again in an hour: {why}");
     sqlx::query(
         "UPDATE datasets SET next_run_at = $1, schedule_error = $2, last_due_at = CASE WHEN last_due_at > $3 THEN $3 ELSE last_due_at END WHERE id = $4",
     )
@@ -53,9 +53,9 @@ async fn tell(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, 
         sqlx::query("UPDATE datasets SET told_of_stop = 1 WHERE id = $1").bind(id).execute(&mut **tx).await?;
     }
     let words = [
-        format!("Its schedule cannot be followed. {why}"),
-        "The owner of the DataSet: save the schedule anew under Settings.".to_owned(),
-        "Nothing is pulled by schedule until then. It is looked at again every hour. The rows from before are untouched.".to_owned(),
+        format!("The schedule cannot run. {why}"),
+        "The owner of the DataSet must save the schedule again under Settings.".to_owned(),
+        "No scheduled runs until then. Chatlake checks the schedule every hour. The existing rows are unchanged.".to_owned(),
     ];
     dataset.tell(tx, now, Told::Stopped, "schedule", words).await
 }
@@ -93,7 +93,7 @@ pub(super) async fn mend(puller: &Puller, now: Millis, latest: Millis) -> Result
         for (id, read, next) in found {
             match next {
                 Ok(Some(next)) => count_anew(&mut tx, id, read, next, now).await?,
-                Ok(None) => flag(&mut tx, id, read, "This schedule never fires again.", now).await?,
+                Ok(None) => flag(&mut tx, id, read, "This schedule has no next run.", now).await?,
                 Err(why) => flag(&mut tx, id, read, why.message(), now).await?,
             }
         }
@@ -115,7 +115,7 @@ pub(super) async fn count_anew(tx: &mut Transaction<'static, Sqlite>, id: &Datas
     .execute(&mut **tx)
     .await?;
     if counted.rows_affected() > 0 {
-        tracing::warn!(dataset = %id, "the next run of this DataSet was not where its schedule puts it; it is counted anew");
+        tracing::warn!(dataset = %id, "the next run of this DataSet did not match its schedule; its time was recalculated");
     }
     Ok(())
 }

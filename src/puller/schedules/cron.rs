@@ -11,13 +11,14 @@ use super::plan::{Active, Calendar, Days, HOUR_STEPS, MINUTE_STEPS, Step, Times,
 /// Reads a line of five fields.
 pub fn parse(text: &str) -> Result<Cron, String> {
     if text.len() > 128 || text.split_whitespace().count() != 5 {
-        return Err(
-            "A schedule is a cron line of five fields: minute, hour, day of month, month, weekday. For example 0 9 * * * for every day at 09:00.".to_owned()
-        );
+        return Err("A cron expression has five fields: minute, hour, day of month, month, weekday. \
+                    Example: 0 9 * * * runs every day at 09:00."
+            .to_owned());
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(text).map_err(|_| {
-        "This cron line cannot be read. Minutes are 0 to 59, hours 0 to 23, days 1 to 31, months 1 to 12 or JAN to DEC, weekdays 0 to 7 or SUN to SAT; a range goes from the smaller to the larger, as in 9-17."
+        "This cron expression cannot be read. Minutes: 0 to 59. Hours: 0 to 23. Days: 1 to 31. Months: 1 to 12 or JAN to DEC. \
+         Weekdays: 0 to 7 or SUN to SAT. A range goes from the smaller to the larger value, as in 9-17."
             .to_owned()
     })
 }

@@ -94,7 +94,7 @@ fn what_a_program_may_say_is_understood_and_the_rest_refused_with_a_sentence() {
         (r#"{"times":["09:00"],"month_days":[1,15,"last"]}"#, "On the 1st, 15th and last day of the month at 09:00, Europe/Oslo", "2026-11-30 09:00 +01:00"),
         (
             r#"{"times":["09:00"],"every_days":3,"days_from":"2026-11-20"}"#,
-            "Every 3 days, counted from 20 Nov 2026, at 09:00, Europe/Oslo",
+            "Every 3 days, starting 20 Nov 2026, at 09:00, Europe/Oslo",
             "2026-11-23 09:00 +01:00",
         ),
         (
@@ -112,9 +112,9 @@ fn what_a_program_may_say_is_understood_and_the_rest_refused_with_a_sentence() {
             "Every 2 hours from 22:00 to 04:00, both included, Europe/Oslo",
             "2026-11-20 22:00 +01:00",
         ),
-        (r#"{"every":"30m","minute":13}"#, "Every 30 minutes, from 13 past, Europe/Oslo", "2026-11-20 13:13 +01:00"),
+        (r#"{"every":"30m","minute":13}"#, "Every 30 minutes, starting at minute 13, Europe/Oslo", "2026-11-20 13:13 +01:00"),
         (r#"{"cron":"0 9 * * 1-5"}"#, "Monday to Friday at 09:00, Europe/Oslo", "2026-11-23 09:00 +01:00"),
-        (r#"{"cron":"5 */6 * * *"}"#, "Every 6 hours at 5 past, from midnight, Europe/Oslo", "2026-11-20 18:05 +01:00"),
+        (r#"{"cron":"5 */6 * * *"}"#, "Every 6 hours at minute 5, from midnight, Europe/Oslo", "2026-11-20 18:05 +01:00"),
         (
             r#"{"cron":"0 9 * * *","starts_at":"2027-01-01T09:00:00Z"}"#,
             "Every day at 09:00, not before Fri 1 Jan 2027 10:00, Europe/Oslo",
@@ -222,7 +222,7 @@ fn the_nights_when_clocks_change_are_told() {
     assert_eq!(spring[1], ("03:00".to_owned(), "Clocks go forward: 02:30 does not exist that night, so the run starts at 03:00.".to_owned()));
     assert!(spring.iter().enumerate().all(|(at, (_, note))| at == 1 || note.is_empty()), "{spring:?}");
     let autumn = notes("30 2 * * *", "2026-10-24T12:00:00Z");
-    assert!(autumn[0].1.starts_with("Clocks go back: 02:30 comes twice"), "{autumn:?}");
+    assert!(autumn[0].1.starts_with("Clocks go back: 02:30 occurs twice"), "{autumn:?}");
     let morning = notes("0 9 * * *", "2027-03-26T12:00:00Z");
     assert!(morning.iter().all(|(_, note)| note.is_empty()), "{morning:?}");
     let hours = notes("30 */2 * * *", "2027-03-27T23:00:00Z");

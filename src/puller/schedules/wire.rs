@@ -69,7 +69,7 @@ impl Wire {
         let starts_at = match self.starts_at.as_deref().map(str::parse::<Timestamp>) {
             None => None,
             Some(Ok(at)) => Some(at.as_millisecond()),
-            Some(Err(_)) => return wrong("starts_at is a moment such as 2026-12-01T08:00:00Z."),
+            Some(Err(_)) => return wrong("starts_at must be a time such as 2026-12-01T08:00:00Z."),
         };
         let catch_up = match self.catch_up.as_deref().map(CatchUp::parse) {
             None => CatchUp::default(),
@@ -78,7 +78,7 @@ impl Wire {
         };
         let when = self.when()?;
         if matches!(when, When::Manually { .. }) && (starts_at.is_some() || self.catch_up.is_some()) {
-            return wrong("A DataSet that is run by hand has no starts_at and no catch_up.");
+            return wrong("A manual schedule cannot have starts_at or catch_up.");
         }
         Ok(Plan { when, starts_at, catch_up })
     }
@@ -96,31 +96,34 @@ impl Wire {
             }
             (None, Some(hours), false) if !further => {
                 if !(1..=MOST_REMINDER).contains(&hours) {
-                    return wrong("remind_after_hours must be from 1 to 8,784, which is a year.");
+                    return wrong("remind_after_hours must be from 1 to 8,784 (one year).");
                 }
                 Ok(When::Manually { remind_after: Some(hours) })
             }
             (None, None, true) => {
                 if days.iter().filter(|given| **given).count() > 1 {
-                    return wrong("Name one of every_days, weekdays and month_days.");
+                    return wrong("Use only one of every_days, weekdays and month_days.");
                 }
                 Ok(When::Calendar(Calendar { times: self.times()?, days: self.days()?, months: self.months()? }))
             }
-            _ => wrong("A schedule has either cron, or times or every with what goes with them, or remind_after_hours alone. Null is by hand."),
+            _ => wrong(
+                "A schedule needs cron, times, every or remind_after_hours. Use cron and remind_after_hours without other schedule fields. \
+                 Use null for a manual schedule.",
+            ),
         }
     }
 
     fn times(&self) -> Result<Times> {
         let time = |text: &str| match clock(text) {
             Some(time) => Ok(time),
-            None => wrong(format!("{text:?} is no time of the day. Write it as 09:00.")),
+            None => wrong(format!("{text:?} is not a time. Use the form 09:00.")),
         };
         if let Some(times) = &self.times {
             if self.every.is_some() || self.minute.is_some() || self.active_from.is_some() || self.active_to.is_some() {
-                return wrong("Name times or every, not both; minute and active hours go with every.");
+                return wrong("Use times or every, not both. minute, active_from and active_to need every.");
             }
             if times.is_empty() || times.len() > MOST_TIMES {
-                return wrong(format!("Name from 1 to {MOST_TIMES} times."));
+                return wrong(format!("times must have 1 to {MOST_TIMES} entries."));
             }
             return Ok(Times::At(times.iter().map(|text| time(text)).collect::<Result<_>>()?));
         }
@@ -133,11 +136,11 @@ impl Wire {
             _ => return wrong("Active hours need active_from and active_to."),
         };
         if active.is_some_and(|active| active.from == active.to) {
-            return wrong("The active hours end when they begin. Choose another end, or leave them out.");
+            return wrong("active_from and active_to must be different. For runs all day, leave both out.");
         }
         let minute = self.minute.unwrap_or(0);
         if minute > 59 || (active.is_some() && minute > 0) {
-            return wrong("minute is from 0 to 59; with active hours the start of these counts instead.");
+            return wrong("minute must be from 0 to 59. With active hours, leave minute out: active_from sets it.");
         }
         // As a step of minutes repeats it, so that equal schedules are equal.
         let minute = if let Step::Minutes(n) = step { minute % n } else { minute };
@@ -146,10 +149,10 @@ impl Wire {
 
     fn days(&self) -> Result<Days> {
         if self.days_from.is_some() && self.every_days.is_none() {
-            return wrong("days_from goes with every_days.");
+            return wrong("days_from needs every_days.");
         }
         if self.nth.is_some() && self.weekdays.is_none() {
-            return wrong("nth goes with weekdays.");
+            return wrong("nth needs weekdays.");
         }
         if let Some(n) = self.every_days {
             if !(1..=366).contains(&n) {
@@ -158,7 +161,7 @@ impl Wire {
             return match (n, self.days_from.as_deref().map(str::parse::<Date>)) {
                 (1, _) => Ok(Days::All),
                 (n, Some(Ok(from))) => Ok(Days::EveryNth { n, from }),
-                _ => wrong("Say in days_from from which day on they are counted, as 2026-12-01."),
+                _ => wrong("every_days needs days_from, the first day, for example 2026-12-01."),
             };
         }
         if let Some(words) = &self.weekdays {
@@ -166,10 +169,10 @@ impl Wire {
             let Some(weekdays) = days.filter(|days| !days.is_empty()) else { return wrong("weekdays are mon, tue, wed, thu, fri, sat and sun.") };
             let Some(nth) = &self.nth else { return Ok(if weekdays.len() == 7 { Days::All } else { Days::Week(weekdays) }) };
             if weekdays.len() > 1 {
-                return wrong("nth goes with one weekday.");
+                return wrong("nth needs exactly one weekday.");
             }
             let nths = numbers(nth, 5).filter(|nths| !nths.is_empty());
-            return nths.map_or_else(|| wrong("nth holds 1 to 5 or last."), |nths| Ok(Days::Ordinal { nths, weekdays }));
+            return nths.map_or_else(|| wrong("nth must contain 1 to 5 or last."), |nths| Ok(Days::Ordinal { nths, weekdays }));
         }
         let Some(days) = &self.month_days else { return Ok(Days::All) };
         match numbers(days, 31) {
@@ -177,14 +180,14 @@ impl Wire {
                 let last = days.remove(&0);
                 Ok(Days::Month { days, last })
             }
-            _ => wrong("month_days holds 1 to 31 or last."),
+            _ => wrong("month_days must contain 1 to 31 or last."),
         }
     }
 
     fn months(&self) -> Result<BTreeSet<u8>> {
         let months: BTreeSet<u8> = self.months.iter().flatten().copied().collect();
         if self.months.as_ref().is_some_and(Vec::is_empty) || months.iter().any(|month| !(1..=12).contains(month)) {
-            return wrong("months holds 1 to 12; leave it out for all of them.");
+            return wrong("months must contain 1 to 12. Leave it out for all months.");
         }
         Ok(if months.len() == 12 { BTreeSet::new() } else { months })
     }

@@ -7,7 +7,7 @@ use jiff::civil::Weekday;
 use super::moments::Odd;
 use super::plan::{Calendar, Days, MONTHS, Step, Times, WEEKDAYS, clock_text, weekday_name};
 
-/// "every day at 09:00 and 17:30, in every month but July"
+/// "every day at 09:00 and 17:30, in every month except July"
 pub fn phrase(calendar: &Calendar) -> String {
     let months = months(&calendar.months);
     let days = days(&calendar.days);
@@ -27,7 +27,7 @@ pub fn phrase(calendar: &Calendar) -> String {
 fn past_midnight(times: &Times) -> String {
     match times {
         Times::Every { active: Some(active), .. } if active.from > active.to => {
-            format!(" (of each such day until {} and from {})", clock_text(active.to), clock_text(active.from))
+            format!(" (on these days until {} and from {})", clock_text(active.to), clock_text(active.from))
         }
         _ => String::new(),
     }
@@ -52,11 +52,11 @@ fn often(times: &Times) -> String {
     }
     match (step, minute) {
         (Step::Minutes(_), 0) => every,
-        (Step::Minutes(n), minute) => format!("{every}, from {} past", minute % n),
+        (Step::Minutes(n), minute) => format!("{every}, starting at minute {}", minute % n),
         (Step::Hours(1), 0) => format!("{every}, on the hour"),
-        (Step::Hours(1), minute) => format!("{every} at {minute} past"),
+        (Step::Hours(1), minute) => format!("{every} at minute {minute}"),
         (Step::Hours(_), 0) => format!("{every}, from midnight"),
-        (Step::Hours(_), minute) => format!("{every} at {minute} past, from midnight"),
+        (Step::Hours(_), minute) => format!("{every} at minute {minute}, from midnight"),
     }
 }
 
@@ -68,7 +68,7 @@ fn days(days: &Days) -> Option<String> {
     Some(match days {
         Days::All => return None,
         Days::EveryNth { n: 1, .. } => return None,
-        Days::EveryNth { n, from } => format!("every {n} days, counted from {},", from.strftime("%-d %b %Y")),
+        Days::EveryNth { n, from } => format!("every {n} days, starting {},", from.strftime("%-d %b %Y")),
         Days::Week(days) if *days == (1..=5).collect() => "Monday to Friday".to_owned(),
         Days::Week(days) => format!("every {}", listed(&in_order(days))),
         Days::Month { days, last } => {
@@ -109,7 +109,7 @@ fn months(months: &BTreeSet<u8>) -> String {
     match months.len() {
         0 | 12 => String::new(),
         ..=8 => format!(", in {}", listed(&months.iter().map(|month| name(*month)).collect::<Vec<_>>())),
-        _ => format!(", in every month but {}", listed(&(1..=12).filter(|month| !months.contains(month)).map(name).collect::<Vec<_>>())),
+        _ => format!(", in every month except {}", listed(&(1..=12).filter(|month| !months.contains(month)).map(name).collect::<Vec<_>>())),
     }
 }
 
@@ -126,14 +126,14 @@ fn listed(parts: &[String]) -> String {
 pub fn odd(odd: &Odd, actual: &str) -> String {
     match odd {
         Odd::Skipped(time) => format!("Clocks go forward: {} does not exist that night, so the run starts at {actual}.", clock_text(*time)),
-        Odd::First(time) => format!("Clocks go back: {} comes twice that night. The run starts the first time, and only then.", clock_text(*time)),
-        Odd::Twice(time) => format!("Clocks go back: {} comes twice that night, and there is a run each time.", clock_text(*time)),
+        Odd::First(time) => format!("Clocks go back: {} occurs twice that night. The run starts only the first time.", clock_text(*time)),
+        Odd::Twice(time) => format!("Clocks go back: {} occurs twice that night, with a run each time.", clock_text(*time)),
         Odd::LeftOut(times) => {
             let (times, are) = (times.iter().map(|time| clock_text(*time)).collect::<Vec<_>>(), if times.len() == 1 { "does" } else { "do" });
             format!("Clocks go forward: {} {are} not exist that night, so there is no run then.", listed(&times))
         }
-        Odd::Forward => "Clocks have gone forward since the run before.".to_owned(),
-        Odd::Back => "Clocks have gone back since the run before.".to_owned(),
+        Odd::Forward => "Clocks went forward since the previous run.".to_owned(),
+        Odd::Back => "Clocks went back since the previous run.".to_owned(),
     }
 }
 

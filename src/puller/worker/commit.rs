@@ -104,9 +104,9 @@ pub(super) async fn commit(
         queue::note_schema(&puller.db, run, text).await?;
         return Ok(Committed::Not(End::Failed(Failure {
             code: "schema_changed".to_owned(),
-            message: format!("The columns are not what they were, and this DataSet stops at that. {}", change.in_words()),
-            who: "The owner of the DataSet: see whether whatever reads it can do with these columns.".to_owned(),
-            action: "To take them, choose Accept or Accept and warn under Settings, then Run now. The rows from before are untouched.".to_owned(),
+            message: format!("The columns changed, and this DataSet is set to stop when columns change. {}", change.in_words()),
+            who: "The owner of the DataSet must check whether connected tools work with the new columns.".to_owned(),
+            action: "To accept the columns, choose Accept or Accept and warn under Settings, then press Run now. The existing rows are unchanged.".to_owned(),
         })));
     }
 
@@ -199,9 +199,9 @@ async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option
     Ok(match dataset.setup().on_empty(dataset.options.on_empty) {
         OnEmpty::Fail => Empty::Failed(Failure {
             code: "empty_answer".to_owned(),
-            message: format!("{vendor} gave no rows at all, and this DataSet takes that for a failure."),
-            who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
-            action: format!("The next run tries again.{}", if had > 0 { " The rows from before stay." } else { "" }),
+            message: format!("{vendor} returned no rows, and this DataSet is set to fail in this case."),
+            who: format!("The owner of the DataSet must check in {vendor} whether there is really no data."),
+            action: format!("The next run tries again.{}", if had > 0 { " The existing rows are unchanged." } else { "" }),
         }),
         OnEmpty::Keep if had > 0 => Empty::Kept,
         OnEmpty::Check if loses(puller, run, dataset, before, saving).await? => {
@@ -213,9 +213,9 @@ async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option
             }
             Empty::Failed(Failure {
                 code: SUSPICIOUS.to_owned(),
-                message: format!("{vendor} gave no rows at all, where there were {had} before, and tells no count to check that by."),
-                who: "The owner of the DataSet: see in the vendor's own pages whether there is really nothing.".to_owned(),
-                action: "The rows from before stay. When the next run finds nothing either, that is believed.".to_owned(),
+                message: format!("{vendor} returned no rows and gives no count to compare. The DataSet has {had} rows."),
+                who: format!("The owner of the DataSet must check in {vendor} whether there is really no data."),
+                action: format!("The existing {had} rows are unchanged. If the next run also returns no rows, Chatlake accepts that."),
             })
         }
         OnEmpty::Usual | OnEmpty::Keep | OnEmpty::Check | OnEmpty::Empty => believed,
@@ -253,11 +253,11 @@ fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -
     Some(Failure {
         code: "held".to_owned(),
         message: format!(
-            "After this run there would be {rows} rows, where there were {had} before: {} % fewer. What loses more than {most} % is held.",
+            "The new version has {rows} rows instead of {had} ({} % fewer). Above {most} %, Chatlake waits for approval.",
             lost * 100 / had.max(1)
         ),
-        who: "The owner of the DataSet: look at the rows of this run, and accept them if they are right.".to_owned(),
-        action: "People keep reading the rows from before, until somebody accepts these or a later run brings enough.".to_owned(),
+        who: "The owner of the DataSet must check the rows of this run, then publish or discard them.".to_owned(),
+        action: format!("The existing {had} rows stay available until the new version is published, or a later run returns enough rows."),
     })
 }
 

@@ -17,7 +17,7 @@ use crate::puller::retry::{self, Decision};
 use crate::puller::run::Failure;
 
 /// What is logged once when it cannot be done, and once when it can again.
-const ENDS: &str = "the end of a run could not be written";
+const ENDS: &str = "the result of a run could not be saved";
 /// An end that could not be written is tried again after this.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -32,7 +32,7 @@ pub(super) async fn note_health(puller: &Puller, set: &[Pulling], ended: &Ended,
         _ => Ok(()),
     };
     if let Err(error) = noted {
-        tracing::error!(cause = ?error.inside(), "the account's health could not be noted: {error}");
+        tracing::error!(cause = ?error.inside(), "the state of the account could not be saved: {error}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn finish_it(puller: &Puller, pulling: Pulling, ended: &Ended, spent: Spen
 /// The end of a run whose commit was refused.
 pub(super) fn cancelled(why: Held) -> End {
     if why != Held::Cancel {
-        tracing::warn!("the lease was lost before the commit; nothing was kept");
+        tracing::warn!("the lease was lost before the commit; nothing was saved");
     }
     End::Cancelled
 }
@@ -101,9 +101,9 @@ pub(super) fn cancelled(why: Held) -> End {
 /// The version is kept, and readers see the one before until a person accepts it.
 async fn held(puller: &Puller, run: &Claimed, failure: &Failure) {
     puller.metrics.run_ended("failed");
-    tracing::warn!(code = failure.code, "the run's version is held: {}", failure.message);
+    tracing::warn!(code = failure.code, "the new version is waiting for approval: {}", failure.message);
     if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
-        tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");
+        tracing::error!(cause = ?error.inside(), "old versions could not be deleted: {error}");
     }
 }
 
@@ -114,7 +114,7 @@ async fn succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64)
     tracing::info!(rows, report = dataset.report.id, "the run succeeded");
     chunk_ended(puller, run);
     if let Err(error) = puller.datasets.versions.retain(&run.dataset_id).await {
-        tracing::error!(cause = ?error.inside(), "old versions could not be put away: {error}");
+        tracing::error!(cause = ?error.inside(), "old versions could not be deleted: {error}");
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn fail(puller: &Puller, run: &Claimed, error: &Error) {
 fn own_fault(error: &Error, had_rows: bool) -> End {
     // What a person has to mend is told with the run's end.
     if error.kind() == Kind::Internal {
-        tracing::error!(cause = ?error.inside(), "the run failed here: {error}");
+        tracing::error!(cause = ?error.inside(), "the run failed with an internal error: {error}");
     }
     End::Failed(retry::own_failure(error, had_rows))
 }
@@ -158,11 +158,11 @@ async fn end_it(puller: &Puller, run: &Claimed, outcome: &End, spent: Spent) {
         // Only now: a commit that failed may still be found in the log after a crash, until something else is written over it.
         Ok(()) if is_of_storage(outcome) => {
             if let Err(error) = puller.datasets.versions.delete_staged(&run.id).await {
-                tracing::error!(cause = ?error.inside(), "the files of the run could not be deleted; the sweep does it: {error}");
+                tracing::error!(cause = ?error.inside(), "the files of the run could not be deleted; the cleanup deletes them later: {error}");
             }
         }
         Ok(()) => {}
-        Err(error) => tracing::error!(cause = ?error.inside(), "the run's end could not be written: {error}"),
+        Err(error) => tracing::error!(cause = ?error.inside(), "the result of the run could not be saved: {error}"),
     }
     look_after(puller);
     chunk_ended(puller, run);
@@ -207,7 +207,7 @@ fn chunk_ended(puller: &Puller, run: &Claimed) {
 
 async fn give_back(puller: &Puller, run: &Claimed, until: Option<Millis>, spent: Spent) {
     if let Some(until) = until {
-        tracing::info!(until = %crate::clock::iso(until), "the vendor asked for a pause; the run waits in the queue");
+        tracing::info!(until = %crate::clock::iso(until), "rate limit: the run waits in the queue");
     }
     let given_back = loop {
         let given_back = queue::give_back(&puller.db, &puller.clock, run, until, spent).await;
@@ -216,6 +216,6 @@ async fn give_back(puller: &Puller, run: &Claimed, until: Option<Millis>, spent:
         }
     };
     if let Err(error) = given_back {
-        tracing::error!(cause = ?error.inside(), "the run could not be given back: {error}");
+        tracing::error!(cause = ?error.inside(), "the run could not be put back into the queue: {error}");
     }
 }

@@ -54,8 +54,8 @@ pub async fn delete(State(web): State<Web>, Keeper(Person { actor, session }): K
     let stopped = web.accounts.delete(&actor, &id).await?;
     web.puller.kept.notify_one();
     let sentence = match stopped.len() {
-        0 => format!("{} is deleted.", account.name),
-        many => format!("{} is deleted; {} no longer updated.", account.name, words::counted(count(many), "DataSet is", "DataSets are")),
+        0 => format!("{} deleted.", account.name),
+        many => format!("{} deleted. {} updating.", account.name, words::counted(count(many), "DataSet stops", "DataSets stop")),
     };
     web.say_next(&session, sentence).await;
     go("/accounts")
@@ -81,8 +81,7 @@ async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<Stop>
         many => format!("These {many} DataSets stop updating{first}. Their"),
     };
     let kept = if rows > 0 { format!("{}, ", words::counted(rows, "row", "rows")) } else { String::new() };
-    let its = these.rsplit(' ').next().unwrap_or_default().to_lowercase();
-    let told = format!("{these} {kept}{}history and {its} links stay.", if kept.is_empty() { String::new() } else { format!("{its} ") });
+    let told = format!("{these} {kept}history and links stay.");
     let stops = named.into_iter().map(|(id, name)| Stop {
         monogram: account.connector.monogram(),
         next: when(&id).map(|when| format!("would run {when}")).unwrap_or_default(),

@@ -140,7 +140,7 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
 async fn editing(web: &Web, Person { actor, session }: &Person, account: &Account) -> Result<Page> {
     let of_others = web.accounts.count_of_others(&account.id).await?;
     let set_on = timestamp(account.sealed_at).to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
-    let kept = format!("Set on {set_on}. An empty field keeps it; nobody can read it back.");
+    let kept = format!("Set on {set_on}, stored encrypted. Leave empty to keep it.");
     let fields = account.connector.fields().iter().map(|field| CredentialField {
         id: field.id.to_owned(),
         label: field.label.to_owned(),
@@ -167,13 +167,13 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         connector_name: account.connector.title(),
         monogram: account.connector.monogram(),
         name: account.name.clone(),
-        used: if account.dataset_count == 0 { String::new() } else { format!("{used}: a change applies to all of them.") },
+        used: if account.dataset_count == 0 { String::new() } else { format!("{used}. A change applies to all DataSets of the account.") },
         shared: account.shared,
         may_share: true,
         of_others: match of_others {
             0 => String::new(),
-            1 => "1 DataSet of somebody else uses it. It stops updating when you stop sharing, until the account is shared again.".to_owned(),
-            many => format!("{many} DataSets of others use it. They stop updating when you stop sharing, until the account is shared again."),
+            1 => "1 DataSet of another owner uses it. If you stop sharing, it stops updating until you share the account again.".to_owned(),
+            many => format!("{many} DataSets of other owners use it. If you stop sharing, they stop updating until you share the account again."),
         },
         problem: None,
         w,
@@ -284,8 +284,8 @@ pub async fn edit(
             let stop = if account.shared && !after.shared { web.accounts.count_of_others(&id).await? } else { 0 };
             let stops = match stop {
                 0 => String::new(),
-                1 => " It is no longer shared: 1 DataSet of somebody else stops updating.".to_owned(),
-                many => format!(" It is no longer shared: {many} DataSets of others stop updating."),
+                1 => " It is no longer shared: 1 DataSet of another owner stops updating.".to_owned(),
+                many => format!(" It is no longer shared: {many} DataSets of other owners stop updating."),
             };
             web.say_next(&person.session, format!("{} is saved.{stops}", after.name)).await;
             go_from_form(&headers, "/accounts")

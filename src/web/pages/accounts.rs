@@ -105,13 +105,13 @@ async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<Row>, Vec<Band>)> {
         let (unshared, off): (Vec<_>, Vec<_>) = used.filter_map(|dataset| dataset.stopped()).partition(|stopped| stopped.why == Why::Unshared);
         if !unshared.is_empty() {
             let off = words::counted(i64::try_from(unshared.len()).unwrap_or(0), "DataSet", "DataSets");
-            row.told.push(format!("{off} of others off schedule, since it is not shared"));
+            row.told.push(format!("Schedules stopped: {off} of other owners, because the account is not shared"));
         }
         let off = off.len();
         if off > 0 {
             let off = words::counted(i64::try_from(off).unwrap_or(0), "DataSet", "DataSets");
-            row.told.push(format!("{off} off schedule; new credentials bring them back"));
-            row.bring_back = if account.is_stopped() { String::new() } else { format!("Bring back {off}") };
+            row.told.push(format!("Schedules stopped: {off}"));
+            row.bring_back = if account.is_stopped() { String::new() } else { format!("Resume {off}") };
         }
         row
     });
@@ -140,7 +140,7 @@ fn run_again_band(account: &Account, failed: &[&Dataset]) -> Option<Band> {
     Some(Band {
         tone: "good".to_owned(),
         title: format!("“{}” works again: {}.", account.name, account.health_message),
-        text: format!("{names} {verb} not run since the old credentials were refused."),
+        text: format!("{names} {verb} not run since {} rejected the old credentials.", account.connector.title()),
         actions: vec![Action { label: format!("Run {count}"), href: format!("/accounts/{}/run-failed", account.id), primary: true, post: true }],
     })
 }
@@ -159,8 +159,8 @@ pub async fn run_failed(State(web): State<Web>, Keeper(Person { actor, session }
         }
     }
     let sentence = match started {
-        0 => format!("No DataSet of {} has to be run again.", account.name),
-        started => format!("{} started. The DataSets show how far they are.", words::counted(started, "run has", "runs have")),
+        0 => format!("No failed DataSet of {} needs a run.", account.name),
+        started => format!("{} started. The list shows the progress.", words::counted(started, "run", "runs")),
     };
     web.say_next(&session, sentence).await;
     go(if started == 0 { "/accounts" } else { "/datasets" })
@@ -169,10 +169,10 @@ pub async fn run_failed(State(web): State<Web>, Keeper(Person { actor, session }
 fn unreadable(ids: &[String]) -> Option<Band> {
     let title = match ids {
         [] => return None,
-        [one] => format!("1 account cannot be listed, since its record in the catalogue is damaged: {one}."),
-        many => format!("{} accounts cannot be listed, since their records in the catalogue are damaged: {}.", many.len(), words::listed(many)),
+        [one] => format!("1 account cannot be listed, because its catalogue record is damaged: {one}."),
+        many => format!("{} accounts cannot be listed, because their catalogue records are damaged: {}.", many.len(), words::listed(many)),
     };
-    let text = "The server administrator: “chatlake verify” tells what is wrong. All others can be used.".to_owned();
+    let text = "Ask your server administrator to run “chatlake verify”. All other accounts can be used.".to_owned();
     Some(Band { tone: "bad".to_owned(), title, text, actions: Vec::new() })
 }
 
@@ -207,7 +207,7 @@ fn pace(calls: u32, most: u32) -> Pace {
 fn told(account: &Account, now: Millis) -> Vec<String> {
     let vendor = account.connector.title();
     let pause = account.told.paused_until.filter(|until| *until > now);
-    let pause = pause.map(|until| format!("Waiting until {}, {vendor} asked", words::until(until, now, &TimeZone::UTC)));
+    let pause = pause.map(|until| format!("Waiting until {}: {vendor} limits calls", words::until(until, now, &TimeZone::UTC)));
     pause.into_iter().chain(words::api_ends(account)).collect()
 }
 
@@ -216,10 +216,10 @@ fn health(account: &Account) -> Status {
     match account.health {
         Health::Valid => Status::new("good", false, "Valid", said),
         Health::Failing if account.is_stopped() => {
-            Status::new("bad", false, "Stopped", format!("{said} Its DataSets are not pulled until the credentials change."))
+            Status::new("bad", false, "Rejected", format!("{said} Its DataSets do not run until the credentials change."))
         }
-        Health::Failing => Status::new("bad", false, "Failing", said),
-        Health::Unknown => Status::new("", true, "Unknown", said),
+        Health::Failing => Status::new("bad", false, "Rejected", said),
+        Health::Unknown => Status::new("", true, "Not checked", said),
     }
 }
 
@@ -228,11 +228,11 @@ fn standing(dataset: &Dataset, lately: Option<&Lately>) -> Status {
     match newest {
         Some("waiting") => Status::new("warn", true, "Waiting", ""),
         Some("queued" | "running") => Status::new("info", true, "Running", ""),
-        _ if dataset.stopped().is_some() => Status::new("bad", false, "Off schedule", ""),
+        _ if dataset.stopped().is_some() => Status::new("bad", false, "Schedule stopped", ""),
         _ if dataset.timing.paused.is_some() => Status::new("", true, "Paused", ""),
-        _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failing", ""),
+        _ if lately.is_some_and(|lately| lately.failed_in_a_row > 0) => Status::new("bad", false, "Failed", ""),
         _ if dataset.upkeep.late_since.is_some() => Status::new("warn", false, "Late", ""),
-        _ if dataset.current.is_none() => Status::new("", true, "Never run", ""),
+        _ if dataset.current.is_none() => Status::new("", true, "Not run yet", ""),
         _ => Status::new("good", false, "Up to date", ""),
     }
 }
@@ -261,8 +261,8 @@ pub async fn bring_back(State(web): State<Web>, Keeper(Person { actor, session }
         }
     }
     let sentence = match back {
-        0 => format!("No DataSet of {} came back: none is off its schedule, or its credentials are still refused.", account.name),
-        back => format!("{} of {} back on schedule.", words::counted(back, "DataSet", "DataSets"), account.name),
+        0 => format!("No schedules of {} resumed: none is stopped, or {} still rejects the credentials.", account.name, account.connector.title()),
+        back => format!("{} of {} resumed.", words::counted(back, "schedule", "schedules"), account.name),
     };
     web.say_next(&session, sentence).await;
     go("/accounts")

@@ -62,7 +62,7 @@ pub async fn show_activity(State(web): State<Web>, person: Person) -> Answer {
         first: "1".to_owned(),
         last: shown.to_string(),
         of: if runs.len() > SHOWN {
-            "newest runs; a DataSet's History has all of its own".to_owned()
+            "newest runs. The History of each DataSet has all of its runs.".to_owned()
         } else {
             format!("of {}", words::counted(shown as i64, "run", "runs"))
         },

@@ -12,7 +12,7 @@ use crate::web::words::{self, counted, grouped};
 /// See `templates/panes/calendar.html`.
 #[derive(Default)]
 pub struct Calendar {
-    /// "2 days are missing: Wed 17 Feb 2027 and ..." or that all is here.
+    /// "2 days are missing: Wed 17 Feb 2027 and ..." or that every day was pulled.
     pub words: String,
     pub months: Vec<Month>,
     pub counts: Vec<Count>,
@@ -51,10 +51,10 @@ pub struct Legend {
 pub fn word(state: DayState) -> &'static str {
     match state {
         DayState::Verified => "verified",
-        DayState::Held => "held",
-        DayState::SoFar => "so far",
-        DayState::Stale => "stale",
-        DayState::Short => "short",
+        DayState::Held => "present",
+        DayState::SoFar => "today so far",
+        DayState::Stale => "incomplete",
+        DayState::Short => "failed",
         DayState::Missing => "missing",
     }
 }
@@ -62,12 +62,12 @@ pub fn word(state: DayState) -> &'static str {
 /// And what it means. `vendor`: its name.
 pub fn meaning(state: DayState, vendor: &str) -> String {
     match state {
-        DayState::Verified => format!("the rows are here and complete: the total of {vendor} matches, or two reads agree"),
-        DayState::Held => format!("the rows are here; {vendor} gave no total that proves that they are complete"),
-        DayState::SoFar => "today, up to the last run".to_owned(),
-        DayState::Stale => "read before the day was over, or the last read was incomplete: some rows may be missing".to_owned(),
-        DayState::Short => format!("no rows are here: {vendor} reported more than it returned"),
-        DayState::Missing => "no rows are here: no run has read this day".to_owned(),
+        DayState::Verified => format!("rows saved and complete: the count matches {vendor}, or two reads agree"),
+        DayState::Held => "rows saved, but not verified".to_owned(),
+        DayState::SoFar => "rows up to the last run".to_owned(),
+        DayState::Stale => "pulled before the day ended, or the last pull was incomplete: rows may be missing".to_owned(),
+        DayState::Short => format!("no rows saved: {vendor} returned fewer than it reported"),
+        DayState::Missing => "no rows saved: no run has pulled this day".to_owned(),
     }
 }
 
@@ -147,7 +147,7 @@ fn sentence(days: &[Day]) -> String {
     let gone: Vec<&Day> = days.iter().filter(|day| !day.state.is_here()).collect();
     let stale: Vec<&Day> = days.iter().filter(|day| day.state == DayState::Stale).collect();
     let mut parts = Vec::new();
-    for (some, is, are) in [(&gone, "day is not here", "days are not here"), (&stale, "day is stale", "days are stale")] {
+    for (some, is, are) in [(&gone, "day is missing", "days are missing"), (&stale, "day is incomplete", "days are incomplete")] {
         if some.is_empty() {
             continue;
         }
@@ -172,10 +172,10 @@ mod tests {
         assert_eq!((month.name.as_str(), month.weeks.len()), ("November 2026", 6));
         let first: Vec<&str> = month.weeks[0].iter().map(|cell| cell.number.as_str()).collect();
         assert_eq!(first, ["", "", "", "", "", "", "1"], "the 1st was a Sunday");
-        assert_eq!(month.weeks[0][6].title, "Sun 1 Nov 2026: held, counted");
+        assert_eq!(month.weeks[0][6].title, "Sun 1 Nov 2026: present, counted");
         assert_eq!(month.weeks[1][0].title, "Mon 2 Nov 2026: missing");
         assert!(month.weeks[1][1].href.is_empty() && month.weeks[1][1].number == "3");
-        assert_eq!(sentence(&days), "1 day is not here: Mon 2 Nov 2026.");
+        assert_eq!(sentence(&days), "1 day is missing: Mon 2 Nov 2026.");
         let mut marks: Vec<&str> = DayState::ALL.map(mark).to_vec();
         marks.sort_unstable();
         marks.dedup();

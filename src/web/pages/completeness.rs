@@ -14,7 +14,7 @@ pub fn word(completeness: Completeness) -> &'static str {
         Completeness::Counted => "counted",
         Completeness::Corrected => "corrected",
         Completeness::Complete => "complete",
-        Completeness::Short => "short",
+        Completeness::Short => "incomplete",
     }
 }
 
@@ -38,14 +38,15 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
         Some(Completeness::Reread) => format!("Read twice: two reads of the newest days agree. {vendor} reports {total}."),
         Some(Completeness::Counted) => {
             format!(
-                "Counted: {vendor} reports {total}, and as many were read. The newest days were read only once, so what changed between two pages may be missing."
+                "Counted: {vendor} reports {total}, and all were read. The newest days were read only once, \
+                 so changes during the read may be missing."
             )
         }
         Some(Completeness::Corrected) => format!("Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."),
         Some(Completeness::Complete) if run.state == State::Succeeded && run.trigger != Trigger::Revert => {
             format!("Complete: read to the end. {vendor} gives no total to compare with.")
         }
-        Some(Completeness::Short) => format!("Short: {vendor} reports more {many} than it returned."),
+        Some(Completeness::Short) => format!("Incomplete: {vendor} returned fewer {many} than it reported."),
         Some(Completeness::Complete) | None => String::new(),
     }
 }

@@ -26,11 +26,11 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
     let now = web.clock.now();
     let statuses = [
         ("good", false, "Up to date"),
-        ("bad", false, "Failing"),
+        ("bad", false, "Failed"),
         ("warn", false, "Late"),
         ("info", true, "Running"),
         ("info", true, "Queued"),
-        ("", true, "Never run"),
+        ("", true, "Not run yet"),
     ];
     let band = |tone: &str, title: &str, text: &str, action: &str| Band {
         tone: tone.to_owned(),
@@ -60,9 +60,9 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
         chrome: web.chrome(&actor, &session, "").await,
         statuses: statuses.into_iter().map(|(tone, ring, word)| Status::new(tone, ring, word, "")).collect(),
         bands: vec![
-            band("bad", "LiveChat did not accept the credentials.", "The owner of the account enters them again; the rows of before stay.", "Update API Key"),
-            band("warn", "Late since 06:30.", "The run waits for LiveChat until 06:45.", ""),
-            band("info", "The first run is under way.", "Rows appear here when it is complete.", ""),
+            band("bad", "LiveChat rejected the API key.", "The existing rows are unchanged. Maren Aasen can update the key.", "Update API Key"),
+            band("warn", "Late since 06:30.", "LiveChat limits calls. The run continues at 06:45.", ""),
+            band("info", "The first run is in progress.", "Its rows appear here when it finishes.", ""),
             band("good", "Connected.", "12 agents visible.", ""),
         ],
         spark,

@@ -167,7 +167,7 @@ pub fn next_runs_alone(w: scheduling::NextRuns) -> Answer {
 }
 
 fn editors_only(actor: &Actor) -> Result<(), Error> {
-    if actor.may_edit() { Ok(()) } else { Err(Error::forbidden("Viewers may not make DataSets. An admin can change what you may do.")) }
+    if actor.may_edit() { Ok(()) } else { Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role.")) }
 }
 
 fn find(connector: &str) -> Result<Connector, Error> {
@@ -177,7 +177,7 @@ fn find(connector: &str) -> Result<Connector, Error> {
 fn card(connector: Connector, accounts: &[Account]) -> Card {
     let own: Vec<&Account> = accounts.iter().filter(|a| a.connector == connector).collect();
     let failing = own.iter().filter(|a| a.health == Health::Failing).count();
-    let noun = if own.len() == 1 { "account here" } else { "accounts here" };
+    let noun = if own.len() == 1 { "account" } else { "accounts" };
     Card {
         id: connector.id(),
         name: connector.title(),
@@ -188,8 +188,8 @@ fn card(connector: Connector, accounts: &[Account]) -> Card {
         accounts: own.len(),
         accounts_words: match failing {
             0 => noun.to_owned(),
-            all if all == own.len() => format!("{noun}, failing"),
-            some => format!("{noun}, {some} failing"),
+            all if all == own.len() => format!("{noun}, rejected"),
+            some => format!("{noun}, {some} rejected"),
         },
     }
 }
@@ -225,13 +225,13 @@ fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
         title: report.title,
         about: words::sentence(about),
         row_per: row_per(report),
-        choose: if taken.is_empty() { "nothing".to_owned() } else { taken.join(", ") },
+        choose: if taken.is_empty() { "–".to_owned() } else { taken.join(", ") },
     }
 }
 
 /// What a row is, in a word or two: the start of the report's own sentence, where that tells it.
 fn row_per(report: &Report) -> String {
-    const NOUN_ENDS: [&str; 12] = [":", ",", ".", " that somebody", " that an ", " who ", " with ", " made ", " of a ", " on ", " in ", " was "];
+    const NOUN_ENDS: [&str; 12] = [":", ",", ".", " that ", " who ", " with ", " made ", " created ", " of a ", " on ", " in ", " was "];
     let noun = |text: &str| NOUN_ENDS.iter().filter_map(|end| text.find(end)).min().map_or_else(|| text.to_owned(), |at| text[..at].to_owned());
     match report.shape {
         Shape::Periods(PeriodRows::Currencies) => "period and currency".to_owned(),

@@ -143,7 +143,7 @@ fn excel_note(rows: i64) -> String {
     if cut <= 0 {
         String::new()
     } else {
-        format!("The last {} of {} would be cut off. Use CSV for all of them.", words::grouped(cut), words::counted(rows, "row", "rows"))
+        format!("Excel cuts off the last {} of {}. Use CSV for all rows.", words::grouped(cut), words::counted(rows, "row", "rows"))
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
     fn a_sheet_that_is_too_small_is_told_before_the_download() {
         assert_eq!(excel_note(0), "");
         assert_eq!(excel_note(SHEET_ROWS - 1), "", "with its headings that is a full sheet");
-        assert_eq!(excel_note(SHEET_ROWS), "The last 1 of 1,048,576 rows would be cut off. Use CSV for all of them.");
-        assert_eq!(excel_note(1_183_790), "The last 135,215 of 1,183,790 rows would be cut off. Use CSV for all of them.");
+        assert_eq!(excel_note(SHEET_ROWS), "Excel cuts off the last 1 of 1,048,576 rows. Use CSV for all rows.");
+        assert_eq!(excel_note(1_183_790), "Excel cuts off the last 135,215 of 1,183,790 rows. Use CSV for all rows.");
     }
 }

@@ -27,11 +27,15 @@ pub struct Publishing {
 
 /// `POST /datasets/{id}/run`: starts a run, or shows the one that is alive.
 pub async fn run(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
-    web.datasets.get_to_run(&person.actor, &id).await?;
+    let dataset = web.datasets.get_to_run(&person.actor, &id).await?;
     let before = queue::of_dataset(&web.db, &id, 0, 2).await?;
     let run = web.puller.run_now(&person.actor, &id, Trigger::Manual).await?;
     let alive_before = before.iter().any(|there| there.id == run.id);
-    let sentence = if alive_before { "A run is under way already." } else { "The run has begun. The current version stays until it is complete." };
+    let sentence = match (alive_before, &dataset.current) {
+        (true, _) => "A run is already running.",
+        (false, Some(_)) => "Run started. The current version stays available until it finishes.",
+        (false, None) => "Run started.",
+    };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{id}"))
 }
@@ -40,7 +44,7 @@ pub async fn run(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) 
 pub async fn share(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<Sharing>) -> Answer {
     let shared = fields.shared == "true";
     web.datasets.share(&person.actor, &id, shared).await?;
-    let sentence = if shared { "Everyone signed in may read it now." } else { "Only its owner and admins may read it now." };
+    let sentence = if shared { "Everyone signed in can view this DataSet." } else { "Only the owner and admins can view this DataSet." };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{id}/settings"))
 }
@@ -49,7 +53,7 @@ pub async fn share(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>
 pub async fn publish(State(web): State<Web>, from: ClientAddress, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<Publishing>) -> Answer {
     let published = fields.published == "true";
     web.datasets.publish(person.by(from), &id, published).await?;
-    let sentence = if published { "Its chats are served over the LiveLeader API now." } else { "Its chats are served over the LiveLeader API no more." };
+    let sentence = if published { "The LiveLeader API serves these chats." } else { "The LiveLeader API no longer serves these chats." };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{id}/settings"))
 }

@@ -91,24 +91,24 @@ async fn page(web: &Web, person: &Person, id: &DatasetId, fields: Option<Fields>
 
 fn row(backfill: &Backfill, opened: &super::dataset::Opened) -> Row {
     let status = match backfill.state {
-        BackfillState::Running => Status::new("info", true, "Under way", ""),
+        BackfillState::Running => Status::new("info", true, "Running", ""),
         BackfillState::Stopped => Status::new("bad", false, "Stopped", ""),
         BackfillState::Cancelled => Status::new("", true, "Cancelled", ""),
-        BackfillState::Finished => Status::new("good", false, "Finished", ""),
+        BackfillState::Finished => Status::new("good", false, "Succeeded", ""),
     };
     let (done, all) = (backfill.chunks_done(), backfill.chunks());
     Row {
         days: words::days(backfill.days.from, backfill.days.to),
         status,
         why: backfill.why.as_deref().map(|why| opened.dataset.fit_to_read(why)).unwrap_or_default(),
-        done: format!("{} of {}", grouped(done), counted(all, "chunk", "chunks")),
+        done: format!("{} of {}", grouped(done), counted(all, "date range", "date ranges")),
         percent: done * 100 / all.max(1),
         rows: counted(backfill.rows, "row", "rows"),
-        by: backfill.asked_by_name.clone().unwrap_or_else(|| "Somebody".to_owned()),
+        by: backfill.asked_by_name.clone().unwrap_or_else(|| "Unknown person".to_owned()),
         asked: When::ago(backfill.created_at, opened.now, &opened.zone),
         left: backfill.next().map_or_else(String::new, |next| words::days(next.from, next.to)),
         again: backfill.retry_at.map_or_else(String::new, |at| {
-            format!("A chunk failed. It is tried again by itself {} {}.", words::coming(at, opened.now, &opened.zone), opened.dataset.time_zone)
+            format!("A date range failed. Chatlake retries it {} {}.", words::coming(at, opened.now, &opened.zone), opened.dataset.time_zone)
         }),
         run_href: backfill.run.as_ref().map_or_else(String::new, |run| format!("/runs/{run}")),
         can_cancel: matches!(backfill.state, BackfillState::Running | BackfillState::Stopped),
@@ -129,20 +129,20 @@ pub async fn begin(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>
         },
     };
     web.puller.backfill(&person.actor, &id, &asked).await?;
-    web.say_next(&person.session, "The backfill has begun, with the newest days. The schedule goes on beside it.").await;
+    web.say_next(&person.session, "Backfill started with the newest days. The schedule continues.").await;
     go(&format!("/datasets/{id}/backfill"))
 }
 
 async fn newest(web: &Web, person: &Person, id: &DatasetId) -> crate::error::Result<Backfill> {
     web.datasets.get_to_run(&person.actor, id).await?;
-    web.puller.newest_backfill(id).await?.ok_or_else(|| Error::conflict("no_backfill", "This DataSet has had no backfill.").action("Begin one."))
+    web.puller.newest_backfill(id).await?.ok_or_else(|| Error::conflict("no_backfill", "This DataSet has no backfill.").action("Start one."))
 }
 
 /// `POST /datasets/{id}/backfill/cancel`: the newest one.
 pub async fn cancel(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
     let backfill = newest(&web, &person, &id).await?;
     web.puller.cancel_backfill(&person.actor, &id, &backfill.id).await?;
-    web.say_next(&person.session, "The backfill is cancelled. What came before stays; you can go on later where it stopped.").await;
+    web.say_next(&person.session, "Backfill cancelled. Finished date ranges are saved. You can resume it later.").await;
     go(&format!("/datasets/{id}/backfill"))
 }
 
@@ -150,6 +150,6 @@ pub async fn cancel(State(web): State<Web>, person: Person, Id(id): Id<DatasetId
 pub async fn resume(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
     let backfill = newest(&web, &person, &id).await?;
     web.puller.resume_backfill(&person.actor, &id, &backfill.id).await?;
-    web.say_next(&person.session, "The backfill goes on where it stopped.").await;
+    web.say_next(&person.session, "Backfill resumed.").await;
     go(&format!("/datasets/{id}/backfill"))
 }

@@ -77,11 +77,12 @@ struct Reading {
 /// Why days of this DataSet cannot be pulled alone; empty when they can.
 pub fn why_not(opened: &Opened) -> &'static str {
     if !has_days(opened.dataset.report) {
-        "This report is not asked for by days: every run brings all there is."
+        "This report has no date range: each run pulls all of its rows."
     } else if !opened.dataset.setup().has_days_apart() {
-        "The rows of this report are sums, so it is always pulled for its whole range."
+        "This report always pulls its whole date range, because its rows are totals."
     } else if Parts::of(opened.dataset.update_mode) == Parts::Refused {
-        "Every run of this DataSet replaces all its rows, so days cannot be pulled alone: the next run brings them all anew."
+        "Backfill is not available with Replace: each run overwrites all rows. \
+         The owner can choose Append, Merge or Partition in Settings."
     } else {
         ""
     }

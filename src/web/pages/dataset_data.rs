@@ -199,7 +199,7 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
     (page.other_order_href, page.other_order_words) = view.other_order();
     if view.sorted().is_some() && version.rows > SORTED_DEPTH {
         let depth = grouped(i64::try_from(SORTED_DEPTH).unwrap_or(i64::MAX));
-        page.depth_words = format!("Sorted rows are shown up to row {depth}; a download and the stored order have all of them.");
+        page.depth_words = format!("Sorted rows are available up to row {depth}. The download and the stored order contain all rows.");
     }
     page.columns = version.columns.iter().map(|column| head_of(column, opened.dataset.report, &view)).collect();
     if let Some(first) = page.columns.iter_mut().find(|column| column.kind == ColumnKind::Timestamp.word()) {
@@ -243,14 +243,14 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
 fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &TimeZone) -> Band {
     let at = |href: String, label: &str| Action { label: label.to_owned(), href, primary: false, post: false };
     let mut actions =
-        vec![at(format!("/datasets/{id}/download?version={}", version.id), "Download CSV"), at(format!("/datasets/{id}/data"), "Show the current rows")];
+        vec![at(format!("/datasets/{id}/download?version={}", version.id), "Download CSV"), at(format!("/datasets/{id}/data"), "Show current version")];
     if mine {
         actions.push(at(format!("/datasets/{id}/versions/{}/revert", version.id), "Revert to this point"));
     }
     Band {
         tone: "info".to_owned(),
-        title: format!("These are the rows of version {}, made {}.", version.number, words::short(version.created_at, now, zone)),
-        text: "People read another version.".to_owned(),
+        title: format!("Version {}, created {}.", version.number, words::short(version.created_at, now, zone)),
+        text: "This is not the current version.".to_owned(),
         actions,
     }
 }

@@ -46,6 +46,6 @@ pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) 
 pub async fn delete(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     web.datasets.delete(&person.actor, &id).await?;
-    web.say_next(&person.session, format!("“{}” is deleted, with its rows and versions.", dataset.name)).await;
+    web.say_next(&person.session, format!("“{}” deleted, with its rows and versions.", dataset.name)).await;
     go("/datasets")
 }

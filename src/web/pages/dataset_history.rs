@@ -122,7 +122,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
         zone: opened.dataset.time_zone.clone(),
         versions: versions(&web, &opened, &kept, &integrity).await?,
         keep_words: format!(
-            "At most {} and none older than {} are kept, always the one people read.",
+            "Keeps {}, up to {}. The current version is always kept.",
             words::counted(i64::from(keep.versions), "version", "versions"),
             words::counted(i64::from(keep.days), "day", "days")
         ),
@@ -138,17 +138,17 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
 }
 
 fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Option<Acts>) -> RunRow {
-    let asked = run.back_to.map_or_else(|| span_of(&lines, opened), |number| format!("back to version {number}"));
+    let asked = run.back_to.map_or_else(|| span_of(&lines, opened), |number| format!("reverted to version {number}"));
     if lines.len() > MOST_WINDOWS {
         lines.clear();
     }
     let (rows, rows_line) = match run.state {
-        RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "rows from before stay".to_owned()),
+        RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "existing rows unchanged".to_owned()),
         RunState::Succeeded if run.outcome == Some(Outcome::Unchanged) => (grouped(run.rows), "no changes".to_owned()),
         RunState::Succeeded if run.brought_none() && run.change().unwrap_or(0) == 0 => {
             ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
         }
-        RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "held".to_owned()),
+        RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "waiting for approval".to_owned()),
         RunState::Succeeded => {
             let after = words::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
             (
@@ -156,7 +156,7 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
                 format!("now {after}"),
             )
         }
-        state if state.is_final() => ("0".to_owned(), "nothing kept".to_owned()),
+        state if state.is_final() => ("0".to_owned(), "nothing saved".to_owned()),
         _ => ("–".to_owned(), String::new()),
     };
     RunRow {
@@ -193,7 +193,7 @@ async fn summary(web: &Web, opened: &Opened) -> crate::error::Result<Vec<Fact>> 
         Fact::new("Last success", words::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
         Fact::new("Average duration", words::span(sums.average_ms)),
         Fact::new("Success rate", rate),
-        Fact::new("Rows accounted for", self::sums(&last, opened.dataset.report)),
+        Fact::new("Read and saved", self::sums(&last, opened.dataset.report)),
     ])
 }
 
@@ -235,7 +235,7 @@ async fn versions(web: &Web, opened: &Opened, kept: &[Version], integrity: &Hash
                 Some(Integrity::Checked) | None => None,
             },
             by: run.as_ref().map_or_else(String::new, |run| match run.back_to {
-                Some(number) => format!("{}, back to version {number}", started_by(run)),
+                Some(number) => format!("{}, reverted to version {number}", started_by(run)),
                 None => started_by(run),
             }),
             acts: acts(&version.id, version.number, integrity.get(&version.id), opened),

@@ -50,14 +50,14 @@ fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionI
             actions.push(Action { label: format!("Revert to version {}", version.number), href, primary: true, post: false });
         } else {
             let href = format!("/datasets/{}/data?version={}", dataset.id, version.version);
-            actions.push(Action { label: format!("See version {}", version.number), href, primary: true, post: false });
+            actions.push(Action { label: format!("View version {}", version.number), href, primary: true, post: false });
         }
     }
     if replaces {
-        text.push_str(" A new run brings all rows again.");
+        text.push_str(" A new run pulls all rows again.");
         if can_run {
             let primary = actions.is_empty();
-            actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary, post: true });
+            actions.push(Action { label: "Run now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary, post: true });
         }
     } else {
         if mine {

@@ -104,7 +104,7 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
         return above;
     }
     if dataset.account_id.is_none() {
-        let text = "The owner can choose another one under Settings. Until then nothing is pulled; the rows stay readable.";
+        let text = "The owner can choose another account in Settings. Until then, no runs start. The existing rows are unchanged.";
         return vec![Band {
             tone: "warn".to_owned(),
             title: "The account of this DataSet was deleted.".to_owned(),
@@ -118,8 +118,8 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
 /// Days that somebody asked for do not come any more by themselves.
 fn stopped_backfill(newest: &Backfill, opened: &Opened) -> Option<Band> {
     let why = newest.why.as_ref().filter(|_| newest.state == BackfillState::Stopped)?;
-    let done = format!("{} of {} have come.", grouped(newest.chunks_done()), words::counted(newest.chunks(), "chunk", "chunks"));
-    let action = Action { label: "See the backfill".to_owned(), href: format!("/datasets/{}/backfill", opened.dataset.id), primary: false, post: false };
+    let done = format!("{} of {} are finished.", grouped(newest.chunks_done()), words::counted(newest.chunks(), "date range", "date ranges"));
+    let action = Action { label: "View backfill".to_owned(), href: format!("/datasets/{}/backfill", opened.dataset.id), primary: false, post: false };
     Some(Band {
         tone: "warn".to_owned(),
         title: format!("The backfill of {} has stopped.", words::days(newest.days.from, newest.days.to)),
@@ -131,7 +131,7 @@ fn stopped_backfill(newest: &Backfill, opened: &Opened) -> Option<Band> {
 /// The vendor has said that it ends the API that this DataSet is pulled from.
 fn sunset(account: &Account) -> Option<Band> {
     let title = format!("{}.", words::api_ends(account)?);
-    let text = "After that day nothing can be pulled this way. A newer Chatlake may know the new API; the rows stay readable in any case.";
+    let text = "After that day, runs fail. The existing rows are unchanged. A newer version of Chatlake may support the new API.";
     Some(Band { tone: "warn".to_owned(), title, text: text.to_owned(), actions: Vec::new() })
 }
 
@@ -140,7 +140,7 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     let next = dataset.next_run_at.filter(|_| dataset.timing.problem.is_none());
     let due = next.map_or_else(
         || if dataset.timing.paused.is_some() { "schedule paused" } else { "not scheduled" }.to_owned(),
-        |at| format!("due again {}", words::coming(at, *now, zone)),
+        |at| format!("next run {}", words::coming(at, *now, zone)),
     );
     let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.updated_at(), *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
@@ -148,9 +148,9 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     let confirmed = dataset.current.as_ref().filter(|c| c.confirmed_at.is_some_and(|at| at > c.created_at));
     let change = match change {
         _ if confirmed.is_some() => confirmed.map_or_else(String::new, |c| format!("unchanged since {}", words::short(c.created_at, *now, zone))),
-        None => "the first ones".to_owned(),
-        Some(0) => "as many as in the version before".to_owned(),
-        Some(change) => format!("{} since the version before", change_in_words(change)),
+        None => "first rows".to_owned(),
+        Some(0) => "same as the previous version".to_owned(),
+        Some(change) => format!("{} since the previous version", change_in_words(change)),
     };
     vec![
         Tile::new("Freshness", fresh, due),
@@ -165,7 +165,7 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
 fn success(runs: &[Run], opened: &Opened) -> Tile {
     let over: Vec<&Run> = runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled && run.trigger != Trigger::Revert).collect();
     let good = over.iter().filter(|run| run.state == RunState::Succeeded).count();
-    let label = if runs.len() < LATEST as usize { "Runs" } else { "Last 30 runs" };
+    let label = if runs.len() < LATEST as usize { "Runs succeeded" } else { "Last 30 runs" };
     let line = match over.iter().find(|run| run.state != RunState::Succeeded) {
         None if over.is_empty() => String::new(),
         None => "none failed".to_owned(),
@@ -176,7 +176,7 @@ fn success(runs: &[Run], opened: &Opened) -> Tile {
             format!("{failed} failed{last}{}", words::short(at, opened.now, &opened.zone))
         }
     };
-    Tile::new(label, if over.is_empty() { "–".to_owned() } else { format!("{good} good") }, line)
+    Tile::new(label, if over.is_empty() { "–".to_owned() } else { format!("{good} of {}", over.len()) }, line)
 }
 
 fn duration(runs: &[Run], opened: &Opened) -> Tile {
@@ -186,7 +186,7 @@ fn duration(runs: &[Run], opened: &Opened) -> Tile {
         |run| {
             let took = run.duration(opened.now).map_or_else(|| "–".to_owned(), words::span);
             if let Some(number) = run.back_to {
-                return Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", "Reverted", format!("back to version {number}")) };
+                return Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", "Reverted", format!("to version {number}")) };
             }
             let line = format!("{}, {}", words::counted(run.pages, "page", "pages"), words::counted(run.calls, "call", "calls"));
             Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", took, line) }
@@ -199,7 +199,7 @@ fn account_tile(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Ti
     let Some(account) = account else { return Tile::new("Account", name, opened.dataset.connector.title()) };
     let Fact { label: tone, value: word } = match account.health {
         Health::Valid => Fact::new("good", "valid"),
-        Health::Failing => Fact::new("bad", "failing"),
+        Health::Failing => Fact::new("bad", "rejected"),
         Health::Unknown => Fact::new("", "not checked"),
     };
     let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", words::relative_brief(at, opened.now)));

@@ -20,7 +20,7 @@ use crate::web::words;
 /// `POST /datasets/{id}/pause`
 pub async fn pause(State(web): State<Web>, person: Person, address: ClientAddress, Id(id): Id<DatasetId>) -> Answer {
     web.puller.pause(person.by(address), &id).await?;
-    web.say_next(&person.session, "The schedule is paused. Run Now still works, and a run that is under way goes on.").await;
+    web.say_next(&person.session, "Schedule paused. Run now still works. A run in progress continues.").await;
     go(&format!("/datasets/{id}"))
 }
 
@@ -29,7 +29,7 @@ pub async fn resume(State(web): State<Web>, person: Person, address: ClientAddre
     let dataset = web.puller.resume(person.by(address), &id).await?;
     let zone = super::dataset::zone_of(&dataset);
     let next = dataset.next_run_at.map_or_else(String::new, |at| format!(" Next run {}.", words::coming(at, web.clock.now(), &zone)));
-    web.say_next(&person.session, &format!("The schedule goes on.{next}")).await;
+    web.say_next(&person.session, &format!("Schedule resumed.{next}")).await;
     go(&format!("/datasets/{id}"))
 }
 
@@ -46,7 +46,7 @@ pub fn act_of(dataset: &Dataset) -> &'static str {
 pub fn next_of(dataset: &Dataset, now: Millis, zone: &TimeZone) -> String {
     match (dataset.next_run_at, &dataset.timing) {
         (_, timing) if timing.paused.is_some() => "Schedule paused".to_owned(),
-        (_, timing) if timing.problem.is_some() => "Schedule cannot be followed".to_owned(),
+        (_, timing) if timing.problem.is_some() => "Schedule cannot be used".to_owned(),
         (Some(at), _) => format!("Next {} {}", words::coming(at, now, zone), dataset.time_zone),
         (None, _) => "Not scheduled".to_owned(),
     }
@@ -55,7 +55,7 @@ pub fn next_of(dataset: &Dataset, now: Millis, zone: &TimeZone) -> String {
 /// "by Maren Aasen, 20 Nov 12:00"
 pub fn paused_by(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<String> {
     let paused = dataset.timing.paused.as_ref()?;
-    let by = paused.by.as_deref().unwrap_or("somebody who is no longer here");
+    let by = paused.by.as_deref().unwrap_or("an unknown person");
     Some(format!("by {by}, {}", words::short(paused.at, now, zone)))
 }
 
@@ -80,33 +80,29 @@ pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec
     let mut all: Vec<Band> = wrong_clock(now).into_iter().collect();
     let timing = &dataset.timing;
     if let Some(by) = paused_by(dataset, now, zone) {
-        let text = "Nothing is pulled by schedule until its owner or an admin resumes it. The rows stay readable.".to_owned();
+        let text = "Scheduled runs start again after the owner or an admin resumes it. The existing rows are unchanged.".to_owned();
         all.push(band("info", format!("The schedule was paused {by}."), text, Some(("Resume", "resume", true))));
     }
     if let Some(problem) = &timing.problem {
-        let text = format!("{problem} The owner or an admin saves the schedule anew under Settings. Other DataSets run as planned.");
-        all.push(band("warn", "The schedule of this DataSet cannot be followed.".to_owned(), text, Some(("Settings", "settings", false))));
+        let text = format!("{problem} The owner or an admin must save the schedule again in Settings. Other DataSets are not affected.");
+        all.push(band("warn", "The schedule of this DataSet cannot be used.".to_owned(), text, Some(("Settings", "settings", false))));
     }
     if timing.missed > 0 {
-        let title = format!("{} missed and left out.", words::counted(timing.missed, "run was", "runs were"));
-        let text = "The server was not running, its clock was set forward, or a run was still at work. The next run on the schedule brings what it asks for; Run Now does so at once.";
+        let title = format!("{} missed and skipped.", words::counted(timing.missed, "run was", "runs were"));
+        let text = "The server was not running, its clock was set forward, or another run was still in progress. \
+             The next scheduled run updates the rows. Run now updates them at once.";
         all.push(band("info", title, text.to_owned(), None));
     }
     if let Some(due) = reminder_due(dataset, now) {
         let title = format!("A new run has been due since {}.", words::short(due, now, zone));
-        all.push(band(
-            "warn",
-            title,
-            "This DataSet is run by hand, and its rows are older than its reminder allows.".to_owned(),
-            Some(("Run Now", "run", true)),
-        ));
+        all.push(band("warn", title, "This DataSet runs manually. Its rows are older than its reminder allows.".to_owned(), Some(("Run now", "run", true))));
     }
     all
 }
 
 /// The machine's clock shows a time that cannot be.
 pub fn wrong_clock(now: Millis) -> Option<Band> {
-    let text = "The person who runs the server sets it. Run Now works meanwhile.";
+    let text = "The server administrator must set the clock. Run now still works.";
     clock_trouble(now).map(|title| Band { tone: "bad".to_owned(), title, text: text.to_owned(), actions: Vec::new() })
 }
 
@@ -115,9 +111,9 @@ pub(super) fn schedule_tile(dataset: &Dataset, now: Millis, zone: &TimeZone) -> 
     if let Some(by) = paused_by(dataset, now, zone) {
         return Tile::new("Schedule", "Paused", by);
     }
-    let Ok(schedule) = Schedule::of(dataset) else { return Tile::new("Schedule", "Not readable", "save it anew under Settings") };
+    let Ok(schedule) = Schedule::of(dataset) else { return Tile::new("Schedule", "Not readable", "save it again in Settings") };
     if schedule.plan().is_manual() {
-        return Tile::new("Schedule", "Manual", "Run Now starts it");
+        return Tile::new("Schedule", "Manual", "start with Run now");
     }
     let phrase = begun(&schedule.phrase());
     let (value, rest) = match phrase.split_once(" at ").or_else(|| phrase.split_once(", ")) {

@@ -35,8 +35,8 @@ struct Column {
 /// What a column holds, in words; of columns of our own too.
 pub fn meaning(report: &Report, column: &str) -> String {
     let own = match column {
-        "_misfit" => "Values that do not fit their column's type, verbatim, as JSON by column.",
-        "_more" => "Fields beyond the 200 new ones that get a column each, as JSON.",
+        "_misfit" => "Original values that do not fit the type of their column, as JSON.",
+        "_more" => "New fields beyond the limit of 200 new columns, as JSON.",
         _ => "",
     };
     report.columns.iter().find(|declared| declared.name == column).map_or(own, |declared| declared.meaning).to_owned()
@@ -50,7 +50,7 @@ pub async fn show_schema(State(web): State<Web>, person: Person, Id(id): Id<Data
     let number = version.as_ref().map(|version| version.number);
     let list = version.map_or_else(|| columns::columns_of(report), |version| version.columns);
     let many = counted(i64::try_from(list.len()).unwrap_or(0), "column", "columns");
-    let words = number.map_or_else(|| format!("{many}, once there are rows"), |number| format!("{many} of version {number}"));
+    let words = number.map_or_else(|| format!("{many}, no rows yet"), |number| format!("{many} of version {number}"));
     let columns = list
         .into_iter()
         .enumerate()

@@ -137,45 +137,45 @@ impl Glance {
     pub fn status(&self, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> Status {
         let state = self.newest.as_ref().map(|(_, state, _)| *state);
         match state {
-            Some(State::Running) if self.stopping => return Status::new("info", true, "Stopping", "nothing of the run is kept"),
+            Some(State::Running) if self.stopping => return Status::new("info", true, "Cancelling", "nothing is saved"),
             Some(State::Running) => return Status::new("info", true, "Running", progress.map_or("starting".to_owned(), where_it_is)),
             Some(State::Queued) => return Status::new("info", true, "Queued", "waiting for its turn"),
-            Some(State::Waiting) if self.waits_for_us => return Status::new("warn", true, "Waiting", "for room on the disk"),
+            Some(State::Waiting) if self.waits_for_us => return Status::new("warn", true, "Waiting", "for free disk space"),
             Some(State::Waiting) => {
                 let until = self.waits_until.map_or_else(String::new, |until| format!("until {}, ", words::until(until, now, zone)));
-                return Status::new("warn", true, "Waiting", format!("{until}{} asked", dataset.connector.title()));
+                return Status::new("warn", true, "Waiting", format!("{until}{} limits calls", dataset.connector.title()));
             }
             _ => {}
         }
         if let Some(stopped) = dataset.stopped() {
             let line = match stopped.why {
-                Why::Parked => "its run stopped the server",
-                Why::Credentials => "credentials refused",
-                Why::Unshared => "its account is not shared",
+                Why::Parked => "a run stopped the server",
+                Why::Credentials => "credentials rejected",
+                Why::Unshared => "account not shared",
             };
-            return Status::new("bad", false, "Off schedule", line);
+            return Status::new("bad", false, "Schedule stopped", line);
         }
         if dataset.current.as_ref().is_some_and(|current| current.damaged) {
             return damaged();
         }
         if self.held.is_some() {
-            return Status::new("bad", false, "Held", "too few rows came");
+            return Status::new("bad", false, "Waiting for approval", "fewer rows than before");
         }
         if self.failed_in_a_row > 0 {
-            let mut line = if self.failed_in_a_row == 1 { "the last run".to_owned() } else { format!("{} runs in a row", self.failed_in_a_row) };
+            let mut line = if self.failed_in_a_row == 1 { "last run".to_owned() } else { format!("{} runs in a row", self.failed_in_a_row) };
             if let Some(since) = dataset.upkeep.late_since {
                 line.push_str(&format!(", late since {}", words::coming(since, now, zone)));
             }
-            return Status::new("bad", false, "Failing", line);
+            return Status::new("bad", false, "Failed", line);
         }
         if dataset.account_id.is_none() {
-            return Status::new("warn", false, "Stopped", "its account was deleted");
+            return Status::new("warn", false, "Schedule stopped", "account deleted");
         }
         if let Some(by) = paused_by(dataset, now, zone) {
             return Status::new("", true, "Paused", by);
         }
         if dataset.timing.problem.is_some() {
-            return Status::new("warn", false, "Not scheduled", "its schedule cannot be followed");
+            return Status::new("warn", false, "Not scheduled", "the schedule cannot be used");
         }
         if let Some(due) = reminder_due(dataset, now) {
             return Status::new("warn", false, "Reminder", format!("a run was due {}", words::coming(due, now, zone)));
@@ -184,13 +184,13 @@ impl Glance {
             return Status::new("warn", false, "Late", format!("since {}", words::coming(since, now, zone)));
         }
         match &dataset.current {
-            None if state == Some(State::Cancelled) => Status::new("", true, "Stopped", "before its first rows"),
-            None => Status::new("", true, "Never run", format!("made {}", words::relative(dataset.created_at, now))),
-            Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "the last run found none"),
-            Some(current) if self.none_came_since(current.created_at) => Status::new("warn", false, "0 rows", "came with the last run"),
-            Some(current) if self.stopped_since(current.created_at) => Status::new("good", false, "Up to date", "the last run was stopped"),
+            None if state == Some(State::Cancelled) => Status::new("", true, "Not run yet", "first run cancelled"),
+            None => Status::new("", true, "Not run yet", format!("created {}", words::relative(dataset.created_at, now))),
+            Some(current) if current.rows == 0 => Status::new("warn", false, "0 rows", "none in the last run"),
+            Some(current) if self.none_came_since(current.created_at) => Status::new("warn", false, "0 rows", "in the last run"),
+            Some(current) if self.stopped_since(current.created_at) => Status::new("good", false, "Up to date", "last run cancelled"),
             Some(current) if current.confirmed_at.is_some_and(|at| at < current.created_at) => {
-                Status::new("info", false, "Reverted", format!("to rows of {}", words::short(current.updated_at(), now, zone)))
+                Status::new("info", false, "Reverted", format!("to rows from {}", words::short(current.updated_at(), now, zone)))
             }
             Some(current) if current.confirmed_at.is_some() => Status::new("good", false, "Up to date", "no changes"),
             Some(current) => Status::new("good", false, "Up to date", current.change.map_or_else(|| "first rows".to_owned(), change_in_words)),
@@ -209,7 +209,7 @@ fn where_it_is(progress: &Progress) -> String {
         return format!("waiting{rest}");
     }
     if progress.windows > 1 && progress.window > 0 {
-        return format!("window {} of {}", progress.window, progress.windows);
+        return format!("date range {} of {}", progress.window, progress.windows);
     }
     if progress.page > 0 && progress.pages > 1 {
         return format!("page {} of {}", progress.page, progress.pages);

@@ -41,11 +41,11 @@ pub struct Switch {
 
 fn switch(kind: Kind, on: bool) -> Switch {
     let (label, help) = match kind {
-        Kind::Failure => ("A run fails", "Once, until a run succeeds again."),
-        Kind::Recovery => ("It works again", "The first run that succeeds after trouble that was told."),
-        Kind::Late => ("Its data is late", "Nothing new within the expected time; reminders of what is run by hand, too."),
-        Kind::Stopped => ("It is off its schedule", "Wrong credentials, a deleted account, or a run that stopped the server three times."),
-        Kind::Sunset => ("The vendor ends its API", "When the day is known, and a month, a week and a day before."),
+        Kind::Failure => ("A run fails", "One notification, until a run succeeds again."),
+        Kind::Recovery => ("A run succeeds again", "The first success after a reported failure."),
+        Kind::Late => ("Data is late", "No new data within the expected time, or a reminder of a DataSet that runs manually."),
+        Kind::Stopped => ("The schedule stops", "Rejected credentials, a deleted account, or a run that stopped the server three times."),
+        Kind::Sunset => ("LiveChat or LiveLeader ends its API", "When the date is known, and a month, a week and a day before."),
     };
     Switch { value: kind.word(), label, help, on }
 }
@@ -93,7 +93,7 @@ pub async fn notify(State(web): State<Web>, person: Person, Id(id): Id<DatasetId
     match Notify::new(emails.clone(), all("webhook"), on.clone(), after) {
         Ok(notify) => {
             web.datasets.set_notify(&person.actor, &id, &notify).await?;
-            web.say_next(&person.session, "Saved. Notifications go out like this from now on.").await;
+            web.say_next(&person.session, "Notifications saved.").await;
             go(&format!("/datasets/{id}/settings"))
         }
         Err(why) => {
@@ -114,9 +114,9 @@ pub async fn bring_back(State(web): State<Web>, person: Person, Id(id): Id<Datas
         Ok(dataset) => {
             let next = dataset.next_run_at.map_or_else(String::new, |at| {
                 let zone = super::dataset::zone_of(&dataset);
-                format!(" The next run is {}.", words::coming(at, web.clock.now(), &zone))
+                format!(" Next run {}.", words::coming(at, web.clock.now(), &zone))
             });
-            format!("It is back on its schedule.{next}")
+            format!("Schedule resumed.{next}")
         }
         Err(why) if why.kind() == crate::error::Kind::Conflict => format!("{} {}", why.message(), why.next_step().unwrap_or_default()).trim_end().to_owned(),
         Err(why) => return Err(why.into()),
@@ -137,12 +137,11 @@ pub fn next_words(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Str
 fn way_back(why: Why) -> &'static str {
     match why {
         Why::Credentials => {
-            "The owner of the account must enter new ones under Accounts, or press Test there once they work. Then the DataSet returns to its schedule by itself."
+            "The owner of the account can update them in Accounts, or press Test there when they work again. \
+             Then the schedule resumes automatically."
         }
-        Why::Unshared => "The owner of the account can share it again under Accounts. Then the DataSet returns to its schedule by itself.",
-        Why::Parked => {
-            "The person who runs the server should look at memory, disk and log first. Bring back, or a run that succeeds, returns the DataSet to its schedule."
-        }
+        Why::Unshared => "The owner of the account can share it again in Accounts. Then the schedule resumes automatically.",
+        Why::Parked => "First, the server administrator should check memory, disk and log. Resume, or a run that succeeds, starts the schedule again.",
     }
 }
 
@@ -153,12 +152,12 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
     let since = words::coming(stopped.at, now, zone);
     let name = dataset.account_name.as_deref().unwrap_or_default();
     let why = match stopped.why {
-        Why::Credentials => format!("{} refused the credentials of “{name}” {MAX_REFUSALS} times in a row.", dataset.connector.title()),
-        Why::Unshared => "its account is no longer shared with the owner of the DataSet.".to_owned(),
-        Why::Parked => "a run of it stopped the whole server three times.".to_owned(),
+        Why::Credentials => format!("{} rejected the credentials of “{name}” {MAX_REFUSALS} times in a row.", dataset.connector.title()),
+        Why::Unshared => "the account is no longer shared with the owner of the DataSet.".to_owned(),
+        Why::Parked => "a run stopped the server three times.".to_owned(),
     };
-    let rows = if dataset.current.is_some() { " The rows from before stay readable." } else { "" };
-    let bring_back = || Action { label: "Bring back".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true };
+    let rows = if dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
+    let bring_back = || Action { label: "Resume".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true };
     let other_account =
         || Action { label: "Choose another account".to_owned(), href: format!("/datasets/{}/settings", dataset.id), primary: false, post: false };
     let update =
@@ -174,7 +173,7 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
     };
     Some(Band {
         tone: "bad".to_owned(),
-        title: format!("Off its schedule since {since}: {why}"),
+        title: format!("Schedule stopped {since}: {why}"),
         text: format!("{}{rows}", way_back(stopped.why)),
         actions: action.into_iter().collect(),
     })
@@ -183,18 +182,16 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
 /// That its data is late.
 pub fn late_band(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Band> {
     let since = dataset.upkeep.late_since?;
-    let last = dataset
-        .upkeep
-        .last_success_at
-        .map_or_else(|| "It has never been updated.".to_owned(), |at| format!("It was last updated {}.", words::coming(at, now, zone)));
+    let last =
+        dataset.upkeep.last_success_at.map_or_else(|| "No run has succeeded yet.".to_owned(), |at| format!("Last update: {}.", words::coming(at, now, zone)));
     let text = match dataset.schedule {
         Some(_) if dataset.current.is_none() => "History shows why no run has succeeded.",
-        Some(_) => "History shows why no run has succeeded. The rows from before stay readable.",
-        None => "It is pulled by hand: press Run Now.",
+        Some(_) => "History shows why no run has succeeded. The existing rows are unchanged.",
+        None => "This DataSet runs manually: press Run now.",
     };
     Some(Band {
         tone: "warn".to_owned(),
-        title: format!("Its data is late since {}.", words::coming(since, now, zone)),
+        title: format!("Data is late. It was expected {}.", words::coming(since, now, zone)),
         text: format!("{last} {text}"),
         actions: Vec::new(),
     })

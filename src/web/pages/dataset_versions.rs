@@ -81,11 +81,11 @@ pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version)
     let (zone, now) = (zone_of(&dataset), web.clock.now());
     let current = dataset.current.as_ref();
     let problem = if current.is_some_and(|current| current.version == version.id) {
-        "This is the version that people read already."
+        "This is already the current version."
     } else if is_busy(&web, &id).await? {
-        "A run is under way, which would put its own rows in place when it ends. Stop it, or wait until it has ended, and revert then."
+        "A run is in progress and would replace these rows when it finishes. Cancel the run, or wait until it has ended. Then revert."
     } else if web.datasets.versions.integrity(&id).await?.iter().any(|of| of.version == version.id && of.state() == Integrity::Damaged) {
-        "Stored files of this version are damaged or missing, so people could not read all of its rows. Choose another version."
+        "Stored files of this version are damaged or missing, so some of its rows cannot be read. Choose another version."
     } else {
         ""
     };
@@ -97,7 +97,7 @@ pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version)
         made: words::short(version.created_at, now, &zone),
         rows: counted(signed(version.rows), "row", "rows"),
         columns: counted(signed(version.columns.len() as u64), "column", "columns"),
-        current: current.map_or_else(String::new, |current| format!("version {} with its {}", current.number, counted(current.rows, "row", "rows"))),
+        current: current.map_or_else(String::new, |current| format!("Version {} ({})", current.number, counted(current.rows, "row", "rows"))),
         problem: problem.to_owned(),
     })
 }
@@ -106,7 +106,7 @@ pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version)
 pub async fn revert(State(web): State<Web>, person: Person, address: ClientAddress, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
     let run = web.puller.revert(person.by(address), &id, &version).await?;
     let back_to = run.back_to.unwrap_or_default();
-    web.say_next(&person.session, format!("People read the rows of version {back_to} again. What was current before is still kept.")).await;
+    web.say_next(&person.session, format!("Reverted to version {back_to}. The previous version is still in History.")).await;
     go(&format!("/datasets/{id}/history"))
 }
 
@@ -124,26 +124,22 @@ pub async fn ask_delete(State(web): State<Web>, person: Person, Two(id, version)
         made: words::short(version.created_at, web.clock.now(), &zone_of(&dataset)),
         rows: counted(signed(version.rows), "row", "rows"),
         frees: frees(&version, sizes.alone.get(&version.id).copied().unwrap_or(0)),
-        problem: if is_current {
-            "This is the version that people read, so it cannot be deleted. Revert to another one first.".to_owned()
-        } else {
-            String::new()
-        },
+        problem: if is_current { "The current version cannot be deleted. Revert to another version first.".to_owned() } else { String::new() },
     })
 }
 
 fn frees(version: &Version, alone: u64) -> String {
     match alone {
-        0 if version.bytes == 0 => "It takes no room.".to_owned(),
-        0 => "All its files are part of other versions too, so nothing is freed.".to_owned(),
-        alone => format!("{} of the disk are freed within a day.", words::size(signed(alone))),
+        0 if version.bytes == 0 => "It uses no disk space.".to_owned(),
+        0 => "Other versions use the same files, so no disk space is freed.".to_owned(),
+        alone => format!("{} of disk space is freed within a day.", words::size(signed(alone))),
     }
 }
 
 /// `POST /datasets/{id}/versions/{version}/delete`
 pub async fn delete(State(web): State<Web>, person: Person, address: ClientAddress, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
     let gone = web.datasets.delete_version(person.by(address), &id, &version).await?;
-    web.say_next(&person.session, format!("Version {} is deleted.", gone.number)).await;
+    web.say_next(&person.session, format!("Version {} deleted.", gone.number)).await;
     go(&format!("/datasets/{id}/history"))
 }
 
@@ -174,9 +170,9 @@ async fn keep_page(web: &Web, person: &Person, id: &DatasetId, fields: KeepField
 /// How much room the history of a DataSet takes, in a sentence.
 pub async fn room(web: &Web, id: &DatasetId) -> crate::error::Result<String> {
     let sizes = web.datasets.versions.sizes(id).await?;
-    let going = if sizes.going == 0 { String::new() } else { format!(" Another {} go within a day.", words::size(signed(sizes.going))) };
+    let going = if sizes.going == 0 { String::new() } else { format!(" Another {} is freed within a day.", words::size(signed(sizes.going))) };
     let of = counted(signed(sizes.alone.len() as u64), "version", "versions");
-    Ok(format!("{of}, {} on the disk. A file that several versions share is counted once.{going}", words::size(signed(sizes.kept))))
+    Ok(format!("{of}, {} on disk.{going}", words::size(signed(sizes.kept))))
 }
 
 /// `POST /datasets/{id}/retention`
@@ -188,7 +184,7 @@ pub async fn keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>,
         text => match text.parse::<u32>() {
             Ok(number) => Some(number),
             Err(_) => {
-                errors.add(field, "Write a whole number, or leave it empty.");
+                errors.add(field, "Enter a whole number, or leave empty.");
                 None
             }
         },
@@ -205,7 +201,7 @@ pub async fn keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>,
         return show_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let gone = web.datasets.keep(&person.actor, &id, asked).await?;
-    let sentence = if gone == 0 { "Saved.".to_owned() } else { format!("Saved. {} beyond that went.", counted(signed(gone), "version", "versions")) };
+    let sentence = if gone == 0 { "Saved.".to_owned() } else { format!("Saved. {} deleted.", counted(signed(gone), "version", "versions")) };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{id}/history"))
 }
@@ -214,6 +210,6 @@ pub async fn keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>,
 pub async fn duplicate(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
     let dataset = web.datasets.get(&person.actor, &id).await?;
     let copy = web.puller.duplicate(&person.actor, &id).await?;
-    web.say_next(&person.session, format!("This is a copy of the settings of “{}”. It has no rows yet.", dataset.name)).await;
+    web.say_next(&person.session, format!("Copied the settings of “{}”. This DataSet has no rows yet.", dataset.name)).await;
     go(&format!("/datasets/{copy}/settings"))
 }

@@ -34,7 +34,9 @@ struct Page {
     failing: usize,
     look: usize,
     damaged: usize,
-    planned: usize,
+    up_to_date: usize,
+    paused: usize,
+    not_run: usize,
     zone: String,
     bands: Vec<Band>,
     quick: Vec<Quick>,
@@ -108,7 +110,10 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
     let (q, quick, sort) = (asked.get("q").to_owned(), asked.get("quick").to_owned(), asked.get("sort").to_owned());
     chrome.q.clone_from(&q);
     let (failing, damaged, look) = (with_rank(&entries, Rank::Failing), with_rank(&entries, Rank::Damaged), with_rank(&entries, Rank::Look));
-    let planned = entries.len() - failing - damaged - look;
+    let planned = || entries.iter().filter(|e| e.rank == Rank::Planned);
+    let paused = planned().filter(|e| e.dataset.timing.paused.is_some()).count();
+    let not_run = planned().filter(|e| e.dataset.timing.paused.is_none() && e.dataset.current.is_none()).count();
+    let up_to_date = planned().count() - paused - not_run;
     let quick_choices = [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| Quick {
         label,
         count: entries.iter().filter(|e| is_in(e, value, &person, now)).count(),
@@ -149,7 +154,9 @@ pub async fn list(State(web): State<Web>, person: Person, asked: Asked) -> Answe
         failing,
         damaged,
         look,
-        planned,
+        up_to_date,
+        paused,
+        not_run,
         zone: zone_name,
         bands,
         quick: quick_choices.into(),

@@ -24,13 +24,13 @@ pub(super) fn banner(entries: &[Entry], accounts: &HashMap<AccountId, Account>, 
     if failing.is_empty() {
         return bands;
     }
-    let title = if failing.len() == 1 { "1 DataSet is failing.".to_owned() } else { format!("{} DataSets are failing.", failing.len()) };
+    let title = if failing.len() == 1 { "1 DataSet failed.".to_owned() } else { format!("{} DataSets failed.", failing.len()) };
     let names = failing.iter().map(|e| match e.glance.failing_since {
         Some(since) => format!("“{}” since {}", e.dataset.name, words::short(since, now, zone)),
         None => format!("“{}”", e.dataset.name),
     });
     let names = words::first_listed(names);
-    let rows = if failing.iter().any(|e| e.dataset.current.is_some()) { " Rows from before stay readable." } else { "" };
+    let rows = if failing.iter().any(|e| e.dataset.current.is_some()) { " The existing rows are unchanged." } else { "" };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
     bands.push(Band { tone: "bad".to_owned(), title, text: format!("{names}.{rows}"), actions });
     bands
@@ -40,10 +40,10 @@ pub(super) fn banner(entries: &[Entry], accounts: &HashMap<AccountId, Account>, 
 pub(super) fn unreadable(ids: &[String]) -> Option<Band> {
     let title = match ids {
         [] => return None,
-        [one] => format!("1 DataSet cannot be listed, since its record in the catalogue is damaged: {one}."),
-        many => format!("{} DataSets cannot be listed, since their records in the catalogue are damaged: {}.", many.len(), words::listed(many)),
+        [one] => format!("1 DataSet cannot be listed, because its catalogue record is damaged: {one}."),
+        many => format!("{} DataSets cannot be listed, because their catalogue records are damaged: {}.", many.len(), words::listed(many)),
     };
-    let text = "Whoever runs the server: “chatlake verify” tells what is wrong. All others go on.".to_owned();
+    let text = "Ask your server administrator to run “chatlake verify”. All other DataSets can be used.".to_owned();
     Some(Band { tone: "bad".to_owned(), title, text, actions: Vec::new() })
 }
 
@@ -51,20 +51,19 @@ pub(super) fn unreadable(ids: &[String]) -> Option<Band> {
 fn off_schedule(entries: &[Entry], on_page: &HashSet<DatasetId>) -> Option<Band> {
     let off: Vec<&Entry> = entries.iter().filter(|e| e.dataset.stopped().is_some() && !on_page.contains(&e.dataset.id)).collect();
     let first = off.first()?;
-    let title = if off.len() == 1 { "1 DataSet is off its schedule.".to_owned() } else { format!("{} DataSets are off their schedules.", off.len()) };
+    let title = if off.len() == 1 { "The schedule of 1 DataSet stopped.".to_owned() } else { format!("The schedules of {} DataSets stopped.", off.len()) };
     let names = words::first_listed(off.iter().map(|e| format!("“{}”", e.dataset.name)));
     let why = first.dataset.stopped().map(|stopped| stopped.why);
     let same = off.iter().all(|e| e.dataset.stopped().map(|stopped| stopped.why) == why);
     let how = match why.filter(|_| same) {
         Some(Why::Credentials) => {
-            let back = if off.len() == 1 { "it back by itself" } else { "them back by themselves" };
-            format!("{} refused the credentials {MAX_REFUSALS} times in a row. New ones under Accounts bring {back}.", first.dataset.connector.title())
+            format!("{} rejected the credentials {MAX_REFUSALS} times in a row. Update the account to resume.", first.dataset.connector.title())
         }
         Some(Why::Unshared) => {
-            "The account is no longer shared with the owner. Sharing it again brings the DataSet back, and so does another account.".to_owned()
+            "The account is no longer shared with the owner of the DataSet. Share it again, or choose another account, to resume.".to_owned()
         }
-        Some(Why::Parked) => "A run stopped the whole server three times. Bring back on the page of each, or Run Now, starts them again.".to_owned(),
-        None => "The page of each says why, and how it comes back.".to_owned(),
+        Some(Why::Parked) => "A run stopped the server three times. Press Resume or Run now on the page of each DataSet.".to_owned(),
+        None => "The page of each DataSet shows the reason and how to resume.".to_owned(),
     };
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
     Some(Band { tone: "bad".to_owned(), title, text: format!("{names}. {how}"), actions })
@@ -80,7 +79,7 @@ fn damaged(entries: &[Entry]) -> Option<Band> {
     };
     let names = words::first_listed(damaged.iter().map(|e| format!("“{}”", e.dataset.name)));
     let actions = vec![Action { label: "Show what needs attention".to_owned(), href: "/datasets?quick=attention".to_owned(), primary: false, post: false }];
-    let text = format!("{names}. Stored files are damaged or missing. The page of each DataSet says how to get the rows back.");
+    let text = format!("{names}. Stored files are damaged or missing. The page of each DataSet shows how to restore the rows.");
     Some(Band { tone: "bad".to_owned(), title, text, actions })
 }
 
@@ -90,18 +89,18 @@ pub(super) fn damage(dataset: &Dataset) -> Band {
         tone: "bad".to_owned(),
         title: "Some rows cannot be read.".to_owned(),
         text: "Stored files of the current version are damaged or missing.".to_owned(),
-        actions: vec![Action { label: "How to get the rows back".to_owned(), href: format!("/datasets/{}", dataset.id), primary: true, post: false }],
+        actions: vec![Action { label: "How to restore the rows".to_owned(), href: format!("/datasets/{}", dataset.id), primary: true, post: false }],
     }
 }
 
 /// What is to be said of a failure that new credentials have mended.
 fn mended(glance: &Glance, account: &Account, dataset: &Dataset, now: Millis, zone: &TimeZone) -> (String, String, String) {
     let at = glance.failed_at.map_or_else(String::new, |at| format!(" {}", words::short(at, now, zone)));
-    let next = dataset.next_run_at.map_or_else(String::new, |at| format!(" The next run on the schedule is {}.", words::coming(at, now, zone)));
+    let next = dataset.next_run_at.map_or_else(String::new, |at| format!(" The next scheduled run is {}.", words::coming(at, now, zone)));
     (
-        format!("{} did not accept the credentials at the last run{at}. They work now.", dataset.connector.title()),
+        format!("{} rejected the credentials in the last run{at}. They work now.", dataset.connector.title()),
         format!("“{}” was tested {}: {}.", account.name, account.checked_at.map_or_else(String::new, |at| words::relative(at, now)), account.health_message),
-        format!("Run the DataSet to bring its rows up to date.{next}"),
+        format!("Run the DataSet to update its rows.{next}"),
     )
 }
 
@@ -122,9 +121,9 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: 
         return band;
     }
     if let Some(run) = account.and_then(|account| glance.recovers_by(account)) {
-        let title = format!("{} accepts the credentials again. A run is under way.", dataset.connector.title());
-        let actions = vec![Action { label: "See the run".to_owned(), href: format!("/runs/{run}"), primary: false, post: false }];
-        return Band { tone: "info".to_owned(), title, text: "It brings the rows up to date.".to_owned(), actions };
+        let title = format!("{} accepts the credentials again. A run is in progress.", dataset.connector.title());
+        let actions = vec![Action { label: "View run".to_owned(), href: format!("/runs/{run}"), primary: false, post: false }];
+        return Band { tone: "info".to_owned(), title, text: "It updates the rows.".to_owned(), actions };
     }
     let (happened, who, next) = match account.filter(|account| glance.works_again(account)) {
         Some(account) => mended(glance, account, dataset, now, zone),
@@ -137,16 +136,16 @@ pub(super) fn reason(dataset: &Dataset, glance: &Glance, looks: Looks<'_>, now: 
         Some((run, state, _)) if state.is_final() => format!("/runs/{run}"),
         _ => format!("/datasets/{}/history", dataset.id),
     };
-    let mut actions = vec![Action { label: "See the run".to_owned(), href: see, primary: false, post: false }];
+    let mut actions = vec![Action { label: "View run".to_owned(), href: see, primary: false, post: false }];
     if let Some(run) = glance.held.as_ref().filter(|_| can_run) {
-        actions.push(Action { label: "Accept these rows".to_owned(), href: format!("/runs/{run}/accept"), primary: true, post: true });
+        actions.push(Action { label: "Publish these rows".to_owned(), href: format!("/runs/{run}/accept"), primary: true, post: true });
     }
     match account {
         _ if glance.held.is_some() => {}
         Some(account) if account.health == Health::Failing => {
             actions.push(Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false });
         }
-        _ if can_run => actions.push(Action { label: "Run Now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary: true, post: true }),
+        _ if can_run => actions.push(Action { label: "Run now".to_owned(), href: format!("/datasets/{}/run", dataset.id), primary: true, post: true }),
         _ => {}
     }
     Band { tone: "bad".to_owned(), title: happened, text: format!("{}{who} {next}", since.unwrap_or_default()), actions }

@@ -103,6 +103,6 @@ pub async fn make(State(web): State<Web>, from: ClientAddress, person: Person, F
 /// `POST /me/export-passwords/{id}/revoke`
 pub async fn revoke(State(web): State<Web>, from: ClientAddress, person: Person, Id(id): Id<ExportPasswordId>) -> Answer {
     export_passwords::revoke(&web.db, &web.clock, &id, Some(person.by(from))).await?;
-    web.say_next(&person.session, "Revoked. It no longer works.").await;
+    web.say_next(&person.session, "Export password revoked.").await;
     go("/me")
 }

@@ -28,7 +28,7 @@ pub fn pictures(runs: &[Run], now: Millis, zone: &TimeZone) -> Vec<Picture> {
     let took = bars(&pulls, now, zone, seconds, |seconds| words::span(signed(seconds) * 1_000));
     vec![
         picture(["Rows after each run", ""], "Rows", "rows in the DataSet", held, &ended, |most| grouped(signed(most))),
-        picture(["How long each run took", ", in seconds"], "Duration", "time taken", took, &pulls, |most| words::span(signed(most) * 1_000)),
+        picture(["Run duration", ", in seconds"], "Duration", "duration", took, &pulls, |most| words::span(signed(most) * 1_000)),
     ]
 }
 

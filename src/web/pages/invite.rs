@@ -68,7 +68,7 @@ pub async fn accept(State(web): State<Web>, ClientAddress(address): ClientAddres
 }
 
 async fn find(web: &Web, code: &str) -> Result<Invite, Error> {
-    let gone = || Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Ask an admin for a new one.");
+    let gone = || Error::new(Kind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.");
     invites::look(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(gone)
 }
 
@@ -81,11 +81,11 @@ async fn page(web: &Web, code: String, invite: &Invite) -> Result<Page, Error> {
     let (title, words) = match users::by_email(&web.db, &email).await? {
         Some(user) => (
             format!("Welcome back, {}", user.name),
-            format!("{by} made this link for you. Choose a new password; you are then signed out everywhere else, and the link stops working."),
+            format!("{by} created this link for you. Choose a new password. You are then signed out on all other devices, and the link stops working."),
         ),
         None => (
             format!("Welcome, {}", invite.name.as_deref().unwrap_or_default()),
-            format!("{by} added you as {}. Choose a password; the link then stops working.", invite.role.word()),
+            format!("{by} added you as {}. Choose a password. The link then stops working.", invite.role.word()),
         ),
     };
     Ok(Page { asset_version: assets::version(), code, title, words, email, errors: Errors::default() })

@@ -45,7 +45,7 @@ struct Token {
 pub(super) fn until(revoked_at: Option<Millis>, expires_at: Millis, now: Millis) -> String {
     match revoked_at {
         Some(_) => "revoked".to_owned(),
-        None if expires_at <= now => "ended".to_owned(),
+        None if expires_at <= now => "expired".to_owned(),
         None => words::short(expires_at, now, &TimeZone::UTC),
     }
 }
@@ -156,7 +156,7 @@ pub async fn change_password(State(web): State<Web>, from: ClientAddress, person
         }
     };
     web.throttle.succeeded(&attempt);
-    web.say_next(&person.session, "Password changed. Every other device is signed out.").await;
+    web.say_next(&person.session, "Password changed. You are signed out on all other devices.").await;
     sessions::renew(&person.session).await?;
     Ok((cookies.add(security::device_cookie(web.config.https(), &device)), Redirect::to("/me")).into_response())
 }

@@ -127,9 +127,9 @@ async fn page(web: &Web, person: &Person) -> Result<Page> {
 
 fn encryptions(chosen: &str) -> Vec<Choice> {
     let label = |encryption| match encryption {
-        Encryption::Tls => "TLS from the start (usually port 465)",
+        Encryption::Tls => "TLS (usually port 465)",
         Encryption::StartTls => "STARTTLS, required (usually port 587)",
-        Encryption::None => "None: mail and password travel readable",
+        Encryption::None => "None: email and password are sent without encryption",
     };
     Encryption::ALL.map(|e| Choice { value: e.word().to_owned(), label: label(e).to_owned(), selected: e.word() == chosen }).into()
 }
@@ -143,10 +143,10 @@ fn mail_form(server: Option<&Server>, own_email: &str) -> MailForm {
         encryptions: encryptions(server.map_or(Encryption::Tls, |s| s.encryption).word()),
         username: server.map(|s| s.username.clone()).unwrap_or_default(),
         password_help: stored.map_or_else(
-            || "May stay empty when the server wants none.".to_owned(),
+            || "Leave empty if the server needs no password.".to_owned(),
             |s| {
                 format!(
-                    "Set {}. An empty field keeps it; nobody can read it back. Another server, port or encryption needs it again.",
+                    "Set {}, stored encrypted. Leave empty to keep it. If you change the server, port or encryption, enter it again.",
                     words::exact(s.updated_at, &TimeZone::UTC)
                 )
             },
@@ -158,22 +158,22 @@ fn mail_form(server: Option<&Server>, own_email: &str) -> MailForm {
 }
 
 fn row(delivery: Delivery, now: Millis) -> Row {
-    let tries = if delivery.attempts > 1 { format!("{} tries", delivery.attempts) } else { String::new() };
+    let tries = if delivery.attempts > 1 { format!("{} attempts", delivery.attempts) } else { String::new() };
     let (status, error) = match delivery.state.as_str() {
         "sent" => (Status::new("good", false, "Sent", tries), String::new()),
         "failed" if delivery.is_test != 0 => (Status::new("bad", false, "Not delivered", ""), delivery.error.unwrap_or_default()),
-        "failed" => (Status::new("bad", false, "Given up", tries), delivery.error.unwrap_or_default()),
+        "failed" => (Status::new("bad", false, "Failed", tries), delivery.error.unwrap_or_default()),
         _ if delivery.error.is_some() => {
-            let again = format!("tried again {}", words::relative(delivery.next_try_at, now));
+            let again = format!("next attempt {}", words::relative(delivery.next_try_at, now));
             (Status::new("warn", true, "Waiting", again), delivery.error.unwrap_or_default())
         }
-        _ => (Status::new("info", true, "On its way", ""), String::new()),
+        _ => (Status::new("info", true, "Sending", ""), String::new()),
     };
     Row {
         made: When::ago(delivery.created_at, now, &TimeZone::UTC),
         to: delivery.to_whom,
-        channel: if delivery.channel == "mail" { "Mail" } else { "Webhook" },
-        subject: if delivery.notices > 1 { format!("{} ({} notices)", delivery.subject, delivery.notices) } else { delivery.subject },
+        channel: if delivery.channel == "mail" { "Email" } else { "Webhook" },
+        subject: if delivery.notices > 1 { format!("{} ({} notifications)", delivery.subject, delivery.notices) } else { delivery.subject },
         status,
         error,
     }
@@ -186,7 +186,7 @@ pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person)
     match web.puller.notices.set_mail_server(&given).await {
         Ok(()) => {
             audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "mail_server.set", "mail")).await?;
-            web.say_next(&person.session, "Saved. Press Send a test to see whether mail arrives.").await;
+            web.say_next(&person.session, "Mail server saved. Press Send a test to check it.").await;
             go_from_form(&headers, HERE)
         }
         Err(why) => {
@@ -205,7 +205,7 @@ pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person)
 /// `POST /settings/notifications/mail/test`
 pub async fn test_mail(State(web): State<Web>, Admin(person): Admin, Form(fields): Form<TestFields>) -> Answer {
     match web.puller.notices.test_mail(&fields.to).await {
-        Ok(()) => done(&web, &person, &format!("The mail server took the test for {}.", fields.to.trim())).await,
+        Ok(()) => done(&web, &person, &format!("The mail server accepted the test email for {}.", fields.to.trim())).await,
         Err(why) => {
             let mut page = page(&web, &person).await?;
             page.mail.to = fields.to;
@@ -231,7 +231,7 @@ fn untaken(why: Error, errors: &mut Errors, field: &str) -> Result<()> {
 pub async fn remove_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin) -> Answer {
     web.puller.notices.remove_mail_server().await?;
     audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "mail_server.remove", "mail")).await?;
-    done(&web, &person, "No mail is sent any more; the password is forgotten.").await
+    done(&web, &person, "Mail server deleted. No emails are sent.").await
 }
 
 /// `POST /settings/notifications/webhooks`: the answer shows the secret, which is kept nowhere that anybody could read.
@@ -257,7 +257,7 @@ pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(pers
 /// `POST /settings/notifications/webhooks/{id}/test`
 pub async fn test_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
     match web.puller.notices.test_webhook(&id).await {
-        Ok(webhook) => done(&web, &person, &format!("“{}” took the test.", webhook.name)).await,
+        Ok(webhook) => done(&web, &person, &format!("“{}” accepted the test.", webhook.name)).await,
         Err(why) if why.kind() == Kind::Unavailable => {
             let mut page = page(&web, &person).await?;
             for hook in page.webhooks.iter_mut().filter(|hook| hook.id == id) {
@@ -283,9 +283,9 @@ struct RemovePage {
 pub async fn ask_remove_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
     let webhook = web.puller.notices.webhook(&id).await?;
     let uses = match web.datasets.told_by_webhook(&id).await? {
-        0 => "No DataSet tells by it.".to_owned(),
-        1 => "One DataSet tells by it, and does so no more.".to_owned(),
-        many => format!("{} DataSets tell by it, and do so no more.", words::grouped(many)),
+        0 => "No DataSet uses this webhook.".to_owned(),
+        1 => "1 DataSet uses this webhook and stops notifying it.".to_owned(),
+        many => format!("{} DataSets use this webhook and stop notifying it.", words::grouped(many)),
     };
     let chrome = web.chrome(&person.actor, &person.session, "settings").await;
     show(&RemovePage { chrome, id: id.to_string(), name: webhook.name, host: webhook.host, uses })
@@ -295,7 +295,7 @@ pub async fn ask_remove_webhook(State(web): State<Web>, Admin(person): Admin, Id
 pub async fn remove_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
     let webhook = web.puller.notices.remove_webhook(&id).await?;
     audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "webhook.remove", id.as_str())).await?;
-    done(&web, &person, &format!("“{}” is removed; nothing is posted to it any more.", webhook.name)).await
+    done(&web, &person, &format!("Webhook “{}” deleted.", webhook.name)).await
 }
 
 async fn done(web: &Web, person: &Person, sentence: &str) -> Answer {

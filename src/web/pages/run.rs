@@ -93,14 +93,14 @@ pub async fn show_run(State(web): State<Web>, person: Person, Id(id): Id<RunId>)
 /// `POST /runs/{id}/accept`: the version that was held is what people read from now on.
 pub async fn accept(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
     let run = web.puller.accept(&person.actor, &id).await?;
-    web.say_next(&person.session, "Accepted. These are the rows that people read now.").await;
+    web.say_next(&person.session, "Published. This is the current version now.").await;
     go(&format!("/datasets/{}", run.dataset_id))
 }
 
 /// `POST /runs/{id}/discard`: the version that was held is let go.
 pub async fn discard(State(web): State<Web>, person: Person, address: ClientAddress, Id(id): Id<RunId>) -> Answer {
     let run = web.puller.discard(person.by(address), &id).await?;
-    web.say_next(&person.session, "Discarded. People go on reading the rows from before.").await;
+    web.say_next(&person.session, "Discarded. The current version is unchanged.").await;
     go(&format!("/datasets/{}", run.dataset_id))
 }
 
@@ -124,8 +124,8 @@ pub async fn events(State(web): State<Web>, person: Person, connection: Connecti
     let run = web.puller.get(&person.actor, &id).await?;
     let Some(slot) = web.event_streams.try_take(&person.actor.user) else {
         let until = web.clock.now() + millis(RETRY_IN);
-        let error = Error::new(Kind::TooMany { until }, "too_many_event_streams", "Too many pages of yours, or of all people, follow a run just now.");
-        return Err(error.action("Load the page again to see how far the run is.").into());
+        let error = Error::new(Kind::TooMany { until }, "too_many_event_streams", "Too many open pages follow a run right now.");
+        return Err(error.action("Reload the page to see the progress of the run.").into());
     };
     let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
     let looked_at = tokio::time::Instant::now();

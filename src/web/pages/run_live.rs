@@ -50,17 +50,17 @@ pub struct News {
 pub fn status(run: &Run) -> Status {
     match run.state {
         State::Queued => Status::new("info", true, "Queued", ""),
-        State::Running if run.cancel_requested => Status::new("info", true, "Stopping", ""),
+        State::Running if run.cancel_requested => Status::new("info", true, "Cancelling", ""),
         State::Running => Status::new("info", true, "Running", ""),
         State::Waiting => Status::new("warn", true, "Waiting", ""),
         State::Succeeded if run.brought_none() => Status::new("warn", false, "0 rows", ""),
         State::Succeeded => Status::new("good", false, "Succeeded", ""),
-        State::Failed if run.outcome == Some(Outcome::Held) => Status::new("bad", false, "Held", ""),
+        State::Failed if run.outcome == Some(Outcome::Held) => Status::new("bad", false, "Waiting for approval", ""),
         State::Failed if run.outcome == Some(Outcome::Discarded) => Status::new("bad", false, "Discarded", ""),
-        State::Failed if run.outcome == Some(Outcome::Superseded) => Status::new("bad", false, "Not accepted", ""),
+        State::Failed if run.outcome == Some(Outcome::Superseded) => Status::new("bad", false, "Not published", ""),
         State::Failed => Status::new("bad", false, "Failed", ""),
-        State::Cancelled => Status::new("", true, "Stopped", ""),
-        State::Parked => Status::new("bad", false, "Parked", ""),
+        State::Cancelled => Status::new("", true, "Cancelled", ""),
+        State::Parked => Status::new("bad", false, "Failed", ""),
     }
 }
 
@@ -70,7 +70,7 @@ pub fn started_by(run: &Run) -> String {
         Trigger::Schedule => "Schedule".to_owned(),
         Trigger::Retry => "Retry".to_owned(),
         Trigger::Backfill => "Backfill".to_owned(),
-        Trigger::First | Trigger::Manual | Trigger::Revert => run.started_by_name.clone().unwrap_or_else(|| "Somebody".to_owned()),
+        Trigger::First | Trigger::Manual | Trigger::Revert => run.started_by_name.clone().unwrap_or_else(|| "Unknown person".to_owned()),
     }
 }
 
@@ -88,11 +88,11 @@ impl Live {
         let meanwhile = match &dataset.current {
             _ if run.state == State::Succeeded => String::new(),
             None if over => "There are no rows yet.".to_owned(),
-            None => "The first rows show when the run is complete.".to_owned(),
-            Some(current) if current.damaged => format!("Some rows of version {} cannot be read until a run has replaced them.", current.number),
+            None => "The first rows appear when the run finishes.".to_owned(),
+            Some(current) if current.damaged => format!("Some rows of version {} cannot be read until a run replaces them.", current.number),
             Some(current) => {
-                let until = if over { "" } else { " until the run is complete" };
-                format!("People keep reading the {} of version {}{until}.", counted(current.rows, "row", "rows"), current.number)
+                let until = if over { "" } else { " until this run finishes" };
+                format!("The current version ({}) stays available{until}.", counted(current.rows, "row", "rows"))
             }
         };
         Self {
@@ -126,19 +126,19 @@ impl Live {
 
 fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> String {
     match run.state {
-        State::Queued => return format!("Waits for {}", run.waits_for.map_or_else(|| "its turn".to_owned(), |wait| wait.words())),
+        State::Queued => return format!("Waiting for {}", run.waits_for.map_or_else(|| "its turn".to_owned(), |wait| wait.words())),
         State::Waiting if run.held_for.is_some() => return run.held_for.clone().unwrap_or_default(),
-        State::Waiting => return format!("Waiting until {}, {} asked", words::until(run.due_at, now, zone), dataset.connector.title()),
+        State::Waiting => return format!("Waiting until {}: {} limits calls", words::until(run.due_at, now, zone), dataset.connector.title()),
         State::Succeeded => return counted(run.rows_after.unwrap_or(run.rows), "row", "rows"),
-        State::Failed | State::Parked => return "Nothing of it was kept".to_owned(),
-        State::Cancelled => return "It was stopped; nothing of it was kept".to_owned(),
-        State::Running if run.cancel_requested => return "Stopping; nothing of it is kept".to_owned(),
+        State::Failed if run.outcome == Some(Outcome::Held) => return "The rows wait for approval".to_owned(),
+        State::Failed | State::Parked | State::Cancelled => return "Nothing was saved".to_owned(),
+        State::Running if run.cancel_requested => return "Nothing is saved".to_owned(),
         State::Running => {}
     }
     let Some(p) = progress else { return "Starting".to_owned() };
     match p.phase {
         "Saving" => "Saving the rows".to_owned(),
-        "Pulling" if p.windows > 1 => format!("Pulling window {} of {}, {}", p.window, p.windows, days(&p.days)),
+        "Pulling" if p.windows > 1 => format!("Pulling {}, date range {} of {}", days(&p.days), p.window, p.windows),
         "Pulling" if !p.days.is_empty() => format!("Pulling {}", days(&p.days)),
         "Pulling" => format!("Pulling {}", dataset.report.title),
         phase => phase.to_owned(),
@@ -174,7 +174,7 @@ fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
         parts.push(counted(signed(p.calls), "call", "calls"));
     }
     if p.rate > 0 {
-        parts.push(format!("{} a second", counted(signed(p.rate), "row", "rows")));
+        parts.push(format!("{} per second", counted(signed(p.rate), "row", "rows")));
     }
     parts.join(", ")
 }

@@ -16,6 +16,9 @@ use crate::puller::windows::Line;
 use crate::web::parts::{Fact, Status};
 use crate::web::words::{self, grouped};
 
+/// Who can fix it, where nothing is wrong.
+const NO_ACTION: &str = "No action needed.";
+
 /// See `templates/panes/record.html`.
 pub struct RunRecord {
     pub id: String,
@@ -87,34 +90,32 @@ fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
     let vendor = ask.dataset.connector.title();
     let text = |a: &str, b: &str, c: String| (a.to_owned(), b.to_owned(), c);
     match (run.state, &run.failure) {
-        (State::Succeeded, None) if run.outcome == Some(Outcome::Kept) => (
-            format!("{vendor} gave no rows: 0 rows came."),
-            "Nobody.".to_owned(),
-            "The rows from before stay, as the Settings of this DataSet have it.".to_owned(),
-        ),
+        (State::Succeeded, None) if run.outcome == Some(Outcome::Kept) => {
+            (format!("{vendor} returned no rows."), NO_ACTION.to_owned(), "The existing rows are unchanged, as chosen in Settings.".to_owned())
+        }
         (State::Succeeded, None) if run.outcome == Some(Outcome::Unchanged) => {
-            text("No changes: the rows are those of the current version.", "Nobody.", "The current version stays, and downloads give the same file.".to_owned())
+            text("No changes: the rows match the current version.", NO_ACTION, "The current version stays. Downloads return the same file.".to_owned())
         }
         // What was said when the run ended is not so any more.
         (_, Some(failure)) if OF_CREDENTIALS.contains(&failure.code.as_str()) && ask.dataset.stopped().is_some_and(|s| s.why == Why::Credentials) => {
-            let kept = if ask.dataset.current.is_some() { " The rows from before are untouched." } else { "" };
-            let next = format!("The DataSet is off its schedule until the account has credentials that work, and then returns to it by itself.{kept}");
+            let kept = if ask.dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
+            let next = format!("The schedule is stopped. It resumes when the credentials of the account work.{kept}");
             text(&failure.message, &failure.who, next)
         }
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
         (State::Cancelled, None) => {
-            let kept = if ask.dataset.current.is_some() { "The rows from before are untouched." } else { "There are no rows from before." };
-            text("It was stopped before it was complete.", "Nobody.", format!("Nothing of it was kept. {kept}"))
+            let kept = if ask.dataset.current.is_some() { "The existing rows are unchanged." } else { "No data yet." };
+            text("The run was cancelled before it finished.", NO_ACTION, format!("Nothing was saved. {kept}"))
         }
         (State::Waiting, None) if run.held_for.is_some() => (
             run.held_for.clone().unwrap_or_default(),
-            "The person who runs the server: make room on the disk.".to_owned(),
-            format!("It looks again {}, by itself. The rows from before stay readable.", words::coming(run.due_at, ask.now, ask.zone)),
+            "The server administrator must free disk space.".to_owned(),
+            format!("Chatlake checks again {}. The existing rows are unchanged.", words::coming(run.due_at, ask.now, ask.zone)),
         ),
         (State::Waiting, None) => (
-            format!("{vendor} asked for a pause."),
-            "Nobody.".to_owned(),
-            format!("It goes on {}. The rows from before stay readable.", words::coming(run.due_at, ask.now, ask.zone)),
+            format!("{vendor} limits calls and asked Chatlake to wait."),
+            NO_ACTION.to_owned(),
+            format!("The run continues {}. The existing rows are unchanged.", words::coming(run.due_at, ask.now, ask.zone)),
         ),
         _ => (String::new(), String::new(), String::new()),
     }
@@ -125,14 +126,14 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
         Trigger::Schedule => "Schedule".to_owned(),
         Trigger::Retry => "Retry".to_owned(),
         Trigger::First => format!("Saved by {}", started_by(run)),
-        Trigger::Manual => format!("Run Now by {}", started_by(run)),
-        Trigger::Backfill => run.started_by_name.as_ref().map_or_else(|| "Backfill".to_owned(), |name| format!("Backfill, asked for by {name}")),
+        Trigger::Manual => format!("Run now by {}", started_by(run)),
+        Trigger::Backfill => run.started_by_name.as_ref().map_or_else(|| "Backfill".to_owned(), |name| format!("Backfill by {name}")),
         Trigger::Revert => format!("Reverted by {}", started_by(run)),
     };
     let clock = |at: Millis| words::short(at, ask.now, ask.zone);
     let mut facts = vec![Fact::new("Trigger", trigger)];
     if run.missed > 0 {
-        facts.push(Fact::new("Missed before it", format!("{} on the schedule", words::counted(run.missed, "run", "runs"))));
+        facts.push(Fact::new("Missed before this run", words::counted(run.missed, "run", "runs")));
     }
     match run.started_at {
         Some(at) => facts.push(Fact::new("Started", clock(at))),
@@ -145,10 +146,10 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
         facts.push(Fact::new("Duration", words::span(took)));
     }
     if let Some(waited) = waited(run, ask.now) {
-        facts.push(Fact::new("Of that only waiting", words::span(waited)));
+        facts.push(Fact::new("Waiting time", words::span(waited)));
     }
     if run.windows_total > 0 {
-        facts.push(Fact::new("Windows", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
+        facts.push(Fact::new("Date ranges", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
     }
     facts.push(Fact::new("Pages", grouped(run.pages)));
     let again = lines.iter().map(|line| line.tally.pages_again).sum::<u64>();
@@ -157,17 +158,17 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     }
     facts.push(Fact::new("Calls", grouped(run.calls)));
     if run.shared_by > 1 {
-        facts.push(Fact::new("Calls shared by", format!("{} DataSets, read together", grouped(run.shared_by))));
+        facts.push(Fact::new("Calls shared by", format!("{} DataSets", grouped(run.shared_by))));
     }
     facts.push(Fact::new("Rows", grouped(run.rows)));
     if run.rows_dropped > 0 {
         facts.push(Fact::new("Old rows replaced", grouped(run.rows_dropped)));
     }
     if let Some(after) = run.rows_after.filter(|after| *after != run.rows) {
-        facts.push(Fact::new("Rows in all", grouped(after)));
+        facts.push(Fact::new("Total rows", grouped(after)));
     }
     if let (Some(by), Some(at)) = (&run.decided_by_name, run.decided_at) {
-        let what = if run.outcome == Some(Outcome::Discarded) { "Discarded" } else { "Accepted" };
+        let what = if run.outcome == Some(Outcome::Discarded) { "Discarded" } else { "Published" };
         facts.push(Fact::new(what, format!("by {by}, {}", clock(at))));
     }
     let (one, many) = ask.dataset.report.records();
@@ -179,7 +180,7 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
         facts.push(Fact::new("Attempts", grouped(run.attempt)));
     }
     if run.misfits > 0 {
-        facts.push(Fact::new("Values kept in _misfit", grouped(run.misfits)));
+        facts.push(Fact::new("Values in _misfit", grouped(run.misfits)));
     }
     if run.repaired > 0 {
         facts.push(Fact::new("Characters repaired", grouped(run.repaired)));
@@ -194,26 +195,23 @@ pub fn waited(run: &Run, now: Millis) -> Option<Millis> {
     (waited >= 1_000).then_some(waited)
 }
 
-/// "3,154 chats, 8,546 rows: 3,466 read = 3,154 kept + 312 duplicates + 0 left out + 0 rejected"
+/// "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of zero are left out.
 pub fn sums(run: &Run, report: &Report) -> String {
     if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != State::Succeeded) {
         return String::new();
     }
     let (one, many) = report.records();
-    format!(
-        "{}, {}: {} read = {} kept + {} duplicates + {} left out + {} rejected",
-        words::counted(run.records_kept, one, many),
-        words::counted(run.rows, "row", "rows"),
-        grouped(run.records_read),
-        grouped(run.records_kept),
-        grouped(run.duplicates),
-        grouped(run.left_out),
-        grouped(run.rejected)
-    )
+    let read = words::counted(run.records_read, one, many);
+    let mut said = format!("{read} read, {} saved as {}", grouped(run.records_kept), words::counted(run.rows, "row", "rows"));
+    let others = [(run.duplicates, "duplicate", "duplicates"), (run.left_out, "excluded", "excluded"), (run.rejected, "rejected", "rejected")];
+    for (count, one, many) in others.into_iter().filter(|(count, ..)| *count > 0) {
+        said.push_str(&format!(", {}", words::counted(count, one, many)));
+    }
+    said
 }
 
 fn window(line: &Line, run: &Run) -> WindowRow {
-    let unread = if run.state.is_final() { Status::new("bad", false, "Not read", "") } else { Status::new("", true, "To come", "") };
+    let unread = if run.state.is_final() { Status::new("bad", false, "Not read", "") } else { Status::new("", true, "Pending", "") };
     let status = completeness::status(line.completeness(), unread);
     let number = |n: u64| if line.done || line.short { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
     WindowRow {

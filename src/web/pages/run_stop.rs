@@ -30,12 +30,12 @@ pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> A
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let (one, many) = dataset.report.records();
     let so_far = web.puller.live.now(&id).filter(|p| p.read > 0 || p.rows > 0).map(|p| match p.rows {
-        0 => counted(signed(p.read), &format!("{one} was read"), &format!("{many} were read")),
-        rows => counted(signed(rows), "row has come", "rows have come"),
+        0 => counted(signed(p.read), &format!("{one} read"), &format!("{many} read")),
+        rows => counted(signed(rows), "row pulled", "rows pulled"),
     });
     let problem = match (run.state.is_final(), run.cancel_requested) {
-        (true, _) => "The run is over already.",
-        (false, true) => "The run is being stopped already.",
+        (true, _) => "The run has already ended.",
+        (false, true) => "The run is already being cancelled.",
         (false, false) => "",
     };
     show(&StopPage {
@@ -44,8 +44,8 @@ pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> A
         dataset_id: dataset.id.to_string(),
         so_far: so_far.unwrap_or_default(),
         stays: dataset.current.as_ref().map_or_else(
-            || "The DataSet stays without rows.".to_owned(),
-            |current| format!("The {} of version {} stay.", counted(current.rows, "row", "rows"), current.number),
+            || "The DataSet has no rows yet.".to_owned(),
+            |current| format!("The current version ({}) stays available.", counted(current.rows, "row", "rows")),
         ),
         problem: problem.to_owned(),
         name: dataset.name,
@@ -57,11 +57,11 @@ pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> 
     let before = web.puller.get(&person.actor, &id).await?;
     let run = web.puller.cancel(&person.actor, &id).await?;
     let sentence = if before.state.is_final() {
-        "The run was over already."
+        "The run had already ended."
     } else if run.state.is_final() {
-        "The run is stopped. Nothing of it is kept."
+        "Run cancelled. Nothing was saved."
     } else {
-        "The run is being stopped. Nothing of it is kept."
+        "Cancelling the run. Nothing is saved."
     };
     web.say_next(&person.session, sentence).await;
     go(&format!("/datasets/{}", run.dataset_id))

@@ -48,19 +48,18 @@ fn phases(run: &Run, lines: &[Line], dataset: &Dataset, now: Millis) -> Vec<Phas
     }
     let end = run.finished_at.unwrap_or(now);
     let started = run.started_at;
-    let mut phases =
-        vec![Phase { name: "Waited for a worker".to_owned(), took: words::span((started.unwrap_or(end) - run.queued_at).max(0)), what: String::new() }];
+    let mut phases = vec![Phase { name: "Queued".to_owned(), took: words::span((started.unwrap_or(end) - run.queued_at).max(0)), what: String::new() }];
     let Some(started) = started else { return phases };
     let read = read_until(lines).filter(|at| *at >= started);
     let came = lines.iter().filter(|line| line.done).count();
-    let waited = waited(run, now).map(|waited| format!(", {} of it only waiting: the calls per minute were used up, or the vendor asked", words::span(waited)));
+    let waited = waited(run, now).map(|waited| format!(", {} of it waiting, because calls are limited", words::span(waited)));
     phases.push(Phase {
         name: format!("Read from {}", dataset.connector.title()),
         took: words::span((read.unwrap_or(end) - started).max(0)),
         what: format!(
             "{} of {}, {}, {}{}",
             grouped(i64::try_from(came).unwrap_or(0)),
-            counted(run.windows_total.max(1), "window", "windows"),
+            counted(run.windows_total.max(1), "date range", "date ranges"),
             counted(run.pages, "page", "pages"),
             counted(run.calls, &format!("call to {}", dataset.connector.title()), &format!("calls to {}", dataset.connector.title())),
             waited.unwrap_or_default(),
@@ -82,16 +81,16 @@ fn noted(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone) -> Vec<N
     let mut moments: Vec<(Millis, &'static str, String)> = Vec::new();
     let by = run.started_by_name.as_deref();
     let asked = match (run.trigger, by) {
-        (Trigger::Schedule, _) => "The schedule was due.".to_owned(),
-        (Trigger::Retry, _) => "It was tried again.".to_owned(),
-        (Trigger::Backfill, _) => format!("A backfill asked for {}.", days_of(run.range)),
-        (Trigger::First, by) => format!("{} saved the DataSet.", by.unwrap_or("Somebody")),
-        (Trigger::Manual, by) => format!("{} asked for it.", by.unwrap_or("Somebody")),
-        (Trigger::Revert, by) => format!("{} went back to version {}.", by.unwrap_or("Somebody"), run.back_to.unwrap_or_default()),
+        (Trigger::Schedule, _) => "Started by the schedule.".to_owned(),
+        (Trigger::Retry, _) => "Started as a retry.".to_owned(),
+        (Trigger::Backfill, _) => format!("Started by a backfill of {}.", days_of(run.range)),
+        (Trigger::First, by) => format!("{} saved the DataSet.", by.unwrap_or("An unknown person")),
+        (Trigger::Manual, by) => format!("{} started the run.", by.unwrap_or("An unknown person")),
+        (Trigger::Revert, by) => format!("{} reverted to version {}.", by.unwrap_or("An unknown person"), run.back_to.unwrap_or_default()),
     };
     moments.push((run.queued_at, "", asked));
     if let (Some(at), true) = (run.started_at, run.trigger != Trigger::Revert) {
-        moments.push((at, "", format!("A worker began to read from {}.", dataset.connector.title())));
+        moments.push((at, "", format!("Chatlake started to read from {}.", dataset.connector.title())));
     }
     for line in lines {
         let (Some(at), count) = (line.finished_at, |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX))) else { continue };
@@ -111,8 +110,8 @@ fn noted(run: &Run, lines: &[Line], dataset: &Dataset, zone: &TimeZone) -> Vec<N
         moments.push(match (run.state, &run.failure) {
             (State::Succeeded, _) if run.outcome == Some(Outcome::Unchanged) => (at, "good", "No changes: the current version stays.".to_owned()),
             (State::Succeeded, _) => (at, "good", format!("Saved: the DataSet has {}.", counted(run.rows_after.unwrap_or(run.rows), "row", "rows"))),
-            (_, Some(failure)) => (at, "bad", format!("It ended: {}", failure.message)),
-            _ => (at, "", "It was stopped. Nothing of it was kept.".to_owned()),
+            (_, Some(failure)) => (at, "bad", format!("Failed: {}", failure.message)),
+            _ => (at, "", "Cancelled. Nothing was saved.".to_owned()),
         });
     }
     moments.sort_by_key(|(at, ..)| *at);

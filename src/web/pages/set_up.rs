@@ -66,7 +66,7 @@ pub async fn become_admin(
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
         Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
-            web.say_next(&session, format!("Welcome, {}. You are the admin here.", user.name)).await;
+            web.say_next(&session, format!("Welcome, {}. You are the admin.", user.name)).await;
             let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
             Ok((cookies, Redirect::to("/datasets")).into_response())
         }
@@ -81,7 +81,6 @@ pub async fn become_admin(
 }
 
 async fn is_open(web: &Web, code: &str) -> Result<(), Error> {
-    let gone =
-        || Error::new(Kind::NotFound, "not_found", "This link was used already or has ended.").action("Sign in, or ask an admin for a link of your own.");
+    let gone = || Error::new(Kind::NotFound, "not_found", "This link was already used or has expired.").action("Sign in, or ask an admin for a new link.");
     invites::look(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(gone)
 }

@@ -120,25 +120,29 @@ async fn people(web: &Web, actor: &Actor) -> Result<(Vec<Person>, Vec<Invited>)>
 fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
     let line = link.map(|invite| link_words(invite, now)).unwrap_or_default();
     match user.disabled_at {
-        Some(_) => Status::new("", true, "Shut out", ""),
+        Some(_) => Status::new("", true, "Deactivated", ""),
         None if !user.has_password => Status::new("", true, "No password yet", line),
         None => Status::new("good", false, "Active", line),
     }
 }
 
 fn link_words(invite: &Invite, now: Millis) -> String {
-    format!("link not used, ends {}", words::relative(invite.expires_at, now))
+    format!("link not used, expires {}", words::relative(invite.expires_at, now))
 }
 
 fn about(web: &Web, admin: bool) -> Vec<Fact> {
     let config = &web.config;
     let mut about = vec![Fact::new("Version", env!("CARGO_PKG_VERSION")), Fact::new("Address", config.public_url.as_str().trim_end_matches('/'))];
     if admin {
-        let kept = format!("{} of a DataSet, for {}", config.keep_versions, words::counted(i64::from(config.keep_days), "day", "days"));
+        let kept = format!(
+            "{} per DataSet, up to {}",
+            words::counted(i64::from(config.keep_versions), "version", "versions"),
+            words::counted(i64::from(config.keep_days), "day", "days")
+        );
         let private: Vec<String> = config.allow_upstream.iter().map(ToString::to_string).collect();
-        about.push(Fact::new("Runs at once", config.workers.to_string()));
-        about.push(Fact::new("Versions kept", kept));
-        about.push(Fact::new("Private vendor hosts", if private.is_empty() { "none".to_owned() } else { private.join(", ") }));
+        about.push(Fact::new("Concurrent runs", config.workers.to_string()));
+        about.push(Fact::new("Retention", kept));
+        about.push(Fact::new("Allowed private hosts", if private.is_empty() { "none".to_owned() } else { private.join(", ") }));
     }
     about
 }
@@ -147,14 +151,14 @@ fn about(web: &Web, admin: bool) -> Vec<Fact> {
 pub async fn disable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
     let user = users::get(&web.db, &id).await?;
     users::disable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
-    done(&web, &visitor, format!("{} is shut out, on every device and with every token.", user.name)).await
+    done(&web, &visitor, format!("{} deactivated. All sessions and tokens of this person are revoked.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/enable`
 pub async fn enable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
     let user = users::get(&web.db, &id).await?;
     users::enable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
-    done(&web, &visitor, format!("{} may sign in again. Tokens and export passwords from before stay revoked.", user.name)).await
+    done(&web, &visitor, format!("{} can sign in again. Old tokens and export passwords stay revoked.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/role`
@@ -175,7 +179,7 @@ pub async fn readmit(State(web): State<Web>, from: ClientAddress, Admin(visitor)
 /// `POST /settings/invites/{id}/withdraw`
 pub async fn withdraw(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<InviteId>) -> Answer {
     invites::withdraw(&web.db, &web.clock, visitor.by(from), &id).await?;
-    done(&web, &visitor, "The link no longer works.".to_owned()).await
+    done(&web, &visitor, "Link revoked.".to_owned()).await
 }
 
 async fn done(web: &Web, visitor: &Visitor, sentence: String) -> Answer {

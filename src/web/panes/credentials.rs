@@ -97,7 +97,7 @@ fn in_this_form(error: Error) -> Error {
 pub fn summary(f: &For<'_>, account: &Account) -> String {
     let clear = VendorWords::of(f.connector, account.api_url.as_deref().unwrap_or_default()).in_the_clear;
     let words = standing(f, account);
-    if clear { format!("{words}, over plain http") } else { words }
+    if clear { format!("{words}, without encryption (http)") } else { words }
 }
 
 fn standing(f: &For<'_>, account: &Account) -> String {
@@ -107,7 +107,7 @@ fn standing(f: &For<'_>, account: &Account) -> String {
             let when = account.checked_at.map(|at| words::relative(at, f.web.clock.now())).unwrap_or_default();
             format!("{}, {} {when}", account.name, account.health_message)
         }
-        Health::Unknown => format!("{}, not checked yet", account.name),
+        Health::Unknown => format!("{}, not checked", account.name),
         Health::Failing => format!("{}: {}", account.name, account.health_message),
     }
 }
@@ -148,10 +148,10 @@ pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&A
 
 fn choice(f: &For<'_>, account: &Account, selected: bool) -> AccountChoice {
     let login = f.connector.fields().iter().find(|field| !field.secret).and_then(|field| account.fields.get(field.id));
-    let owner = if account.owner_id == f.actor.user { "yours".to_owned() } else { format!("of {}", account.owner_name) };
+    let owner = if account.owner_id == f.actor.user { "yours".to_owned() } else { format!("owned by {}", account.owner_name) };
     let status = match account.health {
         Health::Valid => Status::new("good", false, "Valid", ""),
-        Health::Failing => Status::new("bad", false, "Failing", ""),
+        Health::Failing => Status::new("bad", false, "Rejected", ""),
         Health::Unknown => Status::new("", true, "Not checked", ""),
     };
     AccountChoice {

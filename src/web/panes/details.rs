@@ -26,7 +26,7 @@ pub struct Details {
 
 /// Reads the pane. Menus that the report does not take are passed over, whatever they hold.
 pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
-    let report = connector.report(&typed.report).ok_or_else(|| Error::field("report", "Choose a report of the list."))?;
+    let report = connector.report(&typed.report).ok_or_else(|| Error::field("report", "Choose a report from the list."))?;
     let mut wrong = Vec::new();
     let mut days = |menu: Menu, text: &str| {
         let text = text.trim();
@@ -45,7 +45,7 @@ pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
     let weekday = choice(Menu::Weekday, &typed.report_weekday).map(|word| Weekday::parse(&word));
     for (menu, is_unknown) in [(Menu::GroupBy, group_by == Some(None)), (Menu::Weekday, weekday == Some(None))] {
         if is_unknown {
-            wrong.push((field(menu).to_owned(), format!("{} must be one of the list.", menu.label())));
+            wrong.push((field(menu).to_owned(), format!("{} must be an option from the list.", menu.label())));
         }
     }
     if !wrong.is_empty() {
@@ -100,7 +100,7 @@ pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Res
             && !known.iter().any(|choice| choice.value == *value)
         {
             let word = menu.label().to_lowercase();
-            wrong.push((menu.id().to_owned(), format!("The account “{}” has no {word} “{value}”. Choose one of the list.", account.name)));
+            wrong.push((menu.id().to_owned(), format!("The account “{}” has no {word} “{value}”. Choose one from the list.", account.name)));
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::fields(wrong)) }
@@ -120,7 +120,7 @@ pub async fn read_choices(f: &For<'_>, account: &Account, errors: &mut Errors) -
         // A tag can be written where it cannot be chosen; the field says so itself.
         if menu != Menu::Tag && errors.of(menu.id()).is_empty() {
             let next = why.next_step().unwrap_or_default();
-            errors.add(menu.id(), format!("The list could not be read. {} {next}", why.message()).trim_end());
+            errors.add(menu.id(), format!("The list could not be loaded. {} {next}", why.message()).trim_end());
         }
     }
     Ok(())
@@ -275,8 +275,8 @@ fn options(all: &str, known: Vec<connectors::Choice>, chosen: &str) -> Vec<Choic
 fn choices_words(f: &For<'_>, groups: Option<&(i64, Vec<connectors::Choice>)>, logins: Option<&(i64, Vec<connectors::Choice>)>) -> String {
     let count = |read: &(i64, Vec<connectors::Choice>), one: &str, many: &str| words::counted(i64::try_from(read.1.len()).unwrap_or(i64::MAX), one, many);
     let said: Vec<String> = groups.map(|read| count(read, "group", "groups")).into_iter().chain(logins.map(|read| count(read, "login", "logins"))).collect();
-    let Some(oldest) = groups.into_iter().chain(logins).map(|read| read.0).min() else { return "Not read from the account yet.".to_owned() };
-    format!("{}, read from the account {}.", said.join(" and "), words::relative(oldest, f.web.clock.now()))
+    let Some(oldest) = groups.into_iter().chain(logins).map(|read| read.0).min() else { return "Not loaded yet.".to_owned() };
+    format!("{}, loaded from {} {}.", said.join(" and "), f.connector.title(), words::relative(oldest, f.web.clock.now()))
 }
 
 fn days_back(today: Date, day: Date) -> u32 {

@@ -193,8 +193,8 @@ pub async fn settings(f: &For<'_>, dataset: &Dataset) -> Result<Wizard> {
     };
     if sheet.account.is_none() {
         let why = match &dataset.account_name {
-            None => "The account of this DataSet was deleted, so it does not update. Choose another one.".to_owned(),
-            Some(name) => format!("The account “{name}” is not shared with you. Choose another one to change these settings."),
+            None => "The account of this DataSet was deleted, so the DataSet does not run. Choose another account.".to_owned(),
+            Some(name) => format!("The account “{name}” is not shared with you. To change these settings, choose another account."),
         };
         sheet.errors.add("account_id", why);
         sheet.open = Some(At::Credentials);
@@ -260,7 +260,7 @@ async fn again(f: &For<'_>, sheet: Sheet) -> Result<Done> {
 async fn refuse_account(f: &For<'_>, mut typed: Typed, why: &Error) -> Result<Done> {
     typed.account_id.clear();
     let mut sheet = Sheet::new(typed, None, Some(At::Credentials));
-    sheet.errors.add("account_id", format!("{} Choose another one.", why.message()));
+    sheet.errors.add("account_id", format!("{} Choose another account.", why.message()));
     sheet.status = StatusCode::NOT_FOUND;
     again(f, sheet).await
 }
@@ -269,7 +269,7 @@ async fn connect(f: &For<'_>, mut sheet: Sheet) -> Result<Done> {
     let connected = match sheet.account.take() {
         Some(account) => credentials::prove(f, account).await,
         None if sheet.typed.account_id == NEW => credentials::add(f, &mut sheet.typed).await,
-        None => Err(Error::field("account_id", "Choose an account, or add one.")),
+        None => Err(Error::field("account_id", "Choose an account or add one.")),
     };
     let account = match connected {
         Ok(account) => account,
@@ -442,7 +442,7 @@ fn head(sheet: &Sheet, at: At, summary: Option<String>) -> Pane {
             let before = At::ALL.into_iter().rfind(|b| *b < at).unwrap_or_default();
             ("later", if before == sheet.typed.reached { format!("opens after {}", before.title()) } else { String::new() })
         }
-        None => ("review", "needs a look".to_owned()),
+        None => ("review", "needs attention".to_owned()),
         Some(summary) if is_furthest => ("review", summary),
         Some(summary) => ("done", summary),
     };

@@ -38,14 +38,14 @@ pub fn suggest(typed: &mut Typed, account: Option<&Account>, details: &Details) 
 pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     w.name.clone_from(&typed.name);
     w.suggested.clone_from(&typed.suggested);
-    w.name_help = "Say what is in it; connector and days show anyway.".to_owned();
+    w.name_help = "Describe the content. Pages show the connector and the days separately.".to_owned();
     w.description.clone_from(&typed.description);
     w.cost = cost(f, typed);
 }
 
 fn cost(f: &For<'_>, typed: &Typed) -> String {
     if f.dataset.is_some() {
-        return "The next run uses these settings; the rows stay until then.".to_owned();
+        return "The next run uses these settings. Until then the rows are unchanged.".to_owned();
     }
     let (_, zone) = details::zone(typed);
     let range = details::read(f.connector, typed).ok().and_then(|d| d.menus.range(details::today(f, &zone)));

@@ -54,7 +54,7 @@ impl Drop for Turn {
 /// Reads the first rows. What keeps the vendor from answering is part of the preview, not an error.
 pub async fn load(f: &For<'_>, turns: &Turns, account: &Account, details: &Details, zone: (String, TimeZone)) -> Result<Preview> {
     let Some(_turn) = turns.begin(&f.actor.user) else {
-        return Ok(failed("Another preview of yours is still loading.", "Try again when it is done."));
+        return Ok(failed("Another preview is still loading.", "Wait until it is done, then try again."));
     };
     let (zone_name, zone) = zone;
     let began = std::time::Instant::now();
@@ -90,7 +90,7 @@ async fn read(f: &For<'_>, account: &Account, details: &Details, zone: &TimeZone
 
 fn failed(happened: &str, next: &str) -> Preview {
     let problem = Band { tone: "bad".to_owned(), title: happened.to_owned(), text: next.to_owned(), actions: Vec::new() };
-    Preview { words: "No rows came.".to_owned(), problem: Some(problem), ..Preview::default() }
+    Preview { words: "The preview was not loaded.".to_owned(), problem: Some(problem), ..Preview::default() }
 }
 
 fn show(sample: &Sample, details: &Details, zone_name: &str, zone: &TimeZone, took: Duration) -> Result<Preview> {
@@ -98,7 +98,7 @@ fn show(sample: &Sample, details: &Details, zone_name: &str, zone: &TimeZone, to
     let rows = preview::cells(&columns, &sample.batch)?;
     let counted = words::counted(columns.len().try_into().unwrap_or(i64::MAX), "column", "columns");
     let rows_words = extent(sample, details.report, rows.len());
-    let calls = words::counted(i64::try_from(sample.calls).unwrap_or(i64::MAX), "call", "calls");
+    let calls = words::counted(i64::try_from(sample.calls).unwrap_or(i64::MAX), "API call", "API calls");
     let heads = columns.iter().map(|column| Column {
         name: column.name.clone(),
         kind: column.kind.word().to_owned(),
@@ -122,17 +122,17 @@ fn extent(sample: &Sample, report: &Report, shown: usize) -> String {
     let (noun, is_row) = match report.shape {
         Shape::Archive { records, rows } => (records, rows == RecordRows::Records),
         Shape::Export(rows) => ("chats", rows == ExportRows::Chats),
-        _ => ("records", true),
+        _ => ("rows", true),
     };
     let of = |total: u64| words::counted(signed(total), noun.trim_end_matches('s'), noun);
     match sample.total {
         _ if sample.whole && shown == 0 && report.takes(Menu::StartDays) => "No rows in these days".to_owned(),
-        _ if sample.whole && shown == 0 => rows,
+        _ if sample.whole && shown <= 1 => rows,
         _ if sample.whole => format!("All {rows}"),
         Some(total) if is_row && shown > 0 => format!("Newest {} of {}", words::grouped(shown), words::counted(signed(total), "row", "rows")),
         Some(total) if sample.records < total => format!("{rows} from the newest {} of {}", words::grouped(signed(sample.records)), of(total)),
         Some(total) => format!("First {rows} of {}", of(total)),
-        None if shown == 0 => "No rows in what was read".to_owned(),
+        None if shown == 0 => "No rows in this sample".to_owned(),
         None if sample.newest => format!("Newest {rows}"),
         None => format!("First {rows}"),
     }
@@ -157,14 +157,14 @@ mod tests {
             ("chat_messages", sample(7, Some(40), false, true), 50, "50 rows from the newest 7 of 40 chats"),
             ("chat_messages", sample(2, Some(2), false, true), 50, "First 50 rows of 2 chats"),
             ("chat_messages", sample(1, Some(1), false, true), 50, "First 50 rows of 1 chat"),
-            ("chat_messages", sample(40, Some(40), true, true), 1, "All 1 row"),
+            ("chat_messages", sample(40, Some(40), true, true), 1, "1 row"),
             ("chat_goals", sample(50, Some(1_200), false, true), 0, "No rows from the newest 50 of 1,200 chats"),
             ("tickets", sample(50, Some(51), false, true), 50, "Newest 50 of 51 rows"),
             ("chat_report", sample(365, None, false, true), 50, "Newest 50 rows"),
             ("chat_report", sample(7, None, true, true), 7, "All 7 rows"),
             ("agents", sample(200, None, false, false), 50, "First 50 rows"),
             ("agents", sample(0, None, true, false), 0, "No rows"),
-            ("chat_report", sample(0, None, false, true), 0, "No rows in what was read"),
+            ("chat_report", sample(0, None, false, true), 0, "No rows in this sample"),
         ] {
             assert_eq!(extent(&sample, Connector::LiveChat.report(report).unwrap(), shown), words, "{report}");
         }

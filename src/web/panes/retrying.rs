@@ -79,7 +79,7 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<(Retry, Option<i64>)> {
     let retry = match typed.retry.as_str() {
         "always" => Retry::new(minutes.unwrap_or(0), number(&typed.most).unwrap_or(0)),
         "never" => Ok(Retry::NEVER),
-        _ => Err(Error::field("retry", "Choose whether it is tried again.")),
+        _ => Err(Error::field("retry", "Choose whether to retry.")),
     };
     if let Err(why) = &retry {
         wrong.extend(why.field_errors().iter().cloned());
@@ -109,21 +109,22 @@ pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) -> Result<()> {
     Ok(())
 }
 
-/// "Told of trouble: its owner, Team chat."
+/// "Notifications go to: the owner, Team chat."
 async fn told(f: &For<'_>) -> Result<String> {
     let notify = f.dataset.map(|dataset| dataset.upkeep.notify());
     let notices = &f.web.puller.notices;
     let mut who = Vec::new();
     if notices.mail_server().await?.is_some() {
         match notify.as_ref().and_then(|notify| notify.emails.as_deref()) {
-            None => who.push("its owner".to_owned()),
+            None => who.push("the owner".to_owned()),
             Some([one]) => who.push(one.clone()),
             Some([]) => {}
-            Some(many) => who.push(format!("{} addresses", many.len())),
+            Some(many) => who.push(format!("{} email addresses", many.len())),
         }
     }
     let hooks = notices.webhooks().await?.into_iter().filter(|hook| notify.iter().any(|notify| notify.webhooks.iter().any(|id| *id == hook.id.as_str())));
     who.extend(hooks.map(|hook| hook.name));
     let wants_none = notify.is_some_and(|notify| notify.on.is_empty());
-    Ok(if who.is_empty() || wants_none { "Nobody is told of trouble.".to_owned() } else { format!("Told of trouble: {}.", who.join(", ")) })
+    let is_none = who.is_empty() || wants_none;
+    Ok(if is_none { "No notifications are set up.".to_owned() } else { format!("Notifications go to: {}.", who.join(", ")) })
 }

@@ -90,7 +90,7 @@ pub fn next_runs(f: &For<'_>, typed: &Typed) -> NextRuns {
         Err(why) => return NextRuns { next_note: why.message().to_owned(), warnings, ..NextRuns::default() },
     };
     if schedule.plan().is_manual() {
-        return NextRuns { zone, next_note: "None by itself.".to_owned(), warnings, ..NextRuns::default() };
+        return NextRuns { zone, next_note: "None. This DataSet runs manually.".to_owned(), warnings, ..NextRuns::default() };
     }
     let coming = schedule.next(now, NEXT);
     let this_year = crate::clock::timestamp(now).to_zoned(schedule.zone().clone()).year();
@@ -108,10 +108,10 @@ pub fn next_runs(f: &For<'_>, typed: &Typed) -> NextRuns {
 fn sentence(schedule: &Schedule, first: &str, now: Millis) -> String {
     let when = schedule.phrase();
     if schedule.zone_name() == "UTC" {
-        return format!("Runs {when} UTC, first {first}.");
+        return format!("Runs {when}, UTC. Next run: {first}.");
     }
-    let seasons = if has_seasons(schedule.zone(), now) { ", summer and winter" } else { "" };
-    format!("Runs {when} on the clock of {}{seasons}, first {first}.", schedule.zone_name())
+    let seasons = if has_seasons(schedule.zone(), now) { " (adjusts for daylight saving)" } else { "" };
+    format!("Runs {when}, {}{seasons}. Next run: {first}.", schedule.zone_name())
 }
 
 /// Whether the clocks of this zone change in the coming year.
@@ -143,7 +143,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
 fn zones(chosen: &str) -> Vec<Choice> {
     let mut zones = Vec::new();
     if chosen.is_empty() {
-        zones.push(Choice { value: String::new(), label: "UTC, until you choose another".to_owned(), selected: true });
+        zones.push(Choice { value: String::new(), label: "UTC (default)".to_owned(), selected: true });
     }
     zones.extend(schedules::zone_names().into_iter().map(|name| Choice { selected: name == chosen, value: name.clone(), label: name }));
     if !chosen.is_empty() && !zones.iter().any(|zone| zone.selected) {

@@ -52,18 +52,19 @@ pub struct UpdateView {
 }
 
 /// What a mode does, and what it may do to somebody.
-fn about(mode: UpdateMode) -> &'static str {
+fn about(f: &For<'_>, mode: UpdateMode) -> String {
+    let connector = f.connector.title();
     match mode {
-        UpdateMode::Replace => {
-            "The new rows take the place of all rows: what is older than the days you pull is gone with the next run. The versions before stay in History."
-        }
-        UpdateMode::Append => "The new rows come after those that are there. Nothing is taken away, so a day that is pulled twice is there twice.",
-        UpdateMode::Merge => {
-            "New rows take the place of old ones with the same key, and all other rows stay. What the vendor deletes later stays too, and a key that does not tell rows apart loses some."
-        }
-        UpdateMode::Partition => {
-            "The days that are pulled are replaced whole, and all other days stay. Only for reports whose rows have a day; what the vendor no longer has of these days is gone."
-        }
+        UpdateMode::Replace => "Each run overwrites all rows. Only the days of that run remain. Earlier versions stay in History.".into(),
+        UpdateMode::Append => "Each run adds its rows after the existing rows. If a day is pulled twice, its rows appear twice.".to_owned(),
+        UpdateMode::Merge => format!(
+            "New rows replace existing rows with the same key. All other rows stay. Rows deleted in {connector} are kept. \
+             If the key is not unique, rows are lost."
+        ),
+        UpdateMode::Partition => format!(
+            "Each run replaces the days that it pulls. All other days stay. Rows deleted in {connector} are also deleted for these days. \
+             Only for reports whose rows have a day."
+        ),
     }
 }
 
@@ -87,29 +88,29 @@ pub fn read(f: &For<'_>, typed: &Typed) -> Result<UpdateMethod, Wrong> {
     let setup = details.as_ref().map(|details| Setup { report: details.report, mode, menus: &details.menus });
     let (mut look_back, mut hold_drop) = (0, 0);
     if keeps_days && setup.as_ref().is_none_or(Setup::takes_look_back) {
-        look_back = number("look_back", &typed.look_back, "Write a whole number of days, or leave it empty.");
+        look_back = number("look_back", &typed.look_back, "Enter a whole number of days, or leave empty.");
     }
     if mode != UpdateMode::Append {
-        hold_drop = number("hold_drop", &typed.hold_drop, "Write a whole number of percent, or leave it empty.");
+        hold_drop = number("hold_drop", &typed.hold_drop, "Enter a whole number of percent, or leave empty.");
     }
     let mut rule = |field: &str, word: &str| match (word, Rule::parse(word)) {
         ("", _) => Rule::default(),
         (_, Some(rule)) => rule,
         (_, None) => {
-            wrong.push((field.to_owned(), "Choose one of the list.".to_owned()));
+            wrong.push((field.to_owned(), "Choose an option from the list.".to_owned()));
             Rule::default()
         }
     };
     let (on_added, on_removed, on_retyped) = (rule("on_added", &typed.on_added), rule("on_removed", &typed.on_removed), rule("on_retyped", &typed.on_retyped));
     let on_empty = if typed.on_empty.is_empty() { Some(OnEmpty::default()) } else { OnEmpty::parse(&typed.on_empty) };
     if on_empty.is_none() {
-        wrong.push(("on_empty".to_owned(), "Choose one of the list.".to_owned()));
+        wrong.push(("on_empty".to_owned(), "Choose an option from the list.".to_owned()));
     }
     let second_read = match typed.second_read.as_str() {
         "" | "on" => true,
         "off" => false,
         _ => {
-            wrong.push(("second_read".to_owned(), "Choose one of the list.".to_owned()));
+            wrong.push(("second_read".to_owned(), "Choose an option from the list.".to_owned()));
             true
         }
     };
@@ -148,7 +149,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
         || [&typed.on_added, &typed.on_removed, &typed.on_retyped].iter().any(|word| or(word, "warn") != "warn");
     w.update = UpdateView {
         modes: UpdateMode::ALL
-            .map(|mode| ModeChoice { value: mode.word().to_owned(), title: mode.title().to_owned(), about: about(mode).to_owned(), selected: mode == chosen })
+            .map(|mode| ModeChoice { value: mode.word().to_owned(), title: mode.title().to_owned(), about: about(f, mode), selected: mode == chosen })
             .into(),
         key: typed.key.clone(),
         own_key: report.map(|report| report.key.join(", ")).unwrap_or_default(),

@@ -331,9 +331,9 @@ impl WhenView {
         let reminders = reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
         let catch_up = |way: CatchUp| {
             let label = match way {
-                CatchUp::One => "One run makes up for all of them",
-                CatchUp::All => "Each is made up for, one after the other",
-                CatchUp::None => "They are left out",
+                CatchUp::One => "Run once",
+                CatchUp::All => "Run each missed update",
+                CatchUp::None => "Skip",
             };
             (way.word().to_owned(), label.to_owned())
         };

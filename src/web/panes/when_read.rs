@@ -33,7 +33,7 @@ pub fn plan(f: &WhenFields, zone: &TimeZone, now: Millis) -> Result<Plan, Vec<Wr
     let starts_at = if by_hand { Ok(None) } else { start(f, zone, now) }.map_err(&mut keep).ok();
     let catch_up = match f.of("catch_up") {
         "" => Ok(CatchUp::default()),
-        word => CatchUp::parse(word).ok_or_else(|| ("catch_up", "Choose what becomes of missed runs.".to_owned())),
+        word => CatchUp::parse(word).ok_or_else(|| ("catch_up", "Choose what happens to missed runs.".to_owned())),
     };
     let catch_up = if by_hand { Ok(CatchUp::default()) } else { catch_up }.map_err(&mut keep).ok();
     match (when, starts_at, catch_up) {
@@ -72,7 +72,7 @@ fn basic(f: &WhenFields) -> Result<When, Wrong> {
         "week" => at(weekdays(f, "on_", "on")?),
         "month" if f.is("month_how", "ordinal") => {
             let nth = f.of("nth").parse().ok().filter(|nth| *nth <= 5);
-            let Some(nth) = nth else { return wrong("nth", "Choose which one of the month.") };
+            let Some(nth) = nth else { return wrong("nth", "Choose which weekday of the month.") };
             at(Days::Ordinal { nths: BTreeSet::from([nth]), weekdays: BTreeSet::from([one_weekday(f, "nth_day", "nth")?]) })
         }
         "month" => at(days_of_month(f, "month_days")?),
@@ -83,7 +83,7 @@ fn basic(f: &WhenFields) -> Result<When, Wrong> {
                 None => wrong("remind", "Choose a time from the list."),
             },
         },
-        _ => wrong("every", "Choose when it is updated."),
+        _ => wrong("every", "Choose how often the DataSet runs."),
     }
 }
 
@@ -106,7 +106,7 @@ fn advanced(f: &WhenFields) -> Result<When, Wrong> {
                 Times::Every { step, minute: if let Step::Minutes(n) = step { minute % n } else { minute }, active: None }
             }
         }
-        _ => return wrong("a_times", "Choose how often a day."),
+        _ => return wrong("a_times", "Choose the times."),
     };
     let days = match f.of("a_days") {
         "all" => Days::All,
@@ -116,7 +116,7 @@ fn advanced(f: &WhenFields) -> Result<When, Wrong> {
         "ordinal" => {
             let nths: BTreeSet<u8> = (0..=5).filter(|nth| f.on(&format!("a_nth_{nth}"))).collect();
             if nths.is_empty() {
-                return wrong("a_nth", "Tick at least one of them.");
+                return wrong("a_nth", "Select at least one.");
             }
             Days::Ordinal { nths, weekdays: BTreeSet::from([one_weekday(f, "a_nth_day", "a_nth")?]) }
         }
@@ -128,7 +128,7 @@ fn advanced(f: &WhenFields) -> Result<When, Wrong> {
         _ => return wrong("a_months", "Choose the months."),
     };
     if f.is("a_months", "some") && months.is_empty() {
-        return wrong("a_months", "Tick at least one month.");
+        return wrong("a_months", "Select at least one month.");
     }
     let months = if months.len() == 12 { BTreeSet::new() } else { months };
     Ok(When::Calendar(Calendar { months, ..calendar(times, days) }))
@@ -146,22 +146,22 @@ fn calendar(times: Times, days: Days) -> Calendar {
 fn times(f: &WhenFields, field: &'static str) -> Result<Times, Wrong> {
     match clocks(f.of(field)) {
         Some(times) => Ok(Times::At(times)),
-        None => wrong(field, format!("Write a time of the day such as 09:00. Several have commas between, at most {MOST_TIMES}.")),
+        None => wrong(field, format!("Enter a time such as 09:00. Separate several times with commas, at most {MOST_TIMES}.")),
     }
 }
 
 fn minute(f: &WhenFields, field: &'static str) -> Result<u8, Wrong> {
     match f.of(field).trim().parse().ok().filter(|minute| *minute < 60) {
         Some(minute) => Ok(minute),
-        None => wrong(field, "Write a minute from 0 to 59."),
+        None => wrong(field, "Enter a minute from 0 to 59."),
     }
 }
 
 fn active_hours(f: &WhenFields, from: &'static str, to: &'static str) -> Result<Active, Wrong> {
-    let time = |field: &'static str| -> Result<Time, Wrong> { clock(f.of(field)).map_or_else(|| wrong(field, "Write a time of the day such as 09:00."), Ok) };
+    let time = |field: &'static str| -> Result<Time, Wrong> { clock(f.of(field)).map_or_else(|| wrong(field, "Enter a time such as 09:00."), Ok) };
     let active = Active { from: time(from)?, to: time(to)? };
     if active.from == active.to {
-        return wrong(to, "The active hours end when they begin. Write another end, or take the tick away.");
+        return wrong(to, "Active hours must not start and end at the same time.");
     }
     Ok(active)
 }
@@ -171,18 +171,18 @@ fn every_days(f: &WhenFields, field: &'static str, from: &'static str) -> Result
     let n: u16 = match if text.is_empty() { Some(1) } else { text.parse().ok().filter(|n| (1..=366).contains(n)) } {
         Some(1) => return Ok(Days::All),
         Some(n) => n,
-        None => return wrong(field, "Write how many days, from 1 to 366."),
+        None => return wrong(field, "Enter a number of days from 1 to 366."),
     };
     match f.of(from).trim().parse::<Date>() {
         Ok(from) => Ok(Days::EveryNth { n, from }),
-        Err(_) => wrong(from, format!("From which day on are the {n} days counted? Write it as 2026-12-31.")),
+        Err(_) => wrong(from, "Enter the first day, for example 2026-12-31."),
     }
 }
 
 fn weekdays(f: &WhenFields, start: &str, field: &'static str) -> Result<Days, Wrong> {
     let days: BTreeSet<i8> = WEEKDAYS.iter().filter(|day| f.on(&format!("{start}{}", weekday_word(**day)))).map(|day| day.to_sunday_zero_offset()).collect();
     match days.len() {
-        0 => wrong(field, "Tick at least one day of the week."),
+        0 => wrong(field, "Select at least one day of the week."),
         7 => Ok(Days::All),
         _ => Ok(Days::Week(days)),
     }
@@ -195,7 +195,7 @@ fn one_weekday(f: &WhenFields, field: &str, beside: &'static str) -> Result<i8, 
 fn days_of_month(f: &WhenFields, field: &'static str) -> Result<Days, Wrong> {
     match month_days(f.of(field)) {
         Some((days, last)) => Ok(Days::Month { days, last }),
-        None => wrong(field, "Write days of the month such as 1, 15 or last, with commas between."),
+        None => wrong(field, "Enter days of the month such as 1, 15 or last, separated by commas."),
     }
 }
 
@@ -204,13 +204,13 @@ fn start(f: &WhenFields, zone: &TimeZone, now: Millis) -> Result<Option<Millis>,
     if !f.is("delay", "later") {
         return Ok(None);
     }
-    let Ok(day) = f.of("start_day").trim().parse::<Date>() else { return wrong("start_day", "Write the day as 2026-12-31.") };
-    let Some(time) = clock(f.of("start_time")) else { return wrong("start_time", "Write a time of the day such as 09:00.") };
-    let Ok(at) = zone.to_timestamp(day.to_datetime(time)) else { return wrong("start_day", "There is no such moment in this time zone.") };
+    let Ok(day) = f.of("start_day").trim().parse::<Date>() else { return wrong("start_day", "Enter the day in the form 2026-12-31.") };
+    let Some(time) = clock(f.of("start_time")) else { return wrong("start_time", "Enter a time such as 09:00.") };
+    let Ok(at) = zone.to_timestamp(day.to_datetime(time)) else { return wrong("start_day", "This date is outside the supported range.") };
     // In a stored schedule it may have passed.
     let years = 10 * 366 * 86_400_000;
     if at.as_millisecond() > now + years {
-        return wrong("start_day", "That is more than ten years ahead. Write a day that is nearer.");
+        return wrong("start_day", "The start must be within the next ten years.");
     }
     Ok(Some(at.as_millisecond()))
 }

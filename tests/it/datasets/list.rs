@@ -29,20 +29,20 @@ async fn the_failing_one_comes_first_with_its_reason_and_a_banner() {
     house.run(&owner, &failing).await;
     let page = owner.get("/datasets").await;
     assert_eq!(page.texts("tr[data-row] a.name"), ["Z the failing one", "A fine one"]);
-    assert_eq!(page.texts("tr[data-row] .status"), ["Failing", "Up to date"]);
+    assert_eq!(page.texts("tr[data-row] .status"), ["Failed", "Up to date"]);
     let reason = page.texts("tr.band-row").remove(0);
-    assert!(reason.contains("LiveChat did not accept the credentials") && reason.contains("must enter new ones"), "{reason}");
+    assert!(reason.contains("LiveChat rejected the credentials") && reason.contains("must enter new credentials"), "{reason}");
     // The account is another's: only who may change it is led there.
     assert!(!reason.contains("Update credentials"), "{reason}");
     let admin = house.person("adam", Role::Admin).await;
     assert!(admin.get("/datasets").await.texts("tr.band-row").remove(0).contains("Update credentials"));
-    assert!(page.texts(".bands .band").remove(0).contains("1 DataSet is failing. “Z the failing one” since"));
+    assert!(page.texts(".bands .band").remove(0).contains("1 DataSet failed. “Z the failing one” since"));
     assert_eq!(owner.get("/datasets?quick=attention").await.texts("tr[data-row] a.name"), ["Z the failing one"]);
     assert_eq!(owner.get("/datasets?q=FINE+agents").await.texts("tr[data-row] a.name"), ["A fine one"]);
-    assert!(owner.get("/datasets?q=%3Cscript%3E").await.texts("h2").contains(&"Nothing matches".to_owned()));
+    assert!(owner.get("/datasets?q=%3Cscript%3E").await.texts("h2").contains(&"No DataSets match".to_owned()));
     assert_eq!(owner.get("/datasets?sort=name&page=99").await.texts("tr[data-row] a.name"), ["A fine one", "Z the failing one"]);
     let overview = owner.get(&format!("/datasets/{failing}")).await.text();
-    assert!(overview.contains("What happened") && overview.contains("There are no rows from before."));
+    assert!(overview.contains("What happened") && overview.contains("No data yet."));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
     let rename = format!("/datasets/{dataset}/rename");
     let wrong = owner.post(&rename, &[("name", "  "), ("description", "typed already")]).await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(wrong.text().contains("Give the DataSet a name.") && wrong.text().contains("typed already"));
+    assert!(wrong.text().contains("Enter a name for the DataSet.") && wrong.text().contains("typed already"));
     let answer = owner.post(&rename, &[("name", "People"), ("description", "All agents")]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     let page = owner.get(answer.header("location")).await;

@@ -24,26 +24,26 @@ async fn a_run_goes_from_the_button_to_its_record() {
     let account = house.account("sandbox-key").await;
     let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
     let overview = format!("/datasets/{dataset}");
-    assert!(owner.get(&overview).await.texts("h2").contains(&"Never run".to_owned()));
+    assert!(owner.get(&overview).await.texts("h2").contains(&"Not run yet".to_owned()));
     let answer = owner.post(&format!("{overview}/run"), &[]).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, overview.as_str()));
     let page = owner.get(&overview).await;
-    assert!(page.texts(".toast")[0].contains("The run has begun"));
+    assert!(page.texts(".toast")[0].contains("Run started."));
     assert!(page.text().contains("<run-progress") && page.text().contains("/stop"));
     owner.post(&format!("{overview}/run"), &[]).await;
-    assert!(owner.get(&overview).await.texts(".toast")[0].contains("under way already"));
+    assert!(owner.get(&overview).await.texts(".toast")[0].contains("already running"));
     let run = queue::of_dataset(&house.app.db, &dataset, 0, 10).await.unwrap();
     assert_eq!(run.len(), 1, "a DataSet has one run alive");
     let run = house.ended(&run[0].id).await;
     let page = owner.get(&overview).await;
     assert!(!page.text().contains("<run-progress"));
     let record = page.texts(".run-detail")[0].clone();
-    for part in ["Run Now by olga", "Windows", "Pages", "Duplicates", "Read twice: two reads of the newest days agree. LiveChat reports", "read ="] {
+    for part in ["Run now by olga", "Date ranges", "Pages", "Duplicates", "Read twice: two reads of the newest days agree. LiveChat reports", " chats read, "] {
         assert!(record.contains(part), "{part}: {record}");
     }
     // Numbers have their units.
     let (chats, rows) = (words::grouped(run.records_kept), words::grouped(run.rows));
-    assert!(record.contains(&format!("{chats} chats, {rows} rows: {chats} read = {chats} kept")), "{record}");
+    assert!(record.contains(&format!("{chats} chats read, {chats} saved as {rows} rows")), "{record}");
     assert!(record.contains("Duplicates0 chats") && !record.contains("records"), "{record}");
     assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
     let own = owner.get(&format!("/runs/{}", run.id)).await;
@@ -68,17 +68,17 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
     let overview = owner.get(&format!("/datasets/{dataset}")).await;
     assert!(overview.text().contains(&format!("href=\"{stop}\" data-dialog")));
     let question = owner.get(&stop).await;
-    assert_eq!(question.texts("[data-dialog-body] h1"), ["Stop the run of “Chats”?"]);
-    assert!(question.texts("[data-dialog-body]")[0].contains("The DataSet stays without rows."), "{:?}", question.texts("[data-dialog-body]"));
+    assert_eq!(question.texts("[data-dialog-body] h1"), ["Cancel the run of “Chats”?"]);
+    assert!(question.texts("[data-dialog-body]")[0].contains("The DataSet has no rows yet."), "{:?}", question.texts("[data-dialog-body]"));
     assert!(!queue::get(&house.app.db, &run.id).await.unwrap().unwrap().cancel_requested);
     assert_eq!(stranger.post(&stop, &[]).await.status, StatusCode::NOT_FOUND);
     let answer = owner.post(&stop, &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert_eq!(house.ended(&run.id).await.state, State::Cancelled);
-    assert!(owner.get(&format!("/datasets/{dataset}")).await.text().contains("It was stopped before it was complete."));
+    assert!(owner.get(&format!("/datasets/{dataset}")).await.text().contains("The run was cancelled before it finished."));
     owner.post(&stop, &[]).await;
-    assert_eq!(owner.get("/datasets").await.texts(".toast"), ["The run was over already."]);
-    assert!(owner.get(&stop).await.texts("[data-dialog-body]")[0].contains("The run is over already."));
+    assert_eq!(owner.get("/datasets").await.texts(".toast"), ["The run had already ended."]);
+    assert!(owner.get(&stop).await.texts("[data-dialog-body]")[0].contains("The run has already ended."));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn events_tell_of_progress_and_end_with_the_run() {
     let text = String::from_utf8(text.to_vec()).unwrap();
     let news: Vec<serde_json::Value> = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap()).collect();
     assert!(news.len() > 3, "{text}");
-    assert!(news.iter().any(|n| n["title"].as_str().unwrap().starts_with("Pulling window") && n["line"].as_str().unwrap().contains("rows so far")), "{text}");
+    assert!(news.iter().any(|n| n["title"].as_str().unwrap().contains(", date range ") && n["line"].as_str().unwrap().contains("rows so far")), "{text}");
     let last = news.last().unwrap();
     assert_eq!((last["final"].as_bool(), last["state"].as_str()), (Some(true), Some("succeeded")));
     assert!(news.iter().rev().skip(1).all(|n| n["final"] == false));

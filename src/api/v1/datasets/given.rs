@@ -49,7 +49,7 @@ fn options_of(setup: Setup<'_>, key: Option<Vec<String>>, patch: Option<OptionsP
 /// Checks every value, and the right to the account at this moment.
 pub(super) async fn settings(api: &Api, actor: &Actor, new: CreateDataset, now: Option<&Dataset>) -> Result<Settings, Refusal> {
     if !actor.may_edit() {
-        return Err(Error::forbidden("Viewers may not make or change DataSets. An admin can change what you may do.").into());
+        return Err(Error::forbidden("Viewers cannot create or change DataSets. An admin can change your role.").into());
     }
     let account = api.accounts.usable(actor, &new.account_id).await?;
     let report = account.connector.report(&new.report).ok_or_else(|| {

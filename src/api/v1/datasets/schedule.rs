@@ -3,40 +3,39 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// When it is pulled, on the clock of `time_zone`: `cron`; or `times` or `every`, with the days and months that go with them; or by hand
-/// with a reminder.
+/// When the DataSet runs, in `time_zone`: `cron`; or `times` or `every`, with days and months; or manually with a reminder.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
 pub struct ScheduleBody {
-    /// Five fields: for example `0 9 * * *`.
+    /// Five fields, for example `0 9 * * *`.
     cron: Option<String>,
-    /// Clock times, each once a day: `["09:00", "17:30"]`.
+    /// Times of day: `["09:00", "17:30"]`.
     times: Option<Vec<String>>,
-    /// 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h, from midnight on.
+    /// Interval, counted from midnight: 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h.
     every: Option<String>,
-    /// With `every`: at this minute.
+    /// With `every`: at this minute of the hour.
     minute: Option<u8>,
-    /// With `every`: only from this clock time, from which the steps are counted, ...
+    /// With `every`: only from this time of day. The interval is counted from it.
     active_from: Option<String>,
-    /// ... to this one, both included.
+    /// With `every`: only until this time of day, included.
     active_to: Option<String>,
-    /// Every so many days, ...
+    /// Run once in this number of days.
     every_days: Option<u16>,
-    /// ... counted from this day, YYYY-MM-DD.
+    /// The first day for `every_days`, YYYY-MM-DD.
     days_from: Option<String>,
     /// mon, tue, wed, thu, fri, sat, sun.
     weekdays: Option<Vec<String>>,
-    /// With one of `weekdays`: which of the month, 1 to 5 or `last`.
+    /// With one entry in `weekdays`: which of these weekdays in the month, 1 to 5 or `last`.
     nth: Option<Vec<NumberOrLast>>,
     /// 1 to 31 or `last`.
     month_days: Option<Vec<NumberOrLast>>,
     /// 1 to 12; every month when absent.
     months: Option<Vec<u8>>,
-    /// Alone: run by hand, and somebody is reminded after so many hours without new rows.
+    /// Alone, without a schedule: send a reminder after this number of hours without a successful run.
     remind_after_hours: Option<u32>,
-    /// Not before this moment.
+    /// No scheduled run before this time.
     starts_at: Option<String>,
-    /// What becomes of moments that passed while the server was off: one run for all of them (`one`, when absent), one for each (`all`), none (`none`).
+    /// Runs that were missed while the server was off: run once (`one`, the default), run each (`all`) or skip (`none`).
     catch_up: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};
 use crate::connectors::report::From::{Choice, ReadAt};
 use crate::connectors::report::{Column, Menu, RecordRows, Report, Shape, UpdateMode};
 
-const READ_AT: Column = column("read_at", Timestamp, ReadAt, "When LiveChat told it");
+const READ_AT: Column = column("read_at", Timestamp, ReadAt, "When the data was read from LiveChat");
 
 pub const AGENT_DASHBOARD_REPORT: Report = Report {
     id: "agent_dashboard_report",
@@ -61,8 +61,8 @@ pub const RANKING_REPORT: Report = Report {
         text("name", "The agent's login"),
         integer("good", "Rated good"),
         integer("bad", "Rated bad"),
-        integer("total", "Rated at all"),
-        number("score", "The vendor's score, from 0 to 1"),
+        integer("total", "All ratings"),
+        number("score", "LiveChat's score, from 0 to 1"),
     ],
     key: &["name"],
     day: None,
@@ -72,7 +72,7 @@ pub const RANKING_REPORT: Report = Report {
 pub const STATUS_REPORT: Report = Report {
     id: "status_report",
     title: "Status Report",
-    about: "One row per group: whether it takes chats just now.",
+    about: "One row per group: whether it accepts chats now.",
     source: CONFIGURATION,
     request: each("/status/{group}", Menu::Group),
     menus: &[takes(Menu::Group, "")],
