@@ -100,13 +100,21 @@ impl Metrics {
         registry.register("runs", "Runs that ended, by outcome", runs.clone());
         registry.register("answers", "Answers, by route template and class of status", answers.clone());
         registry.register("answer_seconds", "Time until an answer's head was ready", answer_seconds.clone());
-        registry.register("account_calls_last_minute", "Calls to the vendor in the last 60 seconds, by the id of the account", account_calls.clone());
+        registry.register(
+            "account_calls_last_minute",
+            "Calls to LiveChat or LiveLeader in the last 60 seconds, by the id of the account",
+            account_calls.clone(),
+        );
         registry.register("account_calls_most", "The most calls that are made in any 60 seconds, by the id of the account", account_most_calls.clone());
-        registry.register("account_paused_seconds", "How long the vendor still wants no calls, by the id of the account", account_paused.clone());
+        registry.register(
+            "account_paused_seconds",
+            "Seconds until LiveChat or LiveLeader accepts calls again, by the id of the account",
+            account_paused.clone(),
+        );
         let age = "Since a run of the DataSet last succeeded, or since it was made, by its id";
         registry.register("dataset_last_success_age_seconds", age, dataset_age.clone());
         registry.register("datasets_late", "DataSets that were not updated within the expected time", datasets_late.clone());
-        registry.register("vendor_calls", "Calls to vendors that runs made", vendor_calls.clone());
+        registry.register("vendor_calls", "Calls to LiveChat and LiveLeader made by runs", vendor_calls.clone());
         registry.register("replaced_code_points", "Code points in exported chats that XML forbids, each written as U+FFFD", replaced_code_points.clone());
         registry.register("replaced_nul_characters", "NUL characters in rows, each written as U+FFFD into a CSV file", replaced_nul.clone());
         registry.register("runs_alive", "Runs that are queued, running or waiting", runs_alive.clone());

@@ -6,6 +6,7 @@ pub mod marks;
 pub mod outages;
 mod pools;
 pub mod storage;
+mod upgrade_copy;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

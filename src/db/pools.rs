@@ -7,7 +7,7 @@ use sqlx::Connection;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
 use super::commits::{self, Mark};
-use super::{MIGRATIONS, assert_settings, dir_of, settings, storage};
+use super::{MIGRATIONS, assert_settings, dir_of, settings, storage, upgrade_copy};
 use crate::error::{Error, Kind, Result};
 
 /// The connections of a catalogue that can be written.
@@ -27,7 +27,11 @@ impl Pools {
         let prepared = async {
             assert_settings(&writer).await?;
             hold_to(path, mark.as_ref(), &writer).await?;
+            let copy = upgrade_copy::write(path, &writer).await?;
             MIGRATIONS.run(&writer).await.map_err(not_migrated)?;
+            if let Some(copy) = copy {
+                upgrade_copy::delete_others(path, &copy);
+            }
             if commits::found(&writer).await?.is_none() {
                 let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
                 commits::name(&mut tx).await?;

@@ -170,7 +170,7 @@ async fn nothing_is_lost(seeds: impl Iterator<Item = u64>) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_that_stays_is_there_once_whatever_is_added_deleted_moved_and_repeated() {
     // The long form, for hours beside a soak: CHATLAKE_SOAK=1.
-    let seeds = if std::env::var_os("CHATLAKE_SOAK").is_some() { 40_000 } else { 1_000 };
+    let seeds = if crate::house::is_soak() { 40_000 } else { 1_000 };
     let lanes = (0..4).map(|lane| tokio::spawn(nothing_is_lost((0..seeds).filter(move |seed| seed % 4 == lane))));
     let mut whole = 0;
     for lane in lanes.collect::<Vec<_>>() {

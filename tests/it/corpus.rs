@@ -10,10 +10,17 @@ fn replay(name: &str, target: fn(&[u8])) {
     let mut inputs: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     inputs.sort();
     assert!(inputs.len() > 20, "the corpus of {name} was not found");
-    for path in inputs {
-        let input = std::fs::read(&path).unwrap();
-        assert!(std::panic::catch_unwind(|| target(&input)).is_ok(), "{}", path.display());
-    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for share in inputs.chunks(inputs.len().div_ceil(threads)) {
+            scope.spawn(move || {
+                for path in share {
+                    let input = std::fs::read(path).unwrap();
+                    assert!(std::panic::catch_unwind(|| target(&input)).is_ok(), "{}", path.display());
+                }
+            });
+        }
+    });
 }
 
 #[test]

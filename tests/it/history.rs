@@ -245,7 +245,7 @@ async fn fills(house: &House, owner: &Actor, browser: &mut Browser, dataset: &Da
     let states: Vec<&str> = days["items"].as_array().unwrap()[..6].iter().map(|day| day["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["verified", "missing", "short", "missing", "missing", "verified"]);
     let page = browser.get(&format!("{home}/days/{}", back(23))).await;
-    assert!(page.words("tbody tr").contains("Short"), "{}", page.words("main"));
+    assert!(page.words("tbody tr").contains("Incomplete"), "{}", page.words("main"));
     // And is held, when the vendor gives what it tells of.
     call(house, token, "POST", &format!("{home}/backfills/{}/resume", stopped["id"].as_str().unwrap()), json!({})).await;
     until("the day has come", async || (newest().await["state"] == "finished").then_some(())).await;

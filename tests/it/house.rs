@@ -35,6 +35,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
+/// Whether the long forms of tests run: `bin/soak` sets `CHATLAKE_SOAK=1`.
+pub fn is_soak() -> bool {
+    std::env::var_os("CHATLAKE_SOAK").is_some_and(|value| value == "1")
+}
+
 /// 2026-11-20 12:00 UTC: when a stopped house stands.
 pub const NOON: Millis = 1_795_176_000_000;
 pub const PASSWORD: &str = "correct horse battery";

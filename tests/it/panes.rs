@@ -194,7 +194,10 @@ async fn the_resolved_days_stand_beside_the_numbers() {
     let maren = Seat::new(&house, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "report", &[("report", "chat"), ("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo")]).await;
-    assert_eq!(page.words("[data-days-words]"), "A run today pulls Wed 10 Mar to Wed 17 Mar 2027 , 8 whole days in Europe/Oslo. The date range moves each day.");
+    assert_eq!(
+        page.words("[data-days-words]"),
+        "A run today pulls Wed 10 Mar to Wed 17 Mar 2027 , 8 whole days in Europe/Oslo. The date range moves each day."
+    );
     assert_eq!((page.all(".day.is-in").len(), page.all(".day").len()), (8, 15));
     // Nothing is known of the browser's zone without a script: UTC, until somebody chooses.
     let fresh = maren.get("/connect/livechat").await;

@@ -288,7 +288,7 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
     assert!(lines.iter().all(|line| !line.done), "no other window is called whole by a vendor that lies");
     assert!(short.calls > 0, "what came to nothing was asked for all the same");
     let page = owner.get(&format!("/runs/{}", short.id)).await;
-    assert!(page.texts(".run-detail table")[0].contains("Short"), "{}", page.text());
+    assert!(page.texts(".run-detail table")[0].contains("Incomplete"), "{}", page.text());
 
     let now = house.app.datasets.versions.current(&dataset).await.unwrap().unwrap();
     assert_eq!((Some(now.id), now.rows as i64), (good.version_id, good.rows));

@@ -270,9 +270,7 @@ async fn a_write_sync_or_rename_that_fails_loses_nothing_and_leaves_nothing_brok
 /// The long form of the test above: `bin/soak` runs it.
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_every_write_sync_and_rename_fails_once() {
-    #[expect(clippy::disallowed_methods, reason = "no setting of the product: whether the long forms of tests run")]
-    let is_wanted = std::env::var("CHATLAKE_SOAK").is_ok_and(|wanted| wanted == "1");
-    if is_wanted {
+    if crate::house::is_soak() {
         let template = Template::new().await;
         compare(&template, |calls| (1..=calls).flat_map(|at| [(at, ENOSPC), (at, EIO)]).collect()).await;
     }

@@ -87,7 +87,7 @@ async fn a_chunk_whose_rows_are_held_has_not_come_until_somebody_accepts_them() 
     assert_eq!(desk.owner.post(&format!("{run}/discard"), &[]).await.status.as_u16(), 303);
     let (_, gone) = desk.call("GET", &run, Value::Null).await;
     assert_eq!((&gone["outcome"], &gone["discarded_by"], &gone["accepted_by"]), (&json!("discarded"), &json!("olga"), &Value::Null), "{gone}");
-    assert_eq!((&gone["error"]["who"], desk.rows(&dataset).await.len()), (&json!("Nobody."), 4), "{gone}");
+    assert_eq!((&gone["error"]["who"], desk.rows(&dataset).await.len()), (&json!("No action needed."), 4), "{gone}");
     assert_eq!(desk.call("POST", &format!("{run}/discard"), json!({})).await.1["error"]["code"], "not_held");
     let again = format!("/datasets/{dataset}/backfills/{}/resume", stopped["id"].as_str().unwrap());
     assert_eq!(desk.call("POST", &again, json!({})).await.0, 200);
@@ -232,7 +232,7 @@ async fn going_back_tells_how_many_rows_there_were_whatever_is_held() {
     let (status, back) = desk.call("POST", &format!("/datasets/{dataset}/revert"), json!({"version": first["version"]})).await;
     assert_eq!((status, &back["rows_before"], &back["rows_after"]), (200, &json!(9), &json!(10)), "{back}");
     let page = desk.owner.get(&format!("/datasets/{dataset}")).await.text();
-    assert!(page.contains("+1 row since the version before"), "{page}");
+    assert!(page.contains("+1 row since the previous version"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

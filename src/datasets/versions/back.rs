@@ -87,7 +87,7 @@ impl Datasets {
         // Nobody can accept it any more.
         sqlx::query("UPDATE datasets SET held_version = NULL WHERE held_version = $1").bind(id).execute(&mut *tx).await?;
         sqlx::query(
-            "UPDATE runs SET outcome = 'discarded', accepted_by = $1, accepted_at = $2, error_who = 'Nobody.', error_action = $3 WHERE version_id = $4 AND outcome = 'held'",
+            "UPDATE runs SET outcome = 'discarded', accepted_by = $1, accepted_at = $2, error_who = 'No action needed.', error_action = $3 WHERE version_id = $4 AND outcome = 'held'",
         )
         .bind(&by.actor.user)
         .bind(self.clock.now())

@@ -207,8 +207,8 @@ async fn a_handler_that_panics_or_hangs_is_answered_for() {
         .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
     let app = net(router, &door(OURS), Duration::from_millis(50));
     for (path, status, said) in [
-        ("/breaks", 500, "/breaks: Something went wrong here. It is written in the server's log under this request's id."),
-        ("/hangs", 504, "/hangs: This took too long, so it was given up. Try again in a moment."),
+        ("/breaks", 500, "/breaks: Something went wrong. The server log contains the details under this request id."),
+        ("/hangs", 504, "/hangs: The request took too long and was stopped. Try again in a moment."),
         ("/page", 200, "page"),
         ("/broken", 500, ""),
     ] {
