@@ -23,8 +23,8 @@ use bytes::Bytes;
 use chatlake::clock::Clock;
 use chatlake::connectors::liveleader::xml;
 use chatlake::connectors::upstream::Upstreams;
-use chatlake::connectors::{self, Connector, Menus, PullRequest, Pulled, Source, Window};
-use chatlake::sandbox::{Options, Sandbox, liveleader};
+use chatlake::connectors::{self, Connector, Menus, PullEvent, PullRequest, Source, Window};
+use chatlake::sandbox::{Sandbox, SandboxOptions, liveleader};
 use chatlake::secret::Secret;
 use futures_util::stream;
 use jiff::civil::date;
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const CHATS: u64 = 110_000;
-const LEAST_MESSAGES: u64 = 1_000_000;
+const MIN_MESSAGES: u64 = 1_000_000;
 /// 2026-11-20 12:00 UTC.
 const NOW: i64 = 1_795_176_000_000;
 /// More than all days that the sandbox has chats on: one answer holds them all.
@@ -102,7 +102,7 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
         own.push(mb / ((processor_time() - used) / 2.0));
         peaks[2] = peaks[2].max(resident("VmHWM:"));
     }
-    assert!(rows.1 >= LEAST_MESSAGES, "{rows:?}");
+    assert!(rows.1 >= MIN_MESSAGES, "{rows:?}");
     let [bare, read] = alone.map(|mut speeds| median(&mut speeds));
     let (ours, own) = (median(&mut ours), median(&mut own));
     println!(
@@ -160,7 +160,7 @@ fn bare(document: &Path) -> u64 {
 
 fn read(document: &Path) -> u64 {
     let mut chats = 0;
-    let take = |chat: &xml::Chat| {
+    let take = |chat: &xml::ExportedChat| {
         black_box(chat);
         chats += 1;
         true
@@ -185,7 +185,7 @@ async fn pull(address: &str, scratch: &Path) -> (u64, u64) {
         menus: Menus::default(),
         zone: TimeZone::UTC,
         extras: Vec::new(),
-        behind: None,
+        previous_window: None,
         second_read: false,
         scratch: scratch.to_owned(),
         windows: vec![ALL_DAYS],
@@ -195,7 +195,7 @@ async fn pull(address: &str, scratch: &Path) -> (u64, u64) {
     let reading = tokio::spawn(async move { connectors::pull(&source, &request, &out).await });
     let mut rows = [0; 3];
     while let Some(pulled) = come.recv().await {
-        if let Pulled::Rows { report, batch } = pulled {
+        if let PullEvent::Rows { report, batch } = pulled {
             rows[report] += black_box(batch).num_rows() as u64;
         }
     }
@@ -240,7 +240,7 @@ async fn be_the_vendor(file: &Path) {
 
 /// The sandbox's document, which goes into the file too.
 async fn made(file: PathBuf) -> Bytes {
-    let sandbox = Sandbox::new(Options { chats: CHATS, days: 34, ..Options::default() }, Clock::stopped_at(NOW));
+    let sandbox = Sandbox::new(SandboxOptions { chats: CHATS, days: 34, ..SandboxOptions::default() }, Clock::stopped_at(NOW));
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("a", "export"), ("email", liveleader::EMAIL), ("password", liveleader::PASSWORD)])
         .extend_pairs([("start", "2026-09-01T00:00:00.000+00:00"), ("stop", "2027-01-01T00:00:00.000+00:00")])

@@ -310,9 +310,9 @@ impl Table {
                 clients.iter().for_each(|client| drop(client.try_read(&mut buffer)));
             }
             for path in ["/datasets".to_owned(), format!("/datasets/{dataset}/rows?limit=20")] {
-                let asked = Instant::now();
+                let sent_at = Instant::now();
                 api.get(&path).await;
-                times.push(asked.elapsed().as_secs_f64() * 1_000.0);
+                times.push(sent_at.elapsed().as_secs_f64() * 1_000.0);
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -428,8 +428,8 @@ impl Vendor {
 
     /// Moment, in milliseconds, and status of every call for chats, the first one first.
     async fn calls(&self, api: &Api) -> Vec<(i64, u64)> {
-        let told: Value = serde_json::from_slice(&api.client.get(format!("{}/__calls", self.url)).send().await.unwrap().bytes().await.unwrap()).unwrap();
-        let chats = told["calls"].as_array().unwrap().iter().filter(|call| call["path"] == "/chats");
+        let response: Value = serde_json::from_slice(&api.client.get(format!("{}/__calls", self.url)).send().await.unwrap().bytes().await.unwrap()).unwrap();
+        let chats = response["calls"].as_array().unwrap().iter().filter(|call| call["path"] == "/chats");
         let mut calls: Vec<_> = chats.map(|call| (call["at"].as_i64().unwrap(), call["status"].as_u64().unwrap())).collect();
         calls.sort_unstable();
         calls

@@ -14,9 +14,9 @@ use chatlake::clock::Clock;
 use chatlake::connectors::report::{ColumnKind, UpdateMode};
 use chatlake::connectors::{Connector, Window};
 use chatlake::datasets::columns::{self, ColumnInfo};
-use chatlake::datasets::segments::{Segments, Written};
-use chatlake::datasets::update_mode::{Days, Drops, build};
-use chatlake::datasets::versions::{Commit, Keep, Version, Versions};
+use chatlake::datasets::segments::{Segments, WrittenSegment};
+use chatlake::datasets::update_mode::{DayRanges, Drops, build};
+use chatlake::datasets::versions::{Commit, Retention, Version, Versions};
 use chatlake::db::Db;
 use chatlake::ids::{DatasetId, RunId, UserId};
 use jiff::civil::date;
@@ -28,7 +28,7 @@ const DAY: i64 = 86_400_000;
 /// 2026-01-01T00:00:00Z
 const FIRST: i64 = 1_767_225_600_000;
 const MIB: f64 = 1_048_576.0;
-const MOST_MIB: f64 = 512.0;
+const MAX_MIB: f64 = 512.0;
 
 fn main() -> ExitCode {
     // `cargo test --all-targets` runs this file too.
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 /// A catalogue with one DataSet, and files.
-struct World {
+struct MergeBench {
     db: Db,
     segments: Segments,
     versions: Versions,
@@ -56,12 +56,12 @@ struct World {
     _dir: tempfile::TempDir,
 }
 
-impl World {
+impl MergeBench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (db, clock) = (Db::open(&dir.path().join("chatlake.db")).await.unwrap(), Clock::system());
         let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
-        let versions = Versions::new(db.clone(), segments.clone(), clock, Keep { versions: 10, days: 30 });
+        let versions = Versions::new(db.clone(), segments.clone(), clock, Retention { versions: 10, days: 30 });
         let (user, dataset) = (UserId::new(), DatasetId::new());
         let mut tx = db.write().await.unwrap();
         sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, $1, 'Olga', 'admin', 0, 0)")
@@ -88,7 +88,7 @@ impl World {
         let run = RunId::new();
         let mut tx = self.db.write().await.unwrap();
         sqlx::query(
-            "INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'failed', '', 0, 0, 0)",
+            "INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'failed', '', 0, 0, 0)",
         )
         .bind(&run)
         .bind(&self.dataset)
@@ -99,7 +99,7 @@ impl World {
         run
     }
 
-    async fn write(&self, run: &RunId, chats: impl Iterator<Item = (i64, i64)>) -> Vec<Written> {
+    async fn write(&self, run: &RunId, chats: impl Iterator<Item = (i64, i64)>) -> Vec<WrittenSegment> {
         let mut writer = self.segments.writer(&self.dataset, run);
         let mut chats = chats.peekable();
         while chats.peek().is_some() {
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Merges what a run wrote into a version. Answers the new one and how many rows went.
-    async fn merge(&self, into: &Version, run: &RunId, written: Vec<Written>, drops: Drops) -> (Version, u64) {
+    async fn merge(&self, into: &Version, run: &RunId, written: Vec<WrittenSegment>, drops: Drops) -> (Version, u64) {
         let pin = self.versions.pin(into);
         let built = build(&self.segments, (&self.dataset, run), UpdateMode::Merge, &pin.segments, written, drops).await.unwrap();
         let commit = Commit { order: Some(&built.order), base: Some(&pin.id), ..Commit::new(&self.dataset, run, &self.declared, &built.written) };
@@ -142,12 +142,12 @@ impl World {
 
 /// How many bounds were missed.
 async fn measure(rows: i64) -> usize {
-    let world = World::new().await;
+    let bench = MergeBench::new().await;
     let start = |number: i64| FIRST + number * (DAYS * DAY / rows);
-    let run = world.run().await;
-    let written = world.write(&run, (0..rows).map(|number| (number, start(number)))).await;
-    let mut tx = world.db.write().await.unwrap();
-    let first = world.versions.commit(&mut tx, &Commit::new(&world.dataset, &run, &world.declared, &written)).await.unwrap();
+    let run = bench.run().await;
+    let written = bench.write(&run, (0..rows).map(|number| (number, start(number)))).await;
+    let mut tx = bench.db.write().await.unwrap();
+    let first = bench.versions.commit(&mut tx, &Commit::new(&bench.dataset, &run, &bench.declared, &written)).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(first.rows as i64, rows);
 
@@ -155,22 +155,23 @@ async fn measure(rows: i64) -> usize {
     let day = ColumnInfo { name: "started_timestamp".to_owned(), kind: ColumnKind::Timestamp, declared: true };
     // The last days again: half of the rows are there already, half are new.
     let pulled = Window { from: date(2026, 12, 25), to: date(2026, 12, 29) };
-    let within = Days::of(day, &[pulled], &TimeZone::UTC).unwrap();
-    let drops = Drops::Keys { columns: key.clone(), otherwise: Vec::new(), childless: Vec::new(), within: Some(within) };
-    let run = world.run().await;
+    let within = DayRanges::of(day, &[pulled], &TimeZone::UTC).unwrap();
+    let drops = Drops::Keys { columns: key.clone(), fallback: Vec::new(), empty_parents: Vec::new(), within: Some(within) };
+    let run = bench.run().await;
     let last = (rows - NEW / 2..rows + NEW / 2).map(|number| (number, start(number.min(rows))));
-    let written = world.write(&run, last).await;
+    let written = bench.write(&run, last).await;
     let before = Began::now();
-    let (second, dropped) = world.merge(&first, &run, written, drops).await;
+    let (second, dropped) = bench.merge(&first, &run, written, drops).await;
     assert_eq!((dropped as i64, second.rows as i64), (NEW / 2, rows + NEW / 2));
     let mut missed = before.line(&format!("Merge of {} rows of the last days into {}", words(NEW), words(rows)));
 
     // A chosen key, whose rows may be anywhere: every part of the old rows loses one.
-    let run = world.run().await;
+    let run = bench.run().await;
     let spread = (0..NEW).map(|n| n * (rows / NEW)).map(|number| (number, start(rows)));
-    let written = world.write(&run, spread).await;
+    let written = bench.write(&run, spread).await;
     let before = Began::now();
-    let (third, dropped) = world.merge(&second, &run, written, Drops::Keys { columns: key, otherwise: Vec::new(), childless: Vec::new(), within: None }).await;
+    let (third, dropped) =
+        bench.merge(&second, &run, written, Drops::Keys { columns: key, fallback: Vec::new(), empty_parents: Vec::new(), within: None }).await;
     assert!(dropped as i64 >= NEW && third.rows == second.rows + NEW as u64 - dropped);
     missed += before.line(&format!("Merge of {} rows by a key spread over all of {}", words(NEW), words(rows)));
     missed
@@ -191,8 +192,8 @@ impl Began {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let peak = peak.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() * 1_024.0 / MIB;
-        println!("| {what} | {seconds:.2} s, peak memory {peak:.0} MiB | under {MOST_MIB:.0} MiB |");
-        let is_beyond = peak >= MOST_MIB;
+        println!("| {what} | {seconds:.2} s, peak memory {peak:.0} MiB | under {MAX_MIB:.0} MiB |");
+        let is_beyond = peak >= MAX_MIB;
         if is_beyond {
             eprintln!("beyond its bound: {what}: {peak:.0} MiB");
         }

@@ -21,8 +21,8 @@ use axum::serve::ListenerExt;
 use bytes::Bytes;
 use chatlake::clock::Clock;
 use chatlake::connectors::upstream::Upstreams;
-use chatlake::connectors::{self, Connector, Menus, PullRequest, Pulled, Source, Window};
-use chatlake::sandbox::{Options, Sandbox, livechat};
+use chatlake::connectors::{self, Connector, Menus, PullEvent, PullRequest, Source, Window};
+use chatlake::sandbox::{Sandbox, SandboxOptions, livechat};
 use chatlake::secret::Secret;
 use criterion::{Criterion, Throughput};
 use futures_util::{StreamExt, stream};
@@ -48,15 +48,15 @@ const NOW: i64 = 1_795_176_000_000;
 
 fn main() {
     // `cargo test --all-targets` runs this file too.
-    let asked = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let has_argument = |wanted: &str| std::env::args().any(|argument| argument == wanted);
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    if asked(VENDOR) {
+    if has_argument(VENDOR) {
         return runtime().block_on(be_the_vendor(TABLE_CHATS));
     }
-    if asked("--table") {
+    if has_argument("--table") {
         return runtime().block_on(table());
     }
-    if !asked("--bench") {
+    if !has_argument("--bench") {
         return;
     }
     let runtime = runtime();
@@ -87,7 +87,7 @@ struct Bench {
 
 /// Serves chats from memory at the address that is answered.
 async fn serve(chats: u64) -> String {
-    let sandbox = Sandbox::new(Options { chats, days: DAYS, ..Options::default() }, Clock::stopped_at(NOW));
+    let sandbox = Sandbox::new(SandboxOptions { chats, days: DAYS, ..SandboxOptions::default() }, Clock::stopped_at(NOW));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
@@ -182,7 +182,7 @@ impl Bench {
             menus: Menus::default(),
             zone: TimeZone::UTC,
             extras: Vec::new(),
-            behind: None,
+            previous_window: None,
             second_read,
             scratch: std::env::temp_dir(),
             windows: self.windows.clone(),
@@ -193,7 +193,7 @@ impl Bench {
         let reading = tokio::spawn(async move { connectors::pull(&source, &request, &out).await });
         let mut rows = 0;
         while let Some(pulled) = come.recv().await {
-            if let Pulled::Rows { batch, .. } = pulled {
+            if let PullEvent::Rows { batch, .. } = pulled {
                 rows += black_box(batch).num_rows() as u64;
             }
         }

@@ -11,12 +11,12 @@ use chatlake::app::App;
 use chatlake::auth::passwords::Hasher;
 use chatlake::auth::users::{self, NewUser};
 use chatlake::clock::{Clock, Millis};
-use chatlake::config::{Config, Given, GivenToServe};
+use chatlake::config::{Config, GlobalArgs, ServeArgs};
 use chatlake::connectors::Connector;
 use chatlake::ids::{AccountId, DatasetId};
 use chatlake::puller::scheduler;
 use chatlake::puller::schedules::Schedule;
-use chatlake::sandbox::{Options, Sandbox};
+use chatlake::sandbox::{Sandbox, SandboxOptions};
 use chatlake::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +34,12 @@ fn main() {
 
 /// A data directory with ten thousand scheduled DataSets of ten accounts at a sandbox.
 async fn house(dir: &std::path::Path, clock: &Clock) -> App {
-    let sandbox = Sandbox::new(Options { chats: 300, days: 30, ..Options::default() }, clock.clone());
+    let sandbox = Sandbox::new(SandboxOptions { chats: 300, days: 30, ..SandboxOptions::default() }, clock.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let vendor = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { sandbox.serve(listener, CancellationToken::new()).await });
-    let given = Given { data: Some(dir.to_owned()), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..Given::default() };
-    let app = App::open(Config::resolve(&given, &GivenToServe::default()).unwrap(), clock.clone()).await.unwrap_or_else(|why| panic!("{why:?}"));
+    let global_args = GlobalArgs { data: Some(dir.to_owned()), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..GlobalArgs::default() };
+    let app = App::open(Config::resolve(&global_args, &ServeArgs::default()).unwrap(), clock.clone()).await.unwrap_or_else(|why| panic!("{why:?}"));
     let new = NewUser { email: "ada@house.test".to_owned(), name: "Ada".to_owned(), role: Role::Admin, password: None };
     let owner = users::create(&app.db, clock, &Hasher::new(1), &new, None).await.unwrap().actor();
     let mut accounts = Vec::new();

@@ -1,46 +1,47 @@
-//! Who is asking, and what that person may do. `auth` makes an `Actor`; everything that guards something takes one.
+//! The actor of a request: a person and the scope of their token. `auth` creates an `Actor`; every function that checks permissions takes
+//! one.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TokenId, UserId};
 
-/// Whoever asks: a person in a browser, or a program with that person's token.
+/// The caller: a person in a browser, or a program with that person's token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     pub user: UserId,
     pub name: String,
     pub email: String,
     pub role: Role,
-    /// What the token allows; none for a person in a browser, who may do all that the role allows.
+    /// The scope of the token. `None` for a person in a browser, who may do everything that the role allows.
     pub scope: Option<Scope>,
     pub token: Option<TokenId>,
-    /// The session of a person in a browser, by the handle that `auth::sessions::Entry` has; none for a program and on the command line.
+    /// The session of a person in a browser, by the handle that `auth::sessions::SessionInfo` has; none for a program and on the command line.
     pub session: Option<String>,
 }
 
-/// What a person may do at all.
+/// The role of a person: the upper limit of what they may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Reads what is shared.
+    /// Reads shared objects.
     Viewer,
-    /// Makes accounts and DataSets, and sees the own ones and what is shared.
+    /// Creates accounts and DataSets, and sees their own and the shared ones.
     Editor,
     /// Sees and does everything.
     Admin,
 }
 
-/// What a token allows. `Metrics` stands alone; each of the others includes those before it.
+/// The scope of a token. `Metrics` is separate; each other scope includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// The counters at `/metrics` and nothing else.
+    /// Only the metrics at `/metrics`.
     Metrics,
-    /// DataSets and their data.
+    /// Reads DataSets and their rows.
     Read,
-    /// Also to start and stop runs.
+    /// Also starts and stops runs.
     Run,
-    /// Also accounts, and to make and change things.
+    /// Also reads accounts, and creates and changes accounts and DataSets.
     Manage,
 }
 
@@ -84,7 +85,7 @@ impl Scope {
         Self::ALL.into_iter().find(|scope| scope.word() == word)
     }
 
-    /// Whether a token of this scope may read the counters at `/metrics`.
+    /// Whether a token of this scope may read `/metrics`.
     pub fn reads_metrics(self) -> bool {
         matches!(self, Scope::Metrics | Scope::Manage)
     }
@@ -99,31 +100,31 @@ impl std::str::FromStr for Scope {
 }
 
 impl Actor {
-    fn reaches(&self, scope: Scope) -> bool {
+    fn has_scope(&self, scope: Scope) -> bool {
         self.scope.is_none_or(|own| own >= scope)
     }
 
-    /// Sees and changes what others own.
+    /// Whether the actor sees and changes objects of other people.
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }
 
-    /// May make and change accounts and DataSets.
+    /// Whether the actor may create and change accounts and DataSets.
     pub fn may_edit(&self) -> bool {
-        self.role >= Role::Editor && self.reaches(Scope::Manage)
+        self.role >= Role::Editor && self.has_scope(Scope::Manage)
     }
 
-    /// May start and stop runs.
+    /// Whether the actor may start and stop runs.
     pub fn may_run(&self) -> bool {
-        self.role >= Role::Editor && self.reaches(Scope::Run)
+        self.role >= Role::Editor && self.has_scope(Scope::Run)
     }
 
-    /// May see accounts (never their secrets).
+    /// Whether the actor may see accounts. Secrets are never shown.
     pub fn sees_accounts(&self) -> bool {
-        self.role >= Role::Editor && self.reaches(Scope::Manage)
+        self.role >= Role::Editor && self.has_scope(Scope::Manage)
     }
 
-    /// May add people and change what they may do.
+    /// Whether the actor may add people and change their roles.
     pub fn manages_people(&self) -> bool {
         self.is_admin() && self.scope.is_none()
     }

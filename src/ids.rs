@@ -1,5 +1,5 @@
-//! One type per kind of id. An id is a short prefix, an underscore and 32 hex digits that sort by the time of making;
-//! text that is not of that form never becomes an id, so a handler that holds one holds a well-formed one.
+//! A type for each kind of id. An id is a short prefix, an underscore and 32 hex digits that sort by creation time. Only well-formed text
+//! can be parsed, so every id value is valid.
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -8,13 +8,13 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// A new id, later than every one made before in this process.
+            /// A new id that sorts after every earlier one of this process.
             #[allow(clippy::new_without_default)]
             pub fn new() -> Self {
                 Self(format!(concat!($prefix, "_{}"), uuid::Uuid::now_v7().simple()))
             }
 
-            /// The id that `text` spells, if it spells one of this kind.
+            /// Parses an id of this kind.
             pub fn parse(text: &str) -> Option<Self> {
                 let hex = text.strip_prefix(concat!($prefix, "_"))?;
                 let well_formed = hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -86,9 +86,9 @@ id!(/** A wish for days that are past. */ BackfillId, "bf");
 id!(/** One complete state of a dataset. */ VersionId, "ver");
 id!(/** One immutable file of rows. */ SegmentId, "seg");
 id!(/** An entry of the audit trail. */ AuditId, "aud");
-id!(/** One thing that one recipient is told. */ NoticeId, "ntc");
+id!(/** One thing that one recipient is told. */ NotificationId, "ntc");
 id!(/** What goes out to one recipient at once. */ MessageId, "msg");
-id!(/** An address that takes notices. */ WebhookId, "hook");
+id!(/** An address that takes notifications. */ WebhookId, "hook");
 
 #[cfg(test)]
 mod tests {

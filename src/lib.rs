@@ -1,13 +1,13 @@
 //! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
-//! Start reading at `web/routes.rs` (a page), `puller/worker.rs` (a pull) or `connectors/livechat/reports/mod.rs` (a report).
+//! Start reading at `web/routes.rs` (a page), `puller/worker/mod.rs` (a pull) or `connectors/livechat/reports/mod.rs` (a report).
 
 /// Vendor accounts: their fields, sealed credentials, checks and health.
 pub mod accounts;
-/// Who is asking, and what that person may do.
+/// The actor of a request and its permissions.
 pub mod actor;
 /// The JSON API that programs use.
 pub mod api;
-/// Builds the product from its settings; starts and stops its parts in order.
+/// Builds the application from its settings; starts and stops its parts in order.
 pub mod app;
 /// Users, passwords, sessions, tokens and roles; yields an `Actor`.
 pub mod auth;
@@ -19,31 +19,31 @@ pub mod clock;
 pub mod config;
 /// The connection of a request: slow clients are cut off, and a handler can close it.
 pub mod connection;
-/// What each vendor can be asked for, and how.
+/// The connectors: the reports of each vendor and how they are pulled.
 pub mod connectors;
 /// DataSets: their columns, segments, versions, previews and exports.
 pub mod datasets;
 /// The catalogue: pools and migrations.
 pub mod db;
-/// What can go wrong: a sentence for people, a cause for the log.
+/// The error type: a public message, and a cause for the log.
 pub mod error;
 /// One type per kind of id.
 pub mod ids;
-/// What is counted for whoever watches the server.
+/// Metrics for monitoring.
 pub mod metrics;
-/// Who is told of what: outbox, mail, webhooks.
-pub mod notices;
-/// Runs: when they are due, the queue, the worker, the ledger of windows.
+/// Notifications: outbox, mail, webhooks.
+pub mod notifications;
+/// Runs: scheduler, queue, workers, and the ledger of date ranges.
 pub mod puller;
-/// How many of a kind of work there may be at once.
+/// Limits of concurrent work per person and in total.
 pub mod quota;
-/// Our stand-in for the vendors.
+/// The simulated vendors.
 pub mod sandbox;
 /// The one type that holds a plaintext secret.
 pub mod secret;
-/// Characters that names may hold.
+/// Characters that names may contain.
 pub mod text;
-/// Seals and opens bytes.
+/// Encrypts and decrypts secrets.
 pub mod vault;
-/// The pages.
+/// The web pages.
 pub mod web;

@@ -1,14 +1,14 @@
-//! Parses the arguments and calls the command.
+//! Parses the arguments and runs the command.
 
 use std::process::ExitCode;
 
-/// Gives memory back to the system after a peak, which the one of the C library keeps for its threads.
+/// This allocator returns memory to the system after a peak; that of the C library keeps it per thread.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for huge pages, which keep 2 MiB for a few kilobytes. Without them a server at rest needs half the memory.
-    // A kernel that cannot turn them off changes nothing but that.
+    // Turns off huge pages, which would hold 2 MiB for a few kilobytes. Without them an idle server needs half the memory. Kernels without
+    // this option are not affected otherwise.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     chatlake::cli::run()

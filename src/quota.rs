@@ -1,5 +1,5 @@
-//! How many of a kind of work may be in progress at once: a number for each person and a number for the whole server. Who comes when all
-//! slots are in use can wait in a queue, first come, first served, which holds no thread, no database connection and no buffer.
+//! Limits concurrent work per person and in total. When all slots are in use, requests wait in a first-in-first-out queue, which holds no
+//! thread, no database connection and no buffer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,67 +18,66 @@ struct Inner {
     per_person: usize,
     total: usize,
     free: Arc<Semaphore>,
-    /// Of everybody who has a slot or waits for one.
+    /// The semaphores of everyone who has a slot or waits for one.
     people: Mutex<HashMap<UserId, Weak<Semaphore>>>,
     waiting: AtomicUsize,
 }
 
-/// A slot, in use until it is dropped.
+/// A slot. It is in use until it is dropped.
 pub struct Slot {
-    /// Whether it was not free at once.
+    /// Whether the request had to wait for the slot.
     pub waited: bool,
     _of_person: OwnedSemaphorePermit,
     _of_total: OwnedSemaphorePermit,
 }
 
-/// Counts somebody who waits, for as long as they wait.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts a waiting request until it is dropped.
+struct WaitingGuard<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Quota {
-    /// Both numbers are at least 1.
+    /// Both limits are at least 1.
     pub fn new(per_person: usize, total: usize) -> Self {
         let (per_person, total) = (per_person.max(1), total.max(1));
         let free = Arc::new(Semaphore::new(total));
         Self(Arc::new(Inner { per_person, total, free, people: Mutex::default(), waiting: AtomicUsize::new(0) }))
     }
 
-    /// A slot if one is free for this person just now.
-    pub fn try_take(&self, user: &UserId) -> Option<Slot> {
-        let of_person = self.of(user).try_acquire_owned().ok()?;
+    /// Takes a slot if one is free for this person.
+    pub fn try_acquire(&self, user: &UserId) -> Option<Slot> {
+        let of_person = self.semaphore_of(user).try_acquire_owned().ok()?;
         let of_total = self.0.free.clone().try_acquire_owned().ok()?;
         Some(Slot { waited: false, _of_person: of_person, _of_total: of_total })
     }
 
-    /// A slot as soon as one is free for this person. A person's own slot is taken first, so that nobody has more than their number of
-    /// places in the queue for the slots of all.
-    pub async fn take(&self, user: &UserId) -> Result<Slot> {
-        if let Some(slot) = self.try_take(user) {
+    /// Waits for a slot. The slot of the person is taken first, so that one person cannot fill the queue for the total slots.
+    pub async fn acquire(&self, user: &UserId) -> Result<Slot> {
+        if let Some(slot) = self.try_acquire(user) {
             return Ok(slot);
         }
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.0.waiting);
-        let of_person = self.of(user).acquire_owned().await.map_err(Error::internal)?;
+        let _waiting = WaitingGuard(&self.0.waiting);
+        let of_person = self.semaphore_of(user).acquire_owned().await.map_err(Error::internal)?;
         let of_total = self.0.free.clone().acquire_owned().await.map_err(Error::internal)?;
         Ok(Slot { waited: true, _of_person: of_person, _of_total: of_total })
     }
 
-    /// How many slots are in use.
+    /// The number of slots in use.
     pub fn in_use(&self) -> usize {
         self.0.total - self.0.free.available_permits()
     }
 
-    /// How many requests wait for a slot.
+    /// The number of waiting requests.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
-    fn of(&self, user: &UserId) -> Arc<Semaphore> {
+    fn semaphore_of(&self, user: &UserId) -> Arc<Semaphore> {
         let mut people = self.0.people.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = people.get(user).and_then(Weak::upgrade) {
             return own;
@@ -97,17 +96,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_person_and_all_together_have_so_many_slots() {
+    async fn slots_are_limited_per_person_and_in_total() {
         let quota = Quota::new(2, 3);
         let (one, other) = (UserId::new(), UserId::new());
-        let mut held = vec![quota.take(&one).await.unwrap(), quota.take(&one).await.unwrap()];
-        assert!(quota.try_take(&one).is_none(), "more than the number of a person");
-        held.push(quota.try_take(&other).unwrap());
-        assert!(quota.try_take(&UserId::new()).is_none(), "more than the number of all");
+        let mut held = vec![quota.acquire(&one).await.unwrap(), quota.acquire(&one).await.unwrap()];
+        assert!(quota.try_acquire(&one).is_none(), "more than the number of a person");
+        held.push(quota.try_acquire(&other).unwrap());
+        assert!(quota.try_acquire(&UserId::new()).is_none(), "more than the number of all");
         assert_eq!((quota.in_use(), quota.waiting()), (3, 0));
         drop(held);
         assert_eq!(quota.in_use(), 0);
-        assert!(quota.try_take(&one).is_some_and(|slot| !slot.waited));
+        assert!(quota.try_acquire(&one).is_some_and(|slot| !slot.waited));
         assert!(quota.0.people.lock().unwrap().len() <= 1, "who has no slot is forgotten");
     }
 
@@ -115,8 +114,8 @@ mod tests {
     async fn who_waits_is_served_in_order_and_who_goes_away_keeps_no_place() {
         let quota = Quota::new(1, 1);
         let user = UserId::new();
-        let held = quota.take(&user).await.unwrap();
-        let (mut first, mut second) = (Box::pin(quota.take(&user)), Box::pin(quota.take(&user)));
+        let held = quota.acquire(&user).await.unwrap();
+        let (mut first, mut second) = (Box::pin(quota.acquire(&user)), Box::pin(quota.acquire(&user)));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         assert_eq!(quota.waiting(), 2);
         drop(held);

@@ -1,8 +1,8 @@
-//! The one type that holds a plaintext secret: it does not print, and it is wiped when dropped.
+//! The only type that holds a plaintext secret. It cannot be printed, and its memory is wiped on drop.
 
 use zeroize::Zeroizing;
 
-/// A plaintext credential. `Debug` and `Display` never show it; `reveal` is called where it is sealed, hashed or sent.
+/// A plaintext credential. `Debug` and `Display` never show it; `reveal` is called only where it is encrypted, hashed or sent.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
@@ -11,7 +11,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The plaintext. For the vault, the password hasher and `connectors/upstream.rs` only.
+    /// The plaintext. Only for the vault, the password hasher and `connectors/upstream/`.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,8 @@
-//! Characters in names that people give to things and to themselves.
+//! Validates characters in the names of objects and people.
 
-/// Whether a character is invisible or changes the order of those around it, so that a name with it looks like another one: controls, marks of
-/// direction, zero-width characters, soft hyphens, fillers and tags. The two joiners that some scripts and emoji need are not among them;
-/// see `is_joiner`.
+/// Whether a character is invisible or changes the order of its neighbours, so that a name with it looks like another one: control
+/// characters, direction marks, zero-width characters, soft hyphens, fillers and tags. The two joiners that some scripts and emoji need are
+/// not included; see `is_joiner`.
 pub fn is_deceptive(c: char) -> bool {
     matches!(
         c,
@@ -29,14 +29,14 @@ pub fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Whether the name of a thing may hold this character.
-pub fn is_good_in_name(c: char) -> bool {
+/// Whether the name of an object may contain this character.
+pub fn is_allowed_in_name(c: char) -> bool {
     !c.is_control() && !is_deceptive(c)
 }
 
-/// Whether the name of a person may hold this character: they are told apart by it.
-pub fn is_good_in_person(c: char) -> bool {
-    is_good_in_name(c) && !is_joiner(c)
+/// Whether the name of a person may contain this character. Stricter, because people are identified by their names.
+pub fn is_allowed_in_person_name(c: char) -> bool {
+    is_allowed_in_name(c) && !is_joiner(c)
 }
 
 #[cfg(test)]
@@ -46,13 +46,13 @@ mod tests {
     #[test]
     fn what_hides_or_turns_a_name_is_refused_and_letters_of_all_scripts_are_not() {
         for bad in ["Ada\u{200b} Admin", "Ada\u{202e}nimdA", "\u{2066}Ada", "A\u{ad}da", "Ada\n", "Ada\u{e0041}", "\u{feff}Ada", "\u{3164}"] {
-            assert!(!bad.chars().all(is_good_in_name), "{bad:?}");
+            assert!(!bad.chars().all(is_allowed_in_name), "{bad:?}");
         }
         for good in ["Ada Admin", "Åse Ødegård", "Łukasz", "李小龍", "نگار", "Ελένη", "José d'Ávila-Ruiz", "👩"] {
-            assert!(good.chars().all(is_good_in_person), "{good}");
+            assert!(good.chars().all(is_allowed_in_person_name), "{good}");
         }
-        // Two emoji that are shown as one; not in the name of a person.
+        // Two emoji that are displayed as one; not allowed in the name of a person.
         let joined = "👩\u{200d}💻";
-        assert!(joined.chars().all(is_good_in_name) && !joined.chars().all(is_good_in_person));
+        assert!(joined.chars().all(is_allowed_in_name) && !joined.chars().all(is_allowed_in_person_name));
     }
 }

@@ -1,11 +1,11 @@
-//! Accounts: credentials for one vendor workspace each. This file is the noun: list, make, change, share, delete. How credentials are
-//! read from a form and sealed is in `credentials.rs`; how they are used is in `check.rs`, where the puller starts reading.
+//! Accounts: each has credentials for one vendor workspace. This file has list, create, update, share and delete. `validate.rs` and
+//! `sealed_credentials.rs` validate and encrypt the input; `check.rs` uses the credentials, which is where the puller starts.
 
-mod advice;
 pub mod check;
-mod credentials;
-mod given;
-pub mod keys;
+mod interactive;
+mod sealed_credentials;
+mod validate;
+pub mod vault_check;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -15,34 +15,34 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use crate::auth::audit::{self, Deed};
+use crate::auth::audit::{self, AuditEvent};
 use crate::auth::{Actor, Role};
 use crate::clock::{Clock, Millis};
 use crate::connectors::report::Menu;
-use crate::connectors::upstream::{Gauge, MAX_REFUSALS, Told, Upstreams};
+use crate::connectors::upstream::{Gauge, MAX_AUTH_FAILURES, Upstreams, VendorHints};
 use crate::connectors::{Choice, Connector};
-use crate::db::{Db, read_each};
+use crate::db::{Db, decode_each};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId};
 use crate::secret::Secret;
 use crate::vault::Vault;
-pub use advice::{hurried, within};
-pub use check::{Checked, vendor_error};
-pub use credentials::outer_spaces;
+pub use check::{CheckResult, vendor_error};
+pub use interactive::{for_interactive_use, with_timeout};
+pub use sealed_credentials::outer_spaces;
 
-/// Calls a minute when nothing else is said, and the most that may be said.
-pub const DEFAULT_PER_MINUTE: u32 = 180;
-pub const MOST_PER_MINUTE: u32 = 60_000;
+/// Default and maximum number of API calls per minute.
+pub const DEFAULT_REQUESTS_PER_MINUTE: u32 = 180;
+pub const MAX_REQUESTS_PER_MINUTE: u32 = 60_000;
 
-/// What is known of an account's credentials.
+/// Whether an account's credentials are known to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Not tried yet.
+    /// Not used yet.
     Unknown,
     /// The vendor accepted them when they were last used.
     Valid,
-    /// Somebody must enter them again.
+    /// The vendor rejected them; they must be entered again.
     Failing,
 }
 
@@ -66,58 +66,58 @@ pub struct Account {
     pub name: String,
     /// The fields that are not secret, by id.
     pub fields: BTreeMap<String, String>,
-    /// When the secrets were set: all that is told of them.
+    /// When the secrets were entered; nothing else about them is shown.
     pub sealed_at: Millis,
-    /// None: the vendor's own.
+    /// `None`: the vendor's own.
     pub api_url: Option<String>,
     pub requests_per_minute: u32,
     /// IANA name.
     pub time_zone: String,
-    /// Other editors may use it for DataSets of theirs.
+    /// Other editors may use it for their DataSets.
     pub shared: bool,
     pub health: Health,
     pub health_message: String,
     pub checked_at: Option<Millis>,
-    /// How often in a row the vendor refused the credentials.
-    pub refusals: i64,
-    /// What the vendor told: until when nobody asks, where the account lives, when its API ends.
-    pub told: Told,
+    /// How often in a row the vendor rejected the credentials.
+    pub auth_failures: i64,
+    /// The vendor hints: end of a pause, region, and end of the API.
+    pub vendor_hints: VendorHints,
     pub dataset_count: i64,
     pub created_at: Millis,
     pub updated_at: Millis,
 }
 
 impl Account {
-    /// The vendor refused it so often that its DataSets are not pulled any more.
+    /// The vendor rejected the credentials too many times in a row, so its DataSets are not pulled any more.
     pub fn is_stopped(&self) -> bool {
-        self.refusals >= i64::from(MAX_REFUSALS)
+        self.auth_failures >= i64::from(MAX_AUTH_FAILURES)
     }
 
-    /// May change, share and delete it.
-    pub fn is_changed_by(&self, actor: &Actor) -> bool {
+    /// Whether the actor may change, share and delete it.
+    pub fn can_be_changed_by(&self, actor: &Actor) -> bool {
         actor.may_edit() && (self.owner_id == actor.user || actor.is_admin())
     }
 }
 
-/// An account to be made.
+/// The input for a new account.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
     pub connector: Connector,
     pub name: String,
-    /// By the id of the field, secret or not.
+    /// By field id, secret or not.
     pub credentials: BTreeMap<String, Secret>,
     pub api_url: Option<String>,
-    /// None: 180.
+    /// `None`: 180.
     pub requests_per_minute: Option<i64>,
-    /// None: UTC.
+    /// `None`: UTC.
     pub time_zone: Option<String>,
 }
 
-/// What is to change; none stays as it is.
+/// The input for a change; `None` leaves a value unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeAccount {
     pub name: Option<String>,
-    /// An absent or empty value keeps what is there.
+    /// A missing or empty value leaves the stored one unchanged.
     pub credentials: BTreeMap<String, Secret>,
     /// `Some(None)`: back to the vendor's own.
     pub api_url: Option<Option<String>>,
@@ -126,17 +126,17 @@ pub struct ChangeAccount {
     pub shared: Option<bool>,
 }
 
-/// What was read from a menu of an account, and when.
-type Menus = HashMap<(AccountId, Menu), (Millis, Vec<Choice>)>;
+/// The cached choices of a menu, and when they were read.
+type MenuCache = HashMap<(AccountId, Menu), (Millis, Vec<Choice>)>;
 
-/// The accounts. Cheap to clone.
+/// The account service. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounts {
     db: Db,
     vault: Vault,
     clock: Clock,
     upstreams: Upstreams,
-    menus: Arc<Mutex<Menus>>,
+    menus: Arc<Mutex<MenuCache>>,
 }
 
 const SELECT: &str = "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
@@ -147,13 +147,13 @@ impl Accounts {
         Self { db, vault, clock, upstreams, menus: Arc::default() }
     }
 
-    /// The accounts that this person sees, by name: the own ones, the shared ones, and all for an admin. Those whose record cannot be read
-    /// are not among them: see `list_all`.
+    /// The accounts that this person sees, by name: own and shared ones, all for an admin. Accounts with a damaged record are missing: see
+    /// `list_all`.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Account>> {
         Ok(self.list_all(actor).await?.0)
     }
 
-    /// As `list`, and the ids of those whose record cannot be read.
+    /// Like `list`, with the ids of the accounts with a damaged record.
     pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Account>, Vec<String>)> {
         if !actor.sees_accounts() {
             return Err(Error::forbidden("Viewers cannot see accounts. A token needs the scope manage to see them."));
@@ -166,7 +166,7 @@ impl Accounts {
         .bind(i64::from(actor.is_admin()))
         .fetch_all(self.db.read())
         .await?;
-        Ok(read_each(&rows, account))
+        Ok(decode_each(&rows, account_from_row))
     }
 
     /// One account that this person sees.
@@ -175,11 +175,11 @@ impl Accounts {
         found.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Seals the credentials and keeps the account. Nothing is sent to the vendor: see `try_credentials` and `check`.
+    /// Encrypts the credentials and saves the account. Sends no request to the vendor: see `try_credentials` and `check`.
     pub async fn create(&self, actor: &Actor, new: &NewAccount) -> Result<Account> {
-        let checked = self.checked(actor, new)?;
+        let checked = self.validate_new(actor, new)?;
         let id = AccountId::new();
-        let sealed = credentials::seal(&self.vault, &id, new.connector, checked.api_url.as_deref(), &checked.secrets)?;
+        let sealed = sealed_credentials::seal(&self.vault, &id, new.connector, checked.api_url.as_deref(), &checked.secrets)?;
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
@@ -199,28 +199,28 @@ impl Accounts {
         .bind(NOT_CHECKED)
         .execute(&mut *tx)
         .await?;
-        let made = self.record(&mut tx, actor, "account.create", &id).await?;
+        let created = self.record(&mut tx, actor, "account.create", &id).await?;
         tx.commit().await?;
-        made.ok_or_else(|| Error::not_found("account"))
+        created.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Changes an account of one's own, or anybody's for an admin. Another API address needs an admin and every secret again: a
-    /// stored secret never goes to a host it was not entered for.
+    /// Changes an account of the actor, or any account for an admin. A new API URL requires an admin and all secrets again: a stored secret
+    /// is never sent to a host it was not entered for.
     pub async fn update(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Account> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let row = sqlx::query(SELECT).bind(id).fetch_optional(&mut *tx).await?.ok_or_else(|| Error::not_found("account"))?;
-        let (mut account, sealed): (Account, Vec<u8>) = (account(&row)?, row.try_get("sealed")?);
+        let (mut account, sealed): (Account, Vec<u8>) = (account_from_row(&row)?, row.try_get("sealed")?);
         let before = account.api_url.clone();
-        let given = self.applied(actor, &mut account, change)?;
+        let input = self.apply_change(actor, &mut account, change)?;
         let moved = account.api_url != before;
-        let new_fields = given.fields.iter().any(|(field, value)| account.fields.get(field) != Some(value));
-        account.fields.extend(given.fields);
+        let new_fields = input.fields.iter().any(|(field, value)| account.fields.get(field) != Some(value));
+        account.fields.extend(input.fields);
         let now = self.clock.now();
-        let new_secrets = !given.secrets.is_empty();
+        let new_secrets = !input.secrets.is_empty();
         if new_secrets {
-            let secrets = credentials::merge(&self.vault, &account, &sealed, given.secrets)?;
-            let sealed = credentials::seal(&self.vault, id, account.connector, account.api_url.as_deref(), &secrets)?;
+            let secrets = sealed_credentials::merge(&self.vault, &account, &sealed, input.secrets)?;
+            let sealed = sealed_credentials::seal(&self.vault, id, account.connector, account.api_url.as_deref(), &secrets)?;
             sqlx::query("UPDATE accounts SET sealed = $2, sealed_at = $3 WHERE id = $1").bind(id).bind(sealed).bind(now).execute(&mut *tx).await?;
         }
         if new_secrets || new_fields {
@@ -231,8 +231,8 @@ impl Accounts {
                 .await?;
         }
         if moved {
-            // What the one host told says nothing about the other.
-            sqlx::query("UPDATE accounts SET paused_until = NULL, region = NULL, api_ends_on = NULL, asked = NULL WHERE id = $1")
+            // Hints of one host do not apply to another.
+            sqlx::query("UPDATE accounts SET paused_until = NULL, region = NULL, api_ends_on = NULL, recent_requests = NULL WHERE id = $1")
                 .bind(id)
                 .execute(&mut *tx)
                 .await?;
@@ -252,23 +252,23 @@ impl Accounts {
         .await?;
         let changed = self.record(&mut tx, actor, "account.update", id).await?;
         tx.commit().await?;
-        self.forget_menus(id);
+        self.clear_menu_cache(id);
         if moved {
             self.upstreams.forget(id.as_str());
         } else if new_secrets || new_fields {
-            self.upstreams.renew(id.as_str());
+            self.upstreams.credentials_changed(id.as_str());
         }
         changed.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Deletes an account with its credentials and tells the names of the DataSets that stop updating; their rows stay.
+    /// Deletes an account with its credentials. Returns the names of the DataSets that stop updating; their rows stay.
     pub async fn delete(&self, actor: &Actor, id: &AccountId) -> Result<Vec<String>> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let stopped = datasets_of(&mut tx, actor, id).await?;
-        // The name stays with those that had a next run, for the keeper to tell whoever wants to know.
+        // DataSets with a next run remember the account's name, so that the puller's next check can notify people.
         sqlx::query(
-            "UPDATE datasets SET left_account = CASE WHEN next_run_at IS NULL THEN NULL ELSE (SELECT a.name FROM accounts a WHERE a.id = $1) END,
+            "UPDATE datasets SET deleted_account_name = CASE WHEN next_run_at IS NULL THEN NULL ELSE (SELECT a.name FROM accounts a WHERE a.id = $1) END,
                                  account_id = NULL, next_run_at = NULL, retry_at = NULL, updated_at = $2 WHERE account_id = $1",
         )
         .bind(id)
@@ -278,51 +278,51 @@ impl Accounts {
         sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
         self.record(&mut tx, actor, "account.delete", id).await?;
         tx.commit().await?;
-        self.forget_menus(id);
+        self.clear_menu_cache(id);
         self.upstreams.forget(id.as_str());
         Ok(stopped.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// The DataSets that this account feeds, by name. Those that this person may not see are told by their owner alone.
+    /// The DataSets that use this account, by name. DataSets that this person may not see are shown only as their owner.
     pub async fn datasets_of(&self, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
         self.get(actor, id).await?;
         let mut reading = self.db.read().acquire().await?;
         datasets_of(&mut reading, actor, id).await
     }
 
-    /// Calls for this account in the last 60 seconds, those before a restart among them.
+    /// API calls of this account in the last 60 seconds, including those before a restart.
     pub fn calls_last_minute(&self, account: &Account) -> u32 {
         let gauge = self.upstreams.gauges().get(account.id.as_str()).copied();
-        // Nobody has used it since the start: what was kept is all there is.
-        let kept = || {
+        // No request since the start, so the stored value is complete.
+        let from_hints = || {
             let now = self.clock.now();
-            account.told.asked.iter().filter(|(began, _)| *began + 60_000 > now).map(|(_, count)| count).sum()
+            account.vendor_hints.recent_requests.iter().filter(|(began, _)| *began + 60_000 > now).map(|(_, count)| count).sum()
         };
-        gauge.map_or_else(kept, |gauge| gauge.last_minute)
+        gauge.map_or_else(from_hints, |gauge| gauge.last_minute)
     }
 
-    /// How much each account is asked just now, by its id; those that were not asked since the start are not among them.
+    /// The current load of each account, by id; accounts without a request since the start are missing.
     pub fn gauges(&self) -> HashMap<String, Gauge> {
         self.upstreams.gauges()
     }
 
     async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
-        sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account).transpose()
+        sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account_from_row).transpose()
     }
 
     /// One account that this person may change.
     pub async fn get_to_change(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
         let account = self.get(actor, id).await?;
-        if account.is_changed_by(actor) {
+        if account.can_be_changed_by(actor) {
             return Ok(account);
         }
         Err(Error::forbidden(format!("This account belongs to {}. You can use it but not change it.", account.owner_name)))
     }
 
     async fn record(&self, tx: &mut Transaction<'_, Sqlite>, actor: &Actor, action: &'static str, id: &AccountId) -> Result<Option<Account>> {
-        let deed = Deed { actor: Some(&actor.user), address: None, action, object: Some(id.as_str()), result: "done" };
-        audit::record(tx, &self.clock, deed).await?;
-        sqlx::query(SELECT).bind(id).fetch_optional(&mut **tx).await?.as_ref().map(account).transpose()
+        let event = AuditEvent { actor: Some(&actor.user), address: None, action, object: Some(id.as_str()), result: "done" };
+        audit::record(tx, &self.clock, event).await?;
+        sqlx::query(SELECT).bind(id).fetch_optional(&mut **tx).await?.as_ref().map(account_from_row).transpose()
     }
 }
 
@@ -350,7 +350,7 @@ async fn datasets_of(reading: &mut sqlx::SqliteConnection, actor: &Actor, id: &A
         .collect()
 }
 
-fn account(row: &SqliteRow) -> Result<Account> {
+fn account_from_row(row: &SqliteRow) -> Result<Account> {
     let connector: String = row.try_get("connector")?;
     let fields: String = row.try_get("fields")?;
     let health: String = row.try_get("health")?;
@@ -369,12 +369,12 @@ fn account(row: &SqliteRow) -> Result<Account> {
         health: [Health::Valid, Health::Failing].into_iter().find(|h| h.word() == health).unwrap_or(Health::Unknown),
         health_message: row.try_get("health_message")?,
         checked_at: row.try_get("checked_at")?,
-        refusals: row.try_get("auth_failures")?,
-        told: Told {
+        auth_failures: row.try_get("auth_failures")?,
+        vendor_hints: VendorHints {
             paused_until: row.try_get("paused_until")?,
             region: row.try_get("region")?,
-            ends_on: row.try_get::<Option<String>, _>("api_ends_on")?.and_then(|day| day.parse().ok()),
-            asked: row.try_get::<Option<String>, _>("asked")?.and_then(|asked| serde_json::from_str(&asked).ok()).unwrap_or_default(),
+            api_ends_on: row.try_get::<Option<String>, _>("api_ends_on")?.and_then(|day| day.parse().ok()),
+            recent_requests: row.try_get::<Option<String>, _>("recent_requests")?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
         },
         dataset_count: row.try_get("dataset_count")?,
         created_at: row.try_get("created_at")?,

@@ -1,4 +1,4 @@
-//! Bodies and addresses, read strictly: JSON only, no unknown fields, and an error that names the field.
+//! Extractors of the API that read strictly: JSON bodies without unknown fields, ids in paths and query parameters. Errors name the field.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -7,21 +7,21 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::error::Refusal;
-use crate::error::{Error, Kind};
+use super::error::ApiError;
+use crate::error::{Error, ErrorKind};
 
-/// A JSON body. An absent one counts as `{}`.
+/// A JSON body. A missing body is read as `{}`.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_ascii_lowercase);
         let bytes = Bytes::from_request(request, state).await.map_err(|why| {
-            Refusal(match why.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::TooLarge, "too_large", "The body is longer than 64 KiB."),
-                _ => Error::new(Kind::BadRequest, "body_broken", "The body is incomplete."),
+            ApiError(match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::TooLarge, "too_large", "The body is longer than 64 KiB."),
+                _ => Error::new(ErrorKind::BadRequest, "body_broken", "The body is incomplete."),
             })
         })?;
         if bytes.is_empty() {
@@ -29,13 +29,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         }
         let is_json = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|k| k.trim() == "application/json"));
         if !is_json {
-            return Err(Refusal(Error::new(Kind::WrongKind, "not_json", "The body must be JSON.").action("Send Content-Type: application/json.")));
+            return Err(ApiError(
+                Error::new(ErrorKind::UnsupportedMediaType, "not_json", "The body must be JSON.").action("Send Content-Type: application/json."),
+            ));
         }
         parse(&bytes)
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Refusal> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let (path, why) = match serde_path_to_error::deserialize(&mut reader) {
         Ok(body) => match reader.end() {
@@ -45,16 +47,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Refusal> {
         Err(why) => (why.path().to_string(), why.into_inner()),
     };
     if why.classify() != serde_json::error::Category::Data {
-        return Err(Refusal(Error::new(Kind::BadRequest, "not_json", "The body is not complete, well-formed JSON.")));
+        return Err(ApiError(Error::new(ErrorKind::BadRequest, "not_json", "The body is not complete, well-formed JSON.")));
     }
-    // What serde says names our own fields and the kind of value; it never repeats a value that could be a secret's.
+    // serde's message names our own fields and the kind of the value. It never contains the value, which could be a secret.
     let text = why.to_string();
     let said = text.split(" at line ").next().unwrap_or_default();
     let path = Some(path.as_str()).filter(|path| !path.is_empty() && *path != "." && *path != "?");
     if said.contains("invalid type") || said.contains("invalid value") || said.contains("invalid length") {
-        let wanted = said.split(", expected ").nth(1).map_or("another type", wanted);
+        let expected = said.split(", expected ").nth(1).map_or("another type", describe_type);
         let field = path.unwrap_or("body");
-        return Err(Refusal(Error::field(field, format!("{field} must be {wanted}."))));
+        return Err(ApiError(Error::field(field, format!("{field} must be {expected}."))));
     }
     let named = said.split('`').nth(1).filter(|_| said.contains("field"));
     let field = match (path, named) {
@@ -62,11 +64,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, Refusal> {
         (Some(path), _) => path.to_owned(),
         (None, named) => named.unwrap_or("body").to_owned(),
     };
-    Err(Refusal(Error::field(field, format!("The body does not match the expected format: {said}."))))
+    Err(ApiError(Error::field(field, format!("The body does not match the expected format: {said}."))))
 }
 
-/// A kind of value in the words of people who do not write Rust.
-fn wanted(kind: &str) -> &str {
+/// Describes a type that serde names, in words for people who do not write Rust.
+fn describe_type(kind: &str) -> &str {
     match kind {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "i8" | "i16" | "i32" | "i64" => "a whole number",
@@ -79,31 +81,31 @@ fn wanted(kind: &str) -> &str {
     }
 }
 
-/// The ids in an address. Text that is not an id of that kind is a thing that is not there.
+/// The ids in a path. Text that is not a valid id of that kind gives 404.
 pub struct Ids<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Ids<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(ids)) => Ok(Self(ids)),
-            Err(_) => Err(Refusal(Error::not_found("object"))),
+            Err(_) => Err(ApiError(Error::not_found("object"))),
         }
     }
 }
 
-/// The part of an address after the question mark.
-pub struct Asked<T>(pub T);
+/// The query string.
+pub struct QueryParams<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
-    type Rejection = Refusal;
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match axum_extra::extract::Query::<T>::from_request_parts(parts, state).await {
-            Ok(axum_extra::extract::Query(asked)) => Ok(Self(asked)),
-            Err(_) => Err(Refusal(
-                Error::new(Kind::Unprocessable, "wrong_value", "A query parameter is unknown or has a wrong value.").action("See /api/v1/openapi.json."),
+            Ok(axum_extra::extract::Query(fields)) => Ok(Self(fields)),
+            Err(_) => Err(ApiError(
+                Error::new(ErrorKind::Unprocessable, "wrong_value", "A query parameter is unknown or has a wrong value.").action("See /api/v1/openapi.json."),
             )),
         }
     }

@@ -1,5 +1,5 @@
-//! The JSON API under `/api/v1`, one file per noun in `v1/`. A program shows its token as `Authorization: Bearer`; every error has one
-//! shape. The document of it all is `openapi.rs`, made from the same routes. Beside it `compat.rs`: LiveLeader's own API, served.
+//! The JSON API under `/api/v1`, with one file per resource in `v1/`. Programs send their token as `Authorization: Bearer`, and every error
+//! has the same format. `openapi.rs` documents the API from the same routes. `compat/` serves LiveLeader's own API.
 
 mod body;
 mod compat;
@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accounts::Accounts;
-use crate::auth::export_passwords::Gate;
+use crate::auth::export_passwords::ExportThrottle;
 use crate::auth::throttle::Throttle;
 use crate::clock::Clock;
 use crate::datasets::Datasets;
@@ -28,7 +28,7 @@ use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::puller::Puller;
 
-/// What the API's handlers need. Cheap to clone.
+/// The state of the API's handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     pub db: Db,
@@ -38,16 +38,16 @@ pub struct Api {
     pub puller: Puller,
     pub throttle: Throttle,
     pub metrics: Metrics,
-    /// Of the LiveLeader API: who comes in.
-    pub gate: Gate,
+    /// Throttles the sign-in attempts of the LiveLeader API.
+    pub export_throttle: ExportThrottle,
     pub downloads: Downloads,
 }
 
-/// Bodies are at most this long.
-const MOST_BODY: usize = 64 * 1024;
+/// The maximum size of a body.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 fn documented() -> OpenApiRouter<Api> {
-    use v1::{accounts, connectors, data, datasets, history, runs, upkeep};
+    use v1::{accounts, connectors, data, datasets, history, notifications, runs};
     OpenApiRouter::new()
         .routes(routes!(connectors::list))
         .routes(routes!(connectors::get))
@@ -59,9 +59,9 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(datasets::get, datasets::change, datasets::delete))
         .routes(routes!(datasets::pause))
         .routes(routes!(datasets::resume))
-        .routes(routes!(upkeep::notifications, upkeep::notify))
-        .routes(routes!(upkeep::bring_back))
-        .routes(routes!(upkeep::webhooks))
+        .routes(routes!(notifications::notifications, notifications::notify))
+        .routes(routes!(notifications::restore_schedule))
+        .routes(routes!(notifications::webhooks))
         .routes(routes!(runs::of_dataset, runs::start))
         .routes(routes!(runs::get))
         .routes(routes!(runs::cancel))
@@ -74,7 +74,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(data::schema))
         .routes(routes!(history::revert))
         .routes(routes!(history::delete_version))
-        .routes(routes!(history::retention, history::keep))
+        .routes(routes!(history::retention, history::update_retention))
         .routes(routes!(history::days))
         .routes(routes!(history::backfills, history::backfill))
         .routes(routes!(history::cancel))
@@ -82,36 +82,37 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(history::duplicate))
 }
 
-/// The API's routes, below `/api/v1`, and `/a/Srv`; whatever else begins with `/api` is an address that is not there, in the same shape.
+/// The routes of `/api/v1` and `/a/Srv`. Any other path under `/api` gets a 404 in the API's error format.
 pub fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
-    let known = params::Known::of(&document);
+    let known = params::KnownParams::of(&document);
     let routes = routes
         .route(openapi::ADDRESS, get(move || openapi::serve(document.clone())))
         .route_layer(axum::middleware::from_fn_with_state(known, params::check))
-        .fallback(error::no_such_address)
-        .method_not_allowed_fallback(error::no_such_method);
+        .fallback(error::unknown_address)
+        .method_not_allowed_fallback(error::method_not_allowed);
     Router::new()
         .nest("/api/v1", routes)
-        .route("/api", any(error::no_such_address))
-        .route("/api/", any(error::no_such_address))
-        .route("/api/{*rest}", any(error::no_such_address))
+        .route("/api", any(error::unknown_address))
+        .route("/api/", any(error::unknown_address))
+        .route("/api/{*rest}", any(error::unknown_address))
         .layer(axum::middleware::from_fn_with_state(api.clock.clone(), error::render))
         .merge(compat::router())
-        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }
 
-/// How what was turned away before it came here is answered, when its path is one of ours: a sentence, or the one shape of an error.
-pub fn refuse(path: &str, status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Option<Response> {
-    if compat::is_at(path) {
-        return Some(compat::refuse(status, message));
+/// The response to a request that was rejected before routing: for paths of the LiveLeader API a sentence, for paths of the JSON API its
+/// error format, otherwise `None`.
+pub fn rejection_response(path: &str, status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Option<Response> {
+    if compat::serves_path(path) {
+        return Some(compat::text_response(status, message));
     }
-    path.starts_with("/api/").then(|| error::refuse(status, code, message, request_id))
+    path.starts_with("/api/").then(|| error::error_response(status, code, message, request_id))
 }
 
-/// Every address and method of the API, as in its document: for the test that asks who may do what.
+/// Every method and path of the API document, for the permission test.
 pub fn addresses() -> Vec<(String, String)> {
     openapi::addresses(&openapi::finish(documented().split_for_parts().1))
 }

@@ -1,5 +1,5 @@
-//! The document of the API, made from its routes. What every operation has in common is added here: a tag, a description of each
-//! response, and the errors that any call can answer, each with the one shape of an error.
+//! The OpenAPI document, generated from the routes. Parts that all operations share are added here: a tag, a description of each response,
+//! and the errors that any call can return.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -10,10 +10,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ErrorBody;
 
-/// Where the document is, below `/api/v1`.
+/// The path of the document below `/api/v1`.
 pub const ADDRESS: &str = "/openapi.json";
 
-/// Adds what the routes do not say: title, version, server, how a program shows who it is, and where this document is.
+/// Adds what the routes do not contain: title, version, server, authentication, and the path of this document.
 pub fn finish(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
         .title("Chatlake")
@@ -35,7 +35,7 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
         for (has_body, operation) in [(false, &mut item.get), (true, &mut item.post), (true, &mut item.put), (true, &mut item.patch), (false, &mut item.delete)]
         {
             if let Some(operation) = operation {
-                complete(operation, &tag, has_body);
+                add_common_parts(operation, &tag, has_body);
             }
         }
     }
@@ -49,12 +49,12 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// Adds the tag, the errors that any such call can answer, and descriptions and bodies where a handler declares only the status.
-fn complete(operation: &mut Operation, tag: &str, has_body: bool) {
+/// Adds the tag, the common errors, and descriptions and bodies where a handler declares only the status.
+fn add_common_parts(operation: &mut Operation, tag: &str, has_body: bool) {
     operation.tags = Some(vec![tag.to_owned()]);
     let responses = &mut operation.responses.responses;
-    let of_all: &[&str] = if has_body { &["400", "401", "403", "413", "422", "429", "500", "503"] } else { &["401", "403", "429", "500", "503"] };
-    for status in of_all {
+    let common_errors: &[&str] = if has_body { &["400", "401", "403", "413", "422", "429", "500", "503"] } else { &["401", "403", "429", "500", "503"] };
+    for status in common_errors {
         responses.entry((*status).to_owned()).or_insert_with(|| ResponseBuilder::new().build().into());
     }
     if operation.parameters.iter().flatten().any(|parameter| matches!(parameter, RefOr::T(one) if one.parameter_in == ParameterIn::Query)) {
@@ -63,7 +63,7 @@ fn complete(operation: &mut Operation, tag: &str, has_body: bool) {
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
         if response.description.is_empty() {
-            response.description = described(status).to_owned();
+            response.description = status_description(status).to_owned();
         }
         if status.starts_with(['4', '5']) && response.content.is_empty() {
             let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
@@ -72,8 +72,8 @@ fn complete(operation: &mut Operation, tag: &str, has_body: bool) {
     }
 }
 
-/// What a status means in this API.
-fn described(status: &str) -> &'static str {
+/// The description of a status code.
+fn status_description(status: &str) -> &'static str {
     match status {
         "200" => "Done; the body has the result.",
         "201" => "Created; the body has the new object.",
@@ -98,7 +98,7 @@ pub async fn serve(document: OpenApi) -> Response {
     Json(document).into_response()
 }
 
-/// Method and address of everything in the document, sorted.
+/// Method and path of every operation in the document, sorted.
 pub fn addresses(document: &OpenApi) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (path, item) in &document.paths.paths {

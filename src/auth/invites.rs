@@ -1,35 +1,35 @@
-//! One-time links: the set-up link that makes the first admin, the one an admin makes for a new person, and the one that lets a
-//! person who is here already choose a new password. Only the hash of the code is kept.
+//! One-time links: the set-up link that creates the first admin, invitations for new people, and links with which an existing person
+//! chooses a new password. Only the hash of the code is stored.
 
 use std::net::IpAddr;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::audit::{self, By, Deed};
+use super::audit::{self, AuditActor, AuditEvent};
 use super::passwords::{self, Hasher};
 use super::sign_in::{self, SignedIn};
 use super::users::{self, User};
 use super::{Role, hash, random_text};
 use crate::clock::{Clock, Millis};
-use crate::db::{Db, read_each};
-use crate::error::{Error, Kind, Result};
+use crate::db::{Db, decode_each};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{InviteId, UserId};
 use crate::secret::Secret;
 
-/// A link is good for this long.
-pub const GOOD_FOR: Millis = 7 * 24 * 60 * 60 * 1_000;
+/// How long a link is valid.
+pub const VALIDITY: Millis = 7 * 24 * 60 * 60 * 1_000;
 
-/// What a link is for.
+/// A link and its purpose.
 #[derive(Clone, Debug)]
 pub struct Invite {
     pub id: InviteId,
-    /// None: the set-up link; who uses it types the email and becomes the first admin.
+    /// `None` for the set-up link: the person types the email and becomes the first admin.
     pub email: Option<String>,
     pub name: Option<String>,
     pub role: Role,
-    /// None: the set-up link.
-    pub made_by: Option<UserId>,
+    /// `None` for the set-up link.
+    pub created_by: Option<UserId>,
     pub created_at: Millis,
     pub expires_at: Millis,
 }
@@ -40,42 +40,42 @@ impl Invite {
     }
 }
 
-/// What the person behind a link types.
+/// The input of the person who uses a link.
 #[derive(Clone, Debug)]
-pub struct Accept {
-    /// Read for the set-up link alone.
+pub struct AcceptInvite {
+    /// Only used with the set-up link.
     pub email: String,
-    /// Read unless the person is here already.
+    /// Not used if the person already exists.
     pub name: String,
     pub password: Secret,
-    /// Where they are, for the trail.
+    /// The address of the person, for the audit log.
     pub address: Option<IpAddr>,
 }
 
-/// A new set-up link for the console, in place of the ones before; none once there is a person.
+/// Creates a set-up link for the console and replaces earlier ones. `None` once there is a person.
 pub async fn setup_link(db: &Db, clock: &Clock) -> Result<Option<Secret>> {
-    // Looked at before anything is written, since the disk may be full.
+    // Checked before anything is written, because the disk may be full.
     if !is_set_up_open(db).await? {
         return Ok(None);
     }
     let mut tx = db.write().await?;
-    if people(&mut tx).await? > 0 {
+    if count_people(&mut tx).await? > 0 {
         return Ok(None);
     }
-    sqlx::query("DELETE FROM invites WHERE made_by IS NULL AND email IS NULL").execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM invites WHERE created_by IS NULL AND email IS NULL").execute(&mut *tx).await?;
     let (_, code) = insert(&mut tx, clock, None, None, Role::Admin, None).await?;
     tx.commit().await?;
     Ok(Some(code))
 }
 
-/// Whether the first admin is still to be made.
+/// Whether there is no person yet, so that the first admin can be created.
 pub async fn is_set_up_open(db: &Db) -> Result<bool> {
     Ok(users::count(db).await? == 0)
 }
 
-/// A link for a new person, in place of earlier ones for the same email. Its code is shown to the admin, once.
-pub async fn make(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, role: Role) -> Result<(Invite, Secret)> {
-    users::admins_only(Some(by))?;
+/// Creates an invitation and replaces earlier ones for the same email. Its code is shown to the admin once.
+pub async fn create(db: &Db, clock: &Clock, by: AuditActor<'_>, email: &str, name: &str, role: Role) -> Result<(Invite, Secret)> {
+    users::require_admin(Some(by))?;
     let (email, name) = users::identity(email, name).map_err(Error::fields)?;
     if users::by_email(db, &email).await?.is_some() {
         return Err(Error::field("email", "A person with this email already exists."));
@@ -83,38 +83,38 @@ pub async fn make(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, r
     insert_for(db, clock, by, &email, &name, role, "user.invite").await
 }
 
-/// A link with which a person who is here already chooses a new password.
-pub async fn readmit(db: &Db, clock: &Clock, by: By<'_>, user: &User) -> Result<(Invite, Secret)> {
-    users::admins_only(Some(by))?;
+/// Creates a link with which an existing person chooses a new password.
+pub async fn create_password_reset(db: &Db, clock: &Clock, by: AuditActor<'_>, user: &User) -> Result<(Invite, Secret)> {
+    users::require_admin(Some(by))?;
     if user.disabled_at.is_some() {
         return Err(Error::conflict("disabled", format!("{} is deactivated.", user.name)).action("Reactivate this person first."));
     }
     insert_for(db, clock, by, &user.email, &user.name, user.role, "user.readmit").await
 }
 
-/// Links that nobody has used yet, newest first; without the set-up link.
+/// Unused links, newest first, without the set-up link.
 pub async fn list(db: &Db, clock: &Clock) -> Result<Vec<Invite>> {
     let rows = sqlx::query("SELECT * FROM invites WHERE used_at IS NULL AND expires_at > $1 AND email IS NOT NULL ORDER BY created_at DESC, id DESC")
         .bind(clock.now())
         .fetch_all(db.read())
         .await?;
-    Ok(read_each(&rows, invite).0)
+    Ok(decode_each(&rows, invite).0)
 }
 
-/// Ends a link that was not used.
-pub async fn withdraw(db: &Db, clock: &Clock, by: By<'_>, id: &InviteId) -> Result<()> {
-    users::admins_only(Some(by))?;
+/// Revokes an unused link.
+pub async fn withdraw(db: &Db, clock: &Clock, by: AuditActor<'_>, id: &InviteId) -> Result<()> {
+    users::require_admin(Some(by))?;
     let mut tx = db.write().await?;
     let ended = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL").bind(id).bind(clock.now()).execute(&mut *tx).await?;
     if ended.rows_affected() == 0 {
         return Err(Error::not_found("link"));
     }
-    audit::record(&mut tx, clock, Deed::done(Some(by), "user.withdraw_invite", id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(Some(by), "user.withdraw_invite", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
-/// What this code is good for just now; none when it never was, was used or has ended.
-pub async fn look(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> {
+/// The valid link of this code. `None` if the code never existed, was used or has expired.
+pub async fn find(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> {
     let row = sqlx::query("SELECT * FROM invites WHERE code_hash = $1 AND used_at IS NULL AND expires_at > $2")
         .bind(hash(code))
         .bind(clock.now())
@@ -127,39 +127,39 @@ pub async fn look(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> 
     Ok(Some(invite))
 }
 
-/// Uses the link up: makes the person, or gives the one who is here the new password and ends their sessions. Of many who use one
-/// link at once, one gets in; the others find no link any more. The browser is known from then on.
-pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: &Accept) -> Result<SignedIn> {
-    let Some(invite) = look(db, clock, code).await? else { return Err(no_link()) };
-    let here = match &invite.email {
+/// Uses a link: creates the person, or sets the new password of an existing one and ends their sessions. If several requests use the same
+/// link at once, only one succeeds. The browser becomes a remembered browser.
+pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, input: &AcceptInvite) -> Result<SignedIn> {
+    let Some(invite) = find(db, clock, code).await? else { return Err(expired_link()) };
+    let existing = match &invite.email {
         Some(email) => users::by_email(db, email).await?,
         None => None,
     };
-    let typed_name = here.as_ref().map_or(given.name.as_str(), |user| user.name.as_str());
-    let identity = users::identity(invite.email.as_deref().unwrap_or(&given.email), typed_name);
+    let typed_name = existing.as_ref().map_or(input.name.as_str(), |user| user.name.as_str());
+    let identity = users::identity(invite.email.as_deref().unwrap_or(&input.email), typed_name);
     let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
     let (email, name) = identity.unwrap_or_default();
-    if let Err(why) = passwords::check(&given.password, &email, &name) {
+    if let Err(why) = passwords::check(&input.password, &email, &name) {
         wrong.push(("password".to_owned(), why));
     }
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
     }
-    let password = hasher.hash(&given.password).await?;
+    let password = hasher.hash(&input.password).await?;
     let mut tx = db.write().await?;
     let used = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2")
         .bind(&invite.id)
         .bind(clock.now())
         .execute(&mut *tx)
         .await?;
-    if used.rows_affected() == 0 || (invite.is_set_up() && people(&mut tx).await? > 0) {
-        return Err(no_link());
+    if used.rows_affected() == 0 || (invite.is_set_up() && count_people(&mut tx).await? > 0) {
+        return Err(expired_link());
     }
-    let user = match here {
+    let user = match existing {
         Some(user) => {
             let disabled: Option<Millis> = sqlx::query_scalar("SELECT disabled_at FROM users WHERE id = $1").bind(&user.id).fetch_one(&mut *tx).await?;
             if disabled.is_some() {
-                return Err(no_link());
+                return Err(expired_link());
             }
             users::replace_password(&mut tx, clock, &user.id, &password, None).await?;
             user
@@ -168,25 +168,25 @@ pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, given: 
     };
     let action = if invite.is_set_up() { "user.set_up" } else { "user.accept_invite" };
     let device = sign_in::new_device(&mut tx, clock, &user.id).await?;
-    let deed = Deed { actor: Some(&user.id), address: given.address, action, object: Some(user.id.as_str()), result: "done" };
-    audit::record(&mut tx, clock, deed).await?;
+    let event = AuditEvent { actor: Some(&user.id), address: input.address, action, object: Some(user.id.as_str()), result: "done" };
+    audit::record(&mut tx, clock, event).await?;
     tx.commit().await?;
     Ok(SignedIn { user, device })
 }
 
-fn no_link() -> Error {
-    Error::new(Kind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.")
+fn expired_link() -> Error {
+    Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.")
 }
 
-async fn people(tx: &mut Transaction<'_, Sqlite>) -> Result<i64> {
+async fn count_people(tx: &mut Transaction<'_, Sqlite>) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(&mut **tx).await?)
 }
 
-async fn insert_for(db: &Db, clock: &Clock, by: By<'_>, email: &str, name: &str, role: Role, action: &'static str) -> Result<(Invite, Secret)> {
+async fn insert_for(db: &Db, clock: &Clock, by: AuditActor<'_>, email: &str, name: &str, role: Role, action: &'static str) -> Result<(Invite, Secret)> {
     let mut tx = db.write().await?;
     sqlx::query("UPDATE invites SET used_at = $2 WHERE email = $1 AND used_at IS NULL").bind(email).bind(clock.now()).execute(&mut *tx).await?;
     let made = insert(&mut tx, clock, Some(email), Some(name), role, Some(by)).await?;
-    audit::record(&mut tx, clock, Deed::done(Some(by), action, made.0.id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(Some(by), action, made.0.id.as_str())).await?;
     tx.commit().await?;
     Ok(made)
 }
@@ -197,12 +197,12 @@ async fn insert(
     email: Option<&str>,
     name: Option<&str>,
     role: Role,
-    by: Option<By<'_>>,
+    by: Option<AuditActor<'_>>,
 ) -> Result<(Invite, Secret)> {
     let code = random_text();
     let now = clock.now();
     let row = sqlx::query(
-        "INSERT INTO invites (id, code_hash, email, name, role, made_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *",
+        "INSERT INTO invites (id, code_hash, email, name, role, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *",
     )
     .bind(InviteId::new())
     .bind(hash(code.reveal()))
@@ -211,7 +211,7 @@ async fn insert(
     .bind(role.word())
     .bind(by.map(|by| &by.actor.user))
     .bind(now)
-    .bind(now + GOOD_FOR)
+    .bind(now + VALIDITY)
     .fetch_one(&mut **tx)
     .await?;
     Ok((invite(&row)?, code))
@@ -224,7 +224,7 @@ fn invite(row: &SqliteRow) -> Result<Invite> {
         email: row.try_get("email")?,
         name: row.try_get("name")?,
         role: Role::parse(&role).ok_or_else(|| Error::internal("a role that this program does not know"))?,
-        made_by: row.try_get("made_by")?,
+        created_by: row.try_get("created_by")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
     })
@@ -233,77 +233,84 @@ fn invite(row: &SqliteRow) -> Result<Invite> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::test_house::{House, PASSWORD};
+    use crate::auth::test_support::{AuthFixture, PASSWORD};
 
-    fn answer(email: &str) -> Accept {
-        Accept { email: email.to_owned(), name: "Olga Owner".to_owned(), password: Secret::new(PASSWORD), address: None }
+    fn accept_as(email: &str) -> AcceptInvite {
+        AcceptInvite { email: email.to_owned(), name: "Olga Owner".to_owned(), password: Secret::new(PASSWORD), address: None }
     }
 
     #[tokio::test]
     async fn fifty_race_for_the_set_up_link_and_one_becomes_the_admin() {
-        let house = House::new().await;
-        let stale = setup_link(&house.db, &house.clock).await.unwrap().unwrap();
-        let code = setup_link(&house.db, &house.clock).await.unwrap().unwrap();
-        assert!(look(&house.db, &house.clock, stale.reveal()).await.unwrap().is_none(), "the link of an earlier start is dead");
-        assert!(look(&house.db, &house.clock, code.reveal()).await.unwrap().unwrap().is_set_up());
+        let fixture = AuthFixture::new().await;
+        let stale = setup_link(&fixture.db, &fixture.clock).await.unwrap().unwrap();
+        let code = setup_link(&fixture.db, &fixture.clock).await.unwrap().unwrap();
+        assert!(find(&fixture.db, &fixture.clock, stale.reveal()).await.unwrap().is_none(), "the link of an earlier start is dead");
+        assert!(find(&fixture.db, &fixture.clock, code.reveal()).await.unwrap().unwrap().is_set_up());
         let mut race = tokio::task::JoinSet::new();
         for n in 0..50 {
-            let (db, clock, hasher, code) = (house.db.clone(), house.clock.clone(), house.hasher.clone(), code.clone());
-            race.spawn(async move { accept(&db, &clock, &hasher, code.reveal(), &answer(&format!("person{n}@house.test"))).await });
+            let (db, clock, hasher, code) = (fixture.db.clone(), fixture.clock.clone(), fixture.hasher.clone(), code.clone());
+            race.spawn(async move { accept(&db, &clock, &hasher, code.reveal(), &accept_as(&format!("person{n}@house.test"))).await });
         }
         let mut made = 0;
         while let Some(done) = race.join_next().await {
             match done.unwrap() {
                 Ok(done) => made += usize::from(done.user.role == Role::Admin),
-                Err(why) => assert_eq!(why.kind(), Kind::NotFound, "{why}"),
+                Err(why) => assert_eq!(why.kind(), ErrorKind::NotFound, "{why}"),
             }
         }
-        assert_eq!((made, users::count(&house.db).await.unwrap()), (1, 1));
-        assert!(look(&house.db, &house.clock, code.reveal()).await.unwrap().is_none());
-        assert!(setup_link(&house.db, &house.clock).await.unwrap().is_none());
+        assert_eq!((made, users::count(&fixture.db).await.unwrap()), (1, 1));
+        assert!(find(&fixture.db, &fixture.clock, code.reveal()).await.unwrap().is_none());
+        assert!(setup_link(&fixture.db, &fixture.clock).await.unwrap().is_none());
     }
 
     #[tokio::test]
     async fn the_set_up_link_is_dead_once_the_command_line_made_somebody() {
-        let house = House::new().await;
-        let code = setup_link(&house.db, &house.clock).await.unwrap().unwrap();
-        house.person("olga", Role::Admin).await;
-        assert!(look(&house.db, &house.clock, code.reveal()).await.unwrap().is_none());
-        assert_eq!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("x@house.test")).await.unwrap_err().kind(), Kind::NotFound);
+        let fixture = AuthFixture::new().await;
+        let code = setup_link(&fixture.db, &fixture.clock).await.unwrap().unwrap();
+        fixture.person("olga", Role::Admin).await;
+        assert!(find(&fixture.db, &fixture.clock, code.reveal()).await.unwrap().is_none());
+        assert_eq!(
+            accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &accept_as("x@house.test")).await.unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
     }
 
     #[tokio::test]
     async fn an_admin_adds_a_person_whose_link_works_once_and_for_a_week() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let (_, first) = make(&house.db, &house.clock, (&owner).into(), "Carl@House.test", "Carl", Role::Editor).await.unwrap();
-        let (_, code) = make(&house.db, &house.clock, (&owner).into(), "carl@house.test", "Carl", Role::Editor).await.unwrap();
-        assert!(look(&house.db, &house.clock, first.reveal()).await.unwrap().is_none(), "a new link replaces the old one");
-        assert_eq!(list(&house.db, &house.clock).await.unwrap().len(), 1);
-        let weak = Accept { password: Secret::new("password1"), ..answer("ignored@house.test") };
-        assert_eq!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &weak).await.unwrap_err().field_errors()[0].0, "password");
-        let carl = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("ignored@house.test")).await.unwrap().user;
+        let fixture = AuthFixture::new().await;
+        let owner = fixture.person("olga", Role::Admin).await;
+        let (_, first) = create(&fixture.db, &fixture.clock, (&owner).into(), "Carl@House.test", "Carl", Role::Editor).await.unwrap();
+        let (_, code) = create(&fixture.db, &fixture.clock, (&owner).into(), "carl@house.test", "Carl", Role::Editor).await.unwrap();
+        assert!(find(&fixture.db, &fixture.clock, first.reveal()).await.unwrap().is_none(), "a new link replaces the old one");
+        assert_eq!(list(&fixture.db, &fixture.clock).await.unwrap().len(), 1);
+        let weak = AcceptInvite { password: Secret::new("password1"), ..accept_as("ignored@house.test") };
+        assert_eq!(accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &weak).await.unwrap_err().field_errors()[0].0, "password");
+        let carl = accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &accept_as("ignored@house.test")).await.unwrap().user;
         assert_eq!((carl.email.as_str(), carl.role), ("carl@house.test", Role::Editor));
-        assert!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &answer("")).await.is_err());
-        assert_eq!(make(&house.db, &house.clock, (&carl.actor()).into(), "s@house.test", "S", Role::Admin).await.unwrap_err().kind(), Kind::Forbidden);
-        let (_, late) = make(&house.db, &house.clock, (&owner).into(), "late@house.test", "Late", Role::Viewer).await.unwrap();
-        house.clock.advance(GOOD_FOR);
-        assert!(look(&house.db, &house.clock, late.reveal()).await.unwrap().is_none());
+        assert!(accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &accept_as("")).await.is_err());
+        assert_eq!(
+            create(&fixture.db, &fixture.clock, (&carl.actor()).into(), "s@house.test", "S", Role::Admin).await.unwrap_err().kind(),
+            ErrorKind::Forbidden
+        );
+        let (_, late) = create(&fixture.db, &fixture.clock, (&owner).into(), "late@house.test", "Late", Role::Viewer).await.unwrap();
+        fixture.clock.advance(VALIDITY);
+        assert!(find(&fixture.db, &fixture.clock, late.reveal()).await.unwrap().is_none());
     }
 
     #[tokio::test]
     async fn a_person_who_forgot_the_password_is_readmitted_by_link() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let carl = users::get(&house.db, &house.person("carl", Role::Editor).await.user).await.unwrap();
-        let (_, code) = readmit(&house.db, &house.clock, (&owner).into(), &carl).await.unwrap();
-        let given = Accept { email: "other@house.test".to_owned(), name: "Other".to_owned(), password: Secret::new("staple battery horse"), address: None };
-        let back = accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.unwrap().user;
+        let fixture = AuthFixture::new().await;
+        let owner = fixture.person("olga", Role::Admin).await;
+        let carl = users::get(&fixture.db, &fixture.person("carl", Role::Editor).await.user).await.unwrap();
+        let (_, code) = create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &carl).await.unwrap();
+        let input =
+            AcceptInvite { email: "other@house.test".to_owned(), name: "Other".to_owned(), password: Secret::new("staple battery horse"), address: None };
+        let back = accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &input).await.unwrap().user;
         assert_eq!((back.id.clone(), back.name.as_str(), back.role), (carl.id.clone(), "carl", Role::Editor));
-        let (_, code) = readmit(&house.db, &house.clock, (&owner).into(), &back).await.unwrap();
-        users::disable(&house.db, &house.clock, &carl.id, Some((&owner).into())).await.unwrap();
-        assert!(accept(&house.db, &house.clock, &house.hasher, code.reveal(), &given).await.is_err(), "disabling ends the link");
-        let carl = users::get(&house.db, &carl.id).await.unwrap();
-        assert_eq!(readmit(&house.db, &house.clock, (&owner).into(), &carl).await.unwrap_err().code(), "disabled");
+        let (_, code) = create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &back).await.unwrap();
+        users::disable(&fixture.db, &fixture.clock, &carl.id, Some((&owner).into())).await.unwrap();
+        assert!(accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &input).await.is_err(), "disabling ends the link");
+        let carl = users::get(&fixture.db, &carl.id).await.unwrap();
+        assert_eq!(create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &carl).await.unwrap_err().code(), "disabled");
     }
 }

@@ -1,6 +1,6 @@
-//! People and programs that sign in, and what they may do. Start at `sign_in.rs` for a person, at `tokens.rs` for a program, and at
-//! `export_passwords.rs` for one that was written for LiveLeader. All end in an `Actor`, looked up anew for every request, so that a
-//! disabled person or a changed role counts at once.
+//! Authentication of people and programs. Start at `sign_in.rs` for a person, at `tokens.rs` for a program, and at `export_passwords/`
+//! for a program that was written for LiveLeader. All produce an `Actor`, which is read from the catalogue for every request, so that a
+//! deactivation or a role change takes effect at once.
 
 pub mod audit;
 pub mod export_passwords;
@@ -28,26 +28,26 @@ use crate::error::Result;
 use crate::secret::Secret;
 
 const DAY: Millis = 24 * 60 * 60 * 1_000;
-/// The time of the last use of a token or export password is written at most this often.
-const NOTICE: Millis = 60 * 1_000;
-/// How often the right to a download or stream in progress is checked.
+/// The time of last use of a token or export password is written at most this often.
+const LAST_USED_EVERY: Millis = 60 * 1_000;
+/// The interval at which downloads and streams in progress check that they are still allowed.
 pub const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// Characters of 256 random bits, and of the checksum behind them.
-const RANDOM: usize = 43;
-const CHECKSUM: usize = 6;
+/// The number of characters of 256 random bits, and of the checksum after them.
+const RANDOM_LEN: usize = 43;
+const CHECKSUM_LEN: usize = 6;
 
-/// How a request came here.
+/// How the request was transported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Over https, or from this very machine.
-    Closed,
-    /// Over plain http from elsewhere: whoever is on the way can read it.
-    Open,
+pub enum Transport {
+    /// Over https, or from this machine.
+    Secure,
+    /// Over plain http from another machine: readable in transit.
+    Insecure,
 }
 
-/// Whether somebody who was let in still is: a download or stream that goes on for minutes asks now and then. A person must be enabled and
-/// have at least the role from then, their session must not have ended, and a token must be unexpired and unrevoked.
-pub async fn still_good(db: &Db, clock: &Clock, actor: &Actor) -> bool {
+/// Whether the actor is still authorized. Downloads and streams that run for minutes call this periodically. The person must be active with
+/// at least the earlier role, the session must not have ended, and the token must be neither expired nor revoked.
+pub async fn is_still_authorized(db: &Db, clock: &Clock, actor: &Actor) -> bool {
     if let Some(handle) = &actor.session
         && !matches!(sessions::is_alive(db, clock, &actor.user, handle).await, Ok(true))
     {
@@ -60,17 +60,17 @@ pub async fn still_good(db: &Db, clock: &Clock, actor: &Actor) -> bool {
     matches!(now, Ok(Some(now)) if now.role >= actor.role)
 }
 
-/// Returns once somebody who was let in is so no more; the end is noticed within `CHECK_EVERY`.
-pub async fn until_ended(db: &Db, clock: &Clock, actor: &Actor) {
+/// Returns once the actor is no longer authorized. The delay is at most `CHECK_EVERY`.
+pub async fn until_revoked(db: &Db, clock: &Clock, actor: &Actor) {
     loop {
         clock.wait(CHECK_EVERY).await;
-        if !still_good(db, clock, actor).await {
+        if !is_still_authorized(db, clock, actor).await {
             return;
         }
     }
 }
 
-/// Deletes what has ended and nobody reads any more: sessions, links and browsers that stayed away. Now and then is enough.
+/// Deletes ended sessions, used or expired links, and remembered browsers that were not used for a long time. Called periodically.
 pub async fn sweep(db: &Db, clock: &Clock) -> Result<()> {
     let now = clock.now();
     let mut tx = db.write().await?;
@@ -80,7 +80,7 @@ pub async fn sweep(db: &Db, clock: &Clock) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// What something random is stored as: SHA-256 in hex. Enough for 128 bits or more of randomness; passwords go to `passwords`.
+/// The stored form of a random text: SHA-256 in hex. Sufficient for 128 or more random bits; passwords use `passwords`.
 fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -92,35 +92,35 @@ fn random_text() -> Secret {
     Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
-/// What a program shows: `prefix`, 256 random bits and a checksum.
-fn new_text(prefix: &str) -> Secret {
+/// A new secret for programs: `prefix`, 256 random bits and a checksum.
+fn new_token_text(prefix: &str) -> Secret {
     let random = random_text();
     Secret::new(format!("{prefix}{}{}", random.reveal(), checksum(random.reveal())))
 }
 
-/// Whether `text` has the form that `new_text` gives it: known without the catalogue.
-fn is_text(prefix: &str, text: &str) -> bool {
+/// Whether `text` has the form that `new_token_text` gives it: known without the catalogue.
+fn has_token_format(prefix: &str, text: &str) -> bool {
     let Some(rest) = text.strip_prefix(prefix) else { return false };
-    if rest.len() != RANDOM + CHECKSUM || !rest.is_ascii() {
+    if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.is_ascii() {
         return false;
     }
-    let (random, check) = rest.split_at(RANDOM);
+    let (random, check) = rest.split_at(RANDOM_LEN);
     checksum(random).as_bytes().ct_eq(check.as_bytes()).into()
 }
 
-/// Catches a mistyped or cut text; it is no secret and proves nothing.
+/// A checksum that detects mistyped or truncated text. It is not a secret and proves nothing.
 fn checksum(random: &str) -> String {
     let digest = Sha256::digest(random.as_bytes());
     URL_SAFE_NO_PAD.encode(digest.get(..4).unwrap_or_default())
 }
 
 #[cfg(test)]
-pub(crate) mod test_house {
-    //! A catalogue with an owner, a colleague and a stranger, and a clock that stands still.
+pub(crate) mod test_support {
+    //! Test fixture: a catalogue with an owner, a colleague and a stranger, and a stopped clock.
 
     use super::*;
 
-    pub struct House {
+    pub struct AuthFixture {
         pub dir: tempfile::TempDir,
         pub db: Db,
         pub clock: Clock,
@@ -130,7 +130,7 @@ pub(crate) mod test_house {
     pub const NOON: i64 = 1_795_262_400_000;
     pub const PASSWORD: &str = "correct horse battery";
 
-    impl House {
+    impl AuthFixture {
         pub async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();

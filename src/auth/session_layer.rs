@@ -1,5 +1,5 @@
-//! How the session comes with a request and goes with its answer: one cookie, which a browser keeps until it is closed. It is set
-//! when its value is new, taken back at sign-out, and otherwise left alone.
+//! Middleware for the session cookie, which a browser keeps until it is closed. The cookie is set when its value is new, removed at
+//! sign-out, and otherwise not sent.
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -10,50 +10,50 @@ use axum::response::Response;
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 
-use super::sessions::{News, Session, Sessions};
+use super::sessions::{CookieChange, Session, Sessions};
 
 /// The name of the session cookie.
-pub fn cookie_name(https: bool) -> &'static str {
+pub fn session_cookie_name(https: bool) -> &'static str {
     if https { "__Host-chatlake_session" } else { "chatlake_session" }
 }
 
 #[derive(Clone)]
-struct Carrier {
+struct SessionLayer {
     sessions: Sessions,
     https: bool,
 }
 
-/// Gives the handlers of `router` their `Session`.
-pub fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, sessions: &Sessions, https: bool) -> Router<S> {
-    router.layer(from_fn_with_state(Carrier { sessions: sessions.clone(), https }, carry))
+/// Adds the `Session` extension to the requests of `router`.
+pub fn with_session<S: Clone + Send + Sync + 'static>(router: Router<S>, sessions: &Sessions, https: bool) -> Router<S> {
+    router.layer(from_fn_with_state(SessionLayer { sessions: sessions.clone(), https }, load_session))
 }
 
-async fn carry(State(Carrier { sessions, https }): State<Carrier>, mut request: Request, next: Next) -> Response {
-    let came = CookieJar::from_headers(request.headers()).get(cookie_name(https)).map(|cookie| cookie.value().to_owned());
-    let session = Session::new(sessions, came.as_deref());
+async fn load_session(State(SessionLayer { sessions, https }): State<SessionLayer>, mut request: Request, next: Next) -> Response {
+    let cookie_value = CookieJar::from_headers(request.headers()).get(session_cookie_name(https)).map(|cookie| cookie.value().to_owned());
+    let session = Session::new(sessions, cookie_value.as_deref());
     request.extensions_mut().insert(session.clone());
     let mut answer = next.run(request).await;
-    // What the handler did is done, and its answer is true: it goes out, whatever becomes of a message for the next page.
+    // The handler has succeeded, so its response is sent even if a flash message cannot be saved.
     if let Err(error) = session.save().await {
-        tracing::error!(cause = ?error.inside(), "a session could not be saved: {error}");
+        tracing::error!(cause = ?error.log_cause(), "a session could not be saved: {error}");
     }
-    if let Some(news) = session.news().await
-        && let Ok(line) = HeaderValue::try_from(cookie(&news, https).to_string())
+    if let Some(change) = session.cookie_change().await
+        && let Ok(line) = HeaderValue::try_from(cookie(&change, https).to_string())
     {
         answer.headers_mut().append(SET_COOKIE, line);
     }
     answer
 }
 
-fn cookie(news: &News, https: bool) -> Cookie<'static> {
-    let value = match news {
-        News::Keep(value) => value.reveal().to_owned(),
-        News::Forget => String::new(),
+fn cookie(change: &CookieChange, https: bool) -> Cookie<'static> {
+    let value = match change {
+        CookieChange::Set(value) => value.reveal().to_owned(),
+        CookieChange::Remove => String::new(),
     };
-    let cookie = Cookie::build((cookie_name(https), value)).path("/").http_only(true).secure(https).same_site(SameSite::Lax);
-    match news {
-        News::Keep(_) => cookie.build(),
-        News::Forget => cookie.removal().build(),
+    let cookie = Cookie::build((session_cookie_name(https), value)).path("/").http_only(true).secure(https).same_site(SameSite::Lax);
+    match change {
+        CookieChange::Set(_) => cookie.build(),
+        CookieChange::Remove => cookie.removal().build(),
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::auth::test_house::House;
+    use crate::auth::test_support::AuthFixture;
     use crate::auth::{Role, sessions, users};
 
     async fn ask(app: &Router, path: &str, cookies: &str) -> (StatusCode, Vec<String>) {
@@ -81,10 +81,10 @@ mod tests {
         (answer.status(), answer.headers().get_all(SET_COOKIE).iter().map(|line| line.to_str().unwrap().to_owned()).collect())
     }
 
-    /// Addresses that do what handlers do with a session.
-    async fn app(house: &House, https: bool) -> Router {
-        let owner = house.person(&format!("olga-{https}"), Role::Admin).await;
-        let user = users::get(&house.db, &owner.user).await.unwrap();
+    /// Routes that do with a session what handlers do.
+    async fn app(fixture: &AuthFixture, https: bool) -> Router {
+        let owner = fixture.person(&format!("olga-{https}"), Role::Admin).await;
+        let user = users::get(&fixture.db, &owner.user).await.unwrap();
         let done = |done: crate::error::Result<()>| if done.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let router = Router::new()
             .route("/begin", get(move |session: Session| async move { done(sessions::begin(&session, &user).await) }))
@@ -92,14 +92,14 @@ mod tests {
             .route("/say", get(move |session: Session| async move { done(session.insert("toast", "Saved.").await) }))
             .route("/renew", get(move |session: Session| async move { done(sessions::renew(&session).await) }))
             .route("/finish", get(move |session: Session| async move { done(sessions::finish(&session, None).await) }));
-        around(router, &Sessions::new(house.db.clone(), house.clock.clone()), https)
+        with_session(router, &Sessions::new(fixture.db.clone(), fixture.clock.clone()), https)
     }
 
     #[tokio::test]
-    async fn the_cookie_is_closed_to_scripts_and_other_sites_and_told_only_when_it_changes() {
-        let house = House::new().await;
+    async fn the_cookie_is_http_only_and_same_site_and_sent_only_when_it_changes() {
+        let fixture = AuthFixture::new().await;
         for (https, name) in [(true, "__Host-chatlake_session="), (false, "chatlake_session=")] {
-            let app = app(&house, https).await;
+            let app = app(&fixture, https).await;
             let (_, begun) = ask(&app, "/begin", "").await;
             let [line] = &begun[..] else { panic!("{begun:?}") };
             assert!(line.starts_with(name) && !line.contains("Domain") && !line.contains("Max-Age") && !line.contains("Expires"), "{line}");
@@ -128,19 +128,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_goes_out_though_the_message_for_the_next_page_cannot_be_kept() {
-        let house = House::new().await;
-        let app = app(&house, false).await;
+    async fn a_response_is_sent_even_if_its_flash_message_cannot_be_stored() {
+        let fixture = AuthFixture::new().await;
+        let app = app(&fixture, false).await;
         let (_, begun) = ask(&app, "/begin", "").await;
         let cookie = begun[0].split(';').next().unwrap().to_owned();
-        let mut tx = house.db.write().await.unwrap();
+        let mut tx = fixture.db.write().await.unwrap();
         sqlx::query("CREATE TRIGGER no_update BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'no'); END").execute(&mut *tx).await.unwrap();
         sqlx::query("CREATE TRIGGER no_delete BEFORE DELETE ON sessions BEGIN SELECT RAISE(ABORT, 'no'); END").execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
-        // Late enough that its end would move, too.
-        house.clock.advance(30 * 60 * 1_000);
+        // Late enough that the expiry would be extended.
+        fixture.clock.advance(30 * 60 * 1_000);
         assert_eq!(ask(&app, "/say", &cookie).await, (StatusCode::OK, Vec::new()));
-        // But whoever begins, renews or ends a session is told at once.
+        // A request that starts, renews or ends a session gets the error at once.
         for path in ["/begin", "/renew", "/finish"] {
             assert_eq!(ask(&app, path, &cookie).await, (StatusCode::SERVICE_UNAVAILABLE, Vec::new()), "{path}");
         }

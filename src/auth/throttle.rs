@@ -1,28 +1,28 @@
-//! Slows down guessing. Failed sign-ins are counted per account and per client address; a browser that signed in before is counted
-//! by itself instead, so that a stranger who guesses cannot keep the owner out. All in memory, capped, and charged before the
-//! password is looked at, so that many guesses at once are counted as many.
+//! Throttles password guessing. Failed sign-ins are counted per account and per client address. A remembered browser has its own counter,
+//! so that a stranger's guesses cannot lock out the owner. The counters are in memory and capped, and an attempt is counted before its
+//! password is verified, so that concurrent guesses are counted correctly.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::audit::Refusals;
+use super::audit::AttemptLog;
 use crate::clock::{Clock, Millis};
-use crate::connection::one_client;
-use crate::error::{Error, Kind, Result};
+use crate::connection::client_network;
+use crate::error::{Error, ErrorKind, Result};
 
-/// How long an account waits after its first, second ... failure; the last one repeats.
+/// The wait after the first, second ... failure of an account; the last one repeats.
 const WAITS: [Millis; 4] = [1_000, 3_000, 5_000, 10_000];
-/// Failures are forgotten after this long without another.
-const FORGET: Millis = 15 * 60 * 1_000;
+/// Failures expire after this long without another one.
+const FORGET_AFTER: Millis = 15 * 60 * 1_000;
 
 /// An address may fail ten times at once, then once in six seconds.
 const ADDRESS: Bucket = Bucket { burst: 10, period: 6_000 };
-/// Bad tokens of an address: scripts ask often, and a token is beyond guessing anyway.
+/// The limit for invalid tokens of an address. Scripts send many requests, and a token cannot be guessed anyway.
 const TOKENS: Bucket = Bucket { burst: 60, period: 1_000 };
 
-/// At most so many accounts, devices and addresses are remembered of each kind.
-const MOST: usize = 20_000;
+/// The maximum number of accounts, devices and addresses, each, that are counted.
+const MAX_ENTRIES: usize = 20_000;
 
 struct Bucket {
     burst: i64,
@@ -33,16 +33,16 @@ struct Bucket {
 #[derive(Clone)]
 pub struct Throttle {
     clock: Clock,
-    state: Arc<Mutex<State>>,
-    /// What becomes of refused attempts in the audit log.
-    pub refusals: Refusals,
+    state: Arc<Mutex<ThrottleState>>,
+    /// Aggregates rejected attempts for the audit log.
+    pub attempt_log: AttemptLog,
 }
 
 #[derive(Default)]
-struct State {
+struct ThrottleState {
     accounts: HashMap<String, Failures>,
     devices: HashMap<String, Failures>,
-    /// When the address has its whole burst back.
+    /// When the address has its full burst again.
     addresses: HashMap<IpAddr, Millis>,
     tokens: HashMap<IpAddr, Millis>,
 }
@@ -50,11 +50,11 @@ struct State {
 #[derive(Clone, Copy, Default)]
 struct Failures {
     count: usize,
-    /// The next attempt is looked at from here on.
+    /// Attempts before this time are rejected.
     until: Millis,
 }
 
-/// An attempt that was let through and is charged for. Tell it when the password fits.
+/// An attempt that was admitted and counted as a failure. Call `succeeded` when the password matches.
 #[must_use]
 #[derive(Debug)]
 pub struct Attempt {
@@ -65,46 +65,46 @@ pub struct Attempt {
 
 impl Throttle {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), refusals: Refusals::default() }
+        Self { clock, state: Arc::default(), attempt_log: AttemptLog::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ThrottleState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets an attempt through and charges it as failed, or says when to come back. `device` is the hash of a device cookie that
-    /// was seen to belong to this account.
+    /// Admits an attempt and counts it as failed, or returns when to try again. `device` is the hash of a device cookie that belongs to
+    /// this account.
     pub fn admit(&self, email: &str, device: Option<&str>, address: IpAddr) -> Result<Attempt> {
         let now = self.clock.now();
-        let address = one_client(address);
+        let address = client_network(address);
         let attempt = Attempt { account: email.to_owned(), device: device.map(str::to_owned), address };
         let mut state = self.state();
         if let Some(device) = device {
-            wait_of(&state.devices, device, now).map_or(Ok(()), too_soon)?;
-            fail(&mut state.devices, device, now);
+            blocked_until(&state.devices, device, now).map_or(Ok(()), too_soon)?;
+            record_failure(&mut state.devices, device, now);
             return Ok(attempt);
         }
-        let longest = wait_of(&state.accounts, email, now).max(ADDRESS.wait(&state.addresses, address, now));
+        let longest = blocked_until(&state.accounts, email, now).max(ADDRESS.blocked_until(&state.addresses, address, now));
         longest.map_or(Ok(()), too_soon)?;
-        fail(&mut state.accounts, email, now);
+        record_failure(&mut state.accounts, email, now);
         ADDRESS.charge(&mut state.addresses, address, now);
         Ok(attempt)
     }
 
-    /// The password fits: gives back what the attempt was charged and forgets the failures before it.
+    /// The password matches: removes the charge of the attempt and the earlier failures.
     pub fn succeeded(&self, attempt: &Attempt) {
         let mut state = self.state();
         match &attempt.device {
             Some(device) => drop(state.devices.remove(device)),
             None => {
                 state.accounts.remove(&attempt.account);
-                ADDRESS.give_back(&mut state.addresses, attempt.address);
+                ADDRESS.refund(&mut state.addresses, attempt.address);
             }
         }
     }
 
-    /// The password was not looked at, since the server was too busy: gives back the charge, and the failures before it stay.
-    pub fn not_looked_at(&self, attempt: &Attempt) {
+    /// The password was not verified because the server was too busy: removes the charge; earlier failures stay.
+    pub fn cancel(&self, attempt: &Attempt) {
         let now = self.clock.now();
         let mut state = self.state();
         let (counts, key) = match &attempt.device {
@@ -115,18 +115,18 @@ impl Throttle {
             *failures = Failures { count: failures.count.saturating_sub(1), until: now };
         }
         if attempt.device.is_none() {
-            ADDRESS.give_back(&mut state.addresses, attempt.address);
+            ADDRESS.refund(&mut state.addresses, attempt.address);
         }
     }
 
-    /// Whether this address may try tokens, or has tried too many bad ones.
-    pub fn tokens_of(&self, address: IpAddr) -> Result<()> {
-        TOKENS.wait(&self.state().tokens, one_client(address), self.clock.now()).map_or(Ok(()), too_soon)
+    /// Whether this address may send tokens, or has sent too many invalid ones.
+    pub fn check_token_attempts(&self, address: IpAddr) -> Result<()> {
+        TOKENS.blocked_until(&self.state().tokens, client_network(address), self.clock.now()).map_or(Ok(()), too_soon)
     }
 
-    /// This address brought a token that is not good.
-    pub fn bad_token(&self, address: IpAddr) {
-        TOKENS.charge(&mut self.state().tokens, one_client(address), self.clock.now());
+    /// Counts an invalid token of this address.
+    pub fn record_bad_token(&self, address: IpAddr) {
+        TOKENS.charge(&mut self.state().tokens, client_network(address), self.clock.now());
     }
 }
 
@@ -137,17 +137,17 @@ impl std::fmt::Debug for Throttle {
 }
 
 fn too_soon(until: Millis) -> Result<()> {
-    Err(Error::new(Kind::TooMany { until }, "too_many_attempts", "Too many failed attempts.").action("Wait a moment, then try again."))
+    Err(Error::new(ErrorKind::TooMany { until }, "too_many_attempts", "Too many failed attempts.").action("Wait a moment, then try again."))
 }
 
-fn wait_of(counts: &HashMap<String, Failures>, key: &str, now: Millis) -> Option<Millis> {
+fn blocked_until(counts: &HashMap<String, Failures>, key: &str, now: Millis) -> Option<Millis> {
     counts.get(key).map(|failures| failures.until).filter(|until| *until > now)
 }
 
-fn fail(counts: &mut HashMap<String, Failures>, key: &str, now: Millis) {
-    make_room(counts, |failures| failures.until, now - FORGET);
+fn record_failure(counts: &mut HashMap<String, Failures>, key: &str, now: Millis) {
+    evict(counts, |failures| failures.until, now - FORGET_AFTER);
     let failures = counts.entry(key.to_owned()).or_default();
-    if failures.until < now - FORGET {
+    if failures.until < now - FORGET_AFTER {
         failures.count = 0;
     }
     failures.until = now + WAITS.get(failures.count).or(WAITS.last()).copied().unwrap_or_default();
@@ -156,34 +156,34 @@ fn fail(counts: &mut HashMap<String, Failures>, key: &str, now: Millis) {
 
 impl Bucket {
     /// `full_at` moves one period ahead with each charge; it may be one burst ahead of now.
-    fn wait(&self, full_at: &HashMap<IpAddr, Millis>, address: IpAddr, now: Millis) -> Option<Millis> {
+    fn blocked_until(&self, full_at: &HashMap<IpAddr, Millis>, address: IpAddr, now: Millis) -> Option<Millis> {
         let room_at = full_at.get(&address)? - (self.burst - 1) * self.period;
         (room_at > now).then_some(room_at)
     }
 
     fn charge(&self, full_at: &mut HashMap<IpAddr, Millis>, address: IpAddr, now: Millis) {
-        make_room(full_at, |at| *at, now);
+        evict(full_at, |at| *at, now);
         let at = full_at.entry(address).or_insert(now);
         *at = (*at).max(now) + self.period;
     }
 
-    fn give_back(&self, full_at: &mut HashMap<IpAddr, Millis>, address: IpAddr) {
+    fn refund(&self, full_at: &mut HashMap<IpAddr, Millis>, address: IpAddr) {
         if let Some(at) = full_at.get_mut(&address) {
             *at -= self.period;
         }
     }
 }
 
-/// When full, forgets what no longer counts, and if that is nothing, the quarter that counts for the shortest time.
-fn make_room<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, until: impl Fn(&V) -> Millis, now: Millis) {
-    if map.len() < MOST {
+/// When the map is full, deletes expired entries, or else the quarter that expires first.
+fn evict<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, until: impl Fn(&V) -> Millis, now: Millis) {
+    if map.len() < MAX_ENTRIES {
         return;
     }
     map.retain(|_, value| until(value) > now);
-    if map.len() >= MOST {
+    if map.len() >= MAX_ENTRIES {
         let mut ends: Vec<Millis> = map.values().map(&until).collect();
         ends.sort_unstable();
-        let line = ends.get(MOST / 4).copied().unwrap_or(Millis::MAX);
+        let line = ends.get(MAX_ENTRIES / 4).copied().unwrap_or(Millis::MAX);
         map.retain(|_, value| until(value) > line);
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn wait(error: &Error, clock: &Clock) -> Millis {
-        let Kind::TooMany { until } = error.kind() else { panic!("{error}") };
+        let ErrorKind::TooMany { until } = error.kind() else { panic!("{error}") };
         until - clock.now()
     }
 
@@ -222,12 +222,12 @@ mod tests {
     #[test]
     fn a_stranger_with_many_addresses_gets_few_guesses_and_the_owners_browser_gets_in() {
         let (clock, throttle) = throttle();
-        let mut looked_at = 0;
+        let mut let_through = 0;
         for n in 0..3_000 {
-            looked_at += usize::from(throttle.admit(OWNER, None, address(n % 200)).is_ok());
+            let_through += usize::from(throttle.admit(OWNER, None, address(n % 200)).is_ok());
             clock.advance(100);
         }
-        assert!(looked_at <= 50, "{looked_at} guesses in five minutes");
+        assert!(let_through <= 50, "{let_through} guesses in five minutes");
         let attempt = throttle.admit(OWNER, Some("device"), address(1)).unwrap();
         throttle.succeeded(&attempt);
         assert!(throttle.admit(OWNER, Some("device"), address(1)).is_ok());
@@ -254,7 +254,7 @@ mod tests {
         });
         assert_eq!(passed.count(), 10);
         let mapped: IpAddr = "::ffff:10.0.0.9".parse().unwrap();
-        assert_eq!(one_client(mapped), "10.0.0.9".parse::<IpAddr>().unwrap());
+        assert_eq!(client_network(mapped), "10.0.0.9".parse::<IpAddr>().unwrap());
     }
 
     #[test]
@@ -273,14 +273,14 @@ mod tests {
         clock.advance(1_000);
         for _ in 0..100 {
             let attempt = throttle.admit(OWNER, None, address(1)).unwrap();
-            throttle.not_looked_at(&attempt);
+            throttle.cancel(&attempt);
         }
         let _second = throttle.admit(OWNER, None, address(1)).unwrap();
         assert_eq!(wait(&throttle.admit(OWNER, None, address(1)).unwrap_err(), &clock), 3_000);
     }
 
     #[test]
-    fn memory_is_capped_and_the_slowed_are_kept_longest() {
+    fn memory_is_capped_and_throttled_entries_are_dropped_last() {
         let (clock, throttle) = throttle();
         for _ in 0..6 {
             let _attempt = throttle.admit(OWNER, None, address(0)).unwrap();
@@ -290,7 +290,7 @@ mod tests {
         for n in 1..30_000 {
             let _attempt = throttle.admit(&format!("{n}@house.test"), None, address(n)).unwrap();
         }
-        assert!(throttle.state().accounts.len() <= MOST && throttle.state().addresses.len() <= MOST);
+        assert!(throttle.state().accounts.len() <= MAX_ENTRIES && throttle.state().addresses.len() <= MAX_ENTRIES);
         assert!(throttle.admit(OWNER, None, address(40_000)).is_err());
     }
 
@@ -298,12 +298,12 @@ mod tests {
     fn bad_tokens_of_an_address_are_limited() {
         let (clock, throttle) = throttle();
         for _ in 0..60 {
-            throttle.tokens_of(address(1)).unwrap();
-            throttle.bad_token(address(1));
+            throttle.check_token_attempts(address(1)).unwrap();
+            throttle.record_bad_token(address(1));
         }
-        assert!(throttle.tokens_of(address(1)).is_err());
-        throttle.tokens_of(address(2)).unwrap();
+        assert!(throttle.check_token_attempts(address(1)).is_err());
+        throttle.check_token_attempts(address(2)).unwrap();
         clock.advance(1_000);
-        throttle.tokens_of(address(1)).unwrap();
+        throttle.check_token_attempts(address(1)).unwrap();
     }
 }

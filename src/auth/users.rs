@@ -1,20 +1,21 @@
-//! People: made, listed, given a role, disabled. A change of role, password or state ends what rested on it in the same transaction.
+//! People: create, list, rename, set role and password, deactivate. A change of role, password or state also ends the sessions, tokens and
+//! links that depend on it, in the same transaction.
 
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::audit::{self, By, Deed};
+use super::audit::{self, AuditActor, AuditEvent};
 use super::passwords::{self, Hasher};
 use super::{Actor, Role, export_passwords, sessions, sign_in, tokens};
 use crate::clock::{Clock, Millis};
-use crate::db::{Db, read_each};
+use crate::db::{Db, decode_each};
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::secret::Secret;
 use crate::text;
 
-/// A person as the catalogue knows them, without the password's hash.
+/// A person as stored, without the password hash.
 #[derive(Clone, Debug, Serialize)]
 pub struct User {
     pub id: UserId,
@@ -29,13 +30,13 @@ pub struct User {
 }
 
 impl User {
-    /// This person in a browser or on the command line.
+    /// The actor of this person in a browser or on the command line.
     pub fn actor(&self) -> Actor {
         Actor { user: self.id.clone(), name: self.name.clone(), email: self.email.clone(), role: self.role, scope: None, token: None, session: None }
     }
 }
 
-/// A person to be made. Without a password only a one-time link lets them in.
+/// A person to create. Without a password they need a one-time link to sign in.
 #[derive(Clone, Debug)]
 pub struct NewUser {
     pub email: String,
@@ -44,7 +45,7 @@ pub struct NewUser {
     pub password: Option<Secret>,
 }
 
-/// Email and name as they are kept, or what is wrong with them by field.
+/// Validates and normalizes email and name. Returns the errors by field.
 pub fn identity(email: &str, name: &str) -> std::result::Result<(String, String), Vec<(String, String)>> {
     let email = email.trim().to_lowercase();
     let name = person_name(name);
@@ -67,20 +68,20 @@ pub fn identity(email: &str, name: &str) -> std::result::Result<(String, String)
     }
 }
 
-/// The name of a person as it is kept, or what is wrong with it.
+/// Validates and normalizes the name of a person.
 fn person_name(name: &str) -> std::result::Result<String, String> {
     let name = name.trim();
     let length = name.chars().count();
     if length == 0 || length > 100 {
         return Err("Name must have 1 to 100 characters.".to_owned());
     }
-    if !name.chars().all(text::is_good_in_person) {
+    if !name.chars().all(text::is_allowed_in_person_name) {
         return Err("Name must not contain control characters, invisible characters or text direction marks.".to_owned());
     }
     Ok(name.to_owned())
 }
 
-/// Whether this is an address that nobody can take for another one: ASCII, and a host of letters, digits, hyphens and dots between them.
+/// Whether the email address cannot be mistaken for another one: ASCII, and a host of letters, digits, hyphens and dots between them.
 fn is_email(email: &str) -> bool {
     let Some((local, host)) = email.rsplit_once('@') else { return false };
     let is_label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -89,9 +90,9 @@ fn is_email(email: &str) -> bool {
     email.len() <= 254 && !local.is_empty() && !dots && local.bytes().all(is_plain) && host.split('.').all(is_label)
 }
 
-/// Makes a person. `by` is the admin who does; none on the command line.
-pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: Option<By<'_>>) -> Result<User> {
-    admins_only(by)?;
+/// Creates a person. `by`: the admin who does it; `None` on the command line.
+pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: Option<AuditActor<'_>>) -> Result<User> {
+    require_admin(by)?;
     let (email, name) = validate(new)?;
     let hash = match &new.password {
         Some(password) => Some(hasher.hash(password).await?),
@@ -99,12 +100,12 @@ pub async fn create(db: &Db, clock: &Clock, hasher: &Hasher, new: &NewUser, by: 
     };
     let mut tx = db.write().await?;
     let user = insert(&mut tx, clock, &email, &name, new.role, hash.as_deref()).await?;
-    audit::record(&mut tx, clock, Deed::done(by, "user.create", user.id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(by, "user.create", user.id.as_str())).await?;
     tx.commit().await?;
     Ok(user)
 }
 
-/// Email and name as they are stored. Errors: each field that a person cannot be added with.
+/// Validates a new person and returns the normalized email and name. Errors: one for each invalid field.
 pub fn validate(new: &NewUser) -> Result<(String, String)> {
     let identity = identity(&new.email, &new.name);
     let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
@@ -116,7 +117,7 @@ pub fn validate(new: &NewUser) -> Result<(String, String)> {
     identity.ok().filter(|_| wrong.is_empty()).ok_or_else(|| Error::fields(wrong))
 }
 
-/// Puts a checked person into the catalogue.
+/// Inserts a validated person.
 pub(super) async fn insert(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, email: &str, name: &str, role: Role, hash: Option<&str>) -> Result<User> {
     let row = sqlx::query(
         "INSERT INTO users (id, email, name, role, password_hash, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) \
@@ -136,10 +137,10 @@ pub(super) async fn insert(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, emai
     }
 }
 
-/// Everybody whose record can be read, by name.
+/// All people whose row can be read, by name.
 pub async fn list(db: &Db) -> Result<Vec<User>> {
     let rows = sqlx::query("SELECT * FROM users ORDER BY LOWER(name), id").fetch_all(db.read()).await?;
-    Ok(read_each(&rows, user).0)
+    Ok(decode_each(&rows, user).0)
 }
 
 pub async fn get(db: &Db, id: &UserId) -> Result<User> {
@@ -152,19 +153,19 @@ pub async fn by_email(db: &Db, email: &str) -> Result<Option<User>> {
     row.as_ref().map(user).transpose()
 }
 
-/// How many people there are, disabled ones too.
+/// The number of people, including deactivated ones.
 pub async fn count(db: &Db) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(db.read()).await?)
 }
 
-/// Who this is just now; none when unknown or disabled.
+/// The actor of this person. `None` if the person is unknown or deactivated.
 pub async fn actor(db: &Db, id: &UserId) -> Result<Option<Actor>> {
     let row = sqlx::query("SELECT * FROM users WHERE id = $1 AND disabled_at IS NULL").bind(id).fetch_optional(db.read()).await?;
     Ok(row.as_ref().map(user).transpose()?.map(|user| user.actor()))
 }
 
-/// A person changes the own name.
-pub async fn rename(db: &Db, clock: &Clock, by: By<'_>, name: &str) -> Result<()> {
+/// Changes the name of the person who asks for it.
+pub async fn rename(db: &Db, clock: &Clock, by: AuditActor<'_>, name: &str) -> Result<()> {
     let actor = by.actor;
     if actor.scope.is_some() {
         return Err(Error::forbidden("An API token cannot change a name."));
@@ -172,69 +173,70 @@ pub async fn rename(db: &Db, clock: &Clock, by: By<'_>, name: &str) -> Result<()
     let name = person_name(name).map_err(|why| Error::field("name", why))?;
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET name = $2, updated_at = $3 WHERE id = $1").bind(&actor.user).bind(name).bind(clock.now()).execute(&mut *tx).await?;
-    audit::record(&mut tx, clock, Deed::done(Some(by), "user.rename", actor.user.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(Some(by), "user.rename", actor.user.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
-/// Gives a person a new password from the command line. Ends all their sessions and forgets their browsers.
+/// Sets the password of a person from the command line. Ends all their sessions and deletes their remembered browsers.
 pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, password: &Secret) -> Result<()> {
     let user = get(db, id).await?;
     passwords::check(password, &user.email, &user.name).map_err(|why| Error::field("password", why))?;
     let hash = hasher.hash(password).await?;
     let mut tx = db.write().await?;
     replace_password(&mut tx, clock, id, &hash, None).await?;
-    audit::record(&mut tx, clock, Deed::done(None, "user.set_password", id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(None, "user.set_password", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
-/// A person changes the own password, proving the current one. Ends all their sessions but `keep` (see `sessions::handle`), and
+/// A person changes the own password, proving the current one. Ends all their sessions but `keep_session` (see `sessions::handle`), and
 /// revokes their tokens and export passwords when they ask for it. Every browser is forgotten but this one: the answer is its new device cookie's value. The
 /// fields are `current_password` and `password`.
-pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: By<'_>, change: &ChangePassword<'_>) -> Result<Secret> {
+pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: AuditActor<'_>, change: &ChangePassword<'_>) -> Result<Secret> {
     let actor = by.actor;
     if actor.scope.is_some() {
         return Err(Error::forbidden("An API token cannot change a password."));
     }
-    let kept: Option<String> = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1").bind(&actor.user).fetch_one(db.read()).await?;
-    if !hasher.verify(kept.as_deref(), change.current).await?.fits {
-        let deed = Deed { result: "refused", ..Deed::done(Some(by), "user.change_password", actor.user.as_str()) };
-        audit::note(db, clock, deed).await?;
+    let stored_hash: Option<String> = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = $1").bind(&actor.user).fetch_one(db.read()).await?;
+    if !hasher.verify(stored_hash.as_deref(), change.current).await?.matches {
+        let event = AuditEvent { result: "refused", ..AuditEvent::done(Some(by), "user.change_password", actor.user.as_str()) };
+        audit::record_alone(db, clock, event).await?;
         return Err(Error::field("current_password", "This is not your current password."));
     }
     passwords::check(change.new, &actor.email, &actor.name).map_err(|why| Error::field("password", why))?;
     let hash = hasher.hash(change.new).await?;
     let mut tx = db.write().await?;
-    replace_password(&mut tx, clock, &actor.user, &hash, change.keep).await?;
+    replace_password(&mut tx, clock, &actor.user, &hash, change.keep_session).await?;
     if change.revoke_tokens {
         tokens::revoke_all(&mut tx, clock, &actor.user).await?;
         export_passwords::revoke_all(&mut tx, clock, &actor.user).await?;
     }
     let device = sign_in::new_device(&mut tx, clock, &actor.user).await?;
-    audit::record(&mut tx, clock, Deed::done(Some(by), "user.change_password", actor.user.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(Some(by), "user.change_password", actor.user.as_str())).await?;
     tx.commit().await?;
     Ok(device)
 }
 
-/// What a person gives to change the own password.
+/// The input for a change of the own password.
 #[derive(Clone, Copy, Debug)]
 pub struct ChangePassword<'a> {
     pub current: &'a Secret,
     pub new: &'a Secret,
-    /// The handle of the session it is done in: the only one that lives on.
-    pub keep: Option<&'a str>,
+    /// The handle of the session that makes the change; it is the only one that stays active.
+    pub keep_session: Option<&'a str>,
     pub revoke_tokens: bool,
 }
 
-pub(super) async fn replace_password(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, id: &UserId, hash: &str, keep: Option<&str>) -> Result<()> {
+pub(super) async fn replace_password(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, id: &UserId, hash: &str, keep_session: Option<&str>) -> Result<()> {
     sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1").bind(id).bind(hash).bind(clock.now()).execute(&mut **tx).await?;
-    sessions::end_all(tx, id, keep).await?;
+    sessions::end_all(tx, id, keep_session).await?;
     sqlx::query("DELETE FROM devices WHERE user_id = $1").bind(id).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Shuts a person out at once: ends all sessions and revokes all tokens and export passwords, for good. The last admin stays.
-pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) -> Result<()> {
-    admins_only(by)?;
+/// Deactivates a person at once: ends all sessions and permanently revokes all tokens and export passwords. The last admin cannot be
+/// deactivated.
+pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<AuditActor<'_>>) -> Result<()> {
+    require_admin(by)?;
     get(db, id).await?;
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET disabled_at = $2, updated_at = $2 WHERE id = $1 AND disabled_at IS NULL")
@@ -242,7 +244,7 @@ pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) ->
         .bind(clock.now())
         .execute(&mut *tx)
         .await?;
-    an_admin_is_left(&mut tx).await?;
+    require_remaining_admin(&mut tx).await?;
     sessions::end_all(&mut tx, id, None).await?;
     tokens::revoke_all(&mut tx, clock, id).await?;
     export_passwords::revoke_all(&mut tx, clock, id).await?;
@@ -251,44 +253,46 @@ pub async fn disable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) ->
         .bind(clock.now())
         .execute(&mut *tx)
         .await?;
-    audit::record(&mut tx, clock, Deed::done(by, "user.disable", id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(by, "user.disable", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
-/// Lets a disabled person in again, with the password they had. Their tokens and export passwords stay revoked.
-pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<By<'_>>) -> Result<()> {
-    admins_only(by)?;
+/// Reactivates a person with their earlier password. Their tokens and export passwords stay revoked.
+pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<AuditActor<'_>>) -> Result<()> {
+    require_admin(by)?;
     get(db, id).await?;
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET disabled_at = NULL, updated_at = $2 WHERE id = $1").bind(id).bind(clock.now()).execute(&mut *tx).await?;
-    audit::record(&mut tx, clock, Deed::done(by, "user.enable", id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(by, "user.enable", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
-/// Gives a person another role, from their next request on. Their sessions end, so that a new one belongs to the new role.
-pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Option<By<'_>>) -> Result<()> {
-    admins_only(by)?;
+/// Changes the role of a person, effective from their next request. Ends their sessions, so that new ones have the new role.
+pub async fn set_role(db: &Db, clock: &Clock, id: &UserId, role: Role, by: Option<AuditActor<'_>>) -> Result<()> {
+    require_admin(by)?;
     let before = get(db, id).await?;
     if before.role == role {
         return Ok(());
     }
     let mut tx = db.write().await?;
     sqlx::query("UPDATE users SET role = $2, updated_at = $3 WHERE id = $1").bind(id).bind(role.word()).bind(clock.now()).execute(&mut *tx).await?;
-    an_admin_is_left(&mut tx).await?;
+    require_remaining_admin(&mut tx).await?;
     sessions::end_all(&mut tx, id, None).await?;
-    audit::record(&mut tx, clock, Deed::done(by, "user.set_role", id.as_str())).await?;
+    audit::record(&mut tx, clock, AuditEvent::done(by, "user.set_role", id.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
-/// The command line has no actor and may do everything; a person must be an admin.
-pub(super) fn admins_only(by: Option<By<'_>>) -> Result<()> {
+/// Requires an admin. The command line (`None`) may do everything.
+pub(super) fn require_admin(by: Option<AuditActor<'_>>) -> Result<()> {
     match by {
-        Some(By { actor, .. }) if !actor.is_admin() || actor.scope.is_some() => Err(Error::forbidden("Only an admin who is signed in can manage people.")),
+        Some(AuditActor { actor, .. }) if !actor.is_admin() || actor.scope.is_some() => {
+            Err(Error::forbidden("Only an admin who is signed in can manage people."))
+        }
         _ => Ok(()),
     }
 }
 
-async fn an_admin_is_left(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+async fn require_remaining_admin(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     let admins: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL").fetch_one(&mut **tx).await?;
     if admins > 0 {
         return Ok(());
@@ -313,74 +317,75 @@ pub(super) fn user(row: &SqliteRow) -> Result<User> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::test_house::{House, PASSWORD};
-    use crate::error::Kind;
+    use crate::auth::test_support::{AuthFixture, PASSWORD};
+    use crate::error::ErrorKind;
 
     fn change<'a>(current: &'a Secret, new: &'a Secret) -> ChangePassword<'a> {
-        ChangePassword { current, new, keep: None, revoke_tokens: false }
+        ChangePassword { current, new, keep_session: None, revoke_tokens: false }
     }
 
     #[tokio::test]
     async fn a_person_is_made_once_and_every_field_is_checked() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
+        let fixture = AuthFixture::new().await;
+        let owner = fixture.person("olga", Role::Admin).await;
         let new = |email: &str, name: &str, password: &str| NewUser {
             email: email.to_owned(),
             name: name.to_owned(),
             role: Role::Viewer,
             password: Some(Secret::new(password)),
         };
-        let odd = create(&house.db, &house.clock, &house.hasher, &new("no-at", "\n", "password1"), Some((&owner).into())).await.unwrap_err();
+        let odd = create(&fixture.db, &fixture.clock, &fixture.hasher, &new("no-at", "\n", "password1"), Some((&owner).into())).await.unwrap_err();
         assert_eq!(odd.field_errors().iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["email", "name", "password"]);
-        let twice = create(&house.db, &house.clock, &house.hasher, &new(" OLGA@House.Test ", "Other", PASSWORD), Some((&owner).into())).await.unwrap_err();
+        let twice =
+            create(&fixture.db, &fixture.clock, &fixture.hasher, &new(" OLGA@House.Test ", "Other", PASSWORD), Some((&owner).into())).await.unwrap_err();
         assert_eq!(twice.field_errors()[0].0, "email");
-        let stored: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(house.db.read()).await.unwrap();
+        let stored: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(fixture.db.read()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert_eq!(count(&house.db).await.unwrap(), 1);
+        assert_eq!(count(&fixture.db).await.unwrap(), 1);
     }
 
     #[tokio::test]
-    async fn only_admins_who_are_signed_in_look_after_people() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let colleague = house.person("carl", Role::Editor).await;
+    async fn only_signed_in_admins_manage_people() {
+        let fixture = AuthFixture::new().await;
+        let owner = fixture.person("olga", Role::Admin).await;
+        let colleague = fixture.person("carl", Role::Editor).await;
         let script = Actor { scope: Some(crate::auth::Scope::Manage), ..owner.clone() };
-        for by in [By::from(&colleague), By::from(&script)] {
-            assert_eq!(disable(&house.db, &house.clock, &owner.user, Some(by)).await.unwrap_err().kind(), Kind::Forbidden);
-            assert_eq!(set_role(&house.db, &house.clock, &colleague.user, Role::Admin, Some(by)).await.unwrap_err().kind(), Kind::Forbidden);
+        for by in [AuditActor::from(&colleague), AuditActor::from(&script)] {
+            assert_eq!(disable(&fixture.db, &fixture.clock, &owner.user, Some(by)).await.unwrap_err().kind(), ErrorKind::Forbidden);
+            assert_eq!(set_role(&fixture.db, &fixture.clock, &colleague.user, Role::Admin, Some(by)).await.unwrap_err().kind(), ErrorKind::Forbidden);
         }
-        set_role(&house.db, &house.clock, &colleague.user, Role::Viewer, Some((&owner).into())).await.unwrap();
-        assert_eq!(actor(&house.db, &colleague.user).await.unwrap().unwrap().role, Role::Viewer);
+        set_role(&fixture.db, &fixture.clock, &colleague.user, Role::Viewer, Some((&owner).into())).await.unwrap();
+        assert_eq!(actor(&fixture.db, &colleague.user).await.unwrap().unwrap().role, Role::Viewer);
     }
 
     #[tokio::test]
     async fn a_disabled_person_is_nobody_until_enabled_and_the_last_admin_stays() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
-        let colleague = house.person("carl", Role::Editor).await;
-        disable(&house.db, &house.clock, &colleague.user, Some((&owner).into())).await.unwrap();
-        assert!(actor(&house.db, &colleague.user).await.unwrap().is_none());
-        enable(&house.db, &house.clock, &colleague.user, Some((&owner).into())).await.unwrap();
-        assert!(actor(&house.db, &colleague.user).await.unwrap().is_some());
-        assert_eq!(disable(&house.db, &house.clock, &owner.user, Some((&owner).into())).await.unwrap_err().code(), "last_admin");
-        assert_eq!(set_role(&house.db, &house.clock, &owner.user, Role::Viewer, Some((&owner).into())).await.unwrap_err().code(), "last_admin");
-        assert!(actor(&house.db, &owner.user).await.unwrap().is_some());
+        let fixture = AuthFixture::new().await;
+        let owner = fixture.person("olga", Role::Admin).await;
+        let colleague = fixture.person("carl", Role::Editor).await;
+        disable(&fixture.db, &fixture.clock, &colleague.user, Some((&owner).into())).await.unwrap();
+        assert!(actor(&fixture.db, &colleague.user).await.unwrap().is_none());
+        enable(&fixture.db, &fixture.clock, &colleague.user, Some((&owner).into())).await.unwrap();
+        assert!(actor(&fixture.db, &colleague.user).await.unwrap().is_some());
+        assert_eq!(disable(&fixture.db, &fixture.clock, &owner.user, Some((&owner).into())).await.unwrap_err().code(), "last_admin");
+        assert_eq!(set_role(&fixture.db, &fixture.clock, &owner.user, Role::Viewer, Some((&owner).into())).await.unwrap_err().code(), "last_admin");
+        assert!(actor(&fixture.db, &owner.user).await.unwrap().is_some());
     }
 
     #[tokio::test]
     async fn the_own_password_is_changed_with_the_current_one_only() {
-        let house = House::new().await;
-        let owner = house.person("olga", Role::Admin).await;
+        let fixture = AuthFixture::new().await;
+        let owner = fixture.person("olga", Role::Admin).await;
         let (good, wrong, common) = (Secret::new(PASSWORD), Secret::new("not my password"), Secret::new("password1"));
         let next = Secret::new("staple battery horse");
-        let refused = change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&wrong, &next)).await.unwrap_err();
+        let refused = change_password(&fixture.db, &fixture.clock, &fixture.hasher, (&owner).into(), &change(&wrong, &next)).await.unwrap_err();
         assert_eq!(refused.field_errors()[0].0, "current_password");
-        let refused = change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&good, &common)).await.unwrap_err();
+        let refused = change_password(&fixture.db, &fixture.clock, &fixture.hasher, (&owner).into(), &change(&good, &common)).await.unwrap_err();
         assert_eq!(refused.field_errors()[0].0, "password");
-        change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&good, &next)).await.unwrap();
-        change_password(&house.db, &house.clock, &house.hasher, (&owner).into(), &change(&next, &good)).await.unwrap();
-        set_password(&house.db, &house.clock, &house.hasher, &owner.user, &next).await.unwrap();
-        let trail = audit::list(&house.db, None, 10).await.unwrap();
+        change_password(&fixture.db, &fixture.clock, &fixture.hasher, (&owner).into(), &change(&good, &next)).await.unwrap();
+        change_password(&fixture.db, &fixture.clock, &fixture.hasher, (&owner).into(), &change(&next, &good)).await.unwrap();
+        set_password(&fixture.db, &fixture.clock, &fixture.hasher, &owner.user, &next).await.unwrap();
+        let trail = audit::list(&fixture.db, None, 10).await.unwrap();
         let trail: Vec<_> = trail.iter().rev().map(|entry| (entry.action.as_str(), entry.result.as_str())).collect();
         let change = "user.change_password";
         assert_eq!(trail, [("user.create", "done"), (change, "refused"), (change, "done"), (change, "done"), ("user.set_password", "done")]);

@@ -1,15 +1,15 @@
-//! `chatlake account`: works beside a running server and without one.
+//! `chatlake account`. Works with and without a running server.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Done, Failed, keeper, print_list, secret_input};
+use super::{CommandError, CommandResult, print_list, secret_input, system_actor};
 use crate::accounts::{Account, ChangeAccount, NewAccount, outer_spaces};
 use crate::app::App;
 use crate::clock::iso;
-use crate::config::Given;
+use crate::config::GlobalArgs;
 use crate::connectors::Connector;
 use crate::error::Error;
 use crate::ids::AccountId;
@@ -64,9 +64,9 @@ pub enum Command {
     },
 }
 
-/// An account as the listing tells it.
+/// An account in the output of the list.
 #[derive(Serialize)]
-struct Line {
+struct AccountLine {
     id: AccountId,
     connector: &'static str,
     name: String,
@@ -76,7 +76,7 @@ struct Line {
     checked_at: Option<String>,
 }
 
-impl From<Account> for Line {
+impl From<Account> for AccountLine {
     fn from(a: Account) -> Self {
         Self {
             connector: a.connector.id(),
@@ -90,8 +90,8 @@ impl From<Account> for Line {
     }
 }
 
-pub async fn run(given: &Given, command: Command) -> Done {
-    let app = super::user::open(given).await?;
+pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
+    let app = super::user::open(global_args).await?;
     match command {
         Command::Add { user, connector, name, fields, secret_file, api_url, requests_per_minute, time_zone } => {
             let owner = super::user::find(&app, &user).await?.actor();
@@ -106,33 +106,33 @@ pub async fn run(given: &Given, command: Command) -> Done {
             }
             credentials.extend(secrets(connector, secret_file.as_deref())?);
             let account = app.accounts.create(&owner, &NewAccount { connector, name, credentials, api_url, requests_per_minute, time_zone }).await?;
-            tell!("{}", account.id)?;
+            print_line!("{}", account.id)?;
         }
         Command::List { json } => {
-            let lines: Vec<Line> = app.accounts.list(&keeper()).await?.into_iter().map(Line::from).collect();
+            let lines: Vec<AccountLine> = app.accounts.list(&system_actor()).await?.into_iter().map(AccountLine::from).collect();
             print_list(json, &["id", "connector", "name", "owner", "datasets", "health"], &lines, |l| {
                 vec![l.id.to_string(), l.connector.to_owned(), l.name.clone(), l.owner.clone(), l.datasets.to_string(), l.health.to_owned()]
             })?;
         }
         Command::Check { id } => {
-            let checked = app.accounts.check(&keeper(), &parse(&id)?).await?;
+            let checked = app.accounts.check(&system_actor(), &parse(&id)?).await?;
             if !checked.ok {
-                return Err(Failed { code: 1, line: checked.message });
+                return Err(CommandError { code: 1, message: checked.message });
             }
-            tell!("{}", checked.message)?;
+            print_line!("{}", checked.message)?;
         }
-        Command::RotateSecret { id, secret_file } => tell!("{}", rotate(&app, &parse(&id)?, secret_file.as_deref()).await?)?,
+        Command::RotateSecret { id, secret_file } => print_line!("{}", rotate(&app, &parse(&id)?, secret_file.as_deref()).await?)?,
     }
     app.stop().await;
     Ok(())
 }
 
-fn parse(id: &str) -> Result<AccountId, Failed> {
+fn parse(id: &str) -> Result<AccountId, CommandError> {
     AccountId::parse(id).ok_or_else(|| Error::not_found("account").into())
 }
 
-/// What every secret field of the connector gets: the one line that is read.
-fn secrets(connector: Connector, file: Option<&Path>) -> Result<BTreeMap<String, Secret>, Failed> {
+/// Reads one line and uses it for every secret field of the connector.
+fn secrets(connector: Connector, file: Option<&Path>) -> Result<BTreeMap<String, Secret>, CommandError> {
     let fields = || connector.fields().iter().filter(|field| field.secret);
     let secret = secret_input::read(file, fields().next().map_or("Secret", |field| field.label))?;
     let secrets = fields().map(|field| (field.id.to_owned(), secret.clone())).collect();
@@ -142,14 +142,14 @@ fn secrets(connector: Connector, file: Option<&Path>) -> Result<BTreeMap<String,
     Ok(secrets)
 }
 
-/// Asks the vendor with the new secret, keeps it, and tells what the vendor said.
-async fn rotate(app: &App, id: &AccountId, file: Option<&Path>) -> Result<String, Failed> {
-    let account = app.accounts.get(&keeper(), id).await?;
+/// Tests the new secret with the vendor, saves it if it is accepted, and returns the result.
+async fn rotate(app: &App, id: &AccountId, file: Option<&Path>) -> Result<String, CommandError> {
+    let account = app.accounts.get(&system_actor(), id).await?;
     let change = ChangeAccount { credentials: secrets(account.connector, file)?, ..ChangeAccount::default() };
-    let Some(seen) = app.accounts.try_change(&keeper(), id, &change).await? else {
+    let Some(seen) = app.accounts.try_change(&system_actor(), id, &change).await? else {
         return Err(Error::field("secret", "The input is empty. Pass the new credential on standard input or with --secret-file. Nothing was changed.").into());
     };
-    app.accounts.update(&keeper(), id, &change).await?;
+    app.accounts.update(&system_actor(), id, &change).await?;
     app.accounts.record_health(id, Ok(&seen), app.clock.now()).await?;
     Ok(seen)
 }

@@ -1,4 +1,4 @@
-//! `chatlake dataset`: works beside a running server and without one. A run is left to the server when there is one.
+//! `chatlake dataset`. Works with and without a running server. If a server runs, it executes the run.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,21 +8,21 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::dataset_schedule::ScheduleArgs;
-use super::{Done, Failed, keeper, print_list, unless_closed};
+use super::{CommandError, CommandResult, ignore_broken_pipe, print_list, system_actor};
 use crate::actor::Actor;
 use crate::app::App;
 use crate::clock::iso;
-use crate::config::Given;
+use crate::config::GlobalArgs;
 use crate::connectors::Menus;
 use crate::connectors::report::{GroupBy, UpdateMode, Weekday};
 use crate::datasets::export::pipe::{Encode, PART_BYTES};
-use crate::datasets::export::{self, Options};
-use crate::datasets::options::Setup;
-use crate::datasets::{self, Dataset, Description, Name, Settings};
+use crate::datasets::export::{self, CsvOptions};
+use crate::datasets::options::ReportSetup;
+use crate::datasets::{self, Dataset, DatasetDescription, DatasetName, DatasetSettings};
 use crate::error::Error;
 use crate::ids::{AccountId, DatasetId};
 use crate::puller::queue;
-use crate::puller::run::{Run, State, Trigger};
+use crate::puller::run::{Run, RunState, Trigger};
 use crate::puller::schedules::{self, Schedule};
 
 #[derive(clap::Subcommand)]
@@ -113,9 +113,9 @@ pub enum Command {
     },
 }
 
-/// A DataSet as the listing tells it.
+/// A DataSet in the output of the list.
 #[derive(Serialize)]
-struct Line {
+struct DatasetLine {
     id: DatasetId,
     name: String,
     report: &'static str,
@@ -127,7 +127,7 @@ struct Line {
     updated_at: Option<String>,
 }
 
-impl From<Dataset> for Line {
+impl From<Dataset> for DatasetLine {
     fn from(d: Dataset) -> Self {
         Self {
             report: d.report.id,
@@ -143,11 +143,11 @@ impl From<Dataset> for Line {
     }
 }
 
-pub async fn run(given: &Given, command: Command) -> Done {
-    let app = super::user::open(given).await?;
+pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
+    let app = super::user::open(global_args).await?;
     match command {
         Command::List { json } => {
-            let lines: Vec<Line> = app.datasets.list(&keeper()).await?.into_iter().map(Line::from).collect();
+            let lines: Vec<DatasetLine> = app.datasets.list(&system_actor()).await?.into_iter().map(DatasetLine::from).collect();
             print_list(json, &["id", "name", "report", "rows", "updated", "next run"], &lines, |l| {
                 let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
                 vec![
@@ -185,17 +185,17 @@ pub async fn run(given: &Given, command: Command) -> Done {
             let actor = super::user::find(&app, &user).await?.actor();
             let (include_pending, agent_details) = (include_pending.then_some(true), agent_details.then_some(true));
             let menus = Menus { start_days, end_days, group, login, group_by, tag, weekday, include_pending, agent_details };
-            let mut settings = settings(&app, &actor, &name, &account, &report, menus, &schedule, time_zone).await?;
-            settings.description = Description::parse(&description)?;
+            let mut settings = dataset_settings(&app, &actor, &name, &account, &report, menus, &schedule, time_zone).await?;
+            settings.description = DatasetDescription::parse(&description)?;
             settings.update_mode = update_mode.unwrap_or(settings.update_mode);
-            let setup = Setup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
-            let options = datasets::options::Options { key, look_back, second_read: !no_second_read, ..Default::default() };
+            let setup = ReportSetup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
+            let options = datasets::options::DatasetOptions { key, look_back, second_read: !no_second_read, ..Default::default() };
             settings.options = options.check(&setup, &[]).map_err(Error::fields)?;
-            tell!("{}", app.datasets.create(&actor, &settings).await?)?;
+            print_line!("{}", app.datasets.create(&actor, &settings).await?)?;
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,
         Command::Export { id, output, bom, guard_formulas } => {
-            export_csv(&app, &parse(&id)?, output, Options { columns: None, bom, guard: guard_formulas }).await?
+            export_csv(&app, &parse(&id)?, output, CsvOptions { columns: None, bom, guard: guard_formulas }).await?
         }
     }
     app.stop().await;
@@ -214,11 +214,11 @@ fn weekday(word: &str) -> Result<Weekday, String> {
     Weekday::parse(word).ok_or_else(|| "it must be mon, tue, wed, thu, fri, sat or sun".to_owned())
 }
 
-fn parse(id: &str) -> Result<DatasetId, Failed> {
+fn parse(id: &str) -> Result<DatasetId, CommandError> {
     DatasetId::parse(id).ok_or_else(|| Error::not_found("DataSet").into())
 }
 
-async fn settings(
+async fn dataset_settings(
     app: &App,
     actor: &Actor,
     name: &str,
@@ -227,7 +227,7 @@ async fn settings(
     menus: Menus,
     schedule: &ScheduleArgs,
     time_zone: String,
-) -> Result<Settings, Failed> {
+) -> Result<DatasetSettings, CommandError> {
     let account_id = AccountId::parse(account).ok_or_else(|| Error::not_found("account"))?;
     let account = app.accounts.usable(actor, &account_id).await?;
     let report = account.connector.report(report).ok_or_else(|| Error::field("report", format!("{} has no report {report}.", account.connector.title())))?;
@@ -235,29 +235,29 @@ async fn settings(
     let now = app.clock.now();
     let schedule = match schedule.wire()? {
         None => None,
-        Some(wire) => Schedule::of_wire(&wire, &time_zone, now, app.config.shortest_interval)?.planned(now),
+        Some(wire) => Schedule::from_json(&wire, &time_zone, now, app.config.shortest_interval)?.to_stored(now),
     };
-    Ok(Settings {
-        name: Name::parse(name)?,
-        description: Description::default(),
+    Ok(DatasetSettings {
+        name: DatasetName::parse(name)?,
+        description: DatasetDescription::default(),
         account_id,
         connector: account.connector,
         menus: menus.check(report).map_err(Error::fields)?,
         update_mode: report.mode,
-        options: datasets::options::Options::default(),
+        options: datasets::options::DatasetOptions::default(),
         report,
         time_zone,
         schedule,
     })
 }
 
-/// Queues the run; pulls it here when no server does.
-async fn pull(mut app: App, id: &DatasetId) -> Done {
+/// Enqueues a run, and executes it in this process if no server runs.
+async fn pull(mut app: App, id: &DatasetId) -> CommandResult {
     let dataset = app.datasets.for_run(id).await?;
     let mut tx = app.db.write().await?;
-    let run = queue::enqueue_in(&mut tx, app.clock.now(), id, &dataset.source_key(), Trigger::Manual, None).await?;
+    let run = queue::enqueue(&mut tx, app.clock.now(), id, &dataset.source_key(), Trigger::Manual, None).await?;
     tx.commit().await.map_err(Error::from)?;
-    if app.take_directory().await? {
+    if app.try_lock_data_directory().await? {
         app.start_pulling().await?;
     }
     let ended = loop {
@@ -268,22 +268,22 @@ async fn pull(mut app: App, id: &DatasetId) -> Done {
         }
     };
     app.stop().await;
-    told(&ended)
+    print_outcome(&ended)
 }
 
-fn told(run: &Run) -> Done {
+fn print_outcome(run: &Run) -> CommandResult {
     match (&run.state, &run.failure) {
-        (State::Succeeded, _) => {
-            tell!("{} rows", run.rows)?;
+        (RunState::Succeeded, _) => {
+            print_line!("{} rows", run.rows)?;
             Ok(())
         }
-        (_, Some(failure)) => Err(Failed { code: 1, line: format!("{} {} {}", failure.message, failure.who, failure.action) }),
-        (state, None) => Err(Failed { code: 1, line: format!("The run is {}.", state.word()) }),
+        (_, Some(failure)) => Err(CommandError { code: 1, message: format!("{} {} {}", failure.message, failure.who, failure.action) }),
+        (state, None) => Err(CommandError { code: 1, message: format!("The run is {}.", state.word()) }),
     }
 }
 
-/// Writes the current version as CSV, to a file or to standard output.
-async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options: Options) -> Done {
+/// Writes the current version as CSV to a file or to standard output.
+async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options: CsvOptions) -> CommandResult {
     app.datasets.for_run(id).await?;
     let version = app.datasets.versions.current(id).await?;
     let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first."))?;
@@ -293,7 +293,7 @@ async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options:
         None => write_out(&mut encoder, std::io::stdout().lock())?,
         Some(output) => write_file(&mut encoder, &output)?,
     }
-    match encoder.replaced.get() {
+    match encoder.replaced_nul.get() {
         0 => {}
         1 => eprintln!("chatlake: 1 NUL character was written as U+FFFD."),
         many => eprintln!("chatlake: {many} NUL characters were written as U+FFFD."),
@@ -301,8 +301,8 @@ async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options:
     Ok(())
 }
 
-/// Writes a file that appears under its name only when it is whole.
-fn write_file(encoder: &mut impl Encode, output: &Path) -> Done {
+/// Writes a file. It gets its name only after it was written completely.
+fn write_file(encoder: &mut impl Encode, output: &Path) -> CommandResult {
     let mut partial = output.as_os_str().to_owned();
     partial.push(".part");
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
@@ -314,15 +314,15 @@ fn write_file(encoder: &mut impl Encode, output: &Path) -> Done {
     written
 }
 
-/// Writes all parts, or as many as are taken: a closed pipe is no error.
-fn write_out(encoder: &mut impl Encode, mut to: impl Write) -> Done {
+/// Writes all parts until the end or until the reader closes the pipe, which is not an error.
+fn write_out(encoder: &mut impl Encode, mut to: impl Write) -> CommandResult {
     let (mut part, mut is_last) = (Vec::new(), false);
     while !is_last {
         part.clear();
         is_last = encoder.encode(&mut part, PART_BYTES)?;
         if let Err(why) = to.write_all(&part) {
-            return Ok(unless_closed(Err(why))?);
+            return Ok(ignore_broken_pipe(Err(why))?);
         }
     }
-    Ok(unless_closed(to.flush())?)
+    Ok(ignore_broken_pipe(to.flush())?)
 }

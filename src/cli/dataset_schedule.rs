@@ -1,7 +1,7 @@
-//! The schedule of `chatlake dataset create`: the same object as over the API, said in arguments.
+//! The schedule arguments of `chatlake dataset create`, converted to the same JSON object that the API takes.
 
 use crate::error::{Error, Result};
-use crate::puller::schedules::wire::{Which, Wire};
+use crate::puller::schedules::json::{NumberOrLast, ScheduleJson};
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ScheduleArgs {
@@ -32,9 +32,9 @@ pub struct ScheduleArgs {
 }
 
 impl ScheduleArgs {
-    /// None: by hand.
-    pub fn wire(&self) -> Result<Option<Wire>> {
-        let mut wire = Wire { cron: self.schedule.clone(), every: self.every.clone(), ..Wire::default() };
+    /// The schedule of the arguments. `None` without one: manual runs only.
+    pub fn wire(&self) -> Result<Option<ScheduleJson>> {
+        let mut wire = ScheduleJson { cron: self.schedule.clone(), every: self.every.clone(), ..ScheduleJson::default() };
         wire.times = (!self.at.is_empty()).then(|| self.at.clone());
         wire.months = (!self.months.is_empty()).then(|| self.months.clone());
         (wire.starts_at, wire.catch_up) = (self.starts_at.clone(), self.catch_up.clone());
@@ -45,19 +45,19 @@ impl ScheduleArgs {
             (wire.active_from, wire.active_to) = (Some(from.to_owned()), Some(to.to_owned()));
         }
         self.days(&mut wire)?;
-        Ok((wire != Wire::default()).then_some(wire))
+        Ok((wire != ScheduleJson::default()).then_some(wire))
     }
 
-    fn days(&self, wire: &mut Wire) -> Result<()> {
+    fn days(&self, wire: &mut ScheduleJson) -> Result<()> {
         let which = |word: &str| match word {
-            "last" => Some(Which::Word("last".to_owned())),
-            number => number.parse().ok().map(Which::Number),
+            "last" => Some(NumberOrLast::Word("last".to_owned())),
+            number => number.parse().ok().map(NumberOrLast::Number),
         };
         if self.on.is_empty() {
             return Ok(());
         }
         let ordinals: Vec<(&str, &str)> = self.on.iter().filter_map(|part| part.split_once('-')).collect();
-        let numbers: Option<Vec<Which>> = self.on.iter().map(|part| which(part)).collect();
+        let numbers: Option<Vec<NumberOrLast>> = self.on.iter().map(|part| which(part)).collect();
         if ordinals.len() == self.on.len() {
             wire.nth = ordinals.iter().map(|(nth, _)| which(nth)).collect();
             let mut days: Vec<String> = ordinals.iter().map(|(_, day)| (*day).to_owned()).collect();
@@ -79,13 +79,13 @@ impl ScheduleArgs {
 mod tests {
     use super::*;
 
-    fn said(arguments: &[&str]) -> Result<Option<Wire>> {
+    fn parse_arguments(arguments: &[&str]) -> Result<Option<ScheduleJson>> {
         #[derive(clap::Parser)]
-        struct Line {
+        struct ScheduleLine {
             #[command(flatten)]
             schedule: ScheduleArgs,
         }
-        let line: Line = clap::Parser::try_parse_from([&["create"], arguments].concat()).unwrap();
+        let line: ScheduleLine = clap::Parser::try_parse_from([&["create"], arguments].concat()).unwrap();
         line.schedule.wire()
     }
 
@@ -98,11 +98,11 @@ mod tests {
             (&["--at", "9:00", "--on", "2-fri,last-fri"], r#"{"times":["9:00"],"weekdays":["fri"],"nth":[2,"last"]}"#),
             (&["--at", "9:00", "--on", "1,15,last"], r#"{"times":["9:00"],"month_days":[1,15,"last"]}"#),
         ] {
-            let wire = said(arguments).unwrap().unwrap();
+            let wire = parse_arguments(arguments).unwrap().unwrap();
             assert_eq!(serde_json::to_string(&wire).unwrap(), json);
             assert!(wire.plan().is_ok(), "{json}");
         }
-        assert!(said(&[]).unwrap().is_none());
-        assert!(said(&["--every", "3h", "--active", "08:00"]).is_err() && said(&["--at", "9:00", "--on", "x-fri"]).is_err());
+        assert!(parse_arguments(&[]).unwrap().is_none());
+        assert!(parse_arguments(&["--every", "3h", "--active", "08:00"]).is_err() && parse_arguments(&["--at", "9:00", "--on", "x-fri"]).is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! `chatlake export-password`: works beside a running server and without one.
+//! `chatlake export-password`. Works with and without a running server.
 
-use super::{Done, print_list};
+use super::{CommandResult, print_list};
 use crate::auth::export_passwords::{self, ExportPassword, NewExportPassword};
 use crate::auth::users;
 use crate::clock::iso;
-use crate::config::Given;
+use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::ids::ExportPasswordId;
 
@@ -37,13 +37,13 @@ pub enum Command {
     },
 }
 
-pub async fn run(given: &Given, command: Command) -> Done {
-    let app = super::user::open(given).await?;
+pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
+    let app = super::user::open(global_args).await?;
     match command {
         Command::Create { user, name, days } => {
             let owner = super::user::find(&app, &user).await?.actor();
             let (_, text) = export_passwords::create(&app.db, &app.clock, (&owner).into(), &NewExportPassword { name, days }).await?;
-            tell!("{}", text.reveal())?;
+            print_line!("{}", text.reveal())?;
         }
         Command::List { user, json } => {
             let of = match &user {
@@ -69,7 +69,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Revoke { id } => {
             let id = ExportPasswordId::parse(&id).ok_or_else(|| Error::not_found("export password"))?;
             export_passwords::revoke(&app.db, &app.clock, &id, None).await?;
-            tell!("{id} is revoked.")?;
+            print_line!("{id} is revoked.")?;
         }
     }
     app.stop().await;

@@ -1,4 +1,4 @@
-//! `chatlake healthcheck`: for containers, which have no other program inside.
+//! `chatlake healthcheck`, for containers, which contain no HTTP client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Done, Failed};
-use crate::config::{Config, Given, GivenToServe};
+use super::{CommandError, CommandResult};
+use crate::config::{Config, GlobalArgs, ServeArgs};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct HealthcheckArgs {
     #[command(flatten)]
-    serve: GivenToServe,
+    serve: ServeArgs,
 }
 
-pub async fn run(given: &Given, arguments: &Arguments) -> Done {
-    let listen = Config::listens_at(given, &arguments.serve);
-    let asked = tokio::time::timeout(Duration::from_secs(5), ready(listen)).await;
-    match asked {
+pub async fn run(global_args: &GlobalArgs, arguments: &HealthcheckArgs) -> CommandResult {
+    let listen = Config::listen_address(global_args, &arguments.serve);
+    let answer = tokio::time::timeout(Duration::from_secs(5), ready(listen)).await;
+    match answer {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(Failed { code: 69, line: format!("The server at {listen} is not ready.") }),
-        Ok(Err(why)) => Err(Failed { code: 69, line: format!("The server at {listen} does not answer: {why}.") }),
-        Err(_) => Err(Failed { code: 69, line: format!("The server at {listen} does not answer within 5 seconds.") }),
+        Ok(Ok(false)) => Err(CommandError { code: 69, message: format!("The server at {listen} is not ready.") }),
+        Ok(Err(why)) => Err(CommandError { code: 69, message: format!("The server at {listen} does not answer: {why}.") }),
+        Err(_) => Err(CommandError { code: 69, message: format!("The server at {listen} does not answer within 5 seconds.") }),
     }
 }
 

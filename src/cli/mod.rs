@@ -1,12 +1,12 @@
 //! One file per command. What a command prints for people and programs goes to standard output, logs and errors to standard error.
-//! Whoever reads standard output may stop reading, as `head` does: that is no error, so commands print with `tell!`.
+//! Whoever reads standard output may stop reading, as `head` does: that is no error, so commands print with `print_line!`.
 //! Exit codes: 0 done, 1 it did not work, 2 the arguments are off, 69 the server is not ready, 78 the vault key refuses the start.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
 
-/// Prints a line to standard output, like `println!`, for `?`. See `tell`.
-macro_rules! tell {
+/// Prints a line to standard output, like `println!`, for `?`. See `print_line`.
+macro_rules! print_line {
     ($($text:tt)*) => {
-        $crate::cli::tell(format_args!($($text)*))
+        (crate::cli::print_line(format_args!($($text)*)))
     };
 }
 
@@ -32,16 +32,16 @@ use serde::Serialize;
 
 use crate::actor::{Actor, Role};
 use crate::app::StartError;
-use crate::config::Given;
+use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::ids::UserId;
 
 /// Pulls chat-support data from LiveChat and LiveLeader into versioned DataSets and serves it.
 #[derive(Parser)]
 #[command(name = "chatlake", version, propagate_version = true, max_term_width = 100)]
-struct Arguments {
+struct Cli {
     #[command(flatten)]
-    given: Given,
+    global_args: GlobalArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,11 +49,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server
-    Serve(serve::Arguments),
+    Serve(serve::ServeCommandArgs),
     /// Run the server with sample data from a simulated LiveChat and LiveLeader
-    Demo(demo::Arguments),
+    Demo(demo::DemoArgs),
     /// Run only the simulated LiveChat and LiveLeader
-    Sandbox(sandbox::Arguments),
+    Sandbox(sandbox::SandboxArgs),
     /// Manage people
     #[command(subcommand)]
     User(user::Command),
@@ -70,53 +70,53 @@ enum Command {
     #[command(subcommand)]
     Dataset(dataset::Command),
     /// Check that the stored data is consistent and undamaged. Changes nothing
-    Verify(verify::Arguments),
+    Verify(verify::VerifyArgs),
     /// Check whether a running server is ready; for containers
-    Healthcheck(healthcheck::Arguments),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// How a command ended when it did not work.
-pub(crate) struct Failed {
+/// The error of a command.
+pub(crate) struct CommandError {
     code: u8,
-    line: String,
+    message: String,
 }
 
-impl From<Error> for Failed {
+impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
         let mut line = error.message().to_owned();
-        if let Some(step) = error.next_step() {
+        if let Some(step) = error.suggested_action() {
             line = format!("{line} {step}");
         }
-        if let Some(cause) = &error.inside().0 {
+        if let Some(cause) = &error.log_cause().0 {
             line = format!("{line} ({cause})");
         }
-        Self { code: 1, line }
+        Self { code: 1, message: line }
     }
 }
 
-impl From<StartError> for Failed {
+impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Key(line) => Self { code: 78, line },
+            StartError::Key(line) => Self { code: 78, message: line },
             StartError::Other(error) => error.into(),
         }
     }
 }
 
-impl From<std::io::Error> for Failed {
+impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
-        Self { code: 1, line: error.to_string() }
+        Self { code: 1, message: error.to_string() }
     }
 }
 
-type Done = Result<(), Failed>;
+type CommandResult = Result<(), CommandError>;
 
-/// Runs the command that the arguments name.
+/// Runs the command of the arguments.
 pub fn run() -> ExitCode {
     forbid_core_dumps();
-    // One TLS provider for everything that is compiled in.
+    // One TLS provider for all libraries.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Arguments { given, command } = Arguments::parse();
+    let Cli { global_args, command } = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -126,31 +126,31 @@ pub fn run() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match command {
-            Command::Serve(arguments) => serve::run(&given, &arguments).await,
-            Command::Demo(arguments) => demo::run(&given, &arguments).await,
-            Command::Sandbox(arguments) => sandbox::run(&given, &arguments).await,
-            Command::User(command) => user::run(&given, command).await,
-            Command::Token(command) => token::run(&given, command).await,
-            Command::ExportPassword(command) => export_password::run(&given, command).await,
-            Command::Account(command) => account::run(&given, command).await,
-            Command::Dataset(command) => dataset::run(&given, command).await,
-            Command::Verify(arguments) => verify::run(&given, &arguments).await,
-            Command::Healthcheck(arguments) => healthcheck::run(&given, &arguments).await,
+            Command::Serve(arguments) => serve::run(&global_args, &arguments).await,
+            Command::Demo(arguments) => demo::run(&global_args, &arguments).await,
+            Command::Sandbox(arguments) => sandbox::run(&global_args, &arguments).await,
+            Command::User(command) => user::run(&global_args, command).await,
+            Command::Token(command) => token::run(&global_args, command).await,
+            Command::ExportPassword(command) => export_password::run(&global_args, command).await,
+            Command::Account(command) => account::run(&global_args, command).await,
+            Command::Dataset(command) => dataset::run(&global_args, command).await,
+            Command::Verify(arguments) => verify::run(&global_args, &arguments).await,
+            Command::Healthcheck(arguments) => healthcheck::run(&global_args, &arguments).await,
         }
     });
-    // Blocking work that never ends (a terminal that is read) must not hold the process.
+    // Blocking tasks that never end, such as a read from the terminal, must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failed { code, line }) => {
-            eprintln!("chatlake: {line}");
+        Err(CommandError { code, message }) => {
+            eprintln!("chatlake: {message}");
             ExitCode::from(code)
         }
     }
 }
 
-/// A core dump would hold the key and whatever is open in memory. The limit keeps the kernel from writing one, the other keeps it from
-/// handing one to a program, and keeps other processes of the same user from reading the memory.
+/// Prevents core dumps, which would contain the vault key and open data. The limit keeps the kernel from writing one; the flag keeps it
+/// from piping one to a program, and keeps other processes of the same user from reading the memory.
 fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -159,34 +159,34 @@ fn forbid_core_dumps() {
     }
 }
 
-/// The commands and settings as they are parsed: for the test that holds the docs to them.
+/// The parsed commands and settings, for the test that compares them with the documentation.
 pub fn command_line() -> clap::Command {
-    Arguments::command()
+    Cli::command()
 }
 
-/// Whoever has the data directory may do everything with it.
-fn keeper() -> Actor {
+/// The actor of the command line: anyone with access to the data directory may do everything.
+fn system_actor() -> Actor {
     Actor { user: UserId::new(), name: "the command line".to_owned(), email: String::new(), role: Role::Admin, scope: None, token: None, session: None }
 }
 
-/// Writes a line to standard output. A reader that has stopped reading is no error; anything else, such as a full disk, is.
-fn tell(line: std::fmt::Arguments<'_>) -> std::io::Result<()> {
-    unless_closed(writeln!(std::io::stdout(), "{line}"))
+/// Writes a line to standard output. A closed pipe is not an error; anything else, such as a full disk, is.
+fn print_line(line: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    ignore_broken_pipe(writeln!(std::io::stdout(), "{line}"))
 }
 
-/// The result of writing to standard output, where a closed pipe is no error.
-fn unless_closed(written: std::io::Result<()>) -> std::io::Result<()> {
+/// The result of a write to standard output; a closed pipe counts as success.
+fn ignore_broken_pipe(written: std::io::Result<()>) -> std::io::Result<()> {
     match written {
         Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
 }
 
-/// Prints a listing: a table for people, or a JSON array for programs.
-fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> Done {
+/// Prints a list: a table for people, or a JSON array for programs.
+fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> CommandResult {
     if json {
         let text = serde_json::to_string_pretty(items).map_err(Error::internal)?;
-        tell!("{text}")?;
+        print_line!("{text}")?;
         return Ok(());
     }
     let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
@@ -198,7 +198,7 @@ fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl
     let heads = heads.iter().map(|head| (*head).to_owned()).collect();
     for cells in std::iter::once(heads).chain(rows) {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        tell!("{}", padded.join("  ").trim_end())?;
+        print_line!("{}", padded.join("  ").trim_end())?;
     }
     Ok(())
 }

@@ -1,16 +1,16 @@
-//! `chatlake sandbox`
+//! `chatlake sandbox`: runs only the simulated vendors.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Done;
-use crate::app::{Hangup, signalled};
+use super::CommandResult;
+use crate::app::{Hangup, shutdown_signal};
 use crate::clock::Clock;
-use crate::config::Given;
-use crate::sandbox::{Options, Sandbox};
+use crate::config::GlobalArgs;
+use crate::sandbox::{Sandbox, SandboxOptions};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct SandboxArgs {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8089", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -31,9 +31,9 @@ pub struct Arguments {
     seed: u64,
 }
 
-pub async fn run(given: &Given, arguments: &Arguments) -> Done {
-    super::log::start(given.log.as_deref().unwrap_or("warn"), given.log_format.unwrap_or_default())?;
-    let options = Options {
+pub async fn run(global_args: &GlobalArgs, arguments: &SandboxArgs) -> CommandResult {
+    super::log::start(global_args.log.as_deref().unwrap_or("warn"), global_args.log_format.unwrap_or_default())?;
+    let options = SandboxOptions {
         chats: arguments.chats,
         days: arguments.days,
         seed: arguments.seed,
@@ -42,9 +42,9 @@ pub async fn run(given: &Given, arguments: &Arguments) -> Done {
     };
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;
-    tell!("Simulated LiveChat at http://{address}  (agent@sandbox.test / sandbox-key)")?;
-    tell!("Simulated LiveLeader at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)")?;
-    let stop = signalled(Hangup::Ends);
+    print_line!("Simulated LiveChat at http://{address}  (agent@sandbox.test / sandbox-key)")?;
+    print_line!("Simulated LiveLeader at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)")?;
+    let stop = shutdown_signal(Hangup::Ends);
     Sandbox::new(options, Clock::system()).serve(listener, stop).await?;
     Ok(())
 }

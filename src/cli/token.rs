@@ -1,11 +1,11 @@
-//! `chatlake token`: works beside a running server and without one.
+//! `chatlake token`. Works with and without a running server.
 
-use super::{Done, print_list};
+use super::{CommandResult, print_list};
 use crate::actor::Scope;
 use crate::auth::tokens::{self, NewToken, Token};
 use crate::auth::users;
 use crate::clock::iso;
-use crate::config::Given;
+use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::ids::TokenId;
 
@@ -42,13 +42,13 @@ pub enum Command {
     },
 }
 
-pub async fn run(given: &Given, command: Command) -> Done {
-    let app = super::user::open(given).await?;
+pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
+    let app = super::user::open(global_args).await?;
     match command {
         Command::Create { user, name, scope, days } => {
             let owner = super::user::find(&app, &user).await?;
             let (_, text) = tokens::create(&app.db, &app.clock, &owner.actor(), &NewToken { name, scope, days }).await?;
-            tell!("{}", text.reveal())?;
+            print_line!("{}", text.reveal())?;
         }
         Command::List { user, json } => {
             let of = match &user {
@@ -73,7 +73,7 @@ pub async fn run(given: &Given, command: Command) -> Done {
         Command::Revoke { id } => {
             let id = TokenId::parse(&id).ok_or_else(|| Error::not_found("token"))?;
             tokens::revoke(&app.db, &app.clock, &id, None).await?;
-            tell!("{id} is revoked.")?;
+            print_line!("{id} is revoked.")?;
         }
     }
     app.stop().await;

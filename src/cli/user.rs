@@ -1,14 +1,14 @@
-//! `chatlake user`: works beside a running server and without one.
+//! `chatlake user`. Works with and without a running server.
 
 use std::path::PathBuf;
 
-use super::{Done, Failed, print_list, secret_input};
+use super::{CommandError, CommandResult, print_list, secret_input};
 use crate::actor::Role;
 use crate::app::App;
 use crate::auth::passwords::Hasher;
 use crate::auth::users::{self, NewUser, User};
 use crate::clock::Clock;
-use crate::config::{Config, Given};
+use crate::config::{Config, GlobalArgs};
 use crate::error::Error;
 
 #[derive(clap::Subcommand)]
@@ -45,20 +45,20 @@ pub enum Command {
     },
 }
 
-pub async fn run(given: &Given, command: Command) -> Done {
+pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     match command {
         Command::Add { email, name, role, password_file } => {
             let password = secret_input::read_new(password_file.as_deref(), "Password")?;
             let new = NewUser { email, name, role, password: Some(password) };
-            // The data directory is made only for a person who can be added.
+            // Validated first, so that the data directory is only created for a valid person.
             users::validate(&new)?;
-            let app = App::open_beside(settings(given)?, Clock::system()).await?;
+            let app = App::open_for_command(load_config(global_args)?, Clock::system()).await?;
             let user = users::create(&app.db, &app.clock, &Hasher::new(1), &new, None).await?;
-            tell!("{} was added as {}.", user.email, role.word())?;
+            print_line!("{} was added as {}.", user.email, role.word())?;
             app.stop().await;
         }
         Command::List { json } => {
-            let app = open(given).await?;
+            let app = open(global_args).await?;
             let people = users::list(&app.db).await?;
             print_list(json, &["email", "name", "role", "state"], &people, |p: &User| {
                 vec![p.email.clone(), p.name.clone(), p.role.word().to_owned(), if p.disabled_at.is_some() { "deactivated" } else { "" }.to_owned()]
@@ -66,37 +66,37 @@ pub async fn run(given: &Given, command: Command) -> Done {
             app.stop().await;
         }
         Command::Password { email, password_file } => {
-            let app = open(given).await?;
+            let app = open(global_args).await?;
             let user = find(&app, &email).await?;
             let password = secret_input::read_new(password_file.as_deref(), "New password")?;
             users::set_password(&app.db, &app.clock, &Hasher::new(1), &user.id, &password).await?;
-            tell!("The password of {} was changed. All their sessions have ended.", user.email)?;
+            print_line!("The password of {} was changed. All their sessions have ended.", user.email)?;
             app.stop().await;
         }
         Command::Disable { email } => {
-            let app = open(given).await?;
+            let app = open(global_args).await?;
             let user = find(&app, &email).await?;
             users::disable(&app.db, &app.clock, &user.id, None).await?;
-            tell!("{} is deactivated.", user.email)?;
+            print_line!("{} is deactivated.", user.email)?;
             app.stop().await;
         }
     }
     Ok(())
 }
 
-/// The data directory that the settings name, beside a server or without one. One that is not there is refused.
-pub(super) async fn open(given: &Given) -> Result<App, Failed> {
-    Ok(App::open_existing(settings(given)?, Clock::system()).await?)
+/// Opens the configured data directory, with or without a running server. Refuses a directory that does not exist.
+pub(super) async fn open(global_args: &GlobalArgs) -> Result<App, CommandError> {
+    Ok(App::open_existing(load_config(global_args)?, Clock::system()).await?)
 }
 
-/// The settings of a command, and its log.
-fn settings(given: &Given) -> Result<Config, Failed> {
-    let config = Config::of_command(given)?;
-    super::log::start(given.log.as_deref().unwrap_or("warn"), config.log_format)?;
+/// Resolves the settings of a command and starts its log.
+fn load_config(global_args: &GlobalArgs) -> Result<Config, CommandError> {
+    let config = Config::for_command(global_args)?;
+    super::log::start(global_args.log.as_deref().unwrap_or("warn"), config.log_format)?;
     Ok(config)
 }
 
-pub(super) async fn find(app: &App, email: &str) -> Result<User, Failed> {
+pub(super) async fn find(app: &App, email: &str) -> Result<User, CommandError> {
     let found = users::by_email(&app.db, email).await?;
     found.ok_or_else(|| Error::field("user", format!("No person has the email {email}. chatlake user list shows all people.")).into())
 }

@@ -1,19 +1,19 @@
-//! `chatlake verify`: whether what is kept is whole. It changes nothing, and works beside a running server and without one.
+//! `chatlake verify`: checks that the stored data is complete and undamaged. Changes nothing. Works with and without a running server.
 #![allow(clippy::print_stdout, reason = "a command's own output")]
 
-use super::{Done, Failed};
+use super::{CommandError, CommandResult};
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, Given};
+use crate::config::{Config, GlobalArgs};
 use crate::datasets::segments::Segments;
-use crate::datasets::verify as rows;
+use crate::datasets::verify_versions as rows;
 use crate::db::Db;
-use crate::db::commits::{self, Mark};
+use crate::db::commits::{self, CommitMark};
 use crate::error::Error;
-use crate::puller::verify as runs;
+use crate::puller::verify_runs as runs;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub struct VerifyArgs {
     /// Also compare every file with its checksums and read every value, not only the footers
     #[arg(long)]
     deep: bool,
@@ -21,41 +21,41 @@ pub struct Arguments {
     json: bool,
 }
 
-pub async fn run(given: &Given, arguments: &Arguments) -> Done {
-    let data = Config::data_dir(given);
+pub async fn run(global_args: &GlobalArgs, arguments: &VerifyArgs) -> CommandResult {
+    let data = Config::data_dir(global_args);
     let (catalogue, dir) = (data.join("chatlake.db"), data.join("segments"));
-    app::refuse_lost_catalogue(&data)?;
+    app::check_catalogue_not_lost(&data)?;
     let is_empty = std::fs::metadata(&catalogue).is_ok_and(|about| about.len() == 0);
     if !catalogue.is_file() || is_empty || !dir.is_dir() {
-        return Err(Failed { code: 1, line: format!("{} is not a Chatlake data directory: it has no chatlake.db or no segments.", data.display()) });
+        return Err(CommandError { code: 1, message: format!("{} is not a Chatlake data directory: it has no chatlake.db or no segments.", data.display()) });
     }
-    // Before the catalogue: a server may be writing both, and the catalogue first.
-    let noted = Mark::read(&data);
-    let db = Db::open_to_look(&catalogue).await?;
+    // Read before the catalogue: a running server writes both, the catalogue first.
+    let commit_mark = CommitMark::read(&data);
+    let db = Db::open_read_only(&catalogue).await?;
     let segments = Segments::new(dir, db.clone(), Clock::system())?;
-    let mut found = rows::look(&db, &segments, arguments.deep).await?;
-    if let Some(noted) = noted {
-        found.extend(noted.objection(db.mark().await?.as_ref()).map(|objection| rows::Finding::new("commit_file", commits::FILE, objection)));
+    let mut found = rows::verify(&db, &segments, arguments.deep).await?;
+    if let Some(commit_mark) = commit_mark {
+        found.extend(commit_mark.mismatch(db.commit_mark().await?.as_ref()).map(|mismatch| rows::Finding::new("commit_file", commits::FILE, mismatch)));
     }
-    found.extend(runs::look(&db).await?);
+    found.extend(runs::verify(&db).await?);
     let unchecked = rows::without_checksums(&db).await?;
     db.close().await;
     if arguments.json {
-        tell!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?)?;
+        print_line!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?)?;
     } else {
         for finding in &found {
-            tell!("{}: {} {}", finding.check, finding.object, finding.message)?;
+            print_line!("{}: {} {}", finding.check, finding.object, finding.message)?;
         }
         if found.is_empty() {
-            tell!("No problems found.")?;
+            print_line!("No problems found.")?;
         }
         if unchecked > 0 {
-            tell!("{unchecked} files have no checksums yet. The server's integrity check adds them.")?;
+            print_line!("{unchecked} files have no checksums yet. The server's integrity check adds them.")?;
         }
     }
     match found.len() {
         0 => Ok(()),
-        1 => Err(Failed { code: 1, line: "1 problem found.".to_owned() }),
-        many => Err(Failed { code: 1, line: format!("{many} problems found.") }),
+        1 => Err(CommandError { code: 1, message: "1 problem found.".to_owned() }),
+        many => Err(CommandError { code: 1, message: format!("{many} problems found.") }),
     }
 }

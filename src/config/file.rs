@@ -1,4 +1,4 @@
-//! `chatlake.toml`: what it may hold. Every error about it names the file, the line and the key.
+//! Parses `chatlake.toml`. Every error names the file, the line and the key.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use url::Url;
 use super::LogFormat;
 use crate::error::{Error, Result};
 
-/// The file as it was read; empty when there is none.
+/// The file as read; empty if it does not exist.
 #[derive(Default)]
-pub(super) struct File {
+pub(super) struct SettingsFile {
     path: PathBuf,
     text: String,
-    pub values: Values,
+    pub values: FileSettings,
 }
 
-/// The settings it may hold: the same names as those of the flags, with underscores.
+/// The settings in the file. They have the names of the flags, with underscores.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Values {
+pub(super) struct FileSettings {
     pub listen: Option<SocketAddr>,
     pub public_url: Option<Url>,
     pub insecure_http: Option<bool>,
@@ -49,41 +49,41 @@ pub(super) struct Values {
     pub log_format: Option<LogFormat>,
 }
 
-impl File {
-    /// Reads the file at `path`; nothing when there is none.
+impl SettingsFile {
+    /// Reads the file at `path`. A missing file gives no settings.
     pub fn read(path: &Path) -> Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(why) => return Err(Error::conflict("settings", format!("{} cannot be read: {why}.", path.display()))),
         };
-        let file = Self { path: path.to_owned(), text, values: Values::default() };
+        let file = Self { path: path.to_owned(), text, values: FileSettings::default() };
         let parsed = toml::Deserializer::parse(&file.text).map_err(|why| (String::new(), why));
         let read = parsed.and_then(|whole| serde_path_to_error::deserialize(whole).map_err(|why| (why.path().to_string(), why.into_inner())));
         match read {
             Ok(values) => Ok(Self { values, ..file }),
             Err((key, why)) => {
                 let line = why.span().map(|span| file.text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
-                Err(file.wrong(line, &key, &in_words(why.message())))
+                Err(file.error_at(line, &key, &toml_message(why.message())))
             }
         }
     }
 
-    /// The error for a value of `key`, which is in the file, that means nothing. `said`: such as "must be at least 1".
-    pub fn refuse(&self, key: &str, said: &str) -> Error {
+    /// The error for a value of `key`, which is in the file, that means nothing. `problem`: such as "must be at least 1".
+    pub fn invalid_value(&self, key: &str, problem: &str) -> Error {
         let of_key = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
-        self.wrong(self.text.lines().position(of_key).map(|index| index + 1), key, said)
+        self.error_at(self.text.lines().position(of_key).map(|index| index + 1), key, problem)
     }
 
-    fn wrong(&self, line: Option<usize>, key: &str, said: &str) -> Error {
+    fn error_at(&self, line: Option<usize>, key: &str, problem: &str) -> Error {
         let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
         let key = if key.is_empty() || key == "." { String::new() } else { format!("{key}: ") };
-        Error::conflict("settings", format!("{}{line}: {key}{}.", self.path.display(), said.trim_end_matches('.')))
+        Error::conflict("settings", format!("{}{line}: {key}{}.", self.path.display(), problem.trim_end_matches('.')))
     }
 }
 
-/// What the reader of TOML says, on one line and without the names of types.
-fn in_words(said: &str) -> String {
-    let said = said.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    ["usize", "u64", "u32"].iter().fold(said, |said, kind| said.replace(&format!("expected {kind}"), "expected a whole number"))
+/// The message of the TOML parser on one line, without type names.
+fn toml_message(problem: &str) -> String {
+    let problem = problem.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    ["usize", "u64", "u32"].iter().fold(problem, |problem, kind| problem.replace(&format!("expected {kind}"), "expected a whole number"))
 }

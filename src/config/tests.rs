@@ -1,18 +1,18 @@
-//! Which value wins, what is refused, and where an error says it is.
+//! Tests of precedence, validation, and the places that errors name.
 
 use std::path::Path;
 
 use super::*;
 
-fn given(dir: &Path) -> Given {
-    Given { data: Some(dir.to_owned()), ..Given::default() }
+fn global_args(dir: &Path) -> GlobalArgs {
+    GlobalArgs { data: Some(dir.to_owned()), ..GlobalArgs::default() }
 }
 
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("chatlake.toml"), "listen = \"127.0.0.1:9000\"\nworkers = 2\nallow_upstream = [\"10.0.0.0/8\", \"Vendor.Test\"]\n").unwrap();
-    let config = Config::resolve(&given(dir.path()), &GivenToServe { workers: Some(7), ..GivenToServe::default() }).unwrap();
+    let config = Config::resolve(&global_args(dir.path()), &ServeArgs { workers: Some(7), ..ServeArgs::default() }).unwrap();
     assert_eq!((config.listen.port(), config.workers, config.keep_versions), (9000, 7, 10));
     assert_eq!(config.allow_upstream, vec![AllowUpstream::Net("10.0.0.0/8".parse().unwrap()), AllowUpstream::Host("vendor.test".to_owned())]);
     assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000/");
@@ -21,26 +21,26 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 #[test]
 fn limits_of_runs_and_answers_are_settings_with_bounds() {
     let dir = tempfile::tempdir().unwrap();
-    let usual = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap();
+    let usual = Config::resolve(&global_args(dir.path()), &ServeArgs::default()).unwrap();
     assert_eq!((usual.min_transfer_rate, usual.max_run_hours), (1_024, 12));
     std::fs::write(dir.path().join("chatlake.toml"), "min_transfer_rate = 0\nmax_run_hours = 48\n").unwrap();
-    let by_flag = GivenToServe { max_run_hours: Some(2), ..GivenToServe::default() };
-    let config = Config::resolve(&given(dir.path()), &by_flag).unwrap();
+    let by_flag = ServeArgs { max_run_hours: Some(2), ..ServeArgs::default() };
+    let config = Config::resolve(&global_args(dir.path()), &by_flag).unwrap();
     assert_eq!((config.min_transfer_rate, config.max_run_hours), (0, 2));
     for (rate, hours) in [(Some(MAX_TRANSFER_RATE + 1), None), (None, Some(0)), (None, Some(721))] {
-        let serve = GivenToServe { min_transfer_rate: rate, max_run_hours: hours, ..GivenToServe::default() };
-        assert!(Config::resolve(&given(dir.path()), &serve).is_err(), "{rate:?} {hours:?}");
+        let serve = ServeArgs { min_transfer_rate: rate, max_run_hours: hours, ..ServeArgs::default() };
+        assert!(Config::resolve(&global_args(dir.path()), &serve).is_err(), "{rate:?} {hours:?}");
     }
 }
 
 #[test]
-fn plain_http_to_other_machines_is_refused_unless_said_in_so_many_words() {
+fn plain_http_to_other_machines_is_refused_unless_allowed_explicitly() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |url: Option<&str>, insecure| GivenToServe {
+    let open = |url: Option<&str>, insecure| ServeArgs {
         listen: Some("0.0.0.0:80".parse().unwrap()),
         public_url: url.map(|u| u.parse().unwrap()),
         insecure_http: insecure,
-        ..GivenToServe::default()
+        ..ServeArgs::default()
     };
     for (url, insecure, good) in [
         (None, false, false),
@@ -50,7 +50,7 @@ fn plain_http_to_other_machines_is_refused_unless_said_in_so_many_words() {
         (Some("https://chat.test"), false, true),
         (Some("https://chat.test/path"), false, false),
     ] {
-        assert_eq!(Config::resolve(&given(dir.path()), &open(url, insecure)).is_ok(), good, "{url:?} {insecure}");
+        assert_eq!(Config::resolve(&global_args(dir.path()), &open(url, insecure)).is_ok(), good, "{url:?} {insecure}");
     }
 }
 
@@ -59,29 +59,29 @@ fn a_command_that_serves_nothing_does_not_judge_what_is_said_of_listening() {
     let dir = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(dir.path().join("chatlake.toml"), text).unwrap();
     write("listen = \"0.0.0.0:8080\"\nworkers = 3\n");
-    assert_eq!(Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err().code(), "plain_http");
-    assert_eq!(Config::of_command(&given(dir.path())).unwrap().workers, 3);
+    assert_eq!(Config::resolve(&global_args(dir.path()), &ServeArgs::default()).unwrap_err().code(), "plain_http");
+    assert_eq!(Config::for_command(&global_args(dir.path())).unwrap().workers, 3);
     write("workers = 0\n");
-    assert!(Config::of_command(&given(dir.path())).is_err(), "what is no setting is refused to everybody");
+    assert!(Config::for_command(&global_args(dir.path())).is_err(), "what is no setting is refused to everybody");
 }
 
 #[test]
 fn a_probe_finds_the_server_whatever_else_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
-    let serve = |listen: Option<&str>| GivenToServe { listen: listen.map(|address| address.parse().unwrap()), ..GivenToServe::default() };
-    assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
+    let serve = |listen: Option<&str>| ServeArgs { listen: listen.map(|address| address.parse().unwrap()), ..ServeArgs::default() };
+    assert_eq!(Config::listen_address(&global_args(dir.path()), &serve(None)), DEFAULT_LISTEN);
     for broken in ["workers = 0", "public_url = \"https://chat.test/path\"", "nonsense = 1", "log = 7"] {
         std::fs::write(dir.path().join("chatlake.toml"), format!("listen = \"0.0.0.0:9000\"\n{broken}\n")).unwrap();
-        assert!(Config::resolve(&given(dir.path()), &serve(None)).is_err(), "{broken}");
-        assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)).to_string(), "0.0.0.0:9000", "{broken}");
-        assert_eq!(Config::listens_at(&given(dir.path()), &serve(Some("127.0.0.1:1"))).port(), 1);
+        assert!(Config::resolve(&global_args(dir.path()), &serve(None)).is_err(), "{broken}");
+        assert_eq!(Config::listen_address(&global_args(dir.path()), &serve(None)).to_string(), "0.0.0.0:9000", "{broken}");
+        assert_eq!(Config::listen_address(&global_args(dir.path()), &serve(Some("127.0.0.1:1"))).port(), 1);
     }
     std::fs::write(dir.path().join("chatlake.toml"), "listen = [\n").unwrap();
-    assert_eq!(Config::listens_at(&given(dir.path()), &serve(None)), USUAL_LISTEN);
+    assert_eq!(Config::listen_address(&global_args(dir.path()), &serve(None)), DEFAULT_LISTEN);
 }
 
 #[test]
-fn what_is_wrong_in_chatlake_toml_is_told_with_its_line_and_key() {
+fn errors_in_chatlake_toml_name_the_line_and_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chatlake.toml");
     for (text, line, key, said) in [
@@ -96,16 +96,16 @@ fn what_is_wrong_in_chatlake_toml_is_told_with_its_line_and_key() {
         ("downloads = -1\n", 1, "downloads", "-1"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let error = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err();
+        let error = Config::resolve(&global_args(dir.path()), &ServeArgs::default()).unwrap_err();
         let begins = format!("{}, line {line}: {key}: ", path.display());
         assert!(error.message().starts_with(&begins) && error.message().contains(said) && error.message().lines().count() == 1, "{error}");
     }
     std::fs::write(&path, "listen = [\n").unwrap();
-    assert!(Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err().message().contains(", line "));
+    assert!(Config::resolve(&global_args(dir.path()), &ServeArgs::default()).unwrap_err().message().contains(", line "));
     // A flag is named as such.
     std::fs::write(&path, "workers = 2\n").unwrap();
-    let by_flag = GivenToServe { workers: Some(65), ..GivenToServe::default() };
-    assert_eq!(Config::resolve(&given(dir.path()), &by_flag).unwrap_err().message(), "--workers must be from 1 to 64, not 65.");
+    let by_flag = ServeArgs { workers: Some(65), ..ServeArgs::default() };
+    assert_eq!(Config::resolve(&global_args(dir.path()), &by_flag).unwrap_err().message(), "--workers must be from 1 to 64, not 65.");
 }
 
 #[test]
@@ -119,6 +119,6 @@ fn a_name_to_greet_mail_servers_with_is_a_host_or_an_address() {
 fn a_word_that_chatlake_toml_does_not_know_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("chatlake.toml"), "worker = 2\n").unwrap();
-    let error = Config::resolve(&given(dir.path()), &GivenToServe::default()).unwrap_err();
+    let error = Config::resolve(&global_args(dir.path()), &ServeArgs::default()).unwrap_err();
     assert!(error.message().contains("worker"), "{error}");
 }

@@ -1,30 +1,30 @@
-//! How far it is proven that a window, or a whole run, holds every record that the vendor has.
+//! The completeness of a window or a whole run: how strong the evidence is that all records of the vendor were read.
 //!
-//! Version 2 of LiveChat pages by number, newest first. A record that is deleted while pages are read moves all later records up by one
-//! place, and one of them may move to a page that was read already. The vendor's total shows that, unless another record is added
-//! meanwhile. So a total alone proves a window only when nothing is added to it any more.
+//! Version 2 of LiveChat pages by number, newest first. When a record is deleted while pages are read, all later records move up by one
+//! place, and one of them may move to a page that was already read. The vendor's total shows this, unless another record is added at the
+//! same time. So a total alone proves a window complete only when no record can be added to it any more.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// From the strongest evidence to the weakest.
+/// Ordered from the strongest evidence to the weakest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Completeness {
-    /// The window is settled, see `last_settled_day`, and the vendor's total is what was read.
+    /// The window is final (see `last_settled_day`) and the number of records read equals the vendor's total.
     Verified,
-    /// Two consecutive reads agree: all records that the vendor counted when the second of them began are in both.
+    /// Two consecutive reads agree: both contain all records that the vendor counted when the second read began.
     Reread,
-    /// The vendor's total is what was read, but the window is not settled and was read only once.
+    /// The number of records read equals the vendor's total, but the window is not final and was read only once.
     Counted,
-    /// Pages changed while they were read. They were read again until the vendor's total was met, or records are kept that the vendor
-    /// removed meanwhile.
+    /// Pages changed during the read. They were read again until the vendor's total was reached, or rows are stored that the vendor removed
+    /// meanwhile.
     Corrected,
-    /// It was read to its end, and the vendor gives no total.
+    /// The window was read to its end, and the vendor reports no total.
     Complete,
-    /// The vendor reports more records than it returned. Only of a run that failed.
+    /// The vendor reports more records than it returned. Only used for a failed run.
     Short,
 }
 
@@ -46,7 +46,7 @@ impl Completeness {
         Self::ALL.into_iter().find(|completeness| completeness.word() == word)
     }
 
-    /// Whether it is proven that every record is there; none where the vendor gives no total to prove it by.
+    /// `Some(true)` when completeness is proven, `Some(false)` when it is not, `None` when the vendor gives no total.
     pub fn verified(self) -> Option<bool> {
         match self {
             Self::Verified | Self::Reread => Some(true),
@@ -55,20 +55,20 @@ impl Completeness {
         }
     }
 
-    /// What is said of two parts together: the weaker of both.
+    /// The completeness of two parts together: the weaker of both.
     #[must_use]
     pub fn with(self, other: Option<Self>) -> Self {
         other.map_or(self, |other| self.max(other))
     }
 }
 
-/// A day is settled when it ended this many hours ago: no record is added to it any more, though one may still be deleted.
+/// A day is final this many hours after its end: no record is added to it any more, but one may still be deleted.
 pub const SETTLED_AFTER_HOURS: i64 = 48;
 
-/// The last day of `zone` that is settled at `now`.
+/// The last day of `zone` that is final at `now`.
 pub fn last_settled_day(now: Timestamp, zone: &TimeZone) -> Date {
     let then = now.checked_sub(Span::new().hours(SETTLED_AFTER_HOURS)).unwrap_or(Timestamp::MIN);
-    // The day of that moment had not ended then.
+    // At that moment its own day had not ended, so the day before is the last final one.
     then.to_zoned(zone.clone()).date().yesterday().unwrap_or(Date::MIN)
 }
 
@@ -79,14 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_settled_from_the_very_moment_48_hours_after_its_end() {
+    fn a_day_is_final_48_hours_after_its_end() {
         let at = |text: &str, zone: &str| last_settled_day(text.parse().unwrap(), &TimeZone::get(zone).unwrap());
         assert_eq!(at("2026-11-20T00:00:00Z", "UTC"), date(2026, 11, 17));
         assert_eq!(at("2026-11-19T23:59:59.999Z", "UTC"), date(2026, 11, 16));
-        // The 17th ended at 23:00 UTC in Oslo, and at 08:00 UTC of the 18th in Los Angeles.
+        // 17 November ended at 23:00 UTC in Oslo, and at 08:00 UTC on the 18th in Los Angeles.
         assert_eq!(at("2026-11-19T23:00:00Z", "Europe/Oslo"), date(2026, 11, 17));
         assert_eq!(at("2026-11-20T07:59:59Z", "America/Los_Angeles"), date(2026, 11, 16));
-        // Hours that pass, not hours of the clock: the 27th of March had its end 48 hours before 23:00, since the 28th had 23 hours.
+        // The 48 hours are elapsed time, not wall-clock time: 28 March had only 23 hours, so 27 March ended 48 hours before 23:00.
         assert_eq!(at("2027-03-29T22:59:00Z", "Europe/Oslo"), date(2027, 3, 26));
         assert_eq!(at("2027-03-29T23:00:00Z", "Europe/Oslo"), date(2027, 3, 27));
     }

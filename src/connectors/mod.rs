@@ -1,10 +1,11 @@
-//! The connectors: what each vendor can be asked for, and how to pull it. Start at `livechat/reports/` for what there is and at
-//! `pull` for how it comes. This folder knows neither the database, nor the vault, nor runs.
+//! The connectors: LiveChat and LiveLeader. A connector declares the reports of its vendor and pulls their rows. Start at
+//! `livechat/reports/` for the reports and at `pull` for the event stream. This module does not depend on the database, the vault or runs.
 
 pub mod completeness;
 mod convert;
 pub mod livechat;
 pub mod liveleader;
+mod menus;
 pub mod pull_error;
 pub mod report;
 mod table;
@@ -23,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
 pub use completeness::Completeness;
+pub use menus::{MAX_DAYS, Menus};
 pub use pull_error::PullError;
-use report::{GroupBy, Menu, Report, Weekday};
+use report::{Menu, Report};
 use upstream::Upstream;
 
-/// A vendor that can be connected.
+/// A vendor that accounts can connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Connector {
     LiveChat,
@@ -39,9 +41,9 @@ pub enum Connector {
 pub struct CredentialField {
     pub id: &'static str,
     pub label: &'static str,
-    /// Sealed in the vault and never shown again.
+    /// Stored encrypted in the vault and never shown again.
     pub secret: bool,
-    /// Shown below the field.
+    /// Help text below the field.
     pub help: &'static str,
 }
 
@@ -62,7 +64,7 @@ impl Connector {
         }
     }
 
-    /// Two letters of ours; not the vendor's logo.
+    /// A two-letter badge of our own; not the vendor's logo.
     pub fn monogram(self) -> &'static str {
         match self {
             Connector::LiveChat => "LC",
@@ -77,33 +79,33 @@ impl Connector {
         }
     }
 
-    /// What Connect and Test request: "Tests the credentials by requesting the list of agents."
-    pub fn proof(self) -> &'static str {
+    /// What Connect and Test request, for the sentence "Tests the credentials by requesting the list of agents."
+    pub fn auth_check_subject(self) -> &'static str {
         match self {
             Connector::LiveChat => "the list of agents",
             Connector::LiveLeader => "the chats of the last minute",
         }
     }
 
-    /// What whoever enters credentials has to know of this vendor.
-    pub fn notice(self) -> Option<&'static str> {
+    /// A note about this vendor for the person who enters credentials.
+    pub fn credentials_note(self) -> Option<&'static str> {
         match self {
             Connector::LiveChat => None,
             Connector::LiveLeader => Some(liveleader::PASSWORD_IN_ADDRESS),
         }
     }
 
-    /// The vendor tells times without a zone, so that the account's zone decides what they mean.
-    pub fn tells_bare_times(self) -> bool {
+    /// The vendor sends times without a time zone, so the account's time zone is required to read them.
+    pub fn has_zoneless_times(self) -> bool {
         self == Connector::LiveLeader
     }
 
-    /// Whether a menu is filled from the account.
-    pub fn lists(self, menu: Menu) -> bool {
-        menu.kind() == "choice" && self.reports().iter().any(|report| report.takes(menu) && !report.types(menu))
+    /// Whether the choices of this menu are read from the account.
+    pub fn fills_menu(self, menu: Menu) -> bool {
+        menu.kind() == "choice" && self.reports().iter().any(|report| report.takes(menu) && !report.is_free_text(menu))
     }
 
-    /// The vendor's root, used unless an account names another one.
+    /// The vendor's API URL, used unless the account has its own.
     pub fn api_url(self) -> &'static str {
         match self {
             Connector::LiveChat => "https://api.livechatinc.com",
@@ -129,8 +131,8 @@ impl Connector {
         self.reports().iter().find(|report| report.id == id)
     }
 
-    /// Whether one reading of the vendor can serve other reports beside this one.
-    pub fn shares(self, report: &Report) -> bool {
+    /// Whether one read of the vendor can serve several reports like this one.
+    pub fn can_share_request(self, report: &Report) -> bool {
         self.reports().iter().filter(|other| other.request == report.request).count() > 1
     }
 
@@ -139,7 +141,7 @@ impl Connector {
     }
 }
 
-/// A closed range of days that a pull asks for: both days included, in the DataSet's zone. The unit of completeness.
+/// A closed range of days in the DataSet's time zone; both days are included. A pull reads and completes one window at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Window {
     pub from: Date,
@@ -152,98 +154,7 @@ impl std::fmt::Display for Window {
     }
 }
 
-/// What the menus of the Details pane hold. A value that exists is valid: see `Menus::check`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Menus {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_days: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_days: Option<u32>,
-    /// A group's id; none is all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// A login; none is all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub login: Option<String>,
-    /// None is automatic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group_by: Option<GroupBy>,
-    /// Only what has this tag; none is all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weekday: Option<Weekday>,
-    /// Chats that wait for an answer too; none is no.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub include_pending: Option<bool>,
-    /// A call more for each agent; none is no.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_details: Option<bool>,
-}
-
-/// No report is asked for further back than this many days.
-pub const MOST_DAYS: u32 = 3_660;
-
-impl Menus {
-    /// Whether these values fit the report: field and sentence for each that does not. Days that are absent where the report takes
-    /// them become 7 and 1 (a week until yesterday), a weekday becomes Monday; menus the report does not take must be absent.
-    pub fn check(mut self, report: &Report) -> Result<Self, Vec<(String, String)>> {
-        let mut wrong = Vec::new();
-        // What says the same is written the same way: DataSets that ask for the same share a reading.
-        self.include_pending = self.include_pending.filter(|on| *on || !report.takes(Menu::IncludePending));
-        self.agent_details = self.agent_details.filter(|on| *on || !report.takes(Menu::AgentDetails));
-        self.group_by = self.group_by.filter(|by| *by != GroupBy::Automatic || !report.takes(Menu::GroupBy));
-        let given = [
-            (Menu::StartDays, self.start_days.is_some()),
-            (Menu::EndDays, self.end_days.is_some()),
-            (Menu::Group, self.group.is_some()),
-            (Menu::Login, self.login.is_some()),
-            (Menu::GroupBy, self.group_by.is_some()),
-            (Menu::Tag, self.tag.is_some()),
-            (Menu::Weekday, self.weekday.is_some()),
-            (Menu::IncludePending, self.include_pending.is_some()),
-            (Menu::AgentDetails, self.agent_details.is_some()),
-        ];
-        for (menu, given) in given {
-            if given && !report.takes(menu) {
-                wrong.push((menu.id().to_owned(), format!("{} does not support {}. Leave it out.", report.title, menu.label())));
-            }
-            let required = report.menus.iter().any(|m| m.menu == menu && m.required);
-            if required && !given && menu.kind() == "choice" {
-                wrong.push((menu.id().to_owned(), format!("{} requires a {}.", report.title, menu.label())));
-            }
-        }
-        if report.takes(Menu::StartDays) && wrong.is_empty() {
-            let start = *self.start_days.get_or_insert(7);
-            let end = *self.end_days.get_or_insert(1.min(start));
-            if start > MOST_DAYS {
-                wrong.push(("start_days".to_owned(), format!("Start Days must be {MOST_DAYS} or less (10 years).")));
-            } else if end > start {
-                wrong.push(("end_days".to_owned(), format!("End Days must be {start} or less (Start Days is {start}).")));
-            }
-        }
-        if report.takes(Menu::Weekday) {
-            self.weekday.get_or_insert(Weekday::Mon);
-        }
-        for (name, text) in [("group", &self.group), ("login", &self.login), ("tag", &self.tag)] {
-            if text.as_ref().is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control)) {
-                let typed = Menu::parse(name).is_some_and(|menu| report.types(menu));
-                let how = if typed { "Enter the exact value" } else { "Choose a value from the list" };
-                wrong.push((name.to_owned(), format!("{how}, or leave it out for all.")));
-            }
-        }
-        if wrong.is_empty() { Ok(self) } else { Err(wrong) }
-    }
-
-    /// The days that a run on `today` pulls; none for a report without days.
-    pub fn range(&self, today: Date) -> Option<Window> {
-        let back = |days: u32| today.saturating_sub(jiff::Span::new().days(i64::from(days)));
-        Some(Window { from: back(self.start_days?), to: back(self.end_days?) })
-    }
-}
-
-/// An account as a connector needs it: where to ask, and with what.
+/// An account as a connector needs it: address, credentials, time zone and HTTP client.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub connector: Connector,
@@ -251,22 +162,22 @@ pub struct Source {
     pub fields: BTreeMap<String, String>,
     /// The secret fields, by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// The account's zone: times that the vendor tells without one are meant in it.
+    /// The account's time zone, in which the vendor's times without a zone are read.
     pub zone: TimeZone,
-    /// The way out, with the account's pace.
+    /// The HTTP client, with the account's rate limit.
     pub upstream: Upstream,
 }
 
-/// What is probably wrong with credentials that a vendor rejected.
+/// The probable mistake in credentials that the vendor rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint {
     /// The id of the field to correct.
     pub field: &'static str,
-    /// Sentences for the person who entered it.
+    /// Sentences for the person who entered the credentials.
     pub text: &'static str,
 }
 
-/// The most likely mistake in credentials that the vendor rejected; none where their form tells nothing.
+/// Finds the most likely mistake in credentials that the vendor rejected; `None` if their form shows none.
 pub fn hint(source: &Source) -> Option<Hint> {
     match source.connector {
         Connector::LiveChat => Some(livechat::hint(source)),
@@ -274,56 +185,56 @@ pub fn hint(source: &Source) -> Option<Hint> {
     }
 }
 
-/// A choice of a menu that is filled from the account.
+/// A choice of a menu that is read from the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {
     pub value: String,
     pub label: String,
 }
 
-/// What to pull: a set of reports over one source, read once.
+/// What to pull: a set of reports that are read together from one source.
 #[derive(Clone, Debug)]
 pub struct PullRequest {
-    /// All with the same `request` and `shape` family; not empty.
+    /// All have the same `request` and the same kind of `shape`; not empty.
     pub reports: Vec<&'static Report>,
     pub menus: Menus,
-    /// The DataSet's zone, in which the windows are days.
+    /// The DataSet's time zone; windows are days in it.
     pub zone: TimeZone,
-    /// Fields that no column declares and that came in an earlier part of the same pull, by report: they have their columns already.
+    /// Undeclared fields that an earlier part of this pull found, by report. They already have columns.
     pub extras: Vec<Vec<String>>,
-    /// In the order in which they are to be read; empty for a report without days (which then is one window of its own).
+    /// In the order in which they are read; empty for a report without days, which has one implicit window.
     pub windows: Vec<Window>,
-    /// The window right before the first of them, when an earlier part of the same pull has brought it: what stands in both is kept once.
-    pub behind: Option<Window>,
-    /// Windows of an archive that are not settled are read again until two consecutive reads agree; see `Completeness`.
+    /// The window before the first one, if an earlier part of this pull has read it. A chat that is in both windows is stored once.
+    pub previous_window: Option<Window>,
+    /// Archive windows that are not final are read again until two consecutive reads agree; see `Completeness`.
     pub second_read: bool,
-    /// A directory for what is too large for memory until it is known to be whole; files in it have no name and go with the process.
+    /// Directory for data that is too large for memory until it is complete. Its files are unlinked, so they disappear with the process.
     pub scratch: PathBuf,
     pub cancel: CancellationToken,
 }
 
-/// What comes out of a pull, in order. Everything of a window comes before its `WindowDone`.
+/// The events of a pull, in order. All events of a window come before its `WindowDone`.
 #[derive(Debug)]
-pub enum Pulled {
-    /// Rows of report number `report` of the request. Columns may be more than declared, and more than in the batch before:
-    /// within a pull they only grow. At most 8,192 rows or about 1 MiB.
+pub enum PullEvent {
+    /// Rows of report number `report` of the request. A batch may have more columns than declared and more than the batch before it; within
+    /// a pull, columns are only added. At most 8,192 rows or about 1 MiB.
     Rows { report: usize, batch: RecordBatch },
-    /// Records of this window that gave report number `report` no row, by the ids that its rows would bear as their parent: only of a
+    /// Records of this window that have no rows in report number `report`, by the id that their rows would have as parent. Only for a
     /// report with `Report::parent`.
-    Childless { report: usize, parents: Vec<String> },
-    /// What is being read just now.
+    EmptyParents { report: usize, parents: Vec<String> },
+    /// The current position of the read.
     Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },
-    /// A window is complete, for all reports of the request.
-    /// `settled`: nothing of any window that is not done came so far.
-    WindowDone { window: Option<usize>, tally: Tally, settled: bool },
+    /// A window is complete for all reports of the request. `is_boundary`: no event of an unfinished window was sent so far, so a pull can
+    /// resume after this one.
+    WindowDone { window: Option<usize>, counts: WindowCounts, is_boundary: bool },
 }
 
-/// What was counted in a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor. Pages that are read again
-/// add to it only the records that are new.
+/// The counters of a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor. Pages that are read again add only
+/// their new records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct WindowCounts {
     pub pages: u64,
-    /// Of `pages`, those that were read again after a first read to the end.
+    /// How many of `pages` were read again after the first complete read.
     #[serde(default)]
     pub pages_again: u64,
     pub calls: u64,
@@ -332,40 +243,39 @@ pub struct Tally {
     pub duplicates: u64,
     pub left_out: u64,
     pub rejected: u64,
-    /// Cells whose value did not fit the column's type and went to `_misfit`, over all reports.
+    /// Cells whose value did not fit the column's type and was stored in `_misfit`, over all reports.
     pub misfits: u64,
-    /// Of an export document: ampersands, entities and character references that are not XML and were read all the same.
+    /// For an export document: ampersands, entities and character references that are not valid XML and were read anyway.
     #[serde(default)]
     pub repaired: u64,
-    /// What the vendor said the window holds; none where it says nothing.
+    /// The vendor's total for the window; `None` if the vendor gives none.
     pub total: Option<u64>,
-    /// How far it is proven that this is all; none before the window is done.
+    /// The completeness of the window; `None` before the window is done.
     #[serde(default)]
     pub completeness: Option<Completeness>,
-    /// Time spent waiting for the pace or because the vendor asked, in milliseconds.
+    /// Time spent waiting for the rate limit or because the vendor asked for it, in milliseconds.
     pub waited_ms: u64,
 }
 
-impl Tally {
-    /// As `Completeness::verified`.
+impl WindowCounts {
+    /// See `Completeness::verified`.
     pub fn verified(&self) -> Option<bool> {
         self.completeness.and_then(Completeness::verified)
     }
 
-    /// Notes evidence for a part of the window: the weakest counts.
-    pub(crate) fn note(&mut self, completeness: Completeness) {
+    /// Adds the completeness of a part of the window. The weakest one counts.
+    pub(crate) fn add_evidence(&mut self, completeness: Completeness) {
         self.completeness = Some(completeness.with(self.completeness));
     }
 }
 
-/// Whether so many of the vendor's records were rejected that they are not what the report expects: more than one in a hundred.
+/// Whether more than 1 in 100 records was rejected. Then the records are not what the report expects.
 pub fn too_many_rejected(rejected: u64, of: u64) -> bool {
     rejected.saturating_mul(100) > of
 }
 
-/// Splits the resolved range into the windows a run asks for: a day each up to 31 days, else a week each, and always a day each of an
-/// export, which asks for several small ones at once. A report that answers in one piece (list, periods), and an archive whose records
-/// have no day of their own, has the whole range as its one window.
+/// Splits a range of days into windows: one day each up to 31 days, else one week each. An export always gets one day each and requests
+/// several at once. A report with one answer (list, periods), and an archive whose records have no day, gets the whole range as one window.
 pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     let Some(range) = range else { return Vec::new() };
     let days = i64::from((range.to - range.from).get_days());
@@ -391,17 +301,17 @@ pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     windows
 }
 
-/// Whether a vendor's refusal, in its own words, is about the time zone that was asked in.
-pub fn is_about_time_zones(said: &str) -> bool {
-    livechat::is_about_zones(said)
+/// Whether the vendor's refusal message is about the requested time zone.
+pub fn is_about_time_zones(vendor_message: &str) -> bool {
+    livechat::is_about_zones(vendor_message)
 }
 
-/// What a page waits for has one type, whoever is asked: the compiler loses its way in the types of all the readers below.
-fn boxed<'a, T>(asking: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
-    Box::pin(asking)
+/// Boxed, so that all connectors return one type: the compiler cannot handle the nested future types of all readers.
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
 }
 
-/// Proves the credentials with the cheapest call there is. The sentence says what was seen, for example "12 agents visible".
+/// Tests the credentials with the cheapest request. Returns a sentence with the result, for example "12 agents visible".
 pub async fn check(source: &Source) -> Result<String, PullError> {
     match source.connector {
         Connector::LiveChat => boxed(livechat::check(source)).await,
@@ -409,42 +319,49 @@ pub async fn check(source: &Source) -> Result<String, PullError> {
     }
 }
 
-/// What a menu offers, read from the account just now.
+/// Reads the choices of a menu from the account.
 pub async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullError> {
     match source.connector {
         Connector::LiveChat => boxed(livechat::choices(source, menu)).await,
-        // Its only menu beside the days is typed.
+        // Its only menu besides the days is typed.
         Connector::LiveLeader => Ok(Vec::new()),
     }
 }
 
-/// Pulls a set of reports, window by window, into `out`. Ends early with `Cancelled` when the token fires or nobody receives.
-pub async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<Pulled>) -> Result<(), PullError> {
+/// Pulls a set of reports, window by window, into `out`. Ends early with `Cancelled` if the token fires or the receiver is dropped.
+pub async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<PullEvent>) -> Result<(), PullError> {
     match source.connector {
         Connector::LiveChat => livechat::pull(source, request, out).await,
         Connector::LiveLeader => liveleader::pull(source, request, out).await,
     }
 }
 
-/// The first rows of a report, for Load Preview: at most so many as were asked for, from as few calls as possible.
+/// The first rows of a report for Load preview: at most the requested number, with as few API calls as possible.
 #[derive(Debug)]
 pub struct Sample {
     pub batch: RecordBatch,
-    /// The records of the vendor that were read for it. Of one that becomes several rows, the last ones may be left out.
+    /// The number of records that were read for the preview. If a record becomes several rows, the last ones may be missing.
     pub records: u64,
-    /// What the vendor says the whole range holds, in records; none where it says nothing.
+    /// The vendor's total of records in the whole range; `None` if the vendor gives none.
     pub total: Option<u64>,
-    /// There is nothing besides these rows.
-    pub whole: bool,
-    /// They are the newest ones rather than the first of a list.
+    /// The rows are all rows of the range.
+    pub is_complete: bool,
+    /// The rows are the newest ones, not the first ones of a list.
     pub newest: bool,
     pub calls: u64,
 }
 
-/// Reads the first rows of a report without keeping anything.
-pub async fn sample(source: &Source, report: &'static Report, menus: &Menus, zone: &TimeZone, range: Option<Window>, most: usize) -> Result<Sample, PullError> {
+/// Reads the first rows of a report without storing them.
+pub async fn sample(
+    source: &Source,
+    report: &'static Report,
+    menus: &Menus,
+    zone: &TimeZone,
+    range: Option<Window>,
+    limit: usize,
+) -> Result<Sample, PullError> {
     match source.connector {
-        Connector::LiveChat => boxed(livechat::sample(source, report, menus, zone, range, most)).await,
-        Connector::LiveLeader => boxed(liveleader::sample(source, report, menus, zone, range, most)).await,
+        Connector::LiveChat => boxed(livechat::sample(source, report, menus, zone, range, limit)).await,
+        Connector::LiveLeader => boxed(liveleader::sample(source, report, menus, zone, range, limit)).await,
     }
 }

@@ -1,49 +1,49 @@
-//! Why a pull stopped, by what the puller does next.
+//! The errors of a pull, grouped by how the puller reacts.
 
 use std::time::Duration;
 
 use super::Window;
-use super::upstream::MAX_REFUSALS;
+use super::upstream::MAX_AUTH_FAILURES;
 
-/// Why a pull stopped. Nothing in it carries an address with a query, a vendor's body or a secret.
+/// Why a pull stopped. Contains no query string, no body of the vendor and no secret.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PullError {
-    /// Stop; the account needs new credentials.
+    /// Stop: the account needs new credentials.
     Unauthorized,
-    /// Stop; the vendor refused these credentials so often that nothing was sent.
-    Withheld,
-    /// The run is `waiting` until then; no attempt is used up. `None`: the vendor did not say how long.
+    /// Stop: no request was sent, because the vendor rejected these credentials too many times in a row.
+    CredentialsStopped,
+    /// The run becomes `waiting` for this time without using up a retry. `None`: the vendor gave no time.
     RateLimited { wait: Option<Duration> },
-    /// Retry, later each time, up to the limit.
+    /// Retry with growing delays, up to the limit.
     Unavailable(Cause),
-    /// Stop; the request itself is wrong. `said` is at most 200 characters, masked and escaped.
-    Refused { status: u16, said: String },
-    /// Stop; say where.
-    Malformed { at: Place, why: String },
-    /// Stop; never commit a part as the whole.
+    /// Stop: the request itself is wrong. `vendor_message` is at most 200 characters, masked and escaped.
+    Refused { status: u16, vendor_message: String },
+    /// Stop: the answer cannot be read at this location.
+    Malformed { at: ResponseLocation, why: String },
+    /// Stop: the window is incomplete, and an incomplete window must not be committed.
     Incomplete { window: Window, have: u64, of: u64 },
-    /// Stop; so many of the records were rejected: they are of another shape, or have no value in the report's key.
+    /// Stop: too many records were rejected. They have another shape, or no value in the report's key.
     UnexpectedRecords { rejected: u64, of: u64 },
-    /// Stop; the credentials are good and do not reach this: somebody must change that at the vendor.
-    NotAllowed(Lack),
-    /// Stop; this server's disk has no room for what comes.
-    NoRoom,
-    /// Stop; the address is not one that may be dialled.
-    Forbidden { why: String },
-    /// A person stopped it, the lease was lost, or the server is stopping.
+    /// Stop: the credentials are valid but lack this permission, which must be changed at the vendor.
+    NotAllowed(MissingAccess),
+    /// Stop: this server's disk is full.
+    StorageFull,
+    /// Stop: connecting to this address is not allowed.
+    AddressRefused { why: String },
+    /// A person cancelled the run, the lease was lost, or the server is stopping.
     Cancelled,
 }
 
-/// What good credentials lack.
+/// What valid credentials do not have access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// The person behind them may not do this.
+pub enum MissingAccess {
+    /// The person of the credentials lacks a permission.
     Permission,
-    /// The workspace's plan does not have it.
+    /// The workspace's plan does not include it.
     Plan,
 }
 
-/// Why a vendor could not be reached or did not answer properly.
+/// Why the vendor could not be reached or did not answer properly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     NameNotFound,
@@ -52,46 +52,46 @@ pub enum Cause {
     FirstByteTimeout,
     NoProgress,
     TooSlow,
-    /// A full minute of the answer brought so many bytes, fewer than the minimum.
+    /// In one full minute, fewer bytes of the answer were received than the minimum.
     BelowMinRate {
-        came: u64,
+        received: u64,
         min: u64,
     },
     ConnectionCut,
     Certificate,
-    /// The vendor's own trouble, by status.
+    /// A server error of the vendor, by its status.
     Status(u16),
-    /// A web page came in place of the answer, with this status: from a firewall, a proxy, a sign-in page or a challenge.
+    /// The answer was a web page with this status: from a firewall, a proxy, a sign-in page or a challenge.
     WebPage(u16),
     /// The answer was a redirect with this status. Chatlake does not follow it.
     Redirected(u16),
-    /// The request was denied with this status, by somebody who gives no reason that the vendor would give.
+    /// The request was denied with this status, without a reason in the vendor's format.
     Denied(u16),
-    /// A proxy on the way wants credentials of its own (status 407).
+    /// A proxy between this server and the vendor requires credentials (status 407).
     ProxyCredentials,
-    /// The credentials were rejected with this status, and the check of them right after that did not confirm it.
+    /// The credentials were rejected with this status, but the auth check right after it did not confirm that.
     Unconfirmed(u16),
-    /// A status that is no error and comes without the data, or says that nothing is there where something must be.
+    /// The status is no error, but the answer has no data, or reports no data where some must exist.
     NoData(u16),
 }
 
-/// Where in a pull something was met.
+/// The location of an error in a pull.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Below the vendor's root, without a query.
+pub struct ResponseLocation {
+    /// The path below the vendor's root, without the query.
     pub path: String,
-    /// From 1; 0 where there are no pages.
+    /// The page number, from 1; 0 if there are no pages.
     pub page: u64,
 }
 
 impl Cause {
-    /// Whether a firewall, a proxy or a sign-in page answered in place of the vendor.
+    /// Whether a firewall, a proxy or a sign-in page answered instead of the vendor.
     pub fn is_block(&self) -> bool {
         matches!(self, Self::WebPage(_) | Self::Redirected(_) | Self::Denied(_) | Self::ProxyCredentials)
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ResponseLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.page {
             0 => write!(f, "{}", self.path),
@@ -110,8 +110,8 @@ impl Cause {
             Cause::FirstByteTimeout => format!("{vendor} did not answer within 60 seconds."),
             Cause::NoProgress => format!("{vendor} stopped sending data for 60 seconds."),
             Cause::TooSlow => format!("{vendor} took longer than 10 minutes to send an answer."),
-            Cause::BelowMinRate { came: 1, min } => format!("{vendor} sent 1 byte in one minute. At least {min} bytes are required."),
-            Cause::BelowMinRate { came, min } => format!("{vendor} sent {came} bytes in one minute. At least {min} bytes are required."),
+            Cause::BelowMinRate { received: 1, min } => format!("{vendor} sent 1 byte in one minute. At least {min} bytes are required."),
+            Cause::BelowMinRate { received, min } => format!("{vendor} sent {received} bytes in one minute. At least {min} bytes are required."),
             Cause::ConnectionCut => format!("The connection to {vendor} was lost."),
             Cause::Certificate => format!("Could not reach {vendor}: its TLS certificate could not be verified."),
             Cause::Status(status) => format!("{vendor} returned error {status}."),
@@ -134,16 +134,16 @@ impl PullError {
     pub fn sentence(&self, vendor: &str) -> String {
         match self {
             PullError::Unauthorized => format!("{vendor} rejected the credentials."),
-            PullError::Withheld => {
-                format!("{vendor} rejected these credentials {MAX_REFUSALS} times in a row. Chatlake stopped using them.")
+            PullError::CredentialsStopped => {
+                format!("{vendor} rejected these credentials {MAX_AUTH_FAILURES} times in a row. Chatlake stopped using them.")
             }
             PullError::RateLimited { wait: Some(wait) } => format!("{vendor} limits calls and asked Chatlake to wait {} seconds.", wait.as_secs()),
             PullError::RateLimited { wait: None } => format!("{vendor} limits calls and asked Chatlake to wait."),
             PullError::Unavailable(cause) => cause.sentence(vendor),
             // The request was not sent.
-            PullError::Refused { status: 0, said } => format!("Chatlake could not send the request to {vendor}: {said}."),
-            PullError::Refused { status, said } if said.is_empty() => format!("{vendor} refused the request (status {status})."),
-            PullError::Refused { status, said } => format!("{vendor} refused the request (status {status}): “{said}”."),
+            PullError::Refused { status: 0, vendor_message } => format!("Chatlake could not send the request to {vendor}: {vendor_message}."),
+            PullError::Refused { status, vendor_message } if vendor_message.is_empty() => format!("{vendor} refused the request (status {status})."),
+            PullError::Refused { status, vendor_message } => format!("{vendor} refused the request (status {status}): “{vendor_message}”."),
             PullError::Malformed { at, why } if at.path.is_empty() => format!("{vendor} returned unreadable data: {why}."),
             PullError::Malformed { at, why } => format!("{vendor} returned unreadable data ({at}): {why}."),
             PullError::Incomplete { window, have, of } if have < of => {
@@ -156,12 +156,12 @@ impl PullError {
                 let rows = if *of == 1 { "row" } else { "rows" };
                 format!("{rejected} of {of} {rows} from {vendor} were rejected: unexpected structure, or no value in the report's key.")
             }
-            PullError::NotAllowed(Lack::Permission) => {
+            PullError::NotAllowed(MissingAccess::Permission) => {
                 format!("{vendor} accepted the credentials, but the operator does not have the account permission.")
             }
-            PullError::NotAllowed(Lack::Plan) => format!("{vendor} accepted the credentials, but the plan does not include data export."),
-            PullError::NoRoom => "The server's disk does not have enough space for the new rows.".to_owned(),
-            PullError::Forbidden { why } => why.clone(),
+            PullError::NotAllowed(MissingAccess::Plan) => format!("{vendor} accepted the credentials, but the plan does not include data export."),
+            PullError::StorageFull => "The server's disk does not have enough space for the new rows.".to_owned(),
+            PullError::AddressRefused { why } => why.clone(),
             PullError::Cancelled => "The request was cancelled.".to_owned(),
         }
     }

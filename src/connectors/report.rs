@@ -1,70 +1,70 @@
-//! The Report type and its closed sets. A report is data: what does not fit is a new variant here, with its own test.
+//! The `Report` type and its closed sets. A report is data: anything new becomes a new enum variant with its own test.
 
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-/// A report's name for programs: its title in lower snake case. Stable for ever; it is in addresses, the catalogue and exports.
+/// A report's name for programs: its title in lower snake case. It must never change, because it is in URLs, the catalogue and exports.
 pub type ReportId = &'static str;
 
-/// One thing a vendor can be asked for. Data only: every field is from a closed set.
+/// One kind of data of a vendor. Data only: every field is from a closed set.
 #[derive(Debug)]
 pub struct Report {
     pub id: ReportId,
-    /// The name people know, exactly.
+    /// The exact name that people know.
     pub title: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// The vendor page a reviewer opens.
+    /// The page of the vendor's documentation.
     pub source: &'static str,
-    pub request: Request,
+    pub request: ReportRequest,
     pub menus: &'static [MenuUse],
     pub shape: Shape,
     pub columns: &'static [Column],
-    /// The columns that tell one row from another. For a nested report the first one is the parent.
+    /// The columns that identify a row. For a nested report the first one is the parent.
     pub key: &'static [&'static str],
-    /// The column whose day belongs to the pulled window.
+    /// The column whose day must be in the pulled window.
     pub day: Option<&'static str>,
-    /// The default.
+    /// The default update mode.
     pub mode: UpdateMode,
 }
 
-/// Where a report is asked for: reports with equal requests, menus and windows share one reading of the vendor.
+/// The API request of a report. Reports with equal requests, menus and windows share one read of the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Below the vendor's root, with a leading slash; `{group}` and `{login}` stand for what `calls` chooses.
+pub struct ReportRequest {
+    /// Below the vendor's root, with a leading slash. `{group}` and `{login}` are replaced by the choices of `calls`.
     pub path: &'static str,
     pub calls: Calls,
-    /// Takes the DataSet's zone beside the days.
+    /// The request takes the DataSet's time zone as well as days.
     pub zone: bool,
 }
 
-/// How many calls tell a report without pages.
+/// How many API calls read a report without pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Calls {
-    /// One tells all.
+    /// One call reads everything.
     One,
-    /// One for what this menu holds; for each of its choices when it holds none.
+    /// One call for the menu's value; one for each of its choices when it has no value.
     Each(Menu),
 }
 
-/// How an answer becomes rows.
+/// The structure of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One array, the answer itself or what is in its field `under`.
+    /// One array: the whole answer, or the value of its field `under`.
     List { under: Option<&'static str>, rows: RecordRows },
-    /// A paged archive under `records` (for example `chats`), read window by window.
+    /// A paged archive with its records under `records` (for example `chats`), read window by window.
     Archive { records: &'static str, rows: RecordRows },
     /// An object keyed by period.
     Periods(PeriodRows),
-    /// One object, one row: whatever is in it becomes columns, objects within objects too.
+    /// One object that becomes one row. All its fields, also nested ones, become columns.
     Single,
-    /// One XML document for a period, whatever its size, read window by window.
+    /// One XML document of any size for a period, read window by window.
     Export(ExportRows),
 }
 
-/// What is a row of an exported document of chats.
+/// What becomes a row of an exported document of chats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportRows {
     Chats,
@@ -72,25 +72,25 @@ pub enum ExportRows {
     Operators,
 }
 
-/// What is a row of a list or an archive.
+/// What becomes a row of a list or an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordRows {
-    /// One row a record.
+    /// One row for each record.
     Records,
-    /// One row an item of the record's list `list`, with the record's id, the item's position and the record's start, an epoch in
-    /// seconds under `start`.
+    /// One row for each item of the record's list `list`, with the record's id, the item's position and the record's start (`start`,
+    /// seconds since 1970).
     Items { list: &'static str, start: &'static str },
 }
 
-/// What is a row of a period report.
+/// What becomes a row of a period report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeriodRows {
-    /// One row a period.
+    /// One row for each period.
     Each,
-    /// One row a period, whose `hours` and `minutes` are both told where the vendor tells one of them.
+    /// One row for each period. `hours` and `minutes` are both filled, although the vendor may send only one of them.
     HoursAndMinutes,
-    /// One row for each currency of the period's `value`, or one without a currency. The period's own counts are on its first row
-    /// alone, so that they add up.
+    /// One row for each currency of the period's `value`, or one row without a currency. The period's own counts are only in its first row,
+    /// so that sums are right.
     Currencies,
 }
 
@@ -113,16 +113,16 @@ pub enum Menu {
 pub struct MenuUse {
     pub menu: Menu,
     pub required: bool,
-    /// Shown only to those who ask for more.
+    /// Shown under "More options".
     pub extra: bool,
-    /// The vendor's name for it among the arguments; empty where it is not sent as one.
+    /// The vendor's name of the query parameter; empty if the menu is not sent as one.
     pub sent: &'static str,
-    /// Written by the person, as the vendor lists none to choose from.
+    /// The person types the value, because the vendor has no list to choose from.
     pub typed: bool,
 }
 
 impl MenuUse {
-    /// How its value is given: as `Menu::kind` says, or `text` where it is written.
+    /// The kind of input: see `Menu::kind`, or `text` for a typed value.
     pub fn kind(&self) -> &'static str {
         if self.typed { "text" } else { self.menu.kind() }
     }
@@ -160,8 +160,8 @@ impl Menu {
         }
     }
 
-    /// How its value is given: `days` (a whole number of days before today), `choice` (one of what the account offers), `options`
-    /// (one of `options`) or `switch` (true or false).
+    /// The kind of input: `days` (a whole number of days before today), `choice` (one of the account's choices), `options` (one of
+    /// `options`) or `switch` (true or false).
     pub fn kind(self) -> &'static str {
         match self {
             Menu::StartDays | Menu::EndDays => "days",
@@ -171,7 +171,7 @@ impl Menu {
         }
     }
 
-    /// Value and label of what an `options` menu offers, the first one being meant when nothing is chosen; empty for other kinds.
+    /// Value and label of each option of an `options` menu. The first one is the default. Empty for other kinds.
     pub fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Menu::Weekday => Weekday::OPTIONS,
@@ -185,11 +185,11 @@ impl Menu {
     }
 }
 
-/// How long the periods of a period report are.
+/// The length of the periods of a period report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupBy {
-    /// By hour when the range is one day, else by day.
+    /// By hour if the range is one day, else by day.
     Automatic,
     Hour,
     Day,
@@ -234,31 +234,31 @@ impl Weekday {
     }
 }
 
-/// A column that a report declares. Declared columns never change type.
+/// A declared column of a report. Declared columns never change type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// The whole path of a nested value joined by `_`.
+    /// The full path of a nested value, joined by `_`.
     pub name: &'static str,
     pub kind: ColumnKind,
     pub meaning: &'static str,
-    pub from: From,
+    pub from: ColumnSource,
 }
 
-/// What a cell holds.
+/// The type of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnKind {
     Text,
     /// 64 bits, signed.
     Integer,
-    /// A 64-bit float in its shortest exact form.
+    /// A 64-bit float, written in its shortest exact form.
     Number,
     Boolean,
-    /// A day without a zone.
+    /// A day without a time zone.
     Date,
-    /// A moment, milliseconds in UTC.
+    /// A timestamp, milliseconds in UTC.
     Timestamp,
-    /// JSON text, verbatim.
+    /// JSON text, unchanged.
     Json,
 }
 
@@ -275,7 +275,7 @@ impl ColumnKind {
         }
     }
 
-    /// How its values are held in memory and on disk.
+    /// The Arrow type of the values in memory and on disk.
     pub fn arrow(self) -> DataType {
         match self {
             ColumnKind::Text | ColumnKind::Json => DataType::Utf8,
@@ -288,63 +288,63 @@ impl ColumnKind {
     }
 }
 
-/// A column as every batch carries it: the kind and whether the report declares it ride along as metadata.
+/// The Arrow field of a column in every batch. Its metadata contains the kind and whether the report declares the column.
 pub fn arrow_field(name: &str, kind: ColumnKind, declared: bool) -> Field {
     let metadata = HashMap::from([("kind".to_owned(), kind.word().to_owned()), ("declared".to_owned(), declared.to_string())]);
     Field::new(name, kind.arrow(), true).with_metadata(metadata)
 }
 
-/// Where a column's value comes from.
+/// The source of a column's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ColumnSource {
     /// The value whose path, joined by `_`, is the column's name: `visitor_name` is both `{"visitor": {"name"}}` and the older
     /// `{"visitor_name"}`.
     Path,
-    /// As `Path`, an epoch in whole seconds that becomes a timestamp.
+    /// Like `Path`, with seconds since 1970 that become a timestamp.
     EpochSeconds,
-    /// As `Path`, a text, or a number in the very digits that came.
+    /// Like `Path`, with a text, or a number in its original digits.
     Verbatim,
-    /// As `Path`, a number, also one that is written as a text.
+    /// Like `Path`, with a number that may be written as a text.
     Decimal,
-    /// As `Verbatim`, or the item (of a list of items) itself where it is no object.
+    /// Like `Verbatim`, or the list item itself if it is no object.
     Item,
-    /// The value of the period itself, where it is no object.
-    Whole,
-    /// What the call was made for: one of the menu's choices.
+    /// The value of the period itself, if it is no object.
+    PeriodValue,
+    /// The menu's choice for which the call was made.
     Choice,
-    /// As `Path`, or what the call was made for where the vendor does not say it again.
+    /// Like `Path`, or the choice for which the call was made if the vendor does not repeat it.
     PathOrChoice,
-    /// One value divided by another, both of this row; null where either is missing or the second is 0.
+    /// The quotient of two values of this row; null if either is missing or the second one is 0.
     Ratio(&'static str, &'static str),
-    /// When the vendor answered.
+    /// The time of the vendor's answer.
     ReadAt,
-    /// How many items the list at this path holds.
+    /// The number of items in the list at this path.
     Count(&'static str),
     /// The field `.1` of each item of the list at `.0`, joined by ", ".
     Joined(&'static str, &'static str),
-    /// The record's id, on a row made of one of its items.
+    /// The record's id, in a row made of one of its items.
     ParentId,
-    /// The record's start, on a row made of one of its items.
+    /// The record's start, in a row made of one of its items.
     ParentStart,
-    /// Which item of the record's list this row is, from 1.
+    /// The position of this row's item in the record's list, from 1.
     Position,
-    /// The period as the vendor wrote it.
+    /// The period in the vendor's spelling.
     Period,
     /// The start of the period.
     PeriodStart,
 }
 
-/// How a run's rows meet the rows that are there.
+/// How a run's new rows are combined with the existing rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateMode {
-    /// The new rows take the place of all rows.
+    /// The new rows replace all existing rows.
     Replace,
-    /// The new rows come after the old ones.
+    /// The new rows are added to the existing rows.
     Append,
-    /// As Append; old rows whose key is in the new ones go.
+    /// The new rows are added; existing rows with the same key are dropped.
     Merge,
-    /// As Append; old rows whose day was pulled go.
+    /// The new rows are added; existing rows of the pulled days are dropped.
     Partition,
 }
 
@@ -375,12 +375,12 @@ impl UpdateMode {
 }
 
 impl Report {
-    /// It tells what is there just now, which may be nothing at any time.
-    pub fn comes_and_goes(&self) -> bool {
+    /// The report is a snapshot of the current state, which may be empty at any time.
+    pub fn is_snapshot(&self) -> bool {
         self.request.path == "/visitors"
     }
 
-    /// The column of the record that a row is a part of, where a record becomes several rows: all of them are read at once.
+    /// The column with the parent record's id, if a record becomes several rows. All rows of a parent are always read together.
     pub fn parent(&self) -> Option<&'static str> {
         let nested = matches!(
             self.shape,
@@ -391,7 +391,7 @@ impl Report {
         self.key.first().copied().filter(|_| nested)
     }
 
-    /// What the vendor counts in this report, one and many: a row is one of these, or a part of one.
+    /// The vendor's noun for the records of this report, singular and plural. A row is one record or a part of one.
     pub fn records(&self) -> (&'static str, &'static str) {
         match (self.shape, self.request.path) {
             (Shape::Archive { records: "tickets", .. }, _) => ("ticket", "tickets"),
@@ -412,8 +412,8 @@ impl Report {
         self.menus.iter().any(|m| m.menu == menu)
     }
 
-    /// The menu's value is written rather than chosen from a list of the account.
-    pub fn types(&self, menu: Menu) -> bool {
+    /// The menu's value is typed instead of chosen from a list of the account.
+    pub fn is_free_text(&self, menu: Menu) -> bool {
         self.menus.iter().any(|m| m.menu == menu && m.typed)
     }
 

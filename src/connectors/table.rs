@@ -1,5 +1,5 @@
-//! Rows into Arrow batches, whatever vendor they come from. Declared columns come first and never change; what else comes is kept at
-//! the end.
+//! Builds Arrow batches from rows, for all connectors. Declared columns come first and never change; columns for undeclared fields are
+//! added at the end.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,21 +17,21 @@ use super::convert::decoded;
 use super::report::{Column, ColumnKind, arrow_field};
 use crate::clock::Millis;
 
-/// A batch holds at most this many rows,
-pub(super) const MOST_ROWS: usize = 8_192;
-/// or about this many bytes.
-const MOST_BYTES: usize = 1 << 20;
-/// Columns for fields that are not declared; further ones share `_more`.
-const MOST_EXTRAS: usize = 200;
-/// A longer name is no column's name.
-const LONGEST_NAME: usize = 120;
+/// The maximum number of rows in a batch.
+pub(super) const MAX_ROWS: usize = 8_192;
+/// The approximate maximum size of a batch.
+const MAX_BYTES: usize = 1 << 20;
+/// The maximum number of columns for undeclared fields; further fields are stored in `_more`.
+const MAX_EXTRAS: usize = 200;
+/// A field with a longer name gets no column.
+const MAX_NAME_BYTES: usize = 120;
 
-/// What a cell holds before it is written.
+/// The value of a cell before it is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Cell<'a> {
     #[default]
     Null,
-    /// Text, and JSON as it came.
+    /// Text, or unchanged JSON.
     Text(Cow<'a, str>),
     Integer(i64),
     Number(f64),
@@ -42,26 +42,26 @@ pub(super) enum Cell<'a> {
 }
 
 /// Builds the batches of one report.
-pub(super) struct Table {
+pub(super) struct TableBuilder {
     columns: &'static [Column],
-    declared: Vec<Builder>,
+    declared: Vec<ColumnBuilder>,
     extras: Vec<(String, StringBuilder)>,
     extra_at: HashMap<String, usize>,
-    /// JSON objects: fields beyond the extra columns, and values that fit no cell. Columns from when they are first needed.
+    /// JSON objects: `more` for fields beyond the extra columns, `misfit` for values that fit no cell. Created when first needed.
     more: Option<StringBuilder>,
     misfit: Option<StringBuilder>,
     rows: usize,
     bytes: usize,
     ready: Vec<RecordBatch>,
-    /// Values that did not fit, since the start.
+    /// The number of misfits since the start.
     pub misfits: u64,
 }
 
-impl Table {
+impl TableBuilder {
     pub fn new(columns: &'static [Column]) -> Self {
         Self {
             columns,
-            declared: columns.iter().map(|column| Builder::new(column.kind)).collect(),
+            declared: columns.iter().map(|column| ColumnBuilder::new(column.kind)).collect(),
             extras: Vec::new(),
             extra_at: HashMap::new(),
             more: None,
@@ -73,9 +73,9 @@ impl Table {
         }
     }
 
-    /// Gives these fields their columns before they come.
-    pub fn expect(&mut self, names: &[String]) {
-        for name in names.iter().take(MOST_EXTRAS) {
+    /// Adds columns for these undeclared fields before their first value.
+    pub fn add_extra_columns(&mut self, names: &[String]) {
+        for name in names.iter().take(MAX_EXTRAS) {
             if self.extra_at.contains_key(name) {
                 continue;
             }
@@ -84,12 +84,13 @@ impl Table {
         }
     }
 
-    /// The fields that no column declares and that came so far, in the order of their columns.
+    /// The undeclared fields that have a column, in column order.
     pub fn extras(&self) -> impl Iterator<Item = &str> {
         self.extras.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Writes a row to all columns: a cell for each declared one, then what is not declared and what fits no cell, by name, as JSON. A column that was never met before is null in the rows before.
+    /// Writes a row to all columns: `cells` for the declared columns, `extras` for undeclared fields and `misfits` for values that fit no
+    /// cell, as JSON by name. A new column is null in the rows before.
     pub fn write<N: AsRef<str>, J: AsRef<str>>(&mut self, cells: &[Cell<'_>], extras: &[(N, J)], misfits: &[(N, J)]) -> Result<(), ArrowError> {
         for (builder, cell) in self.declared.iter_mut().zip(cells) {
             self.bytes += builder.push(cell);
@@ -118,16 +119,17 @@ impl Table {
         for builder in rest.filter(|builder| builder.len() < self.rows) {
             builder.append_null();
         }
-        if self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES { self.flush() } else { Ok(()) }
+        if self.rows >= MAX_ROWS || self.bytes >= MAX_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Keeps an undeclared field in a column of its own. Tells whether its text is whole; none when there is no room for a column.
+    /// Stores an undeclared field in its own column. Returns whether its text is complete, or `None` if there is no room for another
+    /// column.
     fn extra(&mut self, name: &str, json: &str) -> Option<bool> {
         let at = match self.extra_at.get(name) {
             Some(at) => *at,
             None => {
-                let fits = !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('_') && self.columns.iter().all(|column| column.name != name);
-                if !fits || self.extras.len() >= MOST_EXTRAS || name.chars().any(char::is_control) {
+                let fits = !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.starts_with('_') && self.columns.iter().all(|column| column.name != name);
+                if !fits || self.extras.len() >= MAX_EXTRAS || name.chars().any(char::is_control) {
                     return None;
                 }
                 self.extra_at.insert(name.to_owned(), self.extras.len());
@@ -150,7 +152,7 @@ impl Table {
         Some(whole)
     }
 
-    /// Ends the batch, so that everything that was given comes out of `take`.
+    /// Ends the current batch, so that `take_batches` returns all rows.
     pub fn flush(&mut self) -> Result<(), ArrowError> {
         if self.rows > 0 {
             let batch = self.batch()?;
@@ -159,7 +161,7 @@ impl Table {
         Ok(())
     }
 
-    /// The batch as it stands, with all columns; also without rows.
+    /// The current batch with all columns, also when it has no rows.
     pub fn batch(&mut self) -> Result<RecordBatch, ArrowError> {
         let mut fields = Vec::new();
         let mut arrays: Vec<ArrayRef> = Vec::new();
@@ -181,8 +183,8 @@ impl Table {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
     }
 
-    /// The batches that are full.
-    pub fn take(&mut self) -> Vec<RecordBatch> {
+    /// Returns the full batches.
+    pub fn take_batches(&mut self) -> Vec<RecordBatch> {
         std::mem::take(&mut self.ready)
     }
 }
@@ -195,7 +197,7 @@ fn nulls(rows: usize) -> StringBuilder {
     builder
 }
 
-/// A JSON object of values that stay as they came.
+/// A JSON object with the unchanged values.
 fn object(values: &[(&str, &str)]) -> String {
     let mut text = String::from("{");
     for (at, (name, json)) in values.iter().enumerate() {
@@ -211,7 +213,7 @@ fn object(values: &[(&str, &str)]) -> String {
 }
 
 /// The builder of one declared column.
-enum Builder {
+enum ColumnBuilder {
     Text(StringBuilder),
     Integer(Int64Builder),
     Number(Float64Builder),
@@ -220,54 +222,54 @@ enum Builder {
     Timestamp(TimestampMicrosecondBuilder),
 }
 
-impl Builder {
+impl ColumnBuilder {
     fn new(kind: ColumnKind) -> Self {
         match kind {
-            ColumnKind::Text | ColumnKind::Json => Builder::Text(StringBuilder::new()),
-            ColumnKind::Integer => Builder::Integer(Int64Builder::new()),
-            ColumnKind::Number => Builder::Number(Float64Builder::new()),
-            ColumnKind::Boolean => Builder::Boolean(BooleanBuilder::new()),
-            ColumnKind::Date => Builder::Date(Date32Builder::new()),
-            ColumnKind::Timestamp => Builder::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(kind.arrow())),
+            ColumnKind::Text | ColumnKind::Json => ColumnBuilder::Text(StringBuilder::new()),
+            ColumnKind::Integer => ColumnBuilder::Integer(Int64Builder::new()),
+            ColumnKind::Number => ColumnBuilder::Number(Float64Builder::new()),
+            ColumnKind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
+            ColumnKind::Date => ColumnBuilder::Date(Date32Builder::new()),
+            ColumnKind::Timestamp => ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(kind.arrow())),
         }
     }
 
-    /// Appends the cell, null unless it is of this column's type; says about how many bytes it took.
+    /// Appends the cell, or null if it has another type. Returns its approximate size in bytes.
     fn push(&mut self, cell: &Cell<'_>) -> usize {
         match (self, cell) {
-            (Builder::Text(builder), Cell::Text(text)) => {
+            (ColumnBuilder::Text(builder), Cell::Text(text)) => {
                 builder.append_value(text);
                 return text.len() + 4;
             }
-            (Builder::Integer(builder), Cell::Integer(value)) => builder.append_value(*value),
-            (Builder::Number(builder), Cell::Number(value)) => builder.append_value(*value),
-            (Builder::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
-            (Builder::Date(builder), Cell::Date(value)) => builder.append_value(*value),
-            (Builder::Timestamp(builder), Cell::Timestamp(millis)) => builder.append_value(millis.saturating_mul(1_000)),
-            (Builder::Text(builder), _) => builder.append_null(),
-            (Builder::Integer(builder), _) => builder.append_null(),
-            (Builder::Number(builder), _) => builder.append_null(),
-            (Builder::Boolean(builder), _) => builder.append_null(),
-            (Builder::Date(builder), _) => builder.append_null(),
-            (Builder::Timestamp(builder), _) => builder.append_null(),
+            (ColumnBuilder::Integer(builder), Cell::Integer(value)) => builder.append_value(*value),
+            (ColumnBuilder::Number(builder), Cell::Number(value)) => builder.append_value(*value),
+            (ColumnBuilder::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
+            (ColumnBuilder::Date(builder), Cell::Date(value)) => builder.append_value(*value),
+            (ColumnBuilder::Timestamp(builder), Cell::Timestamp(millis)) => builder.append_value(millis.saturating_mul(1_000)),
+            (ColumnBuilder::Text(builder), _) => builder.append_null(),
+            (ColumnBuilder::Integer(builder), _) => builder.append_null(),
+            (ColumnBuilder::Number(builder), _) => builder.append_null(),
+            (ColumnBuilder::Boolean(builder), _) => builder.append_null(),
+            (ColumnBuilder::Date(builder), _) => builder.append_null(),
+            (ColumnBuilder::Timestamp(builder), _) => builder.append_null(),
         }
         8
     }
 
     fn finish(&mut self) -> ArrayRef {
         match self {
-            Builder::Text(builder) => Arc::new(builder.finish()),
-            Builder::Integer(builder) => Arc::new(builder.finish()),
-            Builder::Number(builder) => Arc::new(builder.finish()),
-            Builder::Boolean(builder) => Arc::new(builder.finish()),
-            Builder::Date(builder) => Arc::new(builder.finish()),
-            Builder::Timestamp(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Text(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Integer(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Number(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Boolean(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Date(builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Timestamp(builder) => Arc::new(builder.finish()),
         }
     }
 }
 
-/// Batches of one pull as one. The last one has the columns of all.
-pub(super) fn joined(batches: &[RecordBatch]) -> Option<RecordBatch> {
+/// Concatenates the batches of a pull. The last batch has the columns of all of them.
+pub(super) fn concat_batches(batches: &[RecordBatch]) -> Option<RecordBatch> {
     let schema = batches.last()?.schema();
     let columns = schema.fields().iter().map(|field| {
         let of = |batch: &RecordBatch| batch.column_by_name(field.name()).cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()));

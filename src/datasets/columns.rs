@@ -1,5 +1,5 @@
-//! What a column is, how it looks in Arrow, and what happens when columns change. Columns only widen: one that goes away stays,
-//! empty, and rows are read by name.
+//! Columns: their type in Arrow, and what happens when columns change. Columns are only added: a column that the vendor stops
+//! sending stays and is empty. Rows are read by column name.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 
 /// The column of values that did not fit their type, as JSON.
 pub const MISFIT: &str = "_misfit";
-/// The column of what came beyond the most undeclared columns, as JSON.
+/// The column that holds, as JSON, the fields beyond `MAX_EXTRA_COLUMNS` undeclared ones.
 pub const MORE: &str = "_more";
 /// The columns that stand after all others, in this order.
 const TAIL: [&str; 4] = [BATCH_ID, BATCH_LAST_RUN, MISFIT, MORE];
 /// A version has at most this many columns that its report does not declare.
-pub const MOST_EXTRA: usize = 200;
+pub const MAX_EXTRA_COLUMNS: usize = 200;
 
 /// A column of a segment or of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,11 +92,12 @@ pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<Colum
     all
 }
 
-/// The columns of a new version: what the report declares, what came, and what the version before had, which stays and is empty.
-/// Those of `TAIL` are there only when they came, and columns that went away are let go first beyond the most there may be.
-pub fn next_version(declared: &[ColumnInfo], came: &[ColumnInfo], before: &[ColumnInfo]) -> Vec<ColumnInfo> {
-    let mut columns = union([declared, came]);
-    let room = MOST_EXTRA.saturating_sub(columns.iter().filter(|column| !column.declared && !column.is_tail()).count());
+/// The columns of a new version: the declared ones, those of the pulled rows, and those of the version before, which stay and are
+/// empty. Columns of `TAIL` appear only when the pulled rows have them. Beyond `MAX_EXTRA_COLUMNS`, columns that are no longer
+/// sent are dropped first.
+pub fn next_version(declared: &[ColumnInfo], pulled: &[ColumnInfo], before: &[ColumnInfo]) -> Vec<ColumnInfo> {
+    let mut columns = union([declared, pulled]);
+    let room = MAX_EXTRA_COLUMNS.saturating_sub(columns.iter().filter(|column| !column.declared && !column.is_tail()).count());
     let stays: Vec<ColumnInfo> = before
         .iter()
         .filter(|old| !old.is_tail() && !columns.iter().any(|column| column.name == old.name))
@@ -168,14 +169,14 @@ mod tests {
             column("mood", ColumnKind::Json, false),
             column(MISFIT, ColumnKind::Json, false),
         ];
-        let came = [column("id", ColumnKind::Text, true), column("new", ColumnKind::Json, false)];
-        let next = next_version(&declared, &came, &before);
+        let pulled = [column("id", ColumnKind::Text, true), column("new", ColumnKind::Json, false)];
+        let next = next_version(&declared, &pulled, &before);
         assert_eq!(names(&next), ["id", "new", "retired", "mood"]);
         assert!(!next[2].declared);
 
-        let many: Vec<_> = (0..MOST_EXTRA - 1).map(|n| column(&format!("x{n}"), ColumnKind::Json, false)).collect();
+        let many: Vec<_> = (0..MAX_EXTRA_COLUMNS - 1).map(|n| column(&format!("x{n}"), ColumnKind::Json, false)).collect();
         let next = next_version(&declared, &many, &before);
-        assert_eq!(next.len(), 1 + MOST_EXTRA);
+        assert_eq!(next.len(), 1 + MAX_EXTRA_COLUMNS);
         assert_eq!(next.last().unwrap().name, "retired");
     }
 

@@ -1,5 +1,5 @@
-//! Downloads: how many there may be at once, a tag that tells one body from another, and an early, visible end when whoever began one may
-//! no longer have it. Nothing that a body holds while its client is slow is needed by anything else: no database connection, no thread.
+//! Downloads: how many may run at a time, the ETag of a file, and an early end with an error when the reader loses access. A slow
+//! client holds no database connection and no thread.
 
 use std::future::Future;
 use std::io;
@@ -15,15 +15,15 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::export::pipe::{Encode, Readers, pipe};
-use super::export::{self, Options};
+use super::export::pipe::{Encode, EncoderPool, pipe};
+use super::export::{self, CsvOptions};
 use super::versions::Version;
 use super::{Dataset, Datasets};
 use crate::actor::Actor;
 use crate::auth;
 use crate::clock::{Clock, millis};
 use crate::connection::Connection;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DatasetId, UserId, VersionId};
 use crate::quota::{Quota, Slot};
 
@@ -31,12 +31,12 @@ use crate::quota::{Quota, Slot};
 const SLOT_WAIT: Duration = Duration::from_secs(60);
 /// The code of the error that tells of it.
 pub const TOO_MANY_DOWNLOADS: &str = "too_many_downloads";
-/// When whoever got no slot should try again.
+/// When a client that got no slot should try again.
 const RETRY_IN: Duration = Duration::from_secs(30);
 
 /// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags,
 /// equal bytes.
-pub fn tag(version: &Version, options: &Options) -> String {
+pub fn etag(version: &Version, options: &CsvOptions) -> String {
     let mut hash = Sha256::new();
     // The number: what is written for the same rows has changed that often.
     hash.update(format!("csv 2 {} {:?} {} {}", version.content(), options.columns, options.bom, options.guard));
@@ -45,8 +45,8 @@ pub fn tag(version: &Version, options: &Options) -> String {
 }
 
 /// Whether an `If-None-Match` header names this tag. Proxies that compress mark tags as weak; the rows are the same.
-pub fn is_known(header: &str, tag: &str) -> bool {
-    header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+pub fn etag_matches(header: &str, etag: &str) -> bool {
+    header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
 }
 
 /// The downloads of a server, of all kinds together. Cheap to clone.
@@ -56,29 +56,29 @@ pub struct Downloads {
     pub quota: Quota,
     per_person: usize,
     total: usize,
-    readers: Readers,
+    pool: EncoderPool,
     /// NUL characters in rows that CSV files write as U+FFFD.
     pub replaced_nul: Counter<u64, AtomicU64>,
 }
 
-/// What somebody wants to download.
-pub struct Asked<'a> {
+/// A request for a CSV download.
+pub struct CsvRequest<'a> {
     pub id: &'a DatasetId,
     /// Of the current version when there is none.
     pub version: Option<&'a str>,
-    pub options: Options,
+    pub options: CsvOptions,
     /// The request's `If-None-Match`, or nothing.
-    pub known: &'a str,
+    pub if_none_match: &'a str,
 }
 
 /// A version as a CSV file.
-pub struct Csv {
+pub struct CsvDownload {
     pub dataset: Dataset,
     pub version: VersionId,
     pub rows: u64,
     /// Cells that are marked for spreadsheets, where that was asked for and is known before the first byte.
-    pub marked: Option<u64>,
-    pub tag: String,
+    pub guarded_cells: Option<u64>,
+    pub etag: String,
     /// None when the client has these bytes already. An error in it means that the file is not whole and must not look so.
     pub body: Option<BoxStream<'static, io::Result<Bytes>>>,
 }
@@ -86,14 +86,14 @@ pub struct Csv {
 impl Downloads {
     /// At most `per_person` downloads of a person and `total` of all at once; each at least 1.
     pub fn new(clock: Clock, per_person: usize, total: usize) -> Self {
-        Self { clock, quota: Quota::new(per_person, total), per_person, total, readers: Readers::default(), replaced_nul: Counter::default() }
+        Self { clock, quota: Quota::new(per_person, total), per_person, total, pool: EncoderPool::default(), replaced_nul: Counter::default() }
     }
 
     /// A slot for a download, as soon as one is free. Errors: `too_many_downloads` (TooMany) when none is for a minute.
     pub async fn slot(&self, user: &UserId) -> Result<Slot> {
         tokio::select! {
             biased;
-            slot = self.quota.take(user) => slot,
+            slot = self.quota.acquire(user) => slot,
             () = self.clock.wait(SLOT_WAIT) => Err(self.too_many()),
         }
     }
@@ -102,55 +102,55 @@ impl Downloads {
         let (until, seconds) = (self.clock.now() + millis(RETRY_IN), SLOT_WAIT.as_secs());
         let message =
             format!("Nothing was downloaded. For {seconds} seconds, you had {} downloads in progress or the server had {}.", self.per_person, self.total);
-        Error::new(Kind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until a download ends, then try again.")
+        Error::new(ErrorKind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until a download ends, then try again.")
     }
 
     /// A version as CSV. While it waits for its slot it holds nothing, so that the version is looked up anew afterwards. Must be called
     /// within a runtime.
-    pub async fn csv(&self, datasets: &Datasets, actor: &Actor, asked: Asked<'_>, connection: Connection) -> Result<Csv> {
-        let (mut dataset, mut version) = find(datasets, actor, asked.id, asked.version).await?;
-        let mut known = tag(&version, &asked.options);
+    pub async fn csv(&self, datasets: &Datasets, actor: &Actor, request: CsvRequest<'_>, connection: Connection) -> Result<CsvDownload> {
+        let (mut dataset, mut version) = find(datasets, actor, request.id, request.version).await?;
+        let mut current_etag = etag(&version, &request.options);
         let mut slot = None;
-        if !is_known(asked.known, &known) {
+        if !etag_matches(request.if_none_match, &current_etag) {
             let taken = self.slot(&actor.user).await?;
             if taken.waited {
-                if !auth::still_good(&datasets.db, &datasets.clock, actor).await {
+                if !auth::is_still_authorized(&datasets.db, &datasets.clock, actor).await {
                     return Err(Error::not_found("DataSet"));
                 }
-                (dataset, version) = find(datasets, actor, asked.id, asked.version).await?;
-                known = tag(&version, &asked.options);
+                (dataset, version) = find(datasets, actor, request.id, request.version).await?;
+                current_etag = etag(&version, &request.options);
             }
             slot = Some(taken);
         }
         let (rows, id) = (version.rows, version.id.clone());
-        let mut marked = None;
+        let mut guarded_cells = None;
         let body = match slot {
-            Some(slot) if !is_known(asked.known, &known) => {
+            Some(slot) if !etag_matches(request.if_none_match, &current_etag) => {
                 datasets.segments.check(&version.segments).await?;
-                if asked.options.guard {
-                    marked = export::marked::count(&datasets.segments, datasets.versions.pin(&version), asked.options.columns.clone()).await?;
+                if request.options.guard {
+                    guarded_cells = export::guarded_cells::count(&datasets.segments, datasets.versions.pin(&version), request.options.columns.clone()).await?;
                 }
-                let mut encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), asked.options)?;
-                encoder.replaced = self.replaced_nul.clone();
+                let mut encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), request.options)?;
+                encoder.replaced_nul = self.replaced_nul.clone();
                 let of = id.clone();
-                let broke = move |why: &Error| tracing::error!(version = %of, cause = ?why.inside(), "a CSV download stopped early: {why}");
-                Some(self.body(slot, connection, encoder, broke, may_have(datasets, actor, asked.id)).boxed())
+                let on_error = move |why: &Error| tracing::error!(version = %of, cause = ?why.log_cause(), "a CSV download stopped early: {why}");
+                Some(self.body(slot, connection, encoder, on_error, still_allowed(datasets, actor, request.id)).boxed())
             }
             _ => None,
         };
-        Ok(Csv { dataset, version: id, rows, marked, tag: known, body })
+        Ok(CsvDownload { dataset, version: id, rows, guarded_cells, etag: current_etag, body })
     }
 
-    /// What `encoder` makes, for as long as `still_good` says so when it is asked now and then; then an error, and `connection` is closed,
-    /// so that it ends also while the client reads nothing. `broke` is told why when the encoder fails. The slot is in use until the stream
-    /// is dropped. Must be called within a runtime.
+    /// The output of `encoder` as a stream. `is_still_allowed` is called at intervals; once it returns false, the stream ends with an
+    /// error and `connection` is closed, so that it ends also when the client reads nothing. `on_error` is called when the
+    /// encoder fails. The slot is in use until the stream is dropped. Must be called within a runtime.
     pub fn body<E, B, F, A>(
         &self,
         slot: Slot,
         connection: Connection,
         encoder: E,
-        broke: B,
-        still_good: F,
+        on_error: B,
+        is_still_allowed: F,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B, F, A>
     where
         E: Encode,
@@ -158,8 +158,8 @@ impl Downloads {
         F: Fn() -> A + Send + 'static,
         A: Future<Output = bool> + Send + 'static,
     {
-        let parts = pipe(&self.clock, &self.readers, encoder, broke);
-        while_good(parts, self.clock.clone(), connection, still_good).map(move |part| {
+        let parts = pipe(&self.clock, &self.pool, encoder, on_error);
+        while_allowed(parts, self.clock.clone(), connection, is_still_allowed).map(move |part| {
             let _in_use = &slot;
             part
         })
@@ -180,17 +180,18 @@ pub async fn find(datasets: &Datasets, actor: &Actor, id: &DatasetId, version: O
 }
 
 /// Whether this person is still let in and may see the DataSet.
-fn may_have(datasets: &Datasets, actor: &Actor, id: &DatasetId) -> impl Fn() -> BoxFuture<'static, bool> + Send + use<> {
+fn still_allowed(datasets: &Datasets, actor: &Actor, id: &DatasetId) -> impl Fn() -> BoxFuture<'static, bool> + Send + use<> {
     let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
     move || {
         let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
-        async move { auth::still_good(&datasets.db, &datasets.clock, &actor).await && datasets.get(&actor, &id).await.is_ok() }.boxed()
+        async move { auth::is_still_authorized(&datasets.db, &datasets.clock, &actor).await && datasets.get(&actor, &id).await.is_ok() }.boxed()
     }
 }
 
-/// The stream, for as long as `still_good` says so; then an error, and the connection is closed. The checks are a task of their own: a
-/// body is asked for more only while its client reads, so a check inside of it would keep its database connection until then.
-fn while_good<S, F, A>(stream: S, clock: Clock, connection: Connection, still_good: F) -> impl Stream<Item = io::Result<Bytes>> + Send
+/// Passes the stream on while `is_still_allowed` returns true; after that, one error, and the connection is closed. The checks run in a
+/// task of their own: a body is polled only while its client reads, so a check inside of it would hold its database connection
+/// until then.
+fn while_allowed<S, F, A>(stream: S, clock: Clock, connection: Connection, is_still_allowed: F) -> impl Stream<Item = io::Result<Bytes>> + Send
 where
     S: Stream<Item = io::Result<Bytes>> + Send,
     F: Fn() -> A + Send + 'static,
@@ -202,7 +203,7 @@ where
         async move {
             loop {
                 clock.wait(auth::CHECK_EVERY).await;
-                if !still_good().await {
+                if !is_still_allowed().await {
                     ended.cancel();
                     return connection.abort();
                 }
@@ -229,14 +230,14 @@ mod tests {
     #[test]
     fn a_known_tag_is_known_however_it_is_written() {
         for known in ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*"] {
-            assert!(is_known(known, "\"a\""), "{known}");
+            assert!(etag_matches(known, "\"a\""), "{known}");
         }
-        assert!(!is_known("\"b\", a", "\"a\"") && !is_known("", "\"a\""));
+        assert!(!etag_matches("\"b\", a", "\"a\"") && !etag_matches("", "\"a\""));
     }
 
     #[tokio::test]
     async fn a_download_breaks_off_once_its_reader_may_no_longer_have_it() {
-        for (shared, still_good) in [(false, true), (true, false)] {
+        for (shared, is_still_allowed) in [(false, true), (true, false)] {
             let world = World::new().await;
             let (db, clock) = (world.db.clone(), world.clock.clone());
             let datasets = Datasets { db, clock, segments: world.segments.clone(), versions: world.versions.clone() };
@@ -253,16 +254,16 @@ mod tests {
             datasets.share(&keeper, &world.dataset, true).await.unwrap();
             let rows = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))]).chain(futures_util::stream::pending());
             let (seen_by, id) = (datasets.clone(), world.dataset.clone());
-            let may_have = move || {
+            let still_allowed = move || {
                 let (datasets, reader, id) = (seen_by.clone(), reader.clone(), id.clone());
-                async move { still_good && datasets.get(&reader, &id).await.is_ok() }
+                async move { is_still_allowed && datasets.get(&reader, &id).await.is_ok() }
             };
-            let mut download = Box::pin(while_good(rows, world.clock.clone(), Connection::default(), may_have));
+            let mut download = Box::pin(while_allowed(rows, world.clock.clone(), Connection::default(), still_allowed));
             assert_eq!(download.next().await.unwrap().unwrap(), "id\r\n");
             datasets.share(&keeper, &world.dataset, shared).await.unwrap();
             world.clock.advance(10_000);
             let end = tokio::time::timeout(Duration::from_secs(10), download.next()).await.expect("it goes on");
-            assert!(end.unwrap().is_err(), "shared {shared}, let in {still_good}");
+            assert!(end.unwrap().is_err(), "shared {shared}, let in {is_still_allowed}");
             assert!(download.next().await.is_none());
         }
     }

@@ -1,13 +1,13 @@
 //! A copy of a DataSet's settings, without its rows.
 
-use super::{Datasets, Name};
+use super::{DatasetName, Datasets};
 use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::ids::DatasetId;
 
 impl Datasets {
-    /// Makes a DataSet of this person's with the settings of another that they may see, named "Copy of ...". It has no rows, is shared
-    /// with nobody and starts no run by itself; a schedule is copied. The caller has checked the right to the account.
+    /// Creates a DataSet for this person from the settings of another one that they may see, named "Copy of ...". The copy has no
+    /// rows, is not shared and starts no run; a schedule is copied. The caller has checked the right to use the account.
     pub async fn duplicate(&self, actor: &Actor, id: &DatasetId) -> Result<DatasetId> {
         let original = self.get(actor, id).await?;
         if !actor.may_edit() {
@@ -17,11 +17,11 @@ impl Datasets {
         let copy = DatasetId::new();
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, options, time_zone, schedule, plan,
-                                   next_run_at, paused_at, paused_by, keep_versions, keep_days, retry_minutes, retry_most, expected_hours,
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, options, time_zone, schedule, schedule_plan,
+                                   next_run_at, paused_at, paused_by, retention_versions, retention_days, retry_minutes, max_retries, expected_hours,
                                    notify_emails, notify_webhooks, notify_on, notify_after, created_at, updated_at, last_due_at)
-             SELECT $1, $2, account_id, connector, report, $3, description, menus, update_mode, options, time_zone, schedule, plan,
-                    CASE WHEN next_run_at > $4 THEN next_run_at END, paused_at, paused_by, keep_versions, keep_days, retry_minutes, retry_most, expected_hours,
+             SELECT $1, $2, account_id, connector, report, $3, description, menus, update_mode, options, time_zone, schedule, schedule_plan,
+                    CASE WHEN next_run_at > $4 THEN next_run_at END, paused_at, paused_by, retention_versions, retention_days, retry_minutes, max_retries, expected_hours,
                     CASE WHEN owner_id = $2 THEN notify_emails END, CASE WHEN owner_id = $2 THEN notify_webhooks ELSE '[]' END, notify_on, notify_after, $4, $4, $4
              FROM datasets WHERE id = $5",
         )
@@ -38,10 +38,10 @@ impl Datasets {
 }
 
 /// "Copy of Chats", cut where a name ends.
-fn copy_of(name: &str) -> Name {
+fn copy_of(name: &str) -> DatasetName {
     let whole = format!("Copy of {name}");
     let cut: String = whole.chars().take(200).collect();
-    Name(cut.trim().to_owned())
+    DatasetName(cut.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -52,6 +52,6 @@ mod tests {
     fn a_copy_of_a_long_name_is_still_a_name() {
         assert_eq!(copy_of("Chats").as_str(), "Copy of Chats");
         let long = copy_of(&"å".repeat(200));
-        assert_eq!(Name::parse(long.as_str()).unwrap(), long);
+        assert_eq!(DatasetName::parse(long.as_str()).unwrap(), long);
     }
 }

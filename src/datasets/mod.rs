@@ -1,24 +1,24 @@
-//! The noun: create, list, get, rename, configure, share, delete. A DataSet is where a report's rows land; it owns the report, the
-//! menus, the schedule and the update mode. Its rows are in `segments`, its states in `versions`; `preview` and `export` read them.
+//! DataSets: create, list, get, rename, configure, share, delete. A DataSet holds the rows of one report, and owns its menus,
+//! schedule and update mode. Its rows are in `segments`, its states in `versions`; `preview` and `export` read them.
 
 pub mod columns;
 pub mod download;
 mod duplicate;
 pub mod export;
-pub mod list;
 pub mod options;
-pub mod origin;
-pub mod parts;
+pub mod partial_pull;
+pub mod policies;
 pub mod preview;
+pub mod provenance;
 pub mod published;
+pub mod recent_runs;
 mod row;
+pub mod schedule_state;
 pub mod schema_change;
 pub mod scrub;
 pub mod segments;
-pub mod timing;
 pub mod update_mode;
-pub mod upkeep;
-pub mod verify;
+pub mod verify_versions;
 pub mod versions;
 
 #[cfg(test)]
@@ -31,15 +31,15 @@ use crate::connectors::{Connector, Menus};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId, VersionId};
-use options::{Options, options_text};
-use origin::Origin;
-use row::{Row, select_dataset};
+use options::{DatasetOptions, options_json};
+use policies::DatasetPolicies;
+use provenance::Provenance;
+use row::{DatasetRow, select_dataset};
+use schedule_state::{ScheduleState, StoredSchedule};
 use segments::Segments;
-use timing::{Planned, Timing};
-use upkeep::Upkeep;
 use versions::Versions;
 
-/// What DataSets need to live. Cheap to clone.
+/// The handle on all DataSets. Cheap to clone.
 #[derive(Clone)]
 pub struct Datasets {
     pub db: Db,
@@ -70,28 +70,28 @@ pub struct Dataset {
     pub description: String,
     pub menus: Menus,
     pub update_mode: UpdateMode,
-    pub options: Options,
+    pub options: DatasetOptions,
     /// IANA name.
     pub time_zone: String,
     /// Cron lines in `time_zone`; none is manual.
     pub schedule: Option<String>,
-    pub timing: Timing,
+    pub schedule_state: ScheduleState,
     pub next_run_at: Option<Millis>,
     /// Everyone signed in may read.
     pub shared: bool,
     /// Served as LiveLeader's export API, see `published`.
     pub published: bool,
-    pub current: Option<Current>,
+    pub current: Option<CurrentVersion>,
     /// A version that waits for a person to accept it.
-    pub held: Option<VersionId>,
-    pub upkeep: Upkeep,
+    pub pending_approval: Option<VersionId>,
+    pub policies: DatasetPolicies,
     pub created_at: Millis,
     pub updated_at: Millis,
 }
 
 /// The version that readers see.
 #[derive(Clone, Debug)]
-pub struct Current {
+pub struct CurrentVersion {
     pub version: VersionId,
     pub number: i64,
     pub rows: i64,
@@ -105,13 +105,13 @@ pub struct Current {
     pub confirmed_at: Option<Millis>,
     /// How many rows more than the version before; none for the first one.
     pub change: Option<i64>,
-    /// None for one that was made before this was kept.
-    pub origin: Option<Origin>,
+    /// None for a version from before provenance was stored.
+    pub provenance: Option<Provenance>,
     /// At least one of its files is known to be damaged or missing.
     pub damaged: bool,
 }
 
-impl Current {
+impl CurrentVersion {
     /// When its rows were last what the vendor answered.
     pub fn updated_at(&self) -> Millis {
         self.confirmed_at.unwrap_or(self.created_at)
@@ -120,29 +120,29 @@ impl Current {
 
 /// What a DataSet is made from or changed to; every value is checked.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    pub name: Name,
-    pub description: Description,
+pub struct DatasetSettings {
+    pub name: DatasetName,
+    pub description: DatasetDescription,
     pub account_id: AccountId,
     pub connector: Connector,
     pub report: &'static Report,
     pub menus: Menus,
     pub update_mode: UpdateMode,
-    pub options: Options,
+    pub options: DatasetOptions,
     pub time_zone: String,
     /// None is manual.
-    pub schedule: Option<Planned>,
+    pub schedule: Option<StoredSchedule>,
 }
 
 /// A DataSet's name: 1 to 200 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(String);
+pub struct DatasetName(String);
 
 /// What is in a DataSet, in words: at most 2,000 characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description(String);
+pub struct DatasetDescription(String);
 
-impl Name {
+impl DatasetName {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         let length = text.chars().count();
@@ -152,7 +152,7 @@ impl Name {
         if length > 200 {
             return Err(Error::field("name", format!("Name must have 200 characters or fewer (now {length}).")));
         }
-        if !text.chars().all(crate::text::is_good_in_name) {
+        if !text.chars().all(crate::text::is_allowed_in_name) {
             return Err(Error::field("name", "Name must be one line without control characters, invisible characters or text direction marks."));
         }
         Ok(Self(text.to_owned()))
@@ -163,7 +163,7 @@ impl Name {
     }
 }
 
-impl Description {
+impl DatasetDescription {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim().replace("\r\n", "\n");
         let length = text.chars().count();
@@ -186,7 +186,7 @@ pub const PRIVATE_ACCOUNT: &str = "private account";
 
 impl Dataset {
     /// As this person may see it: an account that is not shared is known to its owner, to the owner of the DataSet and to admins.
-    fn seen_by(mut self, actor: &Actor) -> Self {
+    fn redacted_for(mut self, actor: &Actor) -> Self {
         let is_known = actor.is_admin() || self.account_shared || self.owner_id == actor.user || self.account_owner_id.as_ref() == Some(&actor.user);
         if self.account_id.is_some() && !is_known {
             self.account_is_private = true;
@@ -195,8 +195,8 @@ impl Dataset {
         self
     }
 
-    /// What a run or a backfill of it says, without the name of an account that the reader may not know.
-    pub fn fit_to_read(&self, said: &str) -> String {
+    /// Replaces the name of an account that the reader may not know in a text of a run or a backfill.
+    pub fn redact(&self, said: &str) -> String {
         match &self.hidden_name {
             Some(name) => said.replace(&format!("“{name}”"), &format!("“{PRIVATE_ACCOUNT}”")),
             None => said.to_owned(),
@@ -204,19 +204,19 @@ impl Dataset {
     }
 
     /// May change, share and delete it.
-    pub fn is_changed_by(&self, actor: &Actor) -> bool {
+    pub fn can_be_changed_by(&self, actor: &Actor) -> bool {
         actor.may_edit() && (actor.is_admin() || self.owner_id == actor.user)
     }
 
     /// May start and stop its runs.
-    pub fn is_run_by(&self, actor: &Actor) -> bool {
+    pub fn can_be_run_by(&self, actor: &Actor) -> bool {
         actor.may_run() && (actor.is_admin() || self.owner_id == actor.user)
     }
 }
 
-/// What a delete takes away.
+/// What deleting a DataSet would remove.
 #[derive(Clone, Copy, Debug)]
-pub struct Contents {
+pub struct DatasetContents {
     pub rows: i64,
     pub versions: i64,
     pub bytes: i64,
@@ -238,10 +238,10 @@ impl Datasets {
             .await?;
         let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            match row::read(&row) {
-                Ok(dataset) => all.push(dataset.seen_by(actor)),
+            match row::decode(&row) {
+                Ok(dataset) => all.push(dataset.redacted_for(actor)),
                 Err((id, error)) => {
-                    tracing::error!(dataset = id, cause = ?error.inside(), "a DataSet cannot be read and is not listed: {error}");
+                    tracing::error!(dataset = id, cause = ?error.log_cause(), "a DataSet cannot be read and is not listed: {error}");
                     damaged.push(id);
                 }
             }
@@ -251,36 +251,36 @@ impl Datasets {
 
     /// One DataSet, if this person may see it.
     pub async fn get(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
-        let row: Option<Row> = sqlx::query_as(select_dataset!("WHERE d.id = $1 AND ($2 = 1 OR d.owner_id = $3 OR d.shared = 1)"))
+        let row: Option<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.id = $1 AND ($2 = 1 OR d.owner_id = $3 OR d.shared = 1)"))
             .bind(id)
             .bind(i64::from(actor.is_admin()))
             .bind(&actor.user)
             .fetch_optional(self.db.read())
             .await?;
         let dataset = row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))?;
-        Ok(dataset.seen_by(actor))
+        Ok(dataset.redacted_for(actor))
     }
 
     /// One DataSet, if this person may change it.
     pub async fn get_to_change(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.get(actor, id).await?;
-        if dataset.is_changed_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can change this DataSet.")) }
+        if dataset.can_be_changed_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can change this DataSet.")) }
     }
 
     /// One DataSet, if this person may start and stop its runs.
     pub async fn get_to_run(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.get(actor, id).await?;
-        if dataset.is_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can run this DataSet.")) }
+        if dataset.can_be_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can run this DataSet.")) }
     }
 
-    /// One DataSet whoever asks: for the puller.
+    /// One DataSet without a check of rights: for the puller.
     pub async fn for_run(&self, id: &DatasetId) -> Result<Dataset> {
-        let row: Option<Row> = sqlx::query_as(select_dataset!("WHERE d.id = $1")).bind(id).fetch_optional(self.db.read()).await?;
+        let row: Option<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.id = $1")).bind(id).fetch_optional(self.db.read()).await?;
         row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))
     }
 
     /// Makes a DataSet owned by this person. The caller has checked the right to the account.
-    pub async fn create(&self, actor: &Actor, settings: &Settings) -> Result<DatasetId> {
+    pub async fn create(&self, actor: &Actor, settings: &DatasetSettings) -> Result<DatasetId> {
         if !actor.may_edit() {
             return Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role."));
         }
@@ -288,7 +288,7 @@ impl Datasets {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at, last_due_at, options, plan)
+            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at, last_due_at, options, schedule_plan)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14, $15)",
         )
         .bind(&id)
@@ -298,13 +298,13 @@ impl Datasets {
         .bind(settings.report.id)
         .bind(settings.name.as_str())
         .bind(settings.description.as_str())
-        .bind(menus_text(&settings.menus)?)
+        .bind(menus_json(&settings.menus)?)
         .bind(settings.update_mode.word())
         .bind(&settings.time_zone)
         .bind(settings.schedule.as_ref().and_then(|planned| planned.cron.as_deref()))
         .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
         .bind(now)
-        .bind(options_text(&settings.options)?)
+        .bind(options_json(&settings.options)?)
         .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
         .execute(&mut *tx)
         .await?;
@@ -313,16 +313,16 @@ impl Datasets {
     }
 
     /// Changes a DataSet's settings. The rows stay until the next run. One that becomes another report than Chats is published no more.
-    pub async fn configure(&self, actor: &Actor, id: &DatasetId, settings: &Settings) -> Result<()> {
+    pub async fn configure(&self, actor: &Actor, id: &DatasetId, settings: &DatasetSettings) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
-                                 schedule = $9, next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END, updated_at = $11, options = $14, plan = $15,
+                                 schedule = $9, next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END, updated_at = $11, options = $14, schedule_plan = $15,
                                  paused_at = CASE WHEN $9 IS NULL THEN NULL ELSE paused_at END, schedule_error = NULL, missed = 0, last_due_at = $11,
                                  retry_at = CASE WHEN $9 IS NULL AND schedule IS NOT NULL THEN NULL ELSE retry_at END,
-                                 expected_from = CASE WHEN account_id IS NULL OR time_zone <> $8 OR COALESCE(schedule, '') <> COALESCE($9, '') OR COALESCE(plan, '') <> COALESCE($15, '')
-                                                 THEN $11 ELSE expected_from END,
+                                 expected_since = CASE WHEN account_id IS NULL OR time_zone <> $8 OR COALESCE(schedule, '') <> COALESCE($9, '') OR COALESCE(schedule_plan, '') <> COALESCE($15, '')
+                                                 THEN $11 ELSE expected_since END,
                                  published = CASE WHEN $13 = 1 THEN published ELSE 0 END WHERE id = $12",
         )
         .bind(&settings.account_id)
@@ -330,25 +330,25 @@ impl Datasets {
         .bind(settings.report.id)
         .bind(settings.name.as_str())
         .bind(settings.description.as_str())
-        .bind(menus_text(&settings.menus)?)
+        .bind(menus_json(&settings.menus)?)
         .bind(settings.update_mode.word())
         .bind(&settings.time_zone)
         .bind(settings.schedule.as_ref().and_then(|planned| planned.cron.as_deref()))
         .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
         .bind(self.clock.now())
         .bind(id)
-        .bind(i64::from(published::can_be(settings.connector, settings.report)))
-        .bind(options_text(&settings.options)?)
+        .bind(i64::from(published::is_publishable(settings.connector, settings.report)))
+        .bind(options_json(&settings.options)?)
         .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
         .execute(&mut *tx)
         .await?;
-        upkeep::begin_anew(&mut tx, id).await?;
+        policies::clear_stop(&mut tx, id).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Gives a DataSet another name and description.
-    pub async fn rename(&self, actor: &Actor, id: &DatasetId, name: &Name, description: &Description) -> Result<()> {
+    pub async fn rename(&self, actor: &Actor, id: &DatasetId, name: &DatasetName, description: &DatasetDescription) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query("UPDATE datasets SET name = $1, description = $2, updated_at = $3 WHERE id = $4")
@@ -381,14 +381,14 @@ impl Datasets {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "UPDATE datasets SET schedule = NULL, plan = NULL, next_run_at = NULL, paused_at = NULL, paused_by = NULL, schedule_error = NULL, missed = 0,
+            "UPDATE datasets SET schedule = NULL, schedule_plan = NULL, next_run_at = NULL, paused_at = NULL, paused_by = NULL, schedule_error = NULL, missed = 0,
                                  retry_at = NULL, updated_at = $1 WHERE id = $2",
         )
         .bind(self.clock.now())
         .bind(id)
         .execute(&mut *tx)
         .await?;
-        upkeep::begin_anew(&mut tx, id).await?;
+        policies::clear_stop(&mut tx, id).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -399,7 +399,7 @@ impl Datasets {
     }
 
     /// What would go if it were deleted.
-    pub async fn contents(&self, id: &DatasetId) -> Result<Contents> {
+    pub async fn contents(&self, id: &DatasetId) -> Result<DatasetContents> {
         let (rows, versions, bytes): (i64, i64, i64) = sqlx::query_as(
             "SELECT COALESCE((SELECT v.rows FROM versions v JOIN datasets d ON d.current_version = v.id WHERE d.id = $1), 0),
                     (SELECT COUNT(*) FROM versions WHERE dataset_id = $1),
@@ -408,7 +408,7 @@ impl Datasets {
         .bind(id)
         .fetch_one(self.db.read())
         .await?;
-        Ok(Contents { rows, versions, bytes })
+        Ok(DatasetContents { rows, versions, bytes })
     }
 
     /// Deletes a DataSet with its runs and versions. A running pull of it loses its lease; files go with the sweep.
@@ -423,6 +423,6 @@ impl Datasets {
     }
 }
 
-fn menus_text(menus: &Menus) -> Result<String> {
+fn menus_json(menus: &Menus) -> Result<String> {
     serde_json::to_string(menus).map_err(Error::internal)
 }

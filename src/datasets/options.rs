@@ -1,5 +1,5 @@
-//! What a DataSet holds beside its update mode: the chosen key, how much is pulled again, and what guards the rows that are there.
-//! Stored as JSON; a value that exists fits its report and mode, see `Options::check`.
+//! The options of a DataSet besides its update mode: the chosen key, how many days are pulled again, and the data safeguards.
+//! Stored as JSON; a value fits its report and mode, see `DatasetOptions::check`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,17 +7,17 @@ use super::Datasets;
 use super::columns::ColumnInfo;
 use crate::actor::Actor;
 use crate::connectors::report::{GroupBy, Menu, Report, Shape, UpdateMode};
-use crate::connectors::{MOST_DAYS, Menus};
+use crate::connectors::{MAX_DAYS, Menus};
 use crate::error::{Error, Result};
 use crate::ids::DatasetId;
 
 /// A key has at most this many columns.
-const MOST_KEY: usize = 16;
+const MAX_KEY_COLUMNS: usize = 16;
 
 /// The choices of one DataSet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Options {
+pub struct DatasetOptions {
     /// The columns that tell rows apart for Merge; empty is the report's own key.
     pub key: Vec<String>,
     /// Merge and Partition: later runs begin this many days before the first day that is not held yet; 0: every run pulls all days.
@@ -25,23 +25,23 @@ pub struct Options {
     pub on_empty: OnEmpty,
     /// A version with so many percent fewer rows than the one before is held until a person accepts it; 0: none is. Append loses none.
     pub hold_drop: u8,
-    pub on_added: Rule,
-    pub on_removed: Rule,
-    pub on_retyped: Rule,
+    pub on_added: SchemaRule,
+    pub on_removed: SchemaRule,
+    pub on_retyped: SchemaRule,
     /// Days that ended less than 48 hours ago are read again until two consecutive reads agree. Only archives are read so.
     pub second_read: bool,
 }
 
-impl Default for Options {
+impl Default for DatasetOptions {
     fn default() -> Self {
         Self {
             key: Vec::new(),
             look_back: 0,
             on_empty: OnEmpty::default(),
             hold_drop: 0,
-            on_added: Rule::default(),
-            on_removed: Rule::default(),
-            on_retyped: Rule::default(),
+            on_added: SchemaRule::default(),
+            on_removed: SchemaRule::default(),
+            on_retyped: SchemaRule::default(),
             second_read: true,
         }
     }
@@ -51,7 +51,7 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnEmpty {
-    /// `Keep` with Replace, else `Check`, as also for what comes and goes: see `Setup::on_empty`.
+    /// `Keep` with Replace, else `Check`; also `Check` for snapshot reports: see `ReportSetup::on_empty`.
     #[default]
     Usual,
     /// The rows stay.
@@ -95,7 +95,7 @@ impl OnEmpty {
 /// What happens when columns are not what they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rule {
+pub enum SchemaRule {
     Accept,
     /// Accepted, and told on the run.
     #[default]
@@ -104,22 +104,22 @@ pub enum Rule {
     Stop,
 }
 
-impl Rule {
-    pub const ALL: [Rule; 3] = [Rule::Accept, Rule::Warn, Rule::Stop];
+impl SchemaRule {
+    pub const ALL: [SchemaRule; 3] = [SchemaRule::Accept, SchemaRule::Warn, SchemaRule::Stop];
 
     pub fn word(self) -> &'static str {
         match self {
-            Rule::Accept => "accept",
-            Rule::Warn => "warn",
-            Rule::Stop => "stop",
+            SchemaRule::Accept => "accept",
+            SchemaRule::Warn => "warn",
+            SchemaRule::Stop => "stop",
         }
     }
 
     pub fn title(self) -> &'static str {
         match self {
-            Rule::Accept => "Accept",
-            Rule::Warn => "Accept and warn",
-            Rule::Stop => "Fail the run",
+            SchemaRule::Accept => "Accept",
+            SchemaRule::Warn => "Accept and warn",
+            SchemaRule::Stop => "Fail the run",
         }
     }
 
@@ -130,15 +130,15 @@ impl Rule {
 
 /// What a DataSet asks for and how it keeps it, as far as options have to fit it.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup<'a> {
+pub struct ReportSetup<'a> {
     pub report: &'static Report,
     pub mode: UpdateMode,
     pub menus: &'a Menus,
 }
 
-impl Setup<'_> {
+impl ReportSetup<'_> {
     /// The days of a run are records' own days, so that one day can be pulled without the others.
-    pub fn has_days_apart(&self) -> bool {
+    pub fn supports_single_days(&self) -> bool {
         self.report.takes(Menu::StartDays) && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
     }
 
@@ -149,7 +149,7 @@ impl Setup<'_> {
     /// What becomes of an answer without rows.
     pub fn on_empty(&self, chosen: OnEmpty) -> OnEmpty {
         match chosen {
-            OnEmpty::Usual if self.mode == UpdateMode::Replace && !self.report.comes_and_goes() => OnEmpty::Keep,
+            OnEmpty::Usual if self.mode == UpdateMode::Replace && !self.report.is_snapshot() => OnEmpty::Keep,
             OnEmpty::Usual => OnEmpty::Check,
             chosen => chosen,
         }
@@ -161,11 +161,11 @@ impl Setup<'_> {
     }
 
     pub fn takes_look_back(&self) -> bool {
-        matches!(self.mode, UpdateMode::Merge | UpdateMode::Partition) && self.has_days_apart()
+        matches!(self.mode, UpdateMode::Merge | UpdateMode::Partition) && self.supports_single_days()
     }
 }
 
-impl Options {
+impl DatasetOptions {
     /// The columns that tell rows apart.
     pub fn key_of<'a>(&'a self, report: &'static Report) -> Vec<&'a str> {
         if self.key.is_empty() { report.key.to_vec() } else { self.key.iter().map(String::as_str).collect() }
@@ -173,13 +173,13 @@ impl Options {
 
     /// Whether these choices fit: field and sentence for each that does not. `held`: the columns that the DataSet has besides those
     /// that the report declares.
-    pub fn check(mut self, setup: &Setup<'_>, held: &[ColumnInfo]) -> std::result::Result<Self, Vec<(String, String)>> {
-        let Setup { report, mode, .. } = *setup;
+    pub fn check(mut self, setup: &ReportSetup<'_>, existing: &[ColumnInfo]) -> std::result::Result<Self, Vec<(String, String)>> {
+        let ReportSetup { report, mode, .. } = *setup;
         let mut wrong = Vec::new();
         if self.key.iter().map(String::as_str).eq(report.key.iter().copied()) {
             self.key.clear();
         }
-        if let Some(why) = self.wrong_key(report, held) {
+        if let Some(why) = self.wrong_key(report, existing) {
             wrong.push(("key".to_owned(), why));
         } else if mode == UpdateMode::Merge && self.key_of(report).is_empty() {
             let why = format!("Merge needs a key, and {} has none. Enter the columns that identify a row.", report.title);
@@ -192,8 +192,8 @@ impl Options {
             let why = "Partition replaces days, and these rows are months. Choose Merge, or another Group by.";
             wrong.push(("update_mode".to_owned(), why.to_owned()));
         }
-        if self.look_back > MOST_DAYS {
-            wrong.push(("look_back".to_owned(), format!("Days to pull again must be {MOST_DAYS} or less (10 years).")));
+        if self.look_back > MAX_DAYS {
+            wrong.push(("look_back".to_owned(), format!("Days to pull again must be {MAX_DAYS} or less (10 years).")));
         } else if self.look_back > 0 && !setup.takes_look_back() {
             let why = if matches!(mode, UpdateMode::Merge | UpdateMode::Partition) {
                 format!("{} always pulls the whole date range. Set Days to pull again to 0.", report.title)
@@ -210,12 +210,12 @@ impl Options {
         if wrong.is_empty() { Ok(self) } else { Err(wrong) }
     }
 
-    fn wrong_key(&self, report: &Report, held: &[ColumnInfo]) -> Option<String> {
-        if self.key.len() > MOST_KEY {
-            return Some(format!("A key has at most {MOST_KEY} columns."));
+    fn wrong_key(&self, report: &Report, existing: &[ColumnInfo]) -> Option<String> {
+        if self.key.len() > MAX_KEY_COLUMNS {
+            return Some(format!("A key has at most {MAX_KEY_COLUMNS} columns."));
         }
         for (at, name) in self.key.iter().enumerate() {
-            let is_there = report.column(name).is_some() || held.iter().any(|column| column.name == *name);
+            let is_there = report.column(name).is_some() || existing.iter().any(|column| column.name == *name);
             if name.is_empty() || name.starts_with('_') || !is_there {
                 return Some(format!("{} has no column “{name}”. Enter the names of existing columns.", report.title));
             }
@@ -226,9 +226,9 @@ impl Options {
         None
     }
 
-    /// What somebody should know before they choose this. None of it is an error.
-    pub fn warnings(&self, setup: &Setup<'_>) -> Vec<String> {
-        let Setup { report, mode, menus } = *setup;
+    /// Warnings about a choice that is allowed but may surprise.
+    pub fn warnings(&self, setup: &ReportSetup<'_>) -> Vec<String> {
+        let ReportSetup { report, mode, menus } = *setup;
         let mut warnings = Vec::new();
         let days = menus.start_days.zip(menus.end_days).map(|(start, end)| start.saturating_sub(end) + 1);
         match mode {
@@ -265,17 +265,17 @@ impl Options {
     }
 }
 
-pub(super) fn options_text(options: &Options) -> Result<String> {
+pub(super) fn options_json(options: &DatasetOptions) -> Result<String> {
     serde_json::to_string(options).map_err(Error::internal)
 }
 
 impl Datasets {
     /// Changes the options alone, which are checked.
-    pub async fn choose(&self, actor: &Actor, id: &DatasetId, options: &Options) -> Result<()> {
+    pub async fn set_options(&self, actor: &Actor, id: &DatasetId, options: &DatasetOptions) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query("UPDATE datasets SET options = $1, updated_at = $2 WHERE id = $3")
-            .bind(options_text(options)?)
+            .bind(options_json(options)?)
             .bind(self.clock.now())
             .bind(id)
             .execute(&mut *tx)
@@ -290,29 +290,29 @@ mod tests {
     use super::*;
     use crate::connectors::Connector;
 
-    fn setup<'a>(report: &str, mode: UpdateMode, menus: &'a Menus) -> Setup<'a> {
-        Setup { report: Connector::LiveChat.report(report).unwrap(), mode, menus }
+    fn setup<'a>(report: &str, mode: UpdateMode, menus: &'a Menus) -> ReportSetup<'a> {
+        ReportSetup { report: Connector::LiveChat.report(report).unwrap(), mode, menus }
     }
 
     #[test]
     fn every_choice_that_does_not_fit_is_told_beside_its_field() {
         let menus = Menus { start_days: Some(7), end_days: Some(1), ..Menus::default() };
         let months = Menus { group_by: Some(GroupBy::Month), ..menus.clone() };
-        let with = |change: fn(&mut Options)| {
-            let mut options = Options::default();
+        let with = |change: fn(&mut DatasetOptions)| {
+            let mut options = DatasetOptions::default();
             change(&mut options);
             options
         };
-        let fields = |options: Options, setup: &Setup<'_>| -> Vec<String> {
+        let fields = |options: DatasetOptions, setup: &ReportSetup<'_>| -> Vec<String> {
             options.check(setup, &[]).err().unwrap_or_default().into_iter().map(|(field, _)| field).collect()
         };
         use UpdateMode::{Append, Merge, Partition, Replace};
         for mode in UpdateMode::ALL {
-            assert!(fields(Options::default(), &setup("chat", mode, &menus)).is_empty(), "{mode:?}");
+            assert!(fields(DatasetOptions::default(), &setup("chat", mode, &menus)).is_empty(), "{mode:?}");
         }
         for (options, setup, field) in [
-            (Options::default(), setup("agents", Partition, &menus), "update_mode"),
-            (Options::default(), setup("chat_report", Partition, &months), "update_mode"),
+            (DatasetOptions::default(), setup("agents", Partition, &menus), "update_mode"),
+            (DatasetOptions::default(), setup("chat_report", Partition, &months), "update_mode"),
             (with(|o| o.key = vec!["nobody".to_owned()]), setup("chat", Merge, &menus), "key"),
             (with(|o| o.key = vec!["_batch_id".to_owned()]), setup("chat", Merge, &menus), "key"),
             (with(|o| o.key = vec!["id".to_owned(), "rate".to_owned(), "id".to_owned()]), setup("chat", Merge, &menus), "key"),
@@ -334,13 +334,13 @@ mod tests {
     fn what_does_not_fit_well_is_told_and_what_does_is_not() {
         let week = Menus { start_days: Some(7), end_days: Some(1), ..Menus::default() };
         let (day, none) = (Menus { start_days: Some(1), ..week.clone() }, Menus::default());
-        let told = |options: &Options, report: &str, mode, menus: &Menus| options.warnings(&setup(report, mode, menus)).join(" ");
-        let own = Options::default();
+        let told = |options: &DatasetOptions, report: &str, mode, menus: &Menus| options.warnings(&setup(report, mode, menus)).join(" ");
+        let own = DatasetOptions::default();
         assert!(told(&own, "chat", UpdateMode::Append, &week).contains("Every run pulls 7 days"));
         assert!(told(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day"));
         assert!(told(&own, "agents", UpdateMode::Append, &none).contains("snapshot"));
         assert!(told(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append"));
-        let chosen = Options { key: vec!["text".to_owned()], ..Options::default() };
+        let chosen = DatasetOptions { key: vec!["text".to_owned()], ..DatasetOptions::default() };
         assert!(told(&chosen, "chat_messages", UpdateMode::Merge, &week).contains("chat_id"));
         for mode in [UpdateMode::Replace, UpdateMode::Merge, UpdateMode::Partition] {
             assert_eq!(told(&own, "chat", mode, &week), "", "{mode:?}");
@@ -349,8 +349,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_without_options_has_the_usual_ones() {
-        assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), Options::default());
-        let text = serde_json::to_string(&Options { look_back: 3, on_added: Rule::Stop, ..Options::default() }).unwrap();
-        assert_eq!(serde_json::from_str::<Options>(&text).unwrap().on_added, Rule::Stop);
+        assert_eq!(serde_json::from_str::<DatasetOptions>("{}").unwrap(), DatasetOptions::default());
+        let text = serde_json::to_string(&DatasetOptions { look_back: 3, on_added: SchemaRule::Stop, ..DatasetOptions::default() }).unwrap();
+        assert_eq!(serde_json::from_str::<DatasetOptions>(&text).unwrap().on_added, SchemaRule::Stop);
     }
 }

@@ -1,46 +1,46 @@
-//! Which DataSets are served as LiveLeader's export API: those of its report Chats that an admin has published, to whoever may read
-//! them. Publishing shows a DataSet to nobody new.
+//! Publishes DataSets of LiveLeader's report Chats through LiveLeader's export API. Only admins publish; a published DataSet is
+//! served to the people who may read it anyway.
 
-use super::row::{Row, select_dataset};
+use super::row::{DatasetRow, select_dataset};
 use super::{Dataset, Datasets};
 use crate::actor::Actor;
-use crate::auth::audit::{self, By, Deed};
+use crate::auth::audit::{self, AuditActor, AuditEvent};
 use crate::connectors::Connector;
 use crate::connectors::report::Report;
 use crate::error::{Error, Result};
 use crate::ids::DatasetId;
 
-const REPORT: &str = "chats";
+const CHATS_REPORT: &str = "chats";
 
 /// Whether a DataSet of this report can be published.
-pub fn can_be(connector: Connector, report: &Report) -> bool {
-    connector == Connector::LiveLeader && report.id == REPORT
+pub fn is_publishable(connector: Connector, report: &Report) -> bool {
+    connector == Connector::LiveLeader && report.id == CHATS_REPORT
 }
 
 /// An error when a DataSet of this report cannot be published.
-pub fn check(connector: Connector, report: &Report) -> Result<()> {
-    if can_be(connector, report) { Ok(()) } else { Err(Error::field("published", "Only a DataSet of the LiveLeader report Chats can be published.")) }
+pub fn require_publishable(connector: Connector, report: &Report) -> Result<()> {
+    if is_publishable(connector, report) { Ok(()) } else { Err(Error::field("published", "Only a DataSet of the LiveLeader report Chats can be published.")) }
 }
 
 /// An error when this person may not publish, nor take back.
-pub fn may(actor: &Actor) -> Result<()> {
+pub fn require_publisher(actor: &Actor) -> Result<()> {
     let allowed = actor.is_admin() && actor.may_edit();
     if allowed { Ok(()) } else { Err(Error::forbidden("Only admins can publish a DataSet to the LiveLeader API or unpublish it.")) }
 }
 
 impl Dataset {
     pub fn can_be_published(&self) -> bool {
-        can_be(self.connector, self.report)
+        is_publishable(self.connector, self.report)
     }
 }
 
 impl Datasets {
     /// Publishes a DataSet, or takes it back. For admins.
-    pub async fn publish(&self, by: By<'_>, id: &DatasetId, published: bool) -> Result<()> {
+    pub async fn publish(&self, by: AuditActor<'_>, id: &DatasetId, published: bool) -> Result<()> {
         let dataset = self.get(by.actor, id).await?;
-        may(by.actor)?;
+        require_publisher(by.actor)?;
         if published {
-            check(dataset.connector, dataset.report)?;
+            require_publishable(dataset.connector, dataset.report)?;
         }
         if dataset.published == published {
             return Ok(());
@@ -53,7 +53,7 @@ impl Datasets {
             .execute(&mut *tx)
             .await?;
         let action = if published { "dataset.publish" } else { "dataset.unpublish" };
-        audit::record(&mut tx, &self.clock, Deed::done(Some(by), action, id.as_str())).await?;
+        audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), action, id.as_str())).await?;
         Ok(tx.commit().await?)
     }
 
@@ -65,7 +65,7 @@ impl Datasets {
 
     /// The published DataSets that this person may read.
     pub async fn published(&self, actor: &Actor) -> Result<Vec<Dataset>> {
-        let rows: Vec<Row> = sqlx::query_as(select_dataset!("WHERE d.published = 1 AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY d.id"))
+        let rows: Vec<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.published = 1 AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY d.id"))
             .bind(i64::from(actor.is_admin()))
             .bind(&actor.user)
             .fetch_all(self.db.read())

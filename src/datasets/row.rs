@@ -4,16 +4,16 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
 
 use super::columns::ColumnInfo;
-use super::timing::{Paused, Timing};
-use super::upkeep::Upkeep;
-use super::{Current, Dataset};
+use super::policies::DatasetPolicies;
+use super::schedule_state::{SchedulePause, ScheduleState};
+use super::{CurrentVersion, Dataset};
 use crate::connectors::Connector;
 use crate::connectors::report::UpdateMode;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId, VersionId};
 
 #[derive(FromRow)]
-pub(super) struct Row {
+pub(super) struct DatasetRow {
     id: DatasetId,
     owner_id: UserId,
     owner_name: String,
@@ -30,7 +30,7 @@ pub(super) struct Row {
     options: String,
     time_zone: String,
     schedule: Option<String>,
-    plan: Option<String>,
+    schedule_plan: Option<String>,
     paused_at: Option<i64>,
     paused_by_name: Option<String>,
     schedule_error: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Row {
     next_run_at: Option<i64>,
     shared: i64,
     published: i64,
-    held_version: Option<VersionId>,
+    pending_version: Option<VersionId>,
     created_at: i64,
     updated_at: i64,
     version_id: Option<VersionId>,
@@ -48,25 +48,25 @@ pub(super) struct Row {
     version_bytes: Option<i64>,
     version_columns: Option<String>,
     version_created_at: Option<i64>,
-    version_origin: Option<String>,
+    version_provenance: Option<String>,
     version_change: Option<i64>,
     version_confirmed_at: Option<i64>,
     version_damaged: i64,
     #[sqlx(flatten)]
-    upkeep: Upkeep,
+    policies: DatasetPolicies,
 }
 
 macro_rules! select_dataset {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, a.owner_id AS account_owner_id, a.shared AS account_shared, d.connector, d.report, d.name, d.description, d.menus, ",
-            "d.plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
-            "d.update_mode, d.options, d.held_version, v.origin AS version_origin, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
+            "d.schedule_plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
+            "d.update_mode, d.options, d.pending_version, v.provenance AS version_provenance, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, (SELECT r.rows_after - r.rows_before FROM runs r WHERE r.id = v.run_id) AS version_change, ",
             "v.confirmed_at AS version_confirmed_at, ",
             // The damaged segments are few, so they are looked up first.
             "EXISTS (SELECT 1 FROM segments s CROSS JOIN version_segments x WHERE s.damage IS NOT NULL AND x.segment_id = s.id AND x.version_id = v.id) AS version_damaged, ",
-            "d.retry_minutes, d.retry_most, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stopped_why, ",
+            "d.retry_minutes, d.max_retries, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stop_reason, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
             "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
             $rest
@@ -77,20 +77,20 @@ macro_rules! select_dataset {
 pub(super) use select_dataset;
 
 /// A DataSet from a row of `select_dataset`, or the id of the one whose record cannot be read, and why.
-pub(super) fn read(row: &SqliteRow) -> std::result::Result<Dataset, (String, Error)> {
-    let read = Row::from_row(row).map_err(Error::from).and_then(Dataset::try_from);
+pub(super) fn decode(row: &SqliteRow) -> std::result::Result<Dataset, (String, Error)> {
+    let read = DatasetRow::from_row(row).map_err(Error::from).and_then(Dataset::try_from);
     read.map_err(|error| (row.try_get("id").unwrap_or_default(), error))
 }
 
-impl TryFrom<Row> for Dataset {
+impl TryFrom<DatasetRow> for Dataset {
     type Error = Error;
 
-    fn try_from(row: Row) -> Result<Self> {
+    fn try_from(row: DatasetRow) -> Result<Self> {
         let damaged = |what: &str| Error::damaged(format!("dataset {} holds {what} that this program does not know", row.id));
         let connector = Connector::parse(&row.connector).ok_or_else(|| damaged("a connector"))?;
         let report = connector.report(&row.report).ok_or_else(|| damaged("a report"))?;
         let mut all: Vec<ColumnInfo> = row.version_columns.as_deref().and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
-        let current = row.version_id.map(|version| Current {
+        let current = row.version_id.map(|version| CurrentVersion {
             version,
             number: row.version_number.unwrap_or_default(),
             rows: row.version_rows.unwrap_or_default(),
@@ -104,7 +104,7 @@ impl TryFrom<Row> for Dataset {
             confirmed_at: row.version_confirmed_at,
             change: row.version_change,
             damaged: row.version_damaged != 0,
-            origin: row.version_origin.as_deref().and_then(|origin| serde_json::from_str(origin).ok()),
+            provenance: row.version_provenance.as_deref().and_then(|provenance| serde_json::from_str(provenance).ok()),
         });
         Ok(Self {
             menus: serde_json::from_str(&row.menus).map_err(|_| Error::damaged(format!("dataset {} holds menus that cannot be read", row.id)))?,
@@ -125,9 +125,9 @@ impl TryFrom<Row> for Dataset {
             description: row.description,
             time_zone: row.time_zone,
             schedule: row.schedule,
-            timing: Timing {
-                plan: row.plan,
-                paused: row.paused_at.map(|at| Paused { at, by: row.paused_by_name }),
+            schedule_state: ScheduleState {
+                plan: row.schedule_plan,
+                paused: row.paused_at.map(|at| SchedulePause { at, by: row.paused_by_name }),
                 problem: row.schedule_error,
                 missed: row.missed,
                 last_due_at: row.last_due_at,
@@ -136,8 +136,8 @@ impl TryFrom<Row> for Dataset {
             shared: row.shared != 0,
             published: row.published != 0,
             current,
-            held: row.held_version,
-            upkeep: row.upkeep,
+            pending_approval: row.pending_version,
+            policies: row.policies,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::columns::ColumnInfo;
-use super::options::{Options, Rule};
+use super::options::{DatasetOptions, SchemaRule};
 use crate::connectors::report::ColumnKind;
 
 /// The difference to the version before. At least one list has something in it.
@@ -13,7 +13,7 @@ pub struct SchemaChange {
     pub removed: Vec<String>,
     pub retyped: Vec<Retyped>,
     /// The strictest of the rules for what happened.
-    pub verdict: Rule,
+    pub verdict: SchemaRule,
 }
 
 /// A column whose values are of another kind now.
@@ -24,17 +24,17 @@ pub struct Retyped {
     pub to: ColumnKind,
 }
 
-/// What is different in `came`, what a run brought, from `before`, what the run before it brought; none when nothing is. Columns of
+/// What is different in `pulled`, what a run brought, from `before`, what the run before it brought; none when nothing is. Columns of
 /// ours, which begin with an underscore, do not count.
-pub fn between(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) -> Option<SchemaChange> {
+pub fn between(before: &[ColumnInfo], pulled: &[ColumnInfo], options: &DatasetOptions) -> Option<SchemaChange> {
     let named = |columns: &[ColumnInfo], name: &str| columns.iter().find(|column| column.name == name).map(|column| column.kind);
     let theirs = |columns: &'_ [ColumnInfo]| columns.iter().filter(|column| !column.name.starts_with('_')).cloned().collect::<Vec<_>>();
-    let (before, came) = (theirs(before), theirs(came));
+    let (before, pulled) = (theirs(before), theirs(pulled));
     let only = |these: &[ColumnInfo], others: &[ColumnInfo]| -> Vec<String> {
         these.iter().filter(|column| named(others, &column.name).is_none()).map(|column| column.name.clone()).collect()
     };
-    let (added, removed) = (only(&came, &before), only(&before, &came));
-    let retyped: Vec<Retyped> = came
+    let (added, removed) = (only(&pulled, &before), only(&before, &pulled));
+    let retyped: Vec<Retyped> = pulled
         .iter()
         .filter_map(|column| {
             let from = named(&before, &column.name).filter(|from| *from != column.kind)?;
@@ -46,10 +46,10 @@ pub fn between(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) ->
     Some(SchemaChange { added, removed, retyped, verdict })
 }
 
-/// What is new or of another kind in `came`; what is not in it is with the rows that stay.
-pub fn added(before: &[ColumnInfo], came: &[ColumnInfo], options: &Options) -> Option<SchemaChange> {
-    let stays: Vec<ColumnInfo> = before.iter().filter(|column| came.iter().all(|other| other.name != column.name)).cloned().collect();
-    between(before, &[came, &stays].concat(), options)
+/// What is new or of another kind in `pulled`; what is not in it is with the rows that stay.
+pub fn additions(before: &[ColumnInfo], pulled: &[ColumnInfo], options: &DatasetOptions) -> Option<SchemaChange> {
+    let stays: Vec<ColumnInfo> = before.iter().filter(|column| pulled.iter().all(|other| other.name != column.name)).cloned().collect();
+    between(before, &[pulled, &stays].concat(), options)
 }
 
 impl SchemaChange {
@@ -72,9 +72,9 @@ impl SchemaChange {
 
 /// The first few, and how many more.
 fn listed(names: &[String]) -> String {
-    const MOST: usize = 12;
-    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+    const MAX_LISTED: usize = 12;
+    let shown = names.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_LISTED { format!("{shown} and {} more", names.len() - MAX_LISTED) } else { shown }
 }
 
 #[cfg(test)]
@@ -89,14 +89,16 @@ mod tests {
     fn added_removed_and_retyped_columns_are_told_and_the_strictest_rule_is_the_verdict() {
         use ColumnKind::{Integer, Json, Text};
         let before = [column("id", Text), column("old", Text), column("n", Text), column("_misfit", Json)];
-        let came = [column("id", Text), column("n", Integer), column("new", Text), column("_batch_id", Integer)];
-        let change = between(&before, &came, &Options { on_added: Rule::Accept, on_removed: Rule::Stop, ..Options::default() }).unwrap();
+        let pulled = [column("id", Text), column("n", Integer), column("new", Text), column("_batch_id", Integer)];
+        let change =
+            between(&before, &pulled, &DatasetOptions { on_added: SchemaRule::Accept, on_removed: SchemaRule::Stop, ..DatasetOptions::default() }).unwrap();
         assert_eq!((change.added.as_slice(), change.removed.as_slice()), (&["new".to_owned()][..], &["old".to_owned()][..]));
         assert_eq!(change.retyped, [Retyped { name: "n".to_owned(), from: Text, to: Integer }]);
-        assert_eq!(change.verdict, Rule::Stop);
+        assert_eq!(change.verdict, SchemaRule::Stop);
         assert_eq!(change.in_words(), "1 column is new: new. 1 column was removed: old. 1 column has another type: n (integer, was text).");
-        assert_eq!(between(&before, &before[..3], &Options::default()), None, "columns of ours do not count");
-        let added = between(&came[..2], &came, &Options { on_added: Rule::Accept, on_removed: Rule::Stop, ..Options::default() }).unwrap();
-        assert_eq!(added.verdict, Rule::Accept, "only what happened is judged");
+        assert_eq!(between(&before, &before[..3], &DatasetOptions::default()), None, "columns of ours do not count");
+        let added = between(&pulled[..2], &pulled, &DatasetOptions { on_added: SchemaRule::Accept, on_removed: SchemaRule::Stop, ..DatasetOptions::default() })
+            .unwrap();
+        assert_eq!(added.verdict, SchemaRule::Accept, "only what happened is judged");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
 use super::columns::{ColumnInfo, to_schema};
-use super::segments::{Segments, Written};
-use super::versions::{Commit, Keep, Version, Versions};
+use super::segments::{Segments, WrittenSegment};
+use super::versions::{Commit, Retention, Version, Versions};
 use crate::clock::Clock;
 use crate::connectors::report::ColumnKind;
 use crate::db::Db;
@@ -30,7 +30,7 @@ impl World {
         let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
         let clock = Clock::stopped_at(NOW);
         let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
-        let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), Keep { versions: 3, days: 30 });
+        let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), Retention { versions: 3, days: 30 });
         let mut world = Self { _dir: dir, db, clock, segments, versions, dataset: DatasetId::new() };
         world.dataset = world.new_dataset().await;
         world
@@ -60,7 +60,7 @@ impl World {
     pub async fn new_run(&self) -> RunId {
         let run = RunId::new();
         let mut tx = self.db.write().await.unwrap();
-        sqlx::query("INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at) VALUES ($1, $2, 'manual', 'running', '', 0, 0)")
+        sqlx::query("INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at) VALUES ($1, $2, 'manual', 'running', '', 0, 0)")
             .bind(&run)
             .bind(&self.dataset)
             .execute(&mut *tx)
@@ -76,7 +76,7 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    pub async fn write(&self, run: &RunId, batches: &[RecordBatch]) -> Vec<Written> {
+    pub async fn write(&self, run: &RunId, batches: &[RecordBatch]) -> Vec<WrittenSegment> {
         let mut writer = self.segments.writer(&self.dataset, run);
         for batch in batches {
             writer.write(batch).await.unwrap();
@@ -84,7 +84,7 @@ impl World {
         writer.finish().await.unwrap()
     }
 
-    pub async fn commit(&self, run: &RunId, declared: &[ColumnInfo], written: &[Written]) -> Version {
+    pub async fn commit(&self, run: &RunId, declared: &[ColumnInfo], written: &[WrittenSegment]) -> Version {
         let mut tx = self.db.write().await.unwrap();
         let version = self.versions.commit(&mut tx, &Commit::new(&self.dataset, run, declared, written)).await.unwrap();
         tx.commit().await.unwrap();

@@ -1,9 +1,10 @@
-//! The commit file: `chatlake.commit` beside the catalogue names the catalogue and its newest commit of a version. A catalogue that is
-//! behind its commit file is an older copy, or one that was copied without its log, and is refused.
+//! The commit file `chatlake.commit` lies beside the catalogue and holds the catalogue's id and its number of version commits. A
+//! catalogue with a lower number than its commit file is an older copy, or was copied without its WAL, and is refused.
 //!
-//! The number that is written was read back from the catalogue by a connection that only reads. SQLite shows a commit to readers after
-//! the log has been synced, so the commit file is never ahead of what survives a power loss. It is not synced itself: after a power loss
-//! it may be behind, empty or torn, which accepts the catalogue as it is. Only the server that holds the data directory writes it.
+//! The number is read back from the catalogue through a read-only connection before it is written to the file. SQLite shows a
+//! commit to readers after the WAL was synced, so the commit file is never ahead of what survives a power loss. The file itself
+//! is not synced: after a power loss it may be behind, empty or torn, and then the catalogue is accepted. Only the server that
+//! holds the data directory writes it.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,15 +19,15 @@ use crate::error::{Error, Result};
 /// The name of the file in the data directory.
 pub const FILE: &str = "chatlake.commit";
 
-/// Which catalogue it is, and how many commits of versions it holds.
+/// The identity of a catalogue and the number of version commits in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct CommitMark {
     /// 32 hexadecimal digits.
     pub id: String,
     pub commits: i64,
 }
 
-impl Mark {
+impl CommitMark {
     /// One line of always the same length, so that writing it over the one before needs no space on the disk.
     fn line(&self) -> String {
         let body = format!("chatlake-commit 1 {} {:020}", self.id, self.commits);
@@ -74,9 +75,9 @@ impl Mark {
         Ok(())
     }
 
-    /// What is wrong with a catalogue that bears `found` in a directory whose commit file bears `self`, in one sentence; `None` when it
-    /// is as new as the commit file or newer.
-    pub fn objection(&self, found: Option<&Mark>) -> Option<String> {
+    /// Compares the catalogue's mark `found` with the commit file's mark `self`. Returns one sentence that says what is wrong;
+    /// `None` when the catalogue is as new as the commit file or newer.
+    pub fn mismatch(&self, found: Option<&CommitMark>) -> Option<String> {
         match found {
             Some(found) if found.id == self.id && found.commits >= self.commits => None,
             Some(found) if found.id == self.id => {
@@ -91,33 +92,33 @@ fn checksum(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The error of a catalogue that is refused because of `objection`.
-pub(super) fn refused(dir: &Path, objection: &str) -> Error {
+/// The error of a catalogue that is refused because of `mismatch`.
+pub(super) fn older_catalogue_error(dir: &Path, mismatch: &str) -> Error {
     let file = dir.join(FILE);
     Error::conflict(
         "older_catalogue",
-        format!("{objection}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to continue with the present chatlake.db.", file.display()),
+        format!("{mismatch}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to continue with the present chatlake.db.", file.display()),
     )
 }
 
-/// Counts a commit inside its transaction: a version that was made, or one that was dropped.
-pub async fn count(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+/// Increments the commit number inside the caller's transaction. Called for each version that is made or dropped.
+pub async fn increment(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     sqlx::query("UPDATE catalogue SET commits = commits + 1").execute(&mut **tx).await?;
     Ok(())
 }
 
-/// What the catalogue bears; `None` before its first start.
-pub(super) async fn found(pool: &SqlitePool) -> Result<Option<Mark>> {
+/// Reads the commit mark of the catalogue; `None` before its first start.
+pub(super) async fn read_mark(pool: &SqlitePool) -> Result<Option<CommitMark>> {
     let there: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'catalogue'").fetch_one(pool).await?;
     if there == 0 {
         return Ok(None);
     }
     let row: Option<(String, i64)> = sqlx::query_as("SELECT id, commits FROM catalogue").fetch_optional(pool).await?;
-    Ok(row.map(|(id, commits)| Mark { id, commits }))
+    Ok(row.map(|(id, commits)| CommitMark { id, commits }))
 }
 
 /// Gives a new catalogue its id.
-pub(super) async fn name(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+pub(super) async fn assign_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     sqlx::query("INSERT INTO catalogue (id) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM catalogue)")
         .bind(uuid::Uuid::new_v4().simple().to_string())
         .execute(&mut **tx)
@@ -125,15 +126,15 @@ pub(super) async fn name(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     Ok(())
 }
 
-/// Gives the catalogue another id: it goes on from here without the commits that other copies of it may hold.
-pub(super) async fn rename(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+/// Replaces the id of the catalogue, so that other copies of it, which may hold later commits, no longer match.
+pub(super) async fn replace_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     sqlx::query("UPDATE catalogue SET id = $1 WHERE commits > 0").bind(uuid::Uuid::new_v4().simple().to_string()).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Writes the commit file when it does not say this yet; `written` is what it says.
-pub(super) async fn note(dir: &Path, pool: &SqlitePool, written: &mut Option<Mark>) -> Result<()> {
-    let Some(found) = found(pool).await? else { return Ok(()) };
+/// Writes the commit file if `written`, its last known content, differs from the catalogue's mark.
+pub(super) async fn update_file(dir: &Path, pool: &SqlitePool, written: &mut Option<CommitMark>) -> Result<()> {
+    let Some(found) = read_mark(pool).await? else { return Ok(()) };
     if written.as_ref() == Some(&found) {
         return Ok(());
     }
@@ -148,28 +149,28 @@ mod tests {
     use super::*;
     use crate::db::Db;
 
-    fn mark(id: &str, commits: i64) -> Mark {
-        Mark { id: id.to_owned(), commits }
+    fn mark(id: &str, commits: i64) -> CommitMark {
+        CommitMark { id: id.to_owned(), commits }
     }
 
     #[test]
     fn a_commit_file_that_is_torn_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Mark::read(dir.path()), None);
+        assert_eq!(CommitMark::read(dir.path()), None);
         let whole = mark("0123456789abcdef0123456789abcdef", 41);
         whole.write(dir.path()).unwrap();
-        assert_eq!(Mark::read(dir.path()), Some(whole.clone()));
+        assert_eq!(CommitMark::read(dir.path()), Some(whole.clone()));
         let (old, new) = (whole.line(), mark(&whole.id, 123_456).line());
         assert_eq!(old.len(), new.len());
         for at in 0..old.len() {
             let torn = format!("{}{}", &new[..at], &old[at..]);
-            assert!(torn == old || torn == new || Mark::parse(&torn).is_none(), "torn at {at}: {torn}");
-            assert_eq!(Mark::parse(&old[..at]), None, "cut at {at}");
+            assert!(torn == old || torn == new || CommitMark::parse(&torn).is_none(), "torn at {at}: {torn}");
+            assert_eq!(CommitMark::parse(&old[..at]), None, "cut at {at}");
         }
         std::fs::write(dir.path().join(FILE), "\0".repeat(200)).unwrap();
-        assert_eq!(Mark::read(dir.path()), None);
+        assert_eq!(CommitMark::read(dir.path()), None);
         whole.write(dir.path()).unwrap();
-        assert_eq!(Mark::read(dir.path()), Some(whole));
+        assert_eq!(CommitMark::read(dir.path()), Some(whole));
     }
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
         let side = mark("a", 7);
         for (found, refused) in [(Some(mark("a", 7)), false), (Some(mark("a", 8)), false), (Some(mark("a", 6)), true), (Some(mark("b", 9)), true), (None, true)]
         {
-            assert_eq!(side.objection(found.as_ref()).is_some(), refused, "{found:?}");
+            assert_eq!(side.mismatch(found.as_ref()).is_some(), refused, "{found:?}");
         }
     }
 
@@ -186,22 +187,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("chatlake.db");
         let db = Db::open(&path).await.unwrap();
-        assert_eq!(Mark::read(dir.path()), None, "whoever does not hold the directory writes nothing");
-        db.hold_commit_file().await;
-        let first = Mark::read(dir.path()).unwrap();
+        assert_eq!(CommitMark::read(dir.path()), None, "whoever does not hold the directory writes nothing");
+        db.start_commit_file().await;
+        let first = CommitMark::read(dir.path()).unwrap();
         assert_eq!(first.commits, 0);
         db.close().await;
         std::fs::copy(&path, dir.path().join("older.db")).unwrap();
 
         let db = Db::open(&path).await.unwrap();
-        db.hold_commit_file().await;
+        db.start_commit_file().await;
         let mut tx = db.write().await.unwrap();
-        count(&mut tx).await.unwrap();
-        db.note_commits().await;
-        assert_eq!(Mark::read(dir.path()).unwrap(), first, "a commit that is not done yet is not named");
+        increment(&mut tx).await.unwrap();
+        db.update_commit_file().await;
+        assert_eq!(CommitMark::read(dir.path()).unwrap(), first, "a commit that is not done yet is not named");
         tx.commit().await.unwrap();
-        db.note_commits().await;
-        assert_eq!(Mark::read(dir.path()).unwrap(), Mark { commits: 1, ..first.clone() });
+        db.update_commit_file().await;
+        assert_eq!(CommitMark::read(dir.path()).unwrap(), CommitMark { commits: 1, ..first.clone() });
         db.close().await;
 
         std::fs::copy(&path, dir.path().join("newer.db")).unwrap();
@@ -215,8 +216,8 @@ mod tests {
         // Accepted: from then on it is another catalogue, and the newer one is refused.
         std::fs::remove_file(dir.path().join(FILE)).unwrap();
         let db = Db::open(&path).await.unwrap();
-        db.hold_commit_file().await;
-        assert_ne!(Mark::read(dir.path()).unwrap().id, first.id);
+        db.start_commit_file().await;
+        assert_ne!(CommitMark::read(dir.path()).unwrap().id, first.id);
         db.close().await;
         std::fs::copy(dir.path().join("newer.db"), &path).unwrap();
         let refused = Db::open(&path).await.unwrap_err();

@@ -1,8 +1,9 @@
-//! The catalogue: everything but rows, in SQLite. One writer whose transactions begin IMMEDIATE, and a pool of readers that cannot
-//! write. Statements are fixed text in the portable subset of SQL and stand in the module of their noun, never here.
+//! The catalogue: the SQLite database that holds everything except rows. It has one writer, whose transactions begin IMMEDIATE,
+//! and a pool of read-only connections. SQL statements are fixed text in a portable subset and live in the module of their table,
+//! not here.
 
 pub mod commits;
-pub mod marks;
+pub mod failpoints;
 pub mod outages;
 mod pools;
 pub mod storage;
@@ -17,23 +18,23 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRo
 use sqlx::{FromRow, Row, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
-use commits::Mark;
+use commits::CommitMark;
 use outages::Outages;
 use pools::Pools;
 
 /// The first SQLite without the WAL-reset race, which could lose committed writes.
-const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+const MIN_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// A later one that its makers took back.
 const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
-/// Writes that nobody waits for: at most so many at once, and the caller stays for so long.
-const MAX_ASIDES: usize = 8;
-const ASIDE_FOR: Duration = Duration::from_millis(500);
+/// Limits of `write_in_background`: how many such writes run at a time, and how long the caller waits for one.
+const MAX_BACKGROUND_WRITES: usize = 8;
+const BACKGROUND_WRITE_WAIT: Duration = Duration::from_millis(500);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// The rows that can be read. One that cannot leaves the others as they are: the log tells of it.
-pub fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<T> {
+/// Decodes the rows that can be decoded. A row that cannot is logged and left out.
+pub fn decode_readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<T> {
     let read = |row: SqliteRow| {
         T::from_row(&row).inspect_err(|why| {
             let id: String = row.try_get("id").unwrap_or_default();
@@ -43,15 +44,15 @@ pub fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<
     rows.into_iter().filter_map(|row| read(row).ok()).collect()
 }
 
-/// As `readable`, for what `read` makes of a row; and the ids of the rows that cannot be read.
-pub fn read_each<T>(rows: &[SqliteRow], read: impl Fn(&SqliteRow) -> Result<T>) -> (Vec<T>, Vec<String>) {
+/// Like `decode_readable`, with `read` as the decoder. Also returns the ids of the rows that could not be decoded.
+pub fn decode_each<T>(rows: &[SqliteRow], read: impl Fn(&SqliteRow) -> Result<T>) -> (Vec<T>, Vec<String>) {
     let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
         match read(row) {
             Ok(one) => all.push(one),
             Err(error) => {
                 let id: String = row.try_get("id").unwrap_or_default();
-                tracing::error!(id, cause = ?error.inside(), "a row of the catalogue cannot be read and is skipped: {error}");
+                tracing::error!(id, cause = ?error.log_cause(), "a row of the catalogue cannot be read and is skipped: {error}");
                 damaged.push(id);
             }
         }
@@ -66,20 +67,20 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// Reads until `open` is set: without it the disk was too full to write at the start.
-    first: SqlitePool,
+    /// The pool to read with until `open` is set. `open` stays empty when the disk was too full to write at the start.
+    initial_pool: SqlitePool,
     open: OnceLock<Pools>,
     /// When it was last tried to open it for writing.
-    tried: tokio::sync::Mutex<Option<tokio::time::Instant>>,
+    last_open_attempt: tokio::sync::Mutex<Option<tokio::time::Instant>>,
     outages: Outages,
-    /// Free for writes that nobody waits for.
-    asides: Arc<tokio::sync::Semaphore>,
-    /// What the commit file says; none for whoever does not hold the data directory.
-    commit_file: tokio::sync::Mutex<Option<Written>>,
+    /// Permits for `write_in_background`.
+    background_writes: Arc<tokio::sync::Semaphore>,
+    /// The last written content of the commit file; `None` in a process that does not hold the data directory.
+    commit_file: tokio::sync::Mutex<Option<LastWrittenMark>>,
 }
 
 /// What was last written to the commit file, if it is known.
-type Written = Option<Mark>;
+type LastWrittenMark = Option<CommitMark>;
 
 impl Db {
     /// Opens the catalogue at `path`, making it when it is not there, and brings it to this program's shape. Refuses a file that a
@@ -90,76 +91,78 @@ impl Db {
         match Pools::open(path).await {
             Ok(pools) => Ok(Self::of(path, pools.readers.clone(), Some(pools))),
             Err(why) if storage::is_full(&why, dir_of(path)) => {
-                let first =
-                    pools::open_settled(path).await.map_err(|other| if other.code() == "older_catalogue" { other } else { pools::no_room(path, &why) })?;
+                let initial_pool = pools::open_immutable(path)
+                    .await
+                    .map_err(|other| if other.code() == "older_catalogue" { other } else { pools::disk_full_error(path, &why) })?;
                 tracing::error!(
-                    cause = ?why.inside(),
+                    cause = ?why.log_cause(),
                     "The disk is full. Nothing can be saved. Pages and API reads work; changes are refused. {}",
                     storage::advice(dir_of(path))
                 );
-                Ok(Self::of(path, first, None))
+                Ok(Self::of(path, initial_pool, None))
             }
             Err(why) => Err(why),
         }
     }
 
-    /// Opens the catalogue at `path` to look at and nothing else, beside a running server or without one. Refuses one that another
-    /// program's migrations have shaped.
-    pub async fn open_to_look(path: &Path) -> Result<Self> {
-        let readers = pools::open_to_look(path).await?;
+    /// Opens the catalogue at `path` read-only, with or without a running server. Fails when its migrations differ from this
+    /// program's.
+    pub async fn open_read_only(path: &Path) -> Result<Self> {
+        let readers = pools::open_read_only(path).await?;
         Ok(Self::of(path, readers.clone(), Some(Pools { writer: readers.clone(), readers })))
     }
 
-    fn of(path: &Path, first: SqlitePool, pools: Option<Pools>) -> Self {
+    fn of(path: &Path, initial_pool: SqlitePool, pools: Option<Pools>) -> Self {
         Self(Arc::new(Inner {
             path: path.to_owned(),
-            first,
+            initial_pool,
             open: pools.map_or_else(OnceLock::new, OnceLock::from),
-            tried: tokio::sync::Mutex::default(),
+            last_open_attempt: tokio::sync::Mutex::default(),
             outages: Outages::new(dir_of(path).to_owned()),
-            asides: Arc::new(tokio::sync::Semaphore::new(MAX_ASIDES)),
+            background_writes: Arc::new(tokio::sync::Semaphore::new(MAX_BACKGROUND_WRITES)),
             commit_file: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// What fails again and again, for the log.
+    /// Logs recurring failures once.
     pub fn outages(&self) -> &Outages {
         &self.0.outages
     }
 
     /// Which catalogue it is and how many commits of versions it holds; `None` before its first start.
-    pub async fn mark(&self) -> Result<Option<Mark>> {
-        commits::found(self.read()).await
+    pub async fn commit_mark(&self) -> Result<Option<CommitMark>> {
+        commits::read_mark(self.read()).await
     }
 
-    /// From now on this process keeps the commit file, since it holds the data directory. A catalogue without one gets another id.
-    pub async fn hold_commit_file(&self) {
+    /// Makes this process the writer of the commit file, because it holds the data directory. A catalogue without a commit file
+    /// gets a new id.
+    pub async fn start_commit_file(&self) {
         let dir = dir_of(&self.0.path).to_owned();
-        let there = tokio::task::spawn_blocking(move || Mark::read(&dir)).await.ok().flatten();
+        let there = tokio::task::spawn_blocking(move || CommitMark::read(&dir)).await.ok().flatten();
         if there.is_none() {
             let renamed = async {
                 let mut tx = self.write().await?;
-                commits::rename(&mut tx).await?;
+                commits::replace_id(&mut tx).await?;
                 Ok(tx.commit().await?)
             };
-            if self.outages().watched("the catalogue could not be given an id", renamed.await).is_none() {
+            if self.outages().track("the catalogue could not be given an id", renamed.await).is_none() {
                 return;
             }
         }
         *self.0.commit_file.lock().await = Some(there);
-        self.note_commits().await;
+        self.update_commit_file().await;
     }
 
     /// Brings the commit file up to date, where this process keeps it.
-    pub async fn note_commits(&self) {
+    pub async fn update_commit_file(&self) {
         if let Some(written) = self.0.commit_file.lock().await.as_mut() {
-            let noted = commits::note(dir_of(&self.0.path), self.read(), written).await;
-            self.outages().watched("the commit file could not be written", noted);
+            let noted = commits::update_file(dir_of(&self.0.path), self.read(), written).await;
+            self.outages().track("the commit file could not be written", noted);
         }
     }
 
     /// What SQLite itself finds wrong with the file, and rows that lead to rows which are not there; empty when all is well.
-    pub async fn damage(&self) -> Result<Vec<String>> {
+    pub async fn find_damage(&self) -> Result<Vec<String>> {
         let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(self.read()).await?;
         found.retain(|line| line != "ok");
         for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(self.read()).await? {
@@ -177,7 +180,7 @@ impl Db {
 
     /// The pool to read with. What it hands out cannot write.
     pub fn read(&self) -> &SqlitePool {
-        self.0.open.get().map_or(&self.0.first, |pools| &pools.readers)
+        self.0.open.get().map_or(&self.0.initial_pool, |pools| &pools.readers)
     }
 
     /// Begins a write. It holds the only write lock until it is committed or dropped, so it must not wait for anything but SQL.
@@ -189,32 +192,32 @@ impl Db {
         Ok(pools.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Does a small write that the caller does not need, such as noting a use. It goes on by itself when it takes longer than a moment, as
-    /// while another program locks the catalogue, and is left out while many others wait. `what`, a sentence without its stop, is
-    /// for the log when it fails.
-    pub async fn aside(&self, what: &'static str, write: impl Future<Output = Result<()>> + Send + 'static) {
-        let Ok(permit) = self.0.asides.clone().try_acquire_owned() else { return };
+    /// Performs a small write that the caller does not depend on, such as recording a last use. The write continues in the
+    /// background when it takes longer than `BACKGROUND_WRITE_WAIT`, for example while another program locks the catalogue, and
+    /// is dropped while too many others wait. `what`, a sentence without its full stop, is logged when the write fails.
+    pub async fn write_in_background(&self, what: &'static str, write: impl Future<Output = Result<()>> + Send + 'static) {
+        let Ok(permit) = self.0.background_writes.clone().try_acquire_owned() else { return };
         let outages = self.outages().clone();
         let task = tokio::spawn(async move {
-            outages.watched(what, write.await);
+            outages.track(what, write.await);
             drop(permit);
         });
         // Dropped, the task still runs to its end.
-        let _ = tokio::time::timeout(ASIDE_FOR, task).await;
+        let _ = tokio::time::timeout(BACKGROUND_WRITE_WAIT, task).await;
     }
 
     /// Tries to open for writing what could only be read at the start, at most once a second.
     async fn open_for_writing(&self) -> Result<&Pools> {
-        let mut tried = self.0.tried.lock().await;
+        let mut last_open_attempt = self.0.last_open_attempt.lock().await;
         if let Some(pools) = self.0.open.get() {
             return Ok(pools);
         }
-        if tried.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+        if last_open_attempt.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
             return Err(Error::storage_full());
         }
-        *tried = Some(tokio::time::Instant::now());
+        *last_open_attempt = Some(tokio::time::Instant::now());
         let full = |why: &Error| storage::is_full(why, dir_of(&self.0.path));
-        let pools = Pools::open(&self.0.path).await.map_err(|why| if full(&why) { Error::storage_full().because(format!("{why:?}")) } else { why })?;
+        let pools = Pools::open(&self.0.path).await.map_err(|why| if full(&why) { Error::storage_full().with_log_cause(format!("{why:?}")) } else { why })?;
         tracing::info!("the disk has space again, and changes are saved");
         Ok(self.0.open.get_or_init(|| pools))
     }
@@ -228,8 +231,8 @@ impl Db {
 
     /// Waits for running statements, writes the log back into the file and closes it.
     pub async fn close(&self) {
-        self.note_commits().await;
-        self.0.first.close().await;
+        self.update_commit_file().await;
+        self.0.initial_pool.close().await;
         if let Some(pools) = self.0.open.get() {
             pools.readers.close().await;
             pools.writer.close().await;
@@ -242,7 +245,7 @@ fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn settings(path: &Path) -> Result<SqliteConnectOptions> {
+fn connect_options(path: &Path) -> Result<SqliteConnectOptions> {
     Ok(SqliteConnectOptions::from_str("sqlite://")?
         .filename(path)
         .create_if_missing(true)
@@ -258,7 +261,7 @@ fn settings(path: &Path) -> Result<SqliteConnectOptions> {
 
 async fn assert_settings(pool: &SqlitePool) -> Result<()> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
-    if !is_sound(&version) {
+    if !is_supported_sqlite(&version) {
         return Err(Error::conflict(
             "old_sqlite",
             format!("This program was built with SQLite {version}. It needs 3.51.3 or newer, but not 3.52.0, which was withdrawn."),
@@ -290,11 +293,11 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
     }
 }
 
-/// Whether a SQLite of this version keeps what it has committed.
-fn is_sound(version: &str) -> bool {
+/// Whether this SQLite version never loses committed writes.
+fn is_supported_sqlite(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    found >= OLDEST_SQLITE && found != WITHDRAWN_SQLITE
+    found >= MIN_SQLITE && found != WITHDRAWN_SQLITE
 }
 
 fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
@@ -310,9 +313,9 @@ mod tests {
     #[test]
     fn a_sqlite_that_may_lose_commits_or_was_withdrawn_is_not_sound() {
         for (version, sound) in [("3.51.2", false), ("3.50.9", false), ("2.99.99", false), ("", false), ("3.51.3", true), ("3.51.10", true)] {
-            assert_eq!(is_sound(version), sound, "{version}");
+            assert_eq!(is_supported_sqlite(version), sound, "{version}");
         }
-        assert!(!is_sound("3.52.0") && is_sound("3.52.1") && is_sound("3.53.0") && is_sound("4.0.0"));
+        assert!(!is_supported_sqlite("3.52.0") && is_supported_sqlite("3.52.1") && is_supported_sqlite("3.53.0") && is_supported_sqlite("4.0.0"));
     }
 
     /// As SQLite does at a full disk or an I/O error: the transaction ends behind the back of whoever began it.
@@ -329,11 +332,11 @@ mod tests {
         for _ in 0..3 {
             rolled_back_by_sqlite(&db).await;
             let mut tx = db.write().await.unwrap();
-            commits::count(&mut tx).await.unwrap();
+            commits::increment(&mut tx).await.unwrap();
             tx.commit().await.unwrap();
             db.ready().await.unwrap();
         }
-        assert_eq!(db.mark().await.unwrap().unwrap().commits, 3);
+        assert_eq!(db.commit_mark().await.unwrap().unwrap().commits, 3);
     }
 
     #[tokio::test]
@@ -342,11 +345,11 @@ mod tests {
         let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
         for _ in 0..20 {
             let mut tx = db.write().await.unwrap();
-            commits::count(&mut tx).await.unwrap();
+            commits::increment(&mut tx).await.unwrap();
             drop(tx);
         }
         db.ready().await.unwrap();
-        assert_eq!(db.mark().await.unwrap().unwrap().commits, 0);
+        assert_eq!(db.commit_mark().await.unwrap().unwrap().commits, 0);
     }
 
     #[tokio::test]
@@ -355,7 +358,7 @@ mod tests {
         let path = dir.path().join("chatlake.db");
         Db::open(&path).await.unwrap().close().await;
         let with = async |mapped: &'static str| {
-            let options = settings(&path).unwrap().pragma("mmap_size", mapped);
+            let options = connect_options(&path).unwrap().pragma("mmap_size", mapped);
             let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
             let said = assert_settings(&pool).await;
             pool.close().await;

@@ -1,4 +1,4 @@
-//! The pools of connections of an open catalogue, and how it is opened: to write, to look, and on a full disk.
+//! The connection pools of an open catalogue, and the ways to open it: for writing, read-only, and read-only on a full disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
-use super::commits::{self, Mark};
-use super::{MIGRATIONS, assert_settings, dir_of, settings, storage, upgrade_copy};
-use crate::error::{Error, Kind, Result};
+use super::commits::{self, CommitMark};
+use super::{MIGRATIONS, assert_settings, connect_options, dir_of, storage, upgrade_copy};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The connections of a catalogue that can be written.
 #[derive(Clone, Debug)]
@@ -20,25 +20,25 @@ pub(super) struct Pools {
 impl Pools {
     /// Opens the catalogue, making it when it is not there, and brings it to this program's shape. When it fails nothing stays open.
     pub async fn open(path: &Path) -> Result<Self> {
-        // Before the catalogue, which only grows: a server beside this process may be writing both.
-        let mark = read_mark(path).await?;
-        let options = settings(path)?;
-        let writer = options_of_a_pool().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
+        // The commit file is read first: another server may be writing both, and the catalogue's number only grows.
+        let mark = read_commit_file(path).await?;
+        let options = connect_options(path)?;
+        let writer = pool_options().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
         let prepared = async {
             assert_settings(&writer).await?;
-            hold_to(path, mark.as_ref(), &writer).await?;
+            check_commit_mark(path, mark.as_ref(), &writer).await?;
             let copy = upgrade_copy::write(path, &writer).await?;
-            MIGRATIONS.run(&writer).await.map_err(not_migrated)?;
+            MIGRATIONS.run(&writer).await.map_err(migration_error)?;
             if let Some(copy) = copy {
                 upgrade_copy::delete_others(path, &copy);
             }
-            if commits::found(&writer).await?.is_none() {
+            if commits::read_mark(&writer).await?.is_none() {
                 let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-                commits::name(&mut tx).await?;
+                commits::assign_id(&mut tx).await?;
                 tx.commit().await?;
             }
             let options = options.read_only(true).create_if_missing(false);
-            Ok(options_of_a_pool().max_connections(8).min_connections(1).connect_with(options).await?)
+            Ok(pool_options().max_connections(8).min_connections(1).connect_with(options).await?)
         };
         match prepared.await {
             Ok(readers) => Ok(Self { writer, readers }),
@@ -52,7 +52,7 @@ impl Pools {
 
 /// SQLite ends a transaction by itself when the disk is full or fails. The rollback that follows fails, and the driver goes on counting
 /// the transaction as open, so that nothing could be begun on the connection ever again: such a connection is closed, not used again.
-fn options_of_a_pool() -> SqlitePoolOptions {
+fn pool_options() -> SqlitePoolOptions {
     SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30)).after_release(|connection, _| {
         Box::pin(async move {
             // A rollback may still be under way: the answer to this comes after it.
@@ -66,13 +66,13 @@ fn options_of_a_pool() -> SqlitePoolOptions {
     })
 }
 
-fn not_migrated(why: sqlx::migrate::MigrateError) -> Error {
+fn migration_error(why: sqlx::migrate::MigrateError) -> Error {
     match why {
         sqlx::migrate::MigrateError::VersionMissing(number) => Error::conflict(
             "newer_catalogue",
             format!(
                 "The catalogue was written by a newer Chatlake (it has migration {number}). Start the newer version, \
-                 or restore the backup from before the upgrade."
+                 or restore the copy or the backup of the catalogue from before the upgrade."
             ),
         ),
         sqlx::migrate::MigrateError::Execute(why) | sqlx::migrate::MigrateError::ExecuteMigration(why, _) => why.into(),
@@ -80,47 +80,47 @@ fn not_migrated(why: sqlx::migrate::MigrateError) -> Error {
     }
 }
 
-async fn read_mark(path: &Path) -> Result<Option<Mark>> {
+async fn read_commit_file(path: &Path) -> Result<Option<CommitMark>> {
     let dir = dir_of(path).to_owned();
-    tokio::task::spawn_blocking(move || Mark::read(&dir)).await.map_err(Error::from)
+    tokio::task::spawn_blocking(move || CommitMark::read(&dir)).await.map_err(Error::from)
 }
 
 /// Refuses a catalogue that is behind its commit file.
-async fn hold_to(path: &Path, mark: Option<&Mark>, pool: &SqlitePool) -> Result<()> {
+async fn check_commit_mark(path: &Path, mark: Option<&CommitMark>, pool: &SqlitePool) -> Result<()> {
     let Some(mark) = mark else { return Ok(()) };
-    match mark.objection(commits::found(pool).await?.as_ref()) {
-        Some(objection) => Err(commits::refused(dir_of(path), &objection)),
+    match mark.mismatch(commits::read_mark(pool).await?.as_ref()) {
+        Some(mismatch) => Err(commits::older_catalogue_error(dir_of(path), &mismatch)),
         None => Ok(()),
     }
 }
 
 /// Opens the catalogue to look at and nothing else, beside a running server or without one.
-pub(super) async fn open_to_look(path: &Path) -> Result<SqlitePool> {
+pub(super) async fn open_read_only(path: &Path) -> Result<SqlitePool> {
     // Without a log nobody is writing, and the file is all there is: then nothing is put beside it either.
-    let settled = log_bytes(path).is_none();
-    let options = settings(path)?.read_only(true).create_if_missing(false).immutable(settled);
+    let settled = wal_bytes(path).is_none();
+    let options = connect_options(path)?.read_only(true).create_if_missing(false).immutable(settled);
     let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
-    of_this_shape(&readers).await?;
+    check_migration_version(&readers).await?;
     Ok(readers)
 }
 
-/// Opens a catalogue that was closed properly to read, without a file beside it, for which there may be no space.
-pub(super) async fn open_settled(path: &Path) -> Result<SqlitePool> {
-    if log_bytes(path).is_some_and(|bytes| bytes > 0) {
-        write_log_back(path).await?;
+/// Opens a properly closed catalogue read-only and immutable, which creates no file beside it: there may be no space for one.
+pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
+    if wal_bytes(path).is_some_and(|bytes| bytes > 0) {
+        checkpoint_wal(path).await?;
     }
-    let mark = read_mark(path).await?;
-    let options = settings(path)?.read_only(true).create_if_missing(false).immutable(true);
+    let mark = read_commit_file(path).await?;
+    let options = connect_options(path)?.read_only(true).create_if_missing(false).immutable(true);
     let readers = SqlitePoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(30)).connect_with(options).await?;
-    of_this_shape(&readers).await?;
-    hold_to(path, mark.as_ref(), &readers).await?;
+    check_migration_version(&readers).await?;
+    check_commit_mark(path, mark.as_ref(), &readers).await?;
     Ok(readers)
 }
 
 /// Writes the log of a catalogue that a dead server left back into it, alone and without the shared index beside it, for which there is
 /// no space. Fails when the catalogue would have to grow.
-async fn write_log_back(path: &Path) -> Result<()> {
-    let options = settings(path)?.create_if_missing(false).locking_mode(sqlx::sqlite::SqliteLockingMode::Exclusive);
+async fn checkpoint_wal(path: &Path) -> Result<()> {
+    let options = connect_options(path)?.create_if_missing(false).locking_mode(sqlx::sqlite::SqliteLockingMode::Exclusive);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
     let done = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&pool).await;
     pool.close().await;
@@ -131,13 +131,13 @@ async fn write_log_back(path: &Path) -> Result<()> {
 }
 
 /// The length of the log beside a catalogue; none without one.
-fn log_bytes(path: &Path) -> Option<u64> {
+fn wal_bytes(path: &Path) -> Option<u64> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     std::fs::metadata(log).ok().map(|about| about.len())
 }
 
-async fn of_this_shape(pool: &SqlitePool) -> Result<()> {
+async fn check_migration_version(pool: &SqlitePool) -> Result<()> {
     let (there,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1").fetch_one(pool).await?;
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     if there == known {
@@ -150,11 +150,12 @@ async fn of_this_shape(pool: &SqlitePool) -> Result<()> {
 }
 
 /// The error of a start on a full disk that not even reading survives.
-pub(super) fn no_room(path: &Path, why: &Error) -> Error {
+pub(super) fn disk_full_error(path: &Path, why: &Error) -> Error {
     let advice = storage::advice_to_start(dir_of(path));
-    let mut error = Error::new(Kind::Unavailable, "storage_full", "The disk is full, so the catalogue cannot be opened. Nothing was changed.").action(advice);
-    if let Some(cause) = &why.inside().0 {
-        error = error.because(cause);
+    let mut error =
+        Error::new(ErrorKind::Unavailable, "storage_full", "The disk is full, so the catalogue cannot be opened. Nothing was changed.").action(advice);
+    if let Some(cause) = &why.log_cause().0 {
+        error = error.with_log_cause(cause);
     }
     error
 }

@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use super::{MIGRATIONS, dir_of, storage};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Free space that must be left after the copy: the migrations need some, too.
 const MARGIN: u64 = 8 << 20;
@@ -69,18 +69,18 @@ async fn refuse_without_space(path: &Path, pool: &SqlitePool) -> Result<()> {
     let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(pool).await?;
     // One for the copy, one for what the migrations may write.
     let needed = 2 * u64::try_from(pages * page).unwrap_or(0) + MARGIN;
-    let free = storage::free(dir_of(path))?;
+    let free = storage::free_bytes(dir_of(path))?;
     if free >= needed {
         return Ok(());
     }
     Err(Error::new(
-        Kind::Conflict,
+        ErrorKind::Conflict,
         "upgrade_space",
         format!(
             "The catalogue was not upgraded: {} has {} free, and the upgrade needs {} for a copy of the catalogue. Nothing was changed.",
             dir_of(path).display(),
-            storage::size(free),
-            storage::size(needed),
+            storage::format_bytes(free),
+            storage::format_bytes(needed),
         ),
     )
     .action("Free some space there and start Chatlake again, or start the previous version."))

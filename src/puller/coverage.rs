@@ -1,29 +1,29 @@
-//! The coverage calendar: what is known of every day of a DataSet, from the ledger of windows of all runs whose rows are in the current
-//! version.
+//! The coverage calendar: the state of every day of a DataSet, from the ledger of all runs whose rows are in the current version.
 
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::ledger::{self, LedgerLine};
 use super::schedules;
-use super::windows::{self, Line};
 use crate::clock::{Clock, Millis, timestamp};
 use crate::connectors::report::UpdateMode;
 use crate::connectors::{Completeness, Window};
 use crate::datasets::Dataset;
-use crate::datasets::parts::has_days;
+use crate::datasets::partial_pull::has_days;
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId, VersionId};
 
-/// What is known of a day.
+/// The state of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DayState {
-    /// Its rows are here, and it is proven that these are all: the vendor's total of a settled day, or two reads that agree.
+    /// The rows of the day are in the current version and proven complete: by the vendor's total of a settled day, or by two
+    /// equal reads.
     Verified,
     /// Its rows are here; the vendor gives no total, or the total does not prove that these are all.
-    Held,
+    Unverified,
     /// Today: its rows are here up to the moment when it was read.
     SoFar,
     /// Its rows are here, but not all: it was last read before it was over, or a later reading came short and was not kept.
@@ -35,12 +35,12 @@ pub enum DayState {
 }
 
 impl DayState {
-    pub const ALL: [Self; 6] = [Self::Verified, Self::Held, Self::SoFar, Self::Stale, Self::Short, Self::Missing];
+    pub const ALL: [Self; 6] = [Self::Verified, Self::Unverified, Self::SoFar, Self::Stale, Self::Short, Self::Missing];
 
     pub fn word(self) -> &'static str {
         match self {
             Self::Verified => "verified",
-            Self::Held => "held",
+            Self::Unverified => "held",
             Self::SoFar => "so_far",
             Self::Stale => "stale",
             Self::Short => "short",
@@ -49,14 +49,14 @@ impl DayState {
     }
 
     /// Its rows are in the current version.
-    pub fn is_here(self) -> bool {
+    pub fn has_rows(self) -> bool {
         !matches!(self, Self::Short | Self::Missing)
     }
 }
 
 /// A day of the calendar.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Day {
+pub struct CoverageDay {
     pub day: Date,
     pub state: DayState,
     /// When it was last read to its end.
@@ -66,45 +66,45 @@ pub struct Day {
     pub run: Option<RunId>,
 }
 
-/// What is known of every day, ascending, from the first that is held or wanted to the last; empty for a report without days and before
-/// the first run.
-pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec<Day>> {
+/// The state of every day in ascending order, from the first to the last day that has rows or is wanted; empty for a report
+/// without days and before the first run.
+pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec<CoverageDay>> {
     if !has_days(dataset.report) {
         return Ok(Vec::new());
     }
     let zone = schedules::zone(&dataset.time_zone)?;
     let today = clock.timestamp().to_zoned(zone.clone()).date();
-    let held = match &dataset.current {
-        Some(current) => windows_behind(db, &current.version).await?,
+    let covered = match &dataset.current {
+        Some(current) => windows_of_version(db, &current.version).await?,
         None => Vec::new(),
     };
-    let short = windows::short_of(db, &dataset.id).await?;
+    let short = ledger::short_windows(db, &dataset.id).await?;
     let wanted = dataset.menus.range(today).filter(|_| dataset.current.is_some() || !short.is_empty());
     let merges = dataset.update_mode == UpdateMode::Merge;
-    Ok(calendar(&held, &short, wanted, today, &zone, merges))
+    Ok(calendar(&covered, &short, wanted, today, &zone, merges))
 }
 
 /// The windows whose rows are in a version, those that were read last first.
-async fn windows_behind(db: &Db, version: &VersionId) -> Result<Vec<Line>> {
+async fn windows_of_version(db: &Db, version: &VersionId) -> Result<Vec<LedgerLine>> {
     let run: Option<(Option<RunId>,)> = sqlx::query_as("SELECT run_id FROM versions WHERE id = $1").bind(version).fetch_optional(db.read()).await?;
     let Some((Some(run),)) = run else { return Ok(Vec::new()) };
-    windows::behind(db, &run).await
+    ledger::contributing_windows(db, &run).await
 }
 
-/// `held`: newest run first; `short`: newest first. `merges`: rows that came once stay when a later reading lacks them.
-fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, zone: &TimeZone, merges: bool) -> Vec<Day> {
-    let mut days: BTreeMap<Date, Day> = BTreeMap::new();
-    for line in held {
+/// `covered`: newest run first; `short`: newest first. `merges`: rows that came once stay when a later reading lacks them.
+fn calendar(covered: &[LedgerLine], short: &[LedgerLine], wanted: Option<Window>, today: Date, zone: &TimeZone, merges: bool) -> Vec<CoverageDay> {
+    let mut days: BTreeMap<Date, CoverageDay> = BTreeMap::new();
+    for line in covered {
         let Some(window) = line.window else { continue };
-        for day in each(window) {
+        for day in days_in(window) {
             days.entry(day).or_insert_with(|| {
                 let later = short.iter().find(|other| other.finished_at > line.finished_at && other.window.is_some_and(|w| w.from <= day && day <= w.to));
-                let mut here = here(day, line, today, zone);
-                let had_more = |other: &Line| other.window == line.window && other.tally.kept > line.tally.kept;
-                if merges && here.state == DayState::Verified && held.iter().any(had_more) {
-                    here.state = DayState::Held;
+                let mut here = day_from_line(day, line, today, zone);
+                let had_more = |other: &LedgerLine| other.window == line.window && other.counts.kept > line.counts.kept;
+                if merges && here.state == DayState::Verified && covered.iter().any(had_more) {
+                    here.state = DayState::Unverified;
                 }
-                later.map_or(here.clone(), |_| Day { state: DayState::Stale, ..here })
+                later.map_or(here.clone(), |_| CoverageDay { state: DayState::Stale, ..here })
             });
         }
     }
@@ -112,63 +112,63 @@ fn calendar(held: &[Line], short: &[Line], wanted: Option<Window>, today: Date, 
     let Some((first, last)) = ends.fold(None, |ends: Option<(Date, Date)>, day| Some(ends.map_or((day, day), |(a, b)| (a.min(day), b.max(day))))) else {
         return Vec::new();
     };
-    for day in each(Window { from: first, to: last }) {
+    for day in days_in(Window { from: first, to: last }) {
         days.entry(day).or_insert_with(|| {
             let line = short.iter().find(|line| line.window.is_some_and(|w| w.from <= day && day <= w.to));
             let state = if line.is_some() { DayState::Short } else { DayState::Missing };
-            let completeness = line.and_then(Line::completeness);
-            Day { day, state, read_at: line.and_then(|line| line.finished_at), completeness, run: line.map(|line| line.run.clone()) }
+            let completeness = line.and_then(LedgerLine::completeness);
+            CoverageDay { day, state, read_at: line.and_then(|line| line.finished_at), completeness, run: line.map(|line| line.run.clone()) }
         });
     }
     days.into_values().collect()
 }
 
-fn here(day: Date, line: &Line, today: Date, zone: &TimeZone) -> Day {
+fn day_from_line(day: Date, line: &LedgerLine, today: Date, zone: &TimeZone) -> CoverageDay {
     // The window may have been read for a while; what counts is that the day was over before it ended.
     let read_on = line.finished_at.map(|at| timestamp(at).to_zoned(zone.clone()).date());
     let state = match read_on {
         Some(read_on) if read_on <= day && day >= today => DayState::SoFar,
         Some(read_on) if read_on <= day => DayState::Stale,
-        _ if line.tally.verified() == Some(true) => DayState::Verified,
-        _ => DayState::Held,
+        _ if line.counts.verified() == Some(true) => DayState::Verified,
+        _ => DayState::Unverified,
     };
-    Day { day, state, read_at: line.finished_at, completeness: line.completeness(), run: Some(line.run.clone()) }
+    CoverageDay { day, state, read_at: line.finished_at, completeness: line.completeness(), run: Some(line.run.clone()) }
 }
 
-fn each(window: Window) -> impl Iterator<Item = Date> {
+fn days_in(window: Window) -> impl Iterator<Item = Date> {
     std::iter::successors(Some(window.from), move |day| day.tomorrow().ok().filter(|next| *next <= window.to)).take_while(move |day| *day <= window.to)
 }
 
 /// The lines of the ledger that ask for a day, newest run first, at most 100.
-pub async fn of_day(db: &Db, dataset: &DatasetId, day: Date) -> Result<Vec<Line>> {
-    windows::of_day(db, dataset, day).await
+pub async fn of_day(db: &Db, dataset: &DatasetId, day: Date) -> Result<Vec<LedgerLine>> {
+    ledger::of_day(db, dataset, day).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::Tally;
+    use crate::connectors::WindowCounts;
 
     fn day(text: &str) -> Date {
         text.parse().unwrap()
     }
 
     /// A window that came, as read on `read`.
-    fn line(from: &str, to: &str, read: &str, kept: u64, total: Option<u64>) -> Line {
+    fn line(from: &str, to: &str, read: &str, kept: u64, total: Option<u64>) -> LedgerLine {
         let at = read.parse::<jiff::civil::DateTime>().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp().as_millisecond();
         let window = Some(Window { from: day(from), to: day(to) });
         let completeness = Some(total.map_or(Completeness::Complete, |total| if total == kept { Completeness::Reread } else { Completeness::Corrected }));
-        let tally = Tally { kept, total, completeness, ..Tally::default() };
-        Line { run: RunId::new(), position: 0, window, done: true, short: false, tally, finished_at: Some(at) }
+        let counts = WindowCounts { kept, total, completeness, ..WindowCounts::default() };
+        LedgerLine { run: RunId::new(), position: 0, window, done: true, short: false, counts, finished_at: Some(at) }
     }
 
-    fn states(days: &[Day]) -> Vec<(String, &'static str)> {
+    fn states(days: &[CoverageDay]) -> Vec<(String, &'static str)> {
         days.iter().map(|day| (day.day.strftime("%-d").to_string(), day.state.word())).collect()
     }
 
     #[test]
     fn every_day_is_told_by_the_window_that_was_read_last() {
-        let held = [
+        let covered = [
             line("2026-11-19", "2026-11-20", "2026-11-20T12:00", 5, None),
             line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7)),
             line("2026-11-16", "2026-11-16", "2026-11-16T23:59", 7, Some(7)),
@@ -179,36 +179,36 @@ mod tests {
         ];
         let mut short = line("2026-11-18", "2026-11-18", "2026-11-20T12:00", 3, Some(9));
         (short.done, short.short) = (false, true);
-        let later = Line { done: false, short: true, ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6)) };
+        let later = LedgerLine { done: false, short: true, ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6)) };
         let wanted = Some(Window { from: day("2026-11-15"), to: day("2026-11-20") });
-        let days = calendar(&held, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC, false);
+        let days = calendar(&covered, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC, false);
         let told = [("13", "stale"), ("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
         assert_eq!(states(&days), told.map(|(day, state)| (day.to_owned(), state)));
-        assert_eq!(days[4].run, Some(held[1].run.clone()));
+        assert_eq!(days[4].run, Some(covered[1].run.clone()));
         assert!(days[2].read_at.is_none() && days[5].read_at.is_some());
     }
 
     #[test]
     fn a_day_that_is_over_elsewhere_may_not_be_over_here() {
-        let held = [line("2026-11-19", "2026-11-19", "2026-11-20T04:00", 5, Some(5))];
-        let of = |zone: &str| calendar(&held, &[], None, day("2026-11-21"), &TimeZone::get(zone).unwrap(), false)[0].state;
+        let covered = [line("2026-11-19", "2026-11-19", "2026-11-20T04:00", 5, Some(5))];
+        let of = |zone: &str| calendar(&covered, &[], None, day("2026-11-21"), &TimeZone::get(zone).unwrap(), false)[0].state;
         assert_eq!((of("UTC"), of("US/Pacific")), (DayState::Verified, DayState::Stale));
     }
 
     #[test]
     fn a_merge_keeps_what_a_later_reading_lacks_which_is_then_not_verified() {
-        let held = [line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)), line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7))];
-        let of = |merges: bool| calendar(&held, &[], None, day("2026-11-20"), &TimeZone::UTC, merges)[0].state;
-        assert_eq!((of(true), of(false)), (DayState::Held, DayState::Verified));
+        let covered = [line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)), line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7))];
+        let of = |merges: bool| calendar(&covered, &[], None, day("2026-11-20"), &TimeZone::UTC, merges)[0].state;
+        assert_eq!((of(true), of(false)), (DayState::Unverified, DayState::Verified));
     }
 
     #[test]
     fn a_day_is_verified_only_by_what_proves_that_all_of_it_is_here() {
         for completeness in Completeness::ALL.into_iter().filter(|completeness| *completeness != Completeness::Short) {
-            let mut held = line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7));
-            held.tally.completeness = Some(completeness);
-            let days = calendar(&[held], &[], None, day("2026-11-20"), &TimeZone::UTC, false);
-            let wanted = if completeness.verified() == Some(true) { DayState::Verified } else { DayState::Held };
+            let mut covered = line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7));
+            covered.counts.completeness = Some(completeness);
+            let days = calendar(&[covered], &[], None, day("2026-11-20"), &TimeZone::UTC, false);
+            let wanted = if completeness.verified() == Some(true) { DayState::Verified } else { DayState::Unverified };
             assert_eq!((days[0].state, days[0].completeness), (wanted, Some(completeness)));
         }
     }
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn nothing_asked_is_nothing_told() {
         assert!(calendar(&[], &[], None, day("2026-11-20"), &TimeZone::UTC, false).is_empty());
-        assert_eq!(each(Window { from: day("2026-02-27"), to: day("2026-03-01") }).count(), 3);
-        assert_eq!(each(Window { from: day("2026-02-27"), to: day("2026-02-26") }).count(), 0);
+        assert_eq!(days_in(Window { from: day("2026-02-27"), to: day("2026-03-01") }).count(), 3);
+        assert_eq!(days_in(Window { from: day("2026-02-27"), to: day("2026-02-26") }).count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What running pulls are doing just now, for the pages that watch them. In memory only: the catalogue holds what must last.
+//! The progress of running pulls, for the pages that display it. In memory only: the catalogue holds what must survive a restart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,54 +33,54 @@ pub struct Progress {
 
 /// The pulls of this process that are under way. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Live(Arc<Mutex<HashMap<RunId, watch::Sender<Progress>>>>);
+pub struct LiveProgress(Arc<Mutex<HashMap<RunId, watch::Sender<Progress>>>>);
 
-/// Keeps a pull on the board until it is dropped.
-pub(super) struct Shown {
-    live: Live,
+/// Publishes the progress of one run until it is dropped.
+pub(super) struct ProgressGuard {
+    live: LiveProgress,
     run: RunId,
 }
 
-impl Live {
-    pub(super) fn show(&self, run: &RunId, started_at: Millis) -> Shown {
+impl LiveProgress {
+    pub(super) fn track(&self, run: &RunId, started_at: Millis) -> ProgressGuard {
         let first = Progress { phase: "Starting", started_at, ..Progress::default() };
-        self.board().insert(run.clone(), watch::Sender::new(first));
-        Shown { live: self.clone(), run: run.clone() }
+        self.senders().insert(run.clone(), watch::Sender::new(first));
+        ProgressGuard { live: self.clone(), run: run.clone() }
     }
 
     /// Follows a pull; none when it is not under way here. The receiver closes when the pull ends.
-    pub fn follow(&self, run: &RunId) -> Option<watch::Receiver<Progress>> {
-        self.board().get(run).map(watch::Sender::subscribe)
+    pub fn subscribe(&self, run: &RunId) -> Option<watch::Receiver<Progress>> {
+        self.senders().get(run).map(watch::Sender::subscribe)
     }
 
     /// Where a pull is just now; none when it is not under way here.
-    pub fn now(&self, run: &RunId) -> Option<Progress> {
-        self.board().get(run).map(|sender| sender.borrow().clone())
+    pub fn current(&self, run: &RunId) -> Option<Progress> {
+        self.senders().get(run).map(|sender| sender.borrow().clone())
     }
 
-    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<Progress>>> {
+    fn senders(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<Progress>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shown {
-    pub fn change(&self, now: Millis, change: impl FnOnce(&mut Progress)) {
-        if let Some(sender) = self.live.board().get(&self.run) {
+impl ProgressGuard {
+    pub fn update(&self, now: Millis, update: impl FnOnce(&mut Progress)) {
+        if let Some(sender) = self.live.senders().get(&self.run) {
             sender.send_modify(|progress| {
-                change(progress);
+                update(progress);
                 let seconds = u64::try_from((now - progress.started_at) / 1_000).unwrap_or(0).max(1);
                 progress.rate = progress.rows / seconds;
             });
         }
     }
 
-    pub fn text(&self) -> String {
-        self.live.now(&self.run).and_then(|progress| serde_json::to_string(&progress).ok()).unwrap_or_else(|| "{}".to_owned())
+    pub fn to_json(&self) -> String {
+        self.live.current(&self.run).and_then(|progress| serde_json::to_string(&progress).ok()).unwrap_or_else(|| "{}".to_owned())
     }
 }
 
-impl Drop for Shown {
+impl Drop for ProgressGuard {
     fn drop(&mut self) {
-        self.live.board().remove(&self.run);
+        self.live.senders().remove(&self.run);
     }
 }

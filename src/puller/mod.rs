@@ -1,11 +1,14 @@
-//! Runs. `scheduler` makes a run when one is due, `queue` holds it, `worker` claims it, pulls, writes and commits, in one of the `slots`.
-//! Start at `worker.rs`. This file is the handle that pages and programs use.
+//! Runs: `scheduler` queues a run when it is due, `queue` stores it, `worker` claims it, pulls, writes and commits in one of the
+//! `slots`. Start at `worker`. This file is the handle that pages and programs use.
 
 pub mod backfills;
 pub mod coverage;
+mod deadlines;
+mod disk_space;
 pub mod history;
-mod keeper;
+pub mod ledger;
 pub mod live;
+mod on_run_end;
 mod panics;
 mod pausing;
 pub mod queue;
@@ -14,12 +17,9 @@ pub mod run;
 pub mod scheduler;
 pub mod schedules;
 pub mod slots;
-mod space;
 #[cfg(test)]
 mod testing;
-mod upkeep;
-pub mod verify;
-pub mod windows;
+pub mod verify_runs;
 mod worker;
 
 use std::ops::Deref;
@@ -32,102 +32,102 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::actor::Actor;
-use crate::auth::audit::By;
+use crate::auth::audit::AuditActor;
 use crate::clock::{Clock, Millis};
 use crate::datasets::Datasets;
 use crate::db::Db;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DatasetId, RunId};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
-use live::Live;
-use queue::{AccountLimit, Holder};
+use crate::notifications::Notifications;
+use live::LiveProgress;
+use queue::{AccountLimit, WorkerLeases};
 use run::{Run, Trigger};
-use scheduler::clock_set::Seen;
+use scheduler::clock_jump::ClockMonitor;
 use slots::Slots;
 
-/// What is logged once when it cannot be done at the start, and once when it can.
-const RESCUE: &str = "interrupted runs could not be put back into the queue, so no runs start";
+/// Logged once when requeueing fails at the start, and once when it succeeds.
+const REQUEUE_OUTAGE: &str = "interrupted runs could not be put back into the queue, so no runs start";
 /// It is tried again after this.
-const RESCUE_AGAIN: Duration = Duration::from_secs(2);
+const REQUEUE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The handle on all pulling. Cheap to clone.
 #[derive(Clone)]
-pub struct Puller(Arc<Parts>);
+pub struct Puller(Arc<RunContext>);
 
-/// What pulling needs.
-pub struct Parts {
+/// The shared state of the puller.
+pub struct RunContext {
     pub db: Db,
     pub clock: Clock,
     pub accounts: Accounts,
     pub datasets: Datasets,
     pub metrics: Metrics,
-    /// Who is told of what.
-    pub notices: Notices,
+    /// Sends notifications.
+    pub notifications: Notifications,
     /// What running pulls are doing.
-    pub live: Live,
-    /// So many bytes of the disk stay free: a run waits when there are fewer.
-    pub keep_free: u64,
-    /// This incarnation of the server.
-    pub holder: Holder,
-    /// What is known of the clock.
-    pub seen: Seen,
-    /// Wakes whoever claims runs: there is one to claim.
-    pub wake: Notify,
+    pub live: LiveProgress,
+    /// A run waits while fewer bytes of the disk are free.
+    pub min_free_bytes: u64,
+    /// The leases that this process holds.
+    pub leases: WorkerLeases,
+    /// Detects a clock that was set.
+    pub clock_monitor: ClockMonitor,
+    /// Wakes the dispatcher: a run can be claimed.
+    pub wake_dispatcher: Notify,
     /// Wakes the scheduler: a schedule has changed.
-    pub rescheduled: Notify,
-    /// Wakes the keeper: what it looks after has changed.
-    pub kept: Notify,
+    pub wake_scheduler: Notify,
+    /// Wakes the deadline checks: a deadline may have changed.
+    pub wake_deadlines: Notify,
     /// Fires when the server stops.
     pub stop: CancellationToken,
-    /// Who works just now.
+    /// The worker slots.
     pub slots: Slots,
     /// Runs that work at once.
     pub workers: usize,
     /// A run that takes longer is stopped, in milliseconds.
-    pub max_run: Millis,
+    pub max_run_ms: Millis,
     /// No DataSet is pulled more often than every so many minutes.
-    pub shortest_interval: u32,
+    pub min_interval_minutes: u32,
 }
 
-impl Parts {
-    /// How many readings of one account may be under way when another one begins, those that wait for the vendor included: fewer than there
-    /// are workers when no person asked for it, so that a worker stays for others.
+impl RunContext {
+    /// How many reads of one account may run when another one begins, including those that wait for the vendor. For runs that no
+    /// person started it is fewer than there are workers, so that a worker stays free for other accounts.
     pub fn account_limit(&self) -> AccountLimit {
         let limit = |workers: usize| i64::try_from(workers.max(1)).unwrap_or(i64::MAX);
-        AccountLimit { scheduled: limit(self.workers.saturating_sub(1)), by_people: limit(self.workers) }
+        AccountLimit { scheduled: limit(self.workers.saturating_sub(1)), manual: limit(self.workers) }
     }
 }
 
 impl Deref for Puller {
-    type Target = Parts;
+    type Target = RunContext;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &RunContext {
         &self.0
     }
 }
 
 impl Puller {
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    pub fn new(context: RunContext) -> Self {
+        Self(Arc::new(context))
     }
 
     /// Puts interrupted runs back, then starts the claiming of runs, the scheduler and the sweep. They end when `stop` fires.
     pub async fn start(&self, tasks: &TaskTracker) -> Result<()> {
-        panics::note_places();
-        match self.rescue().await {
+        panics::install_hook();
+        match self.requeue_interrupted().await {
             Ok(()) => self.start_loops(tasks),
             // Reading works meanwhile.
-            Err(error) if error.kind() == Kind::Unavailable => {
-                self.db.outages().failed(RESCUE, &error);
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.db.outages().record_failure(REQUEUE_OUTAGE, &error);
                 let (puller, more) = (self.clone(), tasks.clone());
                 tasks.spawn(async move {
                     loop {
                         tokio::select! {
                             () = puller.stop.cancelled() => return,
-                            () = puller.clock.wait(RESCUE_AGAIN) => {}
+                            () = puller.clock.wait(REQUEUE_RETRY_INTERVAL) => {}
                         }
-                        if puller.db.outages().watched(RESCUE, puller.rescue().await).is_some() {
+                        if puller.db.outages().track(REQUEUE_OUTAGE, puller.requeue_interrupted().await).is_some() {
                             return puller.start_loops(&more);
                         }
                     }
@@ -139,8 +139,8 @@ impl Puller {
     }
 
     /// Puts interrupted runs back into the queue.
-    async fn rescue(&self) -> Result<()> {
-        let rescued = queue::rescue(&self.db, &self.clock).await?;
+    async fn requeue_interrupted(&self) -> Result<()> {
+        let rescued = queue::requeue_interrupted(&self.db, &self.clock).await?;
         if rescued > 0 {
             tracing::info!(rescued, "runs interrupted by the last stop are back in the queue");
         }
@@ -151,8 +151,8 @@ impl Puller {
         tasks.spawn(worker::dispatch_until_stopped(self.clone(), tasks.clone()));
         tasks.spawn(scheduler::schedule_until_stopped(self.clone()));
         tasks.spawn(scheduler::sweep_until_stopped(self.clone()));
-        tasks.spawn(keeper::keep_until_stopped(self.clone()));
-        self.notices.start(&self.stop, tasks);
+        tasks.spawn(deadlines::check_until_stopped(self.clone()));
+        self.notifications.start(&self.stop, tasks);
     }
 
     /// Starts a run now, or answers the one that is alive already.
@@ -162,13 +162,13 @@ impl Puller {
             return Err(Error::conflict("account_missing", "The account of this DataSet was deleted. The DataSet cannot run.")
                 .action("Choose another account under Settings."));
         };
-        self.accounts.feeds(account, &dataset.owner_id).await?;
+        self.accounts.ensure_usable_by(account, &dataset.owner_id).await?;
         self.accounts.usable(actor, account).await?;
         let mut tx = self.db.write().await?;
-        let run = queue::enqueue_in(&mut tx, self.clock.now(), &dataset.id, &dataset.source_key(), trigger, Some(&actor.user)).await?;
+        let run = queue::enqueue(&mut tx, self.clock.now(), &dataset.id, &dataset.source_key(), trigger, Some(&actor.user)).await?;
         tx.commit().await?;
-        self.wake.notify_one();
-        self.found(&run).await
+        self.wake_dispatcher.notify_one();
+        self.reload(&run).await
     }
 
     /// Stops a run that is queued, waiting or running. Answers the run; one that is over stays as it is.
@@ -176,29 +176,29 @@ impl Puller {
         let run = self.get(actor, run).await?;
         self.datasets.get_to_run(actor, &run.dataset_id).await?;
         if queue::cancel(&self.db, &self.clock, &run.id).await? {
-            self.wake.notify_waiters();
+            self.wake_dispatcher.notify_waiters();
         }
-        self.found(&run.id).await
+        self.reload(&run.id).await
     }
 
-    /// Makes the version that a run left held the current one. Answers the run.
+    /// Makes the pending version of a run the current one. Returns the run.
     pub async fn accept(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let run = self.get(actor, run).await?;
         self.datasets.get_to_change(actor, &run.dataset_id).await?;
         queue::accept(&self.db, &self.clock, &run.id, &run.dataset_id, &actor.user).await?;
-        self.datasets.versions.retain(&run.dataset_id).await?;
-        self.found(&run.id).await
+        self.datasets.versions.apply_retention(&run.dataset_id).await?;
+        self.reload(&run.id).await
     }
 
-    /// Discards the version that a run left held: the rows from before stay. Answers the run.
-    pub async fn discard(&self, by: By<'_>, run: &RunId) -> Result<Run> {
+    /// Discards the pending version of a run; the current version stays. Returns the run.
+    pub async fn discard(&self, by: AuditActor<'_>, run: &RunId) -> Result<Run> {
         let run = self.get(by.actor, run).await?;
         self.datasets.get_to_change(by.actor, &run.dataset_id).await?;
-        let Some(version) = run.version_id.as_ref().filter(|_| run.outcome == Some(run::Outcome::Held)) else {
+        let Some(version) = run.version_id.as_ref().filter(|_| run.outcome == Some(run::RunOutcome::PendingApproval)) else {
             return Err(Error::conflict("not_held", "No version of this run is waiting for approval.").action("See the newest runs under History."));
         };
         self.datasets.delete_version(by, &run.dataset_id, version).await?;
-        self.found(&run.id).await
+        self.reload(&run.id).await
     }
 
     /// One run, if this person may see its DataSet.
@@ -206,21 +206,21 @@ impl Puller {
         let missing = || Error::not_found("run");
         let mut run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
         let dataset = self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
-        run.waits_for = self.waits_for(&run).await?;
-        Ok(run.seen_with(&dataset))
+        run.wait_reason = self.wait_reason(&run).await?;
+        Ok(run.redacted_with(&dataset))
     }
 
     /// What a queued run waits for; none for one that is not queued.
-    pub async fn waits_for(&self, run: &Run) -> Result<Option<queue::turns::Wait>> {
-        if run.state != run::State::Queued {
+    pub async fn wait_reason(&self, run: &Run) -> Result<Option<queue::wait_reason::WaitReason>> {
+        if run.state != run::RunState::Queued {
             return Ok(None);
         }
-        queue::turns::waits_for(&self.db, &self.clock, &run.id, self.account_limit()).await
+        queue::wait_reason::wait_reason(&self.db, &self.clock, &run.id, self.account_limit()).await
     }
 
-    async fn found(&self, run: &RunId) -> Result<Run> {
+    async fn reload(&self, run: &RunId) -> Result<Run> {
         let mut run = queue::get(&self.db, run).await?.ok_or_else(|| Error::not_found("run"))?;
-        run.waits_for = self.waits_for(&run).await?;
+        run.wait_reason = self.wait_reason(&run).await?;
         Ok(run)
     }
 }

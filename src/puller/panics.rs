@@ -1,4 +1,5 @@
-//! A panic in a run ends that run, told with the place where it happened and without what it said, which may hold rows or secrets.
+//! A panic in a run ends that run. The error names the source position and leaves out the panic message, which may contain rows
+//! or secrets.
 
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
@@ -6,22 +7,22 @@ use std::sync::Once;
 
 use futures_util::FutureExt;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 thread_local! {
     /// Where this thread last panicked. Read right after the panic was caught, on the thread that caught it.
-    static AT: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// From now on it is known where a panic happened. Whatever listened before is told as well.
-pub(super) fn note_places() {
+pub(super) fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let at = panic.location().map(|at| format!("{}:{}", short(at.file()), at.line()));
             // A thread that is ending has nothing to remember it with.
-            let _ = AT.try_with(|place| place.replace(at));
+            let _ = LAST_PANIC.try_with(|place| place.replace(at));
             before(panic);
         }));
     });
@@ -33,10 +34,10 @@ fn short(file: &str) -> &str {
 }
 
 /// A panic in here becomes an error that says where it was.
-pub(super) async fn guarded<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
-    AssertUnwindSafe(doing).catch_unwind().await.unwrap_or_else(|_| {
-        let at = AT.with(RefCell::take).unwrap_or_else(|| "an unknown location".to_owned());
-        Err(Error::new(Kind::Internal, "internal", format!("Chatlake stopped because of an internal error at {at}.")).because("a panic"))
+pub(super) async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|_| {
+        let at = LAST_PANIC.with(RefCell::take).unwrap_or_else(|| "an unknown location".to_owned());
+        Err(Error::new(ErrorKind::Internal, "internal", format!("Chatlake stopped because of an internal error at {at}.")).with_log_cause("a panic"))
     })
 }
 
@@ -46,7 +47,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_told_by_its_place_alone() {
-        note_places();
+        install_hook();
         let broken = guarded(async {
             if true {
                 panic!("kanarie");

@@ -1,20 +1,20 @@
-//! A person stops a schedule for the time being, and lets it go on. A run that is under way goes on; what is missed meanwhile stays missed.
+//! Pauses and resumes a schedule by hand. An active run continues; due times that pass meanwhile are not made up for.
 
 use sqlx::{Sqlite, Transaction};
 
 use super::Puller;
+use super::on_run_end::load_readable_subject;
 use super::schedules::Schedule;
-use super::upkeep::kept_or_damaged;
-use crate::auth::audit::{self, By, Deed};
+use crate::auth::audit::{self, AuditActor, AuditEvent};
 use crate::clock::Millis;
 use crate::datasets::Dataset;
-use crate::datasets::upkeep::Kind;
+use crate::datasets::policies::NotificationKind;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, UserId};
 
 impl Puller {
     /// Answers the DataSet. One that is paused already stays as it is.
-    pub async fn pause(&self, by: By<'_>, id: &DatasetId) -> Result<Dataset> {
+    pub async fn pause(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule.is_none() {
             return Err(Error::conflict("no_schedule", "This DataSet has no schedule to pause. It runs only with Run now.").action("No action needed."));
@@ -28,25 +28,25 @@ impl Puller {
                 .execute(&mut *tx)
                 .await?;
         if paused.rows_affected() > 0 {
-            audit::record(&mut tx, &self.clock, Deed::done(Some(by), "dataset.pause", id.as_str())).await?;
-            tell(&mut tx, self.clock.now(), &by.actor.user, id).await?;
+            audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), "dataset.pause", id.as_str())).await?;
+            notify_paused(&mut tx, self.clock.now(), &by.actor.user, id).await?;
         }
         tx.commit().await?;
-        self.notices.wake.notify_one();
+        self.notifications.wake.notify_one();
         self.datasets.get(by.actor, id).await
     }
 
     /// Answers the DataSet. Its schedule counts from now on; one that is not paused stays as it is.
-    pub async fn resume(&self, by: By<'_>, id: &DatasetId) -> Result<Dataset> {
+    pub async fn resume(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
-        if dataset.timing.paused.is_none() {
+        if dataset.schedule_state.paused.is_none() {
             return Ok(dataset);
         }
         let now = self.clock.now();
         let next = Schedule::of(&dataset)?.next_after(now);
         let mut tx = self.db.write().await?;
         let resumed = sqlx::query(
-            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, expected_from = $3, last_due_at = $3, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
+            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, expected_since = $3, last_due_at = $3, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
              WHERE id = $2 AND paused_at IS NOT NULL",
         )
         .bind(next)
@@ -55,22 +55,22 @@ impl Puller {
         .execute(&mut *tx)
         .await?;
         if resumed.rows_affected() > 0 {
-            audit::record(&mut tx, &self.clock, Deed::done(Some(by), "dataset.resume", id.as_str())).await?;
+            audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), "dataset.resume", id.as_str())).await?;
         }
         tx.commit().await?;
-        self.rescheduled.notify_one();
+        self.wake_scheduler.notify_one();
         self.datasets.get(by.actor, id).await
     }
 }
 
 /// Tells that somebody has paused it.
-async fn tell(tx: &mut Transaction<'static, Sqlite>, now: Millis, by: &UserId, id: &DatasetId) -> Result<()> {
-    let Some(dataset) = kept_or_damaged(tx, id).await? else { return Ok(()) };
+async fn notify_paused(tx: &mut Transaction<'static, Sqlite>, now: Millis, by: &UserId, id: &DatasetId) -> Result<()> {
+    let Some(dataset) = load_readable_subject(tx, id).await? else { return Ok(()) };
     let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1").bind(by).fetch_optional(&mut **tx).await?;
     let words = [
         format!("{} paused the schedule.", name.unwrap_or_else(|| "A person".to_owned())),
         "The owner of the DataSet or an admin can resume the schedule on its page.".to_owned(),
         "No scheduled runs until then. The existing rows are unchanged.".to_owned(),
     ];
-    dataset.tell(tx, now, Kind::Stopped, "paused", words).await
+    dataset.notify(tx, now, NotificationKind::Stopped, "paused", words).await
 }

@@ -1,10 +1,10 @@
-//! From why a pull stopped to what happens next: one exhaustive match, in the words people read.
+//! Decides what happens after a pull stopped: one exhaustive match, with the sentences that people read.
 
 use std::time::Duration;
 
 use super::run::Failure;
-use crate::connectors::pull_error::{Cause, Lack};
-use crate::connectors::upstream::{LONGEST_PAUSE, MAX_REFUSALS};
+use crate::connectors::pull_error::{Cause, MissingAccess};
+use crate::connectors::upstream::{MAX_AUTH_FAILURES, MAX_PAUSE};
 use crate::connectors::{self, PullError};
 use crate::error::{DATA_DAMAGED, Error};
 
@@ -19,8 +19,8 @@ pub enum Decision {
     Stop,
 }
 
-/// Whether a run that failed with this code may go better by itself. What a person has to mend may not: wrong credentials, a request that
-/// the vendor refuses, an address that may not be asked, data that somebody has to look at.
+/// Whether a run with this error code is retried. Errors that a person must fix are not: rejected credentials, a refused request,
+/// a forbidden address, suspicious data.
 pub fn may_retry(code: &str) -> bool {
     matches!(
         code,
@@ -55,7 +55,7 @@ pub fn unexpected_records(rejected: u64, of: u64, vendor: &str, had_rows: bool) 
         code: UNEXPECTED_RECORDS.to_owned(),
         message: format!("{sentence} A run fails if more than 1 percent of its rows are rejected."),
         who: vendor_changed(vendor),
-        action: format!("{NEXT_RUN} {}", kept(had_rows)),
+        action: format!("{NEXT_RUN} {}", existing_rows_note(had_rows)),
     }
 }
 
@@ -65,7 +65,7 @@ pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
         code: NO_PROGRESS.to_owned(),
         message: format!("The run made no progress for {minutes} minutes, so Chatlake stopped it: no data came from {vendor}."),
         who: "No action needed now. If it happens again, a server administrator can find the cause in the log under this run's ID.".to_owned(),
-        action: format!("{NEXT_RUN} {}", kept(had_rows)),
+        action: format!("{NEXT_RUN} {}", existing_rows_note(had_rows)),
     }
 }
 
@@ -80,7 +80,7 @@ pub fn run_too_long(hours: i64, had_rows: bool) -> Failure {
         who: "No action needed now. If it happens again, the owner of the DataSet must choose fewer days, \
               or a server administrator must raise --max-run-hours."
             .to_owned(),
-        action: format!("{NEXT_RUN} {}", kept(had_rows)),
+        action: format!("{NEXT_RUN} {}", existing_rows_note(had_rows)),
     }
 }
 
@@ -90,31 +90,31 @@ pub fn no_progress_saving(minutes: i64, had_rows: bool) -> Failure {
         code: NO_PROGRESS.to_owned(),
         message: format!("Saving the rows made no progress for {minutes} minutes, so Chatlake stopped the run: the server's disk did not respond."),
         who: "No action needed now. If it happens again, a server administrator must check the disk and the log under this run's ID.".to_owned(),
-        action: format!("{NEXT_RUN} {}", kept(had_rows)),
+        action: format!("{NEXT_RUN} {}", existing_rows_note(had_rows)),
     }
 }
 
 /// How long to wait when a vendor says "too many" without saying how long.
-const UNSAID_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// What happens next. `vendor` is the connector's title, `account` the account's name, `had_rows` whether there are rows from before.
 pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
-    let kept = kept(had_rows);
+    let existing_rows_note = existing_rows_note(had_rows);
     let fail = |code: &str, message: String, who: String, action: String| Decision::Fail(Failure { code: code.to_owned(), message, who, action });
     match error {
         PullError::Cancelled => Decision::Stop,
-        PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(UNSAID_WAIT).clamp(Duration::from_secs(1), LONGEST_PAUSE)),
+        PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(DEFAULT_RATE_LIMIT_WAIT).clamp(Duration::from_secs(1), MAX_PAUSE)),
         PullError::Unauthorized => fail(
             "unauthorized",
             format!("{vendor} rejected the credentials of “{account}”."),
             format!("The owner of the account “{account}” must enter new credentials under Accounts."),
-            format!("The next run uses the new credentials. {kept}"),
+            format!("The next run uses the new credentials. {existing_rows_note}"),
         ),
-        PullError::Withheld => fail(
+        PullError::CredentialsStopped => fail(
             "credentials_stopped",
-            format!("{vendor} rejected the credentials of “{account}” {MAX_REFUSALS} times in a row. Chatlake stopped using them."),
+            format!("{vendor} rejected the credentials of “{account}” {MAX_AUTH_FAILURES} times in a row. Chatlake stopped using them."),
             format!("The owner of the account “{account}” must enter new credentials under Accounts, or press Test there once they work."),
-            format!("No request was sent. {kept}"),
+            format!("No request was sent. {existing_rows_note}"),
         ),
         PullError::Unavailable(cause) => fail(
             "unavailable",
@@ -141,9 +141,9 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                 }
                 _ => format!("No action needed if {vendor} is available again soon."),
             },
-            format!("{NEXT_RUN} {kept}"),
+            format!("{NEXT_RUN} {existing_rows_note}"),
         ),
-        PullError::Refused { status, said } => {
+        PullError::Refused { status, vendor_message: said } => {
             let (who, action) = match status {
                 403 => {
                     (format!("A person who can change roles and scopes in {vendor} must give the credentials of “{account}” access to this report."), NEXT_RUN)
@@ -154,47 +154,47 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                 ),
                 _ => ("The owner of the DataSet must check Report, Group and Login under Settings.".to_owned(), "Change the settings, then press Run now."),
             };
-            fail("refused", error.sentence(vendor), who, format!("{action} {kept}"))
+            fail("refused", error.sentence(vendor), who, format!("{action} {existing_rows_note}"))
         }
-        PullError::Malformed { .. } => fail("malformed", error.sentence(vendor), vendor_changed(vendor), format!("{NEXT_RUN} {kept}")),
+        PullError::Malformed { .. } => fail("malformed", error.sentence(vendor), vendor_changed(vendor), format!("{NEXT_RUN} {existing_rows_note}")),
         PullError::Incomplete { .. } => fail(
             "incomplete",
             error.sentence(vendor),
             "No action needed now. If it happens again, the owner of the DataSet can choose a Group or a Login, so that each day has fewer rows.".to_owned(),
-            format!("{NEXT_RUN} Incomplete data is not saved. {kept}"),
+            format!("{NEXT_RUN} Incomplete data is not saved. {existing_rows_note}"),
         ),
         PullError::UnexpectedRecords { rejected, of } => Decision::Fail(unexpected_records(*rejected, *of, vendor, had_rows)),
         PullError::NotAllowed(lack) => fail(
             "not_allowed",
             match lack {
-                Lack::Permission => {
+                MissingAccess::Permission => {
                     format!("{vendor} accepted the credentials of “{account}”, but the operator does not have the account permission.")
                 }
-                Lack::Plan => format!("{vendor} accepted the credentials of “{account}”, but the plan does not include data export."),
+                MissingAccess::Plan => format!("{vendor} accepted the credentials of “{account}”, but the plan does not include data export."),
             },
             match lack {
-                Lack::Plan => format!("A person who can change the plan in {vendor} must add data export."),
+                MissingAccess::Plan => format!("A person who can change the plan in {vendor} must add data export."),
                 _ => format!(
                     "A person who can change operators in {vendor} must give this operator the account permission. \
                      Or enter another operator under Accounts."
                 ),
             },
-            format!("{NEXT_RUN} {kept}"),
+            format!("{NEXT_RUN} {existing_rows_note}"),
         ),
-        PullError::NoRoom => {
-            fail("storage_full", error.sentence(vendor), "A server administrator must free disk space.".to_owned(), format!("{NEXT_RUN} {kept}"))
+        PullError::StorageFull => {
+            fail("storage_full", error.sentence(vendor), "A server administrator must free disk space.".to_owned(), format!("{NEXT_RUN} {existing_rows_note}"))
         }
-        PullError::Forbidden { why } => fail(
+        PullError::AddressRefused { why } => fail(
             "forbidden_address",
             format!("The API URL of “{account}” is not allowed. {why}"),
             "An admin must correct the API URL of the account, or a server administrator must allow the host with --allow-upstream.".to_owned(),
-            format!("Then press Run now. No request was sent. {kept}"),
+            format!("Then press Run now. No request was sent. {existing_rows_note}"),
         ),
     }
 }
 
-/// The failure that an error of our own makes of a run. `had_rows`: there are, or may be, rows from before.
-pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
+/// Turns an error of Chatlake itself into the failure of a run. `had_rows`: rows exist, or may exist.
+pub fn failure_of_error(error: &Error, had_rows: bool) -> Failure {
     if error.code() == DATA_DAMAGED {
         return Failure {
             code: DATA_DAMAGED.to_owned(),
@@ -220,12 +220,12 @@ pub fn own_failure(error: &Error, had_rows: bool) -> Failure {
     Failure {
         code: error.code().to_owned(),
         message: error.message().to_owned(),
-        who: error.next_step().map_or_else(|| who.to_owned(), str::to_owned),
-        action: format!("{action} {}", kept(had_rows)),
+        who: error.suggested_action().map_or_else(|| who.to_owned(), str::to_owned),
+        action: format!("{action} {}", existing_rows_note(had_rows)),
     }
 }
 
-fn kept(had_rows: bool) -> &'static str {
+fn existing_rows_note(had_rows: bool) -> &'static str {
     if had_rows { "The existing rows are unchanged." } else { "No data yet." }
 }
 
@@ -242,11 +242,11 @@ mod tests {
     fn every_failure_says_what_happened_who_must_act_and_what_is_next() {
         for error in [
             PullError::Unauthorized,
-            PullError::Withheld,
+            PullError::CredentialsStopped,
             PullError::Unavailable(Cause::NoProgress),
-            PullError::Refused { status: 400, said: String::new() },
+            PullError::Refused { status: 400, vendor_message: String::new() },
             PullError::UnexpectedRecords { rejected: 20, of: 20 },
-            PullError::Forbidden { why: "x".into() },
+            PullError::AddressRefused { why: "x".into() },
         ] {
             let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
             assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("unchanged"), "{failure:?}");
@@ -290,14 +290,14 @@ mod tests {
         }
         // Every end of a pull by its error, so that a new one is decided on.
         let window = connectors::Window { from: jiff::civil::date(2026, 11, 1), to: jiff::civil::date(2026, 11, 1) };
-        let place = connectors::pull_error::Place { path: "/chats".to_owned(), page: 1 };
+        let place = connectors::pull_error::ResponseLocation { path: "/chats".to_owned(), page: 1 };
         for (error, again) in [
             (PullError::Unauthorized, false),
-            (PullError::Withheld, false),
-            (PullError::Refused { status: 403, said: String::new() }, false),
-            (PullError::NotAllowed(Lack::Permission), false),
-            (PullError::NotAllowed(Lack::Plan), false),
-            (PullError::Forbidden { why: "x".to_owned() }, false),
+            (PullError::CredentialsStopped, false),
+            (PullError::Refused { status: 403, vendor_message: String::new() }, false),
+            (PullError::NotAllowed(MissingAccess::Permission), false),
+            (PullError::NotAllowed(MissingAccess::Plan), false),
+            (PullError::AddressRefused { why: "x".to_owned() }, false),
             (PullError::Unavailable(Cause::WebPage(403)), true),
             (PullError::Unavailable(Cause::Denied(403)), true),
             (PullError::Unavailable(Cause::ProxyCredentials), true),
@@ -306,7 +306,7 @@ mod tests {
             (PullError::Malformed { at: place, why: "x".to_owned() }, true),
             (PullError::Incomplete { window, have: 1, of: 2 }, true),
             (PullError::UnexpectedRecords { rejected: 20, of: 20 }, true),
-            (PullError::NoRoom, true),
+            (PullError::StorageFull, true),
         ] {
             let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
             assert_eq!(may_retry(&failure.code), again, "{error:?}");
@@ -316,7 +316,9 @@ mod tests {
     #[test]
     fn a_refusal_says_who_can_mend_it() {
         let refusal = |status, said: &str| {
-            let Decision::Fail(failure) = decide(&PullError::Refused { status, said: said.to_owned() }, "LiveChat", "Support", true) else { panic!() };
+            let Decision::Fail(failure) = decide(&PullError::Refused { status, vendor_message: said.to_owned() }, "LiveChat", "Support", true) else {
+                panic!()
+            };
             failure
         };
         let scope = refusal(403, "Missing scope: tags--all:ro");

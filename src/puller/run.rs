@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
-use super::queue::turns::Wait;
+use super::queue::wait_reason::WaitReason;
 use crate::clock::Millis;
 use crate::connectors::{Completeness, Window};
 use crate::datasets::Dataset;
@@ -13,7 +13,7 @@ use crate::ids::{BackfillId, DatasetId, RunId, UserId, VersionId};
 /// Where a run is. The last four are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum RunState {
     Queued,
     Running,
     /// For a time that the vendor named.
@@ -40,26 +40,26 @@ pub enum Trigger {
     Revert,
 }
 
-impl State {
+impl RunState {
     pub fn word(self) -> &'static str {
         match self {
-            State::Queued => "queued",
-            State::Running => "running",
-            State::Waiting => "waiting",
-            State::Succeeded => "succeeded",
-            State::Failed => "failed",
-            State::Cancelled => "cancelled",
-            State::Parked => "parked",
+            RunState::Queued => "queued",
+            RunState::Running => "running",
+            RunState::Waiting => "waiting",
+            RunState::Succeeded => "succeeded",
+            RunState::Failed => "failed",
+            RunState::Cancelled => "cancelled",
+            RunState::Parked => "parked",
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        use State::{Cancelled, Failed, Parked, Queued, Running, Succeeded, Waiting};
+        use RunState::{Cancelled, Failed, Parked, Queued, Running, Succeeded, Waiting};
         [Queued, Running, Waiting, Succeeded, Failed, Cancelled, Parked].into_iter().find(|state| state.word() == word)
     }
 
     pub fn is_final(self) -> bool {
-        matches!(self, State::Succeeded | State::Failed | State::Cancelled | State::Parked)
+        matches!(self, RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::Parked)
     }
 }
 
@@ -81,16 +81,17 @@ impl Trigger {
     }
 }
 
-/// What became of what a run brought, where that is not simply the current version or nothing.
+/// What happened to the rows of a run, where they did not simply become the current version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It brought nothing, and the rows from before stay.
+pub enum RunOutcome {
+    /// No rows were read; the existing rows stay.
     Kept,
     /// It brought the rows that the current version has, which stays.
     Unchanged,
     /// Its version has too few rows, and waits for a person.
-    Held,
+    #[serde(rename = "held")]
+    PendingApproval,
     /// A person accepted the version that was held.
     Accepted,
     /// A person discarded the version that was held.
@@ -99,17 +100,18 @@ pub enum Outcome {
     Superseded,
 }
 
-impl Outcome {
-    pub const ALL: [Outcome; 6] = [Outcome::Kept, Outcome::Unchanged, Outcome::Held, Outcome::Accepted, Outcome::Discarded, Outcome::Superseded];
+impl RunOutcome {
+    pub const ALL: [RunOutcome; 6] =
+        [RunOutcome::Kept, RunOutcome::Unchanged, RunOutcome::PendingApproval, RunOutcome::Accepted, RunOutcome::Discarded, RunOutcome::Superseded];
 
     pub fn word(self) -> &'static str {
         match self {
-            Outcome::Kept => "kept",
-            Outcome::Unchanged => "unchanged",
-            Outcome::Held => "held",
-            Outcome::Accepted => "accepted",
-            Outcome::Discarded => "discarded",
-            Outcome::Superseded => "superseded",
+            RunOutcome::Kept => "kept",
+            RunOutcome::Unchanged => "unchanged",
+            RunOutcome::PendingApproval => "held",
+            RunOutcome::Accepted => "accepted",
+            RunOutcome::Discarded => "discarded",
+            RunOutcome::Superseded => "superseded",
         }
     }
 
@@ -138,7 +140,7 @@ pub struct Run {
     pub trigger: Trigger,
     pub started_by: Option<UserId>,
     pub started_by_name: Option<String>,
-    pub state: State,
+    pub state: RunState,
     pub queued_at: Millis,
     pub due_at: Millis,
     pub started_at: Option<Millis>,
@@ -166,12 +168,12 @@ pub struct Run {
     pub completeness: Option<Completeness>,
     /// How many runs share its reading of the vendor, this one included: they have its calls in common. 0 before it was claimed.
     pub shared_by: i64,
-    /// So many moments of the schedule passed before it, for which there was no run.
+    /// Scheduled times before it that had no run.
     pub missed: i64,
     /// What it waits for while it is queued; see `Puller::waits_for`.
-    pub waits_for: Option<Wait>,
+    pub wait_reason: Option<WaitReason>,
     pub version_id: Option<VersionId>,
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     pub decided_by_name: Option<String>,
     pub decided_at: Option<Millis>,
     /// What changed in the columns since the version before.
@@ -182,22 +184,22 @@ pub struct Run {
     /// Rows from before that a merge left out.
     pub rows_dropped: i64,
     /// Of a revert: the number of the version that came back.
-    pub back_to: Option<i64>,
+    pub reverted_to: Option<i64>,
     /// Of a chunk of a backfill: which one, and its days.
     pub backfill: Option<BackfillId>,
     pub range: Option<Window>,
-    /// Why we ourselves let it wait, in words.
-    pub held_for: Option<String>,
+    /// Why Chatlake deferred it, as a sentence.
+    pub deferred_reason: Option<String>,
     pub failure: Option<Failure>,
 }
 
 impl Run {
-    /// As whoever sees its DataSet so may read it.
+    /// Redacts account names that the reader of `dataset` may not know.
     #[must_use]
-    pub fn seen_with(mut self, dataset: &Dataset) -> Self {
+    pub fn redacted_with(mut self, dataset: &Dataset) -> Self {
         if let Some(failure) = &mut self.failure {
             for said in [&mut failure.message, &mut failure.who, &mut failure.action] {
-                *said = dataset.fit_to_read(said);
+                *said = dataset.redact(said);
             }
         }
         self
@@ -209,8 +211,8 @@ impl Run {
     }
 
     /// It succeeded and no row came, whatever became of those from before.
-    pub fn brought_none(&self) -> bool {
-        self.state == State::Succeeded && self.trigger != Trigger::Revert && self.rows == 0
+    pub fn read_no_rows(&self) -> bool {
+        self.state == RunState::Succeeded && self.trigger != Trigger::Revert && self.rows == 0
     }
 
     /// As `Completeness::verified`.
@@ -226,10 +228,10 @@ impl Run {
 
 /// A run as the catalogue holds it. The statement that reads it is `SELECT`, below.
 #[derive(FromRow)]
-pub(super) struct Row {
+pub(super) struct RunRow {
     id: RunId,
     dataset_id: DatasetId,
-    cause: String,
+    trigger: String,
     started_by: Option<UserId>,
     started_by_name: Option<String>,
     state: String,
@@ -259,34 +261,34 @@ pub(super) struct Row {
     missed: i64,
     version_id: Option<VersionId>,
     outcome: Option<String>,
-    accepted_by_name: Option<String>,
-    accepted_at: Option<i64>,
+    decided_by_name: Option<String>,
+    decided_at: Option<i64>,
     schema_change: Option<String>,
     rows_before: Option<i64>,
     rows_after: Option<i64>,
     rows_dropped: i64,
-    back_to: Option<i64>,
+    reverted_to: Option<i64>,
     backfill_id: Option<BackfillId>,
     from_day: Option<String>,
     to_day: Option<String>,
-    held_for: Option<String>,
+    deferred_reason: Option<String>,
     error_code: Option<String>,
     error_message: Option<String>,
     error_who: Option<String>,
     error_action: Option<String>,
 }
 
-/// The columns of `Row`, from `runs r` and `users u`.
+/// The columns of `RunRow`, from `runs r` and `users u`.
 macro_rules! select_run {
     ($rest:literal) => {
         concat!(
-            "SELECT r.id, r.dataset_id, r.cause, r.started_by, u.name AS started_by_name, r.state, r.queued_at, r.due_at, r.started_at, r.finished_at, ",
+            "SELECT r.id, r.dataset_id, r.trigger, r.started_by, u.name AS started_by_name, r.state, r.queued_at, r.due_at, r.started_at, r.finished_at, ",
             "r.attempt, r.cancel_requested, r.windows_total, (SELECT COUNT(*) FROM windows w WHERE w.run_id = r.id AND w.state = 'done') AS windows_done, ",
             "r.pages, r.calls, r.records_read, r.records_kept, r.duplicates, r.left_out, r.rejected, r.misfits, r.repaired, r.rows_written, r.bytes_written, ",
             "r.waited_ms, r.vendor_total, r.completeness, ",
-            "(SELECT COUNT(*) FROM runs s WHERE s.reading = r.reading) AS shared_by, r.missed, ",
-            "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.accepted_by) AS accepted_by_name, r.accepted_at, r.schema_change, ",
-            "r.rows_before, r.rows_after, r.rows_dropped, r.back_to, r.backfill_id, r.from_day, r.to_day, r.held_for, ",
+            "(SELECT COUNT(*) FROM runs s WHERE s.shared_read_id = r.shared_read_id) AS shared_by, r.missed, ",
+            "r.outcome, (SELECT n.name FROM users n WHERE n.id = r.decided_by) AS decided_by_name, r.decided_at, r.schema_change, ",
+            "r.rows_before, r.rows_after, r.rows_dropped, r.reverted_to, r.backfill_id, r.from_day, r.to_day, r.deferred_reason, ",
             "r.version_id, r.error_code, r.error_message, r.error_who, r.error_action ",
             "FROM runs r LEFT JOIN users u ON u.id = r.started_by ",
             $rest
@@ -295,8 +297,8 @@ macro_rules! select_run {
 }
 pub(super) use select_run;
 
-impl From<Row> for Run {
-    fn from(row: Row) -> Self {
+impl From<RunRow> for Run {
+    fn from(row: RunRow) -> Self {
         let failure = row.error_code.map(|code| Failure {
             code,
             message: row.error_message.unwrap_or_default(),
@@ -306,10 +308,10 @@ impl From<Row> for Run {
         Self {
             id: row.id,
             dataset_id: row.dataset_id,
-            trigger: Trigger::parse(&row.cause).unwrap_or(Trigger::Manual),
+            trigger: Trigger::parse(&row.trigger).unwrap_or(Trigger::Manual),
             started_by: row.started_by,
             started_by_name: row.started_by_name,
-            state: State::parse(&row.state).unwrap_or(State::Failed),
+            state: RunState::parse(&row.state).unwrap_or(RunState::Failed),
             queued_at: row.queued_at,
             due_at: row.due_at,
             started_at: row.started_at,
@@ -334,19 +336,19 @@ impl From<Row> for Run {
             completeness: row.completeness.as_deref().and_then(Completeness::parse),
             shared_by: row.shared_by,
             missed: row.missed,
-            waits_for: None,
+            wait_reason: None,
             version_id: row.version_id,
-            outcome: row.outcome.as_deref().and_then(Outcome::parse),
-            decided_by_name: row.accepted_by_name,
-            decided_at: row.accepted_at,
+            outcome: row.outcome.as_deref().and_then(RunOutcome::parse),
+            decided_by_name: row.decided_by_name,
+            decided_at: row.decided_at,
             schema_change: row.schema_change.as_deref().and_then(|change| serde_json::from_str(change).ok()),
             rows_before: row.rows_before,
             rows_after: row.rows_after,
             rows_dropped: row.rows_dropped,
-            back_to: row.back_to,
+            reverted_to: row.reverted_to,
             backfill: row.backfill_id,
             range: range(row.from_day, row.to_day),
-            held_for: row.held_for,
+            deferred_reason: row.deferred_reason,
             failure,
         }
     }

@@ -1,5 +1,5 @@
-//! Worker slots: how many runs process or save rows at a time, and how many are in flight at all. A run holds a slot while it works and
-//! gives it back while it only waits for its vendor, so a vendor that does not answer keeps no worker from other accounts.
+//! Worker slots limit how many runs process or save rows at a time, and how many are in flight. A run holds a slot while it works
+//! and releases it while it only waits for its vendor, so that a silent vendor blocks no worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,23 +19,23 @@ pub struct Slots(Arc<Shared>);
 struct Shared {
     /// Slots that runs of one account may hold: all but one, so that no account holds the last one.
     max_per_account: usize,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
     /// Told of each change of the state.
     changed: watch::Sender<()>,
 }
 
-struct State {
+struct SlotState {
     free: usize,
     /// Held slots by account.
     held: HashMap<String, usize>,
     /// Requests that wait, the oldest first.
-    requests: VecDeque<Request>,
+    requests: VecDeque<SlotRequest>,
     next_request: u64,
     in_flight: usize,
     starting: usize,
 }
 
-struct Request {
+struct SlotRequest {
     id: u64,
     account: String,
     granted: oneshot::Sender<()>,
@@ -44,7 +44,7 @@ struct Request {
 impl Slots {
     /// `workers`: how many there are, at least 1.
     pub fn new(workers: usize) -> Self {
-        let state = State { free: workers, held: HashMap::new(), requests: VecDeque::new(), next_request: 0, in_flight: 0, starting: 0 };
+        let state = SlotState { free: workers, held: HashMap::new(), requests: VecDeque::new(), next_request: 0, in_flight: 0, starting: 0 };
         Self(Arc::new(Shared { max_per_account: workers.saturating_sub(1).max(1), state: Mutex::new(state), changed: watch::Sender::new(()) }))
     }
 
@@ -66,22 +66,22 @@ impl Slots {
     }
 
     /// A slot for a run of this account; not held yet.
-    pub fn slot(&self, account: &str) -> Slot {
-        Slot { slots: self.clone(), account: account.to_owned(), held: false }
+    pub fn slot(&self, account: &str) -> WorkerSlot {
+        WorkerSlot { slots: self.clone(), account: account.to_owned(), held: false }
     }
 
     /// Takes a slot, or asks for one and answers the number of the request and where its grant is told.
     fn request(&self, account: &str) -> Option<(u64, oneshot::Receiver<()>)> {
-        let (granted, told) = oneshot::channel();
+        let (granted, granted_signal) = oneshot::channel();
         let mut state = self.state();
         let id = state.next_request;
         state.next_request += 1;
-        state.requests.push_back(Request { id, account: account.to_owned(), granted });
+        state.requests.push_back(SlotRequest { id, account: account.to_owned(), granted });
         state.grant(self.0.max_per_account);
         let waits = state.requests.iter().any(|request| request.id == id);
         drop(state);
-        self.tell();
-        waits.then_some((id, told))
+        self.notify_changed();
+        waits.then_some((id, granted_signal))
     }
 
     fn give_back(&self, account: &str) {
@@ -89,7 +89,7 @@ impl Slots {
         state.release(account);
         state.grant(self.0.max_per_account);
         drop(state);
-        self.tell();
+        self.notify_changed();
     }
 
     /// Whether a run waits that gets a slot if one of this account is given back.
@@ -98,16 +98,16 @@ impl Slots {
         state.requests.iter().any(|request| request.account == account || state.held(&request.account) < self.0.max_per_account)
     }
 
-    fn tell(&self) {
+    fn notify_changed(&self) {
         self.0.changed.send_replace(());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl SlotState {
     fn held(&self, account: &str) -> usize {
         self.held.get(account).copied().unwrap_or(0)
     }
@@ -137,13 +137,13 @@ impl State {
 }
 
 /// A run's slot, held or not. Given back when it is dropped.
-pub struct Slot {
+pub struct WorkerSlot {
     slots: Slots,
     account: String,
     held: bool,
 }
 
-impl Slot {
+impl WorkerSlot {
     pub fn is_held(&self) -> bool {
         self.held
     }
@@ -154,7 +154,7 @@ impl Slot {
             return;
         }
         if let Some((id, granted)) = self.slots.request(&self.account) {
-            let mut pending = Pending { slots: &self.slots, account: &self.account, id, settled: false };
+            let mut pending = PendingRequest { slots: &self.slots, account: &self.account, id, settled: false };
             // It cannot fail: a request is in the list until it is granted or withdrawn.
             let _ = granted.await;
             pending.settled = true;
@@ -178,21 +178,21 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.release();
     }
 }
 
 /// Withdraws a request that is given up, or gives back what it was granted meanwhile.
-struct Pending<'s> {
+struct PendingRequest<'s> {
     slots: &'s Slots,
     account: &'s str,
     id: u64,
     settled: bool,
 }
 
-impl Drop for Pending<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         if self.settled {
             return;
@@ -219,7 +219,7 @@ impl InFlight {
     pub fn started(&mut self) {
         if std::mem::take(&mut self.starting) {
             self.slots.state().starting -= 1;
-            self.slots.tell();
+            self.slots.notify_changed();
         }
     }
 }
@@ -228,7 +228,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.started();
         self.slots.state().in_flight -= 1;
-        self.slots.tell();
+        self.slots.notify_changed();
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn one_account_never_holds_the_last_slot() {
         let slots = Slots::new(3);
-        let mut of_a: Vec<Slot> = (0..3).map(|_| slots.slot("a")).collect();
+        let mut of_a: Vec<WorkerSlot> = (0..3).map(|_| slots.slot("a")).collect();
         assert!(at_once(of_a[0].acquire()).is_some() && at_once(of_a[1].acquire()).is_some());
         assert!(at_once(of_a[2].acquire()).is_none(), "two of three is all that one account gets");
         let mut of_b = slots.slot("b");

@@ -1,59 +1,59 @@
-//! What happened to the world beyond its closed form: chats that ended on demand, chats that were deleted, and marks that remember what
-//! there was. Only these are kept in memory.
+//! Changes to the world that the closed formula does not contain: chats that ended on request, deleted chats, and marks that remember the
+//! chats of a moment. Only these are kept in memory.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The first number of chats that ended on demand; all of the closed form's are below.
+/// The first number of chats that ended on request; all numbers of the closed formula are lower.
 pub const EXTRA: u64 = 1 << 39;
 
 #[derive(Default)]
-pub struct Changes(RwLock<State>);
+pub struct Changes(RwLock<ChangeLog>);
 
 #[derive(Default)]
-struct State {
-    /// Start times, in unix seconds; they never decrease.
+struct ChangeLog {
+    /// Start times in unix seconds; they never decrease.
     extras: Arc<Vec<i64>>,
     removed: Arc<BTreeSet<u64>>,
-    marks: Vec<Mark>,
+    marks: Vec<ArchiveMark>,
     mutations: u64,
 }
 
-/// A moment: chats that were there then.
+/// A moment in the history of the archive, to find the chats that existed then.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark {
+pub struct ArchiveMark {
     /// Unix seconds.
     pub at: i64,
-    /// How many extras there were.
+    /// The number of extra chats at that moment.
     pub extras: u64,
 }
 
-/// The changes as they were at one moment; cheap.
+/// A snapshot of the changes; cheap to create.
 #[derive(Clone)]
-pub struct Seen {
+pub struct ChangesSnapshot {
     pub extras: Arc<Vec<i64>>,
     pub removed: Arc<BTreeSet<u64>>,
 }
 
 impl Changes {
-    pub fn seen(&self) -> Seen {
+    pub fn snapshot(&self) -> ChangesSnapshot {
         let state = self.read();
-        Seen { extras: state.extras.clone(), removed: state.removed.clone() }
+        ChangesSnapshot { extras: state.extras.clone(), removed: state.removed.clone() }
     }
 
-    /// When the extra with that number began.
+    /// The start of the extra chat with that number.
     pub fn starts(&self, number: u64) -> Option<i64> {
         self.read().extras.get(number.checked_sub(EXTRA)? as usize).copied()
     }
 
-    /// `count` more chats that began at `at`, or with the newest extra when that is later.
+    /// Adds `count` chats that started at `at`, or with the newest extra chat if that is later.
     pub fn add(&self, count: u64, at: i64) {
         let mut state = self.write();
         let at = state.extras.last().copied().unwrap_or(at).max(at);
         Arc::make_mut(&mut state.extras).extend((0..count).map(|_| at));
     }
 
-    /// True when it was there until now.
+    /// Returns true if the chat existed until now.
     pub fn remove(&self, number: u64) -> bool {
         Arc::make_mut(&mut self.write().removed).insert(number)
     }
@@ -61,27 +61,27 @@ impl Changes {
     /// The id of a new mark.
     pub fn mark(&self, at: i64) -> u64 {
         let mut state = self.write();
-        let mark = Mark { at, extras: state.extras.len() as u64 };
+        let mark = ArchiveMark { at, extras: state.extras.len() as u64 };
         state.marks.push(mark);
         state.marks.len() as u64
     }
 
-    pub fn marked(&self, id: u64) -> Option<Mark> {
+    pub fn mark_by_id(&self, id: u64) -> Option<ArchiveMark> {
         self.read().marks.get(id.checked_sub(1)? as usize).copied()
     }
 
-    /// How often this was asked before.
+    /// The number of earlier calls of this function.
     pub fn next_mutation(&self) -> u64 {
         let mut state = self.write();
         state.mutations += 1;
         state.mutations - 1
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, ChangeLog> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, ChangeLog> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

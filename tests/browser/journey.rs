@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-use crate::machine::{Browser, House, PATIENCE};
+use crate::harness::{Browser, TIMEOUT, TestServer};
 
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_set_up_link_to_a_downloaded_csv() {
-    let house = House::start(2_000);
+    let server = TestServer::start(2_000);
     let browser = Browser::start(1280, 1000).await;
 
     // The first admin.
-    browser.driver.goto(&house.set_up).await.unwrap();
+    browser.driver.goto(&server.set_up).await.unwrap();
     browser.fill("#name", "Maren Aasen").await;
     browser.fill("#email", "maren@example.com").await;
     browser.fill("#password", PASSWORD).await;
@@ -26,12 +26,12 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser.read("No DataSets yet").await;
 
     // Credentials.
-    browser.driver.goto(format!("{}/connect/livechat", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/connect/livechat", server.url)).await.unwrap();
     browser.fill("[name=account_name]", "Support Oslo").await;
     browser.fill("[name='credentials.username']", "agent@sandbox.test").await;
     browser.fill("[name='credentials.api_key']", "a wrong key").await;
     browser.click("[data-pane=credentials] details summary").await;
-    browser.fill("[name=api_url]", &house.vendor).await;
+    browser.fill("[name=api_url]", &server.vendor).await;
     browser.fill("[name=requests_per_minute]", "60000").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
     browser.see("[data-pane=credentials] .wrong").await;
@@ -78,7 +78,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser.read("Chats, last 14 days").await;
     browser.read("Up to date").await;
     let dataset = browser.driver.current_url().await.unwrap();
-    let dataset = format!("{}{}", house.url, dataset.path());
+    let dataset = format!("{}{}", server.url, dataset.path());
 
     // Out, and in again with what was chosen.
     browser.click(".topbar details.menu summary").await;
@@ -86,7 +86,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser.see("form[action='/sign-in']").await;
     browser.driver.goto(&dataset).await.unwrap();
     browser.see("form[action='/sign-in']").await;
-    browser.sign_in(&house.url, "maren@example.com", PASSWORD).await;
+    browser.sign_in(&server.url, "maren@example.com", PASSWORD).await;
     browser.read("Chats, last 14 days").await;
 
     // The rows on the page are those of the file, and the file holds what the vendor says it holds.
@@ -94,7 +94,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser.see("table.data td[data-value]").await;
     let cells = "return [...document.querySelectorAll('table.data tbody td[data-value]')].map((cell) => cell.dataset.value)";
     let cells: Vec<String> = browser.driver.execute(cells, vec![]).await.unwrap().convert().unwrap();
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
     browser.click(".head-actions details.menu:not(.is-dots) summary").await;
     browser.click(".head-actions .menu-list a[href*='/download']:not([href*='bom'])").await;
     let (name, body) = browser.downloaded().await;
@@ -111,7 +111,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
 
     let today: jiff::Zoned = chatlake::clock::Clock::system().timestamp().in_tz("Europe/Oslo").unwrap();
     let day = |back: i64| today.date().saturating_sub(jiff::Span::new().days(back));
-    let truth = format!("{}/__truth?report=chat&date_from={}&date_to={}&timezone=Europe/Oslo&ids=1", house.vendor, day(14), day(1));
+    let truth = format!("{}/__truth?report=chat&date_from={}&date_to={}&timezone=Europe/Oslo&ids=1", server.vendor, day(14), day(1));
     let truth: Value = serde_json::from_str(&client.get(truth).send().await.unwrap().text().await.unwrap()).unwrap();
     let mut held: Vec<String> = truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
     let mut pulled: Vec<String> = records.iter().map(|record| record[0].to_owned()).collect();
@@ -120,7 +120,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     assert_eq!(pulled, held);
 
     // Nothing on the way was refused by the content policy or broke a script.
-    let complaints = browser.complaints().await;
+    let complaints = browser.console_errors().await;
     // The one form that was answered 422 on purpose shows up as a failed load.
     let complaints: Vec<&String> = complaints.iter().filter(|line| !line.contains("422")).collect();
     assert!(complaints.is_empty(), "{complaints:?}");

@@ -1,6 +1,6 @@
 //! Pages on screens of all widths: nothing reaches beyond the side of the screen.
 
-use crate::machine::{Browser, House};
+use crate::harness::{Browser, TestServer};
 
 const EMAIL: &str = "maren@example.com";
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
@@ -16,28 +16,28 @@ const BEYOND: &str = "const wide = document.documentElement.clientWidth;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_reaches_beyond_the_side_of_a_screen() {
-    let house = House::start(300);
-    house.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen-Bjørnstad", "--role", "admin"], PASSWORD);
+    let server = TestServer::start(300);
+    server.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen-Bjørnstad", "--role", "admin"], PASSWORD);
     let account = ["account", "add", "--user", EMAIL, "--connector", "livechat", "--name", "Support Oslo and Bergen", "--field", "username=agent@sandbox.test"];
-    let at = ["--api-url", house.vendor.as_str(), "--requests-per-minute", "60000"];
-    let account = house.command(&[&account[..], &at].concat(), "sandbox-key");
+    let at = ["--api-url", server.vendor.as_str(), "--requests-per-minute", "60000"];
+    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
     let refused = ["account", "add", "--user", EMAIL, "--connector", "livechat", "--name", "Webshop", "--field", "username=agent@sandbox.test"];
-    let refused = house.command(&[&refused[..], &at].concat(), "a key that was withdrawn");
+    let refused = server.command(&[&refused[..], &at].concat(), "a key that was withdrawn");
     let dataset = |name: &'static str, account: &str| {
         let make = ["dataset", "create", "--user", EMAIL, "--name", name, "--account", account, "--report", "chat", "--start-days", "13", "--end-days", "1"];
-        house.command(&make, "")
+        server.command(&make, "")
     };
     let (chats, failing) = (dataset("Chats of the last two weeks", &account), dataset("Webshop chats", &refused));
-    house.command(&["dataset", "run", &chats], "");
+    server.command(&["dataset", "run", &chats], "");
     // Another version, so that there is one to go back to.
-    house.start_days(&chats, 14).await;
-    house.command(&["dataset", "run", &chats], "");
+    server.set_start_days(&chats, 14).await;
+    server.command(&["dataset", "run", &chats], "");
     let browser = Browser::start(1280, 1000).await;
-    browser.sign_in(&house.url, EMAIL, PASSWORD).await;
-    browser.driver.goto(format!("{}/datasets/{failing}", house.url)).await.unwrap();
+    browser.sign_in(&server.url, EMAIL, PASSWORD).await;
+    browser.driver.goto(format!("{}/datasets/{failing}", server.url)).await.unwrap();
     browser.click("[data-run-now]").await;
     browser.read("LiveChat rejected the credentials").await;
-    let run = last_run(&browser, &house, &chats).await;
+    let run = last_run(&browser, &server, &chats).await;
 
     let pages = [
         "/datasets".to_owned(),
@@ -62,7 +62,7 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
     ];
     let mut wrong = Vec::new();
     for page in pages {
-        browser.driver.goto(format!("{}{page}", house.url)).await.unwrap();
+        browser.driver.goto(format!("{}{page}", server.url)).await.unwrap();
         browser.see("main").await;
         for width in WIDTHS {
             browser.screen(width, 900).await;
@@ -85,7 +85,7 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         }
         return out.join(', ');";
     for page in [format!("/datasets/{chats}"), "/datasets".to_owned(), "/accounts".to_owned()] {
-        browser.driver.goto(format!("{}{page}", house.url)).await.unwrap();
+        browser.driver.goto(format!("{}{page}", server.url)).await.unwrap();
         browser.see("main").await;
         for width in [320, 390, 640, 1024] {
             browser.screen(width, 844).await;
@@ -96,7 +96,7 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
 
     // A phone reads names whole: of a report in the gallery, of what can be done with a version, of what a phase of a run took.
     browser.screen(390, 844).await;
-    browser.driver.goto(format!("{}/connect", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/connect", server.url)).await.unwrap();
     browser.see("#reports .name").await;
     let lines = "return Math.max(...[...document.querySelectorAll('#reports .name')].map((e) => e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight)))";
     let lines: f64 = browser.driver.execute(lines, vec![]).await.unwrap().convert().unwrap();
@@ -112,20 +112,20 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
     // What is found goes by the title.
     browser.fill("[data-filter=reports]", "chat").await;
     browser.until("document.querySelector('#reports tbody tr .name').textContent === 'Chat'").await;
-    browser.driver.goto(format!("{}/runs/{run}", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/runs/{run}", server.url)).await.unwrap();
     browser.see(".phases").await;
     let room = "return [...document.querySelectorAll('.phases tbody td:last-child')].filter((e) => e.textContent).map((e) => e.offsetWidth)";
     let room: Vec<f64> = browser.driver.execute(room, vec![]).await.unwrap().convert().unwrap();
     assert!(!room.is_empty() && room.iter().all(|width| *width > 240.0), "what a phase took has {room:?} px");
 
-    let complaints = browser.complaints().await;
+    let complaints = browser.console_errors().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();
 }
 
 /// The id of the newest run, from the history.
-async fn last_run(browser: &Browser, house: &House, dataset: &str) -> String {
-    browser.driver.goto(format!("{}/datasets/{dataset}/history", house.url)).await.unwrap();
+async fn last_run(browser: &Browser, server: &TestServer, dataset: &str) -> String {
+    browser.driver.goto(format!("{}/datasets/{dataset}/history", server.url)).await.unwrap();
     browser.see("main").await;
     let href: String =
         browser.driver.execute("return document.querySelector(\"a[href^='/runs/']\").getAttribute('href')", vec![]).await.unwrap().convert().unwrap();

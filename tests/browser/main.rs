@@ -1,13 +1,13 @@
 //! Journeys in headless Chromium, through the built binary, with the sandbox as vendor.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
-mod follow;
+mod harness;
 mod history;
 mod journey;
 mod layout;
-mod leader;
-mod machine;
+mod live_updates;
+mod liveleader;
+mod notifications;
 mod reports;
 mod schedules;
 mod secrets;
-mod told;

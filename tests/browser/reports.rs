@@ -1,6 +1,6 @@
 //! The Report menu as people use it: every report of the original can be chosen and shows what it takes, and one of each shape is saved.
 
-use crate::machine::{Browser, House};
+use crate::harness::{Browser, TestServer};
 
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
@@ -69,8 +69,8 @@ const CHOOSE: &str = "const select = document.getElementById('report');
 
 /// Chooses a report and answers its sentence and the plain menus that are shown.
 async fn choose(browser: &Browser, title: &str) -> (String, String) {
-    let told = browser.driver.execute(CHOOSE, vec![title.into()]).await.unwrap();
-    told.convert().unwrap_or_else(|_| panic!("the Report menu has no {title}"))
+    let value = browser.driver.execute(CHOOSE, vec![title.into()]).await.unwrap();
+    value.convert().unwrap_or_else(|_| panic!("the Report menu has no {title}"))
 }
 
 /// Types into the search of the Report menu and presses Enter.
@@ -83,9 +83,9 @@ async fn search(browser: &Browser, words: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_saved() {
-    let house = House::start(300);
+    let server = TestServer::start(300);
     let browser = Browser::start(1280, 1000).await;
-    browser.driver.goto(&house.set_up).await.unwrap();
+    browser.driver.goto(&server.set_up).await.unwrap();
     browser.fill("#name", "Maren Aasen").await;
     browser.fill("#email", "maren@example.com").await;
     browser.fill("#password", PASSWORD).await;
@@ -96,12 +96,12 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
         browser.click("form button.is-primary").await;
     }
     browser.read("No DataSets yet").await;
-    browser.driver.goto(format!("{}/connect/livechat", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/connect/livechat", server.url)).await.unwrap();
     browser.fill("[name=account_name]", "Support Oslo").await;
     browser.fill("[name='credentials.username']", "agent@sandbox.test").await;
     browser.fill("[name='credentials.api_key']", "sandbox-key").await;
     browser.click("[data-pane=credentials] details summary").await;
-    browser.fill("[name=api_url]", &house.vendor).await;
+    browser.fill("[name=api_url]", &server.vendor).await;
     browser.fill("[name=requests_per_minute]", "60000").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
 
@@ -142,11 +142,11 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
         browser.click("[data-pane=credentials] .pane-foot button").await;
         browser.see("[data-pane=details] .pane-foot button").await;
     }
-    browser.driver.goto(format!("{}/datasets", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/datasets", server.url)).await.unwrap();
     for title in OF_EACH_SHAPE {
         browser.read(&format!("{title}, Support Oslo")).await;
     }
-    let complaints = browser.complaints().await;
+    let complaints = browser.console_errors().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();
 }

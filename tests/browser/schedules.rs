@@ -2,21 +2,21 @@
 
 use thirtyfour::components::SelectElement;
 
-use crate::machine::{Browser, House};
+use crate::harness::{Browser, TestServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_schedule_is_built_in_the_pane() {
-    let house = House::start(100);
+    let server = TestServer::start(100);
     let user = ["user", "add", "--email", "maren@example.com", "--name", "Maren", "--role", "admin"];
-    house.command(&user, "seven wet umbrellas in Oslo\n");
+    server.command(&user, "seven wet umbrellas in Oslo\n");
     let account = ["account", "add", "--user", "maren@example.com", "--connector", "livechat", "--name", "Support", "--field", "username=agent@sandbox.test"];
-    let account = house.command(&[&account[..], &["--api-url", &house.vendor]].concat(), "sandbox-key\n");
+    let account = server.command(&[&account[..], &["--api-url", &server.vendor]].concat(), "sandbox-key\n");
     let dataset = ["dataset", "create", "--user", "maren@example.com", "--name", "Agents", "--account", &account, "--report", "agents"];
-    let made = house.command(&[&dataset[..], &["--at", "09:00,17:30", "--on", "mon,fri", "--time-zone", "Europe/Oslo"]].concat(), "");
+    let made = server.command(&[&dataset[..], &["--at", "09:00,17:30", "--on", "mon,fri", "--time-zone", "Europe/Oslo"]].concat(), "");
 
     let browser = Browser::start(1280, 1400).await;
-    browser.sign_in(&house.url, "maren@example.com", "seven wet umbrellas in Oslo").await;
-    browser.driver.goto(format!("{}/datasets/{made}/settings", house.url)).await.unwrap();
+    browser.sign_in(&server.url, "maren@example.com", "seven wet umbrellas in Oslo").await;
+    browser.driver.goto(format!("{}/datasets/{made}/settings", server.url)).await.unwrap();
     browser.read("Every Monday and Friday at 09:00 and 17:30, Europe/Oslo, Replace").await;
     browser.click("[data-open-pane=scheduling]").await;
     // What is chosen is told in words at once, and parts that do not belong to it are not seen.
@@ -87,7 +87,7 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
     browser.read("The schedule was paused by Maren").await;
     browser.click(".band form[action$='/resume'] button").await;
     browser.read("Schedule resumed.").await;
-    let complaints = browser.complaints().await;
+    let complaints = browser.console_errors().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();
 }

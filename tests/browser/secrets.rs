@@ -1,6 +1,6 @@
 //! A secret that was typed stays in the open form while it is not saved, and in no page that the server makes.
 
-use crate::machine::{Browser, House};
+use crate::harness::{Browser, TestServer};
 
 const EMAIL: &str = "maren@example.com";
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
@@ -11,25 +11,25 @@ async fn value(browser: &Browser, css: &str) -> String {
 }
 
 /// An address of this machine at which nobody listens.
-fn nobody() -> String {
+fn closed_address() -> String {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     format!("http://{free}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
-    let house = House::start(50);
-    house.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
+    let server = TestServer::start(50);
+    server.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
     let browser = Browser::start(1280, 1000).await;
-    browser.sign_in(&house.url, EMAIL, PASSWORD).await;
+    browser.sign_in(&server.url, EMAIL, PASSWORD).await;
 
     // The wizard: nobody listens at the address, which is said beside it. All that was typed is still there.
-    browser.driver.goto(format!("{}/connect/livechat", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/connect/livechat", server.url)).await.unwrap();
     browser.fill("[name=account_name]", "Support Oslo").await;
     browser.fill("[name='credentials.username']", "agent@sandbox.test").await;
     browser.fill(KEY, "sandbox-key").await;
     browser.click("[data-pane=credentials] details summary").await;
-    browser.fill("[name=api_url]", &nobody()).await;
+    browser.fill("[name=api_url]", &closed_address()).await;
     browser.driver.execute("window.mark = 'here'", vec![]).await.unwrap();
     browser.click("[data-pane=credentials] .pane-foot button").await;
     browser.read("Check the API URL.").await;
@@ -39,7 +39,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     assert_eq!(browser.text("#api_url-wrong").await, "Could not reach LiveChat: the connection was refused. Check the API URL.");
 
     // A key that the vendor rejects stays in the field, selected; a space at its end is told while it is typed.
-    browser.fill("[name=api_url]", &house.vendor).await;
+    browser.fill("[name=api_url]", &server.vendor).await;
     browser.fill(KEY, "sandbox-key ").await;
     browser.see("[data-spaces]").await;
     browser.click("[data-pane=credentials] .pane-foot button").await;
@@ -52,7 +52,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     browser.see("[data-pane=details] .pane-foot button").await;
 
     // The form of an account does the same, also when it is Chatlake that does not answer.
-    browser.driver.goto(format!("{}/accounts", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/accounts", server.url)).await.unwrap();
     browser.click("table.accounts a.name").await;
     browser.fill(KEY, "dal:sandbox-token").await;
     browser
@@ -75,7 +75,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     browser.read("is saved and connected: ").await;
 
     // So does the form of the mail server, for a mistake in another field.
-    browser.driver.goto(format!("{}/settings/notifications", house.url)).await.unwrap();
+    browser.driver.goto(format!("{}/settings/notifications", server.url)).await.unwrap();
     browser.fill("[name=host]", "mail.example.com").await;
     browser.fill("[name=username]", "chatlake").await;
     browser.fill("[name=password]", "correct horse ").await;
@@ -88,7 +88,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     browser.until("document.activeElement.name === 'sender'").await;
 
     // The vendor's 422 is in the browser's log, and nothing else.
-    let complaints: Vec<String> = browser.complaints().await.into_iter().filter(|line| !line.contains("status of 422")).collect();
+    let complaints: Vec<String> = browser.console_errors().await.into_iter().filter(|line| !line.contains("status of 422")).collect();
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.driver.clone().quit().await.unwrap();
 }

@@ -15,28 +15,28 @@ use chatlake::auth::passwords::Hasher;
 use chatlake::auth::tokens::{self, NewToken};
 use chatlake::auth::users::{self, NewUser};
 use chatlake::clock::Clock;
-use chatlake::config::{Config, Given, GivenToServe};
+use chatlake::config::{Config, GlobalArgs, ServeArgs};
 use chatlake::connectors::{Connector, Menus};
-use chatlake::datasets::{Description, Name, Settings};
+use chatlake::datasets::{DatasetDescription, DatasetName, DatasetSettings};
 use chatlake::ids::{AccountId, DatasetId, RunId};
 use chatlake::puller::queue;
 use chatlake::puller::run::Trigger;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
-use super::house::whole;
-use super::process::{PASSWORD, StandIn, noon_zone, until};
+use super::process::{LocalSandbox, PASSWORD, noon_zone, until};
+use super::test_context::read_body;
 
 const SCOPES: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
 
 /// 10.0.0.0 and on.
 static NEXT_CLIENT: AtomicU32 = AtomicU32::new(0x0a00_0000);
 
-struct Site {
+struct ApiFixture {
     _dir: tempfile::TempDir,
-    vendor: StandIn,
+    vendor: LocalSandbox,
     app: App,
     router: Router,
     hasher: Hasher,
@@ -46,13 +46,13 @@ struct Site {
 }
 
 /// An answer, read whole.
-struct Answer {
+struct ApiResponse {
     status: u16,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl ApiResponse {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text))
     }
@@ -78,21 +78,21 @@ impl Answer {
     }
 }
 
-impl Site {
+impl ApiFixture {
     async fn new(chats: u64) -> Self {
-        let (dir, vendor, clock) = (tempfile::tempdir().unwrap(), StandIn::new(chats).await, Clock::system());
-        let given = Given { data: Some(dir.path().join("data")), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..Given::default() };
-        let app = App::open(Config::resolve(&given, &GivenToServe::default()).unwrap(), clock.clone()).await.unwrap();
+        let (dir, vendor, clock) = (tempfile::tempdir().unwrap(), LocalSandbox::new(chats).await, Clock::system());
+        let global_args = GlobalArgs { data: Some(dir.path().join("data")), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..GlobalArgs::default() };
+        let app = App::open(Config::resolve(&global_args, &ServeArgs::default()).unwrap(), clock.clone()).await.unwrap();
         let (router, hasher) = (app.router().unwrap(), Hasher::new(2));
         app.start_pulling().await.unwrap();
         let address = vendor.address.clone();
         let admin = person(&app, &hasher, "ada", Role::Admin).await;
         let owner = person(&app, &hasher, "olga", Role::Editor).await;
-        let mut site = Self { _dir: dir, vendor, app, router, hasher, account: AccountId::new(), owner: owner.clone(), address };
+        let mut fixture = Self { _dir: dir, vendor, app, router, hasher, account: AccountId::new(), owner: owner.clone(), address };
         // Only an admin may name an address; the account is then the owner's.
-        site.account = site.account_of(&admin).await;
-        site.give_to_owner(&site.account.clone()).await;
-        site
+        fixture.account = fixture.account_of(&admin).await;
+        fixture.give_to_owner(&fixture.account.clone()).await;
+        fixture
     }
 
     async fn person(&self, name: &str, role: Role) -> Actor {
@@ -123,9 +123,9 @@ impl Site {
         let report = Connector::LiveChat.report(report).unwrap();
         let days = report.day.is_some() || report.id == "chat";
         let menus = if days { Menus { start_days: Some(14), end_days: Some(0), ..Menus::default() } } else { Menus::default() };
-        let settings = Settings {
-            name: Name::parse("Mine").unwrap(),
-            description: Description::default(),
+        let settings = DatasetSettings {
+            name: DatasetName::parse("Mine").unwrap(),
+            description: DatasetDescription::default(),
             account_id: self.account.clone(),
             connector: Connector::LiveChat,
             menus: menus.check(report).unwrap(),
@@ -157,12 +157,12 @@ impl Site {
         ] {
             sqlx::query(statement).bind(&version).bind(run).execute(&mut *tx).await.unwrap();
         }
-        let cancelled = "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, left_to, state, created_at, resumed_at) VALUES ($1, $2, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'cancelled', 1, 1)";
+        let cancelled = "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, created_at, resumed_at) VALUES ($1, $2, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'cancelled', 1, 1)";
         sqlx::query(cancelled).bind(backfill).bind(dataset).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
     }
 
-    async fn ask(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn ask(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: &str) -> ApiResponse {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}")).header("host", "127.0.0.1:8080");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -174,15 +174,15 @@ impl Site {
         request = request.extension(ConnectInfo(SocketAddr::from((NEXT_CLIENT.fetch_add(1, Ordering::Relaxed).to_be_bytes(), 1))));
         let answer = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = whole(answer.into_body()).await;
-        Answer { status, headers, text: String::from_utf8(text.to_vec()).unwrap() }
+        let text = read_body(answer.into_body()).await;
+        ApiResponse { status, headers, text: String::from_utf8(text.to_vec()).unwrap() }
     }
 
-    async fn get(&self, path: &str, token: &str) -> Answer {
+    async fn get(&self, path: &str, token: &str) -> ApiResponse {
         self.ask("GET", path, token, &[], "").await
     }
 
-    async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Answer {
+    async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> ApiResponse {
         self.ask(method, path, token, &[("content-type", "application/json")], &body.to_string()).await
     }
 }
@@ -305,36 +305,37 @@ fn filled(case: &Case, account: &str, dataset: &str, run: &str) -> (String, Valu
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_answers_every_caller_as_the_table_says() {
     let there = chatlake::api::addresses();
-    let told: BTreeSet<(String, String)> = CASES.iter().map(|case| (case.method.to_owned(), case.address.to_owned())).collect();
-    assert_eq!(told, there.into_iter().collect(), "every address has its case, and every case its address");
+    let covered: BTreeSet<(String, String)> = CASES.iter().map(|case| (case.method.to_owned(), case.address.to_owned())).collect();
+    assert_eq!(covered, there.into_iter().collect(), "every address has its case, and every case its address");
 
-    let site = Site::new(20).await;
-    let (viewer, stranger) = (site.person("vic", Role::Viewer).await, site.person("stan", Role::Editor).await);
-    let (boss, gone) = (site.person("berta", Role::Admin).await, site.person("dee", Role::Admin).await);
+    let fixture = ApiFixture::new(20).await;
+    let (viewer, stranger) = (fixture.person("vic", Role::Viewer).await, fixture.person("stan", Role::Editor).await);
+    let (boss, gone) = (fixture.person("berta", Role::Admin).await, fixture.person("dee", Role::Admin).await);
     let mut refused = vec![("nobody", String::new()), ("a wrong token", format!("clk_{}", "x".repeat(49)))];
-    let (expired, revoked, disabled) = (site.token(&boss, Scope::Manage).await, site.token(&boss, Scope::Manage).await, site.token(&gone, Scope::Manage).await);
-    let ids = tokens::list(&site.app.db, Some(&boss.user)).await.unwrap();
-    tokens::revoke(&site.app.db, &site.app.clock, &ids[0].id, None).await.unwrap();
-    let mut tx = site.app.db.write().await.unwrap();
-    sqlx::query("UPDATE tokens SET expires_at = $1 WHERE id = $2").bind(site.app.clock.now()).bind(&ids[1].id).execute(&mut *tx).await.unwrap();
+    let (expired, revoked, disabled) =
+        (fixture.token(&boss, Scope::Manage).await, fixture.token(&boss, Scope::Manage).await, fixture.token(&gone, Scope::Manage).await);
+    let ids = tokens::list(&fixture.app.db, Some(&boss.user)).await.unwrap();
+    tokens::revoke(&fixture.app.db, &fixture.app.clock, &ids[0].id, None).await.unwrap();
+    let mut tx = fixture.app.db.write().await.unwrap();
+    sqlx::query("UPDATE tokens SET expires_at = $1 WHERE id = $2").bind(fixture.app.clock.now()).bind(&ids[1].id).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    users::disable(&site.app.db, &site.app.clock, &gone.user, None).await.unwrap();
+    users::disable(&fixture.app.db, &fixture.app.clock, &gone.user, None).await.unwrap();
     refused.extend([("expired", expired), ("revoked", revoked), ("disabled", disabled)]);
 
     let mut callers = Vec::new();
-    for (name, actor) in [("viewer", &viewer), ("owner", &site.owner), ("stranger", &stranger), ("admin", &boss)] {
+    for (name, actor) in [("viewer", &viewer), ("owner", &fixture.owner), ("stranger", &stranger), ("admin", &boss)] {
         for scope in SCOPES {
-            callers.push((name, scope, site.token(actor, scope).await));
+            callers.push((name, scope, fixture.token(actor, scope).await));
         }
     }
-    let dataset = site.dataset("agents").await;
-    let pulled = site.pulled(&dataset).await;
-    site.name_parts(&dataset, &pulled).await;
+    let dataset = fixture.dataset("agents").await;
+    let pulled = fixture.pulled(&dataset).await;
+    fixture.name_parts(&dataset, &pulled).await;
     for case in &CASES {
         let name = format!("{} {}", case.method, case.address);
-        let (path, body) = filled(case, site.account.as_str(), dataset.as_str(), pulled.as_str());
+        let (path, body) = filled(case, fixture.account.as_str(), dataset.as_str(), pulled.as_str());
         for (who, token) in &refused {
-            let answer = site.send(case.method, &path, token, &body).await;
+            let answer = fixture.send(case.method, &path, token, &body).await;
             let wanted = if case.address == "/openapi.json" { 200 } else { 401 };
             assert_eq!(answer.status, wanted, "{name} for {who}: {}", answer.text);
             if wanted == 401 {
@@ -343,13 +344,13 @@ async fn every_address_answers_every_caller_as_the_table_says() {
         }
         if case.address.ends_with("/revert") {
             // Nobody goes back while one of the runs from before is at work.
-            until("nothing runs", async || (queue::alive(&site.app.db).await.unwrap() == 0).then_some(())).await;
+            until("nothing runs", async || (queue::count_active(&fixture.app.db).await.unwrap() == 0).then_some(())).await;
             // And there is something to go back from.
-            site.vendor.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[{\"login\": \"new@house.test\"}]".to_owned() }).on("/agents")]);
-            site.pulled(&dataset).await;
-            site.vendor.sandbox.faults().clear();
+            fixture.vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Shape { body: "[{\"login\": \"new@house.test\"}]".to_owned() }).on("/agents")]);
+            fixture.pulled(&dataset).await;
+            fixture.vendor.sandbox.faults().clear();
         }
-        let current = site.app.datasets.versions.current(&dataset).await.unwrap().unwrap();
+        let current = fixture.app.datasets.versions.current(&dataset).await.unwrap().unwrap();
         for (who, scope, token) in &callers {
             let by_scope = match *who {
                 "viewer" => case.viewer,
@@ -361,20 +362,20 @@ async fn every_address_answers_every_caller_as_the_table_says() {
             // What goes is made anew for everybody.
             let path = match (case.method, case.address) {
                 ("DELETE", "/accounts/{id}") => {
-                    let account = site.account_of(&site.owner).await;
+                    let account = fixture.account_of(&fixture.owner).await;
                     format!("/accounts/{account}")
                 }
                 ("DELETE", "/datasets/{id}/versions/{version}") => format!("/datasets/{dataset}/versions/{}", current.id),
-                ("DELETE", "/datasets/{id}") => format!("/datasets/{}", site.dataset("agents").await),
+                ("DELETE", "/datasets/{id}") => format!("/datasets/{}", fixture.dataset("agents").await),
                 _ => path.clone(),
             };
-            let answer = site.send(case.method, &path, token, &body).await;
+            let answer = fixture.send(case.method, &path, token, &body).await;
             assert_eq!(answer.status, wanted, "{name} for {who} with {}: {}", scope.word(), answer.text);
             if wanted >= 400 {
                 let error = answer.error();
                 if wanted == 404 {
                     let (nowhere, body) = filled(case, AccountId::new().as_str(), DatasetId::new().as_str(), RunId::new().as_str());
-                    let random = site.send(case.method, &nowhere, token, &body).await;
+                    let random = fixture.send(case.method, &nowhere, token, &body).await;
                     assert_eq!((random.status, random.error()), (404, error), "{name}: what is hidden looks like what is not there");
                 }
             }
@@ -384,36 +385,36 @@ async fn every_address_answers_every_caller_as_the_table_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_shared_is_read_by_all_and_changed_by_its_owner() {
-    let site = Site::new(20).await;
-    let dataset = site.dataset("agents").await;
-    let pulled = site.pulled(&dataset).await;
-    let own = site.token(&site.owner, Scope::Manage).await;
-    assert_eq!(site.send("PATCH", &format!("/datasets/{dataset}"), &own, &json!({"shared": true})).await.status, 200);
+    let fixture = ApiFixture::new(20).await;
+    let dataset = fixture.dataset("agents").await;
+    let pulled = fixture.pulled(&dataset).await;
+    let own = fixture.token(&fixture.owner, Scope::Manage).await;
+    assert_eq!(fixture.send("PATCH", &format!("/datasets/{dataset}"), &own, &json!({"shared": true})).await.status, 200);
     for role in [Role::Viewer, Role::Editor] {
-        let actor = site.person(role.word(), role).await;
-        let token = site.token(&actor, Scope::Manage).await;
+        let actor = fixture.person(role.word(), role).await;
+        let token = fixture.token(&actor, Scope::Manage).await;
         for case in CASES.iter().filter(|case| case.address.starts_with("/datasets/{id}") || case.address.starts_with("/runs/")) {
-            let (path, body) = filled(case, site.account.as_str(), dataset.as_str(), pulled.as_str());
+            let (path, body) = filled(case, fixture.account.as_str(), dataset.as_str(), pulled.as_str());
             // Addresses of people are for whoever may change it.
             let wanted = if case.method == "GET" && !case.address.ends_with("/notifications") { 200 } else { 403 };
-            let answer = site.send(case.method, &path, &token, &body).await;
+            let answer = fixture.send(case.method, &path, &token, &body).await;
             assert_eq!(answer.status, wanted, "{} {} for {role:?}: {}", case.method, case.address, answer.text);
         }
-        let listed = site.get("/datasets", &token).await.json();
+        let listed = fixture.get("/datasets", &token).await.json();
         assert_eq!(listed["items"][0]["id"], dataset.as_str(), "{listed}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_owner_whose_account_is_gone_still_renames_unshares_and_unschedules() {
-    let site = Site::new(20).await;
-    let boss = site.person("berta", Role::Admin).await;
-    let token = site.token(&site.owner, Scope::Manage).await;
-    let lent = site.account_of(&boss).await;
+async fn an_owner_whose_account_was_deleted_still_renames_unshares_and_unschedules() {
+    let fixture = ApiFixture::new(20).await;
+    let boss = fixture.person("berta", Role::Admin).await;
+    let token = fixture.token(&fixture.owner, Scope::Manage).await;
+    let lent = fixture.account_of(&boss).await;
     let share = |shared| ChangeAccount { shared: Some(shared), ..ChangeAccount::default() };
-    site.app.accounts.update(&boss, &lent, &share(true)).await.unwrap();
+    fixture.app.accounts.update(&boss, &lent, &share(true)).await.unwrap();
     let new = json!({"name": "Agents", "account_id": lent, "report": "agents", "schedule": {"cron": "0 9 * * *"}});
-    let made = site.send("POST", "/datasets", &token, &new).await;
+    let made = fixture.send("POST", "/datasets", &token, &new).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let own = format!("/datasets/{}", made.json()["id"].as_str().unwrap());
     let free = [
@@ -425,41 +426,41 @@ async fn an_owner_whose_account_is_gone_still_renames_unshares_and_unschedules()
     let bound = [json!({"report": "groups"}), json!({"menus": {}}), json!({"schedule": {"cron": "0 8 * * *"}}), json!({"time_zone": "Europe/Oslo"})];
     for (gone, status) in [("no longer shared", 404), ("deleted", 422)] {
         match gone {
-            "deleted" => drop(site.app.accounts.delete(&boss, &lent).await.unwrap()),
-            _ => drop(site.app.accounts.update(&boss, &lent, &share(false)).await.unwrap()),
+            "deleted" => drop(fixture.app.accounts.delete(&boss, &lent).await.unwrap()),
+            _ => drop(fixture.app.accounts.update(&boss, &lent, &share(false)).await.unwrap()),
         }
         for change in &free {
-            let answer = site.send("PATCH", &own, &token, change).await;
+            let answer = fixture.send("PATCH", &own, &token, change).await;
             assert_eq!(answer.status, 200, "{gone}, {change}: {}", answer.text);
         }
-        let now = site.get(&own, &token).await.json();
+        let now = fixture.get(&own, &token).await.json();
         assert_eq!((now["name"].as_str(), now["description"].as_str(), now["shared"].as_bool()), (Some("By hand"), Some("Who answers"), Some(false)), "{now}");
         assert!(now["schedule"].is_null() && now["next_run_at"].is_null(), "{gone}: {now}");
         for change in &bound {
-            let answer = site.send("PATCH", &own, &token, change).await;
+            let answer = fixture.send("PATCH", &own, &token, change).await;
             assert_eq!(answer.status, status, "{gone}, {change}: {}", answer.text);
         }
         for wrong in [json!({"name": " "}), json!({"key": ["shoe_size"]}), json!({"options": {"look_back": 2}}), json!({"description": "a\u{0}b"})] {
-            assert_eq!(site.send("PATCH", &own, &token, &wrong).await.status, 422, "{gone}, {wrong}");
+            assert_eq!(fixture.send("PATCH", &own, &token, &wrong).await.status, 422, "{gone}, {wrong}");
         }
         // As it was, for the next round.
-        let mut tx = site.app.db.write().await.unwrap();
+        let mut tx = fixture.app.db.write().await.unwrap();
         sqlx::query("UPDATE datasets SET schedule = '0 9 * * *'").execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
     }
-    let healed = site.send("PATCH", &own, &token, &json!({"account_id": site.account})).await;
+    let healed = fixture.send("PATCH", &own, &token, &json!({"account_id": fixture.account})).await;
     assert_eq!(healed.status, 200, "{}", healed.text);
     assert!(healed.json()["next_run_at"].is_string(), "it runs again, as it was scheduled: {}", healed.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_read_from_its_header_alone() {
-    let site = Site::new(20).await;
-    let token = site.token(&site.owner, Scope::Read).await;
-    assert_eq!(site.get(&format!("/datasets?token={token}"), "").await.status, 401);
-    assert_eq!(site.ask("GET", "/datasets", "", &[("cookie", &format!("token={token}; chatlake_session={token}"))], "").await.status, 401);
-    assert_eq!(site.ask("GET", "/datasets", "", &[("authorization", &format!("Token {token}"))], "").await.status, 401);
-    assert_eq!(site.ask("GET", "/datasets", "", &[("authorization", &format!("bearer {token}"))], "").await.status, 200);
+    let fixture = ApiFixture::new(20).await;
+    let token = fixture.token(&fixture.owner, Scope::Read).await;
+    assert_eq!(fixture.get(&format!("/datasets?token={token}"), "").await.status, 401);
+    assert_eq!(fixture.ask("GET", "/datasets", "", &[("cookie", &format!("token={token}; chatlake_session={token}"))], "").await.status, 401);
+    assert_eq!(fixture.ask("GET", "/datasets", "", &[("authorization", &format!("Token {token}"))], "").await.status, 401);
+    assert_eq!(fixture.ask("GET", "/datasets", "", &[("authorization", &format!("bearer {token}"))], "").await.status, 200);
 }
 
 // ---- errors ----
@@ -469,9 +470,9 @@ type Bad<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a st
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_has_the_one_shape() {
-    let site = Site::new(20).await;
-    let token = site.token(&site.owner, Scope::Manage).await;
-    let dataset = site.dataset("agents").await;
+    let fixture = ApiFixture::new(20).await;
+    let token = fixture.token(&fixture.owner, Scope::Manage).await;
+    let dataset = fixture.dataset("agents").await;
     let (json_type, large) = (("content-type", "application/json"), format!("{{\"name\": \"{}\"}}", "x".repeat(70_000)));
     let unknown_field = r#"{"connector": "livechat", "name": "n", "credentials": {}, "colour": "red"}"#;
     let own = format!("/datasets/{dataset}");
@@ -499,12 +500,12 @@ async fn every_error_has_the_one_shape() {
         ("GET", &format!("{own}/rows?colour=red"), &[], "", 422, "wrong_value"),
     ];
     for (method, path, headers, body, status, code) in cases {
-        let answer = site.ask_as(method, path, &token, headers, body).await;
+        let answer = fixture.ask_as(method, path, &token, headers, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
         let error = answer.error();
         assert_eq!(error["code"], code, "{method} {path}: {error:?}");
     }
-    let wrong = site.ask("POST", "/accounts", &token, &[json_type], unknown_field).await;
+    let wrong = fixture.ask("POST", "/accounts", &token, &[json_type], unknown_field).await;
     assert_eq!(wrong.error()["field"], "colour");
     // Whatever is of the wrong kind is named where it is, and never repeated.
     for (body, field, said) in [
@@ -516,51 +517,51 @@ async fn every_error_has_the_one_shape() {
         (r#"{"options": {"colour": 1}}"#, "options.colour", "unknown field"),
         ("[]", "body", "an object"),
     ] {
-        let wrong = site.ask("PATCH", &own, &token, &[json_type], body).await;
+        let wrong = fixture.ask("PATCH", &own, &token, &[json_type], body).await;
         assert_eq!((wrong.status, wrong.error()["field"].as_str()), (422, Some(field)), "{body}: {}", wrong.text);
         assert!(wrong.error()["message"].as_str().unwrap().contains(said) && !wrong.text.contains("kanarie"), "{body}: {}", wrong.text);
     }
     for line in ["99 * * * *", "0 22-2 * * *", "a b c d e"] {
         let body = json!({"schedule": {"cron": line}}).to_string();
-        let wrong = site.ask("PATCH", &own, &token, &[json_type], &body).await;
+        let wrong = fixture.ask("PATCH", &own, &token, &[json_type], &body).await;
         let said = wrong.error()["message"].as_str().unwrap().to_owned();
         assert!(wrong.status == 422 && said.contains("Hours: 0 to 23") && !said.contains("Component") && !said.ends_with(".."), "{line}: {said}");
     }
 }
 
-impl Site {
+impl ApiFixture {
     /// Like `ask`, with a `host` among the headers in place of ours.
-    async fn ask_as(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn ask_as(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)], body: &str) -> ApiResponse {
         let Some((_, host)) = headers.iter().find(|(name, _)| *name == "host") else { return self.ask(method, path, token, headers, body).await };
         let request = Request::builder().method(method).uri(format!("/api/v1{path}")).header("host", *host).header("authorization", format!("Bearer {token}"));
         let answer = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let text = whole(answer.into_body()).await;
-        Answer { status, headers, text: String::from_utf8(text.to_vec()).unwrap() }
+        let text = read_body(answer.into_body()).await;
+        ApiResponse { status, headers, text: String::from_utf8(text.to_vec()).unwrap() }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_tells_every_address() {
-    let site = Site::new(20).await;
-    let document = site.get("/openapi.json", "").await.json();
-    let mut told = BTreeSet::new();
+async fn the_openapi_document_lists_every_route() {
+    let fixture = ApiFixture::new(20).await;
+    let document = fixture.get("/openapi.json", "").await.json();
+    let mut covered = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys().filter(|key| ["get", "post", "patch", "delete", "put"].contains(&key.as_str())) {
-            told.insert((method.to_uppercase(), path.clone()));
+            covered.insert((method.to_uppercase(), path.clone()));
             assert!(item[method]["responses"].as_object().is_some_and(|answers| !answers.is_empty()), "{method} {path}");
         }
     }
-    assert_eq!(told, chatlake::api::addresses().into_iter().collect());
+    assert_eq!(covered, chatlake::api::addresses().into_iter().collect());
     assert_eq!(document["servers"][0]["url"], "/api/v1");
     assert_eq!(document["paths"]["/openapi.json"]["get"]["security"], json!([]), "the document itself asks for no token");
     // Every menu that is filled from an account is told where its choices are asked for, and where they are asked for wrongly.
-    let token = site.token(&site.owner, Scope::Manage).await;
-    let wrong = site.get(&format!("/accounts/{}/choices?menu=colour", site.account), &token).await;
+    let token = fixture.token(&fixture.owner, Scope::Manage).await;
+    let wrong = fixture.get(&format!("/accounts/{}/choices?menu=colour", fixture.account), &token).await;
     assert_eq!(wrong.status, 422, "{}", wrong.text);
-    let told = document["paths"]["/accounts/{id}/choices"]["get"]["parameters"].to_string();
+    let parameters = document["paths"]["/accounts/{id}/choices"]["get"]["parameters"].to_string();
     for menu in chatlake::connectors::report::Menu::ALL.into_iter().filter(|menu| menu.kind() == "choice") {
-        assert!(told.contains(menu.id()) && wrong.text.contains(menu.id()), "{}: {told} {}", menu.id(), wrong.text);
+        assert!(parameters.contains(menu.id()) && wrong.text.contains(menu.id()), "{}: {parameters} {}", menu.id(), wrong.text);
     }
 }
 
@@ -575,11 +576,11 @@ fn csv_text(value: &Value) -> String {
     }
 }
 
-async fn all_rows(site: &Site, path: &str, token: &str, limit: usize) -> Vec<Value> {
+async fn all_rows(fixture: &ApiFixture, path: &str, token: &str, limit: usize) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
         let joint = if path.contains('?') { '&' } else { '?' };
-        let page = site.get(&format!("{path}{joint}limit={limit}{cursor}"), token).await;
+        let page = fixture.get(&format!("{path}{joint}limit={limit}{cursor}"), token).await;
         assert_eq!(page.status, 200, "{}", page.text);
         let page = page.json();
         let items = page["items"].as_array().unwrap();
@@ -594,23 +595,23 @@ async fn all_rows(site: &Site, path: &str, token: &str, limit: usize) -> Vec<Val
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_page_by_page_are_the_csv_sorted_and_filtered_too() {
-    let site = Site::new(260).await;
-    let token = site.token(&site.owner, Scope::Read).await;
-    let dataset = site.dataset("chat").await;
-    site.pulled(&dataset).await;
+    let fixture = ApiFixture::new(260).await;
+    let token = fixture.token(&fixture.owner, Scope::Read).await;
+    let dataset = fixture.dataset("chat").await;
+    fixture.pulled(&dataset).await;
     let own = format!("/datasets/{dataset}");
-    let file = site.get(&format!("{own}/data?format=csv"), &token).await;
+    let file = fixture.get(&format!("{own}/data?format=csv"), &token).await;
     assert_eq!(file.status, 200, "{}", file.text);
     let mut reader = csv::Reader::from_reader(file.text.as_bytes());
     let columns: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
     let lines: Vec<Vec<String>> = reader.records().map(|line| line.unwrap().iter().map(str::to_owned).collect()).collect();
     assert!(lines.len() >= 200 && file.header("x-chatlake-rows") == lines.len().to_string(), "{}", lines.len());
-    let schema = site.get(&format!("{own}/schema"), &token).await.json();
+    let schema = fixture.get(&format!("{own}/schema"), &token).await.json();
     let named: Vec<&str> = schema["items"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap()).collect();
     assert_eq!(columns, named);
 
     for limit in [7, 100, 1_000] {
-        let rows = all_rows(&site, &format!("{own}/rows"), &token, limit).await;
+        let rows = all_rows(&fixture, &format!("{own}/rows"), &token, limit).await;
         assert_eq!(rows.len(), lines.len());
         for (row, line) in rows.iter().zip(&lines) {
             assert_eq!(row.as_object().unwrap().len(), columns.len());
@@ -621,36 +622,36 @@ async fn rows_page_by_page_are_the_csv_sorted_and_filtered_too() {
             }
         }
     }
-    let sorted = all_rows(&site, &format!("{own}/rows?sort=-duration,id"), &token, 40).await;
+    let sorted = all_rows(&fixture, &format!("{own}/rows?sort=-duration,id"), &token, 40).await;
     let keys: Vec<(std::cmp::Reverse<i64>, &str)> =
         sorted.iter().filter_map(|row| Some((std::cmp::Reverse(row["duration"].as_i64()?), row["id"].as_str()?))).collect();
     assert!(keys.len() > 100 && keys.is_sorted(), "{keys:?}");
     assert_eq!(sorted.len(), lines.len());
     let id = sorted[3]["id"].as_str().unwrap();
-    let one = all_rows(&site, &format!("{own}/rows?filter=id:eq:{id}"), &token, 10).await;
+    let one = all_rows(&fixture, &format!("{own}/rows?filter=id:eq:{id}"), &token, 10).await;
     assert_eq!(one, [sorted[3].clone()]);
     let least = sorted[50]["duration"].as_i64().unwrap();
-    let some = all_rows(&site, &format!("{own}/rows?filter=duration:ge:{least}&filter=id:ne:{id}"), &token, 10).await;
+    let some = all_rows(&fixture, &format!("{own}/rows?filter=duration:ge:{least}&filter=id:ne:{id}"), &token, 10).await;
     let wanted = sorted.iter().filter(|row| row["duration"].as_i64().is_some_and(|d| d >= least) && row["id"] != id).count();
     assert_eq!(some.len(), wanted);
 
     for wrong in ["limit=0", "limit=1001", "cursor=x", "sort=nothing", "filter=id:like:x", "filter=nothing:eq:x", "filter=duration:ge:x"] {
-        let answer = site.get(&format!("{own}/rows?{wrong}"), &token).await;
+        let answer = fixture.get(&format!("{own}/rows?{wrong}"), &token).await;
         assert_eq!((answer.status, answer.error()["code"].as_str()), (422, Some("wrong_value")), "{wrong}: {}", answer.text);
     }
     // A cursor of one question is none of another.
-    let next = site.get(&format!("{own}/rows?limit=5"), &token).await.json()["next"].as_str().unwrap().to_owned();
-    assert_eq!(site.get(&format!("{own}/rows?limit=5&sort=id&cursor={next}"), &token).await.status, 422);
+    let next = fixture.get(&format!("{own}/rows?limit=5"), &token).await.json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(fixture.get(&format!("{own}/rows?limit=5&sort=id&cursor={next}"), &token).await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sorted_rows_end_at_their_depth_with_a_clear_answer() {
-    let site = Site::new(20).await;
-    let token = site.token(&site.owner, Scope::Read).await;
-    let dataset = site.dataset("agents").await;
-    site.pulled(&dataset).await;
+    let fixture = ApiFixture::new(20).await;
+    let token = fixture.token(&fixture.owner, Scope::Read).await;
+    let dataset = fixture.dataset("agents").await;
+    fixture.pulled(&dataset).await;
     let rows = format!("/datasets/{dataset}/rows?sort=login&limit=100");
-    let first = site.get(&rows, &token).await.json();
+    let first = fixture.get(&rows, &token).await.json();
     // A cursor as the server writes it for a page further down.
     let at = |offset: u64| {
         use base64::Engine;
@@ -658,50 +659,50 @@ async fn sorted_rows_end_at_their_depth_with_a_clear_answer() {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("1:{offset}:{within}"))
     };
     for last in [99_900, 99_999] {
-        let page = site.get(&format!("{rows}&cursor={}", at(last)), &token).await;
+        let page = fixture.get(&format!("{rows}&cursor={}", at(last)), &token).await;
         assert_eq!(page.status, 200, "{last}: {}", page.text);
         assert_eq!((page.json()["items"].as_array().unwrap().len(), page.json()["next"].is_null()), (0, true));
     }
-    let beyond = site.get(&format!("{rows}&cursor={}", at(100_000)), &token).await;
+    let beyond = fixture.get(&format!("{rows}&cursor={}", at(100_000)), &token).await;
     assert_eq!((beyond.status, beyond.error()["field"].as_str()), (422, Some("cursor")), "{}", beyond.text);
     assert!(beyond.text.contains("up to row 100000"), "{}", beyond.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_known_already_is_not_sent_again() {
-    let site = Site::new(60).await;
-    let token = site.token(&site.owner, Scope::Read).await;
-    let dataset = site.dataset("chat").await;
-    site.pulled(&dataset).await;
+    let fixture = ApiFixture::new(60).await;
+    let token = fixture.token(&fixture.owner, Scope::Read).await;
+    let dataset = fixture.dataset("chat").await;
+    fixture.pulled(&dataset).await;
     let path = format!("/datasets/{dataset}/data?format=csv");
-    let first = site.get(&path, &token).await;
+    let first = fixture.get(&path, &token).await;
     let tag = first.header("etag").to_owned();
     assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
     for known in [tag.clone(), format!("\"other\", {tag}"), format!("W/{tag}"), "*".to_owned()] {
-        let again = site.ask("GET", &path, &token, &[("if-none-match", &known)], "").await;
+        let again = fixture.ask("GET", &path, &token, &[("if-none-match", &known)], "").await;
         assert_eq!((again.status, again.text.len(), again.header("etag")), (304, 0, tag.as_str()), "{known}");
     }
-    assert_eq!(site.ask("GET", &path, &token, &[("if-none-match", "\"other\"")], "").await.status, 200);
+    assert_eq!(fixture.ask("GET", &path, &token, &[("if-none-match", "\"other\"")], "").await.status, 200);
     // Another form of it is another body.
     let mut tags = BTreeSet::from([tag.clone()]);
     for options in ["bom=1", "formulas=guard", "columns=id", "columns=id,duration", "bom=1&formulas=guard"] {
-        let other = site.get(&format!("{path}&{options}"), &token).await;
+        let other = fixture.get(&format!("{path}&{options}"), &token).await;
         assert_eq!(other.status, 200, "{options}: {}", other.text);
         assert!(tags.insert(other.header("etag").to_owned()), "{options}");
         assert_eq!(other.text.starts_with('\u{feff}'), options.contains("bom"));
     }
     let version = first.header("x-chatlake-version").to_owned();
-    site.vendor.sandbox.end_chats(1);
-    site.pulled(&dataset).await;
-    let now = site.ask("GET", &path, &token, &[("if-none-match", &tag)], "").await;
+    fixture.vendor.sandbox.end_chats(1);
+    fixture.pulled(&dataset).await;
+    let now = fixture.ask("GET", &path, &token, &[("if-none-match", &tag)], "").await;
     assert_eq!(now.status, 200, "a new version is a new file");
     assert_ne!(now.header("x-chatlake-version"), version);
-    let old = site.get(&format!("{path}&version={version}"), &token).await;
+    let old = fixture.get(&format!("{path}&version={version}"), &token).await;
     assert_eq!((old.status, old.header("etag"), old.text == first.text), (200, tag.as_str(), true), "the old one is still there");
-    let versions = site.get(&format!("/datasets/{dataset}/versions"), &token).await.json();
+    let versions = fixture.get(&format!("/datasets/{dataset}/versions"), &token).await.json();
     assert_eq!((versions["items"][1]["id"].as_str(), versions["items"][0]["current"].as_bool()), (Some(version.as_str()), Some(true)), "{versions}");
     for wrong in ["format=pdf", "bom=2", "formulas=maybe", "columns=nothing", "version=x"] {
-        let answer = site.get(&format!("/datasets/{dataset}/data?{wrong}"), &token).await;
+        let answer = fixture.get(&format!("/datasets/{dataset}/data?{wrong}"), &token).await;
         assert!(matches!(answer.status, 404 | 422), "{wrong}: {}", answer.status);
         answer.error();
     }

@@ -18,12 +18,12 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("datasets", &["db", "connectors", "auth"]),
     ("accounts", &["db", "vault", "connectors", "auth"]),
     // `vault` for the password of the mail server and for what signs.
-    ("notices", &["db", "vault", "connectors", "datasets"]),
+    ("notifications", &["db", "vault", "connectors", "datasets"]),
     // `auth` for the record of who did what.
-    ("puller", &["db", "auth", "accounts", "connectors", "datasets", "notices"]),
+    ("puller", &["db", "auth", "accounts", "connectors", "datasets", "notifications"]),
     // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.
-    ("web", &["db", "auth", "accounts", "connectors", "datasets", "notices", "puller"]),
-    ("api", &["db", "auth", "accounts", "connectors", "datasets", "notices", "puller"]),
+    ("web", &["db", "auth", "accounts", "connectors", "datasets", "notifications", "puller"]),
+    ("api", &["db", "auth", "accounts", "connectors", "datasets", "notifications", "puller"]),
     // One of the base may use the others of the base.
     ("base", &[]),
 ];
@@ -31,16 +31,16 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 /// Everything may be used here, and nothing uses these.
 const TOP: [&str; 4] = ["app", "cli", "main", "lib"];
 
-const MAY_HOLD_SQL: [&str; 6] = ["db", "auth", "accounts", "datasets", "notices", "puller"];
+const MAY_HOLD_SQL: [&str; 6] = ["db", "auth", "accounts", "datasets", "notifications", "puller"];
 
 /// Files that are longer than they should be. Split one, and strike it out; none comes in.
-const LONG: [(&str, usize); 0] = [];
-const LONGEST: usize = 450;
+const LONGER_FILES: [(&str, usize); 0] = [];
+const MAX_FILE_LINES: usize = 450;
 
 struct File {
     /// Below `src`.
     path: String,
-    room: String,
+    module: String,
     lines: usize,
     text: String,
     /// Without tests, comments and the insides of texts.
@@ -71,8 +71,8 @@ fn files() -> Vec<File> {
         let text = std::fs::read_to_string(&path).unwrap();
         let path = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
         let first = path.split('/').next().unwrap().trim_end_matches(".rs");
-        let room = if BASE.contains(&first) { "base" } else { first }.to_owned();
-        File { room, lines: text.lines().count(), code: without_texts(&without_tests(&text)), path, text }
+        let module = if BASE.contains(&first) { "base" } else { first }.to_owned();
+        File { module, lines: text.lines().count(), code: without_texts(&without_tests(&text)), path, text }
     };
     let files: Vec<File> = paths.into_iter().map(read).collect();
     assert!(files.len() > 50, "the source was not found");
@@ -154,9 +154,9 @@ fn raw_end(text: &str, hashes: usize) -> usize {
     text[1..].find(&close).map_or(text.len(), |at| at + 1 + close.len())
 }
 
-/// The rooms that a file names as `crate::room`, those in braces too.
+/// The rooms that a file names as `crate::module`, those in braces too.
 fn used(code: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let before = code[..at].chars().next_back();
         if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
@@ -167,9 +167,9 @@ fn used(code: &str) -> Vec<String> {
             None => vec![word(after)],
             Some(group) => heads(group),
         };
-        rooms.extend(names.into_iter().filter(|name| !name.is_empty()));
+        modules.extend(names.into_iter().filter(|name| !name.is_empty()));
     }
-    rooms
+    modules
 }
 
 fn word(text: &str) -> String {
@@ -192,16 +192,16 @@ fn heads(group: &str) -> Vec<String> {
 }
 
 #[test]
-fn rooms_use_only_the_rooms_below_them() {
+fn modules_use_only_the_modules_below_them() {
     let mut wrong = Vec::new();
     let known: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
-    for file in files().iter().filter(|file| !is_test(file) && !TOP.contains(&file.room.as_str())) {
-        let Some(may) = known.get(file.room.as_str()) else {
-            wrong.push(format!("{}: the room {} is not in the table", file.path, file.room));
+    for file in files().iter().filter(|file| !is_test(file) && !TOP.contains(&file.module.as_str())) {
+        let Some(may) = known.get(file.module.as_str()) else {
+            wrong.push(format!("{}: the room {} is not in the table", file.path, file.module));
             continue;
         };
         for other in used(&file.code) {
-            let same = other == file.room || BASE.contains(&other.as_str());
+            let same = other == file.module || BASE.contains(&other.as_str());
             if !same && !may.contains(&other.as_str()) {
                 wrong.push(format!("{} uses {other}", file.path));
             }
@@ -211,11 +211,11 @@ fn rooms_use_only_the_rooms_below_them() {
 }
 
 #[test]
-fn sql_stands_in_the_rooms_that_keep_things() {
+fn sql_is_used_in_the_storage_modules_only() {
     let marks = ["sqlx::query", "query_scalar", "query_as", "query!", "raw_sql", "QueryBuilder"];
     let verbs = ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE FROM", "\"PRAGMA ", "\"CREATE TABLE"];
     let mut wrong = Vec::new();
-    for file in files().iter().filter(|file| !MAY_HOLD_SQL.contains(&file.room.as_str()) && !is_test(file)) {
+    for file in files().iter().filter(|file| !MAY_HOLD_SQL.contains(&file.module.as_str()) && !is_test(file)) {
         let has = marks.iter().any(|mark| file.code.contains(mark)) || verbs.iter().any(|verb| without_tests(&file.text).contains(verb));
         if has {
             wrong.push(file.path.clone());
@@ -259,14 +259,14 @@ fn a_file_fits_in_the_head() {
     let wrong: Vec<String> = files
         .iter()
         .filter_map(|file| {
-            let most = LONG.iter().find(|(path, _)| *path == file.path).map_or(LONGEST, |(_, lines)| *lines);
+            let most = LONGER_FILES.iter().find(|(path, _)| *path == file.path).map_or(MAX_FILE_LINES, |(_, lines)| *lines);
             (file.lines > most).then(|| format!("{} has {} lines, more than {most}", file.path, file.lines))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for (path, _) in LONG {
+    for (path, _) in LONGER_FILES {
         let file = files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path} is gone: strike it out"));
-        assert!(file.lines > LONGEST, "{path} is short enough now: strike it out");
+        assert!(file.lines > MAX_FILE_LINES, "{path} is short enough now: strike it out");
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::Query;
 use chatlake::clock::Clock;
-use chatlake::connectors::upstream::{SystemNames, Upstreams};
+use chatlake::connectors::upstream::{SystemResolver, Upstreams};
 use chatlake::connectors::{self, Completeness, Connector, Menus, PullError, Window};
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use jiff::civil::date;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -16,9 +16,9 @@ use tokio::net::TcpListener;
 use crate::vendor::*;
 
 /// A chat of the hand-made vendor below: id, day of November 2026, group, agent.
-type Held = (String, i8, &'static str, &'static str);
+type SampleChat = (String, i8, &'static str, &'static str);
 
-fn held_back() -> Vec<Held> {
+fn sample_chats() -> Vec<SampleChat> {
     let quiet = (1..=4).flat_map(|day| (0..3).map(move |n| (format!("Q{day}{n}"), day, "1", "ann@chat.test")));
     // Too many for one day and for one group; agents are few enough. Group 0 alone holds some.
     let busy = (0..36).map(|n| match n {
@@ -29,23 +29,23 @@ fn held_back() -> Vec<Held> {
 }
 
 /// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the newest ten alone.
-async fn reticent() -> String {
-    reticent_with(held_back()).await
+async fn serve_sample_chats() -> String {
+    serve_chats(sample_chats()).await
 }
 
-async fn reticent_with(held: Vec<Held>) -> String {
-    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
-        let day = |name: &str| asked[name][8..].parse::<i8>().unwrap();
+async fn serve_chats(chats_to_serve: Vec<SampleChat>) -> String {
+    let chats = move |Query(query): Query<BTreeMap<String, String>>| {
+        let day = |name: &str| query[name][8..].parse::<i8>().unwrap();
         let (from, to) = (day("date_from"), day("date_to"));
-        let is = |name: &str, value: &str| asked.get(name).is_none_or(|wanted| wanted == value);
-        let found: Vec<Value> = held
+        let is = |name: &str, value: &str| query.get(name).is_none_or(|wanted| wanted == value);
+        let found: Vec<Value> = chats_to_serve
             .clone()
             .into_iter()
             .filter(|(_, day, group, agent)| (from..=to).contains(day) && is("group", group) && is("agent", agent))
             .map(|(id, ..)| serde_json::json!({"id": id, "started_timestamp": 1_793_500_000, "messages": []}))
             .collect();
         let (total, pages) = (found.len(), if found.len() > 10 { 1_000 } else { 1 });
-        let page: Vec<Value> = if asked["page"] == "1" { found.into_iter().take(10).collect() } else { Vec::new() };
+        let page: Vec<Value> = if query["page"] == "1" { found.into_iter().take(10).collect() } else { Vec::new() };
         async move { axum::Json(serde_json::json!({"chats": page, "total": total, "pages": pages})) }
     };
     let router = axum::Router::new()
@@ -67,34 +67,34 @@ fn november(from: i8, to: i8) -> Window {
 
 #[tokio::test]
 async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_groups_and_agents() {
-    let address = reticent().await;
-    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let address = serve_sample_chats().await;
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemResolver)).unwrap();
     let source = source(&upstreams, &address, "k");
     let (got, done) = pull(&source, &request(&["chat"], &[november(1, 4)])).await;
     assert_eq!(done, Ok(()));
-    assert_eq!((got.rows(0), got.set(0, "id").len(), got.tallies[0].total), (12, 12, Some(12)));
+    assert_eq!((got.rows(0), got.set(0, "id").len(), got.window_counts[0].total), (12, 12, Some(12)));
     // Group 2 of the 5th has 30 chats: ten an agent.
     let (got, done) = pull(&source, &request(&["chat"], &[november(1, 5)])).await;
     assert_eq!(done, Ok(()));
-    assert_eq!(got.set(0, "id"), held_back().into_iter().map(|(id, ..)| id).collect());
-    let tally = got.tallies[0];
-    assert_eq!((got.rows(0), tally.verified(), tally.read), (48, Some(true), 48));
+    assert_eq!(got.set(0, "id"), sample_chats().into_iter().map(|(id, ..)| id).collect());
+    let counts = got.window_counts[0];
+    assert_eq!((got.rows(0), counts.verified(), counts.read), (48, Some(true), 48));
     // With the agent given and still too many there is nothing left to divide by.
-    let mut asked = request(&["chat"], &[november(5, 5)]);
-    asked.menus.login = Some("ann@chat.test".to_owned());
-    let (got, done) = pull(&source, &asked).await;
+    let mut pull_request = request(&["chat"], &[november(5, 5)]);
+    pull_request.menus.login = Some("ann@chat.test".to_owned());
+    let (got, done) = pull(&source, &pull_request).await;
     assert_eq!((done, got.rows(0)), (Ok(()), 16), "ann has ten of group 2 and six of group 0");
-    asked.menus = Menus { group: Some("2".to_owned()), ..Menus::default() };
-    assert_eq!(pull(&source, &asked).await.1, Ok(()), "a group that is given is divided by agents");
+    pull_request.menus = Menus { group: Some("2".to_owned()), ..Menus::default() };
+    assert_eq!(pull(&source, &pull_request).await.1, Ok(()), "a group that is given is divided by agents");
 }
 
 #[tokio::test]
 async fn a_day_that_cannot_be_divided_any_further_fails_with_its_name_and_both_numbers() {
-    let day = |chats: Vec<Held>| async move {
-        let address = reticent_with(chats).await;
-        let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let day = |chats: Vec<SampleChat>| async move {
+        let address = serve_chats(chats).await;
+        let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemResolver)).unwrap();
         let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["chat"], &[november(5, 5)])).await;
-        assert!(got.tallies.is_empty());
+        assert!(got.window_counts.is_empty());
         done
     };
     let of = |count: usize, group: &'static str, agent: &'static str| (0..count).map(move |n| (format!("{group}{agent}{n}"), 5, group, agent));
@@ -109,8 +109,8 @@ async fn a_day_that_cannot_be_divided_any_further_fails_with_its_name_and_both_n
 #[tokio::test]
 async fn a_ticket_of_several_days_is_there_once_when_its_range_had_to_be_cut() {
     // Ticket n is active from day n to day n + 2; more than five are too many for one question.
-    let tickets = |Query(asked): Query<BTreeMap<String, String>>| {
-        let day = |name: &str| asked[name][8..].parse::<i64>().unwrap();
+    let tickets = |Query(query): Query<BTreeMap<String, String>>| {
+        let day = |name: &str| query[name][8..].parse::<i64>().unwrap();
         let (from, to) = (day("date_from"), day("date_to"));
         let found: Vec<Value> = (1..=20).filter(|n| *n <= to && n + 2 >= from).map(|n| serde_json::json!({"id": format!("T{n}")})).collect();
         let (total, pages) = (found.len(), if found.len() > 5 { 1_000 } else { 1 });
@@ -119,29 +119,29 @@ async fn a_ticket_of_several_days_is_there_once_when_its_range_had_to_be_cut() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/tickets", axum::routing::get(tickets))).await });
-    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemResolver)).unwrap();
     let range = november(3, 16);
     let windows = connectors::windows(Connector::LiveChat.report("tickets").unwrap(), Some(range));
     assert_eq!(windows, [range], "days share tickets");
     let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["tickets"], &windows)).await;
     assert_eq!((done, got.rows(0), got.set(0, "id").len()), (Ok(()), 16, 16));
-    let tally = got.tallies[0];
-    assert_eq!((tally.total, tally.kept, tally.completeness), (Some(16), 16, Some(Completeness::Verified)));
-    assert!(tally.duplicates > 0 && tally.read == tally.kept + tally.duplicates, "{tally:?}");
+    let counts = got.window_counts[0];
+    assert_eq!((counts.total, counts.kept, counts.completeness), (Some(16), 16, Some(Completeness::Verified)));
+    assert!(counts.duplicates > 0 && counts.read == counts.kept + counts.duplicates, "{counts:?}");
 }
 
 /// A vendor of so many chats a day that takes a while for each page, and knows how many it was asked for at once.
 async fn slow(a_day: usize) -> (String, Arc<AtomicUsize>) {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = most.clone();
-    let chats = move |Query(asked): Query<BTreeMap<String, String>>| {
+    let chats = move |Query(query): Query<BTreeMap<String, String>>| {
         let (now, most) = (now.clone(), most.clone());
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(std::time::Duration::from_millis(80)).await;
             now.fetch_sub(1, Ordering::SeqCst);
-            let page: usize = asked["page"].parse().unwrap();
-            let found: Vec<Value> = (0..a_day).skip((page - 1) * 5).take(5).map(|n| serde_json::json!({"id": format!("{} {n}", asked["date_from"])})).collect();
+            let page: usize = query["page"].parse().unwrap();
+            let found: Vec<Value> = (0..a_day).skip((page - 1) * 5).take(5).map(|n| serde_json::json!({"id": format!("{} {n}", query["date_from"])})).collect();
             axum::Json(serde_json::json!({"chats": found, "total": a_day, "pages": a_day.div_ceil(5)}))
         }
     };
@@ -159,17 +159,17 @@ async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
         let (address, most) = slow(a_day).await;
         let windows: Vec<Window> = (1..=days).map(|day| november(day, day)).collect();
         let (got, done) = pull(&source(&upstreams, &address, "k"), &request(&["chat"], &windows)).await;
-        assert_eq!((done, got.rows(0), got.tallies.len()), (Ok(()), a_day * days as usize, days as usize));
+        assert_eq!((done, got.rows(0), got.window_counts.len()), (Ok(()), a_day * days as usize, days as usize));
         assert_eq!(most.load(Ordering::SeqCst), 8, "{a_day} chats a day");
-        assert!(got.tallies.iter().all(|tally| tally.completeness == Some(Completeness::Verified)));
-        assert_eq!(got.tallies.iter().map(|tally| tally.calls).sum::<u64>() as usize, a_day.div_ceil(5) * days as usize, "no page was asked for twice");
+        assert!(got.window_counts.iter().all(|counts| counts.completeness == Some(Completeness::Verified)));
+        assert_eq!(got.window_counts.iter().map(|counts| counts.calls).sum::<u64>() as usize, a_day.div_ceil(5) * days as usize, "no page was asked for twice");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost() {
     // As above, with the sandbox, whose pages have 25 chats, as the vendor, and its own word for what stayed.
-    let pulls_per_lane = if crate::house::is_soak() { 250 } else { 50 };
+    let pulls_per_lane = if crate::test_context::is_soak() { 250 } else { 50 };
     let lanes = (0..4).map(|lane| {
         tokio::spawn(async move {
             let mut whole = 0;
@@ -178,14 +178,14 @@ async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost()
                 let vendor = Vendor::new(900, 15).await;
                 for seed in (block * 50..(block + 1) * 50).map(|n| n * 4 + lane) {
                     let mark = vendor.sandbox.mark();
-                    vendor.sandbox.faults().set(vec![Fault::new(Kind::Mutate { seed }).on("/chats").times(seed % 7)]);
+                    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Mutate { seed }).on("/chats").times(seed % 7)]);
                     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[TODAY])).await;
                     let pulled = got.column(0, "id").into_iter().flatten().collect::<Vec<_>>();
                     let distinct: HashSet<String> = pulled.iter().cloned().collect();
                     assert_eq!(pulled.len(), distinct.len(), "seed {seed}: a chat came twice");
                     match done {
                         Ok(()) => {
-                            let stayed = chatlake::sandbox::truth::Question {
+                            let stayed = chatlake::sandbox::truth::TruthQuestion {
                                 report: "chat".to_owned(),
                                 date_from: Some(TODAY.from),
                                 date_to: Some(TODAY.to),

@@ -5,18 +5,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chatlake::auth::invites::{self, Accept};
+use chatlake::auth::invites::{self, AcceptInvite};
 use chatlake::auth::passwords::Hasher;
 use chatlake::clock::Clock;
 use chatlake::db::Db;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::process::{Home, PASSWORD, Server, StandIn, TlsVendor, certificate, until, until_within};
+use super::process::{DataDir, LocalSandbox, PASSWORD, Server, TlsVendor, certificate, until, until_within};
 
 /// A refused start says one line.
 fn one_line(err: &str) -> &str {
@@ -40,17 +40,17 @@ async fn rest(stream: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_umask_the_data_directory_is_for_its_owner_alone() {
-    let (home, vendor) = (Home::new(), StandIn::new(60).await);
-    let server = home.serve().await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
-    let dataset = home.dataset(&email, &account, "chat").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(60).await);
+    let server = data_dir.serve().await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
     let run = server.run(&dataset, &token).await;
     assert_eq!(server.over(&run, &token).await["state"], "succeeded");
-    let files = home.listing();
+    let files = data_dir.listing();
     for name in ["chatlake.db", "chatlake.db-wal", "chatlake.db-shm", "vault.key", "segments"] {
-        assert!(files.contains_key(&home.data().join(name)), "{name} in {files:?}");
+        assert!(files.contains_key(&data_dir.data().join(name)), "{name} in {files:?}");
     }
     assert!(files.keys().any(|path| path.extension().is_some_and(|e| e == "parquet")), "{files:?}");
     for (path, (mode, digest)) in files {
@@ -61,17 +61,17 @@ async fn whatever_the_umask_the_data_directory_is_for_its_owner_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_servers_on_one_directory_one_serves() {
-    let home = Home::new();
-    let first = home.serve().await;
+    let data_dir = DataDir::new();
+    let first = data_dir.serve().await;
     let began = Instant::now();
-    let second = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    let second = data_dir.run(&["serve", "--listen", "127.0.0.1:0"]).await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(second.code, 1);
     let said = one_line(&second.err);
     assert!(said.contains("already uses") && said.contains(&format!("(process {} on ", first.id())), "{said}");
     first.stop().await;
 
-    let racers: Vec<_> = (0..10).map(|_| home.spawn(&[])).collect();
+    let racers: Vec<_> = (0..10).map(|_| data_dir.spawn(&[])).collect();
     until("all but one give up", async || (racers.iter().filter(|server| server.ended().is_some()).count() == 9).then_some(())).await;
     let winner = racers.iter().find(|server| server.ended().is_none()).unwrap();
     winner.ready().await;
@@ -80,18 +80,18 @@ async fn of_many_servers_on_one_directory_one_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_stopped_for_long_keeps_its_directory_and_its_runs() {
-    let (home, vendor) = (Home::new(), StandIn::new(60).await);
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
-    let dataset = home.dataset(&email, &account, "chat").await;
-    let server = home.serve().await;
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 10_000 }).on("/chats").times(1)]);
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(60).await);
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
+    let server = data_dir.serve().await;
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 10_000 }).on("/chats").times(1)]);
     vendor.sandbox.forget_calls();
     let run = server.run(&dataset, &token).await;
     until("the vendor is asked", async || (vendor.sandbox.calls_total() > 0).then_some(())).await;
     // As if it were stopped for so long that its lease has ended. Not while it writes: then nobody else can.
-    let at_once = SqliteConnectOptions::new().filename(home.catalogue()).busy_timeout(Duration::ZERO);
+    let at_once = SqliteConnectOptions::new().filename(data_dir.catalogue()).busy_timeout(Duration::ZERO);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(at_once).await.unwrap();
     until("it is stopped while it does not write", async || {
         server.signal("STOP");
@@ -104,7 +104,7 @@ async fn a_server_that_is_stopped_for_long_keeps_its_directory_and_its_runs() {
     .await;
     pool.close().await;
     let began = Instant::now();
-    let second = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    let second = data_dir.run(&["serve", "--listen", "127.0.0.1:0"]).await;
     assert!(second.code == 1 && began.elapsed() < Duration::from_secs(5), "{second:?}");
     assert!(one_line(&second.err).contains("already uses"), "{}", second.err);
     server.signal("CONT");
@@ -115,36 +115,36 @@ async fn a_server_that_is_stopped_for_long_keeps_its_directory_and_its_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_to_other_machines_is_refused_before_anything_is_made() {
-    let home = Home::new();
+    let data_dir = DataDir::new();
     for arguments in [&["serve", "--listen", "0.0.0.0:0"][..], &["serve", "--listen", "0.0.0.0:0", "--public-url", "http://chat.test"]] {
-        let refused = home.run(arguments).await;
+        let refused = data_dir.run(arguments).await;
         assert_eq!(refused.code, 1);
         assert!(one_line(&refused.err).contains("plain http"), "{}", refused.err);
     }
-    assert!(!home.data().exists());
+    assert!(!data_dir.data().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_catalogue_of_a_newer_chatlake_is_refused() {
-    let home = Home::new();
-    home.person("olga", "admin").await;
-    let pool = writable(&home).await;
+    let data_dir = DataDir::new();
+    data_dir.person("olga", "admin").await;
+    let pool = writable(&data_dir).await;
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) VALUES (9999, 'later', '2030-01-01', 1, X'00', 1)")
         .execute(&pool)
         .await
         .unwrap();
     pool.close().await;
-    let refused = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    let refused = data_dir.run(&["serve", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(refused.code, 1);
     assert!(one_line(&refused.err).contains("newer Chatlake"), "{}", refused.err);
 }
 
-async fn writable(home: &Home) -> sqlx::SqlitePool {
-    SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(home.catalogue())).await.unwrap()
+async fn writable(data_dir: &DataDir) -> sqlx::SqlitePool {
+    SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(data_dir.catalogue())).await.unwrap()
 }
 
 #[tokio::test]
-async fn the_catalogue_is_kept_by_a_sqlite_that_cannot_lose_commits_and_with_its_settings_on() {
+async fn the_catalogue_uses_a_safe_sqlite_version_with_durable_settings() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(db.read()).await.unwrap();
@@ -164,13 +164,13 @@ async fn the_catalogue_is_kept_by_a_sqlite_that_cannot_lose_commits_and_with_its
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_key_that_is_not_as_it_must_be_refuses_every_start_and_changes_nothing() {
-    let home = Home::new();
-    let email = home.person("olga", "admin").await;
-    home.account(&email, "http://127.0.0.1:1", "sandbox-key").await;
-    let key = home.data().join("vault.key");
+    let data_dir = DataDir::new();
+    let email = data_dir.person("olga", "admin").await;
+    data_dir.account(&email, "http://127.0.0.1:1", "sandbox-key").await;
+    let key = data_dir.data().join("vault.key");
     let good = std::fs::read(&key).unwrap();
     let other = {
-        let other = Home::new();
+        let other = DataDir::new();
         other.person("else", "admin").await;
         std::fs::read(other.data().join("vault.key")).unwrap()
     };
@@ -193,20 +193,20 @@ async fn a_vault_key_that_is_not_as_it_must_be_refuses_every_start_and_changes_n
             std::fs::write(&key, text).unwrap();
             std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         }
-        let before = home.listing();
+        let before = data_dir.listing();
         for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["account", "list"]] {
             let began = Instant::now();
-            let refused = home.run(arguments).await;
+            let refused = data_dir.run(arguments).await;
             assert_eq!(refused.code, 78, "{name}: {refused:?}");
             assert!(one_line(&refused.err).contains("vault.key"), "{name}: {}", refused.err);
             assert!(!refused.err.contains(std::str::from_utf8(&good[9..40]).unwrap()), "{name} shows the key");
             assert!(began.elapsed() < Duration::from_secs(5), "{name}: {:?}", began.elapsed());
-            assert_eq!(changed(&before, &home.listing()), Vec::<PathBuf>::new(), "{name}: {arguments:?} changed the directory");
+            assert_eq!(changed(&before, &data_dir.listing()), Vec::<PathBuf>::new(), "{name}: {arguments:?} changed the directory");
         }
     }
     std::fs::write(&key, &good).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(home.run(&["account", "list", "--json"]).await.json().as_array().unwrap().len(), 1);
+    assert_eq!(data_dir.run(&["account", "list", "--json"]).await.json().as_array().unwrap().len(), 1);
 }
 
 /// What differs; the lock file holds nothing and may come.
@@ -217,12 +217,12 @@ fn changed(before: &BTreeMap<PathBuf, (u32, String)>, after: &BTreeMap<PathBuf, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_made_while_nothing_is_sealed() {
-    let home = Home::new();
-    home.person("olga", "admin").await;
-    let key = home.data().join("vault.key");
+    let data_dir = DataDir::new();
+    data_dir.person("olga", "admin").await;
+    let key = data_dir.data().join("vault.key");
     let first = std::fs::read(&key).unwrap();
     std::fs::remove_file(&key).unwrap();
-    home.run(&["user", "list"]).await.good();
+    data_dir.run(&["user", "list"]).await.good();
     assert_ne!(std::fs::read(&key).unwrap(), first);
 }
 
@@ -230,8 +230,8 @@ async fn a_new_key_is_made_while_nothing_is_sealed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_set_up_link_is_printed_once_and_works_once() {
-    let home = Home::new();
-    let server = home.serve().await;
+    let data_dir = DataDir::new();
+    let server = data_dir.serve().await;
     let out = server.out();
     let links: Vec<&str> = out.lines().filter(|line| line.contains("/set-up/")).collect();
     let [link] = links[..] else { panic!("{out}") };
@@ -239,40 +239,40 @@ async fn the_set_up_link_is_printed_once_and_works_once() {
     let code = link.rsplit('/').next().unwrap();
     assert!(!server.err().contains(code), "a log line tells the link");
     let (clock, hasher) = (Clock::system(), Hasher::new(1));
-    let db = Db::open(&home.catalogue()).await.unwrap();
-    let accept = |email: &str| Accept { email: email.to_owned(), name: "First".to_owned(), password: Secret::new(PASSWORD), address: None };
-    assert!(invites::look(&db, &clock, code).await.unwrap().is_some_and(|invite| invite.is_set_up()));
+    let db = Db::open(&data_dir.catalogue()).await.unwrap();
+    let accept = |email: &str| AcceptInvite { email: email.to_owned(), name: "First".to_owned(), password: Secret::new(PASSWORD), address: None };
+    assert!(invites::find(&db, &clock, code).await.unwrap().is_some_and(|invite| invite.is_set_up()));
     invites::accept(&db, &clock, &hasher, code, &accept("first@house.test")).await.unwrap();
     assert!(invites::accept(&db, &clock, &hasher, code, &accept("second@house.test")).await.is_err());
     server.stop().await;
-    let again = home.serve().await;
+    let again = data_dir.serve().await;
     assert!(!again.out().contains("/set-up/"), "{}", again.out());
-    assert_eq!(home.run(&["user", "list", "--json"]).await.json()[0]["role"], "admin");
+    assert_eq!(data_dir.run(&["user", "list", "--json"]).await.json()[0]["role"], "admin");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_link_ends_with_its_server() {
-    let home = Home::new();
+    let data_dir = DataDir::new();
     let code_of = |out: String| out.lines().find_map(|line| line.split_once("/set-up/")).map(|(_, code)| code.trim().to_owned()).unwrap();
-    let first = home.serve().await;
+    let first = data_dir.serve().await;
     let old = code_of(first.out());
     first.stop().await;
-    let second = home.serve().await;
-    let db = Db::open(&home.catalogue()).await.unwrap();
-    assert!(invites::look(&db, &Clock::system(), &old).await.unwrap().is_none());
-    assert!(invites::look(&db, &Clock::system(), &code_of(second.out())).await.unwrap().is_some());
+    let second = data_dir.serve().await;
+    let db = Db::open(&data_dir.catalogue()).await.unwrap();
+    assert!(invites::find(&db, &Clock::system(), &old).await.unwrap().is_none());
+    assert!(invites::find(&db, &Clock::system(), &code_of(second.out())).await.unwrap().is_some());
 }
 
 // ---- the end ----
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_stalled_downloads_idle_connections_and_half_sent_heads_within_thirty_seconds() {
-    let (home, vendor) = (Home::new(), StandIn::new(4_000).await);
-    let server = home.serve().await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
-    let dataset = home.dataset(&email, &account, "chat").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(4_000).await);
+    let server = data_dir.serve().await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
     let run = server.run(&dataset, &token).await;
     assert_eq!(server.over(&run, &token).await["state"], "succeeded");
     let whole = server.csv(&dataset, &token).await;
@@ -290,7 +290,7 @@ async fn sigterm_ends_stalled_downloads_idle_connections_and_half_sent_heads_wit
     let mut half = connect(&address).await;
     half.write_all(b"GET /healthz HTTP/1.1\r\nHo").await.unwrap();
     // And a pull that hangs at the vendor.
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 120_000 })]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 120_000 })]);
     let hanging = server.run(&dataset, &token).await;
     until("it runs", async || (server.run_state(&hanging, &token).await == "running").then_some(())).await;
 
@@ -298,31 +298,31 @@ async fn sigterm_ends_stalled_downloads_idle_connections_and_half_sent_heads_wit
     server.terminate();
     assert_eq!(server.exit(Duration::from_secs(30)).await, 0, "{}", server.err());
     assert!(began.elapsed() < Duration::from_secs(28), "{:?}", began.elapsed());
-    let came = rest(&mut stalled).await;
-    assert!(came.len() + 1024 < whole.bytes, "the download was not stalled: {} of {}", came.len(), whole.bytes);
-    assert!(!came.ends_with("0\r\n\r\n"), "a download that was cut must not look whole");
+    let received = rest(&mut stalled).await;
+    assert!(received.len() + 1024 < whole.bytes, "the download was not stalled: {} of {}", received.len(), whole.bytes);
+    assert!(!received.ends_with("0\r\n\r\n"), "a download that was cut must not look whole");
 
     vendor.sandbox.faults().clear();
-    let again = home.serve().await;
+    let again = data_dir.serve().await;
     assert_eq!(again.over(&hanging, &token).await["state"], "succeeded", "a run that was given back goes on");
     assert_eq!(again.get(&format!("/runs/{hanging}"), &token).await.1["attempt"], 1, "and has used up no attempt");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_pull_has_read_before_sigterm_is_not_asked_again() {
-    let (home, vendor) = (Home::new(), StandIn::still(40, Duration::ZERO).await);
-    let server = home.serve().await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
-    let dataset = home.dataset(&email, &account, "chat").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::still(40, Duration::ZERO).await);
+    let server = data_dir.serve().await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
     let whole = server.over(&server.run(&dataset, &token).await, &token).await;
     // The days that were asked for.
     let days = || vendor.sandbox.calls().iter().filter_map(|call| call.argument("date_from")).collect::<std::collections::BTreeSet<_>>();
     let all = days();
     assert_eq!(all.len() as u64, whole["windows_done"].as_u64().unwrap());
     // It hangs in the middle.
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 120_000 }).on("/chats").skip(10)]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 120_000 }).on("/chats").skip(10)]);
     let run = server.run(&dataset, &token).await;
     let done = until("some days are done", async || {
         let (_, run) = server.get(&format!("/runs/{run}"), &token).await;
@@ -332,24 +332,24 @@ async fn what_a_pull_has_read_before_sigterm_is_not_asked_again() {
     server.stop().await;
     vendor.sandbox.faults().clear();
     vendor.sandbox.forget_calls();
-    let again = home.serve().await;
+    let again = data_dir.serve().await;
     let over = again.over(&run, &token).await;
     assert_eq!((over["state"].as_str(), over["attempt"].as_u64(), &over["rows"]), (Some("succeeded"), Some(1), &whole["rows"]), "{over}");
     assert_eq!((&over["read"], &over["windows_done"]), (&whole["read"], &whole["windows_done"]), "{over}");
-    let asked = days();
-    let again: Vec<_> = all.iter().take(done as usize).filter(|day| asked.contains(*day)).collect();
+    let requested = days();
+    let again: Vec<_> = all.iter().take(done as usize).filter(|day| requested.contains(*day)).collect();
     assert!(again.is_empty(), "of {done} days that were done, these were asked for again: {again:?}");
-    assert!(!asked.is_empty());
+    assert!(!requested.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
-    let (home, vendor) = (Home::new(), StandIn::new(4_000).await);
-    let server = home.serve().await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
-    let dataset = home.dataset(&email, &account, "chat").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(4_000).await);
+    let server = data_dir.serve().await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
     let run = server.run(&dataset, &token).await;
     server.over(&run, &token).await;
     let socket = TcpSocket::new_v4().unwrap();
@@ -367,9 +367,9 @@ async fn a_second_signal_ends_it_at_once() {
 // ---- what comes in ----
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_come_is_not_waited_for() {
-    let home = Home::new();
-    let server = home.serve().await;
+async fn requests_that_never_complete_time_out() {
+    let data_dir = DataDir::new();
+    let server = data_dir.serve().await;
     let address = server.address();
     // All at once, since each is a matter of waiting.
     tokio::join!(half_sent_heads(&server), an_idle_connection(&address), a_silent_connection(&address), a_dripping_body(&address));
@@ -439,8 +439,8 @@ async fn a_dripping_body(address: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused() {
-    let home = Home::new();
-    let server = home.serve().await;
+    let data_dir = DataDir::new();
+    let server = data_dir.serve().await;
     let address = server.address();
     let many: String = (0..150).map(|n| format!("X-{n}: 1\r\n")).collect();
     let heads = [
@@ -459,8 +459,8 @@ async fn what_is_too_large_is_refused() {
     }
     // Without a length: the cap holds by what comes.
     let mut stream = connect(&address).await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
     let head = format!(
         "POST /api/v1/accounts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
@@ -477,13 +477,13 @@ async fn what_is_too_large_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn healthcheck_tells_a_server_that_is_ready_from_one_that_is_not_there() {
-    let home = Home::new();
-    let server = home.serve().await;
+async fn healthcheck_succeeds_only_while_a_server_is_ready() {
+    let data_dir = DataDir::new();
+    let server = data_dir.serve().await;
     let address = server.address();
-    assert_eq!(home.run(&["healthcheck", "--listen", &address]).await.code, 0);
+    assert_eq!(data_dir.run(&["healthcheck", "--listen", &address]).await.code, 0);
     server.stop().await;
-    let gone = home.run(&["healthcheck", "--listen", &address]).await;
+    let gone = data_dir.run(&["healthcheck", "--listen", &address]).await;
     assert_eq!(gone.code, 69);
     assert!(one_line(&gone.err).contains("does not answer"), "{}", gone.err);
 }
@@ -492,64 +492,64 @@ async fn healthcheck_tells_a_server_that_is_ready_from_one_that_is_not_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_file_says_of_listening_concerns_servers_alone() {
-    let home = Home::new();
-    let email = home.person("olga", "admin").await;
-    let file = home.data().join("chatlake.toml");
+    let data_dir = DataDir::new();
+    let email = data_dir.person("olga", "admin").await;
+    let file = data_dir.data().join("chatlake.toml");
     // The server of this directory is told its public address by flag or environment, which no other command sees.
     std::fs::write(&file, "listen = \"0.0.0.0:0\"\n").unwrap();
-    home.person("kim", "viewer").await;
-    home.token(&email, "read").await;
+    data_dir.person("kim", "viewer").await;
+    data_dir.token(&email, "read").await;
     for listing in [["user", "list"], ["token", "list"], ["account", "list"], ["dataset", "list"]] {
-        home.run(&listing).await.good();
+        data_dir.run(&listing).await.good();
     }
     for serving in ["serve", "demo"] {
-        let refused = home.run(&[serving]).await;
+        let refused = data_dir.run(&[serving]).await;
         assert_eq!(refused.code, 1, "{serving}");
         assert!(one_line(&refused.err).contains("plain http"), "{serving}: {}", refused.err);
     }
 
-    let server = home.serve().await;
+    let server = data_dir.serve().await;
     std::fs::write(&file, format!("listen = \"{}\"\nworkers = 0\n", server.address())).unwrap();
-    assert_eq!(home.run(&["healthcheck"]).await.code, 0, "where it listens is known, though workers is no number of them");
+    assert_eq!(data_dir.run(&["healthcheck"]).await.code, 0, "where it listens is known, though workers is no number of them");
     server.stop().await;
-    let gone = home.run(&["healthcheck"]).await;
+    let gone = data_dir.run(&["healthcheck"]).await;
     assert!(gone.code == 69 && gone.err.contains(&server.address()), "{gone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_works_beside_a_server_and_without_one() {
-    let vendor = StandIn::new(60).await;
-    for beside in [false, true] {
-        let home = Home::new();
-        let server = if beside { Some(home.serve().await) } else { None };
-        let email = home.person("olga", "admin").await;
-        assert_eq!(home.run_with(&["user", "add", "--email", "a@b.test", "--name", "A", "--role", "viewer"], "short").await.code, 1, "a short password");
-        home.person("kim", "viewer").await;
-        let people = home.run(&["user", "list", "--json"]).await.json();
+async fn every_command_works_with_and_without_a_running_server() {
+    let vendor = LocalSandbox::new(60).await;
+    for with_server in [false, true] {
+        let data_dir = DataDir::new();
+        let server = if with_server { Some(data_dir.serve().await) } else { None };
+        let email = data_dir.person("olga", "admin").await;
+        assert_eq!(data_dir.run_with(&["user", "add", "--email", "a@b.test", "--name", "A", "--role", "viewer"], "short").await.code, 1, "a short password");
+        data_dir.person("kim", "viewer").await;
+        let people = data_dir.run(&["user", "list", "--json"]).await.json();
         assert_eq!(people.as_array().unwrap().len(), 2, "{people}");
         assert!(!people.to_string().contains("argon2"), "{people}");
-        home.run_with(&["user", "password", "--email", "kim@house.test"], "another good password 9").await.good();
-        let token = home.token("kim@house.test", "read").await;
+        data_dir.run_with(&["user", "password", "--email", "kim@house.test"], "another good password 9").await.good();
+        let token = data_dir.token("kim@house.test", "read").await;
         assert!(token.starts_with("clk_") && !token.contains(char::is_whitespace), "{token}");
-        let tokens = home.run(&["token", "list", "--json"]).await.json();
+        let tokens = data_dir.run(&["token", "list", "--json"]).await.json();
         assert!(!tokens.to_string().contains(&token), "a listing tells a token");
-        let account = home.account(&email, &vendor.address, "sandbox-key").await;
-        assert!(home.run(&["account", "check", &account]).await.good().len() > 3);
-        let accounts = home.run(&["account", "list", "--json"]).await.json();
+        let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+        assert!(data_dir.run(&["account", "check", &account]).await.good().len() > 3);
+        let accounts = data_dir.run(&["account", "list", "--json"]).await.json();
         assert!(accounts[0]["health"] == "valid" && !accounts.to_string().contains("sandbox-key"), "{accounts}");
-        let dataset = home.dataset(&email, &account, "agents").await;
-        let ran = home.run(&["dataset", "run", &dataset]).await.good();
-        let listed = home.run(&["dataset", "list", "--json"]).await.json();
-        assert_eq!(ran, format!("{} rows", listed[0]["rows"]), "beside a server: {beside}");
-        let file = home.data().join("agents.csv");
-        home.run(&["dataset", "export", &dataset, "--output", file.to_str().unwrap()]).await.good();
+        let dataset = data_dir.dataset(&email, &account, "agents").await;
+        let ran = data_dir.run(&["dataset", "run", &dataset]).await.good();
+        let listed = data_dir.run(&["dataset", "list", "--json"]).await.json();
+        assert_eq!(ran, format!("{} rows", listed[0]["rows"]), "beside a server: {with_server}");
+        let file = data_dir.data().join("agents.csv");
+        data_dir.run(&["dataset", "export", &dataset, "--output", file.to_str().unwrap()]).await.good();
         let exported = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(home.run(&["dataset", "export", &dataset]).await.good(), exported.trim_end(), "to a file and to standard output");
+        assert_eq!(data_dir.run(&["dataset", "export", &dataset]).await.good(), exported.trim_end(), "to a file and to standard output");
         if let Some(server) = &server {
             assert_eq!(server.get("/datasets", &token).await.0, 200);
         }
-        home.run(&["token", "revoke", tokens[0]["id"].as_str().unwrap()]).await.good();
-        home.run(&["user", "disable", "--email", "kim@house.test"]).await.good();
+        data_dir.run(&["token", "revoke", tokens[0]["id"].as_str().unwrap()]).await.good();
+        data_dir.run(&["user", "disable", "--email", "kim@house.test"]).await.good();
         if let Some(server) = &server {
             assert_eq!(server.get("/datasets", &token).await.0, 401);
             server.stop().await;
@@ -557,7 +557,7 @@ async fn every_command_works_beside_a_server_and_without_one() {
         for unknown in
             [&["account", "check", "acc_1"][..], &["dataset", "run", "ds_1"], &["token", "revoke", "x"], &["user", "disable", "--email", "no@body.test"]]
         {
-            let refused = home.run(unknown).await;
+            let refused = data_dir.run(unknown).await;
             assert_eq!(refused.code, 1, "{unknown:?}");
             one_line(&refused.err);
         }
@@ -568,36 +568,36 @@ async fn every_command_works_beside_a_server_and_without_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendors_certificate_must_be_good_for_its_name_today() {
-    let home = Home::new();
-    let email = home.person("olga", "admin").await;
+    let data_dir = DataDir::new();
+    let email = data_dir.person("olga", "admin").await;
     let authority = certificate("authority.pem");
     let trusting = [("SSL_CERT_FILE", authority.to_str().unwrap())];
     for (name, good) in [("right.pem", true), ("wrong_name.pem", false), ("expired.pem", false), ("self_signed.pem", false)] {
         let vendor = TlsVendor::new(name);
-        let account = home.account(&email, &vendor.address, "sandbox-key").await;
-        let checked = home.run_in(&trusting, &["account", "check", &account]).await;
+        let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+        let checked = data_dir.run_in(&trusting, &["account", "check", &account]).await;
         assert_eq!(checked.code, 1, "{name}: {checked:?}");
         assert_eq!(checked.err.contains("certificate"), !good, "{name}: {}", checked.err);
-        assert_eq!(vendor.heard() > 0, good, "{name} is told the credentials");
+        assert_eq!(vendor.calls() > 0, good, "{name} is told the credentials");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_of_the_environment_is_not_used() {
-    let (home, vendor, tls) = (Home::new(), StandIn::new(40).await, TlsVendor::new("right.pem"));
+    let (data_dir, vendor, tls) = (DataDir::new(), LocalSandbox::new(40).await, TlsVendor::new("right.pem"));
     let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (at, authority) = (format!("http://{}", proxy.local_addr().unwrap()), certificate("authority.pem"));
     let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let mut environment: Vec<(&str, &str)> = names.iter().map(|name| (*name, at.as_str())).collect();
     environment.push(("SSL_CERT_FILE", authority.to_str().unwrap()));
-    let email = home.person("olga", "admin").await;
-    let plain = home.account(&email, &vendor.address, "sandbox-key").await;
-    let secure = home.account(&email, &tls.address, "sandbox-key").await;
-    home.run_in(&environment, &["account", "check", &plain]).await.good();
-    assert_eq!(home.run_in(&environment, &["account", "check", &secure]).await.code, 1);
-    assert!(tls.heard() > 0, "it was asked itself");
-    let heard = tokio::time::timeout(Duration::from_millis(100), proxy.accept()).await;
-    assert!(heard.is_err(), "the proxy was asked: {heard:?}");
+    let email = data_dir.person("olga", "admin").await;
+    let plain = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let secure = data_dir.account(&email, &tls.address, "sandbox-key").await;
+    data_dir.run_in(&environment, &["account", "check", &plain]).await.good();
+    assert_eq!(data_dir.run_in(&environment, &["account", "check", &secure]).await.code, 1);
+    assert!(tls.calls() > 0, "it was asked itself");
+    let proxied = tokio::time::timeout(Duration::from_millis(100), proxy.accept()).await;
+    assert!(proxied.is_err(), "the proxy was asked: {proxied:?}");
 }
 
 // ---- what never gets out ----
@@ -613,7 +613,7 @@ async fn no_password_in_an_address_gets_into_the_log_at_trace_however_a_vendor_f
 }
 
 /// A connector, as the sweep for secrets uses it.
-struct Swept {
+struct SecretSweep {
     connector: &'static str,
     login: &'static str,
     secret: &'static str,
@@ -621,34 +621,35 @@ struct Swept {
     report: &'static str,
 }
 
-const LIVECHAT: Swept = Swept { connector: "livechat", login: "username=agent@sandbox.test", secret: "api_key", good: "sandbox-key", report: "agents" };
-const LIVELEADER: Swept =
-    Swept { connector: "liveleader", login: "email=operator@sandbox.test", secret: "password", good: "sandbox-password", report: "chats" };
+const LIVECHAT: SecretSweep =
+    SecretSweep { connector: "livechat", login: "username=agent@sandbox.test", secret: "api_key", good: "sandbox-key", report: "agents" };
+const LIVELEADER: SecretSweep =
+    SecretSweep { connector: "liveleader", login: "email=operator@sandbox.test", secret: "password", good: "sandbox-password", report: "chats" };
 
 const CANARY: &str = "kanarie+geheim/4711=&%<é>~";
 
-async fn sweep_everything(of: &Swept) {
-    let (home, vendor) = (Home::new(), StandIn::new(40).await);
-    let server = home.serve_with(&["--log", "trace", "--log-format", "json"]).await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
+async fn sweep_everything(of: &SecretSweep) {
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(40).await);
+    let server = data_dir.serve_with(&["--log", "trace", "--log-format", "json"]).await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
     let echo = echo().await;
-    let (closed, account) = (closed_port().await, home.run_with(&account_at(of, &email, &vendor.address), CANARY).await.good());
+    let (closed, account) = (closed_port().await, data_dir.run_with(&account_at(of, &email, &vendor.address), CANARY).await.good());
     // The stand-in does not know the canary: 401. The others fail in their own ways, or repeat what they were sent.
     let mut pulled = vec![("unauthorized", account)];
     for (name, address) in [("echo", echo.as_str()), ("closed", closed.as_str()), ("no such host", "http://no-such-host.invalid")] {
-        let id = home.run_with(&account_at(of, &email, address), CANARY).await;
+        let id = data_dir.run_with(&account_at(of, &email, address), CANARY).await;
         // A host that no setting allows cannot even be saved.
         if id.code == 0 {
             pulled.push((name, id.good()));
         }
     }
-    let good = home.run_with(&account_at(of, &email, &vendor.address), of.good).await.good();
-    let redirect = Kind::Redirect { status: 302, to: format!("{echo}/?next={CANARY}") };
-    let faults = [Kind::Html, redirect, Kind::Status { status: 400 }, Kind::HangUp, Kind::Shape { body: format!("[\"{CANARY}\"") }];
+    let good = data_dir.run_with(&account_at(of, &email, &vendor.address), of.good).await.good();
+    let redirect = FaultKind::Redirect { status: 302, to: format!("{echo}/?next={CANARY}") };
+    let faults = [FaultKind::Html, redirect, FaultKind::Status { status: 400 }, FaultKind::HangUp, FaultKind::Shape { body: format!("[\"{CANARY}\"") }];
     let mut failed = 0;
     for (name, account) in &pulled {
-        let dataset = home.dataset(&email, account, of.report).await;
+        let dataset = data_dir.dataset(&email, account, of.report).await;
         let run = server.run(&dataset, &token).await;
         let record = until_within(Duration::from_secs(150), name, async || {
             let run = server.get(&format!("/runs/{run}"), &token).await.1;
@@ -686,12 +687,12 @@ async fn sweep_everything(of: &Swept) {
     let metrics = server.send("GET", "/metrics", "", None).await.text().await.unwrap();
     sweep(CANARY, &metrics, "the metrics");
     server.stop().await;
-    for path in home.listing().into_keys().filter(|path| path.is_file() && !path.ends_with("vault.key")) {
+    for path in data_dir.listing().into_keys().filter(|path| path.is_file() && !path.ends_with("vault.key")) {
         sweep(CANARY, &String::from_utf8_lossy(&std::fs::read(&path).unwrap()), &path.display().to_string());
     }
 }
 
-fn account_at<'a>(of: &Swept, email: &'a str, address: &'a str) -> Vec<&'a str> {
+fn account_at<'a>(of: &SecretSweep, email: &'a str, address: &'a str) -> Vec<&'a str> {
     let fixed = ["account", "add", "--connector", of.connector, "--name", "Other", "--field", of.login, "--requests-per-minute", "60000"];
     [&fixed[..], &["--user", email, "--api-url", address]].concat()
 }
@@ -734,10 +735,10 @@ async fn echo() -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let mut heard = vec![0; 16 * 1024];
-                let length = stream.read(&mut heard).await.unwrap_or(0);
-                let (_, secret) = plain_of(&heard[..length]);
-                let body = format!("{}\n{secret}\n", String::from_utf8_lossy(&heard[..length]));
+                let mut buffer = vec![0; 16 * 1024];
+                let length = stream.read(&mut buffer).await.unwrap_or(0);
+                let (_, secret) = plain_of(&buffer[..length]);
+                let body = format!("{}\n{secret}\n", String::from_utf8_lossy(&buffer[..length]));
                 let answer =
                     format!("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
                 let _ = stream.write_all(answer.as_bytes()).await;
@@ -752,8 +753,8 @@ fn plain_of(request: &[u8]) -> (String, String) {
     use base64::Engine;
     let text = String::from_utf8_lossy(request).into_owned();
     let basic = text.lines().find_map(|line| line.to_ascii_lowercase().starts_with("authorization: basic ").then(|| line[21..].trim().to_owned()));
-    let asked = text.split_whitespace().nth(1).and_then(|address| address.split_once('?')).map(|(_, query)| query.to_owned()).unwrap_or_default();
-    if let Some((_, password)) = url::form_urlencoded::parse(asked.as_bytes()).find(|(name, _)| name == "password") {
+    let query = text.split_whitespace().nth(1).and_then(|address| address.split_once('?')).map(|(_, query)| query.to_owned()).unwrap_or_default();
+    if let Some((_, password)) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "password") {
         return (String::new(), password.into_owned());
     }
     let plain = basic.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
@@ -767,10 +768,10 @@ async fn closed_port() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_can_be_read_by_a_machine_and_name_nobody() {
-    let home = Home::new();
-    let server = home.serve().await;
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "read").await;
+    let data_dir = DataDir::new();
+    let server = data_dir.serve().await;
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "read").await;
     server.get("/datasets", &token).await;
     server.send("GET", "/nobody@house.test?token=x", "", None).await;
     let text = server.send("GET", "/metrics", "", None).await.text().await.unwrap();

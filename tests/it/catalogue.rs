@@ -80,7 +80,7 @@ fn one_path_has_one_way_of_asking() {
         assert_eq!(matches!(report.shape, Shape::Archive { .. } | Shape::Periods(_)), report.takes(Menu::StartDays) && !report.id.ends_with("ranking_report"));
         assert!(report.menus.iter().all(|m| !m.extra || !m.required), "{}: what must be chosen is not hidden", report.id);
     }
-    let shared: Vec<&str> = REPORTS.iter().filter(|report| Connector::LiveChat.shares(report)).map(|report| report.id).collect();
+    let shared: Vec<&str> = REPORTS.iter().filter(|report| Connector::LiveChat.can_share_request(report)).map(|report| report.id).collect();
     assert_eq!(shared.len(), 12 + 4, "{shared:?}");
 }
 
@@ -150,7 +150,7 @@ fn every_report_of_liveleader_is_there_and_they_share_one_reading() {
     let reports = Connector::LiveLeader.reports();
     assert_eq!(reports.iter().map(|report| report.title).collect::<Vec<_>>(), ["Chats", "Chat Messages", "Chat Operators"]);
     for report in reports {
-        assert!(Connector::LiveLeader.shares(report) && report.types(Menu::Login) && !Connector::LiveLeader.lists(Menu::Login));
+        assert!(Connector::LiveLeader.can_share_request(report) && report.is_free_text(Menu::Login) && !Connector::LiveLeader.fills_menu(Menu::Login));
         assert!(Menus::default().check(report).is_ok() && matches!(report.shape, Shape::Export(_)));
         assert_eq!(report.id, report.title.to_lowercase().replace(' ', "_"));
         assert!(report.key.iter().all(|key| report.column(key).is_some()) && report.day.is_none_or(|day| report.column(day).is_some()));

@@ -9,24 +9,24 @@ use axum::{Json, Router};
 use chatlake::accounts::{ChangeAccount, NewAccount};
 use chatlake::actor::Role;
 use chatlake::clock::Clock;
-use chatlake::connectors::upstream::{SystemNames, Upstreams};
+use chatlake::connectors::upstream::{SystemResolver, Upstreams};
 use chatlake::connectors::{Completeness, Connector, PullError, Source, Window};
-use chatlake::datasets::options::Options;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::datasets::options::DatasetOptions;
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::process::{Home, StandIn};
-use crate::update_modes::Desk;
+use crate::process::{DataDir, LocalSandbox};
+use crate::update_modes::DatasetFixture;
 use crate::vendor::*;
 
 /// Serves `/chats` and `/tickets` by a function of list, page and first day, at the address that is answered.
 async fn served(answer: impl Fn(&str, usize, &str) -> Value + Clone + Send + Sync + 'static) -> String {
-    let page = move |Path(list): Path<String>, Query(asked): Query<BTreeMap<String, String>>| {
-        let told = answer(&list, asked["page"].parse().unwrap(), &asked["date_from"]);
-        async move { Json(told) }
+    let page = move |Path(list): Path<String>, Query(query): Query<BTreeMap<String, String>>| {
+        let response = answer(&list, query["page"].parse().unwrap(), &query["date_from"]);
+        async move { Json(response) }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -35,7 +35,7 @@ async fn served(answer: impl Fn(&str, usize, &str) -> Value + Clone + Send + Syn
 }
 
 fn source_at(address: &str) -> Source {
-    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemResolver)).unwrap();
     source(&upstreams, address, "k")
 }
 
@@ -45,7 +45,7 @@ const PER_PAGE: usize = 5;
 
 /// A vendor whose chats change while they are read, newest first, five a page. The same seed makes the same changes.
 #[derive(Default)]
-struct Changing {
+struct ChangingChats {
     chats: Vec<u64>,
     /// In the list since the start, though perhaps at another place.
     unchanged: HashSet<u64>,
@@ -59,7 +59,7 @@ struct Changing {
     repeats: bool,
 }
 
-impl Changing {
+impl ChangingChats {
     fn new(seed: u64, settled: bool) -> Self {
         let count = seed % 61;
         let state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -100,14 +100,14 @@ impl Changing {
             found.extend(found.first().copied());
         }
         let found: Vec<Value> = found.into_iter().map(|id| json!({"id": id.to_string()})).collect();
-        let told = json!({list: found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(PER_PAGE)});
+        let response = json!({list: found, "total": self.chats.len(), "pages": self.chats.len().div_ceil(PER_PAGE)});
         if self.changes_left > 0 {
             self.changes_left -= 1;
             for _ in 0..self.random(4) {
                 self.change();
             }
         }
-        told
+        response
     }
 
     fn change(&mut self) {
@@ -136,13 +136,13 @@ impl Changing {
 /// Pulls from a vendor that changes by each of these seeds, and answers how many pulls came to an end. Every other pull is of a settled
 /// day, to which nothing is added.
 async fn nothing_is_lost(seeds: impl Iterator<Item = u64>) -> u64 {
-    let world = Arc::new(Mutex::new(Changing::default()));
+    let world = Arc::new(Mutex::new(ChangingChats::default()));
     let held = world.clone();
     let source = source_at(&served(move |list, page, _| held.lock().unwrap().page(list, page)).await);
     let mut whole = 0;
     for seed in seeds {
         let settled = seed % 2 == 1;
-        *world.lock().unwrap() = Changing::new(seed / 2, settled);
+        *world.lock().unwrap() = ChangingChats::new(seed / 2, settled);
         let window = if settled { WEEK } else { TODAY };
         let (got, done) = pull(&source, &request(&[if seed % 3 == 0 { "tickets" } else { "chat" }], &[window])).await;
         let pulled: Vec<u64> = got.column(0, "id").into_iter().flatten().map(|id| id.parse().unwrap()).collect();
@@ -151,14 +151,14 @@ async fn nothing_is_lost(seeds: impl Iterator<Item = u64>) -> u64 {
         match done {
             Ok(()) => {
                 whole += 1;
-                let tally = got.tallies[0];
+                let counts = got.window_counts[0];
                 let world = world.lock().unwrap();
-                assert!(world.unchanged.is_subset(&distinct), "seed {seed}: a chat is missing, {tally:?}");
-                let proven = tally.completeness.unwrap();
+                assert!(world.unchanged.is_subset(&distinct), "seed {seed}: a chat is missing, {counts:?}");
+                let proven = counts.completeness.unwrap();
                 let possible = if settled { [Completeness::Verified, Completeness::Corrected] } else { [Completeness::Reread, Completeness::Corrected] };
-                assert!(possible.contains(&proven), "seed {seed}: {tally:?}");
-                assert_eq!(tally.read, tally.kept + tally.duplicates, "seed {seed}: {tally:?}");
-                assert_eq!(tally.kept, distinct.len() as u64, "seed {seed}: {tally:?}");
+                assert!(possible.contains(&proven), "seed {seed}: {counts:?}");
+                assert_eq!(counts.read, counts.kept + counts.duplicates, "seed {seed}: {counts:?}");
+                assert_eq!(counts.kept, distinct.len() as u64, "seed {seed}: {counts:?}");
             }
             Err(PullError::Incomplete { .. }) => {}
             Err(other) => panic!("seed {seed}: {other:?}"),
@@ -170,7 +170,7 @@ async fn nothing_is_lost(seeds: impl Iterator<Item = u64>) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_that_stays_is_there_once_whatever_is_added_deleted_moved_and_repeated() {
     // The long form, for hours beside a soak: CHATLAKE_SOAK=1.
-    let seeds = if crate::house::is_soak() { 40_000 } else { 1_000 };
+    let seeds = if crate::test_context::is_soak() { 40_000 } else { 1_000 };
     let lanes = (0..4).map(|lane| tokio::spawn(nothing_is_lost((0..seeds).filter(move |seed| seed % 4 == lane))));
     let mut whole = 0;
     for lane in lanes.collect::<Vec<_>>() {
@@ -183,26 +183,26 @@ async fn a_chat_that_stays_is_there_once_whatever_is_added_deleted_moved_and_rep
 
 /// 60 chats of one day on 3 pages. After page 1 is answered for the first time the newest chat is deleted, and one is added at the day's
 /// start.
-async fn one_goes_and_one_comes() -> String {
+async fn serve_a_list_that_loses_and_gains_a_record() -> String {
     let chats: Vec<String> = (0..60).rev().map(|n| format!("C{n:03}")).collect();
     let chats = Arc::new(Mutex::new((chats, false)));
     served(move |list, page, _| {
         let (chats, changed) = &mut *chats.lock().unwrap();
         let found: Vec<Value> = chats.iter().skip((page - 1) * 25).take(25).map(|id| json!({"id": id, "messages": []})).collect();
-        let told = json!({list: found, "total": chats.len(), "pages": chats.len().div_ceil(25)});
+        let response = json!({list: found, "total": chats.len(), "pages": chats.len().div_ceil(25)});
         if page == 1 && !std::mem::replace(changed, true) {
             chats.remove(0);
             chats.push("NEW".to_owned());
         }
-        told
+        response
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_and_an_addition_that_leave_the_total_as_it_was_hide_no_chat() {
-    let desk = Desk::new().await;
-    let keeper = desk.house.person("mia", Role::Admin).await;
+    let fixture = DatasetFixture::new().await;
+    let keeper = fixture.ctx.person("mia", Role::Admin).await;
     let dataset_at = async |address: String, name: &str, options: Value| {
         let new = NewAccount {
             connector: Connector::LiveChat,
@@ -212,17 +212,17 @@ async fn a_deletion_and_an_addition_that_leave_the_total_as_it_was_hide_no_chat(
             requests_per_minute: Some(60_000),
             time_zone: None,
         };
-        let account = desk.house.app.accounts.create(&keeper.actor, &new).await.unwrap().id;
+        let account = fixture.ctx.app.accounts.create(&keeper.actor, &new).await.unwrap().id;
         let share = ChangeAccount { shared: Some(true), ..ChangeAccount::default() };
-        desk.house.app.accounts.update(&keeper.actor, &account, &share).await.unwrap();
+        fixture.ctx.app.accounts.update(&keeper.actor, &account, &share).await.unwrap();
         let menus = json!({"start_days": 1, "end_days": 1});
-        desk.dataset("chat", json!({"name": name, "account_id": account, "menus": menus, "options": options})).await
+        fixture.dataset("chat", json!({"name": name, "account_id": account, "menus": menus, "options": options})).await
     };
     let unchanged: BTreeSet<String> = (0..59).map(|n| format!("C{n:03}")).collect();
 
-    let dataset = dataset_at(one_goes_and_one_comes().await, "Read twice", json!({})).await;
-    let run = desk.good_run(&dataset).await;
-    let ids: BTreeSet<String> = desk.column(&dataset, "id").await.into_iter().collect();
+    let dataset = dataset_at(serve_a_list_that_loses_and_gains_a_record().await, "Read twice", json!({})).await;
+    let run = fixture.good_run(&dataset).await;
+    let ids: BTreeSet<String> = fixture.column(&dataset, "id").await.into_iter().collect();
     assert!(unchanged.is_subset(&ids) && ids.contains("NEW"), "{:?} missing", unchanged.difference(&ids).collect::<Vec<_>>());
     // The first read lacks C034. The second has it on its first page, whose answer also tells how many there are, and all others again.
     assert_eq!((&run["calls"], &run["kept"], &run["vendor_total"], &run["rows"]), (&json!(6), &json!(61), &json!(60), &json!(61)), "{run}");
@@ -230,9 +230,9 @@ async fn a_deletion_and_an_addition_that_leave_the_total_as_it_was_hide_no_chat(
     // The deleted chat had been read before it went, so there is one more than the vendor reports.
     assert_eq!((&run["completeness"], &run["verified"]), (&json!("corrected"), &json!(false)), "{run}");
 
-    let once = dataset_at(one_goes_and_one_comes().await, "Read once", json!({"second_read": false})).await;
-    let run = desk.good_run(&once).await;
-    let ids: BTreeSet<String> = desk.column(&once, "id").await.into_iter().collect();
+    let once = dataset_at(serve_a_list_that_loses_and_gains_a_record().await, "Read once", json!({"second_read": false})).await;
+    let run = fixture.good_run(&once).await;
+    let ids: BTreeSet<String> = fixture.column(&once, "id").await.into_iter().collect();
     assert_eq!(unchanged.difference(&ids).collect::<Vec<_>>(), ["C034"], "this is what a total cannot tell");
     assert_eq!((&run["calls"], &run["completeness"], &run["verified"]), (&json!(3), &json!("counted"), &json!(false)), "{run}");
 }
@@ -244,30 +244,30 @@ async fn reads_that_never_agree_end_as_incomplete_and_a_record_without_an_id_is_
     let address = served(move |list, page, _| {
         let mut gone = gone.lock().unwrap();
         let chats: Vec<Value> = (*gone..200).map(|n| json!({"id": n.to_string()})).collect();
-        let told = json!({list: chats.iter().skip((page - 1) * 25).take(25).collect::<Vec<_>>(), "total": chats.len(), "pages": chats.len().div_ceil(25)});
+        let response = json!({list: chats.iter().skip((page - 1) * 25).take(25).collect::<Vec<_>>(), "total": chats.len(), "pages": chats.len().div_ceil(25)});
         *gone += usize::from(page == 1);
-        told
+        response
     })
     .await;
     let (got, done) = pull(&source_at(&address), &request(&["chat"], &[TODAY])).await;
     assert!(matches!(done, Err(PullError::Incomplete { window, have, of }) if window == TODAY && have >= of), "{done:?}");
-    assert!(got.tallies.is_empty());
+    assert!(got.window_counts.is_empty());
 
     // Chats without an id, two of them alike, and one that comes to the head between two reads: they stand elsewhere in each read.
-    let asked = Arc::new(Mutex::new(0_u64));
+    let query = Arc::new(Mutex::new(0_u64));
     let address = served(move |list, _, _| {
-        let mut asked = asked.lock().unwrap();
+        let mut query = query.lock().unwrap();
         let mut chats: Vec<Value> = ["a", "b", "a", "c"].map(|name| json!({"visitor_name": name})).into();
-        if *asked > 0 {
+        if *query > 0 {
             chats.insert(0, json!({"id": "1"}));
         }
-        *asked += 1;
+        *query += 1;
         json!({list: chats, "total": chats.len(), "pages": 1})
     })
     .await;
     let (got, done) = pull(&source_at(&address), &request(&["chat"], &[TODAY])).await;
-    let tally = got.tallies[0];
-    assert_eq!((done, got.rows(0), tally.kept, tally.rejected, tally.total), (Ok(()), 1, 1, 4, Some(5)));
+    let counts = got.window_counts[0];
+    assert_eq!((done, got.rows(0), counts.kept, counts.rejected, counts.total), (Ok(()), 1, 1, 4, Some(5)));
 }
 
 // ---- what it costs ----
@@ -280,14 +280,14 @@ async fn settled_days_cost_a_call_for_each_page_and_later_days_twice_that() {
     let source = source(&upstreams, &vendor.address, "sandbox-key");
     let cost = async |window: Window, second_read: bool| {
         vendor.sandbox.forget_calls();
-        let mut asked = request(&["chat"], &[window]);
-        asked.second_read = second_read;
-        let (got, done) = pull(&source, &asked).await;
+        let mut query = request(&["chat"], &[window]);
+        query.second_read = second_read;
+        let (got, done) = pull(&source, &query).await;
         assert_eq!(done, Ok(()));
-        let tally = got.tallies[0];
-        assert_eq!((tally.calls, tally.pages), (vendor.sandbox.calls_total(), vendor.sandbox.calls_total()));
-        assert_eq!((tally.duplicates, tally.read, tally.kept), (0, tally.total.unwrap(), tally.total.unwrap()), "{tally:?}");
-        (tally.calls, tally.pages_again, tally.total.unwrap().div_ceil(25), tally.completeness.unwrap())
+        let counts = got.window_counts[0];
+        assert_eq!((counts.calls, counts.pages), (vendor.sandbox.calls_total(), vendor.sandbox.calls_total()));
+        assert_eq!((counts.duplicates, counts.read, counts.kept), (0, counts.total.unwrap(), counts.total.unwrap()), "{counts:?}");
+        (counts.calls, counts.pages_again, counts.total.unwrap().div_ceil(25), counts.completeness.unwrap())
     };
     let (calls, again, pages, proven) = cost(WEEK, true).await;
     assert!(pages > 40, "{pages}");
@@ -309,75 +309,75 @@ async fn settled_days_cost_a_call_for_each_page_and_later_days_twice_that() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_as_complete_as_the_weakest_of_its_windows_and_all_places_say_so() {
-    let desk = Desk::new().await;
+    let fixture = DatasetFixture::new().await;
     // The 15th to the 19th; at noon of the 20th the 17th is the last settled day.
-    let dataset = desk.dataset("chat", json!({"menus": {"start_days": 5, "end_days": 1}})).await;
+    let dataset = fixture.dataset("chat", json!({"menus": {"start_days": 5, "end_days": 1}})).await;
     let windows = async || {
-        let lines = desk.call("GET", &format!("/datasets/{dataset}/windows?limit=5"), Value::Null).await.1;
+        let lines = fixture.call("GET", &format!("/datasets/{dataset}/windows?limit=5"), Value::Null).await.1;
         let of = |name: &str| lines["items"].as_array().unwrap().iter().map(|line| line[name].clone()).collect::<Vec<_>>();
         (of("completeness"), of("verified"))
     };
     let days = async || {
-        let days = desk.call("GET", &format!("/datasets/{dataset}/coverage"), Value::Null).await.1;
+        let days = fixture.call("GET", &format!("/datasets/{dataset}/coverage"), Value::Null).await.1;
         days["items"].as_array().unwrap().iter().map(|day| format!("{} {}", day["state"], day["completeness"]).replace('"', "")).collect::<Vec<_>>()
     };
-    let run = desk.good_run(&dataset).await;
+    let run = fixture.good_run(&dataset).await;
     assert_eq!((&run["completeness"], &run["verified"]), (&json!("reread"), &json!(true)), "{run}");
     assert_eq!(windows().await, (["verified", "verified", "verified", "reread", "reread"].map(Value::from).into(), vec![json!(true); 5]));
     assert_eq!(days().await, ["verified verified", "verified verified", "verified verified", "verified reread", "verified reread"]);
-    let page = desk.owner.get(&format!("/runs/{}", run["id"].as_str().unwrap())).await;
+    let page = fixture.owner.get(&format!("/runs/{}", run["id"].as_str().unwrap())).await;
     let record = page.texts(".run-detail").join(" ");
     assert!(record.contains("Read twice: two reads of the newest days agree. LiveChat reports"), "{record}");
     assert!(record.contains("Pages read again") && page.texts(".run-detail table")[0].contains("Read twice"), "{record}");
     assert!(page.texts(".run-log").join(" ").contains("Two reads agree."), "{:?}", page.texts(".run-log"));
 
     // Without the second read, which is asked for as another thing.
-    let changed = desk.change(&dataset, json!({"options": {"second_read": false}})).await;
+    let changed = fixture.change(&dataset, json!({"options": {"second_read": false}})).await;
     assert_eq!(changed["options"]["second_read"], json!(false));
-    let once = desk.good_run(&dataset).await;
+    let once = fixture.good_run(&dataset).await;
     assert_eq!((&once["completeness"], &once["verified"], &once["rows"]), (&json!("counted"), &json!(false), &run["rows"]), "{once}");
     assert!(once["calls"].as_u64() < run["calls"].as_u64(), "{once}");
     let (proven, verified) = windows().await;
     assert_eq!(proven, ["verified", "verified", "verified", "counted", "counted"].map(Value::from));
     assert_eq!(verified, [true, true, true, false, false].map(Value::from));
     assert_eq!(days().await[3..], ["held counted", "held counted"]);
-    let history = desk.owner.get(&format!("/datasets/{dataset}/history")).await;
+    let history = fixture.owner.get(&format!("/datasets/{dataset}/history")).await;
     assert!(history.texts(".run-detail")[0].contains("Counted: LiveChat reports"), "{:?}", history.texts(".run-detail"));
     assert!(history.text().contains("aria-label=\"Thu 19 Nov 2026: present, counted\""), "the calendar says what is proven of the day");
-    let day = desk.owner.get(&format!("/datasets/{dataset}/days/2026-11-19")).await;
+    let day = fixture.owner.get(&format!("/datasets/{dataset}/days/2026-11-19")).await;
     assert!(day.texts("table")[0].contains("Counted") && day.texts("table")[0].contains("Read twice"), "{:?}", day.texts("table"));
 
     // A page that came twice, on a settled day: it was read again.
-    let faults = desk.house.sandbox.faults();
-    faults.set(vec![Fault::new(Kind::RepeatPage).on("/chats").page(2).times(1)]);
-    let corrected = desk.good_run(&dataset).await;
+    let faults = fixture.ctx.sandbox.faults();
+    faults.set(vec![Fault::new(FaultKind::RepeatPage).on("/chats").page(2).times(1)]);
+    let corrected = fixture.good_run(&dataset).await;
     assert_eq!((&corrected["completeness"], &corrected["verified"], &corrected["rows"]), (&json!("corrected"), &json!(false), &run["rows"]), "{corrected}");
-    faults.set(vec![Fault::new(Kind::LyingTotal { by: 3 }).on("/chats")]);
-    let short = desk.run(&dataset).await;
+    faults.set(vec![Fault::new(FaultKind::LyingTotal { by: 3 }).on("/chats")]);
+    let short = fixture.run(&dataset).await;
     assert_eq!((&short["state"], &short["completeness"], &short["verified"]), (&json!("failed"), &json!("short"), &json!(false)), "{short}");
     assert_eq!((windows().await.0[0].clone(), windows().await.1[0].clone()), (json!("short"), json!(false)));
     faults.clear();
     assert_eq!(days().await[0], "stale verified", "the rows of the run before are those that people read");
 
     // Lists, periods and LiveLeader's document are read to their ends.
-    let agents = desk.dataset("agents", json!({})).await;
-    let run = desk.good_run(&agents).await;
+    let agents = fixture.dataset("agents", json!({})).await;
+    let run = fixture.good_run(&agents).await;
     assert_eq!((&run["completeness"], &run["verified"]), (&json!("complete"), &Value::Null), "{run}");
-    let leader = desk.leader().await;
-    let exported = desk.dataset("chats", json!({"account_id": leader, "menus": {"start_days": 2, "end_days": 1}})).await;
-    assert_eq!(desk.good_run(&exported).await["completeness"], json!("complete"));
+    let leader = fixture.leader().await;
+    let exported = fixture.dataset("chats", json!({"account_id": leader, "menus": {"start_days": 2, "end_days": 1}})).await;
+    assert_eq!(fixture.good_run(&exported).await["completeness"], json!("complete"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_read_is_an_option_of_a_dataset_by_command_and_by_what_is_stored() {
-    let (home, vendor) = (Home::new(), StandIn::new(30).await);
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(30).await);
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
     let make = ["dataset", "create", "--user", email.as_str(), "--name", "Chats", "--account", account.as_str(), "--report", "chat", "--no-second-read"];
-    let once = home.run(&make).await.good();
-    let usual = home.run(&make[..make.len() - 1]).await.good();
-    let server = home.serve().await;
+    let once = data_dir.run(&make).await.good();
+    let usual = data_dir.run(&make[..make.len() - 1]).await.good();
+    let server = data_dir.serve().await;
     for (dataset, wanted, proven) in [(&once, false, "counted"), (&usual, true, "reread")] {
         assert_eq!(server.get(&format!("/datasets/{dataset}"), &token).await.1["options"]["second_read"], json!(wanted));
         let run = server.over(&server.run(dataset, &token).await, &token).await;
@@ -385,7 +385,7 @@ async fn the_second_read_is_an_option_of_a_dataset_by_command_and_by_what_is_sto
     }
     server.stop().await;
     // What was stored before there was a choice has it on.
-    assert!(serde_json::from_str::<Options>(r#"{"key":[],"look_back":2}"#).unwrap().second_read);
+    assert!(serde_json::from_str::<DatasetOptions>(r#"{"key":[],"look_back":2}"#).unwrap().second_read);
 }
 
 // ---- catalogues from before ----

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::report::Menu;
-use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
+use chatlake::connectors::upstream::{Limits, SystemResolver, Upstreams};
 use chatlake::connectors::{self, Completeness, Connector, Menus, PullError, Source, Window};
-use chatlake::sandbox::faults::{Cut, Fault, Kind, Odd, RetryAfter};
-use chatlake::sandbox::truth::Question;
+use chatlake::sandbox::faults::{Cut, Fault, FaultKind, Odd, RetryAfter};
+use chatlake::sandbox::truth::TruthQuestion;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
@@ -46,10 +46,10 @@ async fn every_report_is_what_the_vendor_holds() {
     assert_eq!(got.rows(0) as u64, truth["count"].as_u64().unwrap());
     assert_eq!(got.set(0, "id"), ids(&truth));
     assert_eq!(got.rows(1) as u64, vendor.truth("chat_messages", WEEK)["count"].as_u64().unwrap());
-    assert_eq!(got.tallies.len(), 7);
-    for tally in &got.tallies {
-        assert_eq!(tally.read, tally.kept + tally.duplicates + tally.left_out + tally.rejected);
-        assert_eq!((tally.verified(), tally.misfits), (Some(true), 0), "{tally:?}");
+    assert_eq!(got.window_counts.len(), 7);
+    for counts in &got.window_counts {
+        assert_eq!(counts.read, counts.kept + counts.duplicates + counts.left_out + counts.rejected);
+        assert_eq!((counts.verified(), counts.misfits), (Some(true), 0), "{counts:?}");
     }
     // Both shapes of a visitor fill the same columns; what nobody declared is there as it came.
     assert!(got.column(0, "visitor_name").iter().all(Option::is_some));
@@ -75,18 +75,18 @@ async fn every_report_is_what_the_vendor_holds() {
 #[tokio::test]
 async fn menus_narrow_what_is_asked() {
     let vendor = Vendor::new(2_000, 30).await;
-    let mut asked = request(&["chat"], &[WEEK]);
-    asked.menus.group = Some("1".to_owned());
-    let (got, done) = pull(&vendor.source(), &asked).await;
+    let mut pull_request = request(&["chat"], &[WEEK]);
+    pull_request.menus.group = Some("1".to_owned());
+    let (got, done) = pull(&vendor.source(), &pull_request).await;
     done.unwrap();
-    let question = Question {
+    let question = TruthQuestion {
         report: "chat".to_owned(),
         date_from: Some(WEEK.from),
         date_to: Some(WEEK.to),
         timezone: Some(ZONE.to_owned()),
         group: Some(1),
         ids: 1,
-        ..Question::default()
+        ..TruthQuestion::default()
     };
     assert_eq!(got.set(0, "id"), ids(&vendor.sandbox.truth(&question).unwrap()));
 }
@@ -101,7 +101,7 @@ async fn two_reports_of_one_source_cost_the_calls_of_one() {
     let (got, done) = pull(&source, &request(&["chat", "chat_messages"], &[WEEK])).await;
     done.unwrap();
     assert_eq!(vendor.sandbox.calls_total(), one);
-    assert_eq!(got.tallies[0].calls, one);
+    assert_eq!(got.window_counts[0].calls, one);
     assert_eq!(got.progress as u64, one);
 }
 
@@ -134,17 +134,17 @@ async fn check_choices_and_sample_take_a_call_each() {
     };
     let held = vendor.truth("chat", WEEK)["count"].as_u64().unwrap();
     let chats = sample("chat", WEEK, 50).await;
-    assert_eq!((chats.batch.num_rows(), chats.records, chats.calls, chats.total, chats.whole), (50, 50, 2, Some(held), false));
+    assert_eq!((chats.batch.num_rows(), chats.records, chats.calls, chats.total, chats.is_complete), (50, 50, 2, Some(held), false));
     assert_eq!(ids_of(&chats.batch).len(), 50, "no chat comes twice");
     let messages = sample("chat_messages", WEEK, 50).await;
-    assert!(messages.batch.num_rows() == 50 && messages.records < 25 && messages.calls == 1 && !messages.whole, "{messages:?}");
+    assert!(messages.batch.num_rows() == 50 && messages.records < 25 && messages.calls == 1 && !messages.is_complete, "{messages:?}");
     let few = sample("chat_goals", WEEK, 50).await;
-    assert!(few.batch.num_rows() < 50 && few.records == 50 && few.calls == 2 && !few.whole, "{few:?}");
+    assert!(few.batch.num_rows() < 50 && few.records == 50 && few.calls == 2 && !few.is_complete, "{few:?}");
     let day = Window { from: WEEK.from, to: WEEK.from };
     let all = vendor.truth("chat", day)["count"].as_u64().unwrap();
     let everything = sample("chat", day, all as usize).await;
     assert!(all <= 50 || everything.calls == 2, "{all}");
-    assert_eq!((everything.whole, everything.records), (all <= 50, all.min(50)), "{everything:?}");
+    assert_eq!((everything.is_complete, everything.records), (all <= 50, all.min(50)), "{everything:?}");
 }
 
 #[tokio::test]
@@ -152,23 +152,23 @@ async fn what_passes_is_waited_out_and_nothing_is_lost() {
     let vendor = Vendor::new(2_000, 30).await;
     let truth = ids(&vendor.truth("chat", WEEK));
     let passing = [
-        Kind::TooManyRequests { retry_after: RetryAfter::Seconds(0) },
-        Kind::TooManyRequests { retry_after: RetryAfter::Date(1) },
-        Kind::TooManyRequests { retry_after: RetryAfter::Date(-100) },
-        Kind::Status { status: 500 },
-        Kind::Status { status: 503 },
-        Kind::HangUp,
-        Kind::Late { ms: 800 },
-        Kind::Stall { after: 900 },
-        Kind::Html,
-        Kind::Empty,
-        Kind::Shape { body: "[]".to_owned() },
-        Kind::Shape { body: "{}".to_owned() },
-        Kind::Shape { body: r#"{"error":"no"}"#.to_owned() },
-        Kind::Cut { after: 900, how: Cut::Length },
-        Kind::Cut { after: 900, how: Cut::Chunked },
-        Kind::Cut { after: 900, how: Cut::Clean },
-        Kind::Drip { bytes: 4_000, every_ms: 5 },
+        FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(0) },
+        FaultKind::TooManyRequests { retry_after: RetryAfter::Date(1) },
+        FaultKind::TooManyRequests { retry_after: RetryAfter::Date(-100) },
+        FaultKind::Status { status: 500 },
+        FaultKind::Status { status: 503 },
+        FaultKind::HangUp,
+        FaultKind::Late { ms: 800 },
+        FaultKind::Stall { after: 900 },
+        FaultKind::Html,
+        FaultKind::Empty,
+        FaultKind::Shape { body: "[]".to_owned() },
+        FaultKind::Shape { body: "{}".to_owned() },
+        FaultKind::Shape { body: r#"{"error":"no"}"#.to_owned() },
+        FaultKind::Cut { after: 900, how: Cut::Length },
+        FaultKind::Cut { after: 900, how: Cut::Chunked },
+        FaultKind::Cut { after: 900, how: Cut::Clean },
+        FaultKind::Drip { bytes: 4_000, every_ms: 5 },
     ];
     for kind in passing {
         vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats").page(3).times(2)]);
@@ -182,7 +182,7 @@ async fn what_passes_is_waited_out_and_nothing_is_lost() {
 async fn a_wait_that_the_vendor_asks_for_is_no_try_whichever_status_asks_for_it() {
     let vendor = Vendor::new(1_000, 30).await;
     let truth = ids(&vendor.truth("chat", WEEK));
-    for kind in [Kind::TooManyRequests { retry_after: RetryAfter::Seconds(0) }, Kind::Maintenance { retry_after: RetryAfter::Seconds(0) }] {
+    for kind in [FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(0) }, FaultKind::Maintenance { retry_after: RetryAfter::Seconds(0) }] {
         // One more than there are tries.
         vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats").page(3).times(6)]);
         let upstreams = vendor.upstreams();
@@ -193,51 +193,63 @@ async fn a_wait_that_the_vendor_asks_for_is_no_try_whichever_status_asks_for_it(
 }
 
 #[tokio::test]
-async fn what_stays_is_told_for_what_it_is() {
+async fn permanent_faults_are_reported_with_their_cause() {
     let vendor = Vendor::new(1_000, 30).await;
-    let sorted = |kind: Kind, wanted: fn(&PullError) -> bool, calls: u64| (kind, wanted, calls);
+    let sorted = |kind: FaultKind, wanted: fn(&PullError) -> bool, calls: u64| (kind, wanted, calls);
     let lasting = [
         // The second call is the check of the credentials.
-        sorted(Kind::Status { status: 401 }, |e| *e == PullError::Unauthorized, 2),
-        sorted(Kind::Status { status: 403 }, |e| matches!(e, PullError::Refused { status: 403, said } if said == "Something went wrong"), 1),
-        sorted(Kind::Status { status: 400 }, |e| matches!(e, PullError::Refused { status: 400, said } if said == "Something went wrong"), 1),
-        // Twice for the days, twice without days, and then for its words.
-        sorted(Kind::Status { status: 404 }, |e| matches!(e, PullError::Refused { status: 404, said } if said == "Something went wrong"), 7),
-        sorted(Kind::Status { status: 500 }, |e| *e == PullError::Unavailable(Cause::Status(500)), 5),
-        sorted(Kind::HangUp, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
-        sorted(Kind::Late { ms: 800 }, |e| *e == PullError::Unavailable(Cause::FirstByteTimeout), 5),
-        sorted(Kind::Stall { after: 100 }, |e| *e == PullError::Unavailable(Cause::NoProgress), 5),
-        sorted(Kind::Cut { after: 100, how: Cut::Length }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
-        sorted(Kind::Cut { after: 100, how: Cut::Chunked }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
-        sorted(Kind::Cut { after: 100, how: Cut::Clean }, |e| matches!(e, PullError::Malformed { at, .. } if at.page == 1 && at.path == "/chats"), 3),
-        sorted(Kind::Html, |e| *e == PullError::Unavailable(Cause::WebPage(200)), 3),
-        sorted(Kind::Empty, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("empty")), 7),
-        sorted(Kind::Shape { body: "[]".to_owned() }, |e| matches!(e, PullError::Malformed { .. }), 7),
-        sorted(Kind::Shape { body: "[".repeat(1_000_000) }, |e| matches!(e, PullError::Malformed { .. }), 3),
-        sorted(Kind::GzipBomb, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("larger")), 1),
-        sorted(Kind::Redirect { status: 302, to: "http://127.0.0.1:1/x".to_owned() }, |e| *e == PullError::Unavailable(Cause::Redirected(302)), 3),
+        sorted(FaultKind::Status { status: 401 }, |e| *e == PullError::Unauthorized, 2),
         sorted(
-            Kind::TooManyRequests { retry_after: RetryAfter::Seconds(3_600) },
+            FaultKind::Status { status: 403 },
+            |e| matches!(e, PullError::Refused { status: 403, vendor_message: said } if said == "Something went wrong"),
+            1,
+        ),
+        sorted(
+            FaultKind::Status { status: 400 },
+            |e| matches!(e, PullError::Refused { status: 400, vendor_message: said } if said == "Something went wrong"),
+            1,
+        ),
+        // Twice for the days, twice without days, and then for its words.
+        sorted(
+            FaultKind::Status { status: 404 },
+            |e| matches!(e, PullError::Refused { status: 404, vendor_message: said } if said == "Something went wrong"),
+            7,
+        ),
+        sorted(FaultKind::Status { status: 500 }, |e| *e == PullError::Unavailable(Cause::Status(500)), 5),
+        sorted(FaultKind::HangUp, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
+        sorted(FaultKind::Late { ms: 800 }, |e| *e == PullError::Unavailable(Cause::FirstByteTimeout), 5),
+        sorted(FaultKind::Stall { after: 100 }, |e| *e == PullError::Unavailable(Cause::NoProgress), 5),
+        sorted(FaultKind::Cut { after: 100, how: Cut::Length }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
+        sorted(FaultKind::Cut { after: 100, how: Cut::Chunked }, |e| *e == PullError::Unavailable(Cause::ConnectionCut), 5),
+        sorted(FaultKind::Cut { after: 100, how: Cut::Clean }, |e| matches!(e, PullError::Malformed { at, .. } if at.page == 1 && at.path == "/chats"), 3),
+        sorted(FaultKind::Html, |e| *e == PullError::Unavailable(Cause::WebPage(200)), 3),
+        sorted(FaultKind::Empty, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("empty")), 7),
+        sorted(FaultKind::Shape { body: "[]".to_owned() }, |e| matches!(e, PullError::Malformed { .. }), 7),
+        sorted(FaultKind::Shape { body: "[".repeat(1_000_000) }, |e| matches!(e, PullError::Malformed { .. }), 3),
+        sorted(FaultKind::GzipBomb, |e| matches!(e, PullError::Malformed { why, .. } if why.contains("larger")), 1),
+        sorted(FaultKind::Redirect { status: 302, to: "http://127.0.0.1:1/x".to_owned() }, |e| *e == PullError::Unavailable(Cause::Redirected(302)), 3),
+        sorted(
+            FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(3_600) },
             |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 3_600),
             1,
         ),
         sorted(
-            Kind::TooManyRequests { retry_after: RetryAfter::Seconds(315_360_000) },
+            FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(315_360_000) },
             |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 86_400),
             1,
         ),
         sorted(
-            Kind::TooManyRequests { retry_after: RetryAfter::Seconds(-5) },
+            FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(-5) },
             |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 5),
             1,
         ),
         sorted(
-            Kind::Maintenance { retry_after: RetryAfter::Seconds(1_800) },
+            FaultKind::Maintenance { retry_after: RetryAfter::Seconds(1_800) },
             |e| matches!(e, PullError::RateLimited { wait: Some(w) } if w.as_secs() == 1_800),
             1,
         ),
-        sorted(Kind::Maintenance { retry_after: RetryAfter::Absent }, |e| *e == PullError::Unavailable(Cause::Status(503)), 5),
-        sorted(Kind::TooManyRequests { retry_after: RetryAfter::Absent }, |e| matches!(e, PullError::RateLimited { .. }), 1),
+        sorted(FaultKind::Maintenance { retry_after: RetryAfter::Absent }, |e| *e == PullError::Unavailable(Cause::Status(503)), 5),
+        sorted(FaultKind::TooManyRequests { retry_after: RetryAfter::Absent }, |e| matches!(e, PullError::RateLimited { .. }), 1),
     ];
     for (kind, wanted, calls) in lasting {
         vendor.fault(kind.clone());
@@ -247,12 +259,12 @@ async fn what_stays_is_told_for_what_it_is() {
         let shown = format!("{:.60}", format!("{kind:?}"));
         assert!(wanted(&error), "{shown}: {error:?}");
         assert_eq!(upstreams.stats().calls, calls, "{shown}");
-        assert!(got.tallies.is_empty(), "{shown}: no window is complete");
+        assert!(got.window_counts.is_empty(), "{shown}: no window is complete");
     }
     // Endless at full speed ends at the cap.
-    vendor.fault(Kind::Endless);
-    let small = Limits { most_bytes: 4 << 20, ..limits() };
-    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], vendor.clock.clone(), small, Arc::new(SystemNames)).unwrap();
+    vendor.fault(FaultKind::Endless);
+    let small = Limits { max_bytes: 4 << 20, ..limits() };
+    let upstreams = Upstreams::with(vec![allow("127.0.0.1")], vendor.clock.clone(), small, Arc::new(SystemResolver)).unwrap();
     let (_, done) = pull(&source(&upstreams, &vendor.address, "sandbox-key"), &request(&["chat"], &[WEEK])).await;
     assert!(matches!(done, Err(PullError::Malformed { ref why, .. }) if why.contains("4 MiB")), "{done:?}");
 }
@@ -260,17 +272,17 @@ async fn what_stays_is_told_for_what_it_is() {
 #[tokio::test]
 async fn a_page_that_fails_is_never_taken_for_the_last() {
     let vendor = Vendor::new(2_000, 30).await;
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Status { status: 404 }).on("/chats").page(4)]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Status { status: 404 }).on("/chats").page(4)]);
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Err(PullError::Unavailable(Cause::NoData(404))), "page 1 was there, so that the request is right");
-    assert!(got.tallies.is_empty());
+    assert!(got.window_counts.is_empty());
 }
 
 #[tokio::test]
 async fn chats_that_end_while_we_page_are_there_once() {
     let vendor = Vendor::new(3_000, 30).await;
     let window = Window { from: date(2026, 11, 6), to: TODAY.to };
-    for shift in [Kind::Shift { chats: 1 }, Kind::Shift { chats: 7 }, Kind::Shift { chats: 40 }] {
+    for shift in [FaultKind::Shift { chats: 1 }, FaultKind::Shift { chats: 7 }, FaultKind::Shift { chats: 40 }] {
         vendor.sandbox.faults().set(vec![Fault::new(shift.clone()).on("/chats").skip(2).times(3)]);
         let before = ids(&vendor.truth("chat", window));
         let (got, done) = pull(&vendor.source(), &request(&["chat"], &[window])).await;
@@ -279,8 +291,8 @@ async fn chats_that_end_while_we_page_are_there_once() {
         assert_eq!(got.rows(0), pulled.len(), "{shift:?}: a chat came twice");
         assert!(before.is_subset(&pulled), "{shift:?}");
         assert_eq!(pulled, ids(&vendor.truth("chat", window)), "{shift:?}");
-        let tally = got.tallies[0];
-        assert_eq!((tally.verified(), tally.read), (Some(true), tally.kept + tally.duplicates), "{shift:?}");
+        let counts = got.window_counts[0];
+        assert_eq!((counts.verified(), counts.read), (Some(true), counts.kept + counts.duplicates), "{shift:?}");
     }
 }
 
@@ -288,21 +300,21 @@ async fn chats_that_end_while_we_page_are_there_once() {
 async fn a_total_that_lies_or_a_page_that_repeats_never_ends_well_with_a_part() {
     let vendor = Vendor::new(2_000, 30).await;
     let truth = ids(&vendor.truth("chat", WEEK));
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::RepeatPage).on("/chats").page(3).times(1)]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::RepeatPage).on("/chats").page(3).times(1)]);
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Ok(()));
     assert_eq!((got.rows(0), got.set(0, "id")), (truth.len(), truth.clone()));
-    assert_eq!(got.tallies[0].completeness, Some(Completeness::Corrected), "it was read twice");
-    for kind in [Kind::RepeatPage, Kind::LyingTotal { by: 30 }, Kind::LyingTotal { by: -30 }] {
+    assert_eq!(got.window_counts[0].completeness, Some(Completeness::Corrected), "it was read twice");
+    for kind in [FaultKind::RepeatPage, FaultKind::LyingTotal { by: 30 }, FaultKind::LyingTotal { by: -30 }] {
         vendor.sandbox.faults().set(vec![Fault::new(kind.clone()).on("/chats")]);
         let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
         assert!(matches!(done, Err(PullError::Incomplete { window, have, of }) if window == WEEK && have != of), "{kind:?}: {done:?}");
-        assert!(got.tallies.is_empty());
+        assert!(got.window_counts.is_empty());
     }
 }
 
 #[tokio::test]
-async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
+async fn a_misfit_costs_one_cell_and_is_stored_verbatim() {
     let vendor = Vendor::new(1_000, 30).await;
     let total = vendor.truth("chat", WEEK)["count"].as_u64().unwrap() as usize;
     for (odd, misfit) in [
@@ -312,7 +324,7 @@ async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
         (Odd::DuplicateKey, Some(r#"{"duration":41}"#)),
         (Odd::LoneSurrogate, Some("\\ud800")),
     ] {
-        vendor.sandbox.faults().set(vec![Fault::new(Kind::OddRecord { odd }).on("/chats").page(1).times(1)]);
+        vendor.sandbox.faults().set(vec![Fault::new(FaultKind::OddRecord { odd }).on("/chats").page(1).times(1)]);
         let (got, done) = pull(&vendor.source(), &request(&["chat", "chat_messages"], &[WEEK])).await;
         assert_eq!(done, Ok(()), "{odd:?}");
         assert_eq!(got.rows(0), total, "{odd:?}");
@@ -322,24 +334,24 @@ async fn one_odd_value_costs_a_cell_and_is_kept_word_for_word() {
             Some(text) => assert!(kept.iter().any(|json| json.contains(text)), "{odd:?}: {kept:?}"),
             None => assert!(kept.is_empty() && got.set(0, "duration").contains("9007199254740993"), "{odd:?}: {kept:?}"),
         }
-        assert_eq!(got.tallies[0].misfits, kept.len() as u64, "{odd:?}");
+        assert_eq!(got.window_counts[0].misfits, kept.len() as u64, "{odd:?}");
     }
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::OddRecord { odd: Odd::NoId }).on("/chats").page(1).times(1)]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::OddRecord { odd: Odd::NoId }).on("/chats").page(1).times(1)]);
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!(done, Ok(()));
     assert_eq!((got.rows(0), got.column(0, "id").iter().flatten().count()), (total - 1, total - 1), "a record without an id is rejected");
-    let tally = got.tallies[0];
-    assert_eq!((tally.read, tally.kept, tally.rejected, tally.verified()), (total as u64, total as u64 - 1, 1, Some(true)));
+    let counts = got.window_counts[0];
+    assert_eq!((counts.read, counts.kept, counts.rejected, counts.verified()), (total as u64, total as u64 - 1, 1, Some(true)));
 }
 
 #[tokio::test]
-async fn it_stops_when_told_to_and_when_nobody_listens() {
+async fn a_pull_stops_when_cancelled_and_when_the_receiver_is_dropped() {
     let vendor = Vendor::new(2_000, 30).await;
-    vendor.fault(Kind::Late { ms: 300 });
-    let asked = request(&["chat"], &[WEEK]);
+    vendor.fault(FaultKind::Late { ms: 300 });
+    let pull_request = request(&["chat"], &[WEEK]);
     let source = vendor.source();
-    let stop = asked.cancel.clone();
-    let (pulled, ()) = tokio::join!(pull(&source, &asked), async move {
+    let stop = pull_request.cancel.clone();
+    let (pulled, ()) = tokio::join!(pull(&source, &pull_request), async move {
         tokio::task::yield_now().await;
         stop.cancel();
     });
@@ -351,12 +363,12 @@ async fn it_stops_when_told_to_and_when_nobody_listens() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_api_is_told() {
+async fn the_sunset_of_the_api_is_reported() {
     let vendor = Vendor::new(500, 30).await;
-    vendor.fault(Kind::Sunset { legacy: Some("2027-03-01".to_owned()), deprecation: None });
+    vendor.fault(FaultKind::Sunset { legacy: Some("2027-03-01".to_owned()), deprecation: None });
     let source = vendor.source();
     let (_, done) = pull(&source, &request(&["chat"], &[WEEK])).await;
-    assert_eq!((done, source.upstream.told().ends_on), (Ok(()), Some(date(2027, 3, 1))));
+    assert_eq!((done, source.upstream.vendor_hints().api_ends_on), (Ok(()), Some(date(2027, 3, 1))));
 }
 
 #[tokio::test]
@@ -364,7 +376,7 @@ async fn one_pause_holds_the_whole_account_and_no_other() {
     let vendor = Vendor::new(500, 30).await;
     let upstreams = vendor.upstreams();
     let of = |key: &str| Source { upstream: upstreams.for_account(key, Connector::LiveChat, Some(&vendor.address), 0).unwrap(), ..vendor.source() };
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(600) }).times(1)]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(600) }).times(1)]);
     assert!(matches!(connectors::check(&of("a")).await, Err(PullError::RateLimited { .. })));
     let calls = vendor.sandbox.calls_total();
     assert!(matches!(connectors::check(&of("a")).await, Err(PullError::RateLimited { wait: Some(w) }) if w.as_secs() > 590));
@@ -380,14 +392,14 @@ async fn the_credential_is_in_no_error() {
     let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("agent@sandbox.test:{CANARY}"));
     let mut shown = Vec::new();
     for kind in [
-        Kind::Status { status: 401 },
-        Kind::Status { status: 404 },
-        Kind::Status { status: 500 },
-        Kind::Html,
-        Kind::HangUp,
-        Kind::Late { ms: 800 },
-        Kind::Redirect { status: 307, to: format!("http://127.0.0.1:1/{CANARY}") },
-        Kind::Shape { body: format!("\"Basic {pair}\"") },
+        FaultKind::Status { status: 401 },
+        FaultKind::Status { status: 404 },
+        FaultKind::Status { status: 500 },
+        FaultKind::Html,
+        FaultKind::HangUp,
+        FaultKind::Late { ms: 800 },
+        FaultKind::Redirect { status: 307, to: format!("http://127.0.0.1:1/{CANARY}") },
+        FaultKind::Shape { body: format!("\"Basic {pair}\"") },
     ] {
         vendor.fault(kind);
         let error = connectors::check(&vendor.source_with(CANARY)).await.unwrap_err();
@@ -419,7 +431,7 @@ async fn a_preview_of_a_long_list_has_its_first_rows() {
     let report = Connector::LiveChat.report("canned_responses").unwrap();
     let menus = Menus { group: Some("0".to_owned()), ..Menus::default() };
     let sample = connectors::sample(&source(&vendor.upstreams(), &address, "k"), report, &menus, &TimeZone::UTC, None, 50).await.unwrap();
-    assert_eq!((sample.batch.num_rows(), sample.records, sample.whole), (50, 9_000, false));
+    assert_eq!((sample.batch.num_rows(), sample.records, sample.is_complete), (50, 9_000, false));
     let ids = sample.batch.column_by_name("id").unwrap();
     assert_eq!((shown(ids, 0), shown(ids, 49)), ("0".to_owned(), "49".to_owned()));
 }

@@ -24,12 +24,12 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
-fn what_is_kept_of_documents_is_read_as_it_must_be() {
+fn corpus_of_documents_meets_the_fuzz_invariants() {
     replay("liveleader_xml", targets::liveleader_xml);
 }
 
 #[test]
-fn what_is_kept_of_times_is_read_as_it_must_be() {
+fn corpus_of_times_meets_the_fuzz_invariants() {
     replay("liveleader_times", targets::liveleader_times);
 }
 

@@ -5,43 +5,43 @@ use std::time::Duration;
 
 use chatlake::clock::Clock;
 use chatlake::connectors::report::Report;
-use chatlake::connectors::{Connector, Tally, Window};
+use chatlake::connectors::{Connector, Window, WindowCounts};
 use chatlake::datasets::columns;
 use chatlake::datasets::segments::Segments;
-use chatlake::datasets::versions::{Commit, Keep, Versions};
+use chatlake::datasets::versions::{Commit, Retention, Versions};
 use chatlake::db::Db;
 use chatlake::ids::{DatasetId, UserId};
-use chatlake::puller::queue::{self, Claimed, End, Held, Holder, Spent};
+use chatlake::puller::queue::{self, CallStats, Claimed, LeaseState, RunEnd, WorkerLeases};
 use chatlake::puller::run::Trigger;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use jiff::civil::date;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::process::{Csv, Home, Server, StandIn, until, until_within};
+use super::process::{Csv, DataDir, LocalSandbox, Server, until, until_within};
 
 /// A DataSet with a first version, and who may look at it.
-struct Stage {
-    home: Home,
-    vendor: StandIn,
+struct CrashFixture {
+    data_dir: DataDir,
+    vendor: LocalSandbox,
     dataset: String,
     token: String,
     /// How often a whole pull calls the vendor.
     calls: u64,
 }
 
-impl Stage {
+impl CrashFixture {
     async fn new(chats: u64) -> (Self, Server) {
-        let (home, vendor) = (Home::new(), StandIn::still(chats, Duration::from_millis(3)).await);
-        let email = home.person("olga", "admin").await;
-        let token = home.token(&email, "manage").await;
-        let account = home.account(&email, &vendor.address, "sandbox-key").await;
-        let dataset = home.dataset(&email, &account, "chat").await;
-        let server = home.serve().await;
-        let mut stage = Self { home, vendor, dataset, token, calls: 0 };
-        stage.pulled(&server).await;
-        stage.calls = stage.vendor.sandbox.calls_total();
-        (stage, server)
+        let (data_dir, vendor) = (DataDir::new(), LocalSandbox::still(chats, Duration::from_millis(3)).await);
+        let email = data_dir.person("olga", "admin").await;
+        let token = data_dir.token(&email, "manage").await;
+        let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+        let dataset = data_dir.dataset(&email, &account, "chat").await;
+        let server = data_dir.serve().await;
+        let mut fixture = Self { data_dir, vendor, dataset, token, calls: 0 };
+        fixture.pulled(&server).await;
+        fixture.calls = fixture.vendor.sandbox.calls_total();
+        (fixture, server)
     }
 
     /// Pulls once, without trouble.
@@ -53,7 +53,7 @@ impl Stage {
 
     /// What the catalogue and the directory must hold whatever happened. `over`: no run is alive.
     async fn check(&self, over: bool) {
-        let pool = reader(&self.home).await;
+        let pool = reader(&self.data_dir).await;
         let whole: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await.unwrap();
         assert_eq!(whole, "ok");
         assert!(sqlx::query("PRAGMA foreign_key_check").fetch_all(&pool).await.unwrap().is_empty());
@@ -73,15 +73,15 @@ impl Stage {
         }
         let kept: Vec<(String, i64)> = sqlx::query_as("SELECT id, bytes FROM segments WHERE state = 'kept'").fetch_all(&pool).await.unwrap();
         for (id, bytes) in kept {
-            let about = std::fs::metadata(self.home.data().join("segments").join(format!("{id}.parquet"))).unwrap();
+            let about = std::fs::metadata(self.data_dir.data().join("segments").join(format!("{id}.parquet"))).unwrap();
             assert_eq!(i64::try_from(about.len()).unwrap(), bytes, "{id}");
         }
         pool.close().await;
     }
 }
 
-async fn reader(home: &Home) -> SqlitePool {
-    SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(home.catalogue()).read_only(true)).await.unwrap()
+async fn reader(data_dir: &DataDir) -> SqlitePool {
+    SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(data_dir.catalogue()).read_only(true)).await.unwrap()
 }
 
 async fn count(pool: &SqlitePool, sql: &'static str) -> i64 {
@@ -90,7 +90,7 @@ async fn count(pool: &SqlitePool, sql: &'static str) -> i64 {
 
 /// When the server dies.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+enum KillMoment {
     /// As soon as the run is queued.
     Queued,
     /// When the vendor has been called so often for this run, in percent of all calls.
@@ -100,49 +100,49 @@ enum Moment {
     /// So long after the last page.
     AfterLastPage(u64),
     /// As soon as anyone was told that it succeeded.
-    Told,
+    Reported,
 }
 
-const MOMENTS: [Moment; 24] = [
-    Moment::Queued,
-    Moment::AfterLastPage(0),
-    Moment::Calls(1),
-    Moment::AfterLastPage(34),
-    Moment::Calls(10),
-    Moment::AfterLastPage(6),
-    Moment::Calls(25),
-    Moment::AfterLastPage(39),
-    Moment::Calls(40),
-    Moment::AfterLastPage(14),
-    Moment::Calls(55),
-    Moment::AfterLastPage(18),
-    Moment::Calls(70),
-    Moment::AfterLastPage(24),
-    Moment::Calls(85),
-    Moment::AfterLastPage(30),
-    Moment::Windows(1),
-    Moment::AfterLastPage(45),
-    Moment::Windows(8),
-    Moment::AfterLastPage(70),
-    Moment::Windows(14),
-    Moment::AfterLastPage(110),
-    Moment::Calls(100),
-    Moment::Told,
+const KILL_MOMENTS: [KillMoment; 24] = [
+    KillMoment::Queued,
+    KillMoment::AfterLastPage(0),
+    KillMoment::Calls(1),
+    KillMoment::AfterLastPage(34),
+    KillMoment::Calls(10),
+    KillMoment::AfterLastPage(6),
+    KillMoment::Calls(25),
+    KillMoment::AfterLastPage(39),
+    KillMoment::Calls(40),
+    KillMoment::AfterLastPage(14),
+    KillMoment::Calls(55),
+    KillMoment::AfterLastPage(18),
+    KillMoment::Calls(70),
+    KillMoment::AfterLastPage(24),
+    KillMoment::Calls(85),
+    KillMoment::AfterLastPage(30),
+    KillMoment::Windows(1),
+    KillMoment::AfterLastPage(45),
+    KillMoment::Windows(8),
+    KillMoment::AfterLastPage(70),
+    KillMoment::Windows(14),
+    KillMoment::AfterLastPage(110),
+    KillMoment::Calls(100),
+    KillMoment::Reported,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_at_any_moment_of_a_pull_comes_back_with_the_old_rows_or_the_new_ones_whole() {
+async fn a_server_killed_at_any_point_of_a_pull_restarts_with_all_old_or_all_new_rows() {
     // Four directories at once: most of the time goes by waiting.
     let lane = |first: usize| async move {
-        let (stage, mut server) = Stage::new(700).await;
+        let (fixture, mut server) = CrashFixture::new(700).await;
         let mut ends = Vec::new();
-        for moment in MOMENTS.into_iter().skip(first).step_by(4) {
-            let (end, next) = die_and_return(&stage, server, moment).await;
+        for moment in KILL_MOMENTS.into_iter().skip(first).step_by(4) {
+            let (end, next) = die_and_return(&fixture, server, moment).await;
             ends.push((moment, end));
             server = next;
         }
         server.stop().await;
-        stage.check(true).await;
+        fixture.check(true).await;
         ends
     };
     let (a, b, c, d) = tokio::join!(lane(0), lane(1), lane(2), lane(3));
@@ -151,41 +151,41 @@ async fn a_server_killed_at_any_moment_of_a_pull_comes_back_with_the_old_rows_or
         *seen.entry(*end).or_default() += 1;
         seen
     });
-    assert_eq!(ends.len(), MOMENTS.len());
+    assert_eq!(ends.len(), KILL_MOMENTS.len());
     let before = seen.get("old").copied().unwrap_or(0);
-    assert!(before >= 10 && before < MOMENTS.len(), "they died on one side of the commit only: {ends:?}");
-    assert!(ends.iter().all(|(moment, end)| !matches!(moment, Moment::Told) || *end == "new"), "what was told is kept: {ends:?}");
+    assert!(before >= 10 && before < KILL_MOMENTS.len(), "they died on one side of the commit only: {ends:?}");
+    assert!(ends.iter().all(|(moment, end)| !matches!(moment, KillMoment::Reported) || *end == "new"), "what was told is kept: {ends:?}");
 }
 
 /// Kills the server at this moment of a pull and starts it again. Which rows there were then, and the new server.
-async fn die_and_return(stage: &Stage, server: Server, moment: Moment) -> (&'static str, Server) {
-    let Stage { home, vendor, dataset, token, calls } = stage;
+async fn die_and_return(fixture: &CrashFixture, server: Server, moment: KillMoment) -> (&'static str, Server) {
+    let CrashFixture { data_dir, vendor, dataset, token, calls } = fixture;
     let old = server.csv(dataset, token).await;
     // The new rows are not the old ones.
     vendor.sandbox.end_chats(3);
     vendor.sandbox.forget_calls();
     let run = server.run(dataset, token).await;
     match moment {
-        Moment::Queued => {}
-        Moment::Calls(percent) => {
+        KillMoment::Queued => {}
+        KillMoment::Calls(percent) => {
             let wanted = (calls * percent / 100).max(1);
             until("so many calls", async || (vendor.sandbox.calls_total() >= wanted).then_some(())).await;
         }
-        Moment::Windows(wanted) => {
+        KillMoment::Windows(wanted) => {
             until("so many windows", async || (server.get(&format!("/runs/{run}"), token).await.1["windows_done"].as_u64()? >= wanted).then_some(())).await;
         }
-        Moment::Told => {
+        KillMoment::Reported => {
             server.over(&run, token).await;
         }
-        Moment::AfterLastPage(ms) => {
+        KillMoment::AfterLastPage(ms) => {
             until("the last page", async || (vendor.sandbox.calls_total() >= *calls).then_some(())).await;
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
     }
     server.kill();
-    stage.check(false).await;
+    fixture.check(false).await;
 
-    let again = home.serve().await;
+    let again = data_dir.serve().await;
     let back = until_within(Duration::from_secs(5), "the run is back", async || {
         let state = again.run_state(&run, token).await;
         matches!(state.as_str(), "queued" | "running" | "succeeded").then_some(state)
@@ -212,16 +212,16 @@ async fn die_and_return(stage: &Stage, server: Server, moment: Moment) -> (&'sta
         assert_eq!(now, new, "{moment:?}: the new version, whole");
     }
     assert_eq!(over["read"].as_u64(), Some(new.rows as u64), "{moment:?}: an interrupted attempt is not counted twice: {over}");
-    stage.check(true).await;
+    fixture.check(true).await;
     (end, again)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_kills_the_server_three_times_is_parked_and_the_others_go_on() {
-    let (stage, mut server) = Stage::new(100).await;
-    let Stage { home, vendor, dataset, token, .. } = &stage;
+    let (fixture, mut server) = CrashFixture::new(100).await;
+    let CrashFixture { data_dir, vendor, dataset, token, .. } = &fixture;
     let old = server.csv(dataset, token).await;
-    let hang = || vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 300_000 }).on("/chats")]);
+    let hang = || vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 300_000 }).on("/chats")]);
     hang();
     let run = server.run(dataset, token).await;
     for attempt in 1..=3 {
@@ -231,7 +231,7 @@ async fn a_run_that_kills_the_server_three_times_is_parked_and_the_others_go_on(
         })
         .await;
         server.kill();
-        server = home.serve().await;
+        server = data_dir.serve().await;
     }
     let parked = server.over(&run, token).await;
     assert_eq!((parked["state"].as_str(), parked["error"]["code"].as_str()), (Some("parked"), Some("parked")), "{parked}");
@@ -241,24 +241,24 @@ async fn a_run_that_kills_the_server_three_times_is_parked_and_the_others_go_on(
     assert_eq!(server.csv(dataset, token).await, old);
     // A fourth start leaves it there.
     server.kill();
-    let server = home.serve().await;
+    let server = data_dir.serve().await;
     assert_eq!(server.run_state(&run, token).await, "parked");
     vendor.sandbox.faults().clear();
-    let new = stage.pulled(&server).await;
+    let new = fixture.pulled(&server).await;
     assert_eq!(new.rows, old.rows);
-    stage.check(true).await;
+    fixture.check(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_stopped_while_it_waits_its_turn_and_while_it_is_at_work() {
-    let (stage, server) = Stage::new(100).await;
-    let Stage { home, vendor, dataset, token, .. } = &stage;
+    let (fixture, server) = CrashFixture::new(100).await;
+    let CrashFixture { data_dir, vendor, dataset, token, .. } = &fixture;
     let old = server.csv(dataset, token).await;
     server.stop().await;
-    let account = home.run(&["account", "list", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
-    let other = home.dataset("olga@house.test", &account, "agents").await;
-    let server = home.serve_with(&["--workers", "1"]).await;
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 300_000 }).on("/chats")]);
+    let account = data_dir.run(&["account", "list", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let other = data_dir.dataset("olga@house.test", &account, "agents").await;
+    let server = data_dir.serve_with(&["--workers", "1"]).await;
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 300_000 }).on("/chats")]);
     let working = server.run(dataset, token).await;
     until("it is at work", async || (server.run_state(&working, token).await == "running").then_some(())).await;
     let queued = server.run(&other, token).await;
@@ -266,8 +266,8 @@ async fn a_run_is_stopped_while_it_waits_its_turn_and_while_it_is_at_work() {
     assert_eq!(server.run_state(&queued, token).await, "queued");
     let (status, stopped) = server.post(&format!("/runs/{queued}/cancel"), token).await;
     assert_eq!((status, stopped["state"].as_str()), (200, Some("cancelled")), "one that waits ends at once");
-    let (status, asked) = server.post(&format!("/runs/{working}/cancel"), token).await;
-    assert_eq!(status, 200, "{asked}");
+    let (status, response) = server.post(&format!("/runs/{working}/cancel"), token).await;
+    assert_eq!(status, 200, "{response}");
     let over = until_within(Duration::from_secs(10), "one at work ends soon", async || {
         let run = server.get(&format!("/runs/{working}"), token).await.1;
         (run["state"] == "cancelled").then_some(run)
@@ -284,7 +284,7 @@ async fn a_run_is_stopped_while_it_waits_its_turn_and_while_it_is_at_work() {
 
 // ---- the fence, in the library ----
 
-struct Bench {
+struct FenceFixture {
     _dir: tempfile::TempDir,
     db: Db,
     clock: Clock,
@@ -293,14 +293,14 @@ struct Bench {
     report: &'static Report,
 }
 
-impl Bench {
+impl FenceFixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
         let clock = Clock::stopped_at(1_795_176_000_000);
         std::fs::create_dir(dir.path().join("segments")).unwrap();
         let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
-        let versions = Versions::new(db.clone(), segments, clock.clone(), Keep { versions: 10, days: 30 });
+        let versions = Versions::new(db.clone(), segments, clock.clone(), Retention { versions: 10, days: 30 });
         let (owner, dataset) = (UserId::new(), DatasetId::new());
         let mut tx = db.write().await.unwrap();
         sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
@@ -314,7 +314,7 @@ impl Bench {
             .execute(&mut *tx)
             .await
             .unwrap();
-        queue::enqueue_in(&mut tx, clock.now(), &dataset, "key", Trigger::Manual, None).await.unwrap();
+        queue::enqueue(&mut tx, clock.now(), &dataset, "key", Trigger::Manual, None).await.unwrap();
         tx.commit().await.unwrap();
         Self { _dir: dir, db, clock, versions, dataset, report: Connector::LiveChat.report("agents").unwrap() }
     }
@@ -322,15 +322,15 @@ impl Bench {
 
 /// The run that is due, claimed by this holder.
 async fn one(db: &Db, clock: &Clock, holder: &str) -> Option<Claimed> {
-    queue::claim(db, clock, &Holder::new(holder), 8).await.unwrap().into_iter().next()
+    queue::claim(db, clock, &WorkerLeases::new(holder), 8).await.unwrap().into_iter().next()
 }
 
 #[tokio::test]
 async fn whoever_lost_the_lease_can_commit_nothing() {
-    let Bench { _dir, db, clock, versions, dataset, report } = Bench::new().await;
+    let FenceFixture { _dir, db, clock, versions, dataset, report } = FenceFixture::new().await;
     let first = one(&db, &clock, "first").await.unwrap();
     assert!(one(&db, &clock, "second").await.is_none(), "a lease holds");
-    assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Yes);
+    assert_eq!(queue::extend_lease(&db, &clock, &first, "{}").await.unwrap(), LeaseState::Active);
     // The first one sleeps through its lease.
     clock.advance(i64::try_from(queue::LEASE.as_millis()).unwrap() + 1);
     let second = one(&db, &clock, "second").await.unwrap();
@@ -338,47 +338,47 @@ async fn whoever_lost_the_lease_can_commit_nothing() {
     let declared = columns::columns_of(report);
     let written = versions.segments().writer(&dataset, &first.id).finish().await.unwrap();
     let commit = Commit::new(&dataset, &first.id, &declared, &written);
-    assert_eq!(queue::extend(&db, &clock, &first, "{}").await.unwrap(), Held::Lost);
-    assert_eq!(queue::plan(&db, &first, "key", &[]).await.unwrap(), None);
-    assert_eq!(queue::window_done(&db, &clock, &first, 0, &Tally::default(), 0).await.unwrap(), Held::Lost);
-    assert_eq!(queue::succeed(&db, &clock, &versions, &first, &commit).await.unwrap().unwrap_err(), Held::Lost);
-    queue::end(&db, &clock, &first, &End::Cancelled, Spent::default()).await.unwrap();
-    queue::give_back(&db, &clock, &first, None, Spent::default()).await.unwrap();
+    assert_eq!(queue::extend_lease(&db, &clock, &first, "{}").await.unwrap(), LeaseState::Lost);
+    assert_eq!(queue::load_or_create_plan(&db, &first, "key", &[]).await.unwrap(), None);
+    assert_eq!(queue::record_window(&db, &clock, &first, 0, &WindowCounts::default(), 0).await.unwrap(), LeaseState::Lost);
+    assert_eq!(queue::commit(&db, &clock, &versions, &first, &commit).await.unwrap().unwrap_err(), LeaseState::Lost);
+    queue::end_run(&db, &clock, &first, &RunEnd::Cancelled, CallStats::default()).await.unwrap();
+    queue::requeue(&db, &clock, &first, None, CallStats::default()).await.unwrap();
     assert!(versions.current(&dataset).await.unwrap().is_none());
     assert_eq!(queue::get(&db, &first.id).await.unwrap().unwrap().state.word(), "running", "still in the second one's hands");
-    queue::succeed(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap();
-    assert_eq!(queue::succeed(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap_err(), Held::Lost, "one commit a run");
+    queue::commit(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap();
+    assert_eq!(queue::commit(&db, &clock, &versions, &second, &commit).await.unwrap().unwrap_err(), LeaseState::Lost, "one commit a run");
     assert_eq!(versions.list(&dataset).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_run_that_was_asked_to_stop_commits_nothing() {
-    let Bench { _dir, db, clock, versions, dataset, report } = Bench::new().await;
+    let FenceFixture { _dir, db, clock, versions, dataset, report } = FenceFixture::new().await;
     let run = one(&db, &clock, "one").await.unwrap();
     assert!(queue::cancel(&db, &clock, &run.id).await.unwrap());
     let declared = columns::columns_of(report);
     let commit = Commit::new(&dataset, &run.id, &declared, &[]);
-    assert_eq!(queue::succeed(&db, &clock, &versions, &run, &commit).await.unwrap().unwrap_err(), Held::Cancel);
+    assert_eq!(queue::commit(&db, &clock, &versions, &run, &commit).await.unwrap().unwrap_err(), LeaseState::CancelRequested);
     assert!(versions.current(&dataset).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn what_a_merge_has_to_know_of_a_window_outlasts_an_interruption_and_not_another_question() {
-    let Bench { _dir, db, clock, versions, dataset, .. } = Bench::new().await;
+    let FenceFixture { _dir, db, clock, versions, dataset, .. } = FenceFixture::new().await;
     let day = |day| Window { from: date(2026, 11, day), to: date(2026, 11, day) };
     let first = one(&db, &clock, "first").await.unwrap();
-    queue::plan(&db, &first, "key", &[day(1), day(2)]).await.unwrap().unwrap();
-    queue::note_childless(&db, &first, 0, &["A".to_owned(), "B".to_owned()]).await.unwrap();
-    queue::window_done(&db, &clock, &first, 0, &Tally::default(), 0).await.unwrap();
+    queue::load_or_create_plan(&db, &first, "key", &[day(1), day(2)]).await.unwrap().unwrap();
+    queue::record_empty_parents(&db, &first, 0, &["A".to_owned(), "B".to_owned()]).await.unwrap();
+    queue::record_window(&db, &clock, &first, 0, &WindowCounts::default(), 0).await.unwrap();
     let written = versions.segments().writer(&dataset, &first.id).finish().await.unwrap();
-    queue::keep(&db, &[(&first, &written)]).await.unwrap();
+    queue::checkpoint(&db, &[(&first, &written)]).await.unwrap();
     clock.advance(i64::try_from(queue::LEASE.as_millis()).unwrap() + 1);
     let second = one(&db, &clock, "second").await.unwrap();
-    let plan = queue::plan(&db, &second, "key", &[]).await.unwrap().unwrap();
-    assert_eq!((plan.left(), queue::childless(&db, &second.id).await.unwrap()), (vec![1], vec!["A".to_owned(), "B".to_owned()]));
+    let plan = queue::load_or_create_plan(&db, &second, "key", &[]).await.unwrap().unwrap();
+    assert_eq!((plan.remaining(), queue::empty_parents(&db, &second.id).await.unwrap()), (vec![1], vec!["A".to_owned(), "B".to_owned()]));
     // Whoever lost the lease writes nothing there.
-    queue::note_childless(&db, &first, 1, &["C".to_owned()]).await.unwrap();
-    assert_eq!(queue::childless(&db, &second.id).await.unwrap().len(), 2);
-    queue::plan(&db, &second, "another key", &[day(3)]).await.unwrap().unwrap();
-    assert!(queue::childless(&db, &second.id).await.unwrap().is_empty());
+    queue::record_empty_parents(&db, &first, 1, &["C".to_owned()]).await.unwrap();
+    assert_eq!(queue::empty_parents(&db, &second.id).await.unwrap().len(), 2);
+    queue::load_or_create_plan(&db, &second, "another key", &[day(3)]).await.unwrap().unwrap();
+    assert!(queue::empty_parents(&db, &second.id).await.unwrap().is_empty());
 }

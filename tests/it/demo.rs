@@ -10,7 +10,7 @@ use chatlake::connectors::Connector;
 use scraper::{Html, Selector};
 use serde_json::json;
 
-use super::process::{Home, StandIn, until, until_within};
+use super::process::{DataDir, LocalSandbox, until, until_within};
 
 /// A demo in a directory of its own making, below one that is looked at afterwards.
 struct Demo {
@@ -20,9 +20,9 @@ struct Demo {
     temporary: tempfile::TempDir,
 }
 
-fn hear(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let heard = Arc::new(Mutex::new(String::new()));
-    let more = heard.clone();
+fn collect_output(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let output = Arc::new(Mutex::new(String::new()));
+    let more = output.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut all = more.lock().unwrap();
@@ -30,7 +30,7 @@ fn hear(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
             all.push('\n');
         }
     });
-    heard
+    output
 }
 
 impl Demo {
@@ -46,7 +46,7 @@ impl Demo {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (out, err) = (hear(child.stdout.take().unwrap()), hear(child.stderr.take().unwrap()));
+        let (out, err) = (collect_output(child.stdout.take().unwrap()), collect_output(child.stderr.take().unwrap()));
         Self { child: Mutex::new(child), out, err, temporary }
     }
 
@@ -55,7 +55,7 @@ impl Demo {
     }
 
     /// The rest of the line that begins with `start`.
-    fn told(&self, start: &str) -> Option<String> {
+    fn output_value(&self, start: &str) -> Option<String> {
         self.out().lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned)
     }
 
@@ -63,7 +63,7 @@ impl Demo {
         until_within(within, "the demo ends", async || self.child.lock().unwrap().try_wait().unwrap()).await.code()
     }
 
-    fn left_behind(&self) -> Vec<std::path::PathBuf> {
+    fn remaining_files(&self) -> Vec<std::path::PathBuf> {
         std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 }
@@ -89,17 +89,17 @@ fn texts(page: &Html, css: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
     let demo = Demo::start("127.0.0.1:0");
-    let url = until("the demo is ready", async || demo.told("Chatlake is ready at ")).await;
+    let url = until("the demo is ready", async || demo.output_value("Chatlake is ready at ")).await;
     let url = url.trim_end_matches('/').to_owned();
-    let words = until("the demo says how to sign in", async || demo.told("Sign in as ")).await;
+    let words = until("the demo says how to sign in", async || demo.output_value("Sign in as ")).await;
     let (email, password) = words.split_once(" with the password ").unwrap();
-    assert_eq!(demo.left_behind().len(), 1, "it has a directory of its own: {:?}", demo.left_behind());
+    assert_eq!(demo.remaining_files().len(), 1, "it has a directory of its own: {:?}", demo.remaining_files());
 
     let client = client();
     let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs([("email", email), ("password", password)]).finish();
     let answer = until("the server answers", async || {
-        let asked = client.post(format!("{url}/sign-in")).header("Origin", &url).header("Content-Type", "application/x-www-form-urlencoded");
-        asked.body(form.clone()).send().await.ok()
+        let request = client.post(format!("{url}/sign-in")).header("Origin", &url).header("Content-Type", "application/x-www-form-urlencoded");
+        request.body(form.clone()).send().await.ok()
     })
     .await;
     assert_eq!(answer.status(), 303, "{email} {password}");
@@ -130,58 +130,58 @@ async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
     let id = demo.child.lock().unwrap().id();
     assert!(Command::new("/bin/sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap().success());
     assert_eq!(demo.exit(Duration::from_secs(30)).await, Some(0), "{}", demo.err.lock().unwrap());
-    assert_eq!(demo.left_behind(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_told_before_the_week_is_made() {
+async fn a_port_in_use_is_reported_before_sample_data_is_generated() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let demo = Demo::start(&taken.local_addr().unwrap().to_string());
     assert_eq!(demo.exit(Duration::from_secs(10)).await, Some(1));
-    let told = until("it says why", async || Some(demo.err.lock().unwrap().clone()).filter(|err| err.contains('\n'))).await;
-    assert!(told.contains("Cannot listen on 127.0.0.1:") && told.contains("--listen"), "{told}");
+    let output = until("it says why", async || Some(demo.err.lock().unwrap().clone()).filter(|err| err.contains('\n'))).await;
+    assert!(output.contains("Cannot listen on 127.0.0.1:") && output.contains("--listen"), "{output}");
     assert_eq!(demo.out(), "", "nothing was begun");
-    assert_eq!(demo.left_behind(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
 
 // ---- commands that are told of nowhere else ----
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_secret_is_kept_once_the_vendor_has_accepted_it() {
-    let (home, vendor) = (Home::new(), StandIn::new(20).await);
-    let email = home.person("olga", "admin").await;
-    let account = home.account(&email, &vendor.address, "a key that was withdrawn").await;
+async fn a_new_secret_is_stored_only_after_the_vendor_accepted_it() {
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(20).await);
+    let email = data_dir.person("olga", "admin").await;
+    let account = data_dir.account(&email, &vendor.address, "a key that was withdrawn").await;
     let rotate = ["account", "rotate-secret", account.as_str()];
     for wrong in ["another wrong key\n", "\n", ""] {
-        let ended = home.run_with(&rotate, wrong).await;
+        let ended = data_dir.run_with(&rotate, wrong).await;
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{wrong:?}: {}", ended.err);
         assert!(!ended.err.contains("another wrong key"), "{}", ended.err);
-        assert_eq!(home.run(&["account", "check", &account]).await.code, 1, "{wrong:?}: the old one is still there");
+        assert_eq!(data_dir.run(&["account", "check", &account]).await.code, 1, "{wrong:?}: the old one is still there");
     }
-    assert_eq!(home.run_with(&["account", "rotate-secret", "acc_1"], "sandbox-key").await.code, 1);
-    let told = home.run_with(&rotate, "sandbox-key\n").await.good();
-    assert!(told.ends_with(" visible"), "{told}");
-    assert_eq!(home.run(&["account", "list", "--json"]).await.json()[0]["health"], "valid");
-    assert_eq!(home.run(&["account", "check", &account]).await.good(), told);
-    let file = home.data().join("key.txt");
+    assert_eq!(data_dir.run_with(&["account", "rotate-secret", "acc_1"], "sandbox-key").await.code, 1);
+    let output = data_dir.run_with(&rotate, "sandbox-key\n").await.good();
+    assert!(output.ends_with(" visible"), "{output}");
+    assert_eq!(data_dir.run(&["account", "list", "--json"]).await.json()[0]["health"], "valid");
+    assert_eq!(data_dir.run(&["account", "check", &account]).await.good(), output);
+    let file = data_dir.data().join("key.txt");
     std::fs::write(&file, "dal:sandbox-token\n").unwrap();
     let from_file = [&rotate[..], &["--secret-file", file.to_str().unwrap()]].concat();
-    assert_eq!(home.run(&from_file).await.good(), told);
+    assert_eq!(data_dir.run(&from_file).await.good(), output);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_is_made_with_its_description() {
-    let (home, vendor) = (Home::new(), StandIn::new(20).await);
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "read").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(20).await);
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "read").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
     let make = ["dataset", "create", "--user", email.as_str(), "--name", "Agents", "--account", account.as_str(), "--report", "agents"];
-    let plain = home.run(&make).await.good();
-    let told = home.run(&[&make[..], &["--description", "Who answers,\nand when"]].concat()).await.good();
+    let plain = data_dir.run(&make).await.good();
+    let output = data_dir.run(&[&make[..], &["--description", "Who answers,\nand when"]].concat()).await.good();
     let too_long = "x".repeat(2_001);
-    assert_eq!(home.run(&[&make[..], &["--description", too_long.as_str()]].concat()).await.code, 1);
-    let server = home.serve().await;
-    for (dataset, description) in [(plain, ""), (told, "Who answers,\nand when")] {
+    assert_eq!(data_dir.run(&[&make[..], &["--description", too_long.as_str()]].concat()).await.code, 1);
+    let server = data_dir.serve().await;
+    for (dataset, description) in [(plain, ""), (output, "Who answers,\nand when")] {
         let (status, dataset) = server.get(&format!("/datasets/{dataset}"), &token).await;
         assert_eq!((status, &dataset["description"]), (200, &json!(description)), "{dataset}");
     }

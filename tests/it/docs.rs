@@ -66,8 +66,8 @@ fn every_setting_has_its_heading_flag_environment_and_default() {
         assert!(body.contains(&format!("`{environment}`")), "{flag}: {environment} is not told");
         let help = arg.get_help().unwrap().to_string();
         if let Some((_, default)) = help.rsplit_once("Default: ") {
-            let told = body.lines().find(|line| line.starts_with("- Default: ")).unwrap_or_else(|| panic!("{flag}: no default"));
-            assert!(told.contains(default), "{flag}: the default is {default}, not {told}");
+            let default_line = body.lines().find(|line| line.starts_with("- Default: ")).unwrap_or_else(|| panic!("{flag}: no default"));
+            assert!(default_line.contains(default), "{flag}: the default is {default}, not {default_line}");
         }
         known.push(flag);
     }
@@ -85,8 +85,8 @@ fn every_name_in_the_settings_file_is_one_that_it_takes() {
         assert_eq!(format!("--{}", name.replace('_', "-")), flag);
         // A value of no kind it could be: what is wrong with it must not be its name.
         fs::write(dir.path().join("chatlake.toml"), format!("{name} = {{}}\n")).unwrap();
-        let given = chatlake::config::Given { data: Some(dir.path().to_owned()), ..Default::default() };
-        let error = chatlake::config::Config::resolve(&given, &Default::default()).unwrap_err();
+        let global_args = chatlake::config::GlobalArgs { data: Some(dir.path().to_owned()), ..Default::default() };
+        let error = chatlake::config::Config::resolve(&global_args, &Default::default()).unwrap_err();
         assert!(!error.message().contains("unknown field"), "{name}: {error}");
     }
 }
@@ -125,14 +125,14 @@ fn every_address_of_the_api_has_its_heading_and_an_example() {
 }
 
 #[test]
-fn every_metric_is_told_and_no_other() {
+fn the_reference_lists_every_metric_and_no_other() {
     let text = read("docs/run/monitoring.md");
     let table: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("| `")).flat_map(|line| ticked(line.split(" | ").next().unwrap())).collect();
     let metrics = chatlake::metrics::Metrics::new();
     // Those with labels are told once they count something.
-    metrics.answered("/datasets", 200, 0.1);
-    metrics.account_asked("acc_x", 1, 180, 0);
-    metrics.datasets_stand([("ds_x".to_owned(), 1)].into_iter(), 0);
+    metrics.record_response("/datasets", 200, 0.1);
+    metrics.set_account_calls("acc_x", 1, 180, 0);
+    metrics.set_dataset_ages([("ds_x".to_owned(), 1)].into_iter(), 0);
     let answer = metrics.text();
     let there: BTreeSet<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(there.len() > 20, "{answer}");

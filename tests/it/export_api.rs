@@ -22,7 +22,7 @@ use chatlake::connectors::report::ColumnKind;
 use chatlake::connectors::{Connector, Menus};
 use chatlake::datasets::columns::{ColumnInfo, columns_of, to_schema};
 use chatlake::datasets::versions::Commit;
-use chatlake::datasets::{Description, Name, Settings};
+use chatlake::datasets::{DatasetDescription, DatasetName, DatasetSettings};
 use chatlake::db::Db;
 use chatlake::ids::{AccountId, DatasetId, RunId, UserId};
 use chatlake::secret::Secret;
@@ -33,8 +33,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
-use super::house::{House, NOON, PASSWORD};
-use super::process::{Home, Server};
+use super::process::{DataDir, Server};
+use super::test_context::{NOON, PASSWORD, TestContext};
 
 /// Header lines of a request.
 type Lines<'a> = Vec<(&'a str, &'a str)>;
@@ -75,11 +75,11 @@ pub fn chat(id: &str, start: Millis, said: &str) -> Value {
 }
 
 /// Makes these chats the current version of the DataSet.
-pub async fn fill(house: &House, dataset: &DatasetId, chats: &[Value]) {
-    let (app, run) = (&house.app, RunId::new());
+pub async fn fill(ctx: &TestContext, dataset: &DatasetId, chats: &[Value]) {
+    let (app, run) = (&ctx.app, RunId::new());
     let mut tx = app.db.write().await.unwrap();
     sqlx::query(
-        "INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'succeeded', '', 0, 0, 0)",
+        "INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'succeeded', '', 0, 0, 0)",
     )
     .bind(&run)
     .bind(dataset)
@@ -99,11 +99,11 @@ pub async fn fill(house: &House, dataset: &DatasetId, chats: &[Value]) {
     tx.commit().await.unwrap();
 }
 
-fn settings(account: &AccountId, connector: Connector, report: &str) -> Settings {
+fn settings(account: &AccountId, connector: Connector, report: &str) -> DatasetSettings {
     let report = connector.report(report).unwrap();
-    Settings {
-        name: Name::parse("Chats").unwrap(),
-        description: Description::default(),
+    DatasetSettings {
+        name: DatasetName::parse("Chats").unwrap(),
+        description: DatasetDescription::default(),
         account_id: account.clone(),
         connector,
         report,
@@ -115,9 +115,9 @@ fn settings(account: &AccountId, connector: Connector, report: &str) -> Settings
     }
 }
 
-/// A house in which an admin has published the owner's DataSet.
-pub struct Story {
-    pub house: House,
+/// A ctx in which an admin has published the owner's DataSet.
+pub struct ExportFixture {
+    pub ctx: TestContext,
     pub admin: Actor,
     pub owner: Actor,
     account: AccountId,
@@ -126,37 +126,37 @@ pub struct Story {
     password: String,
 }
 
-impl Story {
+impl ExportFixture {
     async fn new(chats: &[Value]) -> Self {
-        Self::of(House::new().await, chats).await
+        Self::of(TestContext::new().await, chats).await
     }
 
-    pub async fn of(house: House, chats: &[Value]) -> Self {
-        let (admin, owner) = (house.person("ada", Role::Admin).await, house.person("olga", Role::Editor).await);
+    pub async fn of(ctx: TestContext, chats: &[Value]) -> Self {
+        let (admin, owner) = (ctx.person("ada", Role::Admin).await, ctx.person("olga", Role::Editor).await);
         let credentials = [("email", "op@x.test"), ("password", "x")].map(|(id, value)| (id.to_owned(), Secret::new(value))).into();
         let new =
             NewAccount { connector: Connector::LiveLeader, name: "LL".to_owned(), credentials, api_url: None, requests_per_minute: None, time_zone: None };
-        let account = house.app.accounts.create(&owner, &new).await.unwrap().id;
-        let dataset = house.app.datasets.create(&owner, &settings(&account, Connector::LiveLeader, "chats")).await.unwrap();
-        fill(&house, &dataset, chats).await;
-        house.app.datasets.publish((&admin).into(), &dataset, true).await.unwrap();
-        let password = password(&house, &owner).await.1;
-        Self { house, admin, owner, account, dataset, password }
+        let account = ctx.app.accounts.create(&owner, &new).await.unwrap().id;
+        let dataset = ctx.app.datasets.create(&owner, &settings(&account, Connector::LiveLeader, "chats")).await.unwrap();
+        fill(&ctx, &dataset, chats).await;
+        ctx.app.datasets.publish((&admin).into(), &dataset, true).await.unwrap();
+        let password = password(&ctx, &owner).await.1;
+        Self { ctx, admin, owner, account, dataset, password }
     }
 
     /// Another published DataSet of the owner.
     async fn another(&self, chats: &[Value]) -> DatasetId {
-        let dataset = self.house.app.datasets.create(&self.owner, &settings(&self.account, Connector::LiveLeader, "chats")).await.unwrap();
-        fill(&self.house, &dataset, chats).await;
-        self.house.app.datasets.publish((&self.admin).into(), &dataset, true).await.unwrap();
+        let dataset = self.ctx.app.datasets.create(&self.owner, &settings(&self.account, Connector::LiveLeader, "chats")).await.unwrap();
+        fill(&self.ctx, &dataset, chats).await;
+        self.ctx.app.datasets.publish((&self.admin).into(), &dataset, true).await.unwrap();
         dataset
     }
 
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> ExportResponse {
         self.ask_from(HERE, method, path, headers, body).await
     }
 
-    async fn ask_from(&self, address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn ask_from(&self, address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> ExportResponse {
         let (parts, mut body) = self.send(address, method, path, headers, body).await.into_parts();
         let (mut bytes, mut broken) = (Vec::new(), false);
         while let Some(frame) = body.frame().await {
@@ -165,7 +165,7 @@ impl Story {
                 Err(_) => broken = true,
             }
         }
-        Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes).unwrap(), broken }
+        ExportResponse { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes).unwrap(), broken }
     }
 
     pub async fn send(&self, address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> axum::http::Response<Body> {
@@ -174,7 +174,7 @@ impl Story {
             request = request.header(*name, *value);
         }
         let request = request.extension(ConnectInfo(SocketAddr::new(address.parse().unwrap(), 1)));
-        self.house.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()
+        self.ctx.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()
     }
 
     /// The classic form of the call, with the owner's credentials.
@@ -182,37 +182,37 @@ impl Story {
         format!("/a/Srv?{rest}&email=olga@house.test&password={}", self.password)
     }
 
-    async fn get(&self, rest: &str) -> Answer {
+    async fn get(&self, rest: &str) -> ExportResponse {
         self.ask("GET", &self.classic(rest), &[], "").await
     }
 
-    async fn deeds(&self) -> Vec<String> {
-        let all = audit::list(&self.house.app.db, None, 200).await.unwrap();
+    async fn audit_trail(&self) -> Vec<String> {
+        let all = audit::list(&self.ctx.app.db, None, 200).await.unwrap();
         all.into_iter().rev().map(|entry| format!("{} {}", entry.action, entry.result)).collect()
     }
 }
 
-async fn password(house: &House, of: &Actor) -> (ExportPassword, String) {
+async fn password(ctx: &TestContext, of: &Actor) -> (ExportPassword, String) {
     let new = NewExportPassword { name: "script".to_owned(), days: 30 };
-    let (made, text) = export_passwords::create(&house.app.db, &house.clock, of.into(), &new).await.unwrap();
+    let (made, text) = export_passwords::create(&ctx.app.db, &ctx.clock, of.into(), &new).await.unwrap();
     (made, text.reveal().to_owned())
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct ExportResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
     broken: bool,
 }
 
-impl Answer {
+impl ExportResponse {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// What S-111 wants, on errors too.
-    pub fn is_dressed(&self, what: &str) {
+    pub fn has_security_headers(&self, what: &str) {
         for (name, wanted) in [
             ("cache-control", "no-store"),
             ("referrer-policy", "no-referrer"),
@@ -252,37 +252,37 @@ fn basic(email: &str, password: &str) -> String {
 
 #[tokio::test]
 async fn while_nothing_is_published_there_is_nothing() {
-    let story = Story::new(&[chat("1", NOON - DAY, "Hi")]).await;
-    assert_eq!(story.get(CLASSIC).await.ids(), ["1"]);
-    story.house.app.datasets.publish((&story.admin).into(), &story.dataset, false).await.unwrap();
-    let before = story.deeds().await;
+    let export_fixture = ExportFixture::new(&[chat("1", NOON - DAY, "Hi")]).await;
+    assert_eq!(export_fixture.get(CLASSIC).await.ids(), ["1"]);
+    export_fixture.ctx.app.datasets.publish((&export_fixture.admin).into(), &export_fixture.dataset, false).await.unwrap();
+    let before = export_fixture.audit_trail().await;
     let mut said = Vec::new();
     for (address, path, header) in [
-        (HERE, story.classic(CLASSIC), String::new()),
+        (HERE, export_fixture.classic(CLASSIC), String::new()),
         (HERE, "/a/Srv".to_owned(), String::new()),
         (HERE, "/a/srv?a=nothing".to_owned(), basic("olga@house.test", "wrong")),
         // Nor does it matter how it came.
-        ("203.0.113.7", story.classic(CLASSIC), String::new()),
+        ("203.0.113.7", export_fixture.classic(CLASSIC), String::new()),
     ] {
         let headers: Lines = [("authorization", header.as_str())].into_iter().filter(|(_, value)| !value.is_empty()).collect();
         for method in ["GET", "POST"] {
-            let answer = story.ask_from(address, method, &path, &headers, "").await;
+            let answer = export_fixture.ask_from(address, method, &path, &headers, "").await;
             assert_eq!(answer.status, 404, "{path}: {}", answer.text);
-            answer.is_dressed(&path);
+            answer.has_security_headers(&path);
             said.push(answer.text);
         }
     }
     assert!(said.iter().all(|text| text == &said[0]), "{said:?}");
-    assert_eq!(story.deeds().await, before, "no credentials were looked at");
+    assert_eq!(export_fixture.audit_trail().await, before, "no credentials were looked at");
 }
 
 #[tokio::test]
 async fn only_an_admin_publishes_and_only_liveleaders_chats() {
-    let story = Story::new(&[]).await;
-    let house = &story.house;
-    let (dataset, other) = (story.dataset.clone(), story.another(&[]).await);
+    let export_fixture = ExportFixture::new(&[]).await;
+    let ctx = &export_fixture.ctx;
+    let (dataset, other) = (export_fixture.dataset.clone(), export_fixture.another(&[]).await);
     let settings_page = format!("/datasets/{dataset}/settings");
-    let (mut admins, mut owners) = (house.signed_in(&story.admin).await, house.signed_in(&story.owner).await);
+    let (mut admins, mut owners) = (ctx.signed_in(&export_fixture.admin).await, ctx.signed_in(&export_fixture.owner).await);
     let press = format!("/datasets/{dataset}/publishing");
 
     assert_eq!(owners.post(&press, &[]).await.status, StatusCode::FORBIDDEN);
@@ -296,65 +296,69 @@ async fn only_an_admin_publishes_and_only_liveleaders_chats() {
     let page = owners.get(&settings_page).await;
     assert!(page.words("#liveleader-api").contains("Off."), "{}", page.words("#liveleader-api"));
     admins.submit(&press, &[("published", "true")]).await;
-    let trail = story.deeds().await;
-    let published: Vec<&String> = trail.iter().filter(|deed| deed.starts_with("dataset.")).collect();
+    let trail = export_fixture.audit_trail().await;
+    let published: Vec<&String> = trail.iter().filter(|action| action.starts_with("dataset.")).collect();
     assert_eq!(published, ["dataset.publish done", "dataset.publish done", "dataset.unpublish done", "dataset.publish done"]);
 
     // Over the API.
     let path = format!("/api/v1/datasets/{dataset}");
     let json = ("content-type", "application/json");
-    for (who, scope, status) in
-        [(&story.owner, Scope::Manage, 403), (&story.admin, Scope::Read, 403), (&story.admin, Scope::Run, 403), (&story.admin, Scope::Manage, 200)]
-    {
-        let bearer = format!("Bearer {}", house.token(who, scope).await);
-        let answer = story.ask("PATCH", &path, &[json, ("authorization", &bearer)], r#"{"published": false, "name": "Renamed"}"#).await;
+    for (who, scope, status) in [
+        (&export_fixture.owner, Scope::Manage, 403),
+        (&export_fixture.admin, Scope::Read, 403),
+        (&export_fixture.admin, Scope::Run, 403),
+        (&export_fixture.admin, Scope::Manage, 200),
+    ] {
+        let bearer = format!("Bearer {}", ctx.token(who, scope).await);
+        let answer = export_fixture.ask("PATCH", &path, &[json, ("authorization", &bearer)], r#"{"published": false, "name": "Renamed"}"#).await;
         assert_eq!(answer.status, status, "{}", answer.text);
-        assert_eq!(house.app.datasets.get(&story.admin, &dataset).await.unwrap().published, status != 200, "{who:?} {scope:?}");
-        assert_eq!(house.app.datasets.get(&story.admin, &dataset).await.unwrap().name == "Renamed", status == 200, "nothing else is done either");
+        assert_eq!(ctx.app.datasets.get(&export_fixture.admin, &dataset).await.unwrap().published, status != 200, "{who:?} {scope:?}");
+        assert_eq!(ctx.app.datasets.get(&export_fixture.admin, &dataset).await.unwrap().name == "Renamed", status == 200, "nothing else is done either");
         if status == 200 {
             let body: Value = serde_json::from_str(&answer.text).unwrap();
             assert_eq!(body["published"], false);
         }
     }
-    let bearer = format!("Bearer {}", house.token(&story.admin, Scope::Manage).await);
-    let change =
-        async |id: &DatasetId, body: &str| story.ask("PATCH", &format!("/api/v1/datasets/{id}"), &[json, ("authorization", &bearer)], body).await.status;
-    let account = house.account(&story.admin, "LiveChat").await;
-    let livechat = house.dataset(&story.admin, &account.id, "agents", "Agents").await;
+    let bearer = format!("Bearer {}", ctx.token(&export_fixture.admin, Scope::Manage).await);
+    let change = async |id: &DatasetId, body: &str| {
+        export_fixture.ask("PATCH", &format!("/api/v1/datasets/{id}"), &[json, ("authorization", &bearer)], body).await.status
+    };
+    let account = ctx.account(&export_fixture.admin, "LiveChat").await;
+    let livechat = ctx.dataset(&export_fixture.admin, &account.id, "agents", "Agents").await;
     assert_eq!(change(&livechat, r#"{"published": true}"#).await, 422);
     assert_eq!(change(&livechat, r#"{"published": false}"#).await, 200);
-    assert!(!house.signed_in(&story.admin).await.get(&format!("/datasets/{livechat}/settings")).await.has("#liveleader-api"));
+    assert!(!ctx.signed_in(&export_fixture.admin).await.get(&format!("/datasets/{livechat}/settings")).await.has("#liveleader-api"));
     assert_eq!(change(&other, r#"{"published": true, "report": "chat_messages"}"#).await, 422);
-    assert!(house.app.datasets.get(&story.admin, &other).await.unwrap().published);
+    assert!(ctx.app.datasets.get(&export_fixture.admin, &other).await.unwrap().published);
     // One that becomes another report is no longer what was published, and stays so when it turns back.
     assert_eq!(change(&other, r#"{"report": "chat_messages"}"#).await, 200);
     assert_eq!(change(&other, r#"{"report": "chats"}"#).await, 200);
-    assert!(!house.app.datasets.get(&story.admin, &other).await.unwrap().published);
-    assert_eq!(story.get(CLASSIC).await.status, 404);
+    assert!(!ctx.app.datasets.get(&export_fixture.admin, &other).await.unwrap().published);
+    assert_eq!(export_fixture.get(CLASSIC).await.status, 404);
 }
 
 // ---- what is served ----
 
 #[tokio::test]
 async fn every_way_to_ask_gives_the_same_bytes() {
-    let story = Story::new(&[chat("2", NOON - DAY, "two"), chat("1", NOON - 2 * DAY, "one")]).await;
-    let first = story.get(CLASSIC).await;
+    let export_fixture = ExportFixture::new(&[chat("2", NOON - DAY, "two"), chat("1", NOON - 2 * DAY, "one")]).await;
+    let first = export_fixture.get(CLASSIC).await;
     assert_eq!(first.ids(), ["1", "2"]);
-    first.is_dressed("GET");
+    first.has_security_headers("GET");
     let wanted = "<chat>\n<id>1</id>\n<operator>ada@x.test</operator>\n<visitorip>192.0.2.1</visitorip>\n<start>2026-11-18T12:00:00.000+00:00</start>\n\
         <stop>2026-11-18T12:00:05.000+00:00</stop>\n<duration>5</duration>\n<url>https://x.test/</url>\n\
         <msg from=\"visitor\" time=\"2026-11-20T08:15:30.000+00:00\">one</msg>\n</chat>\n";
     assert!(first.text.contains(wanted), "{}", first.text);
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let (basic, bearer) = (basic("olga@house.test", &story.password), format!("bearer {}", story.password));
-    let credentials = format!("email=olga%40house.test&password={}", story.password);
+    let (basic, bearer) = (basic("olga@house.test", &export_fixture.password), format!("bearer {}", export_fixture.password));
+    let credentials = format!("email=olga%40house.test&password={}", export_fixture.password);
     let plus = CLASSIC.replace("%2B", "+");
-    let asked: Vec<(&str, String, Lines, String)> = vec![
-        ("GET", story.classic(CLASSIC).replace("Srv", "srv"), vec![], String::new()),
-        ("GET", story.classic(&plus), vec![], String::new()),
-        ("GET", story.classic(&CLASSIC.replace("2026-11-01T00:00:00.000%2B00:00", "2026-11-01T01:00:00%2B01")), vec![], String::new()),
-        ("GET", story.classic(&format!("{CLASSIC}&x=1&x=2")), vec![("cookie", "chatlake_session=x")], String::new()),
-        ("GET", format!("/a/Srv?{CLASSIC}&email=%20Olga@House.Test&password={}", story.password), vec![], String::new()),
+    let cases: Vec<(&str, String, Lines, String)> = vec![
+        ("GET", export_fixture.classic(CLASSIC).replace("Srv", "srv"), vec![], String::new()),
+        ("GET", export_fixture.classic(&plus), vec![], String::new()),
+        ("GET", export_fixture.classic(&CLASSIC.replace("2026-11-01T00:00:00.000%2B00:00", "2026-11-01T01:00:00%2B01")), vec![], String::new()),
+        ("GET", export_fixture.classic(&format!("{CLASSIC}&x=1&x=2")), vec![("cookie", "chatlake_session=x")], String::new()),
+        ("GET", format!("/a/Srv?{CLASSIC}&email=%20Olga@House.Test&password={}", export_fixture.password), vec![], String::new()),
         ("GET", format!("/a/Srv?{CLASSIC}"), vec![("authorization", basic.as_str())], String::new()),
         ("GET", format!("/a/Srv?{CLASSIC}"), vec![("authorization", &bearer)], String::new()),
         ("GET", format!("/a/Srv?{CLASSIC}&email=olga@house.test"), vec![("authorization", &bearer)], String::new()),
@@ -365,19 +369,19 @@ async fn every_way_to_ask_gives_the_same_bytes() {
         // What the address of a POST says is not read.
         ("POST", "/a/Srv?a=nothing&email=x&password=y&start=z".to_owned(), vec![form], format!("{CLASSIC}&{credentials}")),
     ];
-    for (method, path, headers, body) in asked {
-        let answer = story.ask(method, &path, &headers, &body).await;
+    for (method, path, headers, body) in cases {
+        let answer = export_fixture.ask(method, &path, &headers, &body).await;
         assert_eq!((answer.status, &answer.text), (200, &first.text), "{method} {path} {headers:?} {body}");
-        answer.is_dressed(&path);
+        answer.has_security_headers(&path);
     }
-    let head = story.ask("HEAD", &story.classic(CLASSIC), &[], "").await;
+    let head = export_fixture.ask("HEAD", &export_fixture.classic(CLASSIC), &[], "").await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
-    head.is_dressed("HEAD");
+    head.has_security_headers("HEAD");
     for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"] {
-        let answer = story.ask(method, &story.classic(CLASSIC), &[], "").await;
+        let answer = export_fixture.ask(method, &export_fixture.classic(CLASSIC), &[], "").await;
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.header("allow").contains("GET") && answer.header("allow").contains("POST"), "{method}");
-        answer.is_dressed(method);
+        answer.has_security_headers(method);
     }
 }
 
@@ -386,7 +390,7 @@ async fn a_chat_belongs_to_the_period_that_its_start_lies_in() {
     let moment = |millis| jiff::Timestamp::from_millisecond(millis).unwrap().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
     let nowhere = json!({"id": "nowhere", "start": null, "_misfit": "{\"start\":\"20-11-2026T08:15:3000\"}"});
     let chats = [chat("c", NOON - 1_000, "x"), chat("a", NOON - 3_000, "x"), nowhere, chat("b", NOON - 2_000, "x"), chat("b2", NOON - 2_000, "x")];
-    let story = Story::new(&chats).await;
+    let export_fixture = ExportFixture::new(&chats).await;
     for (from, to, wanted) in [
         (NOON - 3_000, NOON - 1_000, &["a", "b", "b2"][..]),
         (NOON - 2_999, NOON - 1_000, &["b", "b2"]),
@@ -396,49 +400,50 @@ async fn a_chat_belongs_to_the_period_that_its_start_lies_in() {
         (NOON - 360 * DAY, NOON - 3_000, &[]),
         (NOON - 360 * DAY, NOON, &["a", "b", "b2", "c"]),
     ] {
-        let answer = story.get(&format!("a=export&start={}&stop={}", moment(from), moment(to))).await;
+        let answer = export_fixture.get(&format!("a=export&start={}&stop={}", moment(from), moment(to))).await;
         assert_eq!(answer.ids(), wanted, "{from} {to}");
     }
     // Finer than a millisecond: the ends stay true.
-    let answer = story.get("a=export&start=2026-11-20T11:59:57.0001Z&stop=2026-11-20T11:59:58.0001Z").await;
+    let answer = export_fixture.get("a=export&start=2026-11-20T11:59:57.0001Z&stop=2026-11-20T11:59:58.0001Z").await;
     assert_eq!(answer.ids(), ["b", "b2"]);
 }
 
 #[tokio::test]
 async fn chats_of_several_datasets_are_one_list_and_each_chat_is_there_once() {
-    let story = Story::new(&[chat("1", NOON - 4 * DAY, "old one"), chat("3", NOON - 2 * DAY, "three"), chat("5", NOON - 5 * DAY, "five, old time")]).await;
-    story.house.clock.advance(1_000);
-    let newer = story.another(&[chat("4", NOON - DAY, "four"), chat("1", NOON - 4 * DAY, "new one"), chat("5", NOON - 40 * DAY, "five")]).await;
-    let answer = story.get(CLASSIC).await;
+    let export_fixture =
+        ExportFixture::new(&[chat("1", NOON - 4 * DAY, "old one"), chat("3", NOON - 2 * DAY, "three"), chat("5", NOON - 5 * DAY, "five, old time")]).await;
+    export_fixture.ctx.clock.advance(1_000);
+    let newer = export_fixture.another(&[chat("4", NOON - DAY, "four"), chat("1", NOON - 4 * DAY, "new one"), chat("5", NOON - 40 * DAY, "five")]).await;
+    let answer = export_fixture.get(CLASSIC).await;
     assert_eq!(answer.ids(), ["1", "3", "4"], "5 lies elsewhere by the newer version");
     assert!(answer.text.contains("new one") && !answer.text.contains("old one"));
     // A version of the other one makes that the newest.
-    story.house.clock.advance(1_000);
-    fill(&story.house, &story.dataset, &[chat("1", NOON - 3 * DAY, "newest one"), chat("3", NOON - 5 * DAY, "three")]).await;
-    let answer = story.get(CLASSIC).await;
+    export_fixture.ctx.clock.advance(1_000);
+    fill(&export_fixture.ctx, &export_fixture.dataset, &[chat("1", NOON - 3 * DAY, "newest one"), chat("3", NOON - 5 * DAY, "three")]).await;
+    let answer = export_fixture.get(CLASSIC).await;
     assert_eq!(answer.ids(), ["3", "1", "4"]);
     assert!(answer.text.contains("newest one"));
     // Only what this person may read.
-    story.house.app.datasets.share(&story.admin, &newer, true).await.unwrap();
-    let viewer = story.house.person("vic", Role::Viewer).await;
-    let header = basic("vic@house.test", &password(&story.house, &viewer).await.1);
-    let answer = story.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await;
+    export_fixture.ctx.app.datasets.share(&export_fixture.admin, &newer, true).await.unwrap();
+    let viewer = export_fixture.ctx.person("vic", Role::Viewer).await;
+    let header = basic("vic@house.test", &password(&export_fixture.ctx, &viewer).await.1);
+    let answer = export_fixture.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await;
     assert_eq!(answer.ids(), ["1", "4"]);
-    story.house.app.datasets.share(&story.admin, &newer, false).await.unwrap();
-    let answer = story.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await;
+    export_fixture.ctx.app.datasets.share(&export_fixture.admin, &newer, false).await.unwrap();
+    let answer = export_fixture.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await;
     assert_eq!(answer.status, 403, "{}", answer.text);
-    answer.is_dressed("nothing shared");
+    answer.has_security_headers("nothing shared");
     // And only what is published.
-    story.house.app.datasets.publish((&story.admin).into(), &newer, false).await.unwrap();
-    assert_eq!(story.get(CLASSIC).await.ids(), ["3", "1"]);
+    export_fixture.ctx.app.datasets.publish((&export_fixture.admin).into(), &newer, false).await.unwrap();
+    assert_eq!(export_fixture.get(CLASSIC).await.ids(), ["3", "1"]);
 }
 
 #[tokio::test]
 async fn a_published_dataset_without_data_gives_an_empty_list() {
-    let story = Story::new(&[]).await;
-    let none = story.house.app.datasets.create(&story.owner, &settings(&story.account, Connector::LiveLeader, "chats")).await.unwrap();
-    story.house.app.datasets.publish((&story.admin).into(), &none, true).await.unwrap();
-    assert_eq!(story.get(CLASSIC).await.ids(), Vec::<&str>::new());
+    let export_fixture = ExportFixture::new(&[]).await;
+    let none = export_fixture.ctx.app.datasets.create(&export_fixture.owner, &settings(&export_fixture.account, Connector::LiveLeader, "chats")).await.unwrap();
+    export_fixture.ctx.app.datasets.publish((&export_fixture.admin).into(), &none, true).await.unwrap();
+    assert_eq!(export_fixture.get(CLASSIC).await.ids(), Vec::<&str>::new());
 }
 
 // ---- what is asked wrongly ----
@@ -493,19 +498,19 @@ const PERIODS: [(&str, &str, &str); 42] = [
 
 #[tokio::test]
 async fn every_odd_start_and_stop_is_taken_or_named() {
-    let story = Story::new(&[]).await;
+    let export_fixture = ExportFixture::new(&[]).await;
     for (start, stop, wanted) in PERIODS {
-        let answer = story.get(&format!("a=export&start={start}&stop={stop}")).await;
-        answer.is_dressed(start);
+        let answer = export_fixture.get(&format!("a=export&start={start}&stop={stop}")).await;
+        answer.has_security_headers(start);
         let got = if answer.status == 200 { "ok" } else { answer.text.split(' ').next().unwrap() };
         assert_eq!((got, answer.status), (wanted, if wanted == "ok" { 200 } else { 400 }), "{start} {stop}: {}", answer.text);
     }
 }
 
 #[tokio::test]
-async fn a_wrong_request_is_told_in_one_sentence_which_names_the_parameter() {
-    let story = Story::new(&[]).await;
-    let (own, basic) = (format!("email=olga@house.test&password={}", story.password), basic("olga@house.test", &story.password));
+async fn an_invalid_request_gets_one_sentence_that_names_the_parameter() {
+    let export_fixture = ExportFixture::new(&[]).await;
+    let (own, basic) = (format!("email=olga@house.test&password={}", export_fixture.password), basic("olga@house.test", &export_fixture.password));
     let (form, json) = (("content-type", "application/x-www-form-urlencoded"), ("content-type", "application/json"));
     let rest = &CLASSIC["a=export&".len()..];
     let large = format!("{CLASSIC}&{own}&x={}", "y".repeat(70_000));
@@ -520,7 +525,7 @@ async fn a_wrong_request_is_told_in_one_sentence_which_names_the_parameter() {
         (400, "password is given twice", "GET", format!("{CLASSIC}&{own}&password="), vec![], String::new()),
         (400, "password is missing", "GET", format!("{CLASSIC}&email=olga@house.test"), vec![], String::new()),
         (400, "password is missing", "GET", format!("{CLASSIC}&email=olga@house.test&password="), vec![], String::new()),
-        (400, "email is missing", "GET", format!("{CLASSIC}&password={}", story.password), vec![], String::new()),
+        (400, "email is missing", "GET", format!("{CLASSIC}&password={}", export_fixture.password), vec![], String::new()),
         (400, "email is given twice", "GET", format!("{CLASSIC}&email=olga@house.test"), vec![("authorization", &basic)], String::new()),
         (400, "password is given twice", "GET", format!("{CLASSIC}&{own}"), vec![("authorization", &basic)], String::new()),
         (400, "email is not well-formed", "GET", format!("{CLASSIC}&email=%zz&password=x"), vec![], String::new()),
@@ -543,42 +548,45 @@ async fn a_wrong_request_is_told_in_one_sentence_which_names_the_parameter() {
     ];
     for (status, says, method, query, headers, body) in cases {
         let what = format!("{method} {query} {headers:?}");
-        let answer = story.ask(method, &format!("/a/Srv?{query}"), &headers, &body).await;
+        let answer = export_fixture.ask(method, &format!("/a/Srv?{query}"), &headers, &body).await;
         assert_eq!(answer.status, status, "{what}: {}", answer.text);
         assert!(answer.text.starts_with(says), "{what}: {}", answer.text);
-        answer.is_dressed(&what);
+        answer.has_security_headers(&what);
     }
     // With the catalogue gone.
-    story.house.app.db.close().await;
-    let answer = story.get(CLASSIC).await;
+    export_fixture.ctx.app.db.close().await;
+    let answer = export_fixture.get(CLASSIC).await;
     assert_eq!(answer.status, 500, "{}", answer.text);
-    answer.is_dressed("the catalogue is gone");
+    answer.has_security_headers("the catalogue is gone");
 }
 
 // ---- who is let in ----
 
 #[tokio::test]
-async fn whoever_is_not_let_in_hears_one_answer() {
-    let story = Story::new(&[]).await;
-    let (db, clock) = (&story.house.app.db, &story.house.clock);
-    let stan = story.house.person("stan", Role::Editor).await;
-    let gone = story.house.person("dee", Role::Admin).await;
-    let (revoked, expired, disabled) =
-        (password(&story.house, &story.owner).await, password(&story.house, &story.owner).await, password(&story.house, &gone).await);
-    export_passwords::revoke(db, clock, &revoked.0.id, Some((&story.owner).into())).await.unwrap();
+async fn every_rejected_login_gets_the_same_response() {
+    let export_fixture = ExportFixture::new(&[]).await;
+    let (db, clock) = (&export_fixture.ctx.app.db, &export_fixture.ctx.clock);
+    let stan = export_fixture.ctx.person("stan", Role::Editor).await;
+    let gone = export_fixture.ctx.person("dee", Role::Admin).await;
+    let (revoked, expired, disabled) = (
+        password(&export_fixture.ctx, &export_fixture.owner).await,
+        password(&export_fixture.ctx, &export_fixture.owner).await,
+        password(&export_fixture.ctx, &gone).await,
+    );
+    export_passwords::revoke(db, clock, &revoked.0.id, Some((&export_fixture.owner).into())).await.unwrap();
     let mut tx = db.write().await.unwrap();
     sqlx::query("UPDATE export_passwords SET expires_at = $1 WHERE id = $2").bind(clock.now()).bind(&expired.0.id).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    users::disable(db, clock, &gone.user, Some((&story.admin).into())).await.unwrap();
-    let stans = password(&story.house, &stan).await.1;
-    let token = story.house.token(&story.owner, Scope::Manage).await;
-    let mistyped = format!("{}x", &story.password[..52]);
+    users::disable(db, clock, &gone.user, Some((&export_fixture.admin).into())).await.unwrap();
+    let stans = password(&export_fixture.ctx, &stan).await.1;
+    let token = export_fixture.ctx.token(&export_fixture.owner, Scope::Manage).await;
+    let mistyped = format!("{}x", &export_fixture.password[..52]);
     let long = "p".repeat(5_000);
     let tries: Vec<(&str, &str)> = vec![
         ("olga@house.test", "wrong"),
         ("nobody@house.test", "wrong"),
-        ("nobody@house.test", &story.password),
-        ("stan@house.test", &story.password),
+        ("nobody@house.test", &export_fixture.password),
+        ("stan@house.test", &export_fixture.password),
         ("olga@house.test", &stans),
         // The one for signing in.
         ("olga@house.test", PASSWORD),
@@ -594,9 +602,9 @@ async fn whoever_is_not_let_in_hears_one_answer() {
     for (email, password) in tries {
         clock.advance(60_000);
         let query: String = url::form_urlencoded::Serializer::new(CLASSIC.to_owned()).append_pair("email", email).append_pair("password", password).finish();
-        let answer = story.ask("GET", &format!("/a/Srv?{query}"), &[], "").await;
+        let answer = export_fixture.ask("GET", &format!("/a/Srv?{query}"), &[], "").await;
         assert_eq!(answer.status, 401, "{email} {password}: {}", answer.text);
-        answer.is_dressed(email);
+        answer.has_security_headers(email);
         let mut headers: Vec<String> = answer.headers.iter().filter(|(name, _)| *name != "x-request-id").map(|line| format!("{line:?}")).collect();
         headers.sort();
         said.push((answer.text, headers));
@@ -604,38 +612,41 @@ async fn whoever_is_not_let_in_hears_one_answer() {
     assert!(said.iter().all(|words| words == &said[0]), "{said:?}");
     for bearer in [&token, "x", &revoked.1] {
         clock.advance(60_000);
-        let answer = story.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &format!("Bearer {bearer}"))], "").await;
+        let answer = export_fixture.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &format!("Bearer {bearer}"))], "").await;
         assert_eq!((answer.status, &answer.text), (401, &said[0].0));
     }
     // Nor is it good for anything else.
     clock.advance(60_000);
-    let mut browser = story.house.browser();
-    let page = browser.post("/sign-in", &[("email", "olga@house.test"), ("password", &story.password)]).await;
-    assert_eq!((page.status, browser.is_in().await), (StatusCode::UNAUTHORIZED, false));
-    let answer = story.ask("GET", "/api/v1/datasets", &[("authorization", &format!("Bearer {}", story.password))], "").await;
+    let mut browser = export_fixture.ctx.browser();
+    let page = browser.post("/sign-in", &[("email", "olga@house.test"), ("password", &export_fixture.password)]).await;
+    assert_eq!((page.status, browser.is_signed_in().await), (StatusCode::UNAUTHORIZED, false));
+    let answer = export_fixture.ask("GET", "/api/v1/datasets", &[("authorization", &format!("Bearer {}", export_fixture.password))], "").await;
     assert_eq!(answer.status, 401);
     clock.advance(60_000);
-    let mut owners = story.house.signed_in(&story.owner).await;
-    let page = owners.post("/me/password", &[("current_password", PASSWORD), ("password", &story.password)]).await;
+    let mut owners = export_fixture.ctx.signed_in(&export_fixture.owner).await;
+    let page = owners.post("/me/password", &[("current_password", PASSWORD), ("password", &export_fixture.password)]).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(page.wrong("password").contains("export password"), "{}", page.wrong("password"));
     clock.advance(60_000);
-    assert_eq!(story.get(CLASSIC).await.status, 200);
+    assert_eq!(export_fixture.get(CLASSIC).await.status, 200);
     // A new password for signing in ends them, if that is asked for.
     owners.submit("/me/password", &[("current_password", PASSWORD), ("password", "quite another battery"), ("revoke_tokens", "true")]).await;
-    assert_eq!(story.get(CLASSIC).await.status, 401);
-    assert!(!story.house.on_disk().windows(story.password.len()).any(|bytes| bytes == story.password.as_bytes()), "it is kept nowhere");
+    assert_eq!(export_fixture.get(CLASSIC).await.status, 401);
+    assert!(
+        !export_fixture.ctx.on_disk().windows(export_fixture.password.len()).any(|bytes| bytes == export_fixture.password.as_bytes()),
+        "it is kept nowhere"
+    );
 }
 
 #[tokio::test]
-async fn guessing_here_is_slowed_and_nobody_is_kept_out() {
-    let house = House::with(Clock::stopped_at(NOON), |config| config.trusted_proxy = vec!["127.0.0.1/32".parse().unwrap()]).await;
-    let story = Story::of(house, &[]).await;
+async fn password_guessing_is_throttled_without_locking_out_the_owner() {
+    let ctx = TestContext::with(Clock::stopped_at(NOON), |config| config.trusted_proxy = vec!["127.0.0.1/32".parse().unwrap()]).await;
+    let export_fixture = ExportFixture::of(ctx, &[]).await;
     let guess = format!("/a/Srv?{CLASSIC}&email=olga@house.test&password=guess");
     let mut statuses = Vec::new();
     for _ in 0..40 {
-        let answer = story.ask("GET", &guess, &[], "").await;
-        answer.is_dressed("guess");
+        let answer = export_fixture.ask("GET", &guess, &[], "").await;
+        answer.has_security_headers("guess");
         statuses.push(answer.status);
         if answer.status == 429 {
             let wait: u64 = answer.header("retry-after").parse().unwrap();
@@ -648,50 +659,50 @@ async fn guessing_here_is_slowed_and_nobody_is_kept_out() {
     for n in 0..200_u32 {
         let address = IpAddr::V4((0x0a00_0000 + n).into()).to_string();
         let headers = [("x-forwarded-for", address.as_str()), ("x-forwarded-proto", "https")];
-        evaluated += usize::from(story.ask("GET", &guess, &headers, "").await.status == 401);
-        story.house.clock.advance(1_000);
+        evaluated += usize::from(export_fixture.ask("GET", &guess, &headers, "").await.status == 401);
+        export_fixture.ctx.clock.advance(1_000);
     }
     assert!(evaluated <= 50, "{evaluated}");
     // The owner's script goes on, and so does the owner, in a browser that was never here.
-    assert_eq!(story.get(CLASSIC).await.status, 200);
-    let mut browser = story.house.browser();
+    assert_eq!(export_fixture.get(CLASSIC).await.status, 200);
+    let mut browser = export_fixture.ctx.browser();
     browser.address = HERE.parse().unwrap();
     assert_eq!(browser.post("/sign-in", &[("email", "olga@house.test"), ("password", PASSWORD)]).await.status, StatusCode::SEE_OTHER);
     // Nor do guesses at the sign-in page slow this one.
-    let mut stranger = story.house.browser();
+    let mut stranger = export_fixture.ctx.browser();
     for _ in 0..20 {
         stranger.post("/sign-in", &[("email", "olga@house.test"), ("password", "guess")]).await;
     }
-    story.house.clock.advance(16 * 60_000);
-    assert_eq!(story.ask("GET", &guess, &[], "").await.status, 401);
+    export_fixture.ctx.clock.advance(16 * 60_000);
+    assert_eq!(export_fixture.ask("GET", &guess, &[], "").await.status, 401);
 }
 
 #[tokio::test]
-async fn what_comes_over_plain_http_from_elsewhere_is_refused_and_the_password_marked() {
-    let house = House::with(Clock::stopped_at(NOON), |config| {
+async fn remote_plain_http_is_refused_and_the_password_marked_exposed() {
+    let ctx = TestContext::with(Clock::stopped_at(NOON), |config| {
         config.public_url = "https://127.0.0.1:8080".parse().unwrap();
         config.trusted_proxy = vec!["127.0.0.1/32".parse().unwrap()];
     })
     .await;
-    let story = Story::of(house, &[chat("1", NOON - DAY, "Hi")]).await;
+    let export_fixture = ExportFixture::of(ctx, &[chat("1", NOON - DAY, "Hi")]).await;
     let marked = async || {
-        let all = export_passwords::list(&story.house.app.db, Some(&story.owner.user)).await.unwrap();
+        let all = export_passwords::list(&export_fixture.ctx.app.db, Some(&export_fixture.owner.user)).await.unwrap();
         all[0].exposed_at.is_some()
     };
     let far = [("x-forwarded-for", "203.0.113.7")];
     for headers in [vec![], vec![far[0]], vec![far[0], ("x-forwarded-proto", "https")]] {
-        let answer = story.ask("GET", &story.classic(CLASSIC), &headers, "").await;
+        let answer = export_fixture.ask("GET", &export_fixture.classic(CLASSIC), &headers, "").await;
         assert_eq!(answer.ids(), ["1"], "{headers:?}");
-        answer.is_dressed("over https");
+        answer.has_security_headers("over https");
         assert_eq!(answer.header("strict-transport-security"), "max-age=31536000");
     }
     let plain = [far[0], ("x-forwarded-proto", "http")];
     // What cannot be read, and what is wrong, hears the same and marks nothing.
     let mut said = Vec::new();
     for query in ["", "%", CLASSIC, &format!("{CLASSIC}&email=olga@house.test&password=wrong")] {
-        let answer = story.ask("GET", &format!("/a/Srv?{query}"), &plain, "").await;
+        let answer = export_fixture.ask("GET", &format!("/a/Srv?{query}"), &plain, "").await;
         assert_eq!(answer.status, 403, "{query}: {}", answer.text);
-        answer.is_dressed(query);
+        answer.has_security_headers(query);
         said.push(answer.text);
     }
     assert!(!marked().await);
@@ -702,26 +713,26 @@ async fn what_comes_over_plain_http_from_elsewhere_is_refused_and_the_password_m
         // Not through a proxy that is trusted, whatever is said.
         ("203.0.113.7", &[("x-forwarded-proto", "https"), ("x-forwarded-for", "127.0.0.1")][..], CLASSIC),
     ] {
-        let answer = story.ask_from(address, "GET", &story.classic(query), headers, "").await;
+        let answer = export_fixture.ask_from(address, "GET", &export_fixture.classic(query), headers, "").await;
         assert_eq!(answer.status, 403, "{address}: {}", answer.text);
-        answer.is_dressed(address);
+        answer.has_security_headers(address);
         said.push(answer.text);
         assert!(marked().await);
     }
     assert!(said.iter().all(|text| text == &said[0]), "{said:?}");
-    assert_eq!(story.deeds().await.iter().filter(|deed| deed.starts_with("export_password.expose")).count(), 1);
-    let mut tx = story.house.app.db.write().await.unwrap();
+    assert_eq!(export_fixture.audit_trail().await.iter().filter(|action| action.starts_with("export_password.expose")).count(), 1);
+    let mut tx = export_fixture.ctx.app.db.write().await.unwrap();
     sqlx::query("UPDATE datasets SET published = 0").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(story.ask("GET", &story.classic(CLASSIC), &plain, "").await.status, 404);
+    assert_eq!(export_fixture.ask("GET", &export_fixture.classic(CLASSIC), &plain, "").await.status, 404);
 }
 
 #[tokio::test]
 async fn an_export_password_is_made_shown_once_and_revoked_on_ones_own_page() {
-    let story = Story::new(&[chat("1", NOON - DAY, "Hi")]).await;
-    let viewer = story.house.person("vic", Role::Viewer).await;
-    story.house.app.datasets.share(&story.admin, &story.dataset, true).await.unwrap();
-    let mut browser = story.house.signed_in(&viewer).await;
+    let export_fixture = ExportFixture::new(&[chat("1", NOON - DAY, "Hi")]).await;
+    let viewer = export_fixture.ctx.person("vic", Role::Viewer).await;
+    export_fixture.ctx.app.datasets.share(&export_fixture.admin, &export_fixture.dataset, true).await.unwrap();
+    let mut browser = export_fixture.ctx.signed_in(&viewer).await;
     let page = browser.get("/me").await;
     assert!(page.words("#export-passwords").contains("http://127.0.0.1:8080/a/Srv"), "{}", page.words("#export-passwords"));
     for (name, days, field) in [("", "90", "export_name"), ("x", "0", "days"), ("x", "367", "days"), ("x", "many", "days")] {
@@ -735,16 +746,16 @@ async fn an_export_password_is_made_shown_once_and_revoked_on_ones_own_page() {
     let page = browser.get("/me").await;
     assert!(!page.text.contains(&text) && page.words("#export-passwords td b") == "billing <script>", "{}", page.text);
     let header = basic("vic@house.test", &text);
-    let ask = async || story.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await.status;
+    let ask = async || export_fixture.ask("GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await.status;
     assert_eq!(ask().await, 200);
     assert!(browser.get("/me").await.words("#export-passwords tbody").contains("just now"));
-    let open = story.ask_from("203.0.113.7", "GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await;
+    let open = export_fixture.ask_from("203.0.113.7", "GET", &format!("/a/Srv?{CLASSIC}"), &[("authorization", &header)], "").await;
     assert_eq!(open.status, 403);
     assert!(browser.get("/me").await.words("#export-passwords tbody").contains("Exposed"));
     let revoke = page.attribute("#export-passwords tbody form", "action").unwrap();
     assert!(browser.submit(&revoke, &[]).await.words("#export-passwords tbody").contains("revoked"));
     assert_eq!(ask().await, 401);
-    let trail = story.deeds().await;
+    let trail = export_fixture.audit_trail().await;
     for deed in ["export_password.create done", "export_password.revoke done", "export.read done", "export.read refused"] {
         assert!(trail.iter().any(|line| line == deed), "{deed}: {trail:?}");
     }
@@ -791,8 +802,8 @@ async fn whatever_is_said_two_readers_accept_the_document_and_read_it_back() {
     let misfit = json!({"stop": "23-10-2008T12:49:1231", "duration": "long & dull"}).to_string();
     chats.push(json!({"id": "attributes", "start": NOON, "url": all, "transcript": transcript, "_misfit": misfit, "city": "Ålesund <3", "bad name": "x"}));
     chats.extend(odd.iter().enumerate().map(|(n, said)| chat(&format!("odd {n}"), NOON + n as i64 + 1, said)));
-    let story = Story::new(&chats).await;
-    let answer = story.get(CLASSIC).await;
+    let export_fixture = ExportFixture::new(&chats).await;
+    let answer = export_fixture.get(CLASSIC).await;
     assert_eq!(answer.ids().len(), chats.len());
     assert_eq!(feed("xmllint", &["--noout", "--huge", "-"], &answer.text), "");
     let seen: Vec<(String, Value, String)> = serde_json::from_str(&feed("python3", &["-c", EXPAT], &answer.text)).unwrap();
@@ -807,7 +818,7 @@ async fn whatever_is_said_two_readers_accept_the_document_and_read_it_back() {
         assert!(seen.iter().any(|(element, _, read)| element == name && read == text), "{name} is not read back");
     }
     assert!(!answer.text.contains("bad name") && !answer.text.contains("_misfit"));
-    let metrics = story.house.metrics().await;
+    let metrics = export_fixture.ctx.metrics().await;
     let count = all.chars().filter(|c| forbidden(*c)).count() * 4;
     assert!(metrics.contains(&format!("chatlake_replaced_code_points_total {count}\n")), "{metrics}");
 }
@@ -819,8 +830,8 @@ pub fn many(count: i64) -> Vec<Value> {
 }
 
 /// What was said in the later chats can no longer be read, as when a disk fails under an export: everything else of their files can.
-fn lose_half(house: &House) {
-    let mut files: Vec<_> = std::fs::read_dir(house.dir.path().join("data/segments")).unwrap().map(|file| file.unwrap().path()).collect();
+fn lose_half(ctx: &TestContext) {
+    let mut files: Vec<_> = std::fs::read_dir(ctx.dir.path().join("data/segments")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     for file in &files[files.len() / 2..] {
         let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
@@ -835,44 +846,44 @@ fn lose_half(house: &House) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn storage_that_fails_in_the_middle_leaves_the_document_open_and_cuts_the_connection() {
-    let story = Story::new(&many(2_000)).await;
-    let whole = story.get(CLASSIC).await;
+    let export_fixture = ExportFixture::new(&many(2_000)).await;
+    let whole = export_fixture.get(CLASSIC).await;
     assert_eq!(whole.ids().len(), 2_000);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = story.house.router.clone().into_make_service_with_connect_info::<SocketAddr>();
+    let service = export_fixture.ctx.router.clone().into_make_service_with_connect_info::<SocketAddr>();
     let serving = tokio::spawn(async move { axum::serve(listener, service).await });
     let fetch = async || {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n", story.classic(CLASSIC)).as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n", export_fixture.classic(CLASSIC)).as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let good = fetch().await;
     assert!(good.starts_with("HTTP/1.1 200") && good.contains("</chats>") && good.ends_with("0\r\n\r\n"));
-    lose_half(&story.house);
+    lose_half(&export_fixture.ctx);
     // As far as there are checksums, nothing is sent at all.
-    let damaged = story.get(CLASSIC).await;
+    let damaged = export_fixture.get(CLASSIC).await;
     assert_eq!(damaged.status, 500, "{}", damaged.text);
     assert!(damaged.text.contains("cannot be read") && !damaged.text.contains("<chat"), "{}", damaged.text);
-    damaged.is_dressed("damaged");
-    let mut tx = story.house.app.db.write().await.unwrap();
+    damaged.has_security_headers("damaged");
+    let mut tx = export_fixture.ctx.app.db.write().await.unwrap();
     sqlx::query("UPDATE segments SET checksums = NULL").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let cut = fetch().await;
     assert!(cut.starts_with("HTTP/1.1 200"), "{}", &cut[..cut.len().min(500)]);
     assert!(cut.contains("<chat>") && !cut.contains("</chats>") && !cut.ends_with("0\r\n\r\n") && cut.len() < good.len(), "{}", cut.len());
-    let answer = story.get(CLASSIC).await;
+    let answer = export_fixture.get(CLASSIC).await;
     assert!(answer.broken && !answer.text.contains("</chats>"));
     serving.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_ends_when_its_reader_may_no_longer_have_it_and_a_person_has_few_at_once() {
-    let story = Story::of(House::with(Clock::stopped_at(NOON), |config| config.downloads_per_person = 4).await, &many(3_000)).await;
-    let (db, clock) = (&story.house.app.db, &story.house.clock);
-    let start = async || story.send(HERE, "GET", &story.classic(CLASSIC), &[], "").await;
+    let export_fixture = ExportFixture::of(TestContext::with(Clock::stopped_at(NOON), |config| config.downloads_per_person = 4).await, &many(3_000)).await;
+    let (db, clock) = (&export_fixture.ctx.app.db, &export_fixture.ctx.clock);
+    let start = async || export_fixture.send(HERE, "GET", &export_fixture.classic(CLASSIC), &[], "").await;
     let mut under_way = Vec::new();
     for _ in 0..4 {
         let answer = start().await;
@@ -880,20 +891,20 @@ async fn an_export_ends_when_its_reader_may_no_longer_have_it_and_a_person_has_f
         under_way.push(answer.into_body());
     }
     // The fifth waits for a minute.
-    let (fifth, ()) = tokio::join!(story.get(CLASSIC), async {
-        while !story.ask("GET", "/metrics", &[], "").await.text.contains("chatlake_downloads_waiting 1\n") {
+    let (fifth, ()) = tokio::join!(export_fixture.get(CLASSIC), async {
+        while !export_fixture.ask("GET", "/metrics", &[], "").await.text.contains("chatlake_downloads_waiting 1\n") {
             tokio::task::yield_now().await;
         }
         clock.advance(60_000);
     });
     assert_eq!((fifth.status, fifth.header("retry-after")), (429, "30"), "{}", fifth.text);
-    fifth.is_dressed("the fifth");
+    fifth.has_security_headers("the fifth");
     drop(under_way.pop());
     let next = start().await;
     assert_eq!(next.status(), StatusCode::OK, "the place is free again");
     under_way.push(next.into_body());
 
-    let one = export_passwords::list(db, Some(&story.owner.user)).await.unwrap().remove(0);
+    let one = export_passwords::list(db, Some(&export_fixture.owner.user)).await.unwrap().remove(0);
     let mut body = under_way.pop().unwrap();
     assert!(body.frame().await.unwrap().is_ok());
     export_passwords::revoke(db, clock, &one.id, None).await.unwrap();
@@ -917,12 +928,12 @@ async fn an_export_ends_when_its_reader_may_no_longer_have_it_and_a_person_has_f
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_gets_into_the_log_at_trace_however_it_is_sent() {
     const CANARY: &str = "kanarie-geheim-4711";
-    let home = Home::new();
-    let email = home.person("olga", "admin").await;
-    let server = home.serve_with(&["--log", "trace", "--log-format", "json", "--trusted-proxy", "127.0.0.1/32"]).await;
-    let db = Db::open(&home.catalogue()).await.unwrap();
+    let data_dir = DataDir::new();
+    let email = data_dir.person("olga", "admin").await;
+    let server = data_dir.serve_with(&["--log", "trace", "--log-format", "json", "--trusted-proxy", "127.0.0.1/32"]).await;
+    let db = Db::open(&data_dir.catalogue()).await.unwrap();
     publish_an_empty_one(&db, &users::by_email(&db, &email).await.unwrap().unwrap().id).await;
-    let good = home.run(&["export-password", "create", "--user", &email, "--name", "script"]).await.good();
+    let good = data_dir.run(&["export-password", "create", "--user", &email, "--name", "script"]).await.good();
     let good = good.as_str();
     let (long, form) = (format!("{CANARY}{}", "x".repeat(8_192)), "Content-Type: application/x-www-form-urlencoded");
     let queries = [
@@ -976,13 +987,13 @@ async fn no_password_gets_into_the_log_at_trace_however_it_is_sent() {
         // 413 needs a longer body than any of these.
         assert!(status == "413" || statuses.contains_key(status), "{status}: {statuses:?}");
     }
-    let listed = home.run(&["export-password", "list", "--json"]).await.json();
+    let listed = data_dir.run(&["export-password", "list", "--json"]).await.json();
     assert!(listed[0]["exposed_at"].is_i64() && listed[0]["last_used_at"].is_i64() && !listed.to_string().contains(good), "{listed}");
     let classic = format!("GET /a/Srv?{CLASSIC}&email={email}&password={good} HTTP/1.1\r\n");
     assert!(raw(&server, &classic).await.starts_with("HTTP/1.1 200"));
-    home.run(&["export-password", "revoke", listed[0]["id"].as_str().unwrap()]).await.good();
+    data_dir.run(&["export-password", "revoke", listed[0]["id"].as_str().unwrap()]).await.good();
     assert!(!raw(&server, &classic).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(home.run(&["export-password", "revoke", "xpw_1"]).await.code, 1);
+    assert_eq!(data_dir.run(&["export-password", "revoke", "xpw_1"]).await.code, 1);
     let metrics = server.send("GET", "/metrics", "", None).await.text().await.unwrap();
     let log = server.err();
     server.stop().await;
@@ -992,7 +1003,7 @@ async fn no_password_gets_into_the_log_at_trace_however_it_is_sent() {
         assert!(!log.contains(text), "the log holds {text}: {}", log.lines().find(|line| line.contains(text)).unwrap());
         assert!(!metrics.contains(text), "the metrics hold {text}");
     }
-    for path in home.listing().into_keys().filter(|path| path.is_file()) {
+    for path in data_dir.listing().into_keys().filter(|path| path.is_file()) {
         let bytes = std::fs::read(&path).unwrap();
         for secret in [CANARY, good] {
             assert!(!bytes.windows(secret.len()).any(|some| some == secret.as_bytes()), "{} holds {secret}", path.display());

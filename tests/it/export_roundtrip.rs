@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use chatlake::connectors::{self, Connector, Menus, PullRequest, Source};
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use crate::process::{Home, StandIn};
-use crate::vendor::{Got, allow, pull};
+use crate::process::{DataDir, LocalSandbox};
+use crate::vendor::{PulledRows, allow, pull};
 
 /// Rows by their key, each as its cells by column; empty ones are left out.
-fn rows(got: &Got, report: usize, key: &[&str]) -> BTreeMap<Vec<String>, BTreeMap<String, String>> {
+fn rows(got: &PulledRows, report: usize, key: &[&str]) -> BTreeMap<Vec<String>, BTreeMap<String, String>> {
     let of = |batch: &RecordBatch, row: usize| {
         let schema = batch.schema();
         let cells = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
@@ -30,14 +30,15 @@ fn rows(got: &Got, report: usize, key: &[&str]) -> BTreeMap<Vec<String>, BTreeMa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor() {
-    let (home, vendor) = (Home::new(), StandIn::new(400).await);
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Unknown), Fault::new(Kind::SeveralOperators)]);
-    let server = home.serve().await;
-    let email = home.person("maren", "admin").await;
-    let token = home.token(&email, "manage").await;
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(400).await);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Unknown), Fault::new(FaultKind::SeveralOperators)]);
+    let server = data_dir.serve().await;
+    let email = data_dir.person("maren", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
     let arguments = ["account", "add", "--user", &email, "--connector", "liveleader", "--name", "Night desk", "--field", "email=operator@sandbox.test"];
-    let account = home.run_with(&[&arguments[..], &["--api-url", &vendor.address, "--requests-per-minute", "60000"]].concat(), "sandbox-password").await.good();
-    let dataset = home.dataset(&email, &account, "chats").await;
+    let account =
+        data_dir.run_with(&[&arguments[..], &["--api-url", &vendor.address, "--requests-per-minute", "60000"]].concat(), "sandbox-password").await.good();
+    let dataset = data_dir.dataset(&email, &account, "chats").await;
     let run = server.run(&dataset, &token).await;
     crate::process::until("the run ends", async || {
         let run = server.get(&format!("/runs/{run}"), &token).await.1;
@@ -47,7 +48,7 @@ async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor()
     .await;
     let published = server.send("PATCH", &format!("/api/v1/datasets/{dataset}"), &token, Some(json!({"published": true}))).await;
     assert_eq!(published.status(), 200);
-    let password = home.run(&["export-password", "create", "--user", &email, "--name", "The other one"]).await.good();
+    let password = data_dir.run(&["export-password", "create", "--user", &email, "--name", "The other one"]).await.good();
 
     let zone = TimeZone::get(&crate::process::noon_zone()).unwrap();
     let today = chatlake::clock::Clock::system().timestamp().to_zoned(zone.clone()).date();
@@ -72,12 +73,12 @@ async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor()
     let there = ask(&vendor.address, "operator@sandbox.test", "sandbox-password", true).await;
     let here = ask(&server.url(), &email, &password, true).await;
     for (at, report) in Connector::LiveLeader.reports().iter().enumerate() {
-        let (told, served) = (rows(&there, at, report.key), rows(&here, at, report.key));
-        assert!(!told.is_empty());
-        for (key, row) in &told {
+        let (vendor_rows, served) = (rows(&there, at, report.key), rows(&here, at, report.key));
+        assert!(!vendor_rows.is_empty());
+        for (key, row) in &vendor_rows {
             assert_eq!(served.get(key), Some(row), "{} {key:?}", report.id);
         }
-        assert_eq!(served.len(), told.len(), "{}", report.id);
+        assert_eq!(served.len(), vendor_rows.len(), "{}", report.id);
     }
     server.stop().await;
 }

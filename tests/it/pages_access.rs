@@ -15,15 +15,15 @@ use chatlake::auth::users::{self, NewUser};
 use chatlake::auth::{invites, passwords::Hasher, session_layer};
 use chatlake::clock::Clock;
 use chatlake::ids::{AccountId, DatasetId, ExportPasswordId, InviteId, RunId, UserId, WebhookId};
-use chatlake::puller::windows;
+use chatlake::puller::ledger;
 use scraper::{Html, Selector};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::house::{Browser, House, PASSWORD, Page};
+use super::test_context::{Browser, PASSWORD, Page, TestContext};
 
 /// What comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Got {
+enum PageOutcome {
     Page,
     /// It was done, and the answer leads on.
     Done,
@@ -37,13 +37,13 @@ enum Got {
     Failed,
     Other(u16),
 }
-use Got::{Done, Failed, Forbidden, Hidden, Other, Page as Shown, SignIn, Wrong};
+use PageOutcome::{Done, Failed, Forbidden, Hidden, Other, Page as Shown, SignIn, Wrong};
 
-impl Got {
+impl PageOutcome {
     fn of(page: &Page) -> Self {
         match page.status.as_u16() {
             200 => Shown,
-            303 if page.leads_to().split('?').next() == Some("/sign-in") => SignIn,
+            303 if page.location().split('?').next() == Some("/sign-in") => SignIn,
             303 => Done,
             403 => Forbidden,
             404 => Hidden,
@@ -63,19 +63,19 @@ impl Got {
 
 /// A method and an address, and what comes back to: nobody and a person who is shut out, a viewer, the editor whose object it is,
 /// another editor, an admin.
-type Case = (&'static str, &'static str, [Got; 5]);
+type Case = (&'static str, &'static str, [PageOutcome; 5]);
 
-const ALL: [Got; 5] = [Shown; 5];
-const PEOPLE: [Got; 5] = [SignIn, Shown, Shown, Shown, Shown];
-const SAVED: [Got; 5] = [SignIn, Done, Done, Done, Done];
-const EDITORS: [Got; 5] = [SignIn, Forbidden, Shown, Shown, Shown];
+const ALL: [PageOutcome; 5] = [Shown; 5];
+const PEOPLE: [PageOutcome; 5] = [SignIn, Shown, Shown, Shown, Shown];
+const SAVED: [PageOutcome; 5] = [SignIn, Done, Done, Done, Done];
+const EDITORS: [PageOutcome; 5] = [SignIn, Forbidden, Shown, Shown, Shown];
 
-const fn admins(got: Got) -> [Got; 5] {
+const fn admins(got: PageOutcome) -> [PageOutcome; 5] {
     [SignIn, Forbidden, Forbidden, Forbidden, got]
 }
 
 /// An object of the owner's that nobody else knows of. `viewer`: accounts as a whole are not for viewers.
-const fn own(viewer: Got, got: Got) -> [Got; 5] {
+const fn own(viewer: PageOutcome, got: PageOutcome) -> [PageOutcome; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
 
@@ -175,8 +175,8 @@ const CASES: [Case; 94] = [
     ("GET", "/runs/{id}/stop", own(Hidden, Shown)),
     ("POST", "/runs/{id}/stop", own(Hidden, Done)),
     // The run is not held.
-    ("POST", "/runs/{id}/accept", own(Hidden, Got::Other(409))),
-    ("POST", "/runs/{id}/discard", own(Hidden, Got::Other(409))),
+    ("POST", "/runs/{id}/accept", own(Hidden, PageOutcome::Other(409))),
+    ("POST", "/runs/{id}/discard", own(Hidden, PageOutcome::Other(409))),
     ("GET", "/activity", PEOPLE),
     // One file of `/static`, which is no route of the table.
     ("GET", "/static/{file}", ALL),
@@ -188,10 +188,10 @@ const CASES: [Case; 94] = [
 ];
 
 /// What is in `CASES` beside the table of addresses.
-const BESIDE: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
+const OTHER_ADDRESSES: [&str; 4] = ["/static/{file}", "/nowhere", "/datasets/{id}/nowhere", "/static/nowhere"];
 
 /// What comes back of an object of somebody else's that is shared: to a viewer, to another editor.
-const SHARED: [(&str, &str, [Got; 2]); 49] = [
+const SHARED: [(&str, &str, [PageOutcome; 2]); 49] = [
     // An export password is never shared.
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
@@ -279,8 +279,9 @@ fn routes(source: &str) -> BTreeSet<(String, String)> {
 fn every_address_has_its_case_and_every_case_its_address() {
     let source = source();
     let there = routes(&source);
-    let told: BTreeSet<(String, String)> = CASES.iter().filter(|case| !BESIDE.contains(&case.1)).map(|case| (case.0.to_owned(), case.1.to_owned())).collect();
-    assert_eq!(told, there);
+    let covered: BTreeSet<(String, String)> =
+        CASES.iter().filter(|case| !OTHER_ADDRESSES.contains(&case.1)).map(|case| (case.0.to_owned(), case.1.to_owned())).collect();
+    assert_eq!(covered, there);
     let shared: BTreeSet<(&str, &str)> = SHARED.iter().map(|case| (case.0, case.1)).collect();
     let objects = CASES.iter().filter(|case| case.2[3] == Hidden && case.2[4] != Hidden).map(|case| (case.0, case.1)).collect();
     assert_eq!(shared, objects, "whatever is hidden from a stranger may be shared with one");
@@ -304,7 +305,7 @@ fn the_reader_of_the_table_reads_it_rightly() {
     assert_eq!(read, [("GET", "/a"), ("POST", "/a"), ("PUT", "/b/{id}")]);
 }
 
-// ---- a house with an owner, a colleague and a stranger ----
+// ---- a ctx with an owner, a colleague and a stranger ----
 
 /// The objects that a request is about.
 #[derive(Clone)]
@@ -322,8 +323,8 @@ struct Objects {
     hook: String,
 }
 
-struct World {
-    house: House,
+struct AccessFixture {
+    ctx: TestContext,
     hasher: Hasher,
     viewer: Actor,
     owner: Actor,
@@ -336,35 +337,35 @@ struct World {
     file: String,
 }
 
-impl World {
+impl AccessFixture {
     async fn new() -> Self {
-        let house = House::live().await;
+        let ctx = TestContext::with_workers().await;
         let hasher = Hasher::new(2);
-        let admin = house.person("ada", Role::Admin).await;
+        let admin = ctx.person("ada", Role::Admin).await;
         let mut people = Vec::new();
         for (name, role) in [("vic", Role::Viewer), ("olga", Role::Editor), ("stan", Role::Editor), ("dee", Role::Admin)] {
-            people.push(newcomer(&house, &hasher, name, role).await);
+            people.push(newcomer(&ctx, &hasher, name, role).await);
         }
         let [viewer, owner, stranger, shut_out] = people.try_into().unwrap();
-        users::disable(&house.app.db, &house.app.clock, &shut_out.user, Some((&admin).into())).await.unwrap();
-        let mine = objects(&house, &hasher, &owner, &admin).await;
-        let shared = objects(&house, &hasher, &owner, &admin).await;
+        users::disable(&ctx.app.db, &ctx.app.clock, &shut_out.user, Some((&admin).into())).await.unwrap();
+        let mine = objects(&ctx, &hasher, &owner, &admin).await;
+        let shared = objects(&ctx, &hasher, &owner, &admin).await;
         let (account, dataset) = (AccountId::parse(&shared.account).unwrap(), DatasetId::parse(&shared.dataset).unwrap());
         let change = ChangeAccount { shared: Some(true), ..ChangeAccount::default() };
-        house.app.accounts.update(&owner, &account, &change).await.unwrap();
-        house.app.datasets.share(&owner, &dataset, true).await.unwrap();
-        let page = house.browser().get("/sign-in").await;
+        ctx.app.accounts.update(&owner, &account, &change).await.unwrap();
+        ctx.app.datasets.share(&owner, &dataset, true).await.unwrap();
+        let page = ctx.browser().get("/sign-in").await;
         let file = page.attribute("link[rel=stylesheet]", "href").unwrap();
-        Self { house, hasher, viewer, owner, stranger, admin, shut_out, mine, shared, file }
+        Self { ctx, hasher, viewer, owner, stranger, admin, shut_out, mine, shared, file }
     }
 
     /// A browser with a new session of this person.
     async fn browser(&self, actor: Option<&Actor>) -> Browser {
-        let mut browser = self.house.browser();
+        let mut browser = self.ctx.browser();
         if let Some(actor) = actor {
-            let app = &self.house.app;
-            let value = Sessions::new(app.db.clone(), app.clock.clone()).make(&actor.user, None).await.unwrap();
-            browser.cookies.insert(session_layer::cookie_name(false).to_owned(), value.reveal().to_owned());
+            let app = &self.ctx.app;
+            let value = Sessions::new(app.db.clone(), app.clock.clone()).create(&actor.user, None).await.unwrap();
+            browser.cookies.insert(session_layer::session_cookie_name(false).to_owned(), value.reveal().to_owned());
         }
         browser
     }
@@ -385,7 +386,7 @@ impl World {
         let mut browser = self.browser(who).await;
         let path = self.path(address, objects);
         let page = if method == "GET" { browser.get(&path).await } else { browser.post(&path, &fields(address, objects)).await };
-        is_dressed(&page, &format!("{method} {address}"), false);
+        has_security_headers(&page, &format!("{method} {address}"), false);
         page
     }
 
@@ -409,7 +410,7 @@ impl World {
 
     /// Every row of the catalogue but sessions and notes of their end and of what was refused, without when a device or token was last seen; and the files of rows.
     async fn digest(&self) -> Digest {
-        let db = self.house.app.db.read();
+        let db = self.ctx.app.db.read();
         let mut digest = Digest::new();
         let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(db).await.unwrap();
         for table in tables.into_iter().filter(|table| table != "sessions") {
@@ -419,7 +420,7 @@ impl World {
             let rows = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {row} FROM {table} ORDER BY 1"))).fetch_all(db).await.unwrap();
             digest.insert(table, rows.into_iter().filter(|row: &String| !row.ends_with("'refused',1") && !row.contains("'user.sign_out")).collect());
         }
-        let files = std::fs::read_dir(self.house.dir.path().join("data/segments")).unwrap();
+        let files = std::fs::read_dir(self.ctx.dir.path().join("data/segments")).unwrap();
         let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
         files.sort();
         assert!(digest.len() > 10 && !digest["datasets"].is_empty() && !files.is_empty());
@@ -429,7 +430,7 @@ impl World {
 }
 
 /// Columns that the server writes by itself as time goes by.
-const OWN_TIME: [&str; 4] = ["last_used_at", "late_at", "late_key", "asked"];
+const OWN_TIME: [&str; 4] = ["last_used_at", "late_at", "lateness_key", "recent_requests"];
 
 type Digest = BTreeMap<String, Vec<String>>;
 
@@ -437,36 +438,36 @@ fn is_unchanged(before: &Digest, after: &Digest) {
     for (table, rows) in before {
         let is_in = |rows: &[String], row: &String| rows.contains(row);
         let gone: Vec<&String> = rows.iter().filter(|row| !is_in(&after[table], row)).collect();
-        let came: Vec<&String> = after[table].iter().filter(|row| !is_in(rows, row)).collect();
-        assert!(gone.is_empty() && came.is_empty(), "{table}: {gone:?} became {came:?}");
+        let added: Vec<&String> = after[table].iter().filter(|row| !is_in(rows, row)).collect();
+        assert!(gone.is_empty() && added.is_empty(), "{table}: {gone:?} became {added:?}");
     }
 }
 
 /// A person without a password: their sessions are made, not signed in to.
-async fn newcomer(house: &House, hasher: &Hasher, name: &str, role: Role) -> Actor {
+async fn newcomer(ctx: &TestContext, hasher: &Hasher, name: &str, role: Role) -> Actor {
     let new = NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: None };
-    users::create(&house.app.db, &house.app.clock, hasher, &new, None).await.unwrap().actor()
+    users::create(&ctx.app.db, &ctx.app.clock, hasher, &new, None).await.unwrap().actor()
 }
 
 /// An account, a DataSet that was pulled, a person and a link, new.
-async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -> Objects {
+async fn objects(ctx: &TestContext, hasher: &Hasher, owner: &Actor, admin: &Actor) -> Objects {
     let unique = UserId::new().to_string();
-    let account = house.account(owner, "Support").await.id;
-    let dataset = house.dataset(owner, &account, "chatting_time_report", "Chatting time").await;
-    let old = house.run(owner, &dataset).await;
+    let account = ctx.account(owner, "Support").await.id;
+    let dataset = ctx.dataset(owner, &account, "chatting_time_report", "Chatting time").await;
+    let old = ctx.run(owner, &dataset).await;
     // Other days are other rows, and so another version.
-    let mut tx = house.app.db.write().await.unwrap();
+    let mut tx = ctx.app.db.write().await.unwrap();
     let menus = r#"{"start_days":9,"end_days":1}"#;
     sqlx::query("UPDATE datasets SET menus = $1 WHERE id = $2").bind(menus).bind(&dataset).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    let run = house.run(owner, &dataset).await;
-    let day = windows::of_run(&house.app.db, &run.id).await.unwrap()[0].window.unwrap().from;
+    let run = ctx.run(owner, &dataset).await;
+    let day = ledger::of_run(&ctx.app.db, &run.id).await.unwrap()[0].window.unwrap().from;
     assert!(run.version_id.is_some(), "{run:?}");
-    let user = newcomer(house, hasher, &unique, Role::Viewer).await.user;
+    let user = newcomer(ctx, hasher, &unique, Role::Viewer).await.user;
     let email = format!("new-{unique}@house.test");
-    let (invite, code) = invites::make(&house.app.db, &house.app.clock, admin.into(), &email, "Nina", Role::Viewer).await.unwrap();
+    let (invite, code) = invites::create(&ctx.app.db, &ctx.app.clock, admin.into(), &email, "Nina", Role::Viewer).await.unwrap();
     let new = NewExportPassword { name: "script".to_owned(), days: 1 };
-    let (export_password, _) = export_passwords::create(&house.app.db, &house.app.clock, owner.into(), &new).await.unwrap();
+    let (export_password, _) = export_passwords::create(&ctx.app.db, &ctx.app.clock, owner.into(), &new).await.unwrap();
     Objects {
         account: account.to_string(),
         dataset: dataset.to_string(),
@@ -477,7 +478,7 @@ async fn objects(house: &House, hasher: &Hasher, owner: &Actor, admin: &Actor) -
         invite: invite.id.to_string(),
         code: code.reveal().to_owned(),
         export_password: export_password.id.to_string(),
-        hook: house.app.puller.notices.add_webhook(&format!("Team chat of {dataset}"), &format!("{}/hook", house.vendor)).await.unwrap().0.id.to_string(),
+        hook: ctx.app.puller.notifications.add_webhook(&format!("Team chat of {dataset}"), &format!("{}/hook", ctx.vendor)).await.unwrap().0.id.to_string(),
     }
 }
 
@@ -506,7 +507,7 @@ fn fields<'a>(address: &str, objects: &'a Objects) -> Vec<(&'static str, &'a str
 }
 
 /// What S-23 and S-24 want of every answer.
-fn is_dressed(page: &Page, what: &str, https: bool) {
+fn has_security_headers(page: &Page, what: &str, https: bool) {
     let header = |name: &str| page.headers.get(name).map_or("", |value| value.to_str().unwrap());
     let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
          frame-ancestors 'none'";
@@ -534,7 +535,7 @@ fn is_dressed(page: &Page, what: &str, https: bool) {
     }
     let is_bare = page.text.contains("<body class=\"bare\">");
     assert!(!is_bare || !page.text.contains(env!("CARGO_PKG_VERSION")), "{what} tells strangers the version");
-    let to = page.leads_to();
+    let to = page.location();
     assert!(to.is_empty() || (to.starts_with('/') && !to.starts_with("//")), "{what} leads to {to}");
     if page.status.is_client_error() || page.status.is_server_error() {
         for word in ["src/", ".rs", "sqlx", "axum", "panicked", "SELECT ", "RUST_BACKTRACE", env!("CARGO_PKG_VERSION")] {
@@ -550,32 +551,32 @@ fn is_dressed(page: &Page, what: &str, https: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_answers_every_visitor_as_the_table_says() {
-    let world = World::new().await;
-    // First whatever is refused, in a house where nothing else happens: it changes nothing.
-    let before = world.digest().await;
+    let fixture = AccessFixture::new().await;
+    // First whatever is refused, in a ctx where nothing else happens: it changes nothing.
+    let before = fixture.digest().await;
     for (method, address, wanted) in CASES {
-        for (who, actor, column) in world.visitors() {
+        for (who, actor, column) in fixture.visitors() {
             if wanted[column].refuses() {
-                let page = world.ask(actor, method, address, &world.mine).await;
-                assert!(wanted[column].is(&page), "{method} {address} for {who}: {:?}, {}", Got::of(&page), page.title());
+                let page = fixture.ask(actor, method, address, &fixture.mine).await;
+                assert!(wanted[column].is(&page), "{method} {address} for {who}: {:?}, {}", PageOutcome::of(&page), page.title());
             }
         }
     }
     for (method, address, wanted) in SHARED {
-        for ((who, actor), got) in [("a viewer", &world.viewer), ("a stranger", &world.stranger)].into_iter().zip(wanted) {
+        for ((who, actor), got) in [("a viewer", &fixture.viewer), ("a stranger", &fixture.stranger)].into_iter().zip(wanted) {
             if got.refuses() {
-                let page = world.ask(Some(actor), method, address, &world.shared).await;
-                assert_eq!(Got::of(&page), got, "shared {method} {address} for {who}: {}", page.title());
+                let page = fixture.ask(Some(actor), method, address, &fixture.shared).await;
+                assert_eq!(PageOutcome::of(&page), got, "shared {method} {address} for {who}: {}", page.title());
             }
         }
     }
-    is_unchanged(&before, &world.digest().await);
+    is_unchanged(&before, &fixture.digest().await);
 
     for (method, address, wanted) in SHARED {
-        for ((who, actor), got) in [("a viewer", &world.viewer), ("a stranger", &world.stranger)].into_iter().zip(wanted) {
+        for ((who, actor), got) in [("a viewer", &fixture.viewer), ("a stranger", &fixture.stranger)].into_iter().zip(wanted) {
             if !got.refuses() {
-                let page = world.ask(Some(actor), method, address, &world.shared).await;
-                assert_eq!(Got::of(&page), got, "shared {method} {address} for {who}: {}", page.title());
+                let page = fixture.ask(Some(actor), method, address, &fixture.shared).await;
+                assert_eq!(PageOutcome::of(&page), got, "shared {method} {address} for {who}: {}", page.title());
             }
         }
     }
@@ -586,12 +587,12 @@ async fn every_address_answers_every_visitor_as_the_table_says() {
             || address.ends_with("/link")
             || address.ends_with("/remove")
             || address == "/invite";
-        for (who, actor, column) in world.visitors() {
+        for (who, actor, column) in fixture.visitors() {
             if !wanted[column].refuses() {
                 let anew = method == "POST" && used_up;
-                let objects = if anew { objects(&world.house, &world.hasher, &world.owner, &world.admin).await } else { world.mine.clone() };
-                let page = world.ask(actor, method, address, &objects).await;
-                assert!(wanted[column].is(&page), "{method} {address} for {who}: {:?}, {}", Got::of(&page), page.title());
+                let objects = if anew { objects(&fixture.ctx, &fixture.hasher, &fixture.owner, &fixture.admin).await } else { fixture.mine.clone() };
+                let page = fixture.ask(actor, method, address, &objects).await;
+                assert!(wanted[column].is(&page), "{method} {address} for {who}: {:?}, {}", PageOutcome::of(&page), page.title());
             }
         }
     }
@@ -607,13 +608,13 @@ fn said(page: &Page, ids: &Objects) -> (StatusCode, BTreeMap<String, String>, St
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_hidden_answers_as_what_is_not_there() {
-    let world = World::new().await;
+    let fixture = AccessFixture::new().await;
     let nothing = Objects {
         account: AccountId::new().to_string(),
         dataset: DatasetId::new().to_string(),
         run: RunId::new().to_string(),
-        version: world.mine.version.clone(),
-        day: world.mine.day.clone(),
+        version: fixture.mine.version.clone(),
+        day: fixture.mine.day.clone(),
         user: UserId::new().to_string(),
         invite: InviteId::new().to_string(),
         code: "x".repeat(43),
@@ -621,61 +622,67 @@ async fn what_is_hidden_answers_as_what_is_not_there() {
         hook: WebhookId::new().to_string(),
     };
     for (method, address, _) in SHARED {
-        for (who, actor) in [("viewer", &world.viewer), ("stranger", &world.stranger)] {
-            let hidden = world.ask(Some(actor), method, address, &world.mine).await;
-            let missing = world.ask(Some(actor), method, address, &nothing).await;
-            assert!(matches!(Got::of(&hidden), Hidden | Forbidden), "{method} {address} for {who}");
-            assert_eq!(said(&hidden, &world.mine), said(&missing, &nothing), "{method} {address} for {who}");
+        for (who, actor) in [("viewer", &fixture.viewer), ("stranger", &fixture.stranger)] {
+            let hidden = fixture.ask(Some(actor), method, address, &fixture.mine).await;
+            let missing = fixture.ask(Some(actor), method, address, &nothing).await;
+            assert!(matches!(PageOutcome::of(&hidden), Hidden | Forbidden), "{method} {address} for {who}");
+            assert_eq!(said(&hidden, &fixture.mine), said(&missing, &nothing), "{method} {address} for {who}");
         }
-        let missing = world.ask(Some(&world.admin), method, address, &nothing).await;
-        assert_eq!(Got::of(&missing), Hidden, "{method} {address} for an admin");
+        let missing = fixture.ask(Some(&fixture.admin), method, address, &nothing).await;
+        assert_eq!(PageOutcome::of(&missing), Hidden, "{method} {address} for an admin");
     }
     for (method, address, _) in CASES.iter().filter(|case| case.1.starts_with("/settings/") && case.1.contains("{id}")) {
-        assert_eq!(Got::of(&world.ask(Some(&world.admin), method, address, &nothing).await), Hidden, "{method} {address}");
+        assert_eq!(PageOutcome::of(&fixture.ask(Some(&fixture.admin), method, address, &nothing).await), Hidden, "{method} {address}");
     }
 
     // Nor does any text that is no id find anything.
-    let mut browser = world.browser(Some(&world.admin)).await;
+    let mut browser = fixture.browser(Some(&fixture.admin)).await;
     let odd =
         [":id", "{id}", "0", "-1", "null", "1%20OR%201=1", "'", "..", "../", "%2e%2e%2f", "%2F", "%00", "%FF", "*", "😀", "ds_", "acc_0"].map(str::to_owned);
-    let upper = world.mine.dataset.to_uppercase();
-    let others =
-        [world.mine.account.clone(), format!("{}%00", world.mine.dataset), format!("%20{}", world.mine.dataset), upper, "a".repeat(4_096), "a".repeat(10_240)];
-    for (method, address, _) in CASES.iter().filter(|case| case.1.contains('{') && !BESIDE.contains(&case.1)) {
+    let upper = fixture.mine.dataset.to_uppercase();
+    let others = [
+        fixture.mine.account.clone(),
+        format!("{}%00", fixture.mine.dataset),
+        format!("%20{}", fixture.mine.dataset),
+        upper,
+        "a".repeat(4_096),
+        "a".repeat(10_240),
+    ];
+    for (method, address, _) in CASES.iter().filter(|case| case.1.contains('{') && !OTHER_ADDRESSES.contains(&case.1)) {
         let (start, end) = (address.find('{').unwrap(), address.find('}').unwrap());
-        for text in odd.iter().chain(&others).filter(|text| !address.starts_with("/accounts/") || **text != world.mine.account) {
+        for text in odd.iter().chain(&others).filter(|text| !address.starts_with("/accounts/") || **text != fixture.mine.account) {
             let path = format!("{}{text}{}", &address[..start], &address[end + 1..]);
             let path = path.replace('😀', "%F0%9F%98%80").replace('{', "%7B").replace('}', "%7D");
-            let page = if *method == "GET" { browser.get(&path).await } else { browser.post(&path, &fields(address, &world.mine)).await };
+            let page = if *method == "GET" { browser.get(&path).await } else { browser.post(&path, &fields(address, &fixture.mine)).await };
             let wanted: &[u16] = if text.len() > 8_192 { &[414] } else { &[400, 404] };
             assert!(wanted.contains(&page.status.as_u16()), "{method} {path}: {} {}", page.status, page.title());
             assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"), "{method} {path}: {}", page.title());
-            is_dressed(&page, &format!("{method} {path}"), false);
+            has_security_headers(&page, &format!("{method} {path}"), false);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_changes_nothing_and_no_link_is_broken() {
-    let world = World::new().await;
+    let fixture = AccessFixture::new().await;
     // One of the two DataSets fails for want of credentials.
-    let mut tx = world.house.app.db.write().await.unwrap();
+    let mut tx = fixture.ctx.app.db.write().await.unwrap();
     let failed = "UPDATE runs SET state = 'failed', version_id = NULL, error_code = 'unauthorized', error_message = 'No', error_who = '', error_action = '' WHERE id = $1";
-    sqlx::query(failed).bind(&world.shared.run).execute(&mut *tx).await.unwrap();
-    sqlx::query("UPDATE accounts SET health = 'failing' WHERE id = $1").bind(&world.shared.account).execute(&mut *tx).await.unwrap();
+    sqlx::query(failed).bind(&fixture.shared.run).execute(&mut *tx).await.unwrap();
+    sqlx::query("UPDATE accounts SET health = 'failing' WHERE id = $1").bind(&fixture.shared.account).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     // The other account is known to work, so panes that open ask the vendor for its menus.
-    assert_eq!(Got::of(&world.ask(Some(&world.owner), "POST", "/accounts/{id}/check", &world.mine).await), Done);
-    let before = world.digest().await;
-    let mut browser = world.browser(Some(&world.admin)).await;
+    assert_eq!(PageOutcome::of(&fixture.ask(Some(&fixture.owner), "POST", "/accounts/{id}/check", &fixture.mine).await), Done);
+    let before = fixture.digest().await;
+    let mut browser = fixture.browser(Some(&fixture.admin)).await;
     // From every address of the table on, to wherever a link leads.
     let mut to_see: VecDeque<String> =
-        CASES.iter().filter(|case| case.0 == "GET" && !case.2[4].refuses()).map(|case| world.path(case.1, &world.mine)).collect();
+        CASES.iter().filter(|case| case.0 == "GET" && !case.2[4].refuses()).map(|case| fixture.path(case.1, &fixture.mine)).collect();
     let mut seen: BTreeSet<String> = to_see.iter().cloned().collect();
     let links = Selector::parse("a[href], link[href], script[src], img[src], [data-src]").unwrap();
     while let Some(path) = to_see.pop_front() {
         let page = browser.get(&path).await;
-        is_dressed(&page, &format!("GET {path}"), false);
+        has_security_headers(&page, &format!("GET {path}"), false);
         assert!(page.status == StatusCode::OK || page.status == StatusCode::SEE_OTHER, "{path}: {}", page.status);
         let html = page.headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().starts_with("text/html"));
         if !html {
@@ -690,22 +697,22 @@ async fn reading_changes_nothing_and_no_link_is_broken() {
         }
     }
     assert!(seen.len() > 60, "{seen:?}");
-    assert!(seen.contains(&format!("/accounts/{}/edit", world.shared.account)), "{seen:?}");
-    is_unchanged(&before, &world.digest().await);
+    assert!(seen.contains(&format!("/accounts/{}/edit", fixture.shared.account)), "{seen:?}");
+    is_unchanged(&before, &fixture.digest().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_is_get_without_a_body_and_no_other_method_is_served() {
-    let world = World::new().await;
-    let before = world.digest().await;
+    let fixture = AccessFixture::new().await;
+    let before = fixture.digest().await;
     for (_, address, _) in CASES.iter().filter(|case| case.0 == "GET") {
-        let path = world.path(address, &world.mine);
-        for actor in [None, Some(&world.admin)] {
-            let get = world.browser(actor).await.get(&path).await;
-            let head = world.browser(actor).await.send(Method::HEAD, &path, None, &[]).await;
-            is_dressed(&head, &format!("HEAD {path}"), false);
+        let path = fixture.path(address, &fixture.mine);
+        for actor in [None, Some(&fixture.admin)] {
+            let get = fixture.browser(actor).await.get(&path).await;
+            let head = fixture.browser(actor).await.send(Method::HEAD, &path, None, &[]).await;
+            has_security_headers(&head, &format!("HEAD {path}"), false);
             assert!(head.bytes.is_empty(), "HEAD {path} has a body");
-            let (mut get, mut head) = (said(&get, &world.mine), said(&head, &world.mine));
+            let (mut get, mut head) = (said(&get, &fixture.mine), said(&head, &fixture.mine));
             if path == "/metrics" {
                 // It counts the requests themselves.
                 get.1.remove("content-length");
@@ -717,32 +724,32 @@ async fn head_is_get_without_a_body_and_no_other_method_is_served() {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "TRACK"];
     let table = routes(&source());
     let addresses: BTreeSet<&str> = table.iter().map(|(_, path)| path.as_str()).collect();
-    let mut browser = world.browser(Some(&world.admin)).await;
+    let mut browser = fixture.browser(Some(&fixture.admin)).await;
     for address in addresses {
         let taken: Vec<&str> = table.iter().filter(|(_, path)| path == address).map(|(method, _)| method.as_str()).collect();
         for method in methods.iter().filter(|method| !taken.contains(method)) {
-            let path = world.path(address, &world.mine);
+            let path = fixture.path(address, &fixture.mine);
             let own = [("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")];
             let page = browser.send(method.parse().unwrap(), &path, None, &own).await;
             assert_eq!(page.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}: {}", page.title());
             let allowed = page.headers.get("allow").map_or("", |allow| allow.to_str().unwrap());
             assert!(taken.iter().all(|method| allowed.contains(method)), "{method} {path} allows {allowed:?}");
-            is_dressed(&page, &format!("{method} {path}"), false);
+            has_security_headers(&page, &format!("{method} {path}"), false);
         }
     }
-    is_unchanged(&before, &world.digest().await);
+    is_unchanged(&before, &fixture.digest().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_page_of_ours_sends_a_form() {
-    let world = World::new().await;
-    let before = world.digest().await;
-    let mut browser = world.browser(Some(&world.admin)).await;
+    let fixture = AccessFixture::new().await;
+    let before = fixture.digest().await;
+    let mut browser = fixture.browser(Some(&fixture.admin)).await;
     let (own, other) = ("http://127.0.0.1:8080", "https://evil.example");
     let sites = ["cross-site", "same-site", "none", "same-origin", "", "x"];
     let origins = [own, other, "null", "https://127.0.0.1:8080", "http://127.0.0.1:8081", "http://127.0.0.1:8080.evil.example", ""];
     let (mut refused, mut let_in) = (0, 0);
-    for (method, address, _) in CASES.iter().filter(|case| case.0 == "POST" && !BESIDE.contains(&case.1)) {
+    for (method, address, _) in CASES.iter().filter(|case| case.0 == "POST" && !OTHER_ADDRESSES.contains(&case.1)) {
         for site in sites {
             for origin in origins {
                 let headers: Vec<(&str, &str)> = [("sec-fetch-site", site), ("origin", origin)].into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -751,11 +758,11 @@ async fn only_a_page_of_ours_sends_a_form() {
                 if is_own && *address != "/accounts/new" {
                     continue;
                 }
-                let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(address, &world.mine)).finish();
-                let page = browser.send(Method::POST, &world.path(address, &world.mine), Some(form), &headers).await;
+                let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(address, &fixture.mine)).finish();
+                let page = browser.send(Method::POST, &fixture.path(address, &fixture.mine), Some(form), &headers).await;
                 let wanted = if is_own { Wrong } else { Forbidden };
-                assert_eq!(Got::of(&page), wanted, "{method} {address} from {site:?} {origin:?}: {}", page.title());
-                is_dressed(&page, &format!("{method} {address}"), false);
+                assert_eq!(PageOutcome::of(&page), wanted, "{method} {address} from {site:?} {origin:?}: {}", page.title());
+                has_security_headers(&page, &format!("{method} {address}"), false);
                 if is_own { let_in += 1 } else { refused += 1 }
             }
         }
@@ -765,33 +772,33 @@ async fn only_a_page_of_ours_sends_a_form() {
         let page = browser.send(method, "/datasets", Some(String::new()), &[("origin", other)]).await;
         assert_eq!(page.status, StatusCode::FORBIDDEN);
     }
-    is_unchanged(&before, &world.digest().await);
-    assert!(browser.is_in().await, "still signed in after forged sign-outs");
+    is_unchanged(&before, &fixture.digest().await);
+    assert!(browser.is_signed_in().await, "still signed in after forged sign-outs");
 }
 
 /// The status that is to come; method, address, body and headers.
-type Asked<'a> = (u16, &'a str, &'a str, Option<String>, Vec<(&'a str, &'a str)>);
+type RequestCase<'a> = (u16, &'a str, &'a str, Option<String>, Vec<(&'a str, &'a str)>);
 
 #[tokio::test]
 async fn every_kind_of_answer_carries_the_headers() {
     for https in [false, true] {
-        let house = House::with(Clock::system(), |config| {
+        let ctx = TestContext::with(Clock::system(), |config| {
             if https {
                 config.public_url = "https://127.0.0.1:8080".parse().unwrap();
             }
         })
         .await;
         let own = [("sec-fetch-site", "same-origin")];
-        let admin = house.person("ada", Role::Admin).await;
-        let bearer = format!("Bearer {}", house.token(&admin, Scope::Read).await);
-        let mut browser = house.browser();
+        let admin = ctx.person("ada", Role::Admin).await;
+        let bearer = format!("Bearer {}", ctx.token(&admin, Scope::Read).await);
+        let mut browser = ctx.browser();
         let form = |password: &str| {
             Some(url::form_urlencoded::Serializer::new(String::new()).append_pair("email", "ada@house.test").append_pair("password", password).finish())
         };
         let file = browser.get("/sign-in").await.attribute("link[rel=stylesheet]", "href").unwrap();
         let long = format!("/{}", "a".repeat(9_000));
         let (large, wide) = ("a".repeat(70_000), "a".repeat(33_000));
-        let asked: Vec<Asked> = vec![
+        let cases: Vec<RequestCase> = vec![
             (200, "GET", "/sign-in", None, vec![]),
             (200, "GET", &file, None, vec![]),
             (200, "GET", "/api/v1/openapi.json", None, vec![]),
@@ -814,19 +821,19 @@ async fn every_kind_of_answer_carries_the_headers() {
             (414, "GET", &long, None, vec![]),
             (431, "GET", "/sign-in", None, vec![("x-wide", &wide)]),
         ];
-        let page = house.browser().send(Method::POST, "/sign-in", form(PASSWORD), &own).await;
+        let page = ctx.browser().send(Method::POST, "/sign-in", form(PASSWORD), &own).await;
         assert_eq!((page.status, page.headers.get_all("set-cookie").iter().count()), (StatusCode::SEE_OTHER, 2));
-        is_dressed(&page, "POST /sign-in", https);
-        for (status, method, path, body, headers) in asked {
+        has_security_headers(&page, "POST /sign-in", https);
+        for (status, method, path, body, headers) in cases {
             let page = browser.send(method.parse().unwrap(), path, body, &headers).await;
             assert_eq!(page.status.as_u16(), status, "{method} {path}: {}", page.title());
-            is_dressed(&page, &format!("{method} {path}"), https);
+            has_security_headers(&page, &format!("{method} {path}"), https);
         }
-        let mut stranger = house.browser();
+        let mut stranger = ctx.browser();
         let mut slowed = false;
         for _ in 0..30 {
             let page = stranger.send(Method::POST, "/sign-in", form("wrong"), &own).await;
-            is_dressed(&page, "POST /sign-in", https);
+            has_security_headers(&page, "POST /sign-in", https);
             slowed |= page.status == StatusCode::TOO_MANY_REQUESTS;
             if slowed {
                 break;
@@ -834,23 +841,23 @@ async fn every_kind_of_answer_carries_the_headers() {
         }
         assert!(slowed, "guessing is slowed");
         // With the catalogue gone: what fails inside.
-        house.app.db.close().await;
+        ctx.app.db.close().await;
         for (status, path) in [(503, "/readyz"), (500, "/invite/code"), (500, "/api/v1/datasets")] {
             let page = browser.send(Method::GET, path, None, &[("authorization", &bearer)]).await;
             assert_eq!(page.status.as_u16(), status, "{path}: {}", page.title());
-            is_dressed(&page, &format!("GET {path}"), https);
+            has_security_headers(&page, &format!("GET {path}"), https);
         }
     }
 }
 
 #[tokio::test]
 async fn the_version_is_no_strangers_business() {
-    let house = House::new().await;
-    let code = house.set_up_code().await;
+    let ctx = TestContext::new().await;
+    let code = ctx.set_up_code().await;
     for path in ["/sign-in".to_owned(), format!("/set-up/{code}"), "/invite/nothing".to_owned()] {
-        let page = house.browser().get(&path).await;
+        let page = ctx.browser().get(&path).await;
         assert!(page.has("body.bare footer"), "{path}: {}", page.text);
-        is_dressed(&page, &path, false);
+        has_security_headers(&page, &path, false);
     }
 }
 
@@ -873,7 +880,7 @@ impl Log {
     /// Hears every line until the guard is dropped.
     fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
         static ONCE: Once = Once::new();
-        ONCE.call_once(|| tracing::subscriber::set_global_default(Nobody).unwrap());
+        ONCE.call_once(|| tracing::subscriber::set_global_default(NoSubscriber).unwrap());
         let log = Self::default();
         let pen = log.clone();
         let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(move || pen.clone()).finish();
@@ -887,9 +894,9 @@ impl Log {
 
 /// Hears nothing but may at any time. Where nobody listens, a line that another test's thread meets first is taken for one that nobody
 /// wants, just as this test begins to listen.
-struct Nobody;
+struct NoSubscriber;
 
-impl tracing::Subscriber for Nobody {
+impl tracing::Subscriber for NoSubscriber {
     fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> tracing::subscriber::Interest {
         tracing::subscriber::Interest::sometimes()
     }
@@ -922,15 +929,15 @@ async fn breaks() -> &'static str {
 }
 
 #[tokio::test]
-async fn a_panic_tells_the_id_of_the_request_and_nothing_of_itself() {
-    let house = House::new().await;
-    let mut browser = house.browser_with(Router::new().route("/breaks", get(breaks)).route("/api/v1/breaks", get(breaks)));
+async fn a_panic_page_shows_the_request_id_and_no_details() {
+    let ctx = TestContext::new().await;
+    let mut browser = ctx.browser_with(Router::new().route("/breaks", get(breaks)).route("/api/v1/breaks", get(breaks)));
     let (log, _guard) = Log::listen();
     for path in ["/breaks", "/api/v1/breaks"] {
         let page = browser.get(path).await;
         let id = page.headers["x-request-id"].to_str().unwrap().to_owned();
         assert_eq!(page.status, StatusCode::INTERNAL_SERVER_ERROR);
-        is_dressed(&page, path, false);
+        has_security_headers(&page, path, false);
         assert!(page.text.contains(&id) && !page.text.contains("kanarie"), "{path}: {}", page.text);
         let is_json = serde_json::from_slice::<serde_json::Value>(&page.bytes).is_ok_and(|body| body["error"]["code"] == "internal");
         assert_eq!(is_json, path.starts_with("/api/"), "{path}: {}", page.text);
@@ -944,10 +951,10 @@ async fn a_panic_tells_the_id_of_the_request_and_nothing_of_itself() {
 
 #[tokio::test]
 async fn a_requests_id_is_ours_whatever_a_client_calls_it() {
-    let house = House::new().await;
+    let ctx = TestContext::new().await;
     let (log, _guard) = Log::listen();
     for path in ["/nowhere", "/api/v1/nowhere", "/sign-in"] {
-        let page = house.browser().send(Method::GET, path, None, &[("x-request-id", "kanarie-4711")]).await;
+        let page = ctx.browser().send(Method::GET, path, None, &[("x-request-id", "kanarie-4711")]).await;
         let ids: Vec<&str> = page.headers.get_all("x-request-id").iter().map(|id| id.to_str().unwrap()).collect();
         let [id] = ids[..] else { panic!("{path}: {ids:?}") };
         assert!(uuid::Uuid::parse_str(id).is_ok(), "{path}: {id}");

@@ -8,54 +8,54 @@ use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role};
 use chatlake::clock::Clock;
 use chatlake::datasets::Dataset;
-use chatlake::sandbox::faults::{Fault, Kind, RetryAfter};
+use chatlake::sandbox::faults::{Fault, FaultKind, RetryAfter};
 use chatlake::secret::Secret;
 use scraper::{ElementRef, Html, Selector};
 use tokio::sync::Mutex;
 
-use crate::house::{self, House};
+use crate::test_context::{self, TestContext};
 
 /// 2027-03-24 08:00 UTC, a Wednesday: the clocks in Oslo go forward on Sunday.
 const NOW: i64 = 1_805_875_200_000;
 const KEY: &str = "sandbox-key";
 
 /// Nothing is pulled: what is queued stays to be seen.
-pub async fn before_spring() -> House {
-    House::with(Clock::stopped_at(NOW), |_| {}).await
+pub async fn before_spring() -> TestContext {
+    TestContext::with(Clock::stopped_at(NOW), |_| {}).await
 }
 
-async fn only_dataset(of: &Seat<'_>) -> Dataset {
-    let mut all = of.house.app.datasets.list(&of.actor).await.unwrap();
+async fn only_dataset(of: &PaneSession<'_>) -> Dataset {
+    let mut all = of.ctx.app.datasets.list(&of.actor).await.unwrap();
     assert_eq!(all.len(), 1);
     all.remove(0)
 }
 
-async fn first_runs(house: &House) -> i64 {
-    sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE cause = 'first'").fetch_one(house.app.db.read()).await.unwrap()
+async fn first_runs(ctx: &TestContext) -> i64 {
+    sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE trigger = 'first'").fetch_one(ctx.app.db.read()).await.unwrap()
 }
 
 /// Somebody who is signed in, at a browser without scripts.
-pub struct Seat<'a> {
-    pub house: &'a House,
+pub struct PaneSession<'a> {
+    pub ctx: &'a TestContext,
     pub actor: Actor,
-    browser: Mutex<house::Browser>,
+    browser: Mutex<test_context::Browser>,
 }
 
 /// A page with the panes.
-pub struct Page(house::Page);
+pub struct Page(test_context::Page);
 
 impl Deref for Page {
-    type Target = house::Page;
+    type Target = test_context::Page;
 
-    fn deref(&self) -> &house::Page {
+    fn deref(&self) -> &test_context::Page {
         &self.0
     }
 }
 
-impl<'a> Seat<'a> {
-    pub async fn new(house: &'a House, name: &str, role: Role) -> Self {
-        let (actor, browser) = house.at_browser(name, role).await;
-        Self { house, actor, browser: Mutex::new(browser) }
+impl<'a> PaneSession<'a> {
+    pub async fn new(ctx: &'a TestContext, name: &str, role: Role) -> Self {
+        let (actor, browser) = ctx.signed_in_person(name, role).await;
+        Self { ctx, actor, browser: Mutex::new(browser) }
     }
 
     pub async fn get(&self, path: &str) -> Page {
@@ -75,7 +75,7 @@ impl<'a> Seat<'a> {
         form.0.retain(|field, _| field != "step");
         form.0.extend([("step", step)].iter().chain(typed).map(|(field, value)| ((*field).to_owned(), (*value).to_owned())));
         let answer = self.post(&page.action(), &form, None).await;
-        if answer.status == StatusCode::SEE_OTHER { self.get(&answer.leads_to()).await } else { answer }
+        if answer.status == StatusCode::SEE_OTHER { self.get(&answer.location()).await } else { answer }
     }
 
     /// An account of this person's own (an admin's, who alone may name the sandbox).
@@ -86,7 +86,7 @@ impl<'a> Seat<'a> {
             ("account_name", "Support Oslo"),
             ("credentials.username", "agent@sandbox.test"),
             ("credentials.api_key", KEY),
-            ("api_url", self.house.vendor.as_str()),
+            ("api_url", self.ctx.vendor.as_str()),
             ("requests_per_minute", "60000"),
         ];
         let page = self.press(&page, "connect", &typed).await;
@@ -154,8 +154,8 @@ pub fn fields_of(html: &Html) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn each_report_becomes_a_dataset_without_scripts() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let mut page = maren.connect().await;
     assert_eq!(page.open_pane(), ["details"]);
     assert!(page.summary("credentials").starts_with("Support Oslo, connected, "), "{}", page.summary("credentials"));
@@ -174,7 +174,7 @@ async fn each_report_becomes_a_dataset_without_scripts() {
         page = maren.press(&page, "save_new", &[("description", "Line one\r\nLine two")]).await;
         assert_eq!(page.action(), "/connect/livechat");
         assert!(page.toast().contains("is saved. The first run has started."), "{}", page.toast());
-        let all = house.app.datasets.list(&maren.actor).await.unwrap();
+        let all = ctx.app.datasets.list(&maren.actor).await.unwrap();
         let dataset = all.iter().find(|d| d.report.id == report).unwrap();
         assert_eq!(all.len(), made + 1);
         assert_eq!((dataset.menus.start_days, dataset.menus.end_days), if takes_days { (Some(14), Some(7)) } else { (None, None) });
@@ -184,14 +184,14 @@ async fn each_report_becomes_a_dataset_without_scripts() {
         assert_eq!(dataset.next_run_at, Some(NOW + 24 * 3_600_000));
         page = maren.press(&page, "connect", &[]).await;
     }
-    assert_eq!(first_runs(&house).await, 5);
-    assert_eq!(house.app.accounts.list(&maren.actor).await.unwrap().len(), 1);
+    assert_eq!(first_runs(&ctx).await, 5);
+    assert_eq!(ctx.app.accounts.list(&maren.actor).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn the_resolved_days_stand_beside_the_numbers() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn the_resolved_days_are_shown_next_to_the_numbers() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "report", &[("report", "chat"), ("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo")]).await;
     assert_eq!(
@@ -207,16 +207,16 @@ async fn the_resolved_days_stand_beside_the_numbers() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_stay_beside_their_field_and_the_secret_never_comes_back() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn wrong_credentials_are_reported_next_to_their_field_without_the_secret() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.get("/connect/livechat").await;
     assert_eq!(page.open_pane(), ["credentials"]);
     let typed = [
         ("account_name", "Returns desk"),
         ("credentials.username", "agent@sandbox.test"),
         ("credentials.api_key", "canary-4711"),
-        ("api_url", house.vendor.as_str()),
+        ("api_url", ctx.vendor.as_str()),
     ];
     let page = maren.press(&page, "connect", &typed).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["credentials".to_owned()]));
@@ -230,19 +230,19 @@ async fn wrong_credentials_stay_beside_their_field_and_the_secret_never_comes_ba
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(["account_name", "api_key", "requests_per_minute", "account_zone"].iter().all(|field| !page.wrong(field).is_empty()), "{}", page.text);
     assert_eq!(page.form().0["requests_per_minute"], "many");
-    assert!(house.app.accounts.list(&maren.actor).await.unwrap().is_empty());
+    assert!(ctx.app.accounts.list(&maren.actor).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn an_account_id_in_place_of_an_email_address_is_told_beside_the_username() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn an_account_id_as_email_address_is_reported_next_to_the_username() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.get("/connect/livechat").await;
     let typed = [
         ("account_name", "Returns desk"),
         ("credentials.username", "5a9b0c1d-2e3f-4a5b-8c6d-7e8f90a1b2c3"),
         ("credentials.api_key", "dal:canary-4711"),
-        ("api_url", house.vendor.as_str()),
+        ("api_url", ctx.vendor.as_str()),
     ];
     let page = maren.press(&page, "connect", &typed).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -252,28 +252,28 @@ async fn an_account_id_in_place_of_an_email_address_is_told_beside_the_username(
 
 #[tokio::test]
 async fn an_editor_may_not_send_a_secret_to_an_address_of_their_own() {
-    let house = before_spring().await;
-    let elif = Seat::new(&house, "elif", Role::Editor).await;
+    let ctx = before_spring().await;
+    let elif = PaneSession::new(&ctx, "elif", Role::Editor).await;
     let page = elif.get("/connect/livechat").await;
-    let typed = [("credentials.username", "agent@sandbox.test"), ("credentials.api_key", KEY), ("api_url", house.vendor.as_str())];
+    let typed = [("credentials.username", "agent@sandbox.test"), ("credentials.api_key", KEY), ("api_url", ctx.vendor.as_str())];
     let page = elif.press(&page, "connect", &typed).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(page.words(".band.is-bad").contains("Only an admin"), "{}", page.text);
-    assert_eq!(house.sandbox.calls_total(), 0);
+    assert_eq!(ctx.sandbox.calls_total(), 0);
 }
 
 #[tokio::test]
-async fn days_that_end_before_they_begin_are_refused_beside_the_field() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn a_reversed_date_range_is_refused_next_to_the_field() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     for step in ["details", "preview"] {
-        house.sandbox.forget_calls();
+        ctx.sandbox.forget_calls();
         let page = maren.press(&page, step, &[("start_days", "3"), ("end_days", "14")]).await;
         assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec!["details".to_owned()]));
         assert_eq!(page.wrong("end_days"), "End Days must be 3 or less (Start Days is 3).");
         assert_eq!((page.form().0["start_days"].as_str(), page.form().0["end_days"].as_str()), ("3", "14"));
-        assert!(!house.sandbox.calls().iter().any(|call| call.path == "/chats"));
+        assert!(!ctx.sandbox.calls().iter().any(|call| call.path == "/chats"));
     }
     for odd in ["", "-1", "1.5", "a week", "99999999999999999999"] {
         let page = maren.press(&page, "details", &[("start_days", odd)]).await;
@@ -285,8 +285,8 @@ async fn days_that_end_before_they_begin_are_refused_beside_the_field() {
 
 #[tokio::test]
 async fn the_last_pane_alone_saves_nothing() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let wrong = [
         ("credentials", ("account_id", "")),
@@ -305,24 +305,24 @@ async fn the_last_pane_alone_saves_nothing() {
         assert_eq!((page.status, page.open_pane()), (StatusCode::UNPROCESSABLE_ENTITY, vec![pane.to_owned()]), "{value:?}");
         assert!(page.all(".wrong").iter().any(|text| !text.is_empty()), "{value:?}");
     }
-    assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
-    assert_eq!(first_runs(&house).await, 0);
+    assert!(ctx.app.datasets.list(&maren.actor).await.unwrap().is_empty());
+    assert_eq!(first_runs(&ctx).await, 0);
 }
 
 #[tokio::test]
 async fn a_saved_account_needs_no_connect_again_unless_nobody_knows_that_it_is_good() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let good = page.form().0["account_id"].clone();
-    let untried = house.account(&maren.actor, "Webshop").await.id.to_string();
+    let untried = ctx.account(&maren.actor, "Webshop").await.id.to_string();
     let wrong = ChangeAccount { credentials: BTreeMap::from([("api_key".to_owned(), Secret::new("a wrong key"))]), ..ChangeAccount::default() };
-    let broken = house.account(&maren.actor, "Returns").await.id;
-    house.app.accounts.update(&maren.actor, &broken, &wrong).await.unwrap();
+    let broken = ctx.account(&maren.actor, "Returns").await.id;
+    ctx.app.accounts.update(&maren.actor, &broken, &wrong).await.unwrap();
     let save = async |account: &str| {
-        house.sandbox.forget_calls();
+        ctx.sandbox.forget_calls();
         let page = maren.press(&page, "save", &[("account_id", account), ("name", "Agents"), ("report", "agents")]).await;
-        (page, house.sandbox.calls_total(), house.app.datasets.list(&maren.actor).await.unwrap().len())
+        (page, ctx.sandbox.calls_total(), ctx.app.datasets.list(&maren.actor).await.unwrap().len())
     };
     let (_, calls, made) = save(&good).await;
     assert_eq!((calls, made), (0, 1), "it was good a moment ago");
@@ -336,8 +336,8 @@ async fn a_saved_account_needs_no_connect_again_unless_nobody_knows_that_it_is_g
 
 #[tokio::test]
 async fn a_pane_that_is_edited_keeps_what_the_others_hold() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[("start_days", "5"), ("end_days", "2")]).await;
     let page = maren.press(&page, "schedule", &[("every", "week"), ("on_fri", "on"), ("at", "17:45"), ("time_zone", "Asia/Tokyo")]).await;
@@ -355,8 +355,8 @@ async fn a_pane_that_is_edited_keeps_what_the_others_hold() {
 
 #[tokio::test]
 async fn a_proposed_name_follows_the_report_until_somebody_writes_one() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[("report", "chat")]).await;
     let page = maren.press(&page, "schedule", &[]).await;
@@ -368,8 +368,8 @@ async fn a_proposed_name_follows_the_report_until_somebody_writes_one() {
 
 #[tokio::test]
 async fn a_preview_shows_rows_and_saves_nothing() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let typed = [("report", "chat"), ("start_days", "10"), ("end_days", "0"), ("time_zone", "Europe/Oslo")];
     let shown = maren.press(&page, "preview", &typed).await;
@@ -390,17 +390,17 @@ async fn a_preview_shows_rows_and_saves_nothing() {
     assert_eq!((alone.status, alone.headers["x-chatlake-fragment"].to_str().unwrap()), (StatusCode::OK, "preview"));
     assert!(alone.text.contains("<table") && !alone.text.contains("<html"));
 
-    house.sandbox.faults().add(Fault::new(Kind::Html).on("/chats"));
+    ctx.sandbox.faults().add(Fault::new(FaultKind::Html).on("/chats"));
     let broken = maren.post("/connect/livechat", &form, Some("preview")).await;
     assert_eq!(broken.status, StatusCode::OK);
     assert!(broken.all(".band.is-bad").iter().any(|text| text.contains("LiveChat returned a web page")), "{}", broken.text);
-    assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
+    assert!(ctx.app.datasets.list(&maren.actor).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_preview_says_how_much_of_all_it_shows() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let preview = async |report: &str, start: &str, end: &str, group_by: &str| {
         let typed = [("report", report), ("start_days", start), ("end_days", end), ("group_by", group_by), ("time_zone", "UTC")];
@@ -427,13 +427,13 @@ async fn a_preview_says_how_much_of_all_it_shows() {
 
 #[tokio::test]
 async fn a_menu_that_cannot_be_read_says_so_and_keeps_all() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let names = page.all("select[name=group] option");
     assert!(names.len() > 2 && names[0] == "All groups", "{names:?}");
     assert!(page.text.contains("loaded from LiveChat"));
-    house.sandbox.faults().add(Fault::new(Kind::Status { status: 403 }).on("/groups"));
+    ctx.sandbox.faults().add(Fault::new(FaultKind::Status { status: 403 }).on("/groups"));
     let page = maren.press(&page, "choices", &[]).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
     assert_eq!(page.all("select[name=group] option"), ["All groups"]);
@@ -444,12 +444,12 @@ async fn a_menu_that_cannot_be_read_says_so_and_keeps_all() {
 }
 
 #[tokio::test]
-async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn a_vendor_rate_limit_is_shown_at_once_with_the_wait() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let account = page.form().0["account_id"].clone();
-    house.sandbox.faults().set(vec![Fault::new(Kind::TooManyRequests { retry_after: RetryAfter::Seconds(45) })]);
+    ctx.sandbox.faults().set(vec![Fault::new(FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(45) })]);
     let page = maren.press(&page, "choices", &[]).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["details".to_owned()]));
     for menu in ["group", "login"] {
@@ -472,7 +472,7 @@ async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
         ("account_name", "Returns"),
         ("credentials.username", "agent@sandbox.test"),
         ("credentials.api_key", KEY),
-        ("api_url", house.vendor.as_str()),
+        ("api_url", ctx.vendor.as_str()),
     ];
     let refused = maren.press(&new, "connect", &typed).await;
     assert!(refused.words(".band.is-bad").starts_with("LiveChat limits calls and asked Chatlake to wait 45 seconds."), "{}", refused.words(".band"));
@@ -480,9 +480,9 @@ async fn a_vendor_that_asks_to_wait_is_told_at_once_and_with_how_long() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_reached_is_told_beside_the_address() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn an_unreachable_address_is_reported_next_to_the_address() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("http://{free}");
     let typed = |url| {
@@ -497,17 +497,17 @@ async fn an_address_that_cannot_be_reached_is_told_beside_the_address() {
     let page = maren.press(&maren.get("/connect/livechat").await, "connect", &typed(&nobody)).await;
     assert_eq!(page.wrong("api_url"), "Could not reach LiveChat: the connection was refused. Check the API URL.");
     assert!(!page.text.contains(KEY) && page.has("details.more[open] #api_url"), "the field is open to be seen");
-    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[1, 2]".to_owned() })]);
-    let page = maren.press(&page, "connect", &typed(&house.vendor)).await;
+    ctx.sandbox.faults().set(vec![Fault::new(FaultKind::Shape { body: "[1, 2]".to_owned() })]);
+    let page = maren.press(&page, "connect", &typed(&ctx.vendor)).await;
     let said = page.wrong("api_url");
     assert!(said.starts_with("LiveChat returned unreadable data (/agents): ") && said.ends_with(" Check the API URL."), "{said}");
-    assert!(house.app.accounts.list(&maren.actor).await.unwrap().is_empty());
+    assert!(ctx.app.accounts.list(&maren.actor).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_form_that_a_script_sends_is_told_where_to_go_and_holds_no_secret() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn a_form_sent_by_script_gets_a_redirect_target_and_no_secret() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.get("/connect/livechat").await;
     assert_eq!(page.each("form[data-keeps-secret=connect] input[data-secret]", |_| ()).len(), 1);
     let mut form = page.form();
@@ -516,7 +516,7 @@ async fn a_form_that_a_script_sends_is_told_where_to_go_and_holds_no_secret() {
         ("account_id", "new"),
         ("account_name", "Support Oslo"),
         ("credentials.username", "agent@sandbox.test"),
-        ("api_url", house.vendor.as_str()),
+        ("api_url", ctx.vendor.as_str()),
         ("credentials.api_key", "canary-4711"),
     ];
     form.0.extend(typed.map(|(field, value)| (field.to_owned(), value.to_owned())));
@@ -534,9 +534,9 @@ async fn a_form_that_a_script_sends_is_told_where_to_go_and_holds_no_secret() {
 }
 
 #[tokio::test]
-async fn a_night_when_clocks_change_is_told_beside_the_run() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn a_clock_change_is_shown_next_to_the_run() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[]).await;
     let page = maren.press(&page, "next_runs", &[("every", "day"), ("at", "02:30"), ("time_zone", "Europe/Oslo")]).await;
@@ -557,8 +557,8 @@ async fn a_night_when_clocks_change_is_told_beside_the_run() {
 
 #[tokio::test]
 async fn viewers_may_not_connect_anything() {
-    let house = before_spring().await;
-    let vera = Seat::new(&house, "vera", Role::Viewer).await;
+    let ctx = before_spring().await;
+    let vera = PaneSession::new(&ctx, "vera", Role::Viewer).await;
     for path in ["/connect", "/connect/livechat", "/connect/livechat?report=chat"] {
         assert_eq!(vera.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }
@@ -566,16 +566,16 @@ async fn viewers_may_not_connect_anything() {
         let form = Form(BTreeMap::from([("step".to_owned(), step.to_owned()), ("account_id".to_owned(), "new".to_owned())]));
         assert_eq!(vera.post("/connect/livechat", &form, None).await.status, StatusCode::FORBIDDEN, "{step}");
     }
-    assert_eq!(house.sandbox.calls_total(), 0);
+    assert_eq!(ctx.sandbox.calls_total(), 0);
 }
 
 #[tokio::test]
-async fn a_strangers_account_is_as_if_it_were_not_there_and_the_vendor_hears_nothing() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn a_strangers_account_looks_missing_and_the_vendor_is_not_called() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let form = maren.connect().await.form();
-    let stranger = Seat::new(&house, "sten", Role::Editor).await;
-    house.sandbox.forget_calls();
+    let stranger = PaneSession::new(&ctx, "sten", Role::Editor).await;
+    ctx.sandbox.forget_calls();
     for account in [form.0["account_id"].as_str(), "acc_0", "../x", "0"] {
         for step in ["connect", "preview", "details", "choices", "schedule", "save", "save_new", "edit_details"] {
             let mut form = form.clone();
@@ -589,15 +589,15 @@ async fn a_strangers_account_is_as_if_it_were_not_there_and_the_vendor_hears_not
         let address = format!("/connect/livechat?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account).finish());
         assert_eq!(stranger.get(&address).await.status, StatusCode::NOT_FOUND);
     }
-    assert_eq!(house.sandbox.calls_total(), 0);
-    assert!(house.app.datasets.list(&maren.actor).await.unwrap().is_empty());
+    assert_eq!(ctx.sandbox.calls_total(), 0);
+    assert!(ctx.app.datasets.list(&maren.actor).await.unwrap().is_empty());
     assert_eq!(stranger.get("/connect/nothing").await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn the_settings_of_a_dataset_are_the_same_panes() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "chat"), ("start_days", "14"), ("end_days", "7"), ("time_zone", "Europe/Oslo"), ("name", "Chats")]).await;
     let address = format!("/datasets/{}/settings", dataset.id);
     let page = maren.get(&address).await;
@@ -616,26 +616,26 @@ async fn the_settings_of_a_dataset_are_the_same_panes() {
     let changed = only_dataset(&maren).await;
     assert_eq!((changed.schedule.as_deref(), changed.menus.start_days, changed.menus.end_days), (Some("15 */6 * * *"), Some(3), Some(3)));
     assert_eq!(page.summary("details"), "Chat, 3 days ago, all groups, all logins");
-    assert_eq!(first_runs(&house).await, 1);
+    assert_eq!(first_runs(&ctx).await, 1);
 
     let page = maren.press(&page, "save", &[("every", "manual")]).await;
     let changed = only_dataset(&maren).await;
     assert_eq!((changed.schedule, changed.next_run_at), (None, None));
     assert_eq!(page.summary("scheduling"), "Manually, Replace");
 
-    let colleague = Seat::new(&house, "kacper", Role::Editor).await;
+    let colleague = PaneSession::new(&ctx, "kacper", Role::Editor).await;
     assert_eq!(colleague.get(&address).await.status, StatusCode::NOT_FOUND);
-    house.app.datasets.share(&maren.actor, &dataset.id, true).await.unwrap();
+    ctx.app.datasets.share(&maren.actor, &dataset.id, true).await.unwrap();
     assert_eq!(colleague.get(&address).await.status, StatusCode::FORBIDDEN);
     assert_eq!(colleague.post(&address, &page.form(), None).await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
-async fn a_schedule_of_another_form_is_kept_unless_it_is_changed() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn a_schedule_that_the_form_cannot_show_is_preserved_unless_changed() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "agents")]).await;
-    let mut tx = house.app.db.write().await.unwrap();
+    let mut tx = ctx.app.db.write().await.unwrap();
     sqlx::query("UPDATE datasets SET schedule = '0 9 1 * 1' WHERE id = $1").bind(&dataset.id).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     let page = maren.get(&format!("/datasets/{}/settings", dataset.id)).await;
@@ -649,10 +649,10 @@ async fn a_schedule_of_another_form_is_kept_unless_it_is_changed() {
 
 #[tokio::test]
 async fn a_dataset_without_its_account_opens_at_credentials_with_the_reason() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "chat"), ("name", "Chats")]).await;
-    house.app.accounts.delete(&maren.actor, dataset.account_id.as_ref().unwrap()).await.unwrap();
+    ctx.app.accounts.delete(&maren.actor, dataset.account_id.as_ref().unwrap()).await.unwrap();
     let page = maren.get(&format!("/datasets/{}/settings", dataset.id)).await;
     assert_eq!((page.status, page.open_pane()), (StatusCode::OK, vec!["credentials".to_owned()]));
     assert!(page.text.contains("The account of this DataSet was deleted"), "{}", page.text);
@@ -661,7 +661,7 @@ async fn a_dataset_without_its_account_opens_at_credentials_with_the_reason() {
         ("account_id", "new"),
         ("credentials.username", "agent@sandbox.test"),
         ("credentials.api_key", KEY),
-        ("api_url", house.vendor.as_str()),
+        ("api_url", ctx.vendor.as_str()),
         ("requests_per_minute", "60000"),
     ];
     let page = maren.press(&page, "connect", &typed).await;
@@ -672,8 +672,8 @@ async fn a_dataset_without_its_account_opens_at_credentials_with_the_reason() {
 
 #[tokio::test]
 async fn the_gallery_finds_connectors_and_reports() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.get("/connect").await;
     assert_eq!((page.all(".connector").len(), page.all("#reports tbody tr").len()), (2, 48 + 3));
     assert!(page.words(".connector").contains("Username, API Key"));

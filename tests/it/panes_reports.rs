@@ -8,10 +8,10 @@ use chatlake::connectors::livechat::REPORTS;
 use chatlake::connectors::report::{GroupBy, Menu, Weekday};
 use chatlake::datasets::Dataset;
 use chatlake::puller::queue;
-use chatlake::puller::run::State;
+use chatlake::puller::run::RunState;
 
-use crate::house::House;
-use crate::panes::{Page, Seat, before_spring};
+use crate::panes::{Page, PaneSession, before_spring};
+use crate::test_context::TestContext;
 
 /// What is chosen in every menu, also in those that the report does not take.
 const ALL_CHOSEN: [(&str, &str); 11] = [
@@ -35,15 +35,15 @@ fn shown(page: &Page) -> Vec<String> {
     shown
 }
 
-async fn dataset_of(seat: &Seat<'_>, report: &str) -> Dataset {
-    let all = seat.house.app.datasets.list(&seat.actor).await.unwrap();
+async fn dataset_of(session: &PaneSession<'_>, report: &str) -> Dataset {
+    let all = session.ctx.app.datasets.list(&session.actor).await.unwrap();
     all.into_iter().find(|dataset| dataset.report.id == report).unwrap_or_else(|| panic!("{report} was not saved"))
 }
 
 #[tokio::test]
 async fn each_of_the_48_reports_is_configured_with_what_it_takes_and_nothing_else() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let fresh = maren.connect().await;
     let groups = fresh.each("select[name=group] option", |e| e.attr("value").unwrap().to_owned());
     assert!(groups.contains(&"1".to_owned()), "{groups:?}");
@@ -54,8 +54,8 @@ async fn each_of_the_48_reports_is_configured_with_what_it_takes_and_nothing_els
         let mut wanted: Vec<&str> = Menu::ALL.into_iter().filter(|m| *m != Menu::EndDays && takes(*m)).map(Menu::id).collect();
         wanted.iter_mut().filter(|id| **id == "start_days").for_each(|id| *id = "days");
         let mut seen = shown(&page);
-        let told = page.each("#report option[selected]", |e| e.attr("data-menus").unwrap().to_owned()).remove(0);
-        assert_eq!(told.split_whitespace().collect::<Vec<_>>(), wanted, "{}", report.id);
+        let menus = page.each("#report option[selected]", |e| e.attr("data-menus").unwrap().to_owned()).remove(0);
+        assert_eq!(menus.split_whitespace().collect::<Vec<_>>(), wanted, "{}", report.id);
         seen.sort();
         wanted.sort_unstable();
         assert_eq!(seen, wanted, "{}", report.id);
@@ -81,9 +81,9 @@ async fn each_of_the_48_reports_is_configured_with_what_it_takes_and_nothing_els
 }
 
 #[tokio::test]
-async fn further_choices_are_kept_by_the_settings_and_told_in_the_summary() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn report_menus_are_stored_in_the_settings_and_shown_in_the_summary() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let tags = page.each("select[name=tag] option", |e| e.attr("value").unwrap().to_owned());
     assert!(tags.len() > 1, "{tags:?}");
@@ -112,10 +112,10 @@ async fn further_choices_are_kept_by_the_settings_and_told_in_the_summary() {
 
 #[tokio::test]
 async fn a_tag_can_be_written_where_tags_cannot_be_read() {
-    use chatlake::sandbox::faults::{Fault, Kind};
-    let house = before_spring().await;
-    house.sandbox.faults().add(Fault::new(Kind::Status { status: 403 }).on("/tags"));
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    use chatlake::sandbox::faults::{Fault, FaultKind};
+    let ctx = before_spring().await;
+    ctx.sandbox.faults().add(Fault::new(FaultKind::Status { status: 403 }).on("/tags"));
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     assert!(page.has("input[name=tag]") && !page.has("select[name=tag]"));
     assert!(page.words("#tag-help").starts_with("The list of tags could not be loaded"), "{}", page.words("#tag-help"));
@@ -143,8 +143,8 @@ const OF_EACH_SHAPE: [(&str, &[(&str, &str)]); 13] = [
 
 #[tokio::test]
 async fn one_of_each_shape_is_previewed_saved_and_pulled() {
-    let house = House::live().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+    let ctx = TestContext::with_workers().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let fresh = maren.connect().await;
     for (report, chosen) in OF_EACH_SHAPE {
         let mut typed = vec![("report", report), ("start_days", "7"), ("end_days", "1"), ("time_zone", "Europe/Oslo"), ("every", "manual")];
@@ -162,15 +162,15 @@ async fn one_of_each_shape_is_previewed_saved_and_pulled() {
     }
     for (report, _) in OF_EACH_SHAPE {
         let dataset = dataset_of(&maren, report).await;
-        let mut run = queue::of_dataset(&house.app.db, &dataset.id, 0, 1).await.unwrap().remove(0);
+        let mut run = queue::of_dataset(&ctx.app.db, &dataset.id, 0, 1).await.unwrap().remove(0);
         for _ in 0..1_200 {
             if run.state.is_final() {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            run = house.app.puller.get(&maren.actor, &run.id).await.unwrap();
+            run = ctx.app.puller.get(&maren.actor, &run.id).await.unwrap();
         }
-        assert_eq!(run.state, State::Succeeded, "{report}: {:?}", run.failure);
+        assert_eq!(run.state, RunState::Succeeded, "{report}: {:?}", run.failure);
         assert!(run.rows > 0, "{report}");
         let is_counted = matches!(report, "chat" | "chat_messages" | "tickets");
         let proven = if is_counted { Completeness::Reread } else { Completeness::Complete };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chatlake::clock::Clock;
-use chatlake::sandbox::{Options, Sandbox};
+use chatlake::sandbox::{Sandbox, SandboxOptions};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -18,34 +18,34 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Nothing here takes longer; a condition that is not met by then fails its test.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 pub const PASSWORD: &str = "correct horse battery staple";
 
 /// Looks until `look` answers something.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    until_within(PATIENCE, what, look).await
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, check: impl Fn() -> F) -> T {
+    until_within(TIMEOUT, what, check).await
 }
 
-pub async fn until_within<T, F: Future<Output = Option<T>>>(patience: Duration, what: &str, look: impl Fn() -> F) -> T {
+pub async fn until_within<T, F: Future<Output = Option<T>>>(timeout: Duration, what: &str, check: impl Fn() -> F) -> T {
     let began = Instant::now();
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = check().await {
             return found;
         }
-        assert!(began.elapsed() < patience, "waited {patience:?} for: {what}");
+        assert!(began.elapsed() < timeout, "waited {timeout:?} for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CommandOutput {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
-impl Ended {
+impl CommandOutput {
     /// What it printed, if it worked.
     pub fn good(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
@@ -58,11 +58,11 @@ impl Ended {
 }
 
 /// A data directory.
-pub struct Home {
+pub struct DataDir {
     dir: tempfile::TempDir,
 }
 
-impl Home {
+impl DataDir {
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
@@ -90,16 +90,16 @@ impl Home {
         command
     }
 
-    pub async fn run(&self, arguments: &[&str]) -> Ended {
+    pub async fn run(&self, arguments: &[&str]) -> CommandOutput {
         self.run_with(arguments, "").await
     }
 
-    pub async fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
+    pub async fn run_with(&self, arguments: &[&str], input: &str) -> CommandOutput {
         end(self.command(arguments), input).await
     }
 
     /// With these variables, and no others, in its environment.
-    pub async fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    pub async fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());
         end(command, "").await
@@ -148,7 +148,7 @@ impl Home {
     pub fn spawn_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Server {
         let mut command = self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
         let mut child = command.envs(environment.iter().copied()).spawn().unwrap();
-        let (out, err) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        let (out, err) = (ProcessOutput::of(child.stdout.take().unwrap()), ProcessOutput::of(child.stderr.take().unwrap()));
         Server { child: Mutex::new(child), out, err, client: client() }
     }
 
@@ -158,15 +158,15 @@ impl Home {
         let mut command = Command::new("/bin/sh");
         command.env_clear().current_dir(self.dir.path()).arg("-c").arg(format!("{line}; exec \"$0\" \"$@\"")).arg(serve.get_program()).args(serve.get_args());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (out, err) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        let (out, err) = (ProcessOutput::of(child.stdout.take().unwrap()), ProcessOutput::of(child.stderr.take().unwrap()));
         Server { child: Mutex::new(child), out, err, client: client() }
     }
 
-    /// Starts a server that dies at this marked step (`db/marks.rs`), as `kill -9` would end it.
+    /// Starts a server that dies at this marked step (`db/failpoints.rs`), as `kill -9` would end it.
     pub fn spawn_dying(&self, step: &str) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.env("CHATLAKE_DIE_AT", step).spawn().unwrap();
-        let (out, err) = (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        let (out, err) = (ProcessOutput::of(child.stdout.take().unwrap()), ProcessOutput::of(child.stderr.take().unwrap()));
         Server { child: Mutex::new(child), out, err, client: client() }
     }
 
@@ -179,16 +179,16 @@ impl Home {
 }
 
 /// Runs a command to its end, off the test's own thread, where a sandbox may be answering it.
-async fn end(mut command: Command, input: &str) -> Ended {
+async fn end(mut command: Command, input: &str) -> CommandOutput {
     let (what, input) = (format!("{command:?}"), input.to_owned());
     let ended = tokio::task::spawn_blocking(move || {
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     });
-    let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{what} does not end")).unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, ended).await.unwrap_or_else(|_| panic!("{what} does not end")).unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ended { code: ended.status.code().unwrap_or(-1), out: text(&ended.stdout), err: text(&ended.stderr) }
+    CommandOutput { code: ended.status.code().unwrap_or(-1), out: text(&ended.stdout), err: text(&ended.stderr) }
 }
 
 fn list(dir: &Path, found: &mut BTreeMap<PathBuf, (u32, String)>) {
@@ -221,12 +221,12 @@ pub fn noon_zone() -> String {
 
 /// What a process has printed so far, line by line.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<String>>);
+struct ProcessOutput(Arc<Mutex<String>>);
 
-impl Heard {
+impl ProcessOutput {
     fn of(pipe: impl Read + Send + 'static) -> Self {
-        let heard = Self::default();
-        let more = heard.clone();
+        let output = Self::default();
+        let more = output.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let mut all = more.0.lock().unwrap();
@@ -234,7 +234,7 @@ impl Heard {
                 all.push('\n');
             }
         });
-        heard
+        output
     }
 
     fn text(&self) -> String {
@@ -245,14 +245,14 @@ impl Heard {
 /// A server of its own process; killed when the test is done with it.
 pub struct Server {
     child: Mutex<Child>,
-    out: Heard,
-    err: Heard,
+    out: ProcessOutput,
+    err: ProcessOutput,
     client: reqwest::Client,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server")]
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap()
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT).build().unwrap()
 }
 
 impl Server {
@@ -332,7 +332,7 @@ impl Server {
     }
 
     /// Sends what makes it die, and waits until it has.
-    pub async fn dies_of(&self, method: &str, path: &str, token: &str, body: Value) {
+    pub async fn send_until_death(&self, method: &str, path: &str, token: &str, body: Value) {
         let _ = self.request(method, &format!("/api/v1{path}"), token, Some(body)).send().await;
         let how = until("the server dies", async || self.ended()).await;
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&how), Some(9), "{how:?}: {}", self.err());
@@ -404,11 +404,11 @@ impl Server {
         let answer = self.send("GET", &format!("/api/v1/datasets/{dataset}/data?format=csv"), token, None).await;
         assert_eq!(answer.status(), 200);
         let head = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-        let (version, told) = (head("x-chatlake-version"), head("x-chatlake-rows").parse::<usize>().unwrap());
+        let (version, row_count) = (head("x-chatlake-version"), head("x-chatlake-rows").parse::<usize>().unwrap());
         let text = answer.bytes().await.unwrap();
         let ids: Vec<String> = csv::Reader::from_reader(&text[..]).records().map(|record| record.unwrap()[0].to_owned()).collect();
         let rows = ids.len();
-        assert_eq!(rows, told, "X-Chatlake-Rows tells the rows of the body");
+        assert_eq!(rows, row_count, "X-Chatlake-Rows tells the rows of the body");
         Csv { version, rows, digest: digest(&text), bytes: text.len(), ids }
     }
 }
@@ -437,13 +437,13 @@ pub async fn json_of(answer: reqwest::Response) -> (u16, Value) {
 }
 
 /// The vendor's stand-in, in this process.
-pub struct StandIn {
+pub struct LocalSandbox {
     pub sandbox: Sandbox,
     pub address: String,
     _stop: DropGuard,
 }
 
-impl StandIn {
+impl LocalSandbox {
     pub async fn new(chats: u64) -> Self {
         Self::slow(chats, Duration::ZERO).await
     }
@@ -458,7 +458,7 @@ impl StandIn {
     }
 
     async fn at(chats: u64, delay: Duration, clock: Clock) -> Self {
-        let sandbox = Sandbox::new(Options { chats, days: 10, delay, ..Options::default() }, clock);
+        let sandbox = Sandbox::new(SandboxOptions { chats, days: 10, delay, ..SandboxOptions::default() }, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -476,7 +476,7 @@ pub fn certificate(name: &str) -> PathBuf {
 /// A vendor that speaks TLS, shows this certificate and lets nobody in: whoever comes through gets 401.
 pub struct TlsVendor {
     pub address: String,
-    heard: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl TlsVendor {
@@ -489,8 +489,8 @@ impl TlsVendor {
         let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("https://{}", listener.local_addr().unwrap());
-        let heard = Arc::new(AtomicUsize::new(0));
-        let counted = heard.clone();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
         std::thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
                 let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
@@ -502,11 +502,11 @@ impl TlsVendor {
                 }
             }
         });
-        Self { address, heard }
+        Self { address, calls }
     }
 
     /// How many requests came through.
-    pub fn heard(&self) -> usize {
-        self.heard.load(Ordering::SeqCst)
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 }

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chatlake::clock::Clock;
 use chatlake::connectors::report::{GroupBy, Menu, RecordRows, Report, Shape, Weekday};
-use chatlake::connectors::upstream::{SystemNames, Upstreams};
+use chatlake::connectors::upstream::{SystemResolver, Upstreams};
 use chatlake::connectors::{Connector, Menus, PullRequest, Source, Window};
 use jiff::civil::date;
 use serde_json::{Map, Value, json};
@@ -31,46 +31,46 @@ fn answers() -> Answers {
 struct Scripted {
     answers: Arc<Mutex<Answers>>,
     /// Path and query of every call.
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
     source: Source,
 }
 
 impl Scripted {
     async fn new(answers: Answers) -> Self {
-        let (answers, asked) = (Arc::new(Mutex::new(answers)), Arc::new(Mutex::new(Vec::new())));
-        let (told, heard) = (answers.clone(), asked.clone());
+        let (answers, requests) = (Arc::new(Mutex::new(answers)), Arc::new(Mutex::new(Vec::new())));
+        let (thread_answers, thread_requests) = (answers.clone(), requests.clone());
         let answer = move |request: Request| {
             let path = request.uri().path().replace("%40", "@");
-            heard.lock().unwrap().push(format!("{path}?{}", request.uri().query().unwrap_or_default()));
-            let body: Option<Value> = told.lock().unwrap().get(&path).cloned();
+            thread_requests.lock().unwrap().push(format!("{path}?{}", request.uri().query().unwrap_or_default()));
+            let body: Option<Value> = thread_answers.lock().unwrap().get(&path).cloned();
             async move { body.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |body| -> Response { axum::Json(body).into_response() }) }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-        let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemNames)).unwrap();
-        Self { answers, asked, source: source(&upstreams, &address, "k") }
+        let upstreams = Upstreams::with(vec![allow("127.0.0.1")], Clock::stopped_at(NOW), limits(), Arc::new(SystemResolver)).unwrap();
+        Self { answers, requests, source: source(&upstreams, &address, "k") }
     }
 
-    fn asked(&self) -> Vec<String> {
-        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
-        asked.sort();
-        asked
+    fn take_requests(&self) -> Vec<String> {
+        let mut pull_req = std::mem::take(&mut *self.requests.lock().unwrap());
+        pull_req.sort();
+        pull_req
     }
 }
 
 /// A pull of one report for a week, with the menus it needs and no more.
-fn asked(report: &'static Report) -> PullRequest {
-    let mut asked = request(&[report.id], &[]);
-    asked.menus = Menus::default().check(report).unwrap();
+fn pull_request(report: &'static Report) -> PullRequest {
+    let mut pull_req = request(&[report.id], &[]);
+    pull_req.menus = Menus::default().check(report).unwrap();
     if report.takes(Menu::StartDays) {
-        asked.windows = vec![WEEK];
+        pull_req.windows = vec![WEEK];
     }
-    asked
+    pull_req
 }
 
 /// Rows as `column=value` lines, nulls left out.
-fn told(got: &Got) -> String {
+fn formatted_rows(got: &PulledRows) -> String {
     let mut text = String::new();
     for batch in &got.batches[0] {
         for row in 0..batch.num_rows() {
@@ -88,13 +88,13 @@ async fn every_report_gives_its_golden_rows() {
     let vendor = Scripted::new(answers()).await;
     let mut text = String::new();
     for report in REPORTS {
-        let (got, done) = pull(&vendor.source, &asked(report)).await;
-        assert_eq!(done, Ok(()), "{}: {:?}", report.id, vendor.asked());
+        let (got, done) = pull(&vendor.source, &pull_request(report)).await;
+        assert_eq!(done, Ok(()), "{}: {:?}", report.id, vendor.take_requests());
         assert!(got.rows(0) > 0, "{} has no case in the file", report.id);
-        let tally = got.tallies[0];
-        assert_eq!(tally.read, tally.kept + tally.duplicates, "{}", report.id);
-        assert_ne!(tally.verified(), Some(false), "{}", report.id);
-        writeln!(text, "{} from {}\n{}", report.title, vendor.asked().join(", "), told(&got)).unwrap();
+        let counts = got.window_counts[0];
+        assert_eq!(counts.read, counts.kept + counts.duplicates, "{}", report.id);
+        assert_ne!(counts.verified(), Some(false), "{}", report.id);
+        writeln!(text, "{} from {}\n{}", report.title, vendor.take_requests().join(", "), formatted_rows(&got)).unwrap();
         let declared = got.batches[0][0].schema();
         let columns: Vec<&str> = declared.fields().iter().take(report.columns.len()).map(|field| field.name().as_str()).collect();
         assert_eq!(columns, report.columns.iter().map(|column| column.name).collect::<Vec<_>>(), "{}", report.id);
@@ -141,13 +141,13 @@ async fn an_empty_answer_is_no_rows_and_no_fault() {
         let mut all = answers();
         let prefix = report.request.path.split('{').next().unwrap();
         all.iter_mut().filter(|(path, _)| path.starts_with(prefix)).for_each(|(_, body)| *body = empty.clone());
-        let (got, done) = pull(&Scripted::new(all).await.source, &asked(report)).await;
+        let (got, done) = pull(&Scripted::new(all).await.source, &pull_request(report)).await;
         if report.id == "status_report" {
             assert!(done.is_err(), "a status without a status is none");
         } else {
             assert_eq!(done, Ok(()), "{}", report.id);
             // Of a dashboard it is told that it holds nothing.
-            let rows = if report.shape == Shape::Single { got.tallies[0].read as usize } else { 0 };
+            let rows = if report.shape == Shape::Single { got.window_counts[0].read as usize } else { 0 };
             assert_eq!(got.rows(0), rows, "{}", report.id);
         }
     }
@@ -162,16 +162,16 @@ async fn fields_that_are_missing_leave_their_cells_empty() {
                 fields.retain(|name, _| kept.contains(name.as_str()));
             }
         });
-        let (got, done) = pull(&Scripted::new(all).await.source, &asked(report)).await;
+        let (got, done) = pull(&Scripted::new(all).await.source, &pull_request(report)).await;
         assert_eq!(done, Ok(()), "{}", report.id);
         let items = matches!(report.shape, Shape::Archive { rows: RecordRows::Items { .. }, .. } | Shape::List { rows: RecordRows::Items { .. }, .. });
         assert_eq!(got.rows(0) == 0, items, "{}", report.id);
-        assert_eq!(got.tallies[0].misfits, 0, "{}", report.id);
+        assert_eq!(got.window_counts[0].misfits, 0, "{}", report.id);
     }
 }
 
 #[tokio::test]
-async fn fields_that_nobody_knows_become_columns_as_they_came() {
+async fn unknown_fields_become_columns_with_their_original_values() {
     for report in REPORTS {
         let list = match report.shape {
             Shape::Archive { rows: RecordRows::Items { list, .. }, .. } | Shape::List { rows: RecordRows::Items { list, .. }, .. } => Some(list),
@@ -186,7 +186,7 @@ async fn fields_that_nobody_knows_become_columns_as_they_came() {
             Some(list) => record.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(add),
             None => add(record),
         });
-        let (got, done) = pull(&Scripted::new(all).await.source, &asked(report)).await;
+        let (got, done) = pull(&Scripted::new(all).await.source, &pull_request(report)).await;
         assert_eq!(done, Ok(()), "{}", report.id);
         let (name, text) = if report.shape == Shape::Single { ("brand_new_deep", "[1,\"x\"]") } else { ("brand_new", "{\"deep\":[1,\"x\"]}") };
         let new: Vec<String> = got.column(0, name).into_iter().flatten().collect();
@@ -201,7 +201,7 @@ async fn fields_that_nobody_knows_become_columns_as_they_came() {
 async fn values_of_other_types_lose_no_row() {
     let clean = Scripted::new(answers()).await;
     for report in REPORTS {
-        let (before, _) = pull(&clean.source, &asked(report)).await;
+        let (before, _) = pull(&clean.source, &pull_request(report)).await;
         for odd in [json!(true), json!({"x": 1}), json!("odd"), json!(1.5), json!([])] {
             let keys = ids_of(report);
             let list = match report.shape {
@@ -222,7 +222,7 @@ async fn values_of_other_types_lose_no_row() {
                     }
                 }
             });
-            let (got, done) = pull(&Scripted::new(all).await.source, &asked(report)).await;
+            let (got, done) = pull(&Scripted::new(all).await.source, &pull_request(report)).await;
             assert_eq!(done, Ok(()), "{} {odd}", report.id);
             // Sales that are no currencies are one row.
             let least = if report.id == "goals_report" { 3 } else { before.rows(0) };
@@ -246,10 +246,10 @@ async fn menus_are_sent_as_the_vendor_takes_them() {
     };
     let mut text = String::new();
     for report in REPORTS {
-        let mut asked = asked(report);
-        asked.menus = chosen.clone();
-        pull(&vendor.source, &asked).await.1.unwrap();
-        writeln!(text, "{}: {}", report.id, vendor.asked().join(", ")).unwrap();
+        let mut pull_req = pull_request(report);
+        pull_req.menus = chosen.clone();
+        pull(&vendor.source, &pull_req).await.1.unwrap();
+        writeln!(text, "{}: {}", report.id, vendor.take_requests().join(", ")).unwrap();
     }
     insta::assert_snapshot!("menus_sent", text);
 }
@@ -259,10 +259,10 @@ async fn by_hour_each_day_is_asked_for_by_itself() {
     let mut all = answers();
     all.insert("/reports/chats/total_chats".to_owned(), json!({"00:00": {"chats": 1}, "23:00": {"chats": 2}}));
     let vendor = Scripted::new(all).await;
-    let mut asked = request(&["chat_report"], &[Window { from: date(2026, 11, 8), to: date(2026, 11, 10) }]);
-    asked.menus.group_by = Some(GroupBy::Hour);
-    let (got, done) = pull(&vendor.source, &asked).await;
-    assert_eq!((done, got.rows(0), vendor.asked().len()), (Ok(()), 6, 3));
+    let mut pull_req = request(&["chat_report"], &[Window { from: date(2026, 11, 8), to: date(2026, 11, 10) }]);
+    pull_req.menus.group_by = Some(GroupBy::Hour);
+    let (got, done) = pull(&vendor.source, &pull_req).await;
+    assert_eq!((done, got.rows(0), vendor.take_requests().len()), (Ok(()), 6, 3));
     let starts: Vec<String> = got.column(0, "period_start").into_iter().flatten().collect();
     assert_eq!(starts[..2], ["2026-11-07T23:00:00Z", "2026-11-08T22:00:00Z"]);
     assert_eq!(starts.iter().collect::<BTreeSet<_>>().len(), 6, "no two periods begin at once");
@@ -271,15 +271,15 @@ async fn by_hour_each_day_is_asked_for_by_itself() {
 #[tokio::test]
 async fn agents_have_their_details_when_asked_for() {
     let vendor = Scripted::new(answers()).await;
-    let mut asked = asked(Connector::LiveChat.report("agents").unwrap());
-    asked.menus.agent_details = Some(true);
-    let (got, done) = pull(&vendor.source, &asked).await;
+    let mut pull_req = pull_request(Connector::LiveChat.report("agents").unwrap());
+    pull_req.menus.agent_details = Some(true);
+    let (got, done) = pull(&vendor.source, &pull_req).await;
     assert_eq!((done, got.rows(0)), (Ok(()), 2));
     assert_eq!(got.column(0, "group_names"), [Some("Sales, Help".to_owned()), None]);
     // What only the list tells stays.
     assert_eq!(got.column(0, "status"), [Some("accepting chats".to_owned()), Some("offline".to_owned())]);
     // One who left between the two calls stays as the list has it.
     vendor.answers.lock().unwrap().remove("/agents/bob@chat.test");
-    let (got, done) = pull(&vendor.source, &asked).await;
+    let (got, done) = pull(&vendor.source, &pull_req).await;
     assert_eq!((done, got.column(0, "last_logout")), (Ok(()), vec![Some("2026-11-19T14:53:20Z".to_owned()), None]));
 }

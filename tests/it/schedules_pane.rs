@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 use chatlake::actor::Role;
 
-use super::panes::{Seat, before_spring};
+use super::panes::{PaneSession, before_spring};
 
 /// What is typed, the summary, the cron lines, the first of the next runs.
-type Kind = (&'static [(&'static str, &'static str)], &'static str, &'static str, &'static str);
+type ScheduleCase = (&'static [(&'static str, &'static str)], &'static str, &'static str, &'static str);
 
-const KINDS: [Kind; 14] = [
+const SCHEDULE_CASES: [ScheduleCase; 14] = [
     (&[("every", "minutes"), ("minutes", "15")], "Every 15 minutes", "*/15 * * * *", "Wed 24 Mar 09:15 +01:00"),
     (
         &[("every", "hours"), ("hours", "3"), ("active", "on"), ("active_from", "8:00"), ("active_to", "18:00")],
@@ -66,13 +66,13 @@ const KINDS: [Kind; 14] = [
 ];
 
 #[tokio::test]
-async fn every_kind_of_schedule_is_chosen_told_stored_and_shown_again() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn every_kind_of_schedule_is_chosen_summarised_stored_and_shown_again() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let dataset = maren.make(&[("report", "agents"), ("time_zone", "Europe/Oslo"), ("every", "manual")]).await;
     let settings = format!("/datasets/{}/settings", dataset.id);
     let start = maren.get(&settings).await;
-    for (typed, words, cron, first) in KINDS {
+    for (typed, words, cron, first) in SCHEDULE_CASES {
         // Whatever was typed before goes back to what is usual.
         let usual = [("tab", "basic"), ("every", "manual")];
         let page = maren.press(&start, "save", &usual).await;
@@ -84,13 +84,13 @@ async fn every_kind_of_schedule_is_chosen_told_stored_and_shown_again() {
         assert_eq!(page.toast(), "Saved. The next run uses these settings.", "{typed:?}");
         let said = page.summary("scheduling");
         assert!(said == format!("{words}, Europe/Oslo, Replace") || typed.contains(&("a_how", "cron")), "{typed:?}: {said}");
-        let stored = house.app.datasets.get(&maren.actor, &dataset.id).await.unwrap();
+        let stored = ctx.app.datasets.get(&maren.actor, &dataset.id).await.unwrap();
         assert_eq!(stored.schedule.as_deref(), Some(cron), "{typed:?}");
         // Saved again as it is shown, it stays as it is.
         let again = maren.get(&settings).await;
         maren.press(&again, "save", &[]).await;
-        let same = house.app.datasets.get(&maren.actor, &dataset.id).await.unwrap();
-        assert_eq!((same.schedule, same.timing.plan, same.next_run_at), (stored.schedule, stored.timing.plan, stored.next_run_at), "{typed:?}");
+        let same = ctx.app.datasets.get(&maren.actor, &dataset.id).await.unwrap();
+        assert_eq!((same.schedule, same.schedule_state.plan, same.next_run_at), (stored.schedule, stored.schedule_state.plan, stored.next_run_at), "{typed:?}");
     }
     maren.press(&start, "save", &[("tab", "basic"), ("every", "manual"), ("remind", "168")]).await;
     let page = maren.get(&settings).await;
@@ -98,9 +98,9 @@ async fn every_kind_of_schedule_is_chosen_told_stored_and_shown_again() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays_on_both_tabs() {
-    let house = before_spring().await;
-    let maren = Seat::new(&house, "maren", Role::Admin).await;
+async fn errors_are_shown_next_to_their_field_and_input_is_preserved_on_both_tabs() {
+    let ctx = before_spring().await;
+    let maren = PaneSession::new(&ctx, "maren", Role::Admin).await;
     let page = maren.connect().await;
     let page = maren.press(&page, "details", &[("report", "agents"), ("time_zone", "Europe/Oslo")]).await;
     let wrong: [(&[(&str, &str)], &str); 22] = [

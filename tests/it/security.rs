@@ -13,25 +13,25 @@ use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Role, Scope};
 use chatlake::auth::users;
 use chatlake::clock::Clock;
-use chatlake::datasets::upkeep::{Kind as Told, Notify};
-use chatlake::notices::mail;
+use chatlake::datasets::policies::{NotificationKind, NotificationSettings};
+use chatlake::notifications::mail;
 use chatlake::puller::run::Trigger;
 use chatlake::secret::Secret;
 use sqlx::Connection as _;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::house::{Browser, House, NOON, PASSWORD};
-use super::process::{Home, until};
+use super::process::{DataDir, until};
+use super::test_context::{Browser, NOON, PASSWORD, TestContext};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}: it hangs"))
+    tokio::time::timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{what}: it hangs"))
 }
 
-fn at(house: &House, address: &str) -> Browser {
-    let mut browser = house.browser();
+fn at(ctx: &TestContext, address: &str) -> Browser {
+    let mut browser = ctx.browser();
     browser.address = address.parse().unwrap();
     browser
 }
@@ -40,13 +40,13 @@ fn at(house: &House, address: &str) -> Browser {
 
 #[tokio::test]
 async fn the_counters_are_for_a_token_that_may_read_them_or_for_this_machine_alone() {
-    let local = House::new().await;
-    let named = House::with(Clock::stopped_at(NOON), |config| config.public_url_is_named = true).await;
-    let proxied = House::with(Clock::stopped_at(NOON), |config| config.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()]).await;
-    for (house, is_open) in [(&local, true), (&named, false), (&proxied, false)] {
-        let ada = house.person("ada", Role::Admin).await;
+    let local = TestContext::new().await;
+    let named = TestContext::with(Clock::stopped_at(NOON), |config| config.has_explicit_public_url = true).await;
+    let proxied = TestContext::with(Clock::stopped_at(NOON), |config| config.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    for (ctx, is_open) in [(&local, true), (&named, false), (&proxied, false)] {
+        let ada = ctx.person("ada", Role::Admin).await;
         for (address, here) in [("127.0.0.1", true), ("::1", true), ("198.18.0.1", false), ("10.0.0.1", false)] {
-            let mut browser = at(house, address);
+            let mut browser = at(ctx, address);
             let wanted = if is_open && here { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
             let page = browser.get("/metrics").await;
             assert_eq!((page.status, page.text.contains("chatlake_")), (wanted, wanted == StatusCode::OK), "{address}");
@@ -57,16 +57,16 @@ async fn the_counters_are_for_a_token_that_may_read_them_or_for_this_machine_alo
                 assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{address} {passed_on}");
             }
         }
-        let mut far = at(house, "198.18.0.2");
+        let mut far = at(ctx, "198.18.0.2");
         for (scope, wanted) in [(Scope::Metrics, 200), (Scope::Manage, 200), (Scope::Read, 403), (Scope::Run, 403)] {
-            let bearer = format!("Bearer {}", house.token(&ada, scope).await);
+            let bearer = format!("Bearer {}", ctx.token(&ada, scope).await);
             let page = far.send(Method::GET, "/metrics", None, &[("authorization", &bearer)]).await;
             assert_eq!(page.status.as_u16(), wanted, "{scope:?}: {}", page.text);
         }
         // A session is no token, and a bad token is one even from here.
-        assert_eq!(house.signed_in(&ada).await.get("/metrics").await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(ctx.signed_in(&ada).await.get("/metrics").await.status, StatusCode::UNAUTHORIZED);
         for shown in ["Bearer clk_nothing", "Basic YTpi", "Bearer"] {
-            let page = at(house, "127.0.0.1").send(Method::GET, "/metrics", None, &[("authorization", shown)]).await;
+            let page = at(ctx, "127.0.0.1").send(Method::GET, "/metrics", None, &[("authorization", shown)]).await;
             assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{shown}");
         }
     }
@@ -74,22 +74,22 @@ async fn the_counters_are_for_a_token_that_may_read_them_or_for_this_machine_alo
 
 #[tokio::test]
 async fn a_token_for_the_counters_does_nothing_else() {
-    let house = House::new().await;
-    let ada = house.person("ada", Role::Admin).await;
-    let bearer = format!("Bearer {}", house.token(&ada, Scope::Metrics).await);
+    let ctx = TestContext::new().await;
+    let ada = ctx.person("ada", Role::Admin).await;
+    let bearer = format!("Bearer {}", ctx.token(&ada, Scope::Metrics).await);
     // The document of the API is for everybody.
     for (method, path) in chatlake::api::addresses().into_iter().filter(|(_, path)| !path.ends_with("openapi.json")) {
         let path = format!("/api/v1{}", path.trim_start_matches("/api/v1")).replace("{id}", "ds_x").replace("{version}", "ver_x");
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let page = house.browser().send(method.clone(), &path, None, &[("authorization", &bearer)]).await;
+        let page = ctx.browser().send(method.clone(), &path, None, &[("authorization", &bearer)]).await;
         assert_eq!(page.status, StatusCode::FORBIDDEN, "{method} {path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_of_its_own_serves_the_counters_and_nothing_else() {
-    let home = Home::new();
-    let server = home.serve_with(&["--metrics-listen", "127.0.0.1:0"]).await;
+    let data_dir = DataDir::new();
+    let server = data_dir.serve_with(&["--metrics-listen", "127.0.0.1:0"]).await;
     let address = until("the log tells the address", async || {
         let log = server.err();
         let line = log.lines().find(|line| line.contains("metrics are served"))?;
@@ -115,9 +115,9 @@ async fn an_address_of_its_own_serves_the_counters_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_leaves_a_core_dump() {
-    let home = Home::new();
+    let data_dir = DataDir::new();
     // As a shell with "ulimit -c unlimited" would start it.
-    let server = home.spawn_under("ulimit -c unlimited 2>/dev/null || ulimit -c $(ulimit -Hc)", &[]);
+    let server = data_dir.spawn_under("ulimit -c unlimited 2>/dev/null || ulimit -c $(ulimit -Hc)", &[]);
     server.ready().await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -130,8 +130,8 @@ async fn no_command_leaves_a_core_dump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_cannot_take_all_connections() {
-    let home = Home::new();
-    let server = home.serve_with(&["--connections-per-address", "8"]).await;
+    let data_dir = DataDir::new();
+    let server = data_dir.serve_with(&["--connections-per-address", "8"]).await;
     let address = server.address();
     let is_served = async || {
         let mut stream = TcpStream::connect(&address).await.unwrap();
@@ -162,8 +162,8 @@ async fn one_address_cannot_take_all_connections() {
     // Those that are served wait for a request.
     let mut served = 0;
     for stream in &mut idle {
-        let asked = stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await;
-        served += usize::from(asked.is_ok() && within("an answer", stream.read_exact(&mut [0])).await.is_ok());
+        let written = stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await;
+        served += usize::from(written.is_ok() && within("an answer", stream.read_exact(&mut [0])).await.is_ok());
     }
     assert_eq!(served, 8);
     // When they go, the address has its connections again.
@@ -181,8 +181,8 @@ async fn one_address_cannot_take_all_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_with_a_bare_line_feed_is_refused_and_its_connection_closed() {
-    let home = Home::new();
-    let server = home.serve().await;
+    let data_dir = DataDir::new();
+    let server = data_dir.serve().await;
     let address = server.address();
     let good = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
     for bad in [format!("GET /healthz HTTP/1.1\nHost: {address}\n\n"), format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nX-A: b\n\r\n")] {
@@ -211,24 +211,24 @@ async fn a_head_with_a_bare_line_feed_is_refused_and_its_connection_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_something_else_locks_the_catalogue_pages_and_programs_read_on() {
-    let house = House::new().await;
+    let ctx = TestContext::new().await;
     let mut browsers = Vec::new();
     for number in 0..20 {
-        browsers.push(house.at_browser(&format!("p{number}"), Role::Viewer).await.1);
+        browsers.push(ctx.signed_in_person(&format!("p{number}"), Role::Viewer).await.1);
     }
-    let ada = house.person("ada", Role::Admin).await;
-    let bearer = format!("Bearer {}", house.token(&ada, Scope::Read).await);
+    let ada = ctx.person("ada", Role::Admin).await;
+    let bearer = format!("Bearer {}", ctx.token(&ada, Scope::Read).await);
     // The end of each session, and the use of the token, are due to be written.
-    house.clock.advance(10 * 60_000);
-    let path = house.dir.path().join("data/chatlake.db");
+    ctx.clock.advance(10 * 60_000);
+    let path = ctx.dir.path().join("data/chatlake.db");
     let mut other = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let pages = async {
-        let asked = browsers.iter_mut().map(|browser| browser.get("/datasets"));
-        for page in futures_util::future::join_all(asked).await {
+        let requests = browsers.iter_mut().map(|browser| browser.get("/datasets"));
+        for page in futures_util::future::join_all(requests).await {
             assert_eq!(page.status, StatusCode::OK);
         }
-        let page = house.browser().send(Method::GET, "/api/v1/datasets", None, &[("authorization", &bearer)]).await;
+        let page = ctx.browser().send(Method::GET, "/api/v1/datasets", None, &[("authorization", &bearer)]).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text);
     };
     // A write that is waited for gives up after 30 seconds.
@@ -238,8 +238,8 @@ async fn while_something_else_locks_the_catalogue_pages_and_programs_read_on() {
     let lives = async || {
         let page = browsers[0].clone().get("/me").await;
         let ends: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE expires_at = $1")
-            .bind(house.clock.now() + 3_600_000)
-            .fetch_one(house.app.db.read())
+            .bind(ctx.clock.now() + 3_600_000)
+            .fetch_one(ctx.app.db.read())
             .await
             .unwrap();
         (page.status == StatusCode::OK && ends > 0).then_some(())
@@ -251,8 +251,8 @@ async fn while_something_else_locks_the_catalogue_pages_and_programs_read_on() {
 
 #[tokio::test]
 async fn nobody_can_be_taken_for_somebody_else_by_name_or_email() {
-    let house = House::new().await;
-    let (_, mut ada) = house.at_browser("ada", Role::Admin).await;
+    let ctx = TestContext::new().await;
+    let (_, mut ada) = ctx.signed_in_person("ada", Role::Admin).await;
     for email in [
         "ad\u{200b}a@house.test",
         "ada@house.test.",
@@ -277,14 +277,14 @@ async fn nobody_can_be_taken_for_somebody_else_by_name_or_email() {
 }
 
 #[tokio::test]
-async fn the_account_of_a_shared_dataset_is_named_to_whoever_may_know_it() {
-    let house = House::new().await;
-    let (olga, mut owner) = house.at_browser("olga", Role::Editor).await;
-    let account = house.account(&olga, "Kanarie account").await.id;
-    let dataset = house.dataset(&olga, &account, "agents", "Agents").await;
-    house.app.datasets.share(&olga, &dataset, true).await.unwrap();
-    let run = house.app.puller.run_now(&olga, &dataset, Trigger::Manual).await.unwrap().id;
-    let mut tx = house.app.db.write().await.unwrap();
+async fn the_account_of_a_shared_dataset_is_named_only_to_people_who_may_see_it() {
+    let ctx = TestContext::new().await;
+    let (olga, mut owner) = ctx.signed_in_person("olga", Role::Editor).await;
+    let account = ctx.account(&olga, "Kanarie account").await.id;
+    let dataset = ctx.dataset(&olga, &account, "agents", "Agents").await;
+    ctx.app.datasets.share(&olga, &dataset, true).await.unwrap();
+    let run = ctx.app.puller.run_now(&olga, &dataset, Trigger::Manual).await.unwrap().id;
+    let mut tx = ctx.app.db.write().await.unwrap();
     sqlx::query(
         "UPDATE runs SET state = 'failed', finished_at = queued_at, error_code = 'unauthorized', error_who = 'The owner of the account “Kanarie account”.',
                          error_message = 'LiveChat did not accept the credentials of “Kanarie account”.', error_action = 'Enter new ones.'",
@@ -293,32 +293,32 @@ async fn the_account_of_a_shared_dataset_is_named_to_whoever_may_know_it() {
     .await
     .unwrap();
     tx.commit().await.unwrap();
-    let (vera, mut viewer) = house.at_browser("vera", Role::Viewer).await;
-    let (carl, mut colleague) = house.at_browser("carl", Role::Editor).await;
+    let (vera, mut viewer) = ctx.signed_in_person("vera", Role::Viewer).await;
+    let (carl, mut colleague) = ctx.signed_in_person("carl", Role::Editor).await;
     let paths =
         ["/datasets".to_owned(), format!("/datasets/{dataset}"), format!("/datasets/{dataset}/history"), "/activity".to_owned(), format!("/runs/{run}")];
     let api = format!("/api/v1/datasets/{dataset}");
     let of_runs = [format!("/api/v1/runs/{run}"), format!("/api/v1/datasets/{dataset}/runs")];
-    let tokens = [house.token(&vera, Scope::Read).await, house.token(&carl, Scope::Manage).await];
+    let tokens = [ctx.token(&vera, Scope::Read).await, ctx.token(&carl, Scope::Manage).await];
     for is_shared in [false, true] {
-        house.app.accounts.update(&olga, &account, &ChangeAccount { shared: Some(is_shared), ..ChangeAccount::default() }).await.unwrap();
+        ctx.app.accounts.update(&olga, &account, &ChangeAccount { shared: Some(is_shared), ..ChangeAccount::default() }).await.unwrap();
         for path in &paths {
             for browser in [&mut viewer, &mut colleague] {
                 let page = browser.get(path).await;
                 assert_eq!(page.status, StatusCode::OK);
-                let told = page.text.contains("Kanarie account") || page.text.contains(account.as_str());
-                assert!(is_shared || !told, "{path} names a private account");
+                let is_named = page.text.contains("Kanarie account") || page.text.contains(account.as_str());
+                assert!(is_shared || !is_named, "{path} names a private account");
             }
         }
         assert!(owner.get(&paths[0]).await.text.contains("Kanarie account"));
         assert_eq!(viewer.get("/datasets?q=kanarie").await.text.contains(&format!("/datasets/{dataset}")), is_shared, "it cannot be guessed by searching");
         for token in &tokens {
             for path in [&api, "/api/v1/datasets"] {
-                let page = house.browser().send(Method::GET, path, None, &[("authorization", &format!("Bearer {token}"))]).await;
+                let page = ctx.browser().send(Method::GET, path, None, &[("authorization", &format!("Bearer {token}"))]).await;
                 assert_eq!((page.status, page.text.contains(account.as_str())), (StatusCode::OK, is_shared), "{path}: {}", page.text);
             }
             for path in &of_runs {
-                let page = house.browser().send(Method::GET, path, None, &[("authorization", &format!("Bearer {token}"))]).await;
+                let page = ctx.browser().send(Method::GET, path, None, &[("authorization", &format!("Bearer {token}"))]).await;
                 assert_eq!((page.status, page.text.contains("Kanarie account")), (StatusCode::OK, is_shared), "{path}: {}", page.text);
             }
         }
@@ -327,13 +327,13 @@ async fn the_account_of_a_shared_dataset_is_named_to_whoever_may_know_it() {
 
 #[tokio::test]
 async fn a_record_that_is_damaged_costs_a_row_and_not_the_page() {
-    let house = House::new().await;
-    let (ada, mut browser) = house.at_browser("ada", Role::Admin).await;
-    house.person("bert", Role::Viewer).await;
+    let ctx = TestContext::new().await;
+    let (ada, mut browser) = ctx.signed_in_person("ada", Role::Admin).await;
+    ctx.person("bert", Role::Viewer).await;
     for name in ["Good one", "Spoilt one"] {
-        house.account(&ada, name).await;
+        ctx.account(&ada, name).await;
     }
-    house.token(&ada, Scope::Read).await;
+    ctx.token(&ada, Scope::Read).await;
     let page = browser.get("/accounts").await;
     assert!(page.text.contains("Good one") && page.text.contains("Spoilt one"), "{}", page.text);
     for spoilt in [
@@ -342,7 +342,7 @@ async fn a_record_that_is_damaged_costs_a_row_and_not_the_page() {
         "connector = 'livechat', requests_per_minute = 'many'",
         "requests_per_minute = 60, created_at = 'soon'",
     ] {
-        let mut tx = house.app.db.write().await.unwrap();
+        let mut tx = ctx.app.db.write().await.unwrap();
         sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut *tx).await.unwrap();
         let statement = format!("UPDATE accounts SET {spoilt} WHERE name = 'Spoilt one'");
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *tx).await.unwrap();
@@ -354,7 +354,7 @@ async fn a_record_that_is_damaged_costs_a_row_and_not_the_page() {
         let page = browser.get("/accounts").await;
         assert!(page.text.contains("Good one") && page.words(".band").contains("1 account cannot be listed"), "{spoilt}: {}", page.text);
     }
-    let mut tx = house.app.db.write().await.unwrap();
+    let mut tx = ctx.app.db.write().await.unwrap();
     sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut *tx).await.unwrap();
     sqlx::query("UPDATE users SET role = 'king' WHERE name = 'bert'").execute(&mut *tx).await.unwrap();
     sqlx::query("UPDATE tokens SET scope = 'all'").execute(&mut *tx).await.unwrap();
@@ -367,19 +367,19 @@ async fn a_record_that_is_damaged_costs_a_row_and_not_the_page() {
 
 #[tokio::test]
 async fn one_person_cannot_have_the_server_write_to_addresses_without_limit() {
-    let house = House::new().await;
-    let olga = house.person("olga", Role::Editor).await;
-    let ada = house.person("ada", Role::Admin).await;
-    let account = house.account(&olga, "Support").await.id;
+    let ctx = TestContext::new().await;
+    let olga = ctx.person("olga", Role::Editor).await;
+    let ada = ctx.person("ada", Role::Admin).await;
+    let account = ctx.account(&olga, "Support").await.id;
     let mut datasets = Vec::new();
     for number in 0..3 {
-        datasets.push(house.dataset(&olga, &account, "agents", &format!("D{number}")).await);
+        datasets.push(ctx.dataset(&olga, &account, "agents", &format!("D{number}")).await);
     }
     let notify = |from: usize, to: usize| {
         let outside = (from..to).map(|number| format!("a{number}@elsewhere.test"));
-        Notify::new(Some(outside.chain(["ADA@house.test".to_owned()]).collect()), Vec::new(), vec![Told::Failure], 1).unwrap()
+        NotificationSettings::new(Some(outside.chain(["ADA@house.test".to_owned()]).collect()), Vec::new(), vec![NotificationKind::Failure], 1).unwrap()
     };
-    let set = async |by, dataset: usize, notify: Notify| house.app.datasets.set_notify(by, &datasets[dataset], &notify).await;
+    let set = async |by, dataset: usize, notify: NotificationSettings| ctx.app.datasets.set_notifications(by, &datasets[dataset], &notify).await;
     set(&olga, 0, notify(0, 15)).await.unwrap();
     set(&olga, 1, notify(5, 20)).await.unwrap();
     set(&olga, 2, notify(20, 30)).await.unwrap();
@@ -396,10 +396,10 @@ async fn one_person_cannot_have_the_server_write_to_addresses_without_limit() {
 // ---- requests ----
 
 #[tokio::test]
-async fn bodies_of_another_kind_and_bodies_that_are_too_long_are_told_apart() {
-    let house = House::new().await;
-    let (ada, mut browser) = house.at_browser("ada", Role::Admin).await;
-    let bearer = format!("Bearer {}", house.token(&ada, Scope::Manage).await);
+async fn a_wrong_content_type_and_a_too_large_body_are_distinguished() {
+    let ctx = TestContext::new().await;
+    let (ada, mut browser) = ctx.signed_in_person("ada", Role::Admin).await;
+    let bearer = format!("Bearer {}", ctx.token(&ada, Scope::Manage).await);
     let origin = ("origin", "http://127.0.0.1:8080");
     let long = "x".repeat(70_000);
     for (kind, body, wanted) in [
@@ -419,14 +419,14 @@ async fn bodies_of_another_kind_and_bodies_that_are_too_long_are_told_apart() {
         ("application/json", "{\"nonsense\":1}", 422),
         ("application/json", long.as_str(), 413),
     ] {
-        let page = house.browser().send(Method::POST, "/api/v1/accounts", Some(body.to_owned()), &[("content-type", kind), ("authorization", &bearer)]).await;
+        let page = ctx.browser().send(Method::POST, "/api/v1/accounts", Some(body.to_owned()), &[("content-type", kind), ("authorization", &bearer)]).await;
         assert_eq!(page.status.as_u16(), wanted, "api {kind}: {}", page.text);
     }
 }
 
 #[tokio::test]
 async fn a_host_is_served_by_its_whole_name_and_every_answer_forbids_frames() {
-    let house = House::new().await;
+    let ctx = TestContext::new().await;
     for (host, wanted) in [
         ("127.0.0.1:8080", 200),
         ("localhost", 200),
@@ -443,7 +443,7 @@ async fn a_host_is_served_by_its_whole_name_and_every_answer_forbids_frames() {
         ("127.0.0.1:99999", 421),
     ] {
         let request = axum::http::Request::get("/sign-in").header("host", host).body(axum::body::Body::empty()).unwrap();
-        let answer = tower::ServiceExt::oneshot(house.router.clone(), request).await.unwrap();
+        let answer = tower::ServiceExt::oneshot(ctx.router.clone(), request).await.unwrap();
         assert_eq!(answer.status().as_u16(), wanted, "{host}");
         assert_eq!(answer.headers()["x-frame-options"], "DENY", "{host}");
     }
@@ -452,14 +452,14 @@ async fn a_host_is_served_by_its_whole_name_and_every_answer_forbids_frames() {
 // ---- the mail server ----
 
 /// A mail server that takes an AUTH line and says `answer` of it, in which `{line}` is that line's argument.
-async fn talkative(greeting: &'static str, answer: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
+async fn serve_lines(greeting: &'static str, answer: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (port, heard) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
-    let ears = heard.clone();
+    let (port, received) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let thread_lines = received.clone();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let ears = ears.clone();
+            let thread_lines = thread_lines.clone();
             tokio::spawn(async move {
                 let mut stream = BufReader::new(stream);
                 stream.write_all(format!("{greeting}\r\n").as_bytes()).await.ok()?;
@@ -468,7 +468,7 @@ async fn talkative(greeting: &'static str, answer: &'static str) -> (u16, Arc<Mu
                     if stream.read_line(&mut line).await.ok()? == 0 {
                         return Some(());
                     }
-                    ears.lock().unwrap().push(line.trim().to_owned());
+                    thread_lines.lock().unwrap().push(line.trim().to_owned());
                     let said = match line.split_whitespace().next() {
                         Some("EHLO") if answer == "white" => "250-mail.test\r\n250-   \r\n250 HELP".to_owned(),
                         Some("EHLO") => "250-mail.test\r\n250 AUTH PLAIN".to_owned(),
@@ -480,12 +480,12 @@ async fn talkative(greeting: &'static str, answer: &'static str) -> (u16, Arc<Mu
             });
         }
     });
-    (port, heard)
+    (port, received)
 }
 
-fn given(host: &str, port: u16, login: Option<(&str, &str)>) -> mail::Given {
+fn mail_settings(host: &str, port: u16, login: Option<(&str, &str)>) -> mail::MailServerInput {
     let (username, password) = login.unwrap_or_default();
-    mail::Given {
+    mail::MailServerInput {
         host: host.to_owned(),
         port: port.to_string(),
         encryption: "none".to_owned(),
@@ -504,15 +504,15 @@ async fn a_mail_server_that_repeats_the_password_in_any_spelling_does_not_get_it
         .into_iter()
         .chain([format!("535 {hex} no").leak() as &'static str, format!("535 got {shifted}").leak()])
     {
-        let house = House::new().await;
-        let (ada, mut browser) = house.at_browser("ada", Role::Admin).await;
-        let (port, heard) = talkative("220 mail.test", answer).await;
-        let notices = &house.app.puller.notices;
-        notices.set_mail_server(&given("127.0.0.1", port, Some(("ann", password)))).await.unwrap();
-        let refused = within(answer, notices.test_mail(&ada.email)).await.unwrap_err();
-        let line = heard.lock().unwrap().iter().find_map(|line| line.strip_prefix("AUTH PLAIN ").map(str::to_owned)).expect("it signed in");
+        let ctx = TestContext::new().await;
+        let (ada, mut browser) = ctx.signed_in_person("ada", Role::Admin).await;
+        let (port, received) = serve_lines("220 mail.test", answer).await;
+        let notifications = &ctx.app.puller.notifications;
+        notifications.set_mail_server(&mail_settings("127.0.0.1", port, Some(("ann", password)))).await.unwrap();
+        let refused = within(answer, notifications.test_mail(&ada.email)).await.unwrap_err();
+        let line = received.lock().unwrap().iter().find_map(|line| line.strip_prefix("AUTH PLAIN ").map(str::to_owned)).expect("it signed in");
         let page = browser.get("/settings/notifications").await;
-        let stored: String = sqlx::query_scalar("SELECT error FROM messages").fetch_one(house.app.db.read()).await.unwrap();
+        let stored: String = sqlx::query_scalar("SELECT error FROM messages").fetch_one(ctx.app.db.read()).await.unwrap();
         for shown in [refused.message(), &page.text, &stored] {
             let lower = shown.to_lowercase();
             for secret in ["kanarie", "4711", "vogel", &hex.to_lowercase()] {
@@ -531,41 +531,44 @@ async fn a_mail_server_that_repeats_the_password_in_any_spelling_does_not_get_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_server_is_a_public_host_or_one_that_the_setting_names() {
-    let closed = House::with(Clock::stopped_at(NOON), |config| config.allow_mail_server = Vec::new()).await;
-    let (ada, mut browser) = closed.at_browser("ada", Role::Admin).await;
+    let closed = TestContext::with(Clock::stopped_at(NOON), |config| config.allow_mail_server = Vec::new()).await;
+    let (ada, mut browser) = closed.signed_in_person("ada", Role::Admin).await;
     for host in ["127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "2130706433", "localhost", "mail", "mail.internal"] {
         let fields = [("host", host), ("port", "25"), ("encryption", "none"), ("sender", "chatlake@house.test")];
         let page = browser.post("/settings/notifications/mail", &fields).await;
         assert!(page.status == StatusCode::UNPROCESSABLE_ENTITY && page.wrong("host").contains("--allow-mail-server"), "{host}: {}", page.wrong("host"));
     }
-    closed.app.puller.notices.set_mail_server(&given("smtp.example.com", 25, None)).await.unwrap();
+    closed.app.puller.notifications.set_mail_server(&mail_settings("smtp.example.com", 25, None)).await.unwrap();
     // One that was set while it was allowed is not asked any more.
-    let (port, heard) = talkative("220 mail.test", "235 ok").await;
+    let (port, received) = serve_lines("220 mail.test", "235 ok").await;
     let mut tx = closed.app.db.write().await.unwrap();
     sqlx::query("UPDATE mail_server SET host = 'localhost', port = $1").bind(i64::from(port)).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    let refused = closed.app.puller.notices.test_mail(&ada.email).await.unwrap_err();
-    assert!(refused.message().contains("does not have a public address") && heard.lock().unwrap().is_empty(), "{refused}");
+    let refused = closed.app.puller.notifications.test_mail(&ada.email).await.unwrap_err();
+    assert!(refused.message().contains("does not have a public address") && received.lock().unwrap().is_empty(), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_does_not_tell_what_listens_where() {
-    let house = House::new().await;
-    let notices = &house.app.puller.notices;
+async fn an_error_does_not_reveal_open_ports() {
+    let ctx = TestContext::new().await;
+    let notifications = &ctx.app.puller.notifications;
     let shut = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut said = Vec::new();
     for (what, port) in [
         ("nothing", shut),
-        ("another protocol", talkative("HTTP/1.1 400 kanarie", "").await.0),
-        ("a database", talkative("-ERR kanarie", "").await.0),
-        ("a mail server that is not for us", talkative("554 kanarie is no mail server", "").await.0),
-        ("ssh", talkative("SSH-2.0-kanarie", "").await.0),
+        ("another protocol", serve_lines("HTTP/1.1 400 kanarie", "").await.0),
+        ("a database", serve_lines("-ERR kanarie", "").await.0),
+        ("a mail server that is not for us", serve_lines("554 kanarie is no mail server", "").await.0),
+        ("ssh", serve_lines("SSH-2.0-kanarie", "").await.0),
         // A line of white space, at which the library for mail panics.
-        ("a mail server that makes us panic", talkative("220 mail.test", "white").await.0),
+        ("a mail server that makes us panic", serve_lines("220 mail.test", "white").await.0),
     ] {
         for encryption in ["none", "tls"] {
-            notices.set_mail_server(&mail::Given { encryption: encryption.to_owned(), ..given("127.0.0.1", port, None) }).await.unwrap();
-            let refused = within(what, notices.test_mail("olga@house.test")).await.unwrap_err();
+            notifications
+                .set_mail_server(&mail::MailServerInput { encryption: encryption.to_owned(), ..mail_settings("127.0.0.1", port, None) })
+                .await
+                .unwrap();
+            let refused = within(what, notifications.test_mail("olga@house.test")).await.unwrap_err();
             said.push(refused.message().to_owned());
         }
     }
@@ -575,29 +578,29 @@ async fn an_error_does_not_tell_what_listens_where() {
 // ---- what people lose ----
 
 #[tokio::test]
-async fn whoever_is_shut_out_and_let_in_again_has_no_tokens_from_before() {
-    let house = House::new().await;
-    house.person("ada", Role::Admin).await;
-    let carl = house.person("carl", Role::Editor).await;
-    let bearer = format!("Bearer {}", house.token(&carl, Scope::Manage).await);
-    let get = async || house.browser().send(Method::GET, "/api/v1/datasets", None, &[("authorization", &bearer)]).await.status;
+async fn a_reactivated_person_has_no_earlier_tokens() {
+    let ctx = TestContext::new().await;
+    ctx.person("ada", Role::Admin).await;
+    let carl = ctx.person("carl", Role::Editor).await;
+    let bearer = format!("Bearer {}", ctx.token(&carl, Scope::Manage).await);
+    let get = async || ctx.browser().send(Method::GET, "/api/v1/datasets", None, &[("authorization", &bearer)]).await.status;
     assert_eq!(get().await, StatusCode::OK);
-    users::disable(&house.app.db, &house.clock, &carl.user, None).await.unwrap();
+    users::disable(&ctx.app.db, &ctx.clock, &carl.user, None).await.unwrap();
     assert_eq!(get().await, StatusCode::UNAUTHORIZED);
-    users::enable(&house.app.db, &house.clock, &carl.user, None).await.unwrap();
+    users::enable(&ctx.app.db, &ctx.clock, &carl.user, None).await.unwrap();
     assert_eq!(get().await, StatusCode::UNAUTHORIZED);
-    assert_eq!(house.browser().post("/sign-in", &[("email", &carl.email), ("password", PASSWORD)]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(ctx.browser().post("/sign-in", &[("email", &carl.email), ("password", PASSWORD)]).await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
 async fn activity_counts_only_runs_of_what_one_may_see() {
-    let house = House::new().await;
-    let olga = house.person("olga", Role::Editor).await;
-    let account = house.account(&olga, "Support").await.id;
-    let dataset = house.dataset(&olga, &account, "agents", "Private").await;
-    let run = house.app.puller.run_now(&olga, &dataset, Trigger::Manual).await.unwrap();
-    let (_, mut stranger) = house.at_browser("ann", Role::Editor).await;
-    let (_, mut admin) = house.at_browser("ada", Role::Admin).await;
+    let ctx = TestContext::new().await;
+    let olga = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account(&olga, "Support").await.id;
+    let dataset = ctx.dataset(&olga, &account, "agents", "Private").await;
+    let run = ctx.app.puller.run_now(&olga, &dataset, Trigger::Manual).await.unwrap();
+    let (_, mut stranger) = ctx.signed_in_person("ann", Role::Editor).await;
+    let (_, mut admin) = ctx.signed_in_person("ada", Role::Admin).await;
     let figures = async |browser: &mut Browser| {
         let page = browser.get("/activity").await;
         (page.words(".facts"), page.words("main"))
@@ -605,10 +608,10 @@ async fn activity_counts_only_runs_of_what_one_may_see() {
     let empty = figures(&mut stranger).await;
     assert_ne!(figures(&mut admin).await.0, empty.0, "somebody who may see it has it counted");
     for (state, finished) in [("failed", true), ("succeeded", true), ("queued", false)] {
-        let mut tx = house.app.db.write().await.unwrap();
+        let mut tx = ctx.app.db.write().await.unwrap();
         sqlx::query("UPDATE runs SET state = $1, finished_at = $2 WHERE id = $3")
             .bind(state)
-            .bind(finished.then(|| house.clock.now()))
+            .bind(finished.then(|| ctx.clock.now()))
             .bind(&run.id)
             .execute(&mut *tx)
             .await
@@ -616,7 +619,7 @@ async fn activity_counts_only_runs_of_what_one_may_see() {
         tx.commit().await.unwrap();
         assert_eq!(figures(&mut stranger).await, empty, "{state}");
     }
-    house.app.datasets.share(&olga, &dataset, true).await.unwrap();
+    ctx.app.datasets.share(&olga, &dataset, true).await.unwrap();
     assert_ne!(figures(&mut stranger).await.0, empty.0);
 }
 
@@ -626,10 +629,10 @@ async fn activity_counts_only_runs_of_what_one_may_see() {
 async fn a_file_for_spreadsheets_says_how_many_cells_are_marked() {
     let words = ["Hi", "=1+1", "+47 22 00 00 00", "-5", "-x", "'quoted", "@ada", "", "\t"];
     let chats: Vec<_> = words.iter().enumerate().map(|(number, word)| super::export_api::chat(&format!("{word}{number}"), NOON, word)).collect();
-    let story = super::export_api::Story::of(House::new().await, &chats).await;
-    let mut browser = story.house.signed_in(&story.owner).await;
-    let bearer = format!("Bearer {}", story.house.token(&story.owner, Scope::Read).await);
-    let path = format!("/datasets/{}/download?bom=1&formulas=guard", story.dataset);
+    let export_fixture = super::export_api::ExportFixture::of(TestContext::new().await, &chats).await;
+    let mut browser = export_fixture.ctx.signed_in(&export_fixture.owner).await;
+    let bearer = format!("Bearer {}", export_fixture.ctx.token(&export_fixture.owner, Scope::Read).await);
+    let path = format!("/datasets/{}/download?bom=1&formulas=guard", export_fixture.dataset);
     let page = browser.get(&path).await;
     let cells = |text: &str| {
         let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
@@ -637,9 +640,9 @@ async fn a_file_for_spreadsheets_says_how_many_cells_are_marked() {
     };
     assert_eq!((page.headers["x-chatlake-marked-cells"].to_str().unwrap(), cells(&page.text).as_str()), ("6", "6"), "{}", page.text);
     for (query, wanted) in [("?formulas=guard", Some("6")), ("?formulas=guard&columns=operators", Some("0")), ("", None)] {
-        let path = format!("/api/v1/datasets/{}/data{query}", story.dataset);
-        let page = story.house.browser().send(Method::GET, &path, None, &[("authorization", &bearer)]).await;
-        assert_eq!(page.headers.get("x-chatlake-marked-cells").map(|told| told.to_str().unwrap()), wanted, "{query}");
+        let path = format!("/api/v1/datasets/{}/data{query}", export_fixture.dataset);
+        let page = export_fixture.ctx.browser().send(Method::GET, &path, None, &[("authorization", &bearer)]).await;
+        assert_eq!(page.headers.get("x-chatlake-marked-cells").map(|is_named| is_named.to_str().unwrap()), wanted, "{query}");
     }
 }
 

@@ -10,11 +10,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::process::{Home, Server, StandIn, json_of, until, until_within};
+use super::process::{DataDir, LocalSandbox, Server, json_of, until, until_within};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -42,7 +42,7 @@ struct Faults {
 
 impl Faults {
     /// The `at`-th call fails with this error; none when it is 0.
-    fn new(home: &Home, at: u64, errno: i32) -> Self {
+    fn new(data_dir: &DataDir, at: u64, errno: i32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         std::fs::write(&path, [0; 16]).unwrap();
@@ -50,7 +50,7 @@ impl Faults {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let environment = [
             ("LD_PRELOAD", text(library())),
-            ("FAULT_DIR", text(&home.data())),
+            ("FAULT_DIR", text(&data_dir.data())),
             ("FAULT_STATE", text(&path)),
             ("FAULT_AT", at.to_string()),
             ("FAULT_ERRNO", errno.to_string()),
@@ -75,9 +75,9 @@ impl Faults {
     }
 
     /// A server that answers, which may take a second start.
-    async fn serve(&self, home: &Home) -> Server {
+    async fn serve(&self, data_dir: &DataDir) -> Server {
         for _ in 0..2 {
-            let server = home.spawn_in(&self.environment(), &["--keep-free-mib", "0", "--log", "warn"]);
+            let server = data_dir.spawn_in(&self.environment(), &["--keep-free-mib", "0", "--log", "warn"]);
             let ready = until("the server is ready or ends", async || {
                 let ready = server.out().contains("Chatlake is ready at ");
                 (ready || server.ended().is_some()).then_some(ready)
@@ -96,8 +96,8 @@ impl Faults {
 
 /// A data directory with a person, a DataSet of agents and nothing pulled, which is copied for each scenario.
 struct Template {
-    home: Home,
-    vendor: StandIn,
+    data_dir: DataDir,
+    vendor: LocalSandbox,
     email: String,
     token: String,
     dataset: String,
@@ -106,24 +106,24 @@ struct Template {
 /// The vendor tells of 30 agents.
 fn agents() -> Fault {
     let agents: Vec<Value> = (0..30).map(|number| json!({"login": format!("agent{number}@sandbox.test")})).collect();
-    Fault::new(Kind::Shape { body: Value::from(agents).to_string() }).on("/agents")
+    Fault::new(FaultKind::Shape { body: Value::from(agents).to_string() }).on("/agents")
 }
 
 impl Template {
     async fn new() -> Self {
-        let (home, vendor) = (Home::new(), StandIn::new(10).await);
+        let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(10).await);
         vendor.sandbox.faults().set(vec![agents()]);
-        let email = home.person("olga", "admin").await;
-        let token = home.token(&email, "manage").await;
-        let account = home.account(&email, &vendor.address, "sandbox-key").await;
-        let dataset = home.dataset(&email, &account, "agents").await;
-        Self { home, vendor, email, token, dataset }
+        let email = data_dir.person("olga", "admin").await;
+        let token = data_dir.token(&email, "manage").await;
+        let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+        let dataset = data_dir.dataset(&email, &account, "agents").await;
+        Self { data_dir, vendor, email, token, dataset }
     }
 
-    fn copy(&self) -> Home {
-        let home = Home::new();
-        copied(&self.home.data(), &home.data());
-        home
+    fn copy(&self) -> DataDir {
+        let data_dir = DataDir::new();
+        copied(&self.data_dir.data(), &data_dir.data());
+        data_dir
     }
 }
 
@@ -175,7 +175,7 @@ async fn pulled(server: &Server, template: &Template, what: &str) -> Vec<String>
 
 /// What a scenario left behind.
 #[derive(Debug, PartialEq, Eq)]
-struct Left {
+struct FinalState {
     after: Vec<Vec<String>>,
     name: String,
     versions: usize,
@@ -183,13 +183,13 @@ struct Left {
 }
 
 /// Start, sign-in, three pulls with an append and a merge, an edit, a second start with a sweep.
-async fn scenario(template: &Template, at: u64, errno: i32) -> (Left, u64) {
+async fn scenario(template: &Template, at: u64, errno: i32) -> (FinalState, u64) {
     let what = &format!("call {at}, errno {errno}");
-    let home = template.copy();
-    let faults = Faults::new(&home, at, errno);
+    let data_dir = template.copy();
+    let faults = Faults::new(&data_dir, at, errno);
     let Template { dataset, token, email, .. } = template;
     let path = format!("/datasets/{dataset}");
-    let server = faults.serve(&home).await;
+    let server = faults.serve(&data_dir).await;
     let cookies = until("somebody signs in", async || {
         let (status, cookies) = server.sign_in(email).await;
         assert!(matches!(status, 303 | 503), "{what}: {status}");
@@ -209,7 +209,7 @@ async fn scenario(template: &Template, at: u64, errno: i32) -> (Left, u64) {
     server.stop().await;
 
     // What was dropped is taken for a day old; it is swept at the start.
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(home.catalogue())).await.unwrap();
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(SqliteConnectOptions::new().filename(data_dir.catalogue())).await.unwrap();
     let (running, staged): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')), (SELECT COUNT(*) FROM segments WHERE state = 'staged')",
     )
@@ -219,8 +219,8 @@ async fn scenario(template: &Template, at: u64, errno: i32) -> (Left, u64) {
     assert_eq!((running, staged), (0, 0), "{what}: {first_log}");
     sqlx::query("UPDATE segments SET dropped_at = 0 WHERE state = 'dropped'").execute(&pool).await.unwrap();
     pool.close().await;
-    let server = faults.serve(&home).await;
-    let files = || std::fs::read_dir(home.data().join("segments")).unwrap().count();
+    let server = faults.serve(&data_dir).await;
+    let files = || std::fs::read_dir(data_dir.data().join("segments")).unwrap().count();
     if at == 0 || faults.calls() < at {
         until(&format!("{what}: the sweep is done"), async || (files() == 1).then_some(())).await;
     }
@@ -230,14 +230,15 @@ async fn scenario(template: &Template, at: u64, errno: i32) -> (Left, u64) {
     let log = format!("{first_log}{}", server.err());
     server.stop().await;
     // One that the fault kept from sweeping is swept by the next.
-    let server = faults.serve(&home).await;
+    let server = faults.serve(&data_dir).await;
     until(&format!("{what}: the sweep is done"), async || (files() == 1).then_some(())).await;
     server.stop().await;
-    let ended = home.run(&["verify", "--deep", "--json"]).await;
+    let ended = data_dir.run(&["verify", "--deep", "--json"]).await;
     assert_eq!((ended.code, ended.out.trim()), (0, "[]"), "{what}: {ended:?}");
     assert!(log.lines().count() < 60 && !log.contains("panicked"), "{what}: {log}");
-    let left = Left { after, name: about["name"].as_str().unwrap().to_owned(), versions: versions["items"].as_array().unwrap().len(), files: files() };
-    (left, faults.calls())
+    let final_state =
+        FinalState { after, name: about["name"].as_str().unwrap().to_owned(), versions: versions["items"].as_array().unwrap().len(), files: files() };
+    (final_state, faults.calls())
 }
 
 /// Lets chosen calls fail, some scenarios side by side, and compares what is left with what is left without a fault.
@@ -252,8 +253,8 @@ async fn compare(template: &Template, chosen: impl Fn(u64) -> Vec<(u64, i32)>) {
         let whole = &whole;
         async move {
             for (at, errno) in chosen {
-                let (left, _) = scenario(template, at, errno).await;
-                assert_eq!(&left, whole, "call {at} of {calls}, errno {errno}");
+                let (final_state, _) = scenario(template, at, errno).await;
+                assert_eq!(&final_state, whole, "call {at} of {calls}, errno {errno}");
             }
         }
     };
@@ -270,7 +271,7 @@ async fn a_write_sync_or_rename_that_fails_loses_nothing_and_leaves_nothing_brok
 /// The long form of the test above: `bin/soak` runs it.
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_every_write_sync_and_rename_fails_once() {
-    if crate::house::is_soak() {
+    if crate::test_context::is_soak() {
         let template = Template::new().await;
         compare(&template, |calls| (1..=calls).flat_map(|at| [(at, ENOSPC), (at, EIO)]).collect()).await;
     }
@@ -284,8 +285,8 @@ enum Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    fn new(home: &Home, mib: u32, faults: &'a Faults) -> Self {
-        let data = home.data();
+    fn new(data_dir: &DataDir, mib: u32, faults: &'a Faults) -> Self {
+        let data = data_dir.data();
         std::fs::create_dir_all(&data).unwrap();
         if !rustix::process::geteuid().is_root() {
             return Self::Pretended(faults);
@@ -341,11 +342,11 @@ async fn refused(server: &Server, dataset: &str, token: &str) -> (u16, Value) {
 async fn a_disk_that_fills_up_refuses_changes_until_there_is_space_again_without_a_restart() {
     let template = Template::new().await;
     let Template { dataset, token, email, .. } = &template;
-    let home = Home::new();
-    let faults = Faults::new(&home, 0, 0);
-    let disk = Disk::new(&home, 16, &faults);
-    copied(&template.home.data().join("."), &home.data());
-    let server = faults.serve(&home).await;
+    let data_dir = DataDir::new();
+    let faults = Faults::new(&data_dir, 0, 0);
+    let disk = Disk::new(&data_dir, 16, &faults);
+    copied(&template.data_dir.data().join("."), &data_dir.data());
+    let server = faults.serve(&data_dir).await;
     let rows = pulled(&server, &template, "before").await;
     let (_, cookies) = server.sign_in(email).await;
     // Some of each kind of work is under way meanwhile.
@@ -368,30 +369,30 @@ async fn a_disk_that_fills_up_refuses_changes_until_there_is_space_again_without
         assert!(log.lines().count() < before + 30, "{log}");
     }
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
+    assert_eq!(data_dir.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_on_a_full_disk_says_so_and_works_once_there_is_space() {
-    let home = Home::new();
-    let faults = Faults::new(&home, 0, 0);
-    let disk = Disk::new(&home, 16, &faults);
+    let data_dir = DataDir::new();
+    let faults = Faults::new(&data_dir, 0, 0);
+    let disk = Disk::new(&data_dir, 16, &faults);
     disk.fill_but(0);
     let password = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(password.path(), "a long enough passphrase 7").unwrap();
     let file = password.path().to_str().unwrap();
     let add = ["user", "add", "--email", "olga@house.test", "--name", "Olga", "--role", "admin", "--password-file", file];
     for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &add] {
-        let refused = home.run_in(&faults.environment(), arguments).await;
+        let refused = data_dir.run_in(&faults.environment(), arguments).await;
         assert_eq!(refused.code, 1, "{refused:?}");
-        assert!(refused.err.contains("The disk is full") && refused.err.contains(home.data().to_str().unwrap()), "{}", refused.err);
+        assert!(refused.err.contains("The disk is full") && refused.err.contains(data_dir.data().to_str().unwrap()), "{}", refused.err);
         if matches!(disk, Disk::Tmpfs(_)) {
             assert!(refused.err.contains("MiB there, then start Chatlake again."), "{}", refused.err);
         }
     }
     disk.free();
-    home.person("olga", "admin").await;
-    let server = faults.serve(&home).await;
+    data_dir.person("olga", "admin").await;
+    let server = faults.serve(&data_dir).await;
     assert_eq!(server.sign_in("olga@house.test").await.0, 303);
     server.stop().await;
 }
@@ -400,23 +401,23 @@ async fn a_first_start_on_a_full_disk_says_so_and_works_once_there_is_space() {
 async fn a_start_on_a_full_disk_serves_what_is_stored_and_saves_once_there_is_space() {
     let template = Template::new().await;
     let Template { dataset, token, email, .. } = &template;
-    let home = Home::new();
-    let faults = Faults::new(&home, 0, 0);
-    let disk = Disk::new(&home, 16, &faults);
-    copied(&template.home.data().join("."), &home.data());
-    let mut server = faults.serve(&home).await;
+    let data_dir = DataDir::new();
+    let faults = Faults::new(&data_dir, 0, 0);
+    let disk = Disk::new(&data_dir, 16, &faults);
+    copied(&template.data_dir.data().join("."), &data_dir.data());
+    let mut server = faults.serve(&data_dir).await;
     let rows = pulled(&server, &template, "before").await;
     let (_, cookies) = server.sign_in(email).await;
     for dies in [false, true] {
         if dies {
             server.kill();
             // The index of the log would have to be made anew, and there is no space for it.
-            std::fs::remove_file(home.data().join("chatlake.db-shm")).unwrap();
+            std::fs::remove_file(data_dir.data().join("chatlake.db-shm")).unwrap();
         } else {
             server.stop().await;
         }
         disk.fill_but(0);
-        let full = home.spawn_in(&faults.environment(), &["--keep-free-mib", "0", "--log", "warn"]);
+        let full = data_dir.spawn_in(&faults.environment(), &["--keep-free-mib", "0", "--log", "warn"]);
         until("the server says that it is ready", async || {
             assert!(full.ended().is_none(), "dies: {dies}: {}", full.err());
             full.out().contains("Chatlake is ready at ").then_some(())
@@ -428,7 +429,7 @@ async fn a_start_on_a_full_disk_serves_what_is_stored_and_saves_once_there_is_sp
         assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("storage_full")), "dies: {dies}: {answer}");
         assert_eq!(full.sign_in(email).await.0, 503);
         let log = full.err();
-        assert!(log.contains(home.data().to_str().unwrap()) && log.contains(" free"), "the log names the directory: {log}");
+        assert!(log.contains(data_dir.data().to_str().unwrap()) && log.contains(" free"), "the log names the directory: {log}");
         if matches!(disk, Disk::Tmpfs(_)) {
             assert!(log.contains("Free at least 32 MiB there"), "the log says how much to free: {log}");
         }
@@ -442,20 +443,20 @@ async fn a_start_on_a_full_disk_serves_what_is_stored_and_saves_once_there_is_sp
         server = full;
     }
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
+    assert_eq!(data_dir.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_fills_the_disk_fails_and_gives_its_space_back() {
-    let (home, vendor) = (Home::new(), StandIn::new(6_000).await);
-    let faults = Faults::new(&home, 0, 0);
-    let disk = Disk::new(&home, 16, &faults);
-    let email = home.person("olga", "admin").await;
-    let token = home.token(&email, "manage").await;
-    let account = home.account(&email, &vendor.address, "sandbox-key").await;
-    let dataset = home.dataset(&email, &account, "chat").await;
-    let server = faults.serve(&home).await;
-    let files = || std::fs::read_dir(home.data().join("segments")).unwrap().count();
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(6_000).await);
+    let faults = Faults::new(&data_dir, 0, 0);
+    let disk = Disk::new(&data_dir, 16, &faults);
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "manage").await;
+    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
+    let server = faults.serve(&data_dir).await;
+    let files = || std::fs::read_dir(data_dir.data().join("segments")).unwrap().count();
     disk.fill_but(300);
     let run = server.run(&dataset, &token).await;
     let run = server.over(&run, &token).await;
@@ -465,20 +466,20 @@ async fn a_run_that_fills_the_disk_fails_and_gives_its_space_back() {
     let run = server.run(&dataset, &token).await;
     assert_eq!(server.over(&run, &token).await["state"], "succeeded", "{}", server.err());
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
+    assert_eq!(data_dir.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_at_work_while_nothing_can_be_saved_ends_once_there_is_space() {
     let template = Template::new().await;
     let Template { dataset, token, vendor, .. } = &template;
-    let home = Home::new();
-    let faults = Faults::new(&home, 0, 0);
-    let disk = Disk::new(&home, 16, &faults);
-    copied(&template.home.data().join("."), &home.data());
-    let server = faults.serve(&home).await;
+    let data_dir = DataDir::new();
+    let faults = Faults::new(&data_dir, 0, 0);
+    let disk = Disk::new(&data_dir, 16, &faults);
+    copied(&template.data_dir.data().join("."), &data_dir.data());
+    let server = faults.serve(&data_dir).await;
     let rows = pulled(&server, &template, "before").await;
-    vendor.sandbox.faults().set(vec![Fault::new(Kind::Late { ms: 3_000 }).on("/agents").times(1), agents()]);
+    vendor.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 3_000 }).on("/agents").times(1), agents()]);
     let run = server.run(dataset, token).await;
     until("it is at work", async || (server.run_state(&run, token).await == "running").then_some(())).await;
     disk.fill_but(0);
@@ -497,5 +498,5 @@ async fn a_run_that_is_at_work_while_nothing_can_be_saved_ends_once_there_is_spa
     let log = server.err();
     assert!(log.lines().count() < 40, "{log}");
     server.stop().await;
-    assert_eq!(home.run(&["verify", "--deep"]).await.good(), "No problems found.");
+    assert_eq!(data_dir.run(&["verify", "--deep"]).await.good(), "No problems found.");
 }

@@ -9,21 +9,22 @@ use std::time::Duration;
 use chatlake::clock::Clock;
 use chatlake::config::AllowUpstream;
 use chatlake::connectors::pull_error::Cause;
-use chatlake::connectors::upstream::{Ask, Auth, Limits, Names, Reader, SystemNames, Unread, Upstreams, check_address, is_public};
+use chatlake::connectors::upstream::{ApiRequest, Auth, BodyReader, DnsResolver, Limits, ReadError, SystemResolver, Upstreams, check_address, is_public};
 use chatlake::connectors::{Connector, PullError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::process::TlsVendor;
 
-const ASK: Ask<'static> = Ask { path: "/agents", query: &[], auth: Auth::None, headers: &[], judge: |_, _| None, check: ("/agents", &[]) };
+const ASK: ApiRequest<'static> =
+    ApiRequest { path: "/agents", query: &[], auth: Auth::None, headers: &[], classify_error: |_, _| None, auth_check: ("/agents", &[]) };
 
 fn limits() -> Limits {
     Limits { connect: Duration::from_millis(500), first_byte: Duration::from_millis(500), first_delay: Duration::from_millis(1), ..Limits::default() }
 }
 
-fn upstreams(allow: &[&str], names: Arc<dyn Names>) -> Upstreams {
-    Upstreams::with(allow.iter().map(|text| text.parse().unwrap()).collect(), Clock::system(), limits(), names).unwrap()
+fn upstreams(allow: &[&str], resolver: Arc<dyn DnsResolver>) -> Upstreams {
+    Upstreams::with(allow.iter().map(|text| text.parse().unwrap()).collect(), Clock::system(), limits(), resolver).unwrap()
 }
 
 /// Hosts of this machine, of private networks, and of ranges that stand for them, in every spelling.
@@ -100,8 +101,8 @@ fn no_spelling_of_an_inside_address_passes() {
         for address in [format!("https://{host}"), format!("https://{host}/v2/"), format!("http://{host}:8080")] {
             let said = check_address(Connector::LiveChat, &address, &[]).unwrap_err();
             assert!(said.ends_with('.') && !said.to_lowercase().contains("invalid"), "{address}: {said}");
-            let made = upstreams(&[], Arc::new(SystemNames)).for_account("", Connector::LiveChat, Some(&address), 60);
-            assert!(matches!(made, Err(PullError::Forbidden { .. })), "{address}");
+            let made = upstreams(&[], Arc::new(SystemResolver)).for_account("", Connector::LiveChat, Some(&address), 60);
+            assert!(matches!(made, Err(PullError::AddressRefused { .. })), "{address}");
         }
     }
     for address in [
@@ -177,16 +178,16 @@ fn public_is_what_the_internet_hands_out() {
 }
 
 /// Answers each time with the next list; the last one stays.
-struct Changing(Mutex<Vec<Vec<IpAddr>>>, AtomicUsize);
+struct ChangingNames(Mutex<Vec<Vec<IpAddr>>>, AtomicUsize);
 
-impl Changing {
+impl ChangingNames {
     fn new(answers: &[&[&str]]) -> Arc<Self> {
         let answers = answers.iter().rev().map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
         Arc::new(Self(Mutex::new(answers), AtomicUsize::new(0)))
     }
 }
 
-impl Names for Changing {
+impl DnsResolver for ChangingNames {
     fn addresses(&self, _: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
         self.1.fetch_add(1, Ordering::Relaxed);
         let mut answers = self.0.lock().unwrap();
@@ -203,19 +204,19 @@ async fn ask(upstreams: &Upstreams, address: Option<&str>) -> PullError {
 #[tokio::test]
 async fn a_name_is_judged_by_the_addresses_it_leads_to() {
     for inside in [&["127.0.0.1"][..], &["10.0.0.1", "::1"], &["::ffff:127.0.0.1"], &["169.254.169.254"], &["64:ff9b::7f00:1"]] {
-        let error = ask(&upstreams(&[], Changing::new(&[inside])), None).await;
-        assert!(matches!(error, PullError::Forbidden { ref why } if why.contains("does not have a public address")), "{inside:?}: {error:?}");
+        let error = ask(&upstreams(&[], ChangingNames::new(&[inside])), None).await;
+        assert!(matches!(error, PullError::AddressRefused { ref why } if why.contains("does not have a public address")), "{inside:?}: {error:?}");
     }
-    assert_eq!(ask(&upstreams(&[], Changing::new(&[&[]])), None).await, PullError::Unavailable(Cause::NameNotFound));
+    assert_eq!(ask(&upstreams(&[], ChangingNames::new(&[&[]])), None).await, PullError::Unavailable(Cause::NameNotFound));
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_mind_is_judged_anew_at_every_dial() {
+async fn a_host_name_is_checked_at_every_connection() {
     // 127.0.0.2 is allowed and refuses the connection; the next try is led elsewhere.
-    let names = Changing::new(&[&["127.0.0.2"], &["127.0.0.3"]]);
-    let error = ask(&upstreams(&["127.0.0.2"], names.clone()), Some("https://vendor.example.com")).await;
-    assert!(matches!(error, PullError::Forbidden { .. }), "{error:?}");
-    assert_eq!(names.1.load(Ordering::Relaxed), 2);
+    let resolver = ChangingNames::new(&[&["127.0.0.2"], &["127.0.0.3"]]);
+    let error = ask(&upstreams(&["127.0.0.2"], resolver.clone()), Some("https://vendor.example.com")).await;
+    assert!(matches!(error, PullError::AddressRefused { .. }), "{error:?}");
+    assert_eq!(resolver.1.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
@@ -238,7 +239,7 @@ async fn a_redirect_is_an_error_and_the_other_host_sees_nothing() {
             async move { (axum::http::StatusCode::from_u16(status).unwrap(), [("location", to)]) }
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemNames)), Some(&address)).await;
+        let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemResolver)), Some(&address)).await;
         assert_eq!(error, PullError::Unavailable(Cause::Redirected(status)));
     }
     assert_eq!(seen.load(Ordering::Relaxed), 0);
@@ -249,7 +250,7 @@ async fn a_port_without_a_listener_and_one_that_speaks_no_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = listener.local_addr().unwrap();
     drop(listener);
-    let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemNames)), Some(&format!("http://{closed}"))).await;
+    let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemResolver)), Some(&format!("http://{closed}"))).await;
     assert_eq!(error, PullError::Unavailable(Cause::ConnectionRefused));
 }
 
@@ -260,9 +261,9 @@ async fn a_certificate_that_nobody_here_vouches_for_is_refused_and_nothing_is_se
         let vendor = TlsVendor::new(name);
         let patient = Limits { connect: Duration::from_secs(10), first_byte: Duration::from_secs(10), ..limits() };
         let allow = vec!["127.0.0.1".parse().unwrap()];
-        let upstreams = Upstreams::with(allow, Clock::system(), patient, Arc::new(SystemNames)).unwrap();
+        let upstreams = Upstreams::with(allow, Clock::system(), patient, Arc::new(SystemResolver)).unwrap();
         assert_eq!(ask(&upstreams, Some(&vendor.address)).await, PullError::Unavailable(Cause::Certificate), "{name}");
-        assert_eq!(vendor.heard(), 0, "{name}");
+        assert_eq!(vendor.calls(), 0, "{name}");
     }
 }
 
@@ -284,14 +285,14 @@ async fn streaming(piece: &'static [u8], pieces: usize, every: Duration) -> Stri
 }
 
 /// Counts what comes, and takes its time for each piece.
-struct Slow<const ENDLESS: bool> {
+struct Slow<const STREAMED: bool> {
     takes: Duration,
     came: usize,
 }
 
-impl<const ENDLESS: bool> Reader for Slow<ENDLESS> {
+impl<const STREAMED: bool> BodyReader for Slow<STREAMED> {
     type Out = usize;
-    const ENDLESS: bool = ENDLESS;
+    const STREAMED: bool = STREAMED;
 
     async fn piece(&mut self, piece: bytes::Bytes) -> bool {
         self.came += piece.len();
@@ -299,16 +300,16 @@ impl<const ENDLESS: bool> Reader for Slow<ENDLESS> {
         true
     }
 
-    async fn end(self) -> Result<usize, Unread> {
+    async fn end(self) -> Result<usize, ReadError> {
         Ok(self.came)
     }
 }
 
-async fn read_slowly<const ENDLESS: bool>(address: &str, takes: Duration) -> Result<usize, PullError> {
+async fn read_slowly<const STREAMED: bool>(address: &str, takes: Duration) -> Result<usize, PullError> {
     let quick = Limits { rate_window: Duration::from_millis(300), min_bytes: 1_024, tries: 2, ..limits() };
-    let upstreams = Upstreams::with(vec!["127.0.0.1".parse().unwrap()], Clock::system(), quick, Arc::new(SystemNames)).unwrap();
+    let upstreams = Upstreams::with(vec!["127.0.0.1".parse().unwrap()], Clock::system(), quick, Arc::new(SystemResolver)).unwrap();
     let upstream = upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap();
-    let read = upstream.read(ASK, &CancellationToken::new(), || Slow::<ENDLESS> { takes, came: 0 }).await;
+    let read = upstream.read(ASK, &CancellationToken::new(), || Slow::<STREAMED> { takes, came: 0 }).await;
     assert!(upstream.received() > 0);
     read
 }
@@ -317,7 +318,7 @@ async fn read_slowly<const ENDLESS: bool>(address: &str, takes: Duration) -> Res
 async fn an_answer_that_drips_is_cut_and_one_that_is_slow_or_slowly_taken_is_not() {
     let drip = streaming(b" ", 10_000, Duration::from_millis(20)).await;
     for error in [read_slowly::<false>(&drip, Duration::ZERO).await, read_slowly::<true>(&drip, Duration::ZERO).await] {
-        assert!(matches!(error, Err(PullError::Unavailable(Cause::BelowMinRate { came: 1..=100, min: 1_024 }))), "{error:?}");
+        assert!(matches!(error, Err(PullError::Unavailable(Cause::BelowMinRate { received: 1..=100, min: 1_024 }))), "{error:?}");
     }
     // A minute of this would bring twice the minimum.
     let slow = streaming(&[b'x'; 256], 20, Duration::from_millis(30)).await;
@@ -346,11 +347,11 @@ async fn regional(region: &'static str, named: serde_json::Value) -> (String, Ar
 
 #[tokio::test]
 async fn a_misdirected_request_is_repeated_once_in_the_region_it_names_and_that_is_remembered() {
-    let upstreams = upstreams(&["127.0.0.1"], Arc::new(SystemNames));
+    let upstreams = upstreams(&["127.0.0.1"], Arc::new(SystemResolver));
     let (address, calls) = regional("fra", "fra".into()).await;
     let get = async |key: &str| {
         let upstream = upstreams.for_account(key, Connector::LiveChat, Some(&address), 0).unwrap();
-        upstream.get(ASK, &CancellationToken::new()).await.map(|_| upstream.spent().calls)
+        upstream.get(ASK, &CancellationToken::new()).await.map(|_| upstream.call_stats().calls)
     };
     assert_eq!((get("a").await, get("a").await), (Ok(2), Ok(1)), "the second time it is known");
     assert_eq!(get("b").await, Ok(2), "another account may live elsewhere");
@@ -363,7 +364,7 @@ async fn a_misdirected_request_is_repeated_once_in_the_region_it_names_and_that_
         let (address, calls) = regional("fra", named).await;
         let upstream = upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap();
         let error = upstream.get(ASK, &CancellationToken::new()).await.unwrap_err();
-        assert_eq!(error, PullError::Refused { status: 421, said: "Wrong region".to_owned() });
+        assert_eq!(error, PullError::Refused { status: 421, vendor_message: "Wrong region".to_owned() });
         assert_eq!(calls.load(Ordering::SeqCst), times);
     }
 }

@@ -8,11 +8,11 @@ use arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::util::display::array_value_to_string;
 use chatlake::clock::{self, Clock};
 use chatlake::config::AllowUpstream;
-use chatlake::connectors::upstream::{Limits, SystemNames, Upstreams};
-use chatlake::connectors::{self, Connector, Menus, PullError, PullRequest, Pulled, Source, Tally, Window};
-use chatlake::sandbox::faults::{Fault, Kind};
-use chatlake::sandbox::truth::Question;
-use chatlake::sandbox::{Options, Sandbox};
+use chatlake::connectors::upstream::{Limits, SystemResolver, Upstreams};
+use chatlake::connectors::{self, Connector, Menus, PullError, PullEvent, PullRequest, Source, Window, WindowCounts};
+use chatlake::sandbox::faults::{Fault, FaultKind};
+use chatlake::sandbox::truth::TruthQuestion;
+use chatlake::sandbox::{Sandbox, SandboxOptions};
 use chatlake::secret::Secret;
 use jiff::civil::date;
 use jiff::tz::TimeZone;
@@ -29,13 +29,13 @@ pub const ZONE: &str = "Europe/Oslo";
 pub fn limits() -> Limits {
     Limits {
         connect: Duration::from_millis(500),
-        first_byte: Duration::from_millis(250),
-        no_progress: Duration::from_millis(200),
-        whole: Duration::from_secs(5),
+        first_byte: Duration::from_millis(500),
+        no_progress: Duration::from_millis(500),
+        attempt_timeout: Duration::from_secs(5),
         first_delay: Duration::from_millis(1),
         confirm_after: Duration::from_millis(1),
-        least_wait: Duration::from_millis(10),
-        patience: Duration::from_secs(3),
+        min_wait: Duration::from_millis(10),
+        max_wait: Duration::from_secs(3),
         ..Limits::default()
     }
 }
@@ -50,7 +50,7 @@ pub struct Vendor {
 impl Vendor {
     pub async fn new(chats: u64, days: u32) -> Self {
         let clock = Clock::stopped_at(NOW);
-        let sandbox = Sandbox::new(Options { chats, days, ..Options::default() }, clock.clone());
+        let sandbox = Sandbox::new(SandboxOptions { chats, days, ..SandboxOptions::default() }, clock.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -60,7 +60,7 @@ impl Vendor {
     }
 
     pub fn upstreams(&self) -> Upstreams {
-        Upstreams::with(vec![allow("127.0.0.1")], self.clock.clone(), limits(), Arc::new(SystemNames)).unwrap()
+        Upstreams::with(vec![allow("127.0.0.1")], self.clock.clone(), limits(), Arc::new(SystemResolver)).unwrap()
     }
 
     pub fn source(&self) -> Source {
@@ -73,18 +73,18 @@ impl Vendor {
 
     pub fn truth(&self, report: &str, window: Window) -> Value {
         self.sandbox
-            .truth(&Question {
+            .truth(&TruthQuestion {
                 report: report.to_owned(),
                 date_from: Some(window.from),
                 date_to: Some(window.to),
                 timezone: Some(ZONE.to_owned()),
                 ids: 1,
-                ..Question::default()
+                ..TruthQuestion::default()
             })
             .unwrap()
     }
 
-    pub fn fault(&self, kind: Kind) {
+    pub fn fault(&self, kind: FaultKind) {
         self.sandbox.faults().set(vec![Fault::new(kind)]);
     }
 }
@@ -109,7 +109,7 @@ pub fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
         menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
         zone: TimeZone::get(ZONE).unwrap(),
         extras: Vec::new(),
-        behind: None,
+        previous_window: None,
         second_read: true,
         scratch: std::env::temp_dir(),
         windows: windows.to_vec(),
@@ -122,15 +122,15 @@ pub const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 
 
 /// What a pull gave.
 #[derive(Debug, Default)]
-pub struct Got {
+pub struct PulledRows {
     pub batches: Vec<Vec<RecordBatch>>,
-    pub tallies: Vec<Tally>,
+    pub window_counts: Vec<WindowCounts>,
     /// Records that became no row, by report.
-    pub childless: Vec<Vec<String>>,
+    pub empty_parents: Vec<Vec<String>>,
     pub progress: usize,
 }
 
-impl Got {
+impl PulledRows {
     pub fn rows(&self, report: usize) -> usize {
         self.batches[report].iter().map(RecordBatch::num_rows).sum()
     }
@@ -155,10 +155,10 @@ pub fn shown(array: &dyn Array, row: usize) -> String {
     }
 }
 
-pub async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), PullError>) {
+pub async fn pull(source: &Source, request: &PullRequest) -> (PulledRows, Result<(), PullError>) {
     let (out, mut pulled) = mpsc::channel(4);
     let reports = request.reports.len();
-    let mut got = Got { batches: vec![Vec::new(); reports], childless: vec![Vec::new(); reports], ..Got::default() };
+    let mut got = PulledRows { batches: vec![Vec::new(); reports], empty_parents: vec![Vec::new(); reports], ..PulledRows::default() };
     let reading = async {
         let done = connectors::pull(source, request, &out).await;
         drop(out);
@@ -167,10 +167,10 @@ pub async fn pull(source: &Source, request: &PullRequest) -> (Got, Result<(), Pu
     let keeping = async {
         while let Some(pulled) = pulled.recv().await {
             match pulled {
-                Pulled::Rows { report, batch } => got.batches[report].push(batch),
-                Pulled::WindowDone { tally, .. } => got.tallies.push(tally),
-                Pulled::Childless { report, parents } => got.childless[report].extend(parents),
-                Pulled::Progress { .. } => got.progress += 1,
+                PullEvent::Rows { report, batch } => got.batches[report].push(batch),
+                PullEvent::WindowDone { counts, .. } => got.window_counts.push(counts),
+                PullEvent::EmptyParents { report, parents } => got.empty_parents[report].extend(parents),
+                PullEvent::Progress { .. } => got.progress += 1,
             }
         }
     };

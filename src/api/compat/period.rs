@@ -1,4 +1,4 @@
-//! Start and stop of an export: ISO 8601 with an offset, and what is taken for that.
+//! Parses the start and stop of an export: ISO 8601 with an offset, and the forms that clients commonly send instead.
 
 use std::ops::Range;
 
@@ -8,27 +8,27 @@ use jiff::tz::Offset;
 use crate::clock::Millis;
 use crate::error::{Error, Result};
 
-/// A period is at most so long, which is a leap year.
-const MOST: Millis = 366 * 24 * 60 * 60 * 1_000;
+/// The maximum length of a period: a leap year.
+const MAX_PERIOD: Millis = 366 * 24 * 60 * 60 * 1_000;
 const YEARS: std::ops::RangeInclusive<i16> = 1970..=2999;
 
-/// The moments from `start` on and before `stop`, in whole milliseconds. `start` must not be in the future.
-pub fn between(start: &str, stop: &str, now: Millis) -> Result<Range<Millis>> {
-    let (from, to) = (moment("start", start)?, moment("stop", stop)?);
+/// The range from `start` to `stop` in whole milliseconds, without `stop`. `start` must not be in the future.
+pub fn parse(start: &str, stop: &str, now: Millis) -> Result<Range<Millis>> {
+    let (from, to) = (parse_moment("start", start)?, parse_moment("stop", stop)?);
     if from > now {
         return Err(Error::field("start", "start must not be in the future."));
     }
     if to <= from {
         return Err(Error::field("stop", "stop must be later than start."));
     }
-    if to - from > MOST {
+    if to - from > MAX_PERIOD {
         return Err(Error::field("stop", "stop must be at most 366 days after start."));
     }
     Ok(from..to)
 }
 
-/// The moment that a parameter names; what is finer than a millisecond is rounded up, so that both ends of a period stay true.
-fn moment(name: &'static str, text: &str) -> Result<Millis> {
+/// Parses the time in parameter `name`. Fractions of a millisecond are rounded up, so that a half-open range keeps its meaning.
+fn parse_moment(name: &'static str, text: &str) -> Result<Millis> {
     let wrong = |what: &str| Error::field(name, format!("{name} {what}"));
     if text.is_empty() {
         return Err(wrong("is missing. Example: 2026-11-20T08:15:30.000+01:00."));
@@ -51,17 +51,17 @@ fn moment(name: &'static str, text: &str) -> Result<Millis> {
         }
     }
     let number = |range: Range<usize>| clock.get(range).and_then(|digits| digits.parse::<i16>().ok()).unwrap_or(-1);
-    let small = |range: Range<usize>| i8::try_from(number(range)).unwrap_or(-1);
+    let two_digits = |range: Range<usize>| i8::try_from(number(range)).unwrap_or(-1);
     let year = number(0..4);
     if !YEARS.contains(&year) {
         return Err(wrong("must have a year from 1970 to 2999."));
     }
-    if small(17..19) == 60 {
+    if two_digits(17..19) == 60 {
         return Err(wrong("must not be a leap second. Use second 59, or 00 of the next minute."));
     }
     let no_such = |_| wrong("has a day or time that does not exist.");
-    let date = Date::new(year, small(5..7), small(8..10)).map_err(no_such)?;
-    let time = Time::new(small(11..13), small(14..16), small(17..19), 0).map_err(no_such)?;
+    let date = Date::new(year, two_digits(5..7), two_digits(8..10)).map_err(no_such)?;
+    let time = Time::new(two_digits(11..13), two_digits(14..16), two_digits(17..19), 0).map_err(no_such)?;
     let (nanos, rest) = fraction(rest).ok_or_else(shape)?;
     if rest.is_empty() {
         return Err(wrong("has no UTC offset. Add one, for example +01:00, or Z for UTC."));
@@ -71,7 +71,7 @@ fn moment(name: &'static str, text: &str) -> Result<Millis> {
     Ok(whole.as_millisecond() + i64::from(nanos.div_ceil(1_000_000)))
 }
 
-/// A fraction of a second in nanoseconds, if there is one, and what follows it.
+/// Parses an optional fraction of a second. Returns it in nanoseconds with the rest of the text.
 fn fraction(text: &str) -> Option<(u32, &str)> {
     let Some(digits) = text.strip_prefix('.') else { return Some((0, text)) };
     let length = digits.bytes().take_while(u8::is_ascii_digit).count();
@@ -82,7 +82,7 @@ fn fraction(text: &str) -> Option<(u32, &str)> {
     Some((format!("{digits:0<9}").parse().ok()?, rest))
 }
 
-/// `Z`, `+01:00`, `+0100` or `+01`. In an address a `+` that was not encoded arrives as a space.
+/// Parses `Z`, `+01:00`, `+0100` or `+01`. An unencoded `+` in a query string arrives as a space.
 fn offset(text: &str) -> Option<Offset> {
     if text == "Z" {
         return Some(Offset::UTC);
@@ -103,7 +103,7 @@ fn offset(text: &str) -> Option<Offset> {
     }
     let hours: i32 = digits.get(..2)?.parse().ok()?;
     let minutes: i32 = digits.get(2..).filter(|minutes| !minutes.is_empty()).map_or(Some(0), |minutes| minutes.parse().ok())?;
-    // No place on earth is further from UTC.
+    // No time zone is more than 14 hours from UTC.
     let fits = minutes < 60 && hours * 60 + minutes <= 14 * 60;
     if fits { Offset::from_seconds(sign * (hours * 60 + minutes) * 60).ok() } else { None }
 }
@@ -130,7 +130,7 @@ mod tests {
             ("2026-11-20T12:00:00.123000000Z", NOW + 123),
             ("2008-08-18T19:24:18.884+02:00", 1_219_080_258_884),
         ] {
-            assert_eq!(moment("start", text).unwrap(), millis, "{text}");
+            assert_eq!(parse_moment("start", text).unwrap(), millis, "{text}");
         }
     }
 }

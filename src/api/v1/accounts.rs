@@ -1,4 +1,4 @@
-//! Vendor accounts. Secrets go in and never come out.
+//! Vendor accounts. Secrets are write-only.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use super::runs::Nothing;
 use crate::accounts::{Account, ChangeAccount, NewAccount};
 use crate::actor::{Actor, Scope};
 use crate::api::Api;
-use crate::api::body::{Asked, Body, Ids};
-use crate::api::error::{Answer, Refusal};
+use crate::api::body::{Body, Ids, QueryParams};
+use crate::api::error::{ApiError, ApiResult};
 use crate::api::token::Bearer;
 use crate::clock::iso;
 use crate::connectors::report::Menu;
@@ -63,8 +63,8 @@ impl AccountBody {
         let now = api.clock.now();
         Self {
             stopped: account.is_stopped(),
-            paused_until: account.told.paused_until.filter(|until| *until > now).map(iso),
-            api_ends_on: account.told.ends_on.map(|day| day.to_string()),
+            paused_until: account.vendor_hints.paused_until.filter(|until| *until > now).map(iso),
+            api_ends_on: account.vendor_hints.api_ends_on.map(|day| day.to_string()),
             calls_last_minute: api.accounts.calls_last_minute(&account),
             connector: account.connector.id(),
             owner: account.owner_name,
@@ -113,7 +113,7 @@ pub struct PatchAccount {
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     credentials: Option<BTreeMap<String, Secret>>,
     /// Null: the default URL of the connector.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>)]
     api_url: Option<Option<String>>,
     requests_per_minute: Option<i64>,
@@ -123,28 +123,28 @@ pub struct PatchAccount {
     shared: Option<bool>,
 }
 
-/// Tells an absent field from one that is null.
-fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+/// Deserializes a nullable field: `None` if it is absent, `Some(None)` if it is null.
+fn double_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
 }
 
-fn allowed(bearer: Bearer) -> Result<Actor, Refusal> {
-    let actor = bearer.with(Scope::Manage)?;
+fn require_account_viewer(bearer: Bearer) -> Result<Actor, ApiError> {
+    let actor = bearer.require(Scope::Manage)?;
     if actor.sees_accounts() { Ok(actor) } else { Err(Error::forbidden("Viewers cannot see accounts.").into()) }
 }
 
 /// List accounts
 #[utoipa::path(get, operation_id = "list_accounts", path = "/accounts", responses((status = 200, body = List<AccountBody>)))]
-pub async fn list(State(api): State<Api>, bearer: Bearer) -> Answer<Json<List<AccountBody>>> {
-    let actor = allowed(bearer)?;
+pub async fn list(State(api): State<Api>, bearer: Bearer) -> ApiResult<Json<List<AccountBody>>> {
+    let actor = require_account_viewer(bearer)?;
     let accounts = api.accounts.list(&actor).await?;
-    Ok(Json(List::whole(accounts.into_iter().map(|account| AccountBody::new(&api, account)).collect())))
+    Ok(Json(List::complete(accounts.into_iter().map(|account| AccountBody::new(&api, account)).collect())))
 }
 
 /// Add an account
 #[utoipa::path(post, operation_id = "create_account", path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
-pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateAccount>) -> Answer<(StatusCode, Json<AccountBody>)> {
-    let actor = allowed(bearer)?;
+pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateAccount>) -> ApiResult<(StatusCode, Json<AccountBody>)> {
+    let actor = require_account_viewer(bearer)?;
     let connector = Connector::parse(&new.connector).ok_or_else(|| Error::field("connector", "This connector does not exist. See /api/v1/connectors."))?;
     let new = NewAccount {
         connector,
@@ -160,15 +160,15 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<Crea
 
 /// Get an account
 #[utoipa::path(get, operation_id = "get_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
-pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<AccountBody>> {
-    let actor = allowed(bearer)?;
+pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> ApiResult<Json<AccountBody>> {
+    let actor = require_account_viewer(bearer)?;
     Ok(Json(AccountBody::new(&api, api.accounts.get(&actor, &id).await?)))
 }
 
 /// Change an account
 #[utoipa::path(patch, operation_id = "update_account", path = "/accounts/{id}", params(("id" = String, Path)), request_body = PatchAccount, responses((status = 200, body = AccountBody), (status = 404), (status = 422)))]
-pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(patch): Body<PatchAccount>) -> Answer<Json<AccountBody>> {
-    let actor = allowed(bearer)?;
+pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(patch): Body<PatchAccount>) -> ApiResult<Json<AccountBody>> {
+    let actor = require_account_viewer(bearer)?;
     let change = ChangeAccount {
         name: patch.name,
         credentials: patch.credentials.unwrap_or_default(),
@@ -178,8 +178,8 @@ pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
         shared: patch.shared,
     };
     let account = api.accounts.update(&actor, &id, &change).await?;
-    // What the change brings back to a schedule, or takes off it.
-    api.puller.kept.notify_one();
+    // The change may stop or restart schedules; this wakes the keeper.
+    api.puller.wake_deadlines.notify_one();
     Ok(Json(AccountBody::new(&api, account)))
 }
 
@@ -194,10 +194,10 @@ pub struct Stopped {
 ///
 /// Its DataSets keep their rows and stop updating. Returns their names.
 #[utoipa::path(delete, operation_id = "delete_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
-pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> Answer<Json<Stopped>> {
-    let actor = allowed(bearer)?;
+pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> ApiResult<Json<Stopped>> {
+    let actor = require_account_viewer(bearer)?;
     let stopped_datasets = api.accounts.delete(&actor, &id).await?;
-    api.puller.kept.notify_one();
+    api.puller.wake_deadlines.notify_one();
     Ok(Json(Stopped { stopped_datasets }))
 }
 
@@ -211,17 +211,17 @@ pub struct CheckBody {
 
 /// Test the credentials of an account
 #[utoipa::path(post, operation_id = "check_account", path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
-pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<CheckBody>> {
-    let actor = allowed(bearer)?;
+pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<CheckBody>> {
+    let actor = require_account_viewer(bearer)?;
     let checked = api.accounts.check(&actor, &id).await?;
-    api.puller.kept.notify_one();
+    api.puller.wake_deadlines.notify_one();
     Ok(Json(CheckBody { ok: checked.ok, message: checked.message, checked_at: iso(checked.checked_at) }))
 }
 
-/// Which menu.
+/// Query parameters that select a menu.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WhichMenu {
+pub struct ChoicesQuery {
     menu: String,
 }
 
@@ -235,9 +235,14 @@ pub struct ChoiceBody {
 /// List the options of a menu
 #[utoipa::path(get, operation_id = "list_account_choices", path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
     responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422)))]
-pub async fn choices(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Asked(which): Asked<WhichMenu>) -> Answer<Json<List<ChoiceBody>>> {
-    let actor = allowed(bearer)?;
-    let menu = Menu::parse(&which.menu).filter(|menu| menu.kind() == "choice").ok_or_else(|| Error::field("menu", "menu must be group, login or tag."))?;
+pub async fn choices(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<AccountId>,
+    QueryParams(query): QueryParams<ChoicesQuery>,
+) -> ApiResult<Json<List<ChoiceBody>>> {
+    let actor = require_account_viewer(bearer)?;
+    let menu = Menu::parse(&query.menu).filter(|menu| menu.kind() == "choice").ok_or_else(|| Error::field("menu", "menu must be group, login or tag."))?;
     let choices = api.accounts.choices(&actor, &id, menu).await?;
-    Ok(Json(List::whole(choices.into_iter().map(|Choice { value, label }| ChoiceBody { value, label }).collect())))
+    Ok(Json(List::complete(choices.into_iter().map(|Choice { value, label }| ChoiceBody { value, label }).collect())))
 }

@@ -1,4 +1,4 @@
-//! What can be connected and what each can be asked for.
+//! The connectors, with the fields of their accounts and their reports.
 
 use axum::Json;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::List;
 use crate::actor::Scope;
 use crate::api::body::Ids;
-use crate::api::error::Answer;
+use crate::api::error::ApiResult;
 use crate::api::token::Bearer;
 use crate::connectors::Connector;
 use crate::connectors::report::{MenuUse, Report};
@@ -104,14 +104,14 @@ fn body(connector: Connector) -> ConnectorBody {
 
 /// List connectors
 #[utoipa::path(get, operation_id = "list_connectors", path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
-pub async fn list(bearer: Bearer) -> Answer<Json<List<ConnectorBody>>> {
-    bearer.with(Scope::Read)?;
-    Ok(Json(List::whole(Connector::ALL.into_iter().map(body).collect())))
+pub async fn list(bearer: Bearer) -> ApiResult<Json<List<ConnectorBody>>> {
+    bearer.require(Scope::Read)?;
+    Ok(Json(List::complete(Connector::ALL.into_iter().map(body).collect())))
 }
 
 /// Get a connector with its fields and reports
 #[utoipa::path(get, operation_id = "get_connector", path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
-pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> Answer<Json<ConnectorBody>> {
-    bearer.with(Scope::Read)?;
+pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> ApiResult<Json<ConnectorBody>> {
+    bearer.require(Scope::Read)?;
     Ok(Json(body(Connector::parse(&id).ok_or_else(|| Error::not_found("connector"))?)))
 }

@@ -1,4 +1,4 @@
-//! A DataSet's rows: a page, the whole as a file, its columns, its history of states and its ledger of windows.
+//! The rows of a DataSet: as pages and as a CSV file; its columns, versions and the ledger of its date ranges.
 
 use axum::Json;
 use axum::body::Body as HttpBody;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{List, Paging, first_word_of, read_cursor, write_cursor};
+use super::{List, Paging, cursor_first_word, read_cursor, write_cursor};
 use crate::actor::{Actor, Scope};
 use crate::api::Api;
-use crate::api::body::{Asked, Ids};
-use crate::api::error::{Answer, Refusal};
+use crate::api::body::{Ids, QueryParams};
+use crate::api::error::{ApiError, ApiResult};
 use crate::api::token::Bearer;
 use crate::clock::iso;
 use crate::connection::Connection;
@@ -22,12 +22,12 @@ use crate::connectors::Completeness;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::ColumnInfo;
 use crate::datasets::download;
-use crate::datasets::export::{self, Options};
-use crate::datasets::preview::{self, Ask, Cell, Filter, Op, SORTED_DEPTH};
+use crate::datasets::export::{self, CsvOptions};
+use crate::datasets::preview::{self, Filter, MAX_SORTED_DEPTH, Op, PreviewCell, PreviewQuery};
 use crate::datasets::versions::{Integrity, Pin, VersionIntegrity};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::ids::{DatasetId, VersionId};
-use crate::puller::windows as ledger;
+use crate::puller::ledger;
 
 /// A page of rows.
 #[derive(Serialize, ToSchema)]
@@ -40,10 +40,10 @@ pub struct RowsBody {
     next: Option<String>,
 }
 
-/// Which rows.
+/// Query parameters that select rows.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WhichRows {
+pub struct RowsQuery {
     /// 1 to 1,000; 100 when absent.
     limit: Option<usize>,
     cursor: Option<String>,
@@ -52,25 +52,25 @@ pub struct WhichRows {
     /// column:op:value; repeatable.
     #[serde(default)]
     filter: Vec<String>,
-    /// Of another version than the current one.
+    /// The id of a version; the current version when absent.
     version: Option<String>,
 }
 
-/// The version to read a page of, pinned, if this person may see the DataSet: the one that is asked for; else that of the cursor, so that
-/// all pages are of one version; else the current one. Errors: `version_gone` (Conflict) when the cursor's is no longer kept.
-async fn version(api: &Api, actor: &Actor, id: &DatasetId, which: &WhichRows) -> Result<Pin, Refusal> {
-    let of_cursor = which.cursor.as_deref().and_then(first_word_of).filter(|word| VersionId::parse(word).is_some());
+/// Finds and pins the version to read a page of: the requested one; else that of the cursor, so that all pages come from one version; else
+/// the current one. Errors: `version_gone` (Conflict) if the version of the cursor was deleted.
+async fn version(api: &Api, actor: &Actor, id: &DatasetId, query: &RowsQuery) -> Result<Pin, ApiError> {
+    let of_cursor = query.cursor.as_deref().and_then(cursor_first_word).filter(|word| VersionId::parse(word).is_some());
     if let Some(word) = &of_cursor {
         api.datasets.get(actor, id).await?;
         return match download::find(&api.datasets, actor, id, Some(word)).await {
             Ok((_, version)) => Ok(api.datasets.versions.pin(&version)),
-            Err(why) if why.kind() == Kind::NotFound => {
+            Err(why) if why.kind() == ErrorKind::NotFound => {
                 Err(Error::conflict("version_gone", "The version of this cursor was deleted.").action("Start again without the cursor.").into())
             }
             Err(why) => Err(why.into()),
         };
     }
-    let (_, version) = download::find(&api.datasets, actor, id, which.version.as_deref()).await?;
+    let (_, version) = download::find(&api.datasets, actor, id, query.version.as_deref()).await?;
     Ok(api.datasets.versions.pin(&version))
 }
 
@@ -82,14 +82,14 @@ async fn version(api: &Api, actor: &Actor, id: &DatasetId, which: &WhichRows) ->
         ("version" = Option<String>, Query)),
     responses((status = 200, body = RowsBody), (status = 404),
         (status = 409, description = "no_data_yet; version_gone: the version of the cursor was deleted"), (status = 422)))]
-pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(which): Asked<WhichRows>) -> Answer<Json<RowsBody>> {
-    let actor = bearer.with(Scope::Read)?;
-    let pin = version(&api, &actor, &id, &which).await?;
-    let limit = which.limit.unwrap_or(100);
+pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, QueryParams(query): QueryParams<RowsQuery>) -> ApiResult<Json<RowsBody>> {
+    let actor = bearer.require(Scope::Read)?;
+    let pin = version(&api, &actor, &id, &query).await?;
+    let limit = query.limit.unwrap_or(100);
     if !(1..=1_000).contains(&limit) {
         return Err(Error::field("limit", format!("limit must be from 1 to 1000, not {limit}.")).into());
     }
-    let sort: Vec<(String, bool)> = which
+    let sort: Vec<(String, bool)> = query
         .sort
         .as_deref()
         .unwrap_or_default()
@@ -97,28 +97,28 @@ pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
         .filter(|part| !part.is_empty())
         .map(|part| part.strip_prefix('-').map_or((part.to_owned(), false), |column| (column.to_owned(), true)))
         .collect();
-    let filters = which.filter.iter().map(|text| filter(text)).collect::<Result<Vec<_>, _>>()?;
-    // A cursor is good for the question it came with, in the version it came from.
-    if which.version.as_deref().is_some_and(|asked| asked != pin.id.as_str()) {
+    let filters = query.filter.iter().map(|text| filter(text)).collect::<Result<Vec<_>, _>>()?;
+    // A cursor is only valid for the query and the version that it was created for.
+    if query.version.as_deref().is_some_and(|wanted| wanted != pin.id.as_str()) {
         return Err(Error::field("cursor", "This cursor belongs to another version. Start again without it.").into());
     }
-    let within = format!("{} {:?} {:?}", pin.id, which.sort, which.filter);
-    let offset = read_cursor(which.cursor.as_deref(), &within)?;
-    if !sort.is_empty() && offset.unsigned_abs() >= SORTED_DEPTH {
+    let cursor_scope = format!("{} {:?} {:?}", pin.id, query.sort, query.filter);
+    let offset = read_cursor(query.cursor.as_deref(), &cursor_scope)?;
+    if !sort.is_empty() && offset.unsigned_abs() >= MAX_SORTED_DEPTH {
         return Err(preview::too_deep("cursor").into());
     }
-    let ask = Ask { offset: offset.unsigned_abs(), limit: limit + 1, sort, filters, search: None };
-    let page = preview::page(&api.datasets.segments, &pin, ask).await?;
+    let request = PreviewQuery { offset: offset.unsigned_abs(), limit: limit + 1, sort, filters, search: None };
+    let page = preview::page(&api.datasets.segments, &pin, request).await?;
     let mut items: Vec<Map<String, Value>> = page.rows.iter().map(|row| object(&page.columns, row)).collect();
-    // The last page of sorted rows ends at their depth, so the count tells whether more rows match; where none was made, the row too many.
+    // The count says whether more rows match. Without a count, the one row that was read beyond the limit does.
     let end = offset.unsigned_abs().saturating_add(items.len().min(limit) as u64);
     let more = page.total_matching.map_or(items.len() > limit, |total| total > end);
     items.truncate(limit);
-    let next = more.then(|| write_cursor(i64::try_from(end).unwrap_or(i64::MAX), &within));
+    let next = more.then(|| write_cursor(i64::try_from(end).unwrap_or(i64::MAX), &cursor_scope));
     Ok(Json(RowsBody { version: pin.id.to_string(), items, next }))
 }
 
-/// `column:op:value`, the value up to the end.
+/// Parses `column:op:value`; the value extends to the end.
 fn filter(text: &str) -> Result<Filter, Error> {
     let mut parts = text.splitn(3, ':');
     let (column, op, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -129,12 +129,12 @@ fn filter(text: &str) -> Result<Filter, Error> {
     Ok(Filter { column: column.to_owned(), op, value: value.to_owned() })
 }
 
-fn object(columns: &[ColumnInfo], cells: &[Cell]) -> Map<String, Value> {
+fn object(columns: &[ColumnInfo], cells: &[PreviewCell]) -> Map<String, Value> {
     columns.iter().zip(cells).map(|(column, cell)| (column.name.clone(), value(column.kind, cell))).collect()
 }
 
-/// The same value as the CSV's text: numbers and booleans as themselves, everything else as text.
-fn value(kind: ColumnKind, cell: &Cell) -> Value {
+/// The JSON value of a cell, equal to the text in the CSV: numbers and booleans as themselves, everything else as text.
+fn value(kind: ColumnKind, cell: &PreviewCell) -> Value {
     let Some(text) = &cell.csv else { return Value::Null };
     let as_is = || Value::String(text.clone());
     match kind {
@@ -145,10 +145,10 @@ fn value(kind: ColumnKind, cell: &Cell) -> Value {
     }
 }
 
-/// Which file.
+/// Query parameters of the CSV file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WhichFile {
+pub struct DownloadQuery {
     format: Option<String>,
     version: Option<String>,
     columns: Option<String>,
@@ -173,10 +173,10 @@ pub async fn download(
     connection: Connection,
     Ids(id): Ids<DatasetId>,
     headers: HeaderMap,
-    Asked(which): Asked<WhichFile>,
-) -> Answer<Response> {
-    let actor = bearer.with(Scope::Read)?;
-    if !matches!(which.format.as_deref(), None | Some("csv")) {
+    QueryParams(query): QueryParams<DownloadQuery>,
+) -> ApiResult<Response> {
+    let actor = bearer.require(Scope::Read)?;
+    if !matches!(query.format.as_deref(), None | Some("csv")) {
         return Err(Error::field("format", "format must be csv.").into());
     }
     let flag = |name: &str, value: Option<&str>, on: &str| match value {
@@ -184,12 +184,12 @@ pub async fn download(
         Some(value) if value == on => Ok(true),
         Some(_) => Err(Error::field(name, format!("{name} must be {on}, or left out."))),
     };
-    let (bom, guard) = (flag("bom", which.bom.as_deref(), "1")?, flag("formulas", which.formulas.as_deref(), "guard")?);
-    let columns: Option<Vec<String>> = which.columns.as_deref().map(|names| names.split(',').map(str::to_owned).collect());
+    let (bom, guard) = (flag("bom", query.bom.as_deref(), "1")?, flag("formulas", query.formulas.as_deref(), "guard")?);
+    let columns: Option<Vec<String>> = query.columns.as_deref().map(|names| names.split(',').map(str::to_owned).collect());
     let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
-    let asked = download::Asked { id: &id, version: which.version.as_deref(), options: Options { columns, bom, guard }, known };
-    let file = api.downloads.csv(&api.datasets, &actor, asked, connection).await?;
-    let etag = HeaderValue::from_str(&file.tag).map_err(Error::internal)?;
+    let request = download::CsvRequest { id: &id, version: query.version.as_deref(), options: CsvOptions { columns, bom, guard }, if_none_match: known };
+    let file = api.downloads.csv(&api.datasets, &actor, request, connection).await?;
+    let etag = HeaderValue::from_str(&file.etag).map_err(Error::internal)?;
     let Some(body) = file.body else { return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response()) };
     let mut response = HttpBody::from_stream(body).into_response();
     let head = response.headers_mut();
@@ -199,7 +199,7 @@ pub async fn download(
     head.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).map_err(Error::internal)?);
     head.insert("x-chatlake-version", HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?);
     head.insert("x-chatlake-rows", HeaderValue::from(file.rows));
-    if let Some(marked) = file.marked {
+    if let Some(marked) = file.guarded_cells {
         head.insert("x-chatlake-marked-cells", HeaderValue::from(marked));
     }
     Ok(response)
@@ -225,8 +225,8 @@ pub struct VersionBody {
 
 /// List versions, newest first
 #[utoipa::path(get, operation_id = "list_versions", path = "/datasets/{id}/versions", params(("id" = String, Path)), responses((status = 200, body = List<VersionBody>), (status = 404)))]
-pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<VersionBody>>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<VersionBody>>> {
+    let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let current = dataset.current.map(|c| c.version);
     let versions = api.datasets.versions.list(&id).await?;
@@ -247,7 +247,7 @@ pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datas
             created_at: iso(v.created_at),
         })
         .collect();
-    Ok(Json(List::whole(items)))
+    Ok(Json(List::complete(items)))
 }
 
 /// A date range of a run, and its result.
@@ -280,8 +280,13 @@ pub struct WindowBody {
 /// List the date ranges of runs, newest run first
 #[utoipa::path(get, operation_id = "list_windows", path = "/datasets/{id}/windows", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = List<WindowBody>), (status = 404)))]
-pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<WindowBody>>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn windows(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    QueryParams(paging): QueryParams<Paging>,
+) -> ApiResult<Json<List<WindowBody>>> {
+    let actor = bearer.require(Scope::Read)?;
     api.datasets.get(&actor, &id).await?;
     let (offset, limit) = paging.range()?;
     let lines = ledger::of_dataset(&api.db, &id, offset, limit + 1).await?;
@@ -298,13 +303,13 @@ pub async fn windows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Datase
             } else {
                 "planned"
             },
-            read: line.tally.read,
-            kept: line.tally.kept,
-            duplicates: line.tally.duplicates,
-            left_out: line.tally.left_out,
-            rejected: line.tally.rejected,
-            pages: line.tally.pages,
-            vendor_total: line.tally.total,
+            read: line.counts.read,
+            kept: line.counts.kept,
+            duplicates: line.counts.duplicates,
+            left_out: line.counts.left_out,
+            rejected: line.counts.rejected,
+            pages: line.counts.pages,
+            vendor_total: line.counts.total,
             verified: line.completeness().and_then(Completeness::verified),
             completeness: line.completeness().map(Completeness::word),
             finished_at: line.finished_at.map(iso),
@@ -328,8 +333,8 @@ pub struct SchemaColumn {
 ///
 /// The columns of the current version, or of the report if there is no version yet.
 #[utoipa::path(get, operation_id = "get_schema", path = "/datasets/{id}/schema", params(("id" = String, Path)), responses((status = 200, body = List<SchemaColumn>), (status = 404)))]
-pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<SchemaColumn>>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<SchemaColumn>>> {
+    let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let columns = match api.datasets.versions.current(&id).await? {
         Some(version) => version.columns,
@@ -339,5 +344,5 @@ pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
         .into_iter()
         .map(|c| SchemaColumn { kind: c.kind.word(), declared: c.declared, meaning: dataset.report.column(&c.name).map(|column| column.meaning), name: c.name })
         .collect();
-    Ok(Json(List::whole(items)))
+    Ok(Json(List::complete(items)))
 }

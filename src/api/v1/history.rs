@@ -1,4 +1,4 @@
-//! Going back and filling gaps: versions reverted and deleted, retention, the days that are held, backfills; and copies of DataSets.
+//! History of a DataSet: revert to and delete versions, retention, coverage by day, backfills, and duplicates.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,13 +12,13 @@ use super::runs::{self, Nothing, RunBody};
 use crate::actor::Scope;
 use crate::api::Api;
 use crate::api::body::{Body, Ids};
-use crate::api::error::Answer;
+use crate::api::error::ApiResult;
 use crate::api::token::Bearer;
 use crate::clock::iso;
 use crate::connectors::Completeness;
-use crate::datasets::versions::{Keep, OwnKeep};
+use crate::datasets::versions::{self, RetentionOverride};
 use crate::ids::{BackfillId, DatasetId, VersionId};
-use crate::puller::backfills::{Asked, Backfill, USUAL_CHUNK};
+use crate::puller::backfills::{Backfill, BackfillRange, DEFAULT_CHUNK_DAYS};
 use crate::puller::{coverage, schedules};
 
 /// The version to revert to.
@@ -35,16 +35,16 @@ pub struct RevertTo {
 /// Creates a new version with the rows and columns of the older one. No data is pulled. Returns a run that records the change. 409 while a
 /// run is in progress (`run_under_way`) and for the current version (`version_current`).
 #[utoipa::path(post, operation_id = "revert_dataset", path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
-pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(to): Body<RevertTo>) -> Answer<Json<RunBody>> {
-    let actor = bearer.with(Scope::Manage)?;
+pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(to): Body<RevertTo>) -> ApiResult<Json<RunBody>> {
+    let actor = bearer.require(Scope::Manage)?;
     let run = api.puller.revert((&actor).into(), &id, &to.version).await?;
     Ok(Json(runs::body(&api, run)))
 }
 
 /// Delete a version that is not the current one
 #[utoipa::path(delete, operation_id = "delete_version", path = "/datasets/{id}/versions/{version}", params(("id" = String, Path), ("version" = String, Path)), responses((status = 204), (status = 404), (status = 409, description = "version_current")))]
-pub async fn delete_version(State(api): State<Api>, bearer: Bearer, Ids((id, version)): Ids<(DatasetId, VersionId)>) -> Answer<StatusCode> {
-    let actor = bearer.with(Scope::Manage)?;
+pub async fn delete_version(State(api): State<Api>, bearer: Bearer, Ids((id, version)): Ids<(DatasetId, VersionId)>) -> ApiResult<StatusCode> {
+    let actor = bearer.require(Scope::Manage)?;
     api.datasets.delete_version((&actor).into(), &id, &version).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -74,18 +74,18 @@ pub struct Retention {
     days: Option<u32>,
 }
 
-async fn retention_of(api: &Api, id: &DatasetId) -> Answer<Json<RetentionBody>> {
+async fn retention_of(api: &Api, id: &DatasetId) -> ApiResult<Json<RetentionBody>> {
     let versions = &api.datasets.versions;
-    let own = versions.own_keep(id).await?;
-    let Keep { versions: keeps_versions, days: keeps_days } = own.or(versions.keep());
+    let own = versions.retention_override(id).await?;
+    let versions::Retention { versions: keeps_versions, days: keeps_days } = own.or(versions.default_retention());
     let sizes = versions.sizes(id).await?;
-    Ok(Json(RetentionBody { versions: own.versions, days: own.days, keeps_versions, keeps_days, bytes: sizes.kept, going_bytes: sizes.going }))
+    Ok(Json(RetentionBody { versions: own.versions, days: own.days, keeps_versions, keeps_days, bytes: sizes.stored, going_bytes: sizes.pending_deletion }))
 }
 
 /// Get the retention of a DataSet
 #[utoipa::path(get, operation_id = "get_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), responses((status = 200, body = RetentionBody), (status = 404)))]
-pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<RetentionBody>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<RetentionBody>> {
+    let actor = bearer.require(Scope::Read)?;
     api.datasets.get(&actor, &id).await?;
     retention_of(&api, &id).await
 }
@@ -94,9 +94,9 @@ pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Data
 ///
 /// Sets both values. Absent or null: the setting of the server. Versions beyond the limits are deleted at once.
 #[utoipa::path(patch, operation_id = "update_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
-pub async fn keep(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(keep): Body<Retention>) -> Answer<Json<RetentionBody>> {
-    let actor = bearer.with(Scope::Manage)?;
-    api.datasets.keep(&actor, &id, OwnKeep { versions: keep.versions, days: keep.days }).await?;
+pub async fn update_retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(keep): Body<Retention>) -> ApiResult<Json<RetentionBody>> {
+    let actor = bearer.require(Scope::Manage)?;
+    api.datasets.set_retention(&actor, &id, RetentionOverride { versions: keep.versions, days: keep.days }).await?;
     retention_of(&api, &id).await
 }
 
@@ -121,18 +121,18 @@ pub struct DayBody {
 /// ended. `short`: LiveChat or LiveLeader returned fewer records than it reported, so nothing of the day is saved. `missing`: not saved.
 /// Empty for a report without days.
 #[utoipa::path(get, operation_id = "list_days", path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
-pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<DayBody>>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<DayBody>>> {
+    let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let days = coverage::of_dataset(&api.db, &api.clock, &dataset).await?;
-    let body = |day: coverage::Day| DayBody {
+    let body = |day: coverage::CoverageDay| DayBody {
         day: day.day.to_string(),
         state: day.state.word(),
         read_at: day.read_at.map(iso),
         completeness: day.completeness.map(Completeness::word),
         run_id: day.run.map(|run| run.to_string()),
     };
-    Ok(Json(List::whole(days.into_iter().map(body).collect())))
+    Ok(Json(List::complete(days.into_iter().map(body).collect())))
 }
 
 /// A backfill: old days, pulled in date ranges from the newest to the oldest.
@@ -171,8 +171,8 @@ impl From<Backfill> for BackfillBody {
             chunk_days: backfill.chunk_days,
             state: backfill.state.word(),
             retry_at: backfill.retry_at.map(iso),
-            why: backfill.why,
-            left_to: backfill.left_to.map(|day| day.to_string()),
+            why: backfill.stop_reason,
+            left_to: backfill.remaining_to.map(|day| day.to_string()),
             rows: backfill.rows,
             run_id: backfill.run.map(|run| run.to_string()),
             created_at: iso(backfill.created_at),
@@ -194,10 +194,10 @@ pub struct BackfillDays {
 
 /// List backfills, newest first
 #[utoipa::path(get, operation_id = "list_backfills", path = "/datasets/{id}/backfills", params(("id" = String, Path)), responses((status = 200, body = List<BackfillBody>), (status = 404)))]
-pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> Answer<Json<List<BackfillBody>>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<BackfillBody>>> {
+    let actor = bearer.require(Scope::Read)?;
     let all = api.puller.backfills(&actor, &id).await?;
-    Ok(Json(List::whole(all.into_iter().map(BackfillBody::from).collect())))
+    Ok(Json(List::complete(all.into_iter().map(BackfillBody::from).collect())))
 }
 
 /// Start a backfill
@@ -210,12 +210,12 @@ pub async fn backfill(
     bearer: Bearer,
     Ids(id): Ids<DatasetId>,
     Body(days): Body<BackfillDays>,
-) -> Answer<(StatusCode, Json<BackfillBody>)> {
-    let actor = bearer.with(Scope::Run)?;
+) -> ApiResult<(StatusCode, Json<BackfillBody>)> {
+    let actor = bearer.require(Scope::Run)?;
     let dataset = api.datasets.get_to_run(&actor, &id).await?;
     let today = api.clock.timestamp().to_zoned(schedules::zone(&dataset.time_zone)?).date();
-    let asked = Asked::check(&days.from, &days.to, &days.chunk_days.unwrap_or(USUAL_CHUNK).to_string(), today)?;
-    let backfill = api.puller.backfill(&actor, &id, &asked).await?;
+    let range = BackfillRange::check(&days.from, &days.to, &days.chunk_days.unwrap_or(DEFAULT_CHUNK_DAYS).to_string(), today)?;
+    let backfill = api.puller.backfill(&actor, &id, &range).await?;
     Ok((StatusCode::ACCEPTED, Json(backfill.into())))
 }
 
@@ -228,8 +228,8 @@ pub async fn cancel(
     bearer: Bearer,
     Ids((id, backfill)): Ids<(DatasetId, BackfillId)>,
     Body(Nothing {}): Body<Nothing>,
-) -> Answer<Json<BackfillBody>> {
-    let actor = bearer.with(Scope::Run)?;
+) -> ApiResult<Json<BackfillBody>> {
+    let actor = bearer.require(Scope::Run)?;
     Ok(Json(api.puller.cancel_backfill(&actor, &id, &backfill).await?.into()))
 }
 
@@ -240,8 +240,8 @@ pub async fn resume(
     bearer: Bearer,
     Ids((id, backfill)): Ids<(DatasetId, BackfillId)>,
     Body(Nothing {}): Body<Nothing>,
-) -> Answer<Json<BackfillBody>> {
-    let actor = bearer.with(Scope::Run)?;
+) -> ApiResult<Json<BackfillBody>> {
+    let actor = bearer.require(Scope::Run)?;
     Ok(Json(api.puller.resume_backfill(&actor, &id, &backfill).await?.into()))
 }
 
@@ -254,8 +254,8 @@ pub async fn duplicate(
     bearer: Bearer,
     Ids(id): Ids<DatasetId>,
     Body(Nothing {}): Body<Nothing>,
-) -> Answer<(StatusCode, Json<DatasetBody>)> {
-    let actor = bearer.with(Scope::Manage)?;
+) -> ApiResult<(StatusCode, Json<DatasetBody>)> {
+    let actor = bearer.require(Scope::Manage)?;
     let copy = api.puller.duplicate(&actor, &id).await?;
     Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &copy).await?.into())))
 }

@@ -1,10 +1,10 @@
-//! What a DataSet holds beside its update mode, as programs write it: what is absent stays as it is.
+//! The further options of a DataSet in JSON. Absent fields of a patch leave the option unchanged.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::connectors::report::UpdateMode;
-use crate::datasets::options::{OnEmpty, Options, Rule};
+use crate::datasets::options::{DatasetOptions, OnEmpty, SchemaRule};
 use crate::error::Error;
 
 /// Data safeguards, and which days are pulled again.
@@ -27,8 +27,8 @@ pub struct OptionsBody {
     second_read: bool,
 }
 
-impl From<&Options> for OptionsBody {
-    fn from(options: &Options) -> Self {
+impl From<&DatasetOptions> for OptionsBody {
+    fn from(options: &DatasetOptions) -> Self {
         Self {
             look_back: options.look_back,
             on_empty: options.on_empty.word(),
@@ -54,13 +54,13 @@ pub struct OptionsPatch {
     second_read: Option<bool>,
 }
 
-/// The options with these changes, for `mode`. What an earlier mode took and this one does not is let go unless it is given again.
-pub fn changed(now: &Options, key: Option<Vec<String>>, patch: Option<OptionsPatch>, mode: UpdateMode) -> Result<Options, Error> {
+/// Applies `patch` to the options for `mode`. Options that only the previous mode supports are reset unless the patch sets them.
+pub fn apply_patch(now: &DatasetOptions, key: Option<Vec<String>>, patch: Option<OptionsPatch>, mode: UpdateMode) -> Result<DatasetOptions, Error> {
     let patch = patch.unwrap_or_default();
     let mut wrong = Vec::new();
-    let mut rule = |field: &str, word: Option<String>, now: Rule| {
+    let mut rule = |field: &str, word: Option<String>, now: SchemaRule| {
         let Some(word) = word else { return now };
-        Rule::parse(&word).unwrap_or_else(|| {
+        SchemaRule::parse(&word).unwrap_or_else(|| {
             wrong.push((field.to_owned(), format!("{field} must be accept, warn or stop.")));
             now
         })
@@ -83,5 +83,5 @@ pub fn changed(now: &Options, key: Option<Vec<String>>, patch: Option<OptionsPat
     let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Append { 0 } else { now.hold_drop.into() });
     let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
     let second_read = patch.second_read.unwrap_or(now.second_read);
-    Ok(Options { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped, second_read })
+    Ok(DatasetOptions { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped, second_read })
 }

@@ -1,4 +1,4 @@
-//! Pulls: start, follow, stop.
+//! Runs: start, read, cancel, accept and discard.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,15 +9,15 @@ use utoipa::ToSchema;
 use super::{List, Paging};
 use crate::actor::Scope;
 use crate::api::Api;
-use crate::api::body::{Asked, Body, Ids};
-use crate::api::error::Answer;
+use crate::api::body::{Body, Ids, QueryParams};
+use crate::api::error::ApiResult;
 use crate::api::token::Bearer;
 use crate::clock::iso;
 use crate::connectors::Completeness;
 use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{DatasetId, RunId};
 use crate::puller::queue;
-use crate::puller::run::{Outcome, Run, Trigger};
+use crate::puller::run::{Run, RunOutcome, Trigger};
 
 /// A run of a DataSet.
 #[derive(Serialize, ToSchema)]
@@ -108,19 +108,19 @@ struct RunError {
 }
 
 pub(super) fn body(api: &Api, run: Run) -> RunBody {
-    let progress = api.puller.live.now(&run.id);
+    let progress = api.puller.live.current(&run.id);
     RunBody {
         trigger: run.trigger.word(),
         state: run.state.word(),
         queued_at: iso(run.queued_at),
         started_at: run.started_at.map(iso),
         finished_at: run.finished_at.map(iso),
-        waits_until: (run.state == crate::puller::run::State::Waiting).then(|| iso(run.due_at)),
-        waits_for: run.waits_for.map(|wait| wait.words()).or_else(|| run.held_for.clone()),
+        waits_until: (run.state == crate::puller::run::RunState::Waiting).then(|| iso(run.due_at)),
+        waits_for: run.wait_reason.map(|wait| wait.in_words()).or_else(|| run.deferred_reason.clone()),
         missed: run.missed,
         from: run.range.map(|range| range.from.to_string()),
         to: run.range.map(|range| range.to.to_string()),
-        back_to: run.back_to,
+        back_to: run.reverted_to,
         attempt: run.attempt,
         windows: run.windows_total,
         windows_done: run.windows_done,
@@ -139,11 +139,11 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
         verified: run.verified(),
         completeness: run.completeness.map(Completeness::word),
         version: run.version_id.as_ref().map(ToString::to_string),
-        outcome: run.outcome.map(Outcome::word),
-        accepted_by: run.decided_by_name.clone().filter(|_| run.outcome == Some(Outcome::Accepted)),
-        accepted_at: run.decided_at.filter(|_| run.outcome == Some(Outcome::Accepted)).map(iso),
-        discarded_by: run.decided_by_name.filter(|_| run.outcome == Some(Outcome::Discarded)),
-        discarded_at: run.decided_at.filter(|_| run.outcome == Some(Outcome::Discarded)).map(iso),
+        outcome: run.outcome.map(RunOutcome::word),
+        accepted_by: run.decided_by_name.clone().filter(|_| run.outcome == Some(RunOutcome::Accepted)),
+        accepted_at: run.decided_at.filter(|_| run.outcome == Some(RunOutcome::Accepted)).map(iso),
+        discarded_by: run.decided_by_name.filter(|_| run.outcome == Some(RunOutcome::Discarded)),
+        discarded_at: run.decided_at.filter(|_| run.outcome == Some(RunOutcome::Discarded)).map(iso),
         rows_before: run.rows_before,
         rows_after: run.rows_after,
         rows_dropped: run.rows_dropped,
@@ -158,12 +158,17 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
 /// List runs, newest first
 #[utoipa::path(get, operation_id = "list_runs", path = "/datasets/{id}/runs", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = List<RunBody>), (status = 404)))]
-pub async fn of_dataset(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Asked(paging): Asked<Paging>) -> Answer<Json<List<RunBody>>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn of_dataset(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    QueryParams(paging): QueryParams<Paging>,
+) -> ApiResult<Json<List<RunBody>>> {
+    let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let (offset, limit) = paging.range()?;
     let runs = queue::of_dataset(&api.db, &id, offset, limit + 1).await?;
-    Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run.seen_with(&dataset))).collect())))
+    Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run.redacted_with(&dataset))).collect())))
 }
 
 /// An empty object.
@@ -175,16 +180,16 @@ pub struct Nothing {}
 ///
 /// Returns the run. If a run of the DataSet is already queued, running or waiting, returns that run.
 #[utoipa::path(post, operation_id = "start_run", path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
-pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> Answer<(StatusCode, Json<RunBody>)> {
-    let actor = bearer.with(Scope::Run)?;
+pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<(StatusCode, Json<RunBody>)> {
+    let actor = bearer.require(Scope::Run)?;
     let run = api.puller.run_now(&actor, &id, Trigger::Manual).await?;
     Ok((StatusCode::ACCEPTED, Json(body(&api, run))))
 }
 
 /// Get a run
 #[utoipa::path(get, operation_id = "get_run", path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
-pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> Answer<Json<RunBody>> {
-    let actor = bearer.with(Scope::Read)?;
+pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> ApiResult<Json<RunBody>> {
+    let actor = bearer.require(Scope::Read)?;
     let run = api.puller.get(&actor, &id).await?;
     Ok(Json(body(&api, run)))
 }
@@ -193,8 +198,8 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) ->
 ///
 /// The version of this run becomes the current version. Returns the run.
 #[utoipa::path(post, operation_id = "accept_run", path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
-pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
-    let actor = bearer.with(Scope::Manage)?;
+pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<RunBody>> {
+    let actor = bearer.require(Scope::Manage)?;
     let run = api.puller.accept(&actor, &id).await?;
     Ok(Json(body(&api, run)))
 }
@@ -203,8 +208,8 @@ pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>,
 ///
 /// The existing rows are unchanged. Returns the run.
 #[utoipa::path(post, operation_id = "discard_run", path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
-pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
-    let actor = bearer.with(Scope::Manage)?;
+pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<RunBody>> {
+    let actor = bearer.require(Scope::Manage)?;
     let run = api.puller.discard((&actor).into(), &id).await?;
     Ok(Json(body(&api, run)))
 }
@@ -213,8 +218,8 @@ pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>
 ///
 /// Returns the run. A run that has ended is unchanged.
 #[utoipa::path(post, operation_id = "cancel_run", path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
-pub async fn cancel(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> Answer<Json<RunBody>> {
-    let actor = bearer.with(Scope::Run)?;
+pub async fn cancel(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<RunBody>> {
+    let actor = bearer.require(Scope::Run)?;
     let run = api.puller.cancel(&actor, &id).await?;
     Ok(Json(body(&api, run)))
 }

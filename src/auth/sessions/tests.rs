@@ -1,12 +1,12 @@
-//! Olga signs in, stays away, signs out; somebody has a copy of her cookie, or planted one.
+//! Tests of the session life cycle: sign-in, inactivity and sign-out, and attackers who copy or plant a cookie.
 
 use super::*;
 use crate::auth::Role;
-use crate::auth::test_house::{House, PASSWORD};
+use crate::auth::test_support::{AuthFixture, PASSWORD};
 
 const MINUTE: Millis = 60_000;
 
-impl House {
+impl AuthFixture {
     fn sessions(&self) -> Sessions {
         Sessions::new(self.db.clone(), self.clock.clone())
     }
@@ -18,8 +18,8 @@ impl House {
     async fn signed_in(&self, actor: &Actor, planted: Option<&Secret>) -> Secret {
         let session = self.session(planted);
         begin(&session, &users::get(&self.db, &actor.user).await.unwrap()).await.unwrap();
-        match session.news().await {
-            Some(News::Keep(value)) => value,
+        match session.cookie_change().await {
+            Some(CookieChange::Set(value)) => value,
             _ => panic!("no cookie"),
         }
     }
@@ -28,7 +28,7 @@ impl House {
         actor_of(&self.db, &self.session(Some(cookie))).await.unwrap().map(|actor| actor.name)
     }
 
-    /// What the rows hold of texts.
+    /// The values in all session rows.
     async fn stored(&self) -> Vec<String> {
         sqlx::query_scalar("SELECT data FROM sessions").fetch_all(self.db.read()).await.unwrap()
     }
@@ -36,28 +36,28 @@ impl House {
 
 #[tokio::test]
 async fn a_session_gets_a_new_cookie_at_sign_in_and_the_planted_one_stays_nobodys() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    let stranger = house.person("stan", Role::Viewer).await;
-    for planted in [house.signed_in(&stranger, None).await, random_text(), Secret::new("short"), Secret::default()] {
-        let value = house.signed_in(&owner, Some(&planted)).await;
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    let stranger = fixture.person("stan", Role::Viewer).await;
+    for planted in [fixture.signed_in(&stranger, None).await, random_text(), Secret::new("short"), Secret::default()] {
+        let value = fixture.signed_in(&owner, Some(&planted)).await;
         assert_ne!(value, planted);
-        assert_eq!(house.who(&value).await.as_deref(), Some("olga"));
-        assert_eq!(house.who(&planted).await, None);
+        assert_eq!(fixture.who(&value).await.as_deref(), Some("olga"));
+        assert_eq!(fixture.who(&planted).await, None);
     }
 }
 
 #[tokio::test]
 async fn a_cookie_holds_256_random_bits_of_which_only_the_hash_is_stored() {
     use base64::Engine;
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
     let mut seen = std::collections::HashSet::new();
     for _ in 0..20 {
-        let value = house.signed_in(&owner, None).await;
+        let value = fixture.signed_in(&owner, None).await;
         let bits = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value.reveal()).unwrap();
         assert!(bits.len() * 8 == 256 && seen.insert(bits));
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT id_hash, data FROM sessions").fetch_all(house.db.read()).await.unwrap();
+        let rows: Vec<(String, String)> = sqlx::query_as("SELECT id_hash, data FROM sessions").fetch_all(fixture.db.read()).await.unwrap();
         assert!(rows.iter().any(|(hashed, _)| *hashed == hash(value.reveal())));
         assert!(rows.iter().all(|(hashed, data)| !hashed.contains(value.reveal()) && !data.contains(value.reveal())));
     }
@@ -65,68 +65,68 @@ async fn a_cookie_holds_256_random_bits_of_which_only_the_hash_is_stored() {
 
 #[tokio::test]
 async fn it_ends_after_an_idle_hour_and_after_twelve_hours_in_any_case() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    let idle = house.signed_in(&owner, None).await;
-    house.clock.advance(59 * MINUTE);
-    assert!(house.who(&idle).await.is_some());
-    house.clock.advance(61 * MINUTE);
-    assert!(house.who(&idle).await.is_none());
-    let mut busy = house.signed_in(&owner, None).await;
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    let idle = fixture.signed_in(&owner, None).await;
+    fixture.clock.advance(59 * MINUTE);
+    assert!(fixture.who(&idle).await.is_some());
+    fixture.clock.advance(61 * MINUTE);
+    assert!(fixture.who(&idle).await.is_none());
+    let mut busy = fixture.signed_in(&owner, None).await;
     for turn in 0..24 {
-        house.clock.advance(30 * MINUTE - 1);
-        assert!(house.who(&busy).await.is_some());
-        // Another cookie is no longer life.
+        fixture.clock.advance(30 * MINUTE - 1);
+        assert!(fixture.who(&busy).await.is_some());
+        // Now another cookie extends nothing.
         if turn == 12 {
-            let session = house.session(Some(&busy));
+            let session = fixture.session(Some(&busy));
             renew(&session).await.unwrap();
-            let Some(News::Keep(value)) = session.news().await else { panic!("no cookie") };
-            assert!(house.who(&busy).await.is_none());
+            let Some(CookieChange::Set(value)) = session.cookie_change().await else { panic!("no cookie") };
+            assert!(fixture.who(&busy).await.is_none());
             busy = value;
         }
     }
-    house.clock.advance(MINUTE);
-    assert!(house.who(&busy).await.is_none());
-    crate::auth::sweep(&house.db, &house.clock).await.unwrap();
-    assert!(house.stored().await.is_empty());
+    fixture.clock.advance(MINUTE);
+    assert!(fixture.who(&busy).await.is_none());
+    crate::auth::sweep(&fixture.db, &fixture.clock).await.unwrap();
+    assert!(fixture.stored().await.is_empty());
 }
 
 #[tokio::test]
 async fn the_end_moves_at_most_once_a_minute() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    let value = house.signed_in(&owner, None).await;
-    let sessions = house.sessions();
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    let value = fixture.signed_in(&owner, None).await;
+    let sessions = fixture.sessions();
     let end = async || sessions.list_for(&owner.user).await.unwrap()[0].expires_at;
     let first = end().await;
-    house.clock.advance(MINUTE - 1);
-    house.who(&value).await;
+    fixture.clock.advance(MINUTE - 1);
+    fixture.who(&value).await;
     assert_eq!(end().await, first);
-    house.clock.advance(1);
-    house.who(&value).await;
+    fixture.clock.advance(1);
+    fixture.who(&value).await;
     assert_eq!(end().await, first + MINUTE);
 }
 
 #[tokio::test]
 async fn what_is_put_in_is_there_until_it_is_taken_and_only_changes_are_written() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    let value = house.signed_in(&owner, None).await;
-    let first = house.session(Some(&value));
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    let value = fixture.signed_in(&owner, None).await;
+    let first = fixture.session(Some(&value));
     first.insert("toast", "Saved.").await.unwrap();
-    assert_eq!(house.stored().await, ["{}"], "it is written when the answer is ready");
+    assert_eq!(fixture.stored().await, ["{}"], "it is written when the answer is ready");
     first.save().await.unwrap();
-    assert!(first.news().await.is_none(), "the cookie is as it was");
-    let second = house.session(Some(&value));
+    assert!(first.cookie_change().await.is_none(), "the cookie is as it was");
+    let second = fixture.session(Some(&value));
     assert_eq!(second.remove("toast").await.unwrap().as_deref(), Some("Saved."));
     assert_eq!(second.remove("toast").await.unwrap(), None);
     second.save().await.unwrap();
-    assert_eq!(house.stored().await, ["{}"]);
+    assert_eq!(fixture.stored().await, ["{}"]);
 
-    // With nothing taken there is nothing to write: a catalogue that cannot be written does not matter.
-    let third = house.session(Some(&value));
+    // No value was removed, so nothing is written, and a read-only catalogue does not matter.
+    let third = fixture.session(Some(&value));
     assert_eq!(third.remove("toast").await.unwrap(), None);
-    house.db.close().await;
+    fixture.db.close().await;
     third.save().await.unwrap();
     third.insert("toast", "Lost.").await.unwrap();
     assert!(third.save().await.is_err());
@@ -134,63 +134,63 @@ async fn what_is_put_in_is_there_until_it_is_taken_and_only_changes_are_written(
 
 #[tokio::test]
 async fn nobodys_session_is_stored_nowhere() {
-    let house = House::new().await;
+    let fixture = AuthFixture::new().await;
     for cookie in [None, Some(random_text())] {
-        let session = house.session(cookie.as_ref());
+        let session = fixture.session(cookie.as_ref());
         session.insert("toast", "hello").await.unwrap();
         session.save().await.unwrap();
         renew(&session).await.unwrap();
-        assert!(session.news().await.is_none() && handle(&session).await.is_none());
+        assert!(session.cookie_change().await.is_none() && handle(&session).await.is_none());
     }
-    assert!(house.stored().await.is_empty());
+    assert!(fixture.stored().await.is_empty());
 }
 
 #[tokio::test]
 async fn sign_out_is_final_even_for_a_request_that_was_under_way() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    let value = house.signed_in(&owner, None).await;
-    let (under_way, renewing) = (house.session(Some(&value)), house.session(Some(&value)));
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    let value = fixture.signed_in(&owner, None).await;
+    let (under_way, renewing) = (fixture.session(Some(&value)), fixture.session(Some(&value)));
     under_way.insert("toast", "late").await.unwrap();
     assert!(renewing.user().await.unwrap().is_some());
-    let out = house.session(Some(&value));
+    let out = fixture.session(Some(&value));
     finish(&out, None).await.unwrap();
-    assert!(matches!(out.news().await, Some(News::Forget)));
+    assert!(matches!(out.cookie_change().await, Some(CookieChange::Remove)));
     under_way.save().await.unwrap();
     renew(&renewing).await.unwrap();
-    assert!(matches!(renewing.news().await, Some(News::Forget)));
-    assert!(house.who(&value).await.is_none() && house.stored().await.is_empty());
-    let trail: Vec<String> = audit::list(&house.db, None, 10).await.unwrap().into_iter().map(|entry| entry.action).collect();
+    assert!(matches!(renewing.cookie_change().await, Some(CookieChange::Remove)));
+    assert!(fixture.who(&value).await.is_none() && fixture.stored().await.is_empty());
+    let trail: Vec<String> = audit::list(&fixture.db, None, 10).await.unwrap().into_iter().map(|entry| entry.action).collect();
     assert_eq!(trail, ["user.sign_out", "user.create"], "once, though three requests ended");
 }
 
 #[tokio::test]
 async fn a_password_change_ends_the_others_and_disabling_ends_all() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    house.person("carl", Role::Admin).await;
-    let (here, there) = (house.signed_in(&owner, None).await, house.signed_in(&owner, None).await);
-    assert_eq!(house.sessions().list_for(&owner.user).await.unwrap().len(), 2);
-    let keep = handle(&house.session(Some(&here))).await;
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    fixture.person("carl", Role::Admin).await;
+    let (here, there) = (fixture.signed_in(&owner, None).await, fixture.signed_in(&owner, None).await);
+    assert_eq!(fixture.sessions().list_for(&owner.user).await.unwrap().len(), 2);
+    let keep = handle(&fixture.session(Some(&here))).await;
     let (old, new) = (Secret::new(PASSWORD), Secret::new("staple battery horse"));
-    let change = users::ChangePassword { current: &old, new: &new, keep: keep.as_deref(), revoke_tokens: false };
-    users::change_password(&house.db, &house.clock, &house.hasher, By::from(&owner), &change).await.unwrap();
-    assert!(house.who(&here).await.is_some() && house.who(&there).await.is_none());
-    users::disable(&house.db, &house.clock, &owner.user, None).await.unwrap();
-    assert!(house.who(&here).await.is_none());
+    let change = users::ChangePassword { current: &old, new: &new, keep_session: keep.as_deref(), revoke_tokens: false };
+    users::change_password(&fixture.db, &fixture.clock, &fixture.hasher, AuditActor::from(&owner), &change).await.unwrap();
+    assert!(fixture.who(&here).await.is_some() && fixture.who(&there).await.is_none());
+    users::disable(&fixture.db, &fixture.clock, &owner.user, None).await.unwrap();
+    assert!(fixture.who(&here).await.is_none());
 }
 
 #[tokio::test]
 async fn people_end_their_own_sessions_and_no_others() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Admin).await;
-    let stranger = house.person("stan", Role::Editor).await;
-    let value = house.signed_in(&owner, None).await;
-    let sessions = house.sessions();
+    let fixture = AuthFixture::new().await;
+    let owner = fixture.person("olga", Role::Admin).await;
+    let stranger = fixture.person("stan", Role::Editor).await;
+    let value = fixture.signed_in(&owner, None).await;
+    let sessions = fixture.sessions();
     let entry = sessions.list_for(&owner.user).await.unwrap().remove(0);
     assert!(sessions.end(&stranger.user, &entry.handle).await.is_err());
-    sessions.sign_out_everywhere(By::from(&stranger)).await.unwrap();
-    assert!(house.who(&value).await.is_some());
+    sessions.sign_out_everywhere(AuditActor::from(&stranger)).await.unwrap();
+    assert!(fixture.who(&value).await.is_some());
     sessions.end(&owner.user, &entry.handle).await.unwrap();
-    assert!(house.who(&value).await.is_none());
+    assert!(fixture.who(&value).await.is_none());
 }

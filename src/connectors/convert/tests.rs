@@ -1,18 +1,18 @@
-//! Numbers in all their spellings, and texts of JSON.
+//! Tests of number conversion in all spellings, and of JSON strings.
 
 use super::*;
 
 fn float(text: &str) -> (Option<f64>, bool) {
-    let Converted { cell, fits } = number(ColumnKind::Number, Moments::Written, text);
+    let Converted { cell, fits } = number(ColumnKind::Number, TimestampEncoding::Text, text);
     (if let Cell::Number(value) = cell { Some(value) } else { None }, fits)
 }
 
 fn integer(text: &str) -> (Option<i64>, bool) {
-    let Converted { cell, fits } = number(ColumnKind::Integer, Moments::Written, text);
+    let Converted { cell, fits } = number(ColumnKind::Integer, TimestampEncoding::Text, text);
     (if let Cell::Integer(value) = cell { Some(value) } else { None }, fits)
 }
 
-/// Numbers without a pattern, the same in every run of the test.
+/// A deterministic random number generator, so that each test run uses the same numbers.
 struct Random(u64);
 
 impl Random {
@@ -24,17 +24,17 @@ impl Random {
     }
 }
 
-/// A decimal: its digits, of which neither the first nor the last is zero, and the power of ten of the last one.
+/// A random decimal: sign, digits (neither the first nor the last is zero) and the exponent of the last digit.
 fn random_decimal(random: &mut Random) -> (bool, String, i64) {
     let count = 1 + random.below(17) as usize;
     let digits: String =
         (0..count).map(|at| char::from(b'0' + if at == 0 || at + 1 == count { 1 + random.below(9) } else { random.below(10) } as u8)).collect();
-    // Mostly what people write; now and then as far as normal floats reach.
+    // Mostly numbers of everyday size, sometimes up to the range of normal floats.
     let power = if random.below(4) == 0 { random.below(560) as i64 - 300 } else { random.below(30) as i64 - 20 };
     (random.below(3) == 0, digits, power)
 }
 
-/// The same number with all its places, if they are not too many.
+/// The same number written without an exponent, if that is not too long.
 fn positional(digits: &str, power: i64, trailing: usize) -> Option<String> {
     let text = match usize::try_from(power.unsigned_abs()).ok()? {
         far if far > 40 => return None,
@@ -79,7 +79,7 @@ fn numbers_of_more_than_17_digits_fit_if_a_float_is_the_very_same() {
     for good in ["0", "-0.0", "1.50", "1e3", "5e-324", "4.9406564584124654e-324", "2.2250738585072011e-308", "1.7976931348623157e308"] {
         assert_eq!(float(good), (Some(good.parse().unwrap()), true), "{good}");
     }
-    // Up to 17 digits a decimal fits, whole numbers too.
+    // A decimal with up to 17 digits fits, also a whole number.
     assert_eq!(float("9007199254740993"), (Some(9_007_199_254_740_992.0), true));
     let exact = "0.1000000000000000055511151231257827021181583404541015625";
     assert_eq!(float(exact), (Some(0.1), true));

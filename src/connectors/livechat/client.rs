@@ -1,4 +1,4 @@
-//! Requests to LiveChat: version header, Basic authentication, and what a report is asked with.
+//! Requests to LiveChat: version header, Basic authentication and query parameters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,30 +11,30 @@ use super::zones;
 use crate::clock::Millis;
 use crate::connectors::pull_error::Cause;
 use crate::connectors::report::{GroupBy, Menu, MenuUse, Report, Weekday};
-use crate::connectors::upstream::{Ask, Auth, Spent, Unread, Upstream};
+use crate::connectors::upstream::{ApiRequest, Auth, CallStats, ReadError, Upstream};
 use crate::connectors::{Menus, PullError, Source, Window};
 use crate::secret::Secret;
 
-/// Asks one LiveChat account. Cheap to clone.
+/// The API client for one LiveChat account. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Client(Arc<Inner>);
+pub(super) struct LiveChatClient(Arc<Inner>);
 
 struct Inner {
     upstream: Upstream,
     username: String,
     api_key: Secret,
     cancel: CancellationToken,
-    /// LiveChat took the other name of the time zone.
+    /// LiveChat accepted the other name of the time zone.
     renamed: AtomicBool,
 }
 
-/// Every good credential may ask for this.
-pub(super) const CHECK: &str = "/agents";
+/// Path of the auth check call; all valid credentials have access to it.
+pub(super) const AUTH_CHECK_PATH: &str = "/agents";
 
-/// What goes after the question mark.
+/// The query parameters of a request.
 pub(super) type Query = Vec<(&'static str, String)>;
 
-impl Client {
+impl LiveChatClient {
     pub fn new(source: &Source, cancel: CancellationToken) -> Self {
         Self(Arc::new(Inner {
             upstream: source.upstream.clone(),
@@ -45,71 +45,71 @@ impl Client {
         }))
     }
 
-    /// Asks for `path`; `read` turns the body into what it should hold. `page` is for the words of an error: 0 where there are none.
-    pub async fn get<T: Send, E: Into<Unread>>(
+    /// Requests `path`; `read` parses the body. `page` is only used in error messages: 0 for a request without pages.
+    pub async fn get<T: Send, E: Into<ReadError>>(
         &self,
         path: &str,
         page: u64,
         query: &Query,
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
     ) -> Result<T, PullError> {
-        self.get_or_nothing(path, page, query, read, |_| None).await
+        self.get_or_empty(path, page, query, read, |_| None).await
     }
 
-    /// As `get`, and `nothing` says what it stands for when LiveChat says twice, with this status, that there is nothing.
-    pub async fn get_or_nothing<T: Send, E: Into<Unread>>(
+    /// Like `get`. `on_empty` returns the value for an answer with this status that says twice that there is no data.
+    pub async fn get_or_empty<T: Send, E: Into<ReadError>>(
         &self,
         path: &str,
         page: u64,
         query: &Query,
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
-        nothing: fn(u16) -> Option<T>,
+        on_empty: fn(u16) -> Option<T>,
     ) -> Result<T, PullError> {
-        // LiveChat may know a time zone by its older or newer name only.
+        // LiveChat may know only the older or only the newer name of a time zone.
         let other = zones::with_other_name(query);
         let is_renamed = self.0.renamed.load(Ordering::Relaxed);
         let first = other.as_ref().filter(|_| is_renamed).unwrap_or(query);
-        let mut asked = self.ask(path, first, &read, nothing).await;
-        if let (Err(PullError::Refused { status: 400 | 422, said }), Some(other)) = (&asked, &other)
-            && zones::is_about_zones(said)
+        let mut result = self.send(path, first, &read, on_empty).await;
+        if let (Err(PullError::Refused { status: 400 | 422, vendor_message }), Some(other)) = (&result, &other)
+            && zones::is_about_zones(vendor_message)
             && !is_renamed
         {
-            let again = self.ask(path, other, &read, nothing).await;
-            if !matches!(again, Err(PullError::Refused { .. })) {
+            let second = self.send(path, other, &read, on_empty).await;
+            if !matches!(second, Err(PullError::Refused { .. })) {
                 self.0.renamed.store(true, Ordering::Relaxed);
-                asked = again;
+                result = second;
             }
         }
-        asked.map_err(|error| match error {
+        result.map_err(|error| match error {
             PullError::Malformed { mut at, why } => {
                 at.page = page;
                 PullError::Malformed { at, why }
             }
-            // Page 1 was there, so the request is right.
+            // Page 1 exists, so the request itself is right.
             PullError::Refused { status: 404, .. } if page > 1 => PullError::Unavailable(Cause::NoData(404)),
             other => other,
         })
     }
 
-    async fn ask<T: Send, E: Into<Unread>>(
+    async fn send<T: Send, E: Into<ReadError>>(
         &self,
         path: &str,
         query: &Query,
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
-        nothing: fn(u16) -> Option<T>,
+        on_empty: fn(u16) -> Option<T>,
     ) -> Result<T, PullError> {
         let inner = &*self.0;
         let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
-        let ask = Ask { path, query, auth, headers: &[("x-api-version", "2")], judge: |_, _| None, check: (CHECK, &[]) };
-        inner.upstream.get_or_nothing(ask, &inner.cancel, read, nothing).await.map(|(_, value)| value)
+        let request = ApiRequest { path, query, auth, headers: &[("x-api-version", "2")], classify_error: |_, _| None, auth_check: (AUTH_CHECK_PATH, &[]) };
+        inner.upstream.get_or_empty(request, &inner.cancel, read, on_empty).await.map(|(_, value)| value)
     }
 
-    /// What was asked through this source so far.
-    pub fn spent(&self) -> Spent {
-        self.0.upstream.spent()
+    /// The costs of all requests of this source so far.
+    pub fn call_stats(&self) -> CallStats {
+        self.0.upstream.call_stats()
     }
 
-    /// This moment, by the clock of the way out.
+    /// The current time, by the upstream's clock.
     pub fn now(&self) -> Millis {
         self.0.upstream.now()
     }
@@ -119,7 +119,7 @@ impl Client {
     }
 }
 
-/// The body as text. A byte order mark goes, and a byte that is no UTF-8 becomes U+FFFD rather than the end of the page.
+/// The body as UTF-8. Removes a byte order mark and replaces invalid bytes by U+FFFD, so that one bad byte does not lose the page.
 pub(super) fn as_text(body: &Bytes) -> Bytes {
     let body = body.strip_prefix(b"\xef\xbb\xbf").map_or_else(|| body.clone(), |rest| body.slice_ref(rest));
     match std::str::from_utf8(&body) {
@@ -128,7 +128,7 @@ pub(super) fn as_text(body: &Bytes) -> Bytes {
     }
 }
 
-/// Why a body is not the JSON it should be: where, and never what it holds.
+/// Describes why a body is not the expected JSON: the position, never the content.
 pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
     match body.iter().find(|b| !b.is_ascii_whitespace()) {
         None => "the answer is empty".to_owned(),
@@ -139,7 +139,7 @@ pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// The menus and days as LiveChat takes them for this report.
+/// The query parameters for this report: menus, days and time zone.
 pub(super) fn query(report: &Report, menus: &Menus, window: Option<Window>, zone: &TimeZone) -> Query {
     let mut query = Query::new();
     for MenuUse { menu, sent, .. } in report.menus.iter().filter(|menu| !menu.sent.is_empty()) {

@@ -1,55 +1,67 @@
-//! Where records go: to one row builder a report, and from there, window by window, to whoever pulls.
+//! The output of a pull: passes records to one row builder per report and sends the batches of each window to the puller.
 
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::client::Client;
+use super::client::LiveChatClient;
 use super::paging::Sink;
 use super::record_key::RecordKey;
-use super::rows::Rows;
+use super::rows::JsonRows;
 use crate::clock::Millis;
-use crate::connectors::pull_error::Place;
+use crate::connectors::pull_error::ResponseLocation;
 use crate::connectors::report::Report;
-use crate::connectors::table::joined;
-use crate::connectors::upstream::Spent;
-use crate::connectors::{Completeness, PullError, Pulled, Tally, too_many_rejected};
+use crate::connectors::table::concat_batches;
+use crate::connectors::upstream::CallStats;
+use crate::connectors::{Completeness, PullError, PullEvent, WindowCounts, too_many_rejected};
 
 const UNWRITABLE: &str = "the rows could not be built";
 
-/// What comes out of a pull: one row builder per report, over one reading.
-pub(super) struct Output<'a> {
-    client: &'a Client,
-    out: &'a mpsc::Sender<Pulled>,
+/// The output of a pull: one row builder per report, filled from the same records.
+pub(super) struct RecordOutput<'a> {
+    client: &'a LiveChatClient,
+    out: &'a mpsc::Sender<PullEvent>,
     path: &'static str,
-    rows: Vec<Rows>,
-    /// Of all reports alike: they share the records.
+    rows: Vec<JsonRows>,
+    /// Shared by all reports, because they have the same records.
     key: RecordKey,
     window: Option<usize>,
-    /// Records of this window so far, and the counts of the pull when the one before was done.
+    /// Records of this window so far. `before`: the counters of the pull at the end of the previous window.
     read: u64,
-    /// Of them, those that were rejected.
+    /// Of them, records that were rejected.
     rejected: u64,
-    spent: Spent,
+    call_stats: CallStats,
     misfits: u64,
     /// Nothing is sent; the rows are for a sample.
-    pub hold: bool,
+    pub sample_only: bool,
 }
 
-impl<'a> Output<'a> {
-    pub fn new(client: &'a Client, first: &'static Report, reports: &[&'static Report], out: &'a mpsc::Sender<Pulled>) -> Self {
-        let rows = reports.iter().map(|report| Rows::new(report)).collect();
+impl<'a> RecordOutput<'a> {
+    pub fn new(client: &'a LiveChatClient, first: &'static Report, reports: &[&'static Report], out: &'a mpsc::Sender<PullEvent>) -> Self {
+        let rows = reports.iter().map(|report| JsonRows::new(report)).collect();
         let key = RecordKey::of(first);
-        Self { client, out, path: first.request.path, rows, key, window: None, read: 0, rejected: 0, spent: client.spent(), misfits: 0, hold: false }
-    }
-
-    /// These fields have columns already, report by report.
-    pub fn expect(&mut self, extras: &[Vec<String>]) {
-        for (rows, names) in self.rows.iter_mut().zip(extras) {
-            rows.expect(names);
+        Self {
+            client,
+            out,
+            path: first.request.path,
+            rows,
+            key,
+            window: None,
+            read: 0,
+            rejected: 0,
+            call_stats: client.call_stats(),
+            misfits: 0,
+            sample_only: false,
         }
     }
 
-    pub fn begin(&mut self, window: Option<usize>) {
+    /// Adds columns for these undeclared fields, report by report.
+    pub fn add_extra_columns(&mut self, extras: &[Vec<String>]) {
+        for (rows, names) in self.rows.iter_mut().zip(extras) {
+            rows.add_extra_columns(names);
+        }
+    }
+
+    pub fn begin_window(&mut self, window: Option<usize>) {
         self.window = window;
         (self.read, self.rejected) = (0, 0);
         self.misfits = self.all_misfits();
@@ -60,11 +72,11 @@ impl<'a> Output<'a> {
     }
 
     pub fn unwritable(&self) -> PullError {
-        PullError::Malformed { at: Place { path: self.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() }
+        PullError::Malformed { at: ResponseLocation { path: self.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() }
     }
 
-    async fn send(&self, pulled: Pulled) -> Result<(), PullError> {
-        if self.hold {
+    async fn send(&self, pulled: PullEvent) -> Result<(), PullError> {
+        if self.sample_only {
             return Ok(());
         }
         tokio::select! {
@@ -75,21 +87,21 @@ impl<'a> Output<'a> {
     }
 
     async fn send_ready(&mut self) -> Result<(), PullError> {
-        if self.hold {
+        if self.sample_only {
             return Ok(());
         }
         for report in 0..self.rows.len() {
-            for batch in self.rows[report].take() {
-                self.send(Pulled::Rows { report, batch }).await?;
+            for batch in self.rows[report].take_batches() {
+                self.send(PullEvent::Rows { report, batch }).await?;
             }
         }
         Ok(())
     }
 
-    /// What follows comes from a call that was made for `choice` and answered at `at`.
-    pub fn call(&mut self, choice: Option<&str>, at: Millis) {
+    /// The next records are from a call for `choice` that was answered at `at`.
+    pub fn begin_call(&mut self, choice: Option<&str>, at: Millis) {
         for rows in &mut self.rows {
-            rows.call(choice, at);
+            rows.begin_call(choice, at);
         }
     }
 
@@ -98,18 +110,18 @@ impl<'a> Output<'a> {
         self.rejected
     }
 
-    /// Fails if too many of the records so far were rejected; of a part of what there is, if all were.
-    pub fn check_rejected(&self, whole: bool) -> Result<(), PullError> {
-        let fails = if whole { too_many_rejected(self.rejected, self.read) } else { self.rejected > 0 && self.rejected == self.read };
+    /// Fails if too many of the records so far were rejected. If the data is incomplete (a sample), fails only if all were rejected.
+    pub fn check_rejected(&self, is_complete: bool) -> Result<(), PullError> {
+        let fails = if is_complete { too_many_rejected(self.rejected, self.read) } else { self.rejected > 0 && self.rejected == self.read };
         if fails { Err(PullError::UnexpectedRecords { rejected: self.rejected, of: self.read }) } else { Ok(()) }
     }
 
-    /// Periods as they came: name, start, value. One without a name, or whose value is of another shape, is rejected.
+    /// Writes periods: name, start, value. A period without a name, or with a value of another shape, is rejected.
     pub async fn periods(&mut self, periods: &[(std::borrow::Cow<'_, str>, &str)], start: impl Fn(&str) -> Option<Millis>) -> Result<(), PullError> {
         let count = periods.len() as u64;
         self.read += count;
         let mut broken = false;
-        let accepted = |period: &str, value: &str| !period.trim().is_empty() && self.rows.iter().all(|rows| rows.takes_period(value));
+        let accepted = |period: &str, value: &str| !period.trim().is_empty() && self.rows.iter().all(|rows| rows.accepts_period(value));
         let periods: Vec<_> = periods.iter().filter(|(period, value)| accepted(period, value)).collect();
         self.rejected += count - periods.len() as u64;
         for rows in &mut self.rows {
@@ -124,19 +136,19 @@ impl<'a> Output<'a> {
         self.send_ready().await
     }
 
-    /// The rows of the first report so far, of a pull that holds them; those before are forgotten.
+    /// The rows of the first report so far, for a sample.
     pub fn batch(&mut self) -> Result<RecordBatch, PullError> {
         let unwritable = self.unwritable();
         let rows = self.rows.first_mut().and_then(|rows| {
-            let mut all = rows.take();
+            let mut all = rows.take_batches();
             all.push(rows.batch().ok()?);
-            joined(&all)
+            concat_batches(&all)
         });
         rows.ok_or(unwritable)
     }
 
-    /// Everything of the window goes out, and then that it is complete.
-    pub async fn done(&mut self, mut tally: Tally) -> Result<(), PullError> {
+    /// Sends all remaining rows of the window and then `WindowDone`.
+    pub async fn finish_window(&mut self, mut counts: WindowCounts) -> Result<(), PullError> {
         for at in 0..self.rows.len() {
             if self.rows[at].flush().is_err() {
                 return Err(self.unwritable());
@@ -144,26 +156,26 @@ impl<'a> Output<'a> {
         }
         self.send_ready().await?;
         for report in 0..self.rows.len() {
-            let parents = std::mem::take(&mut self.rows[report].childless);
+            let parents = std::mem::take(&mut self.rows[report].empty_parents);
             if !parents.is_empty() {
-                self.send(Pulled::Childless { report, parents }).await?;
+                self.send(PullEvent::EmptyParents { report, parents }).await?;
             }
         }
-        tally.rejected = self.rejected;
-        tally.kept = tally.kept.saturating_sub(self.rejected);
-        tally.duplicates = tally.read - tally.kept - tally.rejected;
-        // Only archives give a total, and they say themselves what it proves.
-        tally.completeness.get_or_insert(Completeness::Complete);
-        // Since the window before was done: pages of this one may have come early.
-        let spent = self.client.spent();
-        let before = std::mem::replace(&mut self.spent, spent);
-        (tally.calls, tally.waited_ms) = (spent.calls - before.calls, spent.waited_ms - before.waited_ms);
-        tally.misfits = self.all_misfits() - self.misfits;
-        self.send(Pulled::WindowDone { window: self.window, tally, settled: true }).await
+        counts.rejected = self.rejected;
+        counts.kept = counts.kept.saturating_sub(self.rejected);
+        counts.duplicates = counts.read - counts.kept - counts.rejected;
+        // Only archives have a total and set their completeness themselves.
+        counts.completeness.get_or_insert(Completeness::Complete);
+        // Costs since the end of the previous window, because pages of this window may have been read early.
+        let call_stats = self.client.call_stats();
+        let before = std::mem::replace(&mut self.call_stats, call_stats);
+        (counts.calls, counts.waited_ms) = (call_stats.calls - before.calls, call_stats.waited_ms - before.waited_ms);
+        counts.misfits = self.all_misfits() - self.misfits;
+        self.send(PullEvent::WindowDone { window: self.window, counts, is_boundary: true }).await
     }
 }
 
-impl Sink for Output<'_> {
+impl Sink for RecordOutput<'_> {
     async fn records(&mut self, mut records: Vec<&str>) -> Result<(), PullError> {
         let count = records.len() as u64;
         self.read += count;
@@ -183,6 +195,6 @@ impl Sink for Output<'_> {
     }
 
     async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError> {
-        self.send(Pulled::Progress { window: self.window, page, pages, read: self.read, calls: self.client.spent().calls }).await
+        self.send(PullEvent::Progress { window: self.window, page, pages, read: self.read, calls: self.client.call_stats().calls }).await
     }
 }

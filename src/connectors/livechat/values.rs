@@ -1,4 +1,4 @@
-//! One JSON value into one cell. What fits is read where it stands; what does not fit is converted from its text.
+//! Converts one JSON value into one cell. A value that fits is deserialized directly; any other value is converted from its text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,63 +9,63 @@ use serde::de::{self, DeserializeSeed, Deserializer, Visitor};
 
 use crate::clock::Millis;
 use crate::connectors::Window;
-use crate::connectors::convert::{self, Converted, Decimal, Moments};
+use crate::connectors::convert::{self, Converted, Decimal, TimestampEncoding};
 use crate::connectors::report::{Column, ColumnKind};
 pub(super) use crate::connectors::table::Cell;
 
-/// How a value is read.
+/// How a value is converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Take {
+pub(super) enum Converter {
     As(ColumnKind),
-    /// Text that tells records apart: of a whole number its digits, however it is spelled.
+    /// Text that is part of the key. Whole numbers are normalized to their digits.
     Key,
-    /// Seconds since 1970, which become a moment.
+    /// Seconds since 1970, converted to a timestamp.
     Epoch,
 }
 
-/// Reads a value that fits; an error says that it must be converted from its text.
-impl<'de> DeserializeSeed<'de> for Take {
+/// Deserializes a value that fits; an error means that it must be converted from its text.
+impl<'de> DeserializeSeed<'de> for Converter {
     type Value = Cell<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Cell<'de>, D::Error> {
         match self {
-            // A float alone does not tell how many digits its text held.
-            Take::As(ColumnKind::Json | ColumnKind::Number) => {
+            // A float does not contain the original digits.
+            Converter::As(ColumnKind::Json | ColumnKind::Number) => {
                 let raw: &'de serde_json::value::RawValue = de::Deserialize::deserialize(from)?;
                 let Converted { cell, fits } = self.convert(raw.get());
                 if fits { Ok(cell) } else { Err(misfit(self)) }
             }
-            _ => from.deserialize_any(Scalar(self)),
+            _ => from.deserialize_any(ScalarVisitor(self)),
         }
     }
 }
 
-impl Take {
-    /// How a column's value is read. `key`: the columns that tell rows apart.
+impl Converter {
+    /// The converter of a column. `key`: the key columns of the report.
     pub fn of(column: &Column, key: &[&str]) -> Self {
         match column.kind {
-            ColumnKind::Text if key.contains(&column.name) => Take::Key,
-            kind => Take::As(kind),
+            ColumnKind::Text if key.contains(&column.name) => Converter::Key,
+            kind => Converter::As(kind),
         }
     }
 
-    /// Converts a value that stands alone.
+    /// Converts the text of a single value.
     pub fn convert(self, json: &str) -> Converted<'_> {
-        let (kind, moments) = match self {
-            Take::As(kind) => (kind, Moments::Written),
-            Take::Key => (ColumnKind::Text, Moments::Written),
-            Take::Epoch => (ColumnKind::Timestamp, Moments::Epoch),
+        let (kind, encoding) = match self {
+            Converter::As(kind) => (kind, TimestampEncoding::Text),
+            Converter::Key => (ColumnKind::Text, TimestampEncoding::Text),
+            Converter::Epoch => (ColumnKind::Timestamp, TimestampEncoding::Epoch),
         };
         match (json.as_bytes().first(), kind) {
             (Some(b'n'), _) => Converted::fitting(Cell::Null),
             (_, ColumnKind::Json) => Converted::fitting(Cell::Text(Cow::Borrowed(json))),
             (Some(b'"'), _) => convert::decoded(json).map_or_else(Converted::misfit, |(text, whole)| {
-                let converted = convert::text(kind, moments, text);
+                let converted = convert::text(kind, encoding, text);
                 Converted { fits: converted.fits && whole, ..converted }
             }),
-            (Some(b'-' | b'0'..=b'9'), _) => match Decimal::read(json).filter(|_| self == Take::Key) {
+            (Some(b'-' | b'0'..=b'9'), _) => match Decimal::read(json).filter(|_| self == Converter::Key) {
                 Some(number) => Converted::fitting(Cell::Text(number.key())),
-                None => convert::number(kind, moments, json),
+                None => convert::number(kind, encoding, json),
             },
             (Some(b't' | b'f'), ColumnKind::Boolean) => Converted::fitting(Cell::Boolean(json == "true")),
             (Some(b't' | b'f'), ColumnKind::Text) => Converted::fitting(Cell::Text(Cow::Borrowed(json))),
@@ -74,13 +74,13 @@ impl Take {
     }
 }
 
-struct Scalar(Take);
+struct ScalarVisitor(Converter);
 
-fn misfit<E: de::Error>(take: Take) -> E {
-    E::custom(format_args!("not what {take:?} takes"))
+fn misfit<E: de::Error>(converter: Converter) -> E {
+    E::custom(format_args!("not what {converter:?} takes"))
 }
 
-impl<'de> Visitor<'de> for Scalar {
+impl<'de> Visitor<'de> for ScalarVisitor {
     type Value = Cell<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,16 +92,16 @@ impl<'de> Visitor<'de> for Scalar {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Cell<'de>, E> {
-        if self.0 == Take::As(ColumnKind::Boolean) { Ok(Cell::Boolean(value)) } else { Err(misfit(self.0)) }
+        if self.0 == Converter::As(ColumnKind::Boolean) { Ok(Cell::Boolean(value)) } else { Err(misfit(self.0)) }
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Cell<'de>, E> {
         match self.0 {
-            Take::As(ColumnKind::Integer) => Ok(Cell::Integer(value)),
-            // Vendors write yes and no as 1 and 0.
-            Take::As(ColumnKind::Boolean) if value == 0 || value == 1 => Ok(Cell::Boolean(value == 1)),
-            Take::As(ColumnKind::Text) | Take::Key => Ok(Cell::Text(Cow::Owned(value.to_string()))),
-            Take::Epoch => epoch(value).ok_or_else(|| misfit(self.0)),
+            Converter::As(ColumnKind::Integer) => Ok(Cell::Integer(value)),
+            // Vendors write booleans as 1 and 0.
+            Converter::As(ColumnKind::Boolean) if value == 0 || value == 1 => Ok(Cell::Boolean(value == 1)),
+            Converter::As(ColumnKind::Text) | Converter::Key => Ok(Cell::Text(Cow::Owned(value.to_string()))),
+            Converter::Epoch => epoch(value).ok_or_else(|| misfit(self.0)),
             other => Err(misfit(other)),
         }
     }
@@ -122,12 +122,12 @@ impl<'de> Visitor<'de> for Scalar {
     }
 }
 
-impl Scalar {
+impl ScalarVisitor {
     fn text<'a, E: de::Error>(self, value: Cow<'a, str>) -> Result<Cell<'a>, E> {
         let converted = match self.0 {
-            Take::As(ColumnKind::Text) | Take::Key => return Ok(Cell::Text(value)),
-            Take::As(kind) => convert::text(kind, Moments::Written, value),
-            Take::Epoch => convert::text(ColumnKind::Timestamp, Moments::Epoch, value),
+            Converter::As(ColumnKind::Text) | Converter::Key => return Ok(Cell::Text(value)),
+            Converter::As(kind) => convert::text(kind, TimestampEncoding::Text, value),
+            Converter::Epoch => convert::text(ColumnKind::Timestamp, TimestampEncoding::Epoch, value),
         };
         if converted.fits { Ok(converted.cell) } else { Err(misfit(self.0)) }
     }
@@ -137,7 +137,7 @@ fn epoch<'a>(seconds: i64) -> Option<Cell<'a>> {
     Some(Cell::Timestamp(jiff::Timestamp::from_second(seconds).ok()?.as_millisecond()))
 }
 
-/// When a period begins: `2013-01-29`, `14:00` (of the window's one day), `2013-01` or `2013-01-29 14:00`, in the DataSet's zone.
+/// The start of a period: `2013-01-29`, `14:00` (of the window's only day), `2013-01` or `2013-01-29 14:00`, in the DataSet's time zone.
 pub(super) fn period_start(period: &str, window: Window, zone: &TimeZone) -> Option<Millis> {
     let midnight = |day: Date| day.to_datetime(Time::midnight());
     let at: DateTime = match period.len() {
@@ -154,25 +154,25 @@ pub(super) fn period_start(period: &str, window: Window, zone: &TimeZone) -> Opt
 mod tests {
     use super::*;
 
-    /// What the walk reads of a value where it stands.
-    fn read(take: Take, json: &str) -> Option<Cell<'_>> {
-        take.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
+    /// Deserializes a value directly, as the streaming pass does.
+    fn read(converter: Converter, json: &str) -> Option<Cell<'_>> {
+        converter.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
     }
 
-    /// Every kind of column meets every kind of value. A cell is written as its value, and `!` marks a misfit.
+    /// Tests every kind of column with every kind of value. A cell is written as its value; `!` marks a misfit.
     #[test]
     fn every_kind_of_column_takes_every_kind_of_value_as_the_table_says() {
         use ColumnKind::{Boolean, Date, Integer, Json, Number, Text, Timestamp};
-        const TAKES: [Take; 9] = [
-            Take::As(Text),
-            Take::As(Integer),
-            Take::As(Number),
-            Take::As(Boolean),
-            Take::As(Date),
-            Take::As(Timestamp),
-            Take::As(Json),
-            Take::Epoch,
-            Take::Key,
+        const TAKES: [Converter; 9] = [
+            Converter::As(Text),
+            Converter::As(Integer),
+            Converter::As(Number),
+            Converter::As(Boolean),
+            Converter::As(Date),
+            Converter::As(Timestamp),
+            Converter::As(Json),
+            Converter::Epoch,
+            Converter::Key,
         ];
         let table: &[(&str, [&str; 9])] = &[
             // value                text          integer  number   boolean  date    timestamp   json          epoch        key
@@ -230,12 +230,12 @@ mod tests {
             format!("{cell}{}", if converted.fits { "" } else { "!" })
         };
         for (json, wanted) in table {
-            for (take, wanted) in TAKES.into_iter().zip(wanted) {
-                let converted = take.convert(json);
-                assert_eq!(written(&converted), *wanted, "{json} as {take:?}");
-                // The walk reads the very same, or leaves the value to the conversion.
-                if let Some(cell) = read(take, json) {
-                    assert_eq!(Converted::fitting(cell), converted, "{json} as {take:?}, where it stands");
+            for (converter, wanted) in TAKES.into_iter().zip(wanted) {
+                let converted = converter.convert(json);
+                assert_eq!(written(&converted), *wanted, "{json} as {converter:?}");
+                // The streaming pass reads the same value, or leaves it to the conversion.
+                if let Some(cell) = read(converter, json) {
+                    assert_eq!(Converted::fitting(cell), converted, "{json} as {converter:?}, where it stands");
                 }
             }
         }
@@ -243,21 +243,21 @@ mod tests {
 
     #[test]
     fn usual_values_are_read_where_they_stand() {
-        for (take, json) in [
-            (Take::As(ColumnKind::Integer), "9007199254740993"),
-            (Take::As(ColumnKind::Integer), "\"125\""),
-            (Take::As(ColumnKind::Number), "0.6103094355280591"),
-            (Take::As(ColumnKind::Boolean), "1"),
-            (Take::As(ColumnKind::Date), "\"1970-01-02\""),
-            (Take::As(ColumnKind::Text), "7"),
-            (Take::As(ColumnKind::Text), "\"a\\nb\""),
-            (Take::Key, "70000"),
-            (Take::Epoch, "1358937653"),
+        for (converter, json) in [
+            (Converter::As(ColumnKind::Integer), "9007199254740993"),
+            (Converter::As(ColumnKind::Integer), "\"125\""),
+            (Converter::As(ColumnKind::Number), "0.6103094355280591"),
+            (Converter::As(ColumnKind::Boolean), "1"),
+            (Converter::As(ColumnKind::Date), "\"1970-01-02\""),
+            (Converter::As(ColumnKind::Text), "7"),
+            (Converter::As(ColumnKind::Text), "\"a\\nb\""),
+            (Converter::Key, "70000"),
+            (Converter::Epoch, "1358937653"),
         ] {
-            assert_eq!(read(take, json).map(Converted::fitting), Some(take.convert(json)), "{json} as {take:?}");
+            assert_eq!(read(converter, json).map(Converted::fitting), Some(converter.convert(json)), "{json} as {converter:?}");
         }
-        assert_eq!(Take::As(ColumnKind::Text).convert("12345678901234567890.50").cell, Cell::Text("12345678901234567890.50".into()));
-        assert_eq!(Take::Epoch.convert("1358937653000000"), Converted::misfit());
+        assert_eq!(Converter::As(ColumnKind::Text).convert("12345678901234567890.50").cell, Cell::Text("12345678901234567890.50".into()));
+        assert_eq!(Converter::Epoch.convert("1358937653000000"), Converted::misfit());
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
         let start = |text: &str| period_start(text, day, &zone).map(crate::clock::iso);
         assert_eq!(start("2026-10-25").as_deref(), Some("2026-10-24T22:00:00Z"));
         assert_eq!(start("00:00").as_deref(), Some("2026-10-24T22:00:00Z"));
-        // The hour that comes twice is its first one.
+        // Of an hour that occurs twice, the first one is used.
         assert_eq!(start("02:00").as_deref(), Some("2026-10-25T00:00:00Z"));
         assert_eq!(start("03:00").as_deref(), Some("2026-10-25T02:00:00Z"));
         assert_eq!(start("2026-10").as_deref(), Some("2026-09-30T22:00:00Z"));

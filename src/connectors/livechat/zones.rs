@@ -1,8 +1,8 @@
-//! Time zones that were renamed: one side may know the older name only, the other the newer one.
+//! Renamed time zones: Chatlake and LiveChat may know only the older or only the newer name.
 
 use super::client::Query;
 
-/// Newer and older name, from the file `backward` of the IANA time zone database: those of zones that are in use today.
+/// Newer and older name of each renamed zone that is in use today, from the file `backward` of the IANA time zone database.
 const RENAMED: [(&str, &str); 51] = [
     ("Africa/Asmara", "Africa/Asmera"),
     ("America/Adak", "America/Atka"),
@@ -57,7 +57,7 @@ const RENAMED: [(&str, &str); 51] = [
     ("Pacific/Pohnpei", "Pacific/Ponape"),
 ];
 
-/// The other name of a zone; none if it has only one.
+/// The other name of a zone; `None` if it has only one.
 fn other_name(zone: &str) -> Option<&'static str> {
     RENAMED.iter().find_map(|(newer, older)| match zone {
         _ if zone == *newer => Some(*older),
@@ -74,9 +74,9 @@ pub(super) fn with_other_name(query: &Query) -> Option<Query> {
 }
 
 /// Whether a refusal is about time zones.
-pub fn is_about_zones(said: &str) -> bool {
-    let said = said.to_lowercase();
-    ["timezone", "time zone", "time_zone"].iter().any(|word| said.contains(word))
+pub fn is_about_zones(vendor_message: &str) -> bool {
+    let vendor_message = vendor_message.to_lowercase();
+    ["timezone", "time zone", "time_zone"].iter().any(|word| vendor_message.contains(word))
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_names_are_those_of_one_zone_and_lead_to_each_other() {
+    fn both_names_of_a_zone_map_to_each_other() {
         for (newer, older) in RENAMED {
             assert_eq!((other_name(newer), other_name(older)), (Some(older), Some(newer)));
             let at = jiff::Timestamp::from_second(1_795_176_000).unwrap();

@@ -1,4 +1,4 @@
-//! An export document on its way: pieces come from the network, and a thread of its own reads chats out of them.
+//! Parses an export document while it is received: the network sends chunks to a blocking thread that reads the chats.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Weak};
@@ -8,103 +8,104 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::client::{PATH, lack_in};
-use super::xml::Fault;
+use super::client::{PATH, missing_access_in};
+use super::xml::DocumentError;
 use crate::connectors::PullError;
-use crate::connectors::pull_error::Place;
-use crate::connectors::upstream::{Reader, Unread};
+use crate::connectors::pull_error::ResponseLocation;
+use crate::connectors::upstream::{BodyReader, ReadError};
 
-/// Pieces that are on their way to the thread.
-const AHEAD: usize = 4;
-/// The first bytes, for what a document that is none says.
+/// The maximum number of chunks in the queue to the thread.
+const QUEUED_CHUNKS: usize = 4;
+/// The first bytes are stored to classify an answer that is no document.
 const HEAD: usize = 2_048;
 
-/// A thread begins to parse once so much is there, or the end: a host that sends next to nothing takes none.
-const START_AT: usize = 64 << 10;
+/// The thread starts after this number of bytes, or at the end, so that a host that sends almost nothing uses no thread.
+const MIN_BYTES_TO_START: usize = 64 << 10;
 
-/// Lets the documents of one pull be parsed: it takes one place among all pulls for them, while one of them is parsed.
-pub(super) struct Parsers {
+/// Lets the documents of one pull be parsed: while at least one of them is parsed, the pull holds one permit of the semaphore for all
+/// pulls.
+pub(super) struct ParserSlots {
     all: Arc<Semaphore>,
     place: Mutex<Weak<OwnedSemaphorePermit>>,
 }
 
-impl Parsers {
+impl ParserSlots {
     pub fn new(all: Arc<Semaphore>) -> Self {
         Self { all, place: Mutex::default() }
     }
 
-    /// Waits for the pull's place; none if there are no places any more.
-    async fn place(&self) -> Option<Arc<OwnedSemaphorePermit>> {
+    /// Waits for the pull's permit; `None` if the semaphore is closed.
+    async fn acquire(&self) -> Option<Arc<OwnedSemaphorePermit>> {
         let mut place = self.place.lock().await;
-        if let Some(held) = place.upgrade() {
-            return Some(held);
+        if let Some(permit) = place.upgrade() {
+            return Some(permit);
         }
-        let held = Arc::new(self.all.clone().acquire_owned().await.ok()?);
-        *place = Arc::downgrade(&held);
-        Some(held)
+        let permit = Arc::new(self.all.clone().acquire_owned().await.ok()?);
+        *place = Arc::downgrade(&permit);
+        Some(permit)
     }
 }
 
 /// Why the thread stopped.
 #[derive(Debug)]
-pub(super) enum Stop {
-    Fault(Fault),
-    /// Nobody waits for it any more.
-    Gone,
-    /// This server's own trouble.
-    Own(PullError),
+pub(super) enum ParseStop {
+    DocumentError(DocumentError),
+    /// The receiver of the result was dropped.
+    Abandoned,
+    /// An error of this server.
+    Internal(PullError),
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Stop::Fault(fault)
+impl From<DocumentError> for ParseStop {
+    fn from(fault: DocumentError) -> Self {
+        ParseStop::DocumentError(fault)
     }
 }
 
-/// Reads a document in a thread where it may block.
-type Work<T> = Box<dyn FnOnce(Pieces, Option<String>) -> Result<T, Stop> + Send>;
+/// Reads a document in a thread that may block.
+type Work<T> = Box<dyn FnOnce(ChunkStream, Option<String>) -> Result<T, ParseStop> + Send>;
 
-/// Where the pieces go, and who reads them.
-struct Running<T> {
+/// The channel to the thread and the thread's handle.
+struct ParserThread<T> {
     send: mpsc::Sender<Bytes>,
-    work: JoinHandle<Result<T, Stop>>,
-    _place: Option<Arc<OwnedSemaphorePermit>>,
+    work: JoinHandle<Result<T, ParseStop>>,
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-/// One answer on its way.
-pub(super) struct Document<T> {
-    parsers: Arc<Parsers>,
+/// An answer that is being received.
+pub(super) struct DocumentReader<T> {
+    parser_slots: Arc<ParserSlots>,
     work: Option<Work<T>>,
-    running: Option<Running<T>>,
+    running: Option<ParserThread<T>>,
     head: Vec<u8>,
-    /// The encoding that the head of the answer names.
+    /// The encoding in the Content-Type header.
     label: Option<String>,
-    /// What came before the thread.
-    early: BytesMut,
+    /// The bytes that were received before the thread started.
+    buffered: BytesMut,
 }
 
-impl<T: Send + 'static> Document<T> {
-    pub fn new(parsers: Arc<Parsers>, work: impl FnOnce(Pieces, Option<String>) -> Result<T, Stop> + Send + 'static) -> Self {
-        Self { parsers, work: Some(Box::new(work)), running: None, head: Vec::new(), label: None, early: BytesMut::new() }
+impl<T: Send + 'static> DocumentReader<T> {
+    pub fn new(parser_slots: Arc<ParserSlots>, work: impl FnOnce(ChunkStream, Option<String>) -> Result<T, ParseStop> + Send + 'static) -> Self {
+        Self { parser_slots, work: Some(Box::new(work)), running: None, head: Vec::new(), label: None, buffered: BytesMut::new() }
     }
 
-    /// Starts the thread and hands it what came before; false when it wants no more.
+    /// Starts the thread and sends it the buffered bytes; false if it needs no more.
     async fn start(&mut self) -> bool {
         let Some(work) = self.work.take() else { return false };
-        let _place = self.parsers.place().await;
-        let (send, come) = mpsc::channel(AHEAD);
-        let (pieces, label) = (Pieces { come, piece: Bytes::new() }, self.label.take());
-        let running = self.running.insert(Running { send, work: tokio::task::spawn_blocking(move || work(pieces, label)), _place });
-        let early = self.early.split().freeze();
-        early.is_empty() || running.send.send(early).await.is_ok()
+        let _permit = self.parser_slots.acquire().await;
+        let (send, receiver) = mpsc::channel(QUEUED_CHUNKS);
+        let (pieces, label) = (ChunkStream { receiver, piece: Bytes::new() }, self.label.take());
+        let running = self.running.insert(ParserThread { send, work: tokio::task::spawn_blocking(move || work(pieces, label)), _permit });
+        let buffered = self.buffered.split().freeze();
+        buffered.is_empty() || running.send.send(buffered).await.is_ok()
     }
 }
 
-impl<T: Send + 'static> Reader for Document<T> {
+impl<T: Send + 'static> BodyReader for DocumentReader<T> {
     type Out = T;
-    const ENDLESS: bool = true;
+    const STREAMED: bool = true;
 
-    fn begins(&mut self, headers: &HeaderMap, _: Option<u64>) {
+    fn on_head(&mut self, headers: &HeaderMap, _: Option<u64>) {
         self.label = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(charset);
     }
 
@@ -114,43 +115,43 @@ impl<T: Send + 'static> Reader for Document<T> {
         if let Some(running) = &self.running {
             return running.send.send(piece).await.is_ok();
         }
-        self.early.extend_from_slice(&piece);
-        self.early.len() < START_AT || self.start().await
+        self.buffered.extend_from_slice(&piece);
+        self.buffered.len() < MIN_BYTES_TO_START || self.start().await
     }
 
-    async fn end(mut self) -> Result<T, Unread> {
+    async fn end(mut self) -> Result<T, ReadError> {
         if self.running.is_none() {
             self.start().await;
         }
-        let Some(Running { send, work, _place }) = self.running else { return Err(Unread::Stop(PullError::Cancelled)) };
+        let Some(ParserThread { send, work, _permit }) = self.running else { return Err(ReadError::Fatal(PullError::Cancelled)) };
         drop(send);
         let why = match work.await {
             Ok(Ok(read)) => return Ok(read),
-            Ok(Err(Stop::Own(error))) => return Err(Unread::Stop(error)),
-            Ok(Err(Stop::Fault(Fault::Enough) | Stop::Gone)) => return Err(Unread::Stop(PullError::Cancelled)),
-            Ok(Err(Stop::Fault(fault))) => fault,
-            Err(_) => return Err(Unread::Stop(malformed("the document could not be read".to_owned()))),
+            Ok(Err(ParseStop::Internal(error))) => return Err(ReadError::Fatal(error)),
+            Ok(Err(ParseStop::DocumentError(DocumentError::Stopped) | ParseStop::Abandoned)) => return Err(ReadError::Fatal(PullError::Cancelled)),
+            Ok(Err(ParseStop::DocumentError(fault))) => fault,
+            Err(_) => return Err(ReadError::Fatal(malformed("the document could not be read".to_owned()))),
         };
-        if why == Fault::WebPage {
-            return Err(Unread::Page);
+        if why == DocumentError::WebPage {
+            return Err(ReadError::WebPage);
         }
-        if matches!(why, Fault::NotXml | Fault::OtherRoot(_))
-            && let Some(lack) = lack_in(&self.head)
+        if matches!(why, DocumentError::NotXml | DocumentError::OtherRoot(_))
+            && let Some(missing) = missing_access_in(&self.head)
         {
-            return Err(Unread::Stop(PullError::NotAllowed(lack)));
+            return Err(ReadError::Fatal(PullError::NotAllowed(missing)));
         }
-        Err(if why.is_final() { Unread::Stop(malformed(why.to_string())) } else { Unread::Again(why.to_string()) })
+        Err(if why.is_final() { ReadError::Fatal(malformed(why.to_string())) } else { ReadError::Retry(why.to_string()) })
     }
 
-    /// That a period has no content means that it has no chats. That the export is not there means something else.
-    async fn nothing(mut self, status: u16) -> Option<T> {
+    /// An answer without content means that the period has no chats. Status 404 means that the export does not exist.
+    async fn on_empty(mut self, status: u16) -> Option<T> {
         let is_taken = status == 204 && self.piece(Bytes::from_static(b"<chats/>")).await;
         if is_taken { self.end().await.ok() } else { None }
     }
 }
 
 pub(super) fn malformed(why: String) -> PullError {
-    PullError::Malformed { at: Place { path: PATH.to_owned(), page: 0 }, why }
+    PullError::Malformed { at: ResponseLocation { path: PATH.to_owned(), page: 0 }, why }
 }
 
 /// `text/xml; charset="iso-8859-1"`
@@ -161,16 +162,16 @@ fn charset(content_type: &str) -> Option<String> {
     })
 }
 
-/// The pieces of a body as one stream, which waits for the next one. It ends when no more come.
-pub(super) struct Pieces {
-    come: mpsc::Receiver<Bytes>,
+/// The chunks of a body as a blocking reader. Ends when the sender is dropped.
+pub(super) struct ChunkStream {
+    receiver: mpsc::Receiver<Bytes>,
     piece: Bytes,
 }
 
-impl Read for Pieces {
+impl Read for ChunkStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
-            match self.come.blocking_recv() {
+            match self.receiver.blocking_recv() {
                 Some(piece) => self.piece = piece,
                 None => return Ok(0),
             }
@@ -185,39 +186,39 @@ impl Read for Pieces {
 mod tests {
     use super::*;
 
-    fn document(parsers: &Arc<Parsers>) -> Document<usize> {
-        Document::new(parsers.clone(), |mut pieces: Pieces, _| {
+    fn document(parser_slots: &Arc<ParserSlots>) -> DocumentReader<usize> {
+        DocumentReader::new(parser_slots.clone(), |mut pieces: ChunkStream, _| {
             let mut all = Vec::new();
-            pieces.read_to_end(&mut all).map_err(|_| Stop::Gone)
+            pieces.read_to_end(&mut all).map_err(|_| ParseStop::Abandoned)
         })
     }
 
     #[tokio::test]
-    async fn what_brings_next_to_nothing_takes_no_thread_before_its_end() {
-        let parsers = Arc::new(Parsers::new(Arc::new(Semaphore::new(1))));
-        let mut small = document(&parsers);
+    async fn a_tiny_document_starts_no_thread_before_its_end() {
+        let parser_slots = Arc::new(ParserSlots::new(Arc::new(Semaphore::new(1))));
+        let mut small = document(&parser_slots);
         for _ in 0..1_000 {
             assert!(small.piece(Bytes::from_static(b" ")).await);
         }
         assert!(small.running.is_none());
         assert_eq!(small.end().await.ok(), Some(1_000));
-        let mut large = document(&parsers);
-        assert!(large.piece(Bytes::from(vec![b' '; START_AT])).await && large.running.is_some());
+        let mut large = document(&parser_slots);
+        assert!(large.piece(Bytes::from(vec![b' '; MIN_BYTES_TO_START])).await && large.running.is_some());
         assert!(large.piece(Bytes::from_static(b"end")).await);
-        assert_eq!(large.end().await.ok(), Some(START_AT + 3));
+        assert_eq!(large.end().await.ok(), Some(MIN_BYTES_TO_START + 3));
     }
 
     #[tokio::test]
-    async fn documents_of_one_pull_share_a_place_and_other_pulls_wait_for_one() {
+    async fn documents_of_one_pull_share_a_parser_slot() {
         let all = Arc::new(Semaphore::new(1));
-        let (one, other) = (Arc::new(Parsers::new(all.clone())), Arc::new(Parsers::new(all.clone())));
-        let (first, second) = (one.place().await.unwrap(), one.place().await.unwrap());
-        let mut waits = Box::pin(other.place());
-        assert!(futures_util::poll!(&mut waits).is_pending());
+        let (one, other) = (Arc::new(ParserSlots::new(all.clone())), Arc::new(ParserSlots::new(all.clone())));
+        let (first, second) = (one.acquire().await.unwrap(), one.acquire().await.unwrap());
+        let mut waiting = Box::pin(other.acquire());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(first);
-        assert!(futures_util::poll!(&mut waits).is_pending());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(second);
-        assert!(waits.await.is_some());
+        assert!(waiting.await.is_some());
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The reports of LiveLeader: entries and nothing else. Elements and their meanings are those of the vendor's page "Exporting data".
+//! The reports of LiveLeader: declarations only. Elements and their descriptions are from the vendor's page "Exporting data".
 
 use crate::connectors::report::ColumnKind::{Integer, Json, Text, Timestamp};
-use crate::connectors::report::{Calls, Column, ColumnKind, ExportRows, From, Menu, MenuUse, Report, Request, Shape, UpdateMode};
+use crate::connectors::report::{Calls, Column, ColumnKind, ColumnSource, ExportRows, Menu, MenuUse, Report, ReportRequest, Shape, UpdateMode};
 
 pub const REPORTS: &[Report] = &[CHATS, CHAT_MESSAGES, CHAT_OPERATORS];
 
 const SOURCE: &str = "https://www.liveleader.com/en/support/exporting-data";
-const EXPORT: Request = Request { path: "/a/Srv", calls: Calls::One, zone: true };
+const EXPORT: ReportRequest = ReportRequest { path: "/a/Srv", calls: Calls::One, zone: true };
 const MENUS: &[MenuUse] = &[days(Menu::StartDays), days(Menu::EndDays), MenuUse { menu: Menu::Login, required: false, extra: false, sent: "", typed: true }];
 
 const fn days(menu: Menu) -> MenuUse {
@@ -14,7 +14,7 @@ const fn days(menu: Menu) -> MenuUse {
 }
 
 const fn column(name: &'static str, kind: ColumnKind, meaning: &'static str) -> Column {
-    Column { name, kind, meaning, from: From::Path }
+    Column { name, kind, meaning, from: ColumnSource::Path }
 }
 
 const CHATS: Report = Report {

@@ -1,4 +1,4 @@
-//! Chats into rows: one builder for each report of a pull.
+//! Builds rows from chats, with one builder for each report of a pull.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -9,37 +9,37 @@ use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use super::times::{self, Moment};
-use super::xml::{Chat, Field, MessageRef};
+use super::xml::{ChatField, ExportedChat, MessageRef};
 use crate::connectors::PullError;
-use crate::connectors::convert::{self, Converted, Moments};
+use crate::connectors::convert::{self, Converted, TimestampEncoding};
 use crate::connectors::report::{ColumnKind, ExportRows, Report, Shape};
-use crate::connectors::table::{Cell, Table};
+use crate::connectors::table::{Cell, TableBuilder};
 
 static ISO: DateTimePrinter = DateTimePrinter::new();
 
-/// Builds the rows of one report.
-pub(super) struct Rows {
+/// The row builder of one report.
+pub(super) struct ChatRows {
     kind: ExportRows,
-    table: Table,
-    /// Times without a zone are meant in this one.
+    table: TableBuilder,
+    /// The time zone of times without a zone.
     zone: TimeZone,
 }
 
-/// By name, as JSON.
+/// JSON values by name.
 type Named<'n> = Vec<(&'n str, String)>;
 
-impl Rows {
+impl ChatRows {
     pub fn new(report: &'static Report, zone: &TimeZone) -> Self {
         let kind = if let Shape::Export(kind) = report.shape { kind } else { ExportRows::Chats };
-        Self { kind, table: Table::new(report.columns), zone: zone.clone() }
+        Self { kind, table: TableBuilder::new(report.columns), zone: zone.clone() }
     }
 
-    /// Gives these fields their columns before they come.
-    pub fn expect(&mut self, names: &[String]) {
-        self.table.expect(names);
+    /// Adds columns for these undeclared fields before their first value.
+    pub fn add_extra_columns(&mut self, names: &[String]) {
+        self.table.add_extra_columns(names);
     }
 
-    /// The fields that came so far and that no column declares.
+    /// The undeclared fields so far.
     pub fn extras(&self) -> Vec<String> {
         self.table.extras().map(str::to_owned).collect()
     }
@@ -48,35 +48,35 @@ impl Rows {
         self.table.misfits
     }
 
-    pub fn take(&mut self) -> Vec<RecordBatch> {
-        self.table.take()
+    pub fn take_batches(&mut self) -> Vec<RecordBatch> {
+        self.table.take_batches()
     }
 
-    /// The batch as it stands, with all columns; also without rows.
+    /// The current batch with all columns, also when it has no rows.
     pub fn batch(&mut self) -> Option<RecordBatch> {
         self.table.batch().ok()
     }
 
-    /// All rows so far, of which `take` has not told yet.
-    pub fn rest(&mut self) -> Option<Vec<RecordBatch>> {
+    /// All rows that `take_batches` has not returned yet.
+    pub fn finish_batches(&mut self) -> Option<Vec<RecordBatch>> {
         self.table.flush().ok()?;
-        Some(self.table.take())
+        Some(self.table.take_batches())
     }
 
-    /// The rows of one chat; false when they could not be built.
-    pub fn chat(&mut self, chat: &Chat) -> bool {
+    /// Writes the rows of one chat; false if they could not be built.
+    pub fn chat(&mut self, chat: &ExportedChat) -> bool {
         match self.kind {
-            ExportRows::Chats => self.whole(chat),
-            ExportRows::Messages => (1..).zip(chat.messages()).all(|(position, message)| self.message(chat, position, message)),
+            ExportRows::Chats => self.chat_row(chat),
+            ExportRows::Messages => (1..).zip(chat.messages()).all(|(position, message)| self.message_row(chat, position, message)),
             ExportRows::Operators => chat.operators().all(|operator| {
-                let cells = [text(chat.field(Field::Id)), text(Some(operator))];
+                let cells = [text(chat.field(ChatField::Id)), text(Some(operator))];
                 self.table.write::<&str, &str>(&cells, &[], &[]).is_ok()
             }),
         }
     }
 
-    /// Whether this chat gives the report no row.
-    pub fn is_childless(&self, chat: &Chat) -> bool {
+    /// Whether this chat has no rows in the report.
+    pub fn has_no_rows(&self, chat: &ExportedChat) -> bool {
         match self.kind {
             ExportRows::Chats => false,
             ExportRows::Messages => chat.messages().len() == 0,
@@ -84,66 +84,66 @@ impl Rows {
         }
     }
 
-    fn whole(&mut self, chat: &Chat) -> bool {
+    fn chat_row(&mut self, chat: &ExportedChat) -> bool {
         let mut misfits = Named::new();
         let operators: Vec<&str> = chat.operators().collect();
-        let (start, stop) = (chat.field(Field::Start), chat.field(Field::Stop));
+        let (start, stop) = (chat.field(ChatField::Start), chat.field(ChatField::Stop));
         let cells = [
-            text(chat.field(Field::Id)),
-            text(chat.field(Field::Referrer)),
-            text(chat.field(Field::Keywords)),
+            text(chat.field(ChatField::Id)),
+            text(chat.field(ChatField::Referrer)),
+            text(chat.field(ChatField::Keywords)),
             if operators.is_empty() { Cell::Null } else { Cell::Text(operators.join(", ").into()) },
             count(operators.len()),
-            text(chat.field(Field::VisitorIp)),
+            text(chat.field(ChatField::VisitorIp)),
             self.moment("start", start, &mut misfits),
             self.moment("stop", stop, &mut misfits),
-            integer("duration", chat.field(Field::Duration), &mut misfits),
-            text(chat.field(Field::Url)),
+            integer("duration", chat.field(ChatField::Duration), &mut misfits),
+            text(chat.field(ChatField::Url)),
             count(chat.messages().len()),
             Cell::Text(transcript(chat, &self.zone).into()),
         ];
-        self.table.write(&cells, &grouped(chat.more()), &misfits).is_ok()
+        self.table.write(&cells, &grouped(chat.extras()), &misfits).is_ok()
     }
 
-    fn message(&mut self, chat: &Chat, position: usize, message: MessageRef<'_>) -> bool {
+    fn message_row(&mut self, chat: &ExportedChat, position: usize, message: MessageRef<'_>) -> bool {
         let mut misfits = Named::new();
         let cells = [
-            text(chat.field(Field::Id)),
+            text(chat.field(ChatField::Id)),
             count(position),
             text(message.from()),
             message.from().map_or(Cell::Null, |from| Cell::Text(if from.eq_ignore_ascii_case("visitor") { "visitor" } else { "operator" }.into())),
             self.moment("time", message.time(), &mut misfits),
             text(Some(message.text())),
         ];
-        self.table.write(&cells, &grouped(message.more()), &misfits).is_ok()
+        self.table.write(&cells, &grouped(message.extras()), &misfits).is_ok()
     }
 
-    fn moment<'n>(&self, name: &'n str, told: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
-        let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
-        let converted = times::read(told, &self.zone).map_or_else(Converted::misfit, |moment| convert::moment(moment.at));
-        cell(name, told, converted, misfits)
+    fn moment<'n>(&self, name: &'n str, text: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Cell::Null };
+        let converted = times::read(text, &self.zone).map_or_else(Converted::misfit, |moment| convert::moment(moment.at));
+        cell(name, text, converted, misfits)
     }
 }
 
-fn text(told: Option<&str>) -> Cell<'_> {
-    told.map_or(Cell::Null, |told| Cell::Text(Cow::Borrowed(told)))
+fn text(text: Option<&str>) -> Cell<'_> {
+    text.map_or(Cell::Null, |text| Cell::Text(Cow::Borrowed(text)))
 }
 
 fn count(number: usize) -> Cell<'static> {
     i64::try_from(number).map_or(Cell::Null, Cell::Integer)
 }
 
-fn integer<'n>(name: &'n str, told: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
-    let Some(told) = told.filter(|told| !told.is_empty()) else { return Cell::Null };
-    let Converted { cell: nearest, fits } = convert::text(ColumnKind::Integer, Moments::Written, Cow::Borrowed(told));
+fn integer<'n>(name: &'n str, text: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Cell::Null };
+    let Converted { cell: nearest, fits } = convert::text(ColumnKind::Integer, TimestampEncoding::Text, Cow::Borrowed(text));
     let nearest = if let Cell::Integer(number) = nearest { Cell::Integer(number) } else { Cell::Null };
-    cell(name, told, Converted { cell: nearest, fits }, misfits)
+    cell(name, text, Converted { cell: nearest, fits }, misfits)
 }
 
-/// The cell of a value, which is kept beside it unless it fits.
-fn cell<'n>(name: &'n str, told: &str, converted: Converted<'static>, misfits: &mut Named<'n>) -> Cell<'static> {
+/// Converts a value into its cell. A value that does not fit is also added to the misfits.
+fn cell<'n>(name: &'n str, text: &str, converted: Converted<'static>, misfits: &mut Named<'n>) -> Cell<'static> {
     if !converted.fits {
-        misfits.push((name, json(told)));
+        misfits.push((name, json(text)));
     }
     converted.cell
 }
@@ -154,7 +154,7 @@ fn json(text: &str) -> String {
     all
 }
 
-/// What came several times under one name is a list.
+/// Groups values by name; several values of one name become a list.
 fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named<'a> {
     let mut named: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for (name, value) in more {
@@ -168,8 +168,8 @@ fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named<'a> {
     named.into_iter().map(|(name, first, others)| (name, all(first, others))).collect()
 }
 
-/// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in neither form is told as it came.
-fn transcript(chat: &Chat, zone: &TimeZone) -> String {
+/// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in an unknown format stays unchanged.
+fn transcript(chat: &ExportedChat, zone: &TimeZone) -> String {
     let mut all = String::from("[");
     for (at, message) in chat.messages().enumerate() {
         all.push_str(if at > 0 { ",{" } else { "{" });
@@ -192,13 +192,13 @@ fn transcript(chat: &Chat, zone: &TimeZone) -> String {
         }
         all.push_str("\"text\":");
         push_json(&mut all, message.text());
-        for (name, value) in grouped(message.more()) {
-            // A name twice in one object would hide the first.
+        for (name, value) in grouped(message.extras()) {
+            // A duplicate name in the object would hide the first one.
             let mark = if matches!(name, "from" | "time" | "text") { "_" } else { "" };
             all.push(',');
             push_json(&mut all, &format!("{mark}{name}"));
             all.push(':');
-            // As in a column of its own: a list is told as a text.
+            // Like in a column: a list becomes a text.
             if value.starts_with('"') {
                 all.push_str(&value);
             } else {
@@ -214,7 +214,7 @@ fn transcript(chat: &Chat, zone: &TimeZone) -> String {
 fn push_json(all: &mut String, text: &str) {
     let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     all.push('"');
-    // All bytes, whatever the first ones are: many at a time are looked at so.
+    // Looks at all bytes without an early exit, so that the loop is vectorized.
     if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
         let mut rest = text;
         while let Some(at) = rest.bytes().position(escaped) {
@@ -229,7 +229,7 @@ fn push_json(all: &mut String, text: &str) {
                 '\t' => all.push_str("\\t"),
                 '\u{8}' => all.push_str("\\b"),
                 '\u{c}' => all.push_str("\\f"),
-                // Writing into a String cannot fail, here and below.
+                // Writing to a String cannot fail, here and below.
                 other => drop(write!(all, "\\u{:04x}", u32::from(other))),
             }
             rest = from.as_str();
@@ -241,19 +241,19 @@ fn push_json(all: &mut String, text: &str) {
     all.push('"');
 }
 
-/// As the CSV writes moments, with as many digits of a second as there are.
+/// Formats a timestamp like the CSV export, with as many decimals as it has.
 fn push_iso(all: &mut String, at: Timestamp) {
     drop(ISO.print_timestamp(&at, all));
 }
 
-/// When the chat began, if that can be told.
-pub(super) fn start(chat: &Chat, zone: &TimeZone) -> Option<Moment> {
-    times::read(chat.field(Field::Start)?, zone)
+/// The start of the chat, if it can be parsed.
+pub(super) fn start(chat: &ExportedChat, zone: &TimeZone) -> Option<Moment> {
+    times::read(chat.field(ChatField::Start)?, zone)
 }
 
-/// The chat's id; none if it has none, so that nothing tells it from others.
-pub(super) fn id(chat: &Chat) -> Option<&str> {
-    chat.field(Field::Id).filter(|id| !id.trim().is_empty())
+/// The chat's id; `None` if it has none and so cannot be identified.
+pub(super) fn id(chat: &ExportedChat) -> Option<&str> {
+    chat.field(ChatField::Id).filter(|id| !id.trim().is_empty())
 }
 
 pub(super) fn unwritable() -> PullError {

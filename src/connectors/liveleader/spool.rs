@@ -1,4 +1,5 @@
-//! Rows of a window that is not known to be whole yet: a few in memory, the rest in a file without a name, which goes with the process.
+//! Stores the rows of a window until its document is known to be complete: a few in memory, the rest in an unlinked file that disappears
+//! with the process.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -10,85 +11,86 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
-use super::document::Stop;
+use super::document::ParseStop;
 use crate::connectors::PullError;
 
-/// Bytes of rows that stay in memory.
-const IN_MEMORY: usize = 4 << 20;
+/// The number of bytes of rows that stay in memory.
+const MAX_MEMORY_BYTES: usize = 4 << 20;
 
-/// Whose turn it is: several windows are read at once, and only the first of them may use the disk, so that there is room for one.
-pub(super) struct Turn(Mutex<State>, Condvar);
+/// Decides which window may use the disk: several windows are read at once, but only the first of them may write, so that space for one
+/// window is enough.
+pub(super) struct DiskTurn(Mutex<TurnState>, Condvar);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Later,
-    Now,
-    Gone,
+enum TurnState {
+    Waiting,
+    Granted,
+    Abandoned,
 }
 
-impl Turn {
-    pub fn later() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State::Later), Condvar::new()))
+impl DiskTurn {
+    pub fn waiting() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(TurnState::Waiting), Condvar::new()))
     }
 
-    pub fn now() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State::Now), Condvar::new()))
+    pub fn granted() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(TurnState::Granted), Condvar::new()))
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: TurnState) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.1.notify_all();
     }
 
-    /// This window is the first one now.
-    pub fn come(&self) {
-        self.set(State::Now);
+    /// Grants the turn: this window is the first one now.
+    pub fn grant(&self) {
+        self.set(TurnState::Granted);
     }
 
-    /// Nobody waits for this window any more.
-    pub fn give_up(&self) {
-        self.set(State::Gone);
+    /// Abandons the window: its result is not needed any more.
+    pub fn abandon(&self) {
+        self.set(TurnState::Abandoned);
     }
 
-    /// Waits for the turn; false when nobody waits for the window any more.
+    /// Waits for the turn; false if the window was abandoned.
     fn wait(&self) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.1.wait_while(state, |state| *state == State::Later).unwrap_or_else(PoisonError::into_inner);
-        *state == State::Now
+        let state = self.1.wait_while(state, |state| *state == TurnState::Waiting).unwrap_or_else(PoisonError::into_inner);
+        *state == TurnState::Granted
     }
 }
 
 /// The rows of one window, in order.
 pub(super) struct Spool {
     scratch: PathBuf,
-    turn: Arc<Turn>,
+    turn: Arc<DiskTurn>,
     memory: Vec<(usize, RecordBatch)>,
     bytes: usize,
     file: Option<Arc<File>>,
     /// Report and offset of each batch in the file.
-    places: Vec<(usize, u64)>,
+    offsets: Vec<(usize, u64)>,
     end: u64,
 }
 
 impl Spool {
-    pub fn new(scratch: PathBuf, turn: Arc<Turn>) -> Self {
-        Self { scratch, turn, memory: Vec::new(), bytes: 0, file: None, places: Vec::new(), end: 0 }
+    pub fn new(scratch: PathBuf, turn: Arc<DiskTurn>) -> Self {
+        Self { scratch, turn, memory: Vec::new(), bytes: 0, file: None, offsets: Vec::new(), end: 0 }
     }
 
-    /// Keeps a batch of report number `report`. May wait for the turn.
-    pub fn push(&mut self, report: usize, batch: RecordBatch) -> Result<(), Stop> {
+    /// Stores a batch of report number `report`. May wait for the turn.
+    pub fn push(&mut self, report: usize, batch: RecordBatch) -> Result<(), ParseStop> {
         let size = batch.get_array_memory_size();
-        if self.file.is_none() && self.bytes + size <= IN_MEMORY {
+        if self.file.is_none() && self.bytes + size <= MAX_MEMORY_BYTES {
             self.bytes += size;
             self.memory.push((report, batch));
             return Ok(());
         }
         if !self.turn.wait() {
-            return Err(Stop::Gone);
+            return Err(ParseStop::Abandoned);
         }
         self.write(report, &batch).map_err(|error| {
             tracing::error!(%error, "rows could not be stored in a temporary file");
-            Stop::Own(PullError::NoRoom)
+            ParseStop::Internal(PullError::StorageFull)
         })
     }
 
@@ -100,42 +102,42 @@ impl Spool {
         let mut writer = StreamWriter::try_new(&*file, batch.schema_ref()).map_err(std::io::Error::other)?;
         writer.write(batch).and_then(|()| writer.finish()).map_err(std::io::Error::other)?;
         drop(writer);
-        self.places.push((report, self.end));
+        self.offsets.push((report, self.end));
         self.end = (&*file).stream_position()?;
         Ok(())
     }
 
     /// The batches, in order.
     pub fn batches(self) -> Batches {
-        Batches { memory: self.memory.into_iter(), file: self.file, places: self.places.into_iter() }
+        Batches { memory: self.memory.into_iter(), file: self.file, offsets: self.offsets.into_iter() }
     }
 }
 
 pub(super) struct Batches {
     memory: std::vec::IntoIter<(usize, RecordBatch)>,
     file: Option<Arc<File>>,
-    places: std::vec::IntoIter<(usize, u64)>,
+    offsets: std::vec::IntoIter<(usize, u64)>,
 }
 
 impl Batches {
     pub async fn next(&mut self) -> Result<Option<(usize, RecordBatch)>, PullError> {
-        if let Some(held) = self.memory.next() {
-            return Ok(Some(held));
+        if let Some(batch) = self.memory.next() {
+            return Ok(Some(batch));
         }
-        let (Some(file), Some((report, at))) = (self.file.clone(), self.places.next()) else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || StreamReader::try_new(Part { file, at }, None).ok()?.next()?.ok());
-        let batch = read.await.ok().flatten().ok_or(PullError::NoRoom)?;
+        let (Some(file), Some((report, at))) = (self.file.clone(), self.offsets.next()) else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || StreamReader::try_new(FileSection { file, at }, None).ok()?.next()?.ok());
+        let batch = read.await.ok().flatten().ok_or(PullError::StorageFull)?;
         Ok(Some((report, batch)))
     }
 }
 
-/// What stands in the file from a place on.
-struct Part {
+/// Reads the file from an offset.
+struct FileSection {
     file: Arc<File>,
     at: u64,
 }
 
-impl Read for Part {
+impl Read for FileSection {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read_at(into, self.at)?;
         self.at += read as u64;
@@ -154,9 +156,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_no_room_in_memory_comes_back_from_the_disk_in_order() {
+    async fn spooled_batches_come_back_in_order() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(scratch.path().to_owned(), Turn::now());
+        let mut spool = Spool::new(scratch.path().to_owned(), DiskTurn::granted());
         for (at, text) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
             spool.push(at % 2, batch(text)).unwrap();
         }
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn whoever_is_not_first_waits_before_the_disk() {
-        let turn = Turn::later();
+        let turn = DiskTurn::waiting();
         let mut spool = Spool::new(std::env::temp_dir(), turn.clone());
         spool.push(0, batch("a")).unwrap();
         std::thread::scope(|threads| {
@@ -181,17 +183,17 @@ mod tests {
                 }
                 spool.push(0, batch("d"))
             });
-            turn.come();
+            turn.grant();
             assert!(waiting.join().unwrap().is_ok());
         });
-        turn.give_up();
-        assert!(matches!(spool.push(0, batch("e")), Err(Stop::Gone)));
+        turn.abandon();
+        assert!(matches!(spool.push(0, batch("e")), Err(ParseStop::Abandoned)));
     }
 
     #[test]
     fn a_disk_that_cannot_be_written_is_this_servers_trouble() {
-        let mut spool = Spool::new("/does/not/exist".into(), Turn::now());
+        let mut spool = Spool::new("/does/not/exist".into(), DiskTurn::granted());
         spool.push(0, batch("a")).unwrap();
-        assert!(matches!(spool.push(0, batch("b")).and_then(|()| spool.push(0, batch("c"))), Err(Stop::Own(PullError::NoRoom))));
+        assert!(matches!(spool.push(0, batch("b")).and_then(|()| spool.push(0, batch("c"))), Err(ParseStop::Internal(PullError::StorageFull))));
     }
 }

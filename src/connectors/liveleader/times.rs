@@ -1,4 +1,4 @@
-//! Times as LiveLeader writes them: ISO 8601 in its usual spellings, and the form of the sample on its page, `23-10-2008T12:49:1231`.
+//! Parses times of LiveLeader: the usual spellings of ISO 8601, and the format in the vendor's documentation, `23-10-2008T12:49:1231`.
 
 use jiff::Timestamp;
 use jiff::civil::{DateTime, Time};
@@ -9,35 +9,35 @@ use crate::clock::Millis;
 
 static ISO: DateTimeParser = DateTimeParser::new();
 
-/// A moment that a text names.
+/// A parsed time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     pub at: Timestamp,
-    /// The text names an offset. One without it is meant in a zone that somebody chose.
+    /// The text has an offset. Without one, the time is read in the account's time zone.
     pub has_offset: bool,
 }
 
-/// The moment that a text names, to the millisecond: see `read`.
+/// Parses a time, to the millisecond: see `read`.
 pub fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
     read(text, zone).map(|moment| moment.at.as_millisecond())
 }
 
-/// The moment that a text names; none when it is in neither form. A time without a zone is meant in `zone`: an hour that comes twice is
-/// its first one, and one that is left out is as far behind the change as it says.
+/// Parses a time; `None` if it has another format. A time without offset is read in `zone`: of an hour that occurs twice the first one is
+/// used, and a skipped time is moved by the length of the gap.
 pub(super) fn read(text: &str, zone: &TimeZone) -> Option<Moment> {
     let text = text.trim();
     if text.len() > 64 {
         return None;
     }
-    if let Some((at, offset)) = common(text.as_bytes()) {
+    if let Some((at, offset)) = parse_common(text.as_bytes()) {
         return moment_at(at, offset);
     }
-    sample(text).map_or_else(|| iso(text, zone), |at| local(at, zone))
+    parse_sample(text).map_or_else(|| parse_iso(text, zone), |at| local(at, zone))
 }
 
-/// The commonest spelling, `2008-08-18T19:24:18.884+02:00` or with a `Z`: every message has one, and a parser of all spellings takes
-/// several times as long. What this does not know is for that parser.
-fn common(text: &[u8]) -> Option<(DateTime, Offset)> {
+/// A fast path for the most common spelling, `2008-08-18T19:24:18.884+02:00` or with a `Z`: each message has one, and the general parser
+/// takes several times as long. Returns `None` for all other spellings.
+fn parse_common(text: &[u8]) -> Option<(DateTime, Offset)> {
     let (body, offset) = match text {
         [body @ .., b'Z'] => (body, Offset::UTC),
         [body @ .., sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
@@ -73,8 +73,8 @@ fn below_60(tens: u8, ones: u8) -> Option<i8> {
     two(tens, ones).filter(|number| *number < 60)
 }
 
-fn iso(text: &str, zone: &TimeZone) -> Option<Moment> {
-    // Names of zones in brackets are another standard's.
+fn parse_iso(text: &str, zone: &TimeZone) -> Option<Moment> {
+    // Time zone names in brackets are not part of ISO 8601.
     if text.contains('[') {
         return None;
     }
@@ -95,8 +95,8 @@ fn local(at: DateTime, zone: &TimeZone) -> Option<Moment> {
     Some(Moment { at: zone.to_zoned(at).ok()?.timestamp(), has_offset: false })
 }
 
-/// Day, month and year, then hours, minutes, seconds and hundredths of them.
-fn sample(text: &str) -> Option<DateTime> {
+/// Parses day, month and year, then hours, minutes, seconds and hundredths of a second.
+fn parse_sample(text: &str) -> Option<DateTime> {
     let bytes = text.as_bytes();
     let fits = matches!(bytes.len(), 19 | 21)
         && [(2, b'-'), (5, b'-'), (13, b':'), (16, b':')].iter().all(|(at, sign)| bytes[*at] == *sign)
@@ -115,7 +115,7 @@ fn sample(text: &str) -> Option<DateTime> {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Option<String> {
+    fn read_in_oslo(text: &str) -> Option<String> {
         moment(text, &TimeZone::get("Europe/Oslo").unwrap()).map(|at| crate::clock::timestamp(at).to_string())
     }
 
@@ -138,7 +138,7 @@ mod tests {
             ("  2008-08-18T19:24:18Z\n", "2008-08-18T19:24:18Z"),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
         ] {
-            assert_eq!(told(text).as_deref(), Some(is), "{text}");
+            assert_eq!(read_in_oslo(text).as_deref(), Some(is), "{text}");
         }
     }
 
@@ -149,19 +149,19 @@ mod tests {
             ("23-10-2008T12:49:1200", "2008-10-23T10:49:12Z"),
             ("01-02-2008T00:00:0099", "2008-01-31T23:00:00.99Z"),
             ("23-10-2008 12:49:12", "2008-10-23T10:49:12Z"),
-            // The hour that comes twice is its first one; the one that is left out is as far behind the change as it says.
+            // Of an hour that occurs twice the first one is used; a skipped time is moved by the length of the gap.
             ("26-10-2008T02:30:0000", "2008-10-26T00:30:00Z"),
             ("30-03-2008T02:30:0000", "2008-03-30T01:30:00Z"),
         ] {
-            assert_eq!(told(text).as_deref(), Some(is), "{text}");
+            assert_eq!(read_in_oslo(text).as_deref(), Some(is), "{text}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn the_short_way_says_what_the_long_way_says(text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.][0-9]{0,4})?(Z|[+-][0-2][0-9]:[0-6][0-9])") {
-            let short = common(text.as_bytes()).map(|(at, offset)| moment_at(at, offset));
-            proptest::prop_assert!(short.is_none_or(|short| short == iso(&text, &TimeZone::UTC)), "{} {:?}", text, short);
+        fn the_fast_path_agrees_with_the_slow_path(text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.][0-9]{0,4})?(Z|[+-][0-2][0-9]:[0-6][0-9])") {
+            let short = parse_common(text.as_bytes()).map(|(at, offset)| moment_at(at, offset));
+            proptest::prop_assert!(short.is_none_or(|short| short == parse_iso(&text, &TimeZone::UTC)), "{} {:?}", text, short);
         }
     }
 
@@ -188,8 +188,8 @@ mod tests {
             "２００８-08-18T19:24:18Z",
             "2008-08-18T19:24:18+02:00[Europe/Oslo]",
         ] {
-            assert_eq!(told(text), None, "{text}");
+            assert_eq!(read_in_oslo(text), None, "{text}");
         }
-        assert_eq!(told(&"2".repeat(9_000)), None);
+        assert_eq!(read_in_oslo(&"2".repeat(9_000)), None);
     }
 }

@@ -1,55 +1,56 @@
-//! Whether credentials that were rejected are bad. One rejection says little: firewalls and tired servers send them as well. So the
-//! connector's check call is made a moment later, and must be rejected, too. While it is made, all others that were rejected wait for it.
+//! Checks whether rejected credentials are really wrong. Firewalls and overloaded servers send rejections too, so one rejection proves
+//! little: the connector's auth check call is sent a moment later and must be rejected as well. Meanwhile, all other rejected requests wait
+//! for its result.
 
 use tokio::time::Instant;
 
-use super::call::{Whole, call};
-use super::meaning::{Next, meaning};
-use super::{Ask, Upstream};
+use super::call::{BufferedBody, call};
+use super::classify::{ResponseAction, classify};
+use super::{ApiRequest, Upstream};
 
-/// Bytes of the answer that are looked at.
+/// The maximum number of bytes of the answer that are read.
 const HEAD: usize = 64 << 10;
 
-/// What a check call came to.
+/// The result of an auth check call.
 #[derive(Clone, Copy)]
 pub(super) struct Verdict {
-    /// When it left.
-    left: Instant,
+    /// When the call was sent.
+    sent_at: Instant,
     is_rejected: bool,
 }
 
-/// Makes the check call, or takes over the verdict of one that left after this answer came.
-pub(super) async fn is_rejected(upstream: &Upstream, ask: &Ask<'_>) -> bool {
-    let standing = &upstream.standing;
-    let came = Instant::now();
-    let mut verdict = standing.verdict.lock().await;
-    if let Some(known) = verdict.filter(|known| known.left >= came) {
+/// Sends the auth check call, or uses the result of one that was sent after this rejection. Returns whether the credentials are rejected.
+pub(super) async fn is_rejected(upstream: &Upstream, api_request: &ApiRequest<'_>) -> bool {
+    let account_state = &upstream.account_state;
+    let rejected_at = Instant::now();
+    let mut verdict = account_state.verdict.lock().await;
+    if let Some(known) = verdict.filter(|known| known.sent_at >= rejected_at) {
         return known.is_rejected;
     }
     tokio::time::sleep(upstream.all.0.limits.confirm_after).await;
-    let left = Instant::now();
-    // A request that left after the rejection and was accepted outweighs a second one.
-    let is_rejected = check(upstream, ask, left).await && !standing.was_accepted_since(came);
-    *verdict = Some(Verdict { left, is_rejected });
+    let sent_at = Instant::now();
+    // A request that was sent after the rejection and was accepted outweighs a second rejection.
+    let is_rejected = check(upstream, api_request, sent_at).await && !account_state.was_accepted_since(rejected_at);
+    *verdict = Some(Verdict { sent_at, is_rejected });
     is_rejected
 }
 
-/// Whether the check call is rejected. Whatever is not clear is no rejection.
-async fn check(upstream: &Upstream, ask: &Ask<'_>, left: Instant) -> bool {
+/// Sends the auth check call. Returns true only if it is clearly rejected.
+async fn check(upstream: &Upstream, api_request: &ApiRequest<'_>, sent_at: Instant) -> bool {
     let limits = &upstream.all.0.limits;
-    let check = Ask { path: ask.check.0, query: ask.check.1, ..*ask };
-    let Ok(_permit) = upstream.standing.pace.leave(limits.patience).await else { return false };
+    let check = ApiRequest { path: api_request.auth_check.0, query: api_request.auth_check.1, ..*api_request };
+    let Ok(_permit) = upstream.account_state.pace.acquire_permit(limits.max_wait).await else { return false };
     let Some(request) = upstream.request(&check) else { return false };
     upstream.count_call();
-    let got = call(&upstream.all.0.client, request, limits, &upstream.spent.received, || Whole::new(HEAD)).await;
-    match meaning(upstream, &check, got) {
-        Next::Rejected(_) => true,
-        Next::Done(_) => {
-            upstream.standing.accepted(left);
+    let response = call(&upstream.all.0.client, request, limits, &upstream.call_counters.received, || BufferedBody::new(HEAD)).await;
+    match classify(upstream, &check, response) {
+        ResponseAction::Rejected(_) => true,
+        ResponseAction::Done(_) => {
+            upstream.account_state.record_acceptance(sent_at);
             false
         }
-        Next::Wait(told) => {
-            upstream.standing.pace.pause(told, limits.least_wait);
+        ResponseAction::Wait(wait_hint) => {
+            upstream.account_state.pace.pause(wait_hint, limits.min_wait);
             false
         }
         _ => false,

@@ -1,5 +1,6 @@
-//! Which addresses may be asked. An account's address is checked when it is saved and whenever it is used; a name's addresses are
-//! checked by the resolver that the dialler itself asks, so the address that was checked is the address that is dialled.
+//! The guard against server-side request forgery: decides which addresses may be connected to. An account's address is checked when it is
+//! saved and at each use. The addresses of a host name are checked inside the HTTP client's own resolver, so the address that was checked
+//! is the address that is used.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -13,13 +14,13 @@ use url::{Host, Url};
 use crate::config::AllowUpstream;
 use crate::connectors::Connector;
 
-/// The one way to make an HTTP client: it dials only addresses that are allowed, follows no redirect, takes no proxy from the
-/// environment and says nothing of where it was.
-pub fn client(names: Arc<dyn Names>, allow: &Arc<[AllowUpstream]>, connect: Duration) -> ClientBuilder {
+/// Builds every HTTP client of Chatlake. It connects only to allowed addresses, follows no redirect, uses no proxy from the environment and
+/// sends no Referer header.
+pub fn client(resolver: Arc<dyn DnsResolver>, allow: &Arc<[AllowUpstream]>, connect: Duration) -> ClientBuilder {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes a client")]
     let client = reqwest::Client::builder();
     client
-        .dns_resolver(Resolver { names, allow: allow.clone() })
+        .dns_resolver(GuardedResolver { resolver, allow: allow.clone() })
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .no_proxy()
@@ -30,8 +31,8 @@ pub fn client(names: Arc<dyn Names>, allow: &Arc<[AllowUpstream]>, connect: Dura
         .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Whether an account may name this address: https on port 443 of a public host, unless `allow` names the host. The vendor's own
-/// address always passes. `Err` is a sentence for the person who typed it.
+/// Validates an account's API URL: https on port 443 of a public host, unless `allow` contains the host. The vendor's own address is always
+/// allowed. `Err` is a sentence for the person who typed it.
 pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream]) -> Result<Url, String> {
     let example = connector.api_url();
     if api_url.trim() != api_url || api_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -49,9 +50,9 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
     }
     let named = match url.host() {
         None => return Err(format!("The API URL must contain a host. Example: {example}.")),
-        Some(Host::Ipv4(ip)) => literal(IpAddr::V4(ip), allow)?,
-        Some(Host::Ipv6(ip)) => literal(IpAddr::V6(ip), allow)?,
-        Some(Host::Domain(name)) => names_host(name, allow),
+        Some(Host::Ipv4(ip)) => check_literal(IpAddr::V4(ip), allow)?,
+        Some(Host::Ipv6(ip)) => check_literal(IpAddr::V6(ip), allow)?,
+        Some(Host::Domain(name)) => allows_host(name, allow),
     };
     if named {
         return Ok(url);
@@ -69,9 +70,9 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
     Ok(url)
 }
 
-/// `Ok(true)`: the literal is on the list. `Ok(false)`: it is public.
-pub(super) fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, String> {
-    if names_address(ip, allow) {
+/// `Ok(true)`: the IP address is on the allow list. `Ok(false)`: it is public.
+pub(super) fn check_literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, String> {
+    if allows_address(ip, allow) {
         Ok(true)
     } else if is_public(ip) {
         Ok(false)
@@ -80,23 +81,23 @@ pub(super) fn literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool, Strin
     }
 }
 
-pub(super) fn names_host(name: &str, allow: &[AllowUpstream]) -> bool {
+pub(super) fn allows_host(name: &str, allow: &[AllowUpstream]) -> bool {
     let name = name.trim_end_matches('.');
     allow.iter().any(|entry| matches!(entry, AllowUpstream::Host(host) if host.trim_end_matches('.').eq_ignore_ascii_case(name)))
 }
 
-/// Whether a name is one of this machine or network.
+/// Whether the name belongs to this machine or a local network.
 pub(super) fn is_local_name(name: &str) -> bool {
     let bare = name.trim_end_matches('.');
     !bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end))
 }
 
-pub(super) fn names_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
+pub(super) fn allows_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
     allow.iter().any(|entry| matches!(entry, AllowUpstream::Net(net) if net.contains(&ip)))
 }
 
-/// Whether the address belongs to the public internet: not this machine, a private network, a reserved range, or one of the IPv6
-/// ranges that stand for IPv4 addresses and could name any of those.
+/// Whether the address is on the public internet: not this machine, a private network, a reserved range, or an IPv6 range that maps to IPv4
+/// addresses and could reach any of these.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -125,14 +126,14 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
-    // Only 2000::/3 is handed out; of that, 2001::/23 is for protocols (Teredo among them), 2002::/16 is 6to4, and 2001:db8::/32 and
-    // 3fff::/20 are for documentation.
+    // Only 2000::/3 is assigned. Of it, 2001::/23 is for protocols (such as Teredo), 2002::/16 is 6to4, and 2001:db8::/32 and 3fff::/20 are
+    // for documentation.
     let global = a & 0xe000 == 0x2000;
     let special = (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
     global && !special
 }
 
-/// A name led only to addresses that may not be dialled.
+/// The error for a name that has only addresses that are not allowed.
 #[derive(Debug)]
 pub(super) struct Blocked;
 
@@ -144,37 +145,37 @@ impl std::fmt::Display for Blocked {
 
 impl std::error::Error for Blocked {}
 
-/// The addresses of a name. The system's resolver, unless a test says otherwise.
-pub trait Names: Send + Sync + 'static {
+/// Resolves host names. Tests replace the system's resolver.
+pub trait DnsResolver: Send + Sync + 'static {
     fn addresses(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
 }
 
 /// The system's resolver.
 #[derive(Debug)]
-pub struct SystemNames;
+pub struct SystemResolver;
 
-impl Names for SystemNames {
+impl DnsResolver for SystemResolver {
     fn addresses(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
         Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
     }
 }
 
-/// What the dialler asks for addresses: only those that may be dialled come back.
-pub(super) struct Resolver {
-    pub names: Arc<dyn Names>,
+/// The resolver of the HTTP client: returns only allowed addresses.
+pub(super) struct GuardedResolver {
+    pub resolver: Arc<dyn DnsResolver>,
     pub allow: Arc<[AllowUpstream]>,
 }
 
-impl Resolve for Resolver {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
         let allow = self.allow.clone();
-        let found = self.names.addresses(name.clone());
+        let found = self.resolver.addresses(name.clone());
         Box::pin(async move {
             let found = found.await?;
-            let listed = names_host(&name, &allow);
+            let listed = allows_host(&name, &allow);
             let good: Vec<SocketAddr> =
-                found.iter().filter(|ip| listed || is_public(**ip) || names_address(**ip, &allow)).map(|ip| SocketAddr::new(*ip, 0)).collect();
+                found.iter().filter(|ip| listed || is_public(**ip) || allows_address(**ip, &allow)).map(|ip| SocketAddr::new(*ip, 0)).collect();
             if good.is_empty() && !found.is_empty() {
                 return Err(Blocked.into());
             }

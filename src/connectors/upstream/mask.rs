@@ -1,27 +1,27 @@
-//! What another machine said, made fit to show: secrets masked in whatever spelling they come, control characters escaped, cut short. It is
-//! for vendors and for the mail server alike.
+//! Makes messages of other machines safe to show: masks secrets in all their encodings, escapes control characters and cuts the text. Used
+//! for vendors and the mail server.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::Auth;
 
-/// Characters that are shown of what another machine said.
+/// The maximum length of a message that is shown.
 const MAX_SHOWN: usize = 200;
-/// A shorter secret would be told by what stands around its mask, so a sentence that holds one is not shown at all.
-const SHORT: usize = 8;
-/// Fewer characters of Base64 or hex stand in any text by chance.
+/// The text around the mask would reveal a shorter secret, so a message with one is not shown at all.
+const MIN_MASKABLE: usize = 8;
+/// Fewer characters of Base64 or hex occur in any text by chance.
 const MIN_ENCODED: usize = 4;
-/// So many characters of a secret in a row, or half of it if that is more, are masked as all of it is.
+/// A part of a secret is masked if it has at least this many characters and at least half of the secret.
 const MIN_PART: usize = 8;
-/// As many of it in Base64.
+/// The same for a part in Base64.
 const MIN_ENCODED_PART: usize = 11;
-/// Bytes of what another machine said that are looked at.
+/// The maximum number of bytes of a message that are inspected.
 const MAX_READ: usize = 4_096;
 
-/// The vendor's own sentence from the body of an error, masked, escaped and at most 200 characters; empty when there is none, or
-/// when the body is a page for people.
-pub(super) fn said(body: &[u8], auth: &Auth<'_>) -> String {
+/// Extracts the vendor's message from the body of an error, masked, escaped and at most 200 characters long. Empty if there is none or if
+/// the body is a web page.
+pub(super) fn vendor_message(body: &[u8], auth: &Auth<'_>) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
     if text.starts_with('<') {
@@ -29,15 +29,15 @@ pub(super) fn said(body: &[u8], auth: &Auth<'_>) -> String {
     }
     let words = sentence(text).unwrap_or_else(|| text.to_owned());
     let (user, secret) = match auth {
-        Auth::None => return fit(&words, &[]).unwrap_or_default(),
+        Auth::None => return sanitize(&words, &[]).unwrap_or_default(),
         Auth::Basic { user, secret } => (*user, *secret),
         Auth::Arguments { user, secret } => (user.1, secret.1),
     };
     let pair = zeroize::Zeroizing::new(format!("{user}:{}", secret.reveal()));
-    fit_beside(&words, &[&pair], &[secret.reveal()]).unwrap_or_default()
+    sanitize_with_pairs(&words, &[&pair], &[secret.reveal()]).unwrap_or_default()
 }
 
-/// Looks for the sentence where vendors put it: `error`, `errors`, `message`, `error.message`.
+/// Looks for the message in the usual fields: `error`, `errors`, `message`, `error.message`.
 fn sentence(text: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(text).ok()?;
     let mut at = &value;
@@ -54,67 +54,67 @@ fn sentence(text: &str) -> Option<String> {
     None
 }
 
-/// What another machine said in one line of at most 200 characters, with these secrets masked: as they are, with the escapes of
-/// addresses, JSON or HTML, in Base64 at any alignment, and in hex; a long part of a secret as well as all of it. None when a short secret is
-/// in it, which a mask would not hide.
-pub fn fit(text: &str, secrets: &[&str]) -> Option<String> {
-    fit_beside(text, &[], secrets)
+/// Returns the message as one line of at most 200 characters with the secrets masked: as plain text, percent-encoded, escaped as in JSON or
+/// HTML, in Base64 at any alignment, and in hex. A long part of a secret is masked as well. `None` if the message contains a short secret,
+/// which a mask would not hide.
+pub fn sanitize(text: &str, secrets: &[&str]) -> Option<String> {
+    sanitize_with_pairs(text, &[], secrets)
 }
 
-/// As `fit`. What is in `whole` holds more than a secret, so its parts are not masked.
-fn fit_beside(text: &str, whole: &[&str], secrets: &[&str]) -> Option<String> {
-    let text = beginning(text);
+/// Like `sanitize`. `pairs` are texts that contain more than a secret, such as a user name with a password, so their parts are not masked.
+fn sanitize_with_pairs(text: &str, pairs: &[&str], secrets: &[&str]) -> Option<String> {
+    let text = inspected_part(text);
     let mut found = Vec::new();
     let views = [view(text, |_| None), view(text, percent), view(text, percent_or_plus), view(text, json), view(text, html)];
-    let all = whole.iter().map(|secret| (*secret, false)).chain(secrets.iter().map(|secret| (*secret, true)));
+    let all = pairs.iter().map(|secret| (*secret, false)).chain(secrets.iter().map(|secret| (*secret, true)));
     for (secret, in_parts) in all.filter(|(secret, _)| !secret.is_empty()) {
         let before = found.len();
-        let least = |length: usize, least: usize| if in_parts { least.max(length / 2).min(length) } else { length };
+        let part_length = |length: usize, min: usize| if in_parts { min.max(length / 2).min(length) } else { length };
         for view in &views {
-            for part in secret.as_bytes().windows(least(secret.len(), MIN_PART)) {
+            for part in secret.as_bytes().windows(part_length(secret.len(), MIN_PART)) {
                 find(view, part, u8::eq_ignore_ascii_case, &mut found);
             }
         }
-        find_base64(text, secret, |length| least(length, MIN_ENCODED_PART), &mut found);
-        find_hex(text, secret, |length| least(length, 2 * MIN_PART), &mut found);
-        if found.len() > before && secret.len() < SHORT {
+        find_base64(text, secret, |length| part_length(length, MIN_ENCODED_PART), &mut found);
+        find_hex(text, secret, |length| part_length(length, 2 * MIN_PART), &mut found);
+        if found.len() > before && secret.len() < MIN_MASKABLE {
             return None;
         }
     }
-    Some(clean(&masked(text, found)))
+    Some(escape_and_cut(&masked(text, found)))
 }
 
-/// As much of a text as is looked at; of what follows nothing is shown.
-fn beginning(text: &str) -> &str {
+/// The part of a text that is inspected; the rest is never shown.
+fn inspected_part(text: &str) -> &str {
     let end = (0..=text.len().min(MAX_READ)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]
 }
 
-/// A byte that a text stands for, and where in the text it is written.
+/// A decoded byte and the range of the text that encodes it.
 struct Unit {
     byte: u8,
     from: usize,
     to: usize,
 }
 
-/// What an escape stands for.
-enum Meant {
+/// The decoded value of an escape.
+enum Unescaped {
     Byte(u8),
     Char(char),
 }
 
-/// What the beginning of a text stands for, and how many bytes its spelling takes; none where nothing is escaped.
-type Escape = fn(&str) -> Option<(Meant, usize)>;
+/// Decodes the escape at the start of a text. Returns its value and length, or `None` if there is no escape.
+type Unescape = fn(&str) -> Option<(Unescaped, usize)>;
 
-/// What a text stands for when these escapes are taken out.
-fn view(text: &str, escape: Escape) -> Vec<Unit> {
+/// Decodes all escapes of one kind in a text.
+fn view(text: &str, unescape: Unescape) -> Vec<Unit> {
     let (mut units, mut at, mut buffer) = (Vec::with_capacity(text.len()), 0, [0; 4]);
     while let Some(c) = text[at..].chars().next() {
-        let (meant, length) = escape(&text[at..]).unwrap_or((Meant::Char(c), c.len_utf8()));
+        let (unescaped, length) = unescape(&text[at..]).unwrap_or((Unescaped::Char(c), c.len_utf8()));
         let unit = |byte| Unit { byte, from: at, to: at + length };
-        match meant {
-            Meant::Byte(byte) => units.push(unit(byte)),
-            Meant::Char(c) => units.extend(c.encode_utf8(&mut buffer).bytes().map(unit)),
+        match unescaped {
+            Unescaped::Byte(byte) => units.push(unit(byte)),
+            Unescaped::Char(c) => units.extend(c.encode_utf8(&mut buffer).bytes().map(unit)),
         }
         at += length;
     }
@@ -122,18 +122,18 @@ fn view(text: &str, escape: Escape) -> Vec<Unit> {
 }
 
 /// `%3A`
-fn percent(text: &str) -> Option<(Meant, usize)> {
+fn percent(text: &str) -> Option<(Unescaped, usize)> {
     let digits = text.strip_prefix('%')?.get(..2)?;
-    Some((Meant::Byte(u8::from_str_radix(digits, 16).ok()?), 3))
+    Some((Unescaped::Byte(u8::from_str_radix(digits, 16).ok()?), 3))
 }
 
 /// `%3A`, and `+` for a space.
-fn percent_or_plus(text: &str) -> Option<(Meant, usize)> {
-    if text.starts_with('+') { Some((Meant::Char(' '), 1)) } else { percent(text) }
+fn percent_or_plus(text: &str) -> Option<(Unescaped, usize)> {
+    if text.starts_with('+') { Some((Unescaped::Char(' '), 1)) } else { percent(text) }
 }
 
 /// `\"` and `\u003a`
-fn json(text: &str) -> Option<(Meant, usize)> {
+fn json(text: &str) -> Option<(Unescaped, usize)> {
     let rest = text.strip_prefix('\\')?;
     let (c, length) = match rest.chars().next()? {
         'u' => (char::from_u32(u32::from_str_radix(rest.get(1..5)?, 16).ok()?)?, 6),
@@ -143,11 +143,11 @@ fn json(text: &str) -> Option<(Meant, usize)> {
         c @ ('"' | '\\' | '/') => (c, 2),
         _ => return None,
     };
-    Some((Meant::Char(c), length))
+    Some((Unescaped::Char(c), length))
 }
 
 /// `&amp;`, `&#58;` and `&#x3a;`
-fn html(text: &str) -> Option<(Meant, usize)> {
+fn html(text: &str) -> Option<(Unescaped, usize)> {
     let (name, _) = text.strip_prefix('&')?.split_once(';')?;
     let c = match name {
         "amp" => '&',
@@ -162,10 +162,10 @@ fn html(text: &str) -> Option<(Meant, usize)> {
             char::from_u32(hex.unwrap_or_else(|| number.parse()).ok()?)?
         }
     };
-    Some((Meant::Char(c), name.len() + 2))
+    Some((Unescaped::Char(c), name.len() + 2))
 }
 
-/// Where `wanted` is written.
+/// Appends the ranges of the text in which `wanted` occurs.
 fn find(view: &[Unit], wanted: &[u8], equal: fn(&u8, &u8) -> bool, found: &mut Vec<(usize, usize)>) {
     if wanted.is_empty() {
         return;
@@ -177,15 +177,15 @@ fn find(view: &[Unit], wanted: &[u8], equal: fn(&u8, &u8) -> bool, found: &mut V
     }
 }
 
-/// The bytes of a text that fit, each with its place.
-fn only(text: &str, fits: fn(u8) -> bool) -> Vec<Unit> {
+/// The bytes of the text that match `fits`, each with its range.
+fn units_of(text: &str, fits: fn(u8) -> bool) -> Vec<Unit> {
     text.bytes().enumerate().filter(|(_, byte)| fits(*byte)).map(|(at, byte)| Unit { byte, from: at, to: at + 1 }).collect()
 }
 
-/// Where a secret is part of Base64, whatever is encoded before and behind it. The whole run of such characters is taken: its ends hold bits
-/// of the secret as well.
-fn find_base64(text: &str, secret: &str, least: impl Fn(usize) -> usize, found: &mut Vec<(usize, usize)>) {
-    let compact = only(text, |byte| !byte.is_ascii_whitespace());
+/// Finds a secret inside Base64, whatever is encoded before and after it. The range covers the whole run of Base64 characters, because its
+/// ends contain bits of the secret.
+fn find_base64(text: &str, secret: &str, part_length: impl Fn(usize) -> usize, found: &mut Vec<(usize, usize)>) {
+    let compact = units_of(text, |byte| !byte.is_ascii_whitespace());
     let of_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     let mut cores = Vec::new();
     for before in 0..3_usize {
@@ -193,10 +193,10 @@ fn find_base64(text: &str, secret: &str, least: impl Fn(usize) -> usize, found: 
         bytes.extend_from_slice(secret.as_bytes());
         for alphabet in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
             let all = zeroize::Zeroizing::new(alphabet.encode(bytes.as_slice()));
-            // The characters that no other byte than those of the secret decides.
+            // The characters that only bytes of the secret determine.
             let core = all.get((before * 8).div_ceil(6)..bytes.len() * 8 / 6).unwrap_or_default();
             if core.len() >= MIN_ENCODED {
-                for part in core.as_bytes().windows(least(core.len())) {
+                for part in core.as_bytes().windows(part_length(core.len())) {
                     find(&compact, part, u8::eq, &mut cores);
                 }
             }
@@ -209,27 +209,27 @@ fn find_base64(text: &str, secret: &str, least: impl Fn(usize) -> usize, found: 
     }));
 }
 
-/// Where a secret is written in hex, in either case and with anything between the digits, such as `66:72`, `\x66\x72` and `0x66 0x72`.
-fn find_hex(text: &str, secret: &str, least: impl Fn(usize) -> usize, found: &mut Vec<(usize, usize)>) {
+/// Finds a secret in hex, in either case and with separators, such as `66:72`, `\x66\x72` and `0x66 0x72`.
+fn find_hex(text: &str, secret: &str, part_length: impl Fn(usize) -> usize, found: &mut Vec<(usize, usize)>) {
     let digits = zeroize::Zeroizing::new(secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
     if digits.len() < MIN_ENCODED {
         return;
     }
     let bytes = text.as_bytes();
-    let all = only(text, |byte| byte.is_ascii_hexdigit());
-    // The 0 of `0x` is no digit.
-    let without_prefix: Vec<Unit> = only(text, |byte| byte.is_ascii_hexdigit())
+    let all = units_of(text, |byte| byte.is_ascii_hexdigit());
+    // The 0 of `0x` is no digit of the secret.
+    let without_prefix: Vec<Unit> = units_of(text, |byte| byte.is_ascii_hexdigit())
         .into_iter()
         .filter(|unit| !(unit.byte == b'0' && matches!(bytes.get(unit.to), Some(b'x' | b'X'))))
         .collect();
-    for part in digits.as_bytes().windows(least(digits.len())) {
+    for part in digits.as_bytes().windows(part_length(digits.len())) {
         for view in [&all, &without_prefix] {
             find(view, part, u8::eq_ignore_ascii_case, found);
         }
     }
 }
 
-/// The text with `***` in place of what was found.
+/// Replaces the found ranges by `***`.
 fn masked(text: &str, mut found: Vec<(usize, usize)>) -> String {
     found.sort_unstable();
     let (mut shown, mut at) = (String::with_capacity(text.len()), 0);
@@ -244,8 +244,8 @@ fn masked(text: &str, mut found: Vec<(usize, usize)>) -> String {
     shown
 }
 
-/// Escapes what could break a line, hide text or turn its direction, and cuts.
-fn clean(text: &str) -> String {
+/// Escapes characters that break a line, hide text or change its direction, and cuts the text.
+fn escape_and_cut(text: &str) -> String {
     let mut shown = String::new();
     for (at, c) in text.trim().chars().enumerate() {
         if at == MAX_SHOWN || shown.len() > 4 * MAX_SHOWN {
@@ -266,7 +266,7 @@ mod tests {
 
     const KEY: &str = "fra:ca/na+ry=4711 é";
 
-    /// Every spelling in which a key may come back.
+    /// All encodings in which a key may be echoed.
     fn spellings(user: &str) -> Vec<String> {
         let hex = |join: &str| KEY.bytes().map(|byte| format!("{join}{byte:02x}")).collect::<String>();
         let mut all = vec![
@@ -306,7 +306,7 @@ mod tests {
                 for body in
                     [format!("wrong: {spelling} it was"), serde_json::json!({ "error": { "message": format!("wrong: {spelling} it was") } }).to_string()]
                 {
-                    let shown = said(body.as_bytes(), &auth);
+                    let shown = vendor_message(body.as_bytes(), &auth);
                     assert!(shown.starts_with("wrong: ") && shown.contains("***") && shown.ends_with(" it was"), "{spelling}: {shown}");
                     let rest = shown.replace("***", "").replace("wrong: ", "").replace(" it was", "").replace(&format!("{user}:"), "");
                     assert!(rest.chars().all(|c| "\"\\%:x0".contains(c)), "{spelling}: {shown}");
@@ -327,28 +327,28 @@ mod tests {
             (base64[..base64.len() - 6].to_owned(), "535 ***"),
             (hex[..hex.len() - 4].to_owned(), "535 ***"),
         ] {
-            assert_eq!(fit(&format!("535 {echo}"), &[secret]).unwrap(), shown, "{echo}");
+            assert_eq!(sanitize(&format!("535 {echo}"), &[secret]).unwrap(), shown, "{echo}");
         }
-        assert_eq!(fit("535 pass it on, Canary", &[secret]).unwrap(), "535 pass it on, Canary");
+        assert_eq!(sanitize("535 pass it on, Canary", &[secret]).unwrap(), "535 pass it on, Canary");
         let long = format!("{}{secret}", "x".repeat(MAX_READ - 12));
-        assert!(!fit(&long, &[secret]).unwrap().contains("Canary"));
+        assert!(!sanitize(&long, &[secret]).unwrap().contains("Canary"));
     }
 
     #[test]
-    fn other_words_stay_and_a_short_secret_is_not_told_by_its_mask() {
-        assert_eq!(fit("550 no such user: QUxMIE9L deadbeef", &["correct horse"]).unwrap(), "550 no such user: QUxMIE9L deadbeef");
-        assert_eq!(fit("535 wrong\r\n", &[""]).unwrap(), "535 wrong");
-        assert_eq!(fit("No compatible authentication mechanism was found.", &["p"]), None);
-        assert_eq!(fit(&format!("535 {}", STANDARD.encode("\0ann\0hunter2")), &["hunter2"]), None);
-        assert_eq!(fit("550 no", &["zzz"]).unwrap(), "550 no");
+    fn other_text_stays_and_a_short_secret_is_not_masked() {
+        assert_eq!(sanitize("550 no such user: QUxMIE9L deadbeef", &["correct horse"]).unwrap(), "550 no such user: QUxMIE9L deadbeef");
+        assert_eq!(sanitize("535 wrong\r\n", &[""]).unwrap(), "535 wrong");
+        assert_eq!(sanitize("No compatible authentication mechanism was found.", &["p"]), None);
+        assert_eq!(sanitize(&format!("535 {}", STANDARD.encode("\0ann\0hunter2")), &["hunter2"]), None);
+        assert_eq!(sanitize("550 no", &["zzz"]).unwrap(), "550 no");
     }
 
     #[test]
     fn words_are_short_and_cannot_break_a_line() {
-        let shown = said(format!("{{\"error\":\"a\\r\\n\\u001b[31m\\u202e{}\"}}", "x".repeat(900)).as_bytes(), &Auth::None);
+        let shown = vendor_message(format!("{{\"error\":\"a\\r\\n\\u001b[31m\\u202e{}\"}}", "x".repeat(900)).as_bytes(), &Auth::None);
         assert_eq!(shown.chars().count(), 200);
         assert!(shown.starts_with("a\\r\\n\\u{1b}[31m\\u{202e}x"), "{shown}");
-        assert_eq!(said(b"<!doctype html><p>Sign in</p>", &Auth::None), "");
-        assert_eq!(said(b"", &Auth::None), "");
+        assert_eq!(vendor_message(b"<!doctype html><p>Sign in</p>", &Auth::None), "");
+        assert_eq!(vendor_message(b"", &Auth::None), "");
     }
 }

@@ -1,22 +1,22 @@
-//! The only HTTP client. Everything that asks a vendor goes through here: the address guard (`guard`), the account's pace (`pace`),
-//! timeouts and size caps (`call`), the minimum rate (`rate`), tries (`retry`), what an answer means (`meaning`, `page`), whether rejected
-//! credentials are bad (`confirm`), and errors without addresses and secrets (`mask`). The mail server, which is not asked by HTTP, is held
-//! to the same addresses by `hosts`.
+//! The only HTTP client for vendors. All requests pass through here: the address guard (`guard`), the account's rate limit (`pace`),
+//! timeouts and size limits (`call`), the minimum transfer rate (`rate`), attempts (`retry`), the classification of answers (`classify`,
+//! `sniff`), the check of rejected credentials (`confirm`), and messages without addresses and secrets (`mask`). `allowed_hosts` applies
+//! the same address rules to the mail server, and `webhook_client` posts to webhooks.
 
+mod account_state;
+pub mod allowed_hosts;
 mod call;
+mod call_stats;
+mod classify;
 mod confirm;
 mod guard;
-pub mod hosts;
 mod limits;
 pub mod mask;
-mod meaning;
-pub mod outgoing;
 mod pace;
-pub(in crate::connectors) mod page;
 mod rate;
 mod retry;
-mod spent;
-mod standing;
+pub(in crate::connectors) mod sniff;
+pub mod webhook_client;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,19 +37,20 @@ use crate::clock::{Clock, Millis};
 use crate::config::AllowUpstream;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use call::Whole;
-pub use guard::{Names, SystemNames, check_address, is_public};
+use account_state::AccountState;
+pub use account_state::{Gauge, MAX_AUTH_FAILURES, VendorHints};
+use call::BufferedBody;
+use call_stats::CallCounters;
+pub use call_stats::CallStats;
+pub use guard::{DnsResolver, SystemResolver, check_address, is_public};
 pub use limits::Limits;
-pub use pace::LONGEST_PAUSE;
-use spent::Counted;
-pub use spent::Spent;
-use standing::Standing;
-pub use standing::{Gauge, MAX_REFUSALS, Told};
+pub use pace::MAX_PAUSE;
 
-/// Pulls at a time whose streamed answers are parsed, each with a few threads of its own: more hosts that send slowly take no more threads.
+/// The maximum number of pulls that parse streamed answers at the same time. Each uses a few threads, so slow hosts cannot use up all
+/// threads.
 const MAX_PARSING: usize = 32;
 
-/// The way out to all vendors: one client, and one pace per account. Cheap to clone.
+/// The client for all vendors, with one rate limit per account. Cheap to clone.
 #[derive(Clone)]
 pub struct Upstreams(Arc<Inner>);
 
@@ -58,109 +59,110 @@ struct Inner {
     allow: Arc<[AllowUpstream]>,
     clock: Clock,
     limits: Limits,
-    accounts: Mutex<HashMap<String, Arc<Standing>>>,
-    counters: Counters,
-    /// Pulls that may have threads parsing streamed answers.
+    accounts: Mutex<HashMap<String, Arc<AccountState>>>,
+    counters: TotalCounters,
+    /// One permit for each pull that may start parser threads.
     parsing: Arc<Semaphore>,
 }
 
 #[derive(Default)]
-struct Counters {
+struct TotalCounters {
     calls: AtomicU64,
     retries: AtomicU64,
     limited: AtomicU64,
     waited_ms: AtomicU64,
 }
 
-/// What was counted since the start, over all accounts.
+/// The counters since the start, over all accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct UpstreamStats {
     /// Requests that were sent.
     pub calls: u64,
-    /// Of these, repetitions.
+    /// Of these, repeated attempts.
     pub retries: u64,
-    /// Answers that asked to wait.
+    /// Rate limit answers.
     pub limited: u64,
-    /// Spent waiting for a pace, or because a vendor asked, in milliseconds.
+    /// Time spent waiting for the rate limit or because a vendor asked for it, in milliseconds.
     pub waited_ms: u64,
 }
 
 impl Upstreams {
-    /// `allow`: the private or plain-http hosts that accounts may name. Fails when the machine has no certificates to verify with.
+    /// `allow`: the private or plain-http hosts that accounts may use. Fails if the machine has no root certificates.
     pub fn new(allow: Vec<AllowUpstream>, clock: Clock) -> Result<Self> {
-        Self::with(allow, clock, Limits::default(), Arc::new(SystemNames))
+        Self::with(allow, clock, Limits::default(), Arc::new(SystemResolver))
     }
 
-    /// As `new`, with other limits and another resolver.
-    pub fn with(allow: Vec<AllowUpstream>, clock: Clock, limits: Limits, names: Arc<dyn Names>) -> Result<Self> {
+    /// Like `new`, with other limits and another resolver.
+    pub fn with(allow: Vec<AllowUpstream>, clock: Clock, limits: Limits, resolver: Arc<dyn DnsResolver>) -> Result<Self> {
         let allow: Arc<[AllowUpstream]> = allow.into();
-        let client = guard::client(names, &allow, limits.connect)
+        let client = guard::client(resolver, &allow, limits.connect)
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(|why| Error::internal(why.without_url()))?;
         let parsing = Arc::new(Semaphore::new(MAX_PARSING));
-        Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: Counters::default(), parsing })))
+        Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: TotalCounters::default(), parsing })))
     }
 
-    /// The way to one account's vendor. `key` is the account's id: all that share it share one pace; with an empty key (credentials
-    /// that are not saved yet) the pace is this `Upstream`'s own. `api_url` none is the vendor's own. `requests_per_minute` 0 is no
-    /// pace at all, which only measurements use; another number than before takes over at once.
+    /// The client for one account. `key` is the account's id: all clients with the same key share one rate limit. With an empty key
+    /// (credentials that are not saved yet) the client has its own. `api_url` `None` is the vendor's own address. `requests_per_minute` 0
+    /// is no limit, which only measurements use; a changed number applies at once.
     pub fn for_account(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
-        let base = check_address(connector, api_url.unwrap_or(connector.api_url()), &self.0.allow).map_err(|why| PullError::Forbidden { why })?;
-        let new = || Arc::new(Standing::new(requests_per_minute));
-        let standing = if key.is_empty() {
+        let base = check_address(connector, api_url.unwrap_or(connector.api_url()), &self.0.allow).map_err(|why| PullError::AddressRefused { why })?;
+        let new = || Arc::new(AccountState::new(requests_per_minute));
+        let account_state = if key.is_empty() {
             new()
         } else {
-            let standing = self.accounts().entry(key.to_owned()).or_insert_with(new).clone();
-            standing.pace.set(requests_per_minute);
-            standing
+            let account_state = self.accounts().entry(key.to_owned()).or_insert_with(new).clone();
+            account_state.pace.set_rate(requests_per_minute);
+            account_state
         };
-        let patience = self.0.limits.patience;
-        Ok(Upstream { all: self.clone(), base, standing, spent: Arc::default(), patience })
+        let max_wait = self.0.limits.max_wait;
+        Ok(Upstream { all: self.clone(), base, account_state, call_counters: Arc::default(), max_wait })
     }
 
-    /// As `for_account`, for credentials that are only tried: they leave in the account's pace, and what the vendor says to them is
-    /// nothing against those that are stored.
-    pub fn aside(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
-        let beside = self.for_account(key, connector, api_url, requests_per_minute)?;
-        Ok(Upstream { standing: Arc::new(Standing::in_pace(beside.standing.pace.clone())), ..beside })
+    /// Like `for_account`, for credentials that are only tested: requests use the account's rate limit, but the vendor's answers do not
+    /// change the state of the stored credentials.
+    pub fn for_trial(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
+        let shared = self.for_account(key, connector, api_url, requests_per_minute)?;
+        Ok(Upstream { account_state: Arc::new(AccountState::with_pace(shared.account_state.pace.clone())), ..shared })
     }
 
-    /// The credentials of an account are others now: it keeps its pace, and what is still asked with the old ones says nothing about it.
-    pub fn renew(&self, key: &str) {
-        if let Some(standing) = self.accounts().get_mut(key) {
-            *standing = Arc::new(Standing::in_pace(standing.pace.clone()));
+    /// The account has new credentials: it keeps its rate limit, and answers to requests with the old credentials no longer change its
+    /// state.
+    pub fn credentials_changed(&self, key: &str) {
+        if let Some(account_state) = self.accounts().get_mut(key) {
+            *account_state = Arc::new(AccountState::with_pace(account_state.pace.clone()));
         }
     }
 
-    /// Whether what is asked through this still counts for the account: it was not deleted, moved or given other credentials since.
+    /// Whether this client's answers still count for the account: it was not deleted and its address and credentials did not change.
     pub fn is_current(&self, key: &str, upstream: &Upstream) -> bool {
-        self.accounts().get(key).is_some_and(|standing| Arc::ptr_eq(standing, &upstream.standing))
+        self.accounts().get(key).is_some_and(|account_state| Arc::ptr_eq(account_state, &upstream.account_state))
     }
 
-    /// Forgets the pace of an account that was deleted, and what its vendor told.
+    /// Drops the rate limit and the vendor hints of a deleted account.
     pub fn forget(&self, key: &str) {
         self.accounts().remove(key);
     }
 
-    /// How much each account is asked just now, by its key; those that were not asked since the start are not among them.
+    /// The current load of each account, by key; accounts without a request since the start are missing.
     pub fn gauges(&self) -> HashMap<String, Gauge> {
-        self.accounts().iter().map(|(key, standing)| (key.clone(), standing.gauge())).collect()
+        self.accounts().iter().map(|(key, account_state)| (key.clone(), account_state.gauge())).collect()
     }
 
-    fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Standing>>> {
+    fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AccountState>>> {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The private or plain-http hosts that accounts may name.
+    /// The private or plain-http hosts that accounts may use.
     pub fn allowed(&self) -> &[AllowUpstream] {
         &self.0.allow
     }
 
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> UpstreamStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { calls, retries, limited, waited_ms } = &self.0.counters;
-        Stats { calls: read(calls), retries: read(retries), limited: read(limited), waited_ms: read(waited_ms) }
+        let TotalCounters { calls, retries, limited, waited_ms } = &self.0.counters;
+        UpstreamStats { calls: read(calls), retries: read(retries), limited: read(limited), waited_ms: read(waited_ms) }
     }
 }
 
@@ -170,15 +172,15 @@ impl std::fmt::Debug for Upstreams {
     }
 }
 
-/// The way to one account's vendor. Cheap to clone.
+/// The client for one account. Cheap to clone.
 #[derive(Clone)]
 pub struct Upstream {
     all: Upstreams,
     base: Url,
-    standing: Arc<Standing>,
-    spent: Arc<Counted>,
-    /// The longest wait that is waited out; a longer one is an error at once.
-    patience: Duration,
+    account_state: Arc<AccountState>,
+    call_counters: Arc<CallCounters>,
+    /// The longest pause of the vendor that a request waits out; a longer one is an error at once.
+    max_wait: Duration,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -187,7 +189,7 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-/// How a request proves who asks.
+/// How a request authenticates.
 #[derive(Clone, Copy, Debug)]
 pub enum Auth<'a> {
     None,
@@ -195,35 +197,35 @@ pub enum Auth<'a> {
         user: &'a str,
         secret: &'a Secret,
     },
-    /// Name and value among the arguments, in the clear, for a vendor that knows no other way.
+    /// Name and value as query parameters, for a vendor without another method.
     Arguments {
         user: (&'a str, &'a str),
         secret: (&'a str, &'a Secret),
     },
 }
 
-/// What an answer with another status than 200 means, by its first bytes, where the connector knows better than the status tells. A
-/// `Refused` without words gets those of the answer.
-pub type Judge = fn(u16, &[u8]) -> Option<PullError>;
+/// Classifies an answer with a status other than 200 by its first bytes, if the connector knows more than the status says. A `Refused`
+/// without a message gets the message of the answer.
+pub type ErrorClassifier = fn(u16, &[u8]) -> Option<PullError>;
 
-/// Takes the body of a good answer as it comes.
-pub trait Reader: Send {
+/// Consumes the body of a good answer piece by piece.
+pub trait BodyReader: Send {
     type Out: Send;
-    /// It keeps no more than a part in memory: it may take as long as it goes on, and is as large as `Limits::most_streamed`.
-    const ENDLESS: bool;
+    /// The body is streamed: it has no total time limit, and its maximum size is `Limits::max_streamed_bytes`.
+    const STREAMED: bool;
 
-    /// Before the first piece: the head of the answer, and how long it says that the body is.
-    fn begins(&mut self, _headers: &HeaderMap, _length: Option<u64>) {}
+    /// Called before the first piece, with the headers and the Content-Length.
+    fn on_head(&mut self, _headers: &HeaderMap, _length: Option<u64>) {}
 
-    /// The next piece, unpacked; false when no more is wanted.
+    /// Called with each decompressed piece. Returns false to stop reading.
     fn piece(&mut self, piece: Bytes) -> impl Future<Output = bool> + Send;
 
-    /// After the last piece that was wanted or came.
-    fn end(self) -> impl Future<Output = Result<Self::Out, Unread>> + Send;
+    /// Called after the last piece.
+    fn end(self) -> impl Future<Output = Result<Self::Out, ReadError>> + Send;
 
-    /// The vendor said twice, in the same words and with this status, that there is nothing: 204, 404, or 200 with an empty answer.
-    /// What that stands for; none where it is not to be believed.
-    fn nothing(self, _status: u16) -> impl Future<Output = Option<Self::Out>> + Send
+    /// The vendor said twice, with the same status and body, that there is no data: 204, 404, or 200 with an empty answer. Returns the
+    /// value for that, or `None` if it is not acceptable.
+    fn on_empty(self, _status: u16) -> impl Future<Output = Option<Self::Out>> + Send
     where
         Self: Sized,
     {
@@ -231,83 +233,82 @@ pub trait Reader: Send {
     }
 }
 
-/// Why a whole answer is not what it should be.
+/// Why a complete answer cannot be used.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Unread {
-    /// It may come better the next time.
-    Again(String),
-    /// A web page for people.
-    Page,
-    /// Nothing: an empty body, or JSON that is null or holds nothing. `why`: what it is where that is not to be believed.
-    Nothing {
+pub enum ReadError {
+    /// Another attempt may succeed.
+    Retry(String),
+    /// The answer is a web page.
+    WebPage,
+    /// The answer has no data: an empty body, or JSON that is null or empty. `why`: the error if that is not acceptable.
+    Empty {
         body: Bytes,
         why: String,
     },
-    Stop(PullError),
+    Fatal(PullError),
 }
 
-impl From<String> for Unread {
+impl From<String> for ReadError {
     fn from(why: String) -> Self {
-        Unread::Again(why)
+        ReadError::Retry(why)
     }
 }
 
-/// A whole answer that `read` has looked at.
-struct Checked<'r, F, T> {
-    whole: Whole,
+/// A reader that collects the body and passes it to `read`.
+struct CheckedReader<'r, F, T> {
+    buffer: BufferedBody,
     read: &'r F,
-    nothing: fn(u16) -> Option<T>,
+    on_empty: fn(u16) -> Option<T>,
 }
 
-impl<T: Send, E: Into<Unread>, F: Fn(&Bytes) -> Result<T, E> + Sync> Reader for Checked<'_, F, T> {
-    type Out = (Answer, T);
-    const ENDLESS: bool = false;
+impl<T: Send, E: Into<ReadError>, F: Fn(&Bytes) -> Result<T, E> + Sync> BodyReader for CheckedReader<'_, F, T> {
+    type Out = (OkResponse, T);
+    const STREAMED: bool = false;
 
-    fn begins(&mut self, headers: &HeaderMap, length: Option<u64>) {
-        self.whole.begins(headers, length);
+    fn on_head(&mut self, headers: &HeaderMap, length: Option<u64>) {
+        self.buffer.on_head(headers, length);
     }
 
     async fn piece(&mut self, piece: Bytes) -> bool {
-        self.whole.piece(piece).await
+        self.buffer.piece(piece).await
     }
 
-    async fn end(self) -> Result<Self::Out, Unread> {
-        let body = self.whole.end().await?;
+    async fn end(self) -> Result<Self::Out, ReadError> {
+        let body = self.buffer.end().await?;
         match (self.read)(&body).map_err(Into::into) {
-            Ok(value) => Ok((Answer { body }, value)),
-            Err(Unread::Again(_)) if page::looks_like_one(&body) => Err(Unread::Page),
-            Err(Unread::Again(why)) if page::is_nothing(&body) => Err(Unread::Nothing { body, why }),
+            Ok(value) => Ok((OkResponse { body }, value)),
+            Err(ReadError::Retry(_)) if sniff::looks_like_web_page(&body) => Err(ReadError::WebPage),
+            Err(ReadError::Retry(why)) if sniff::is_empty_body(&body) => Err(ReadError::Empty { body, why }),
             Err(why) => Err(why),
         }
     }
 
-    async fn nothing(self, status: u16) -> Option<Self::Out> {
-        (self.nothing)(status).map(|value| (Answer { body: Bytes::new() }, value))
+    async fn on_empty(self, status: u16) -> Option<Self::Out> {
+        (self.on_empty)(status).map(|value| (OkResponse { body: Bytes::new() }, value))
     }
 }
 
-/// A request below the account's root. Everything in it but `auth` may be logged, save the query.
+/// A request below the account's root. All fields except `auth` and the query may be logged.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct ApiRequest<'a> {
     /// With a leading slash; parts that come from data must be percent-encoded.
     pub path: &'a str,
     pub query: &'a [(&'a str, String)],
     pub auth: Auth<'a>,
     pub headers: &'a [(&'static str, &'static str)],
-    pub judge: Judge,
-    /// The connector's check call, by path and query, sent as this request is: what it is told decides whether the credentials are
-    /// rejected.
-    pub check: (&'a str, &'a [(&'a str, String)]),
+    pub classify_error: ErrorClassifier,
+    /// Path and query of the connector's auth check call, which is sent with the same credentials and decides whether they are rejected.
+    pub auth_check: (&'a str, &'a [(&'a str, String)]),
 }
 
-/// A good answer (status 200), whole.
+/// A complete answer with status 200.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct OkResponse {
     pub body: Bytes,
 }
 
 impl Upstream {
-    /// This moment.
+    /// The current time.
     pub fn now(&self) -> Millis {
         self.all.0.clock.now()
     }
@@ -317,114 +318,114 @@ impl Upstream {
         self.base.origin().ascii_serialization()
     }
 
-    /// What the vendor has told of this account so far.
-    pub fn told(&self) -> Told {
-        self.standing.told(self.now())
+    /// The vendor hints of this account so far.
+    pub fn vendor_hints(&self) -> VendorHints {
+        self.account_state.vendor_hints(self.now())
     }
 
-    /// Whether what `told` has is to be kept now: requests left, and nobody was told so for `every`.
-    pub fn is_to_be_kept(&self, every: Duration) -> bool {
-        self.standing.is_to_be_kept(every)
+    /// Whether `vendor_hints` should be saved now: requests were sent and the last save is at least `every` ago.
+    pub fn is_save_due(&self, every: Duration) -> bool {
+        self.account_state.is_save_due(every)
     }
 
-    /// Takes over what the vendor had told before a restart; what it told since counts more.
-    pub fn recall(&self, told: &Told) {
-        self.standing.recall(told, self.now());
+    /// Restores the vendor hints that were saved before a restart; newer hints take precedence.
+    pub fn restore(&self, hints: &VendorHints) {
+        self.account_state.restore(hints, self.now());
     }
 
-    /// Somebody wants to know whether the credentials are good again, whatever the vendor said before.
-    pub fn trust_again(&self) {
-        self.standing.trust_again();
+    /// Allows another request although the credentials were rejected: a person wants to test them again.
+    pub fn reset_auth(&self) {
+        self.account_state.reset_auth();
     }
 
-    /// How much its account is asked just now.
+    /// The current load of the account.
     pub fn gauge(&self) -> Gauge {
-        self.standing.gauge()
+        self.account_state.gauge()
     }
 
-    pub fn spent(&self) -> Spent {
-        self.spent.told()
+    pub fn call_stats(&self) -> CallStats {
+        self.call_counters.snapshot()
     }
 
-    /// For somebody in front of a page: a pause of the vendor that is longer than `patience` is an error at once, not waited out.
-    pub fn hurried(mut self, patience: Duration) -> Self {
-        self.patience = self.patience.min(patience);
+    /// For interactive use: if the vendor asks for a longer pause than `max_wait`, the request fails at once.
+    pub fn with_max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = self.max_wait.min(max_wait);
         self
     }
 
-    /// Bytes of answers that came through this and its clones so far, as they came.
+    /// Bytes of answers that this client and its clones received so far, before decompression.
     pub fn received(&self) -> u64 {
-        self.spent.received.load(Ordering::Relaxed)
+        self.call_counters.received.load(Ordering::Relaxed)
     }
 
-    /// Held while threads parse what a pull streams.
+    /// The permit to hold while parser threads run.
     pub fn parsing(&self) -> Arc<Semaphore> {
         self.all.0.parsing.clone()
     }
 
-    /// Asks until there is an answer, within the account's pace and the limits.
-    pub async fn get(&self, ask: Ask<'_>, cancel: &CancellationToken) -> Result<Answer, PullError> {
-        self.get_checked(ask, cancel, |_| Ok::<_, Unread>(())).await.map(|(answer, ())| answer)
+    /// Sends the request and retries it, within the account's rate limit and the limits.
+    pub async fn get(&self, api_request: ApiRequest<'_>, cancel: &CancellationToken) -> Result<OkResponse, PullError> {
+        self.get_checked(api_request, cancel, |_| Ok::<_, ReadError>(())).await.map(|(answer, ())| answer)
     }
 
-    /// As `get`, and `read` says whether the body is what it should be. `Err` is why not: the page is then asked for again, up to
-    /// three times in all, before it is `Malformed`.
-    pub async fn get_checked<T: Send, E: Into<Unread>>(
+    /// Like `get`, and passes the body to `read`. If `read` returns `Err`, the request is repeated, up to three times in total; then the
+    /// error is `Malformed`.
+    pub async fn get_checked<T: Send, E: Into<ReadError>>(
         &self,
-        ask: Ask<'_>,
+        api_request: ApiRequest<'_>,
         cancel: &CancellationToken,
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
-    ) -> Result<(Answer, T), PullError> {
-        self.get_or_nothing(ask, cancel, read, |_| None).await
+    ) -> Result<(OkResponse, T), PullError> {
+        self.get_or_empty(api_request, cancel, read, |_| None).await
     }
 
-    /// As `get_checked`, and `nothing` says what it stands for when the vendor says twice that there is nothing; see `Reader::nothing`.
-    pub async fn get_or_nothing<T: Send, E: Into<Unread>>(
+    /// Like `get_checked`. `on_empty` returns the value for an answer that says twice that there is no data; see `BodyReader::on_empty`.
+    pub async fn get_or_empty<T: Send, E: Into<ReadError>>(
         &self,
-        ask: Ask<'_>,
+        api_request: ApiRequest<'_>,
         cancel: &CancellationToken,
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
-        nothing: fn(u16) -> Option<T>,
-    ) -> Result<(Answer, T), PullError> {
-        self.read(ask, cancel, || Checked { whole: Whole::new(usize::MAX), read: &read, nothing }).await
+        on_empty: fn(u16) -> Option<T>,
+    ) -> Result<(OkResponse, T), PullError> {
+        self.read(api_request, cancel, || CheckedReader { buffer: BufferedBody::new(usize::MAX), read: &read, on_empty }).await
     }
 
-    /// As `get`, handing the body on while it comes; each try begins with a reader of its own.
-    pub async fn read<R: Reader>(&self, ask: Ask<'_>, cancel: &CancellationToken, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
+    /// Like `get`, but streams the body. Each attempt starts with a new reader.
+    pub async fn read<R: BodyReader>(&self, api_request: ApiRequest<'_>, cancel: &CancellationToken, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(PullError::Cancelled),
-            done = retry::run(self, ask, begin) => done,
+            done = retry::run(self, api_request, begin) => done,
         }
     }
 
     fn count_call(&self) {
         self.all.0.counters.calls.fetch_add(1, Ordering::Relaxed);
-        self.spent.calls.fetch_add(1, Ordering::Relaxed);
+        self.call_counters.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn request(&self, ask: &Ask<'_>) -> Option<Request> {
+    fn request(&self, api_request: &ApiRequest<'_>) -> Option<Request> {
         let mut url = self.base.clone();
-        let path = format!("{}{}", self.base.path().trim_end_matches('/'), ask.path);
+        let path = format!("{}{}", self.base.path().trim_end_matches('/'), api_request.path);
         url.set_path(&path);
-        if !ask.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(ask.query);
+        if !api_request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(api_request.query);
         }
         let mut request = Request::new(Method::GET, url);
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        for (name, value) in ask.headers {
+        for (name, value) in api_request.headers {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        if let Some(region) = self.standing.region() {
+        if let Some(region) = self.account_state.region() {
             headers.insert(HeaderName::from_static("x-region"), region);
         }
-        if let Auth::Arguments { user, secret } = ask.auth {
+        if let Auth::Arguments { user, secret } = api_request.auth {
             request.url_mut().query_pairs_mut().append_pair(user.0, user.1).append_pair(secret.0, secret.1.reveal());
         }
         let headers = request.headers_mut();
-        if let Auth::Basic { user, secret } = ask.auth {
+        if let Auth::Basic { user, secret } = api_request.auth {
             let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));
             let text = Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())));
             let mut value = HeaderValue::from_str(&text).ok()?;
@@ -435,7 +436,7 @@ impl Upstream {
     }
 }
 
-/// One part of a path that comes from data.
+/// Percent-encodes one part of a path.
 pub fn encoded(part: &str) -> String {
     url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20")
 }

@@ -1,5 +1,5 @@
-//! Tries: what is asked again, how often and when. Waits that the vendor asks for are not tries. What an answer means is in `meaning`,
-//! whether rejected credentials are bad in `confirm`.
+//! The retry loop: which requests are repeated, how often and when. Waits that the vendor asks for are no attempts. `classify` decides what
+//! an answer means, `confirm` whether rejected credentials are wrong.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
 use super::call::call;
+use super::classify::{ResponseAction, RetryReason, classify};
 use super::confirm;
-use super::meaning::{Again, Next, meaning};
-use super::{Ask, Reader, Upstream};
+use super::{ApiRequest, BodyReader, Upstream};
 use crate::connectors::PullError;
 use crate::connectors::pull_error::Cause;
 
-/// `begin` makes the reader of a good answer, for each try anew.
-pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
+/// Sends the request until there is a result. `begin` creates the reader of a good answer for each attempt.
+pub(super) async fn run<R: BodyReader>(upstream: &Upstream, api_request: ApiRequest<'_>, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
     let inner = &upstream.all.0;
     let (limits, counters) = (&inner.limits, &inner.counters);
     let mut delays = ExponentialBuilder::default()
@@ -29,101 +29,102 @@ pub(super) async fn run<R: Reader>(upstream: &Upstream, ask: Ask<'_>, begin: imp
         .with_max_times(limits.tries as usize)
         .build();
     let began = Instant::now();
-    let (mut calls, mut tries, mut few) = (0_u64, 0_u32, 0_u32);
-    // The last answer that said that there is nothing.
-    let mut nothing: Option<(u16, Bytes)> = None;
-    // `held`: waiting that is not counted against `try_within`. `asked`: of that, what the vendor asked for.
-    let (mut held, mut asked) = (Duration::ZERO, Duration::ZERO);
-    let mut sent_elsewhere = false;
+    let (mut calls, mut tries, mut limited_tries) = (0_u64, 0_u32, 0_u32);
+    // The last answer without data.
+    let mut last_empty: Option<(u16, Bytes)> = None;
+    // `uncounted`: time that does not count against `try_within`. `vendor_wait`: the part of it that the vendor asked for.
+    let (mut uncounted, mut vendor_wait) = (Duration::ZERO, Duration::ZERO);
+    let mut region_changed = false;
     loop {
         let arrived = Instant::now();
-        let waiting = upstream.spent.waits.wait();
-        let turn = upstream.standing.turn().await?;
-        let permit = upstream.standing.pace.leave(upstream.patience).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
-        let asking = upstream.spent.waits.ask();
+        let waiting = upstream.call_counters.wait_clock.begin_wait();
+        let probe = upstream.account_state.acquire_auth_probe().await?;
+        let permit =
+            upstream.account_state.pace.acquire_permit(upstream.max_wait).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
+        let in_flight = upstream.call_counters.wait_clock.begin_request();
         drop(waiting);
         let waited = arrived.elapsed();
-        held += waited;
+        uncounted += waited;
         counters.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
-        let Some(request) = upstream.request(&ask) else {
-            return Err(PullError::Refused { status: 0, said: "the credentials contain a character that cannot be sent".to_owned() });
+        let Some(request) = upstream.request(&api_request) else {
+            return Err(PullError::Refused { status: 0, vendor_message: "the credentials contain a character that cannot be sent".to_owned() });
         };
         calls += 1;
         upstream.count_call();
         counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
-        let left = Instant::now();
-        let got = call(&inner.client, request, limits, &upstream.spent.received, &begin).await;
-        drop((permit, asking));
-        if R::ENDLESS {
-            // What came for an hour and broke then is worth another try.
-            held += left.elapsed();
+        let sent_at = Instant::now();
+        let response = call(&inner.client, request, limits, &upstream.call_counters.received, &begin).await;
+        drop((permit, in_flight));
+        if R::STREAMED {
+            // An answer that was received for an hour and then broke off gets another attempt.
+            uncounted += sent_at.elapsed();
         }
-        if let Some(day) = got.as_ref().ok().and_then(|got| sunset(&got.headers)) {
-            upstream.standing.ends_on(day);
+        if let Some(day) = response.as_ref().ok().and_then(|response| sunset(&response.headers)) {
+            upstream.account_state.record_api_end(day);
         }
-        // How long the next try is put off at least.
-        let mut least = Duration::ZERO;
-        let next = match meaning(upstream, &ask, got) {
-            Next::Rejected(status) => match confirm::is_rejected(upstream, &ask).await {
+        // The minimum delay before the next attempt.
+        let mut min_delay = Duration::ZERO;
+        let next = match classify(upstream, &api_request, response) {
+            ResponseAction::Rejected(status) => match confirm::is_rejected(upstream, &api_request).await {
                 true => {
-                    upstream.standing.refused(turn.is_some());
-                    Next::Stop(PullError::Unauthorized)
+                    upstream.account_state.record_rejection(probe.is_some());
+                    ResponseAction::Stop(PullError::Unauthorized)
                 }
-                false => Next::Again(Again::few(PullError::Unavailable(Cause::Unconfirmed(status)))),
+                false => ResponseAction::Retry(RetryReason::limited(PullError::Unavailable(Cause::Unconfirmed(status)))),
             },
-            Next::Nothing { status, words, otherwise } => {
-                let told = (status, words);
-                let believed = if nothing.as_ref() == Some(&told) { begin().nothing(status).await } else { None };
-                nothing = Some(told);
-                least = limits.confirm_after;
-                believed.map_or(Next::Again(otherwise), Next::Done)
+            ResponseAction::Empty { status, body, retry } => {
+                let answer = (status, body);
+                let believed = if last_empty.as_ref() == Some(&answer) { begin().on_empty(status).await } else { None };
+                last_empty = Some(answer);
+                min_delay = limits.confirm_after;
+                believed.map_or(ResponseAction::Retry(retry), ResponseAction::Done)
             }
-            Next::Done(value) => {
-                upstream.standing.accepted(left);
-                Next::Done(value)
+            ResponseAction::Done(value) => {
+                upstream.account_state.record_acceptance(sent_at);
+                ResponseAction::Done(value)
             }
             next => next,
         };
-        drop(turn);
+        drop(probe);
         match next {
-            Next::Done(value) => {
-                upstream.standing.pace.went_well(left);
+            ResponseAction::Done(value) => {
+                upstream.account_state.pace.record_success(sent_at);
                 return Ok(value);
             }
-            Next::Stop(error) => return Err(error),
-            // Both have become something else above.
-            Next::Rejected(_) | Next::Nothing { .. } => {}
-            Next::Elsewhere(_, error) if sent_elsewhere => return Err(error),
-            Next::Elsewhere(region, _) => {
-                sent_elsewhere = true;
-                upstream.standing.moved(region);
+            ResponseAction::Stop(error) => return Err(error),
+            // Both were replaced above.
+            ResponseAction::Rejected(_) | ResponseAction::Empty { .. } => {}
+            ResponseAction::OtherRegion(_, error) if region_changed => return Err(error),
+            ResponseAction::OtherRegion(region, _) => {
+                region_changed = true;
+                upstream.account_state.set_region(region);
             }
-            Next::Wait(told) => {
+            ResponseAction::Wait(wait_hint) => {
                 counters.limited.fetch_add(1, Ordering::Relaxed);
-                let wait = upstream.standing.pace.pause(told, limits.least_wait);
-                asked += wait;
-                tracing::debug!(path = ask.path, wait_ms = millis(wait), "rate limit: waiting");
-                if wait > upstream.patience || asked > limits.patience_in_all {
+                let wait = upstream.account_state.pace.pause(wait_hint, limits.min_wait);
+                vendor_wait += wait;
+                tracing::debug!(path = api_request.path, wait_ms = millis(wait), "rate limit: waiting");
+                if wait > upstream.max_wait || vendor_wait > limits.max_total_wait {
                     return Err(PullError::RateLimited { wait: Some(wait) });
                 }
             }
-            Next::Again(again) => {
+            ResponseAction::Retry(retry) => {
                 tries += 1;
-                few += u32::from(again.is_few);
+                limited_tries += u32::from(retry.is_limited);
                 let delay = delays.next().unwrap_or(limits.first_delay);
-                let delay = delay.mul_f64(rand::rng().random_range(0.0..1.0)).max(least);
-                let late = began.elapsed().saturating_sub(held) + delay > limits.try_within;
-                if tries >= limits.tries || few >= limits.malformed_tries || late {
-                    return Err(again.error);
+                let delay = delay.mul_f64(rand::rng().random_range(0.0..1.0)).max(min_delay);
+                let late = began.elapsed().saturating_sub(uncounted) + delay > limits.try_within;
+                if tries >= limits.tries || limited_tries >= limits.malformed_tries || late {
+                    return Err(retry.error);
                 }
-                tracing::debug!(path = ask.path, tries, "repeating the call");
+                tracing::debug!(path = api_request.path, tries, "repeating the call");
                 tokio::time::sleep(delay).await;
             }
         }
     }
 }
 
-/// The day in `Legacy` or `Deprecation`; whatever else stands there is dropped.
+/// Parses the day in a `Legacy` or `Deprecation` header; other content is ignored.
 fn sunset(headers: &HeaderMap) -> Option<Date> {
     ["legacy", "deprecation"].iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().get(..10)?.parse().ok())
 }

@@ -11,15 +11,15 @@ use arrow::datatypes::{Schema, SchemaRef};
 use prometheus_client::metrics::counter::Counter;
 
 use super::super::columns::{self, ColumnInfo};
-use super::super::segments::{Batches, Segments};
+use super::super::segments::{BatchReader, Segments};
 use super::super::versions::Pin;
+use super::cell_text::{count_nul, has_nul, printable, printable_of, replace_nul, with_columns};
 use super::pipe::Encode;
-use super::text::{count_nul, has_nul, printable, printable_of, replaced, with_columns};
 use crate::error::{Error, Result};
 
 /// How the file is written.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct CsvOptions {
     /// Only these columns, in this order; none is all.
     pub columns: Option<Vec<String>>,
     /// Begin with a byte order mark, by which Excel knows UTF-8.
@@ -29,11 +29,11 @@ pub struct Options {
 }
 
 /// A version as CSV, for `pipe`. The error is about `options`. The version stays pinned as long as the encoder lives.
-pub fn csv(segments: &Segments, version: Pin, options: Options) -> Result<Encoder> {
-    let columns = choose(&version.columns, options.columns.as_deref())?;
+pub fn csv(segments: &Segments, version: Pin, options: CsvOptions) -> Result<Encoder> {
+    let columns = select_columns(&version.columns, options.columns.as_deref())?;
     let schema = columns::to_schema(&columns);
     let segments = segments.clone();
-    Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None, replaced: Counter::default() })
+    Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None, replaced_nul: Counter::default() })
 }
 
 /// Writes a version part by part. It knows its place by number of segment and row, so that it can close what it reads and go on later.
@@ -42,19 +42,19 @@ pub struct Encoder {
     version: Pin,
     columns: Vec<ColumnInfo>,
     schema: SchemaRef,
-    options: Options,
+    options: CsvOptions,
     begun: bool,
     /// What is next: this row of this segment.
     segment: usize,
     row: u64,
-    reader: Option<Batches>,
-    batch: Option<Rows>,
+    reader: Option<BatchReader>,
+    batch: Option<BufferedRows>,
     /// NUL characters that were written as U+FFFD so far; may be shared with other downloads.
-    pub replaced: Counter<u64, AtomicU64>,
+    pub replaced_nul: Counter<u64, AtomicU64>,
 }
 
 /// Rows that were read; the first one of them is next.
-struct Rows {
+struct BufferedRows {
     batch: RecordBatch,
     /// About as many as a row has.
     bytes: usize,
@@ -69,12 +69,12 @@ impl Encode for Encoder {
         }
         let enough = part.len() + at_least;
         while part.len() < enough {
-            let Some(Rows { batch, bytes, may_have_nul }) = self.next_rows()? else { return Ok(true) };
+            let Some(BufferedRows { batch, bytes, may_have_nul }) = self.next_rows()? else { return Ok(true) };
             // Half a part at a time, so that no part is much larger than it has to be.
             let rows = (at_least / 2 / bytes).clamp(1, batch.num_rows());
             self.write(&batch.slice(0, rows), may_have_nul, part)?;
             self.row += rows as u64;
-            self.batch = (rows < batch.num_rows()).then(|| Rows { batch: batch.slice(rows, batch.num_rows() - rows), bytes, may_have_nul });
+            self.batch = (rows < batch.num_rows()).then(|| BufferedRows { batch: batch.slice(rows, batch.num_rows() - rows), bytes, may_have_nul });
         }
         Ok(false)
     }
@@ -91,7 +91,7 @@ impl Encoder {
         }
         if !self.columns.is_empty() {
             let names = self.columns.iter().map(|column| {
-                let name = replaced(&column.name);
+                let name = replace_nul(&column.name);
                 if self.options.guard { guard(&name).into_owned() } else { name.into_owned() }
             });
             let fields: Vec<_> = names.zip(self.schema.fields()).map(|(name, field)| field.as_ref().clone().with_name(name)).collect();
@@ -101,7 +101,7 @@ impl Encoder {
     }
 
     /// Rows from where it stands; none at the end of the version.
-    fn next_rows(&mut self) -> Result<Option<Rows>> {
+    fn next_rows(&mut self) -> Result<Option<BufferedRows>> {
         if let Some(rows) = self.batch.take() {
             return Ok(Some(rows));
         }
@@ -124,7 +124,7 @@ impl Encoder {
             let batch = batch?;
             if batch.num_rows() > 0 {
                 let bytes = (batch.get_array_memory_size() / batch.num_rows()).max(1);
-                return Ok(Some(Rows { may_have_nul: has_nul(&batch), batch, bytes }));
+                return Ok(Some(BufferedRows { may_have_nul: has_nul(&batch), batch, bytes }));
             }
         }
         let read: u64 = self.version.segments.iter().map(|meta| meta.rows).sum();
@@ -133,10 +133,10 @@ impl Encoder {
 
     fn write(&self, batch: &RecordBatch, may_have_nul: bool, part: &mut Vec<u8>) -> Result<()> {
         if may_have_nul {
-            self.replaced.inc_by(count_nul(batch));
+            self.replaced_nul.inc_by(count_nul(batch));
         }
         let batch = printable_of(batch, may_have_nul)?;
-        let batch = if self.options.guard { guarded(&batch)? } else { batch };
+        let batch = if self.options.guard { guard_batch(&batch)? } else { batch };
         write_batch(&batch, false, part)
     }
 }
@@ -147,7 +147,7 @@ fn write_batch(batch: &RecordBatch, header: bool, part: &mut Vec<u8>) -> Result<
 }
 
 /// The columns that were asked for, in the order that was asked for.
-pub(super) fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
+pub(super) fn select_columns(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
     let Some(wanted) = wanted else { return Ok(all.to_vec()) };
     let mut chosen: Vec<ColumnInfo> = Vec::with_capacity(wanted.len());
     for name in wanted {
@@ -160,7 +160,7 @@ pub(super) fn choose(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Ve
     if chosen.is_empty() { Err(Error::field("columns", "List at least one column. Leave it out for all columns.")) } else { Ok(chosen) }
 }
 
-fn guarded(batch: &RecordBatch) -> Result<RecordBatch> {
+fn guard_batch(batch: &RecordBatch) -> Result<RecordBatch> {
     with_columns(batch, |array| {
         let texts = array.as_string_opt::<i32>()?;
         if !texts.iter().flatten().any(needs_guard) {
@@ -213,16 +213,16 @@ mod tests {
 
     use super::super::super::testing::{World, batch, integer, mixed, number, text, timestamp};
     use super::super::super::versions::Version;
-    use super::super::pipe::{PART_BYTES, Readers, pipe};
+    use super::super::pipe::{EncoderPool, PART_BYTES, pipe};
     use super::*;
     use crate::connectors::report::ColumnKind;
 
-    fn stream(world: &World, version: &Version, options: Options) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + use<> {
+    fn stream(world: &World, version: &Version, options: CsvOptions) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + use<> {
         let encoder = csv(&world.segments, world.versions.pin(version), options).unwrap();
-        pipe(&world.clock, &Readers::default(), encoder, |_| {})
+        pipe(&world.clock, &EncoderPool::default(), encoder, |_| {})
     }
 
-    async fn download(world: &World, version: &Version, options: Options) -> Vec<u8> {
+    async fn download(world: &World, version: &Version, options: CsvOptions) -> Vec<u8> {
         let mut stream = Box::pin(stream(world, version, options));
         let mut body = Vec::new();
         while let Some(chunk) = stream.next().await {
@@ -255,7 +255,7 @@ mod tests {
             Some("\""),
         ];
         let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(words.to_vec())), ("b,\"\r\n", ColumnKind::Json, text(words.to_vec()))])]).await;
-        let rows = parse(&download(&world, &version, Options::default()).await);
+        let rows = parse(&download(&world, &version, CsvOptions::default()).await);
         assert_eq!(rows[0], ["a", "b,\"\r\n"]);
         let expected: Vec<_> = words.iter().map(|word| vec![word.unwrap_or_default().replace('\0', "\u{fffd}"); 2]).collect();
         assert_eq!(rows[1..], expected);
@@ -267,11 +267,11 @@ mod tests {
         let words = vec![Some("before\0after"), Some("none"), None, Some("\0\0")];
         let clean = batch(vec![("a\0b", ColumnKind::Text, text(vec![Some("ok"); 3]))]);
         let version = world.pull(&[batch(vec![("a\0b", ColumnKind::Text, text(words))]), clean]).await;
-        let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
+        let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
         let mut body = Vec::new();
         while !encoder.encode(&mut body, PART_BYTES).unwrap() {}
         assert_eq!(String::from_utf8(body).unwrap(), "a\u{fffd}b\r\nbefore\u{fffd}after\r\nnone\r\n\"\"\r\n\u{fffd}\u{fffd}\r\nok\r\nok\r\nok\r\n");
-        assert_eq!(encoder.replaced.get(), 3, "the name of a column does not count");
+        assert_eq!(encoder.replaced_nul.get(), 3, "the name of a column does not count");
     }
 
     #[tokio::test]
@@ -284,11 +284,11 @@ mod tests {
                 ("text", ColumnKind::Text, text(vec![Some("lone\rCR"), Some(""), Some("é"), None])),
             ])])
             .await;
-        let body = String::from_utf8(download(&world, &version, Options { bom: true, ..Options::default() }).await).unwrap();
+        let body = String::from_utf8(download(&world, &version, CsvOptions { bom: true, ..CsvOptions::default() }).await).unwrap();
         let expected =
             "\u{feff}at,rate,text\r\n2026-11-20T08:15:30Z,0.1,\"lone\rCR\"\r\n2026-11-20T08:15:30.120Z,-3.0,\r\n1969-12-31T23:59:59.999Z,1e21,é\r\n,,\r\n";
         assert_eq!(body, expected);
-        let body = download(&world, &version, Options { columns: Some(vec!["text".to_owned(), "at".to_owned()]), ..Options::default() }).await;
+        let body = download(&world, &version, CsvOptions { columns: Some(vec!["text".to_owned(), "at".to_owned()]), ..CsvOptions::default() }).await;
         assert!(body.starts_with(b"text,at\r\n\"lone\rCR\",2026-11-20T08:15:30Z\r\n"));
     }
 
@@ -296,7 +296,7 @@ mod tests {
     async fn a_row_of_one_empty_cell_is_a_row() {
         let world = World::new().await;
         let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![None, Some("x"), Some("")]))])]).await;
-        let body = download(&world, &version, Options::default()).await;
+        let body = download(&world, &version, CsvOptions::default()).await;
         assert_eq!(body, b"a\r\n\"\"\r\nx\r\n\"\"\r\n");
         assert_eq!(parse(&body).len(), 4);
     }
@@ -307,10 +307,10 @@ mod tests {
         let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
         let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_mood", ColumnKind::Json, text(vec![Some("glad")]))]);
         let version = world.pull(&[narrow.clone(), wide, narrow]).await;
-        assert_eq!(download(&world, &version, Options::default()).await, b"id,x_mood\r\n1,\r\n2,glad\r\n1,\r\n");
+        assert_eq!(download(&world, &version, CsvOptions::default()).await, b"id,x_mood\r\n1,\r\n2,glad\r\n1,\r\n");
         let run = world.new_run().await;
         let empty = world.commit(&run, &[], &[]).await;
-        assert_eq!(download(&world, &empty, Options::default()).await, b"id,x_mood\r\n");
+        assert_eq!(download(&world, &empty, CsvOptions::default()).await, b"id,x_mood\r\n");
     }
 
     #[tokio::test]
@@ -318,7 +318,7 @@ mod tests {
         let world = World::new().await;
         let words = vec![Some("=1+1"), Some("-5.2"), Some("-5-2"), Some("+47 123"), Some("@me"), Some("'quoted"), Some("\u{ff1d}x"), Some("plain"), None];
         let version = world.pull(&[batch(vec![("=1+1", ColumnKind::Text, text(words.clone())), ("n", ColumnKind::Integer, integer(vec![Some(-1); 9]))])]).await;
-        let rows = parse(&download(&world, &version, Options { guard: true, ..Options::default() }).await);
+        let rows = parse(&download(&world, &version, CsvOptions { guard: true, ..CsvOptions::default() }).await);
         let first: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
         assert_eq!(first, ["'=1+1", "'=1+1", "-5.2", "'-5-2", "'+47 123", "'@me", "''quoted", "'\u{ff1d}x", "plain", ""]);
         assert!(rows[1..].iter().all(|row| row[1] == "-1"));
@@ -332,7 +332,7 @@ mod tests {
         let world = World::new().await;
         let version = world.pull(&[mixed(0, 1)]).await;
         for columns in [vec!["nope"], vec!["id", "id"], vec![]] {
-            let options = Options { columns: Some(columns.into_iter().map(str::to_owned).collect()), ..Options::default() };
+            let options = CsvOptions { columns: Some(columns.into_iter().map(str::to_owned).collect()), ..CsvOptions::default() };
             assert!(csv(&world.segments, world.versions.pin(&version), options).is_err());
         }
     }
@@ -342,7 +342,7 @@ mod tests {
         let world = World::new().await;
         let version = world.pull(&[mixed(0, 10), batch(vec![("x_new", ColumnKind::Text, text(vec![Some("y")]))])]).await;
         world.segments.remove(&version.segments[1].id).unwrap();
-        let pieces: Vec<_> = stream(&world, &version, Options::default()).map(|piece| piece.is_ok()).collect().await;
+        let pieces: Vec<_> = stream(&world, &version, CsvOptions::default()).map(|piece| piece.is_ok()).collect().await;
         assert!(!pieces.last().unwrap());
     }
 
@@ -351,7 +351,7 @@ mod tests {
         let world = World::new().await;
         let wide = "x".repeat(64 << 10);
         let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![Some(&wide); 200]))])]).await;
-        let mut stream = Box::pin(stream(&world, &version, Options::default()));
+        let mut stream = Box::pin(stream(&world, &version, CsvOptions::default()));
         assert!(stream.next().await.unwrap().is_ok());
         // Not reading until the other side has let go of the version: then what is left must end with an error.
         for n in 1..=4 {
@@ -359,7 +359,7 @@ mod tests {
         }
         while world.versions.get(&version.id).await.unwrap().is_some() {
             world.clock.advance(10_000);
-            world.versions.retain(&world.dataset).await.unwrap();
+            world.versions.apply_retention(&world.dataset).await.unwrap();
         }
         let pieces: Vec<_> = stream.map(|piece| piece.is_ok()).collect().await;
         assert!(!pieces.last().unwrap());
@@ -376,8 +376,8 @@ mod tests {
             batch(vec![("id", ColumnKind::Integer, ids), ("text", ColumnKind::Text, text(vec![Some(wide.as_str()); usize::try_from(count).unwrap()]))])
         };
         let version = world.pull(&[rows(0, 6_000), rows(6_000, 1), rows(6_001, 4_000)]).await;
-        let whole = download(&world, &version, Options::default()).await;
-        let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
+        let whole = download(&world, &version, CsvOptions::default()).await;
+        let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
         let (mut parts, mut last) = (Vec::new(), false);
         while !last {
             let mut part = Vec::new();
@@ -388,7 +388,7 @@ mod tests {
         }
         assert!(parts.len() > 10 && parts.concat() == whole, "{} parts", parts.len());
         // Into what holds something already it writes as much.
-        let mut encoder = csv(&world.segments, world.versions.pin(&version), Options::default()).unwrap();
+        let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
         let mut all = Vec::new();
         while !encoder.encode(&mut all, PART).unwrap() {}
         assert!(all == whole);

@@ -2,18 +2,18 @@
 
 /// Rows of several versions in the order of their start.
 pub mod by_start;
+/// How a value is written.
+pub(super) mod cell_text;
 /// CSV, exact or safe for spreadsheets.
 pub mod csv;
 /// How many cells are marked for spreadsheets.
-pub mod marked;
+pub mod guarded_cells;
 /// From the thread that writes to the client that reads.
 pub mod pipe;
-/// How a value is written.
-pub(super) mod text;
 
 use std::fmt::Write;
 
-pub use csv::{Options, csv, unguard};
+pub use csv::{CsvOptions, csv, unguard};
 
 /// A file name made from a DataSet's name, safe wherever it is saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct FileName {
 }
 
 /// The longest name, without its extension, in bytes.
-const LONGEST: usize = 150;
+const MAX_NAME_BYTES: usize = 150;
 
 /// A file name for `name`: no control, quote, slash or direction mark, no leading or trailing dot or space, no name that a system
 /// reserves, at most 150 bytes. `extension` is ours, without the dot.
@@ -47,8 +47,8 @@ fn is_risky(c: char) -> bool {
 
 fn tidy(chars: impl Iterator<Item = char>) -> String {
     let mut name: String = chars.collect();
-    if name.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    if name.len() > MAX_NAME_BYTES {
+        let end = (0..=MAX_NAME_BYTES).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
         name.truncate(end);
     }
     let name = name.trim_matches(|c: char| c == '.' || c.is_whitespace());
@@ -117,7 +117,7 @@ mod tests {
                 let header = file.content_disposition();
                 proptest::prop_assert!(header.bytes().all(|b| (0x20..0x7f).contains(&b)));
                 proptest::prop_assert_eq!(header.matches('"').count(), 2);
-                proptest::prop_assert!(file.utf8.len() <= LONGEST + 5 && !file.utf8.contains(['/', '\\', '"']) && !file.utf8.starts_with('.'));
+                proptest::prop_assert!(file.utf8.len() <= MAX_NAME_BYTES + 5 && !file.utf8.contains(['/', '\\', '"']) && !file.utf8.starts_with('.'));
             }
         }
     }

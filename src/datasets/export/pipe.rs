@@ -1,8 +1,8 @@
-//! From an encoder to a client that takes its time. A part of the file is encoded at a time, on a blocking thread that is given back as
-//! soon as enough parts wait for the client. Each download may have a few small parts waiting; large ones, which cost less time for each
-//! byte, wait in memory that all downloads share. A download that waits keeps what it reads with open for a while, unless another one
-//! needs its turn: then it lets go of it, and finds its place again later. Anything that goes wrong ends the stream with an error, so
-//! that a broken file never looks whole.
+//! Streams the output of an encoder to a slow client. A part of the file is encoded at a time on a blocking thread, which is
+//! returned as soon as enough parts wait for the client. Each download may have a few small parts waiting; large parts, which
+//! cost less time per byte, wait in memory that all downloads share. A waiting download keeps its files open for a while, unless
+//! another one needs its turn: then it closes them and finds its place again later. Any failure ends the stream with an error, so
+//! that a broken file never looks complete.
 
 use std::io;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use crate::error::{Error, Result};
 /// A part is sent when it has grown beyond this many bytes, where memory is not short.
 pub const PART_BYTES: usize = 256 << 10;
 /// So many large parts may wait for one client.
-const WAITING_PARTS: usize = 4;
+const MAX_WAITING_PARTS: usize = 4;
 /// So many large parts may wait for all clients together: 16 MiB.
-const ALL_WAITING_PARTS: usize = 64;
+const MAX_WAITING_PARTS_TOTAL: usize = 64;
 /// The size of the parts that each download may have waiting however short memory is, and how many of them.
 const SMALL_PART_BYTES: usize = 64 << 10;
-const SMALL_PARTS: usize = 2;
-/// A client that takes no part for so long is given up. The connection's own limit on slow clients comes first; this is for bodies that
-/// no connection reads.
-const STALLED: Duration = Duration::from_secs(120);
-/// So many downloads have files open and hold rows at once. Each holds a few megabytes.
-const READERS: usize = 12;
+const MAX_SMALL_PARTS: usize = 2;
+/// A client that reads nothing for this long is disconnected. The connection's own limit on slow clients applies first; this one
+/// is for bodies that no connection reads.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Downloads that have files open and hold rows at a time. Each holds a few megabytes.
+const MAX_READERS: usize = 12;
 /// A client that reads as fast as the server encodes lets others go first after this time.
-const TURN: Duration = Duration::from_millis(500);
+const MAX_TURN: Duration = Duration::from_millis(500);
 
 /// Makes a file part by part.
 pub trait Encode: Send + 'static {
@@ -45,9 +45,9 @@ pub trait Encode: Send + 'static {
     fn release(&mut self);
 }
 
-/// Who may read now. Cheap to clone; all downloads of a server share one.
+/// The turns and threads that encode downloads. Cheap to clone; all downloads of a server share one.
 #[derive(Clone)]
-pub struct Readers(Arc<Inner>);
+pub struct EncoderPool(Arc<Inner>);
 
 struct Inner {
     turns: Arc<Semaphore>,
@@ -55,14 +55,14 @@ struct Inner {
     threads: Option<Runtime>,
     /// Large parts that may still wait.
     large_parts: Arc<Semaphore>,
-    wanting: AtomicUsize,
-    /// Told by everybody who does not get a turn at once.
-    wanted: Notify,
+    turns_requested: AtomicUsize,
+    /// Notified by each download that has to wait for a turn.
+    turn_wanted: Notify,
 }
 
-impl Default for Readers {
+impl Default for EncoderPool {
     fn default() -> Self {
-        Self::new(READERS, std::thread::available_parallelism().map_or(2, usize::from))
+        Self::new(MAX_READERS, std::thread::available_parallelism().map_or(2, usize::from))
     }
 }
 
@@ -75,30 +75,30 @@ impl Drop for Inner {
     }
 }
 
-/// Counts a download that wants a turn, for as long as it does.
-struct Wanting<'a>(&'a AtomicUsize);
+/// Counts a download as waiting for a turn until it is dropped.
+struct TurnRequest<'a>(&'a AtomicUsize);
 
-impl Drop for Wanting<'_> {
+impl Drop for TurnRequest<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl Readers {
+impl EncoderPool {
     fn new(turns: usize, cores: usize) -> Self {
         let threads = Builder::new_current_thread().max_blocking_threads(cores.max(1)).thread_name("encoder").build().ok();
-        let (turns, large_parts) = (Arc::new(Semaphore::new(turns)), Arc::new(Semaphore::new(ALL_WAITING_PARTS)));
-        Self(Arc::new(Inner { turns, threads, large_parts, wanting: AtomicUsize::new(0), wanted: Notify::new() }))
+        let (turns, large_parts) = (Arc::new(Semaphore::new(turns)), Arc::new(Semaphore::new(MAX_WAITING_PARTS_TOTAL)));
+        Self(Arc::new(Inner { turns, threads, large_parts, turns_requested: AtomicUsize::new(0), turn_wanted: Notify::new() }))
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit> {
         if let Ok(turn) = self.0.turns.clone().try_acquire_owned() {
             return Ok(turn);
         }
-        self.0.wanting.fetch_add(1, Ordering::SeqCst);
-        let _wanting = Wanting(&self.0.wanting);
+        self.0.turns_requested.fetch_add(1, Ordering::SeqCst);
+        let _turn_request = TurnRequest(&self.0.turns_requested);
         // Somebody whose client is slow gives a turn up.
-        self.0.wanted.notify_one();
+        self.0.turn_wanted.notify_one();
         self.0.turns.clone().acquire_owned().await.map_err(Error::internal)
     }
 
@@ -111,72 +111,72 @@ impl Readers {
     }
 
     fn is_wanted(&self) -> bool {
-        self.0.wanting.load(Ordering::SeqCst) > 0
+        self.0.turns_requested.load(Ordering::SeqCst) > 0
     }
 
     /// Returns once another download wants a turn.
     async fn wanted(&self) {
         while !self.is_wanted() {
-            self.0.wanted.notified().await;
+            self.0.turn_wanted.notified().await;
         }
     }
 }
 
 /// The parts of one download that wait for its client.
-struct Waiting {
+struct PartQueue {
     all_large: Arc<Semaphore>,
     large: Arc<Semaphore>,
     small: Arc<Semaphore>,
     /// How many parts were made, and how many of them are out of memory again.
     made: usize,
-    gone: watch::Sender<usize>,
+    dropped: watch::Sender<usize>,
 }
 
 /// The place of a part among those that wait.
-struct Place {
+struct PartPermit {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
     // Told last, when the permits are free again.
-    _gone: Gone,
+    _dropped: PartDropped,
 }
 
-struct Gone(watch::Sender<usize>);
+struct PartDropped(watch::Sender<usize>);
 
-impl Drop for Gone {
+impl Drop for PartDropped {
     fn drop(&mut self) {
-        self.0.send_modify(|gone| *gone += 1);
+        self.0.send_modify(|dropped| *dropped += 1);
     }
 }
 
-impl Waiting {
-    fn new(readers: &Readers) -> Self {
-        let (large, small) = (Arc::new(Semaphore::new(WAITING_PARTS)), Arc::new(Semaphore::new(SMALL_PARTS)));
-        Self { all_large: readers.0.large_parts.clone(), large, small, made: 0, gone: watch::Sender::new(0) }
+impl PartQueue {
+    fn new(pool: &EncoderPool) -> Self {
+        let (large, small) = (Arc::new(Semaphore::new(MAX_WAITING_PARTS)), Arc::new(Semaphore::new(MAX_SMALL_PARTS)));
+        Self { all_large: pool.0.large_parts.clone(), large, small, made: 0, dropped: watch::Sender::new(0) }
     }
 
     /// A place for one more part, and how large it may be; none when enough wait.
-    fn place(&mut self) -> Option<(Place, usize)> {
+    fn permit(&mut self) -> Option<(PartPermit, usize)> {
         let permits = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
         let large = permits(&self.large).and_then(|own| Some((own, Some(permits(&self.all_large)?), PART_BYTES)));
         let (own, shared, bytes) = large.or_else(|| Some((permits(&self.small)?, None, SMALL_PART_BYTES)))?;
         self.made += 1;
-        Some((Place { _permits: (own, shared), _gone: Gone(self.gone.clone()) }, bytes))
+        Some((PartPermit { _permits: (own, shared), _dropped: PartDropped(self.dropped.clone()) }, bytes))
     }
 
     /// How many parts wait.
     fn parts(&self) -> usize {
-        self.made - *self.gone.borrow()
+        self.made - *self.dropped.borrow()
     }
 
     /// Returns once no more than so many parts wait. Fails when the client takes nothing for too long.
     async fn for_room(&self, clock: &Clock, parts: usize) -> Result<()> {
-        let mut gone = self.gone.subscribe();
+        let mut dropped = self.dropped.subscribe();
         loop {
-            let before = *gone.borrow();
+            let before = *dropped.borrow();
             tokio::select! {
                 biased;
-                _ = gone.wait_for(|gone| self.made - gone <= parts) => return Ok(()),
-                () = clock.wait(STALLED) => {
-                    if *self.gone.borrow() == before {
+                _ = dropped.wait_for(|dropped| self.made - dropped <= parts) => return Ok(()),
+                () = clock.wait(CLIENT_TIMEOUT) => {
+                    if *self.dropped.borrow() == before {
                         return Err(Error::from(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")));
                     }
                 }
@@ -186,58 +186,58 @@ impl Waiting {
 }
 
 /// Part of a file, in memory until the client has it.
-struct Part {
+struct FilePart {
     bytes: Vec<u8>,
-    _place: Place,
+    _permit: PartPermit,
 }
 
-impl AsRef<[u8]> for Part {
+impl AsRef<[u8]> for FilePart {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-enum Piece {
+enum StreamItem {
     Part(Bytes),
     /// Everything was sent. A stream that ends without it is broken.
     End,
 }
 
-type Sender = mpsc::Sender<io::Result<Piece>>;
+type PartSender = mpsc::Sender<io::Result<StreamItem>>;
 
-/// Streams what `encoder` makes. `broke` is told why when it fails and somebody still listens. What the encoder holds (a pinned version)
-/// is let go at the latest `STALLED` after the client took its last part. A part waits until its bytes are dropped. Must be called within
-/// a runtime.
-pub fn pipe<E, B>(clock: &Clock, readers: &Readers, encoder: E, broke: B) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B>
+/// Streams the output of `encoder`. `on_error` is called when the encoder fails while the client still reads. Everything that the
+/// encoder holds (a pinned version) is released at the latest `CLIENT_TIMEOUT` after the client took its last part. A part waits
+/// until its bytes are dropped. Must be called within a runtime.
+pub fn pipe<E, B>(clock: &Clock, pool: &EncoderPool, encoder: E, on_error: B) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B>
 where
     E: Encode,
     B: FnOnce(&Error) + Send + 'static,
 {
     // Room for all parts that may wait, and the end.
-    let (to, from) = mpsc::channel(WAITING_PARTS + SMALL_PARTS + 1);
-    let (clock, readers, span) = (clock.clone(), readers.clone(), Span::current());
+    let (to, from) = mpsc::channel(MAX_WAITING_PARTS + MAX_SMALL_PARTS + 1);
+    let (clock, pool, span) = (clock.clone(), pool.clone(), Span::current());
     tokio::spawn(async move {
-        let sent = send_all(&clock, &readers, Box::new(encoder), &to, &span);
+        let sent = send_all(&clock, &pool, Box::new(encoder), &to, &span);
         let last = tokio::select! {
             biased;
             // Nobody listens any more: there is nobody to tell.
             () = to.closed() => return,
             sent = sent => sent,
         };
-        let last = last.map(|()| Piece::End).map_err(|why| {
-            span.in_scope(|| broke(&why));
+        let last = last.map(|()| StreamItem::End).map_err(|why| {
+            span.in_scope(|| on_error(&why));
             io::Error::other(why)
         });
         tokio::select! {
             _ = to.send(last) => {}
-            () = clock.wait(STALLED) => {}
+            () = clock.wait(CLIENT_TIMEOUT) => {}
         }
     });
     futures_util::stream::unfold(Some(from), |from| async move {
         let mut from = from?;
         match from.recv().await {
-            Some(Ok(Piece::Part(part))) => Some((Ok(part), Some(from))),
-            Some(Ok(Piece::End)) => None,
+            Some(Ok(StreamItem::Part(part))) => Some((Ok(part), Some(from))),
+            Some(Ok(StreamItem::End)) => None,
             Some(Err(why)) => Some((Err(why), None)),
             None => Some((Err(io::Error::other("the download broke off")), None)),
         }
@@ -245,7 +245,7 @@ where
 }
 
 /// Why encoding paused.
-enum Pause {
+enum PauseReason {
     Done,
     /// As many parts wait as may.
     Full,
@@ -253,30 +253,30 @@ enum Pause {
     Turn,
 }
 
-async fn send_all(clock: &Clock, readers: &Readers, mut encoder: Box<dyn Encode>, to: &Sender, span: &Span) -> Result<()> {
-    let mut waiting = Waiting::new(readers);
+async fn send_all(clock: &Clock, pool: &EncoderPool, mut encoder: Box<dyn Encode>, to: &PartSender, span: &Span) -> Result<()> {
+    let mut waiting = PartQueue::new(pool);
     loop {
-        let turn = readers.turn().await?;
-        let until = Instant::now() + TURN;
+        let turn = pool.turn().await?;
+        let until = Instant::now() + MAX_TURN;
         loop {
-            let (sender, readers_too, in_request) = (to.clone(), readers.clone(), span.clone());
-            let encoded = readers.spawn_blocking(move || {
+            let (sender, pool_too, in_request) = (to.clone(), pool.clone(), span.clone());
+            let encoded = pool.spawn_blocking(move || {
                 let _in_request = in_request.enter();
-                let paused = encode_some(encoder.as_mut(), &sender, &mut waiting, || readers_too.is_wanted() && Instant::now() >= until);
+                let paused = encode_some(encoder.as_mut(), &sender, &mut waiting, || pool_too.is_wanted() && Instant::now() >= until);
                 (encoder, waiting, paused)
             });
             let paused;
             // What a panic says may hold anything.
             (encoder, waiting, paused) = encoded.await.map_err(|_| Error::internal("the encoder of a download panicked"))?;
             match paused? {
-                Pause::Done => return Ok(()),
-                Pause::Turn => break,
-                Pause::Full => {}
+                PauseReason::Done => return Ok(()),
+                PauseReason::Turn => break,
+                PauseReason::Full => {}
             }
             tokio::select! {
                 biased;
                 room = waiting.for_room(clock, waiting.parts() / 2) => room?,
-                () = readers.wanted() => break,
+                () = pool.wanted() => break,
             }
         }
         encoder.release();
@@ -287,26 +287,26 @@ async fn send_all(clock: &Clock, readers: &Readers, mut encoder: Box<dyn Encode>
 }
 
 /// Encodes and sends parts while there is room for them.
-fn encode_some(encoder: &mut dyn Encode, to: &Sender, waiting: &mut Waiting, is_over: impl Fn() -> bool) -> Result<Pause> {
+fn encode_some(encoder: &mut dyn Encode, to: &PartSender, waiting: &mut PartQueue, is_over: impl Fn() -> bool) -> Result<PauseReason> {
     loop {
         if is_over() {
-            return Ok(Pause::Turn);
+            return Ok(PauseReason::Turn);
         }
-        let Some((place, at_least)) = waiting.place() else { return Ok(Pause::Full) };
+        let Some((permit, at_least)) = waiting.permit() else { return Ok(PauseReason::Full) };
         let mut bytes = Vec::with_capacity(at_least + at_least / 2);
         let is_last = encoder.encode(&mut bytes, at_least)?;
         if !bytes.is_empty() {
             bytes.shrink_to_fit();
-            let part = Part { bytes, _place: place };
-            to.try_send(Ok(Piece::Part(Bytes::from_owner(part)))).map_err(|_| gone())?;
+            let part = FilePart { bytes, _permit: permit };
+            to.try_send(Ok(StreamItem::Part(Bytes::from_owner(part)))).map_err(|_| client_gone())?;
         }
         if is_last {
-            return Ok(Pause::Done);
+            return Ok(PauseReason::Done);
         }
     }
 }
 
-fn gone() -> Error {
+fn client_gone() -> Error {
     Error::from(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
 }
 
@@ -317,13 +317,13 @@ mod tests {
     use super::*;
 
     /// Writes so many parts, and counts how often it had to let go.
-    struct Parts {
+    struct TestEncoder {
         left: u8,
         released: Arc<AtomicUsize>,
         fails: bool,
     }
 
-    impl Encode for Parts {
+    impl Encode for TestEncoder {
         fn encode(&mut self, part: &mut Vec<u8>, at_least: usize) -> Result<bool> {
             if self.left == 0 && self.fails {
                 return Err(Error::internal("it broke"));
@@ -338,9 +338,9 @@ mod tests {
         }
     }
 
-    fn parts(left: u8) -> (Parts, Arc<AtomicUsize>) {
+    fn parts(left: u8) -> (TestEncoder, Arc<AtomicUsize>) {
         let released = Arc::new(AtomicUsize::new(0));
-        (Parts { left, released: released.clone(), fails: false }, released)
+        (TestEncoder { left, released: released.clone(), fails: false }, released)
     }
 
     /// Whether each piece is good. The pieces themselves are dropped, as those are that a client took.
@@ -350,13 +350,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_download_whose_client_waits_gives_its_turn_to_others_and_goes_on_later() {
-        let (clock, readers) = (Clock::stopped_at(0), Readers::new(1, 1));
+        let (clock, pool) = (Clock::stopped_at(0), EncoderPool::new(1, 1));
         let (slow, released) = parts(100);
-        let mut slow = Box::pin(pipe(&clock, &readers, slow, |_| {}));
+        let mut slow = Box::pin(pipe(&clock, &pool, slow, |_| {}));
         assert!(slow.next().await.unwrap().is_ok());
         for _ in 0..3 {
             // Of those that are read, too, only one has its turn.
-            let others: Vec<_> = (0..5).map(|_| read(pipe(&clock, &readers, parts(50).0, |_| {})).boxed()).collect();
+            let others: Vec<_> = (0..5).map(|_| read(pipe(&clock, &pool, parts(50).0, |_| {})).boxed()).collect();
             for other in futures_util::future::join_all(others).await {
                 assert_eq!(other, [true; 50]);
             }
@@ -370,9 +370,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up_and_one_that_takes_a_part_now_and_then_is_not() {
-        let (clock, readers) = (Clock::stopped_at(0), Readers::new(1, 1));
+        let (clock, pool) = (Clock::stopped_at(0), EncoderPool::new(1, 1));
         let (encoder, released) = parts(20);
-        let mut stream = Box::pin(pipe(&clock, &readers, encoder, |_| {}));
+        let mut stream = Box::pin(pipe(&clock, &pool, encoder, |_| {}));
         for _ in 0..8 {
             assert!(stream.next().await.unwrap().is_ok());
             for _ in 0..50 {
@@ -386,22 +386,22 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let rest = read(stream).await;
-        assert!(!rest.last().unwrap() && rest.len() <= WAITING_PARTS + SMALL_PARTS + 1, "{}", rest.len());
+        assert!(!rest.last().unwrap() && rest.len() <= MAX_WAITING_PARTS + MAX_SMALL_PARTS + 1, "{}", rest.len());
     }
 
     #[tokio::test]
     async fn what_waits_for_many_clients_that_take_nothing_is_limited_and_others_go_on() {
-        let (clock, readers) = (Clock::stopped_at(0), Readers::new(2, 2));
+        let (clock, pool) = (Clock::stopped_at(0), EncoderPool::new(2, 2));
         let downloads = 100;
-        let mut waiting: Vec<_> = (0..downloads).map(|_| Box::pin(pipe(&clock, &readers, parts(50).0, |_| {}))).collect();
+        let mut waiting: Vec<_> = (0..downloads).map(|_| Box::pin(pipe(&clock, &pool, parts(50).0, |_| {}))).collect();
         for stream in &mut waiting {
             assert!(stream.next().await.unwrap().is_ok());
         }
         // Of the last large part that was free, the first one of a download, its client took.
-        while readers.0.large_parts.available_permits() > 1 {
+        while pool.0.large_parts.available_permits() > 1 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(read(pipe(&clock, &readers, parts(50).0, |_| {})).await, [true; 50]);
+        assert_eq!(read(pipe(&clock, &pool, parts(50).0, |_| {})).await, [true; 50]);
         // What waits is read from the streams, until each has nothing at hand.
         let mut bytes = 0;
         for stream in &mut waiting {
@@ -409,21 +409,21 @@ mod tests {
                 bytes += piece.unwrap().len();
             }
         }
-        assert!(bytes >= (ALL_WAITING_PARTS - 1) * PART_BYTES, "{bytes}");
-        assert!(bytes <= ALL_WAITING_PARTS * PART_BYTES + downloads * SMALL_PARTS * SMALL_PART_BYTES, "{bytes}");
+        assert!(bytes >= (MAX_WAITING_PARTS_TOTAL - 1) * PART_BYTES, "{bytes}");
+        assert!(bytes <= MAX_WAITING_PARTS_TOTAL * PART_BYTES + downloads * MAX_SMALL_PARTS * SMALL_PART_BYTES, "{bytes}");
         for stream in waiting {
             assert!(read(stream).await.into_iter().all(|good| good));
         }
-        assert_eq!(readers.0.large_parts.available_permits(), ALL_WAITING_PARTS);
+        assert_eq!(pool.0.large_parts.available_permits(), MAX_WAITING_PARTS_TOTAL);
     }
 
     #[tokio::test]
     async fn an_encoder_that_fails_breaks_the_stream_and_tells_why() {
-        let (clock, readers, told) = (Clock::stopped_at(0), Readers::new(1, 1), Arc::new(AtomicUsize::new(0)));
+        let (clock, pool, told) = (Clock::stopped_at(0), EncoderPool::new(1, 1), Arc::new(AtomicUsize::new(0)));
         let mut encoder = parts(3).0;
         encoder.fails = true;
         let heard = told.clone();
-        let stream = pipe(&clock, &readers, encoder, move |_| heard.store(1, Ordering::SeqCst));
+        let stream = pipe(&clock, &pool, encoder, move |_| heard.store(1, Ordering::SeqCst));
         assert_eq!((read(stream).await, told.load(Ordering::SeqCst)), (vec![true, true, true, false], 1));
     }
 }

@@ -13,7 +13,7 @@ use arrow::util::display::ArrayFormatter;
 use serde::{Deserialize, Serialize};
 
 use super::super::columns::ColumnInfo;
-use super::super::export::text::{format_options, printable};
+use super::super::export::cell_text::{format_options, printable};
 use crate::connectors::report::ColumnKind;
 use crate::error::{Error, Result};
 
@@ -68,12 +68,12 @@ impl Op {
 /// Filters and search, ready for batches.
 pub(super) struct Conditions {
     columns: Vec<ColumnInfo>,
-    filters: Vec<(String, Test)>,
+    filters: Vec<(String, FilterTest)>,
     /// In lower case, and the columns that are searched.
     search: Option<(Needle, Vec<String>)>,
 }
 
-enum Test {
+enum FilterTest {
     Compare(Op, Scalar<ArrayRef>),
     Contains(Needle),
     Null(bool),
@@ -114,14 +114,14 @@ impl Conditions {
     }
 
     /// Which rows of the batch match.
-    pub fn holds(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
+    pub fn matches(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
         let mut holds = BooleanBuffer::new_set(batch.num_rows());
         for (name, test) in &self.filters {
             // Later tests are not run when nothing is left.
             if holds.count_set_bits() == 0 {
                 return Ok(holds);
             }
-            holds = &holds & &test.holds(column(batch, name)?).map_err(Error::internal)?;
+            holds = &holds & &test.matches(column(batch, name)?).map_err(Error::internal)?;
         }
         if let Some((needle, names)) = &self.search {
             let mut found = BooleanBuffer::new_unset(batch.num_rows());
@@ -138,12 +138,12 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| Error::internal(format!("the batch lacks {name:?}")))
 }
 
-fn test(column: &ColumnInfo, filter: &Filter) -> Result<Test> {
+fn test(column: &ColumnInfo, filter: &Filter) -> Result<FilterTest> {
     Ok(match filter.op {
-        Op::IsNull => Test::Null(true),
-        Op::IsNotNull => Test::Null(false),
-        Op::Contains => Test::Contains(Needle::new(&filter.value)),
-        op => Test::Compare(op, scalar(column, &filter.value)?),
+        Op::IsNull => FilterTest::Null(true),
+        Op::IsNotNull => FilterTest::Null(false),
+        Op::Contains => FilterTest::Contains(Needle::new(&filter.value)),
+        op => FilterTest::Compare(op, scalar(column, &filter.value)?),
     })
 }
 
@@ -170,27 +170,27 @@ fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
     Ok(Scalar::new(array))
 }
 
-impl Test {
-    fn holds(&self, array: &ArrayRef) -> Result<BooleanBuffer, ArrowError> {
+impl FilterTest {
+    fn matches(&self, array: &ArrayRef) -> Result<BooleanBuffer, ArrowError> {
         let compared = match self {
-            Test::Null(wanted) => {
+            FilterTest::Null(wanted) => {
                 let nulls = array.logical_nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |nulls| nulls.into_inner());
                 return Ok(if *wanted { !&nulls } else { nulls });
             }
-            Test::Contains(needle) => return needle.is_in(array),
-            Test::Compare(Op::Ne, value) => return Ok(!&sure(cmp::eq(array, value)?)),
-            Test::Compare(Op::Lt, value) => cmp::lt(array, value)?,
-            Test::Compare(Op::Le, value) => cmp::lt_eq(array, value)?,
-            Test::Compare(Op::Gt, value) => cmp::gt(array, value)?,
-            Test::Compare(Op::Ge, value) => cmp::gt_eq(array, value)?,
-            Test::Compare(_, value) => cmp::eq(array, value)?,
+            FilterTest::Contains(needle) => return needle.is_in(array),
+            FilterTest::Compare(Op::Ne, value) => return Ok(!&true_where_valid(cmp::eq(array, value)?)),
+            FilterTest::Compare(Op::Lt, value) => cmp::lt(array, value)?,
+            FilterTest::Compare(Op::Le, value) => cmp::lt_eq(array, value)?,
+            FilterTest::Compare(Op::Gt, value) => cmp::gt(array, value)?,
+            FilterTest::Compare(Op::Ge, value) => cmp::gt_eq(array, value)?,
+            FilterTest::Compare(_, value) => cmp::eq(array, value)?,
         };
-        Ok(sure(compared))
+        Ok(true_where_valid(compared))
     }
 }
 
 /// True where it is true; null is not.
-fn sure(answer: BooleanArray) -> BooleanBuffer {
+fn true_where_valid(answer: BooleanArray) -> BooleanBuffer {
     let (values, nulls) = answer.into_parts();
     match nulls {
         Some(nulls) => &values & nulls.inner(),
@@ -208,7 +208,7 @@ impl Needle {
             Some(texts) => lowered(texts)?,
             None => lowered(&texts(array)?)?,
         };
-        Ok(sure(arrow::compute::kernels::comparison::contains(&lower, &self.0)?))
+        Ok(true_where_valid(arrow::compute::kernels::comparison::contains(&lower, &self.0)?))
     }
 }
 

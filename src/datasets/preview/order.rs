@@ -12,26 +12,26 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
 use super::super::columns::ColumnInfo;
 use super::super::segments::OpenSegment;
-use super::Place;
+use super::RowPlace;
 use crate::error::{Error, Result};
 
 /// The sort keys that are held have at most so many bytes together.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_KEY_BYTES: usize = 64 << 20;
 
-pub(super) struct Order {
+pub(super) struct SortOrder {
     columns: Vec<ColumnInfo>,
     /// Whether the first column descends.
     descends: bool,
     converter: RowConverter,
-    keep: usize,
+    limit: usize,
     /// The best rows so far, the worst of them on top.
-    best: BinaryHeap<(Box<[u8]>, Place)>,
+    best: BinaryHeap<(Box<[u8]>, RowPlace)>,
     bytes: usize,
     /// The first column of the worst of them, once there are enough; a row beyond it is not looked at.
     worst: Option<Scalar<ArrayRef>>,
 }
 
-impl Order {
+impl SortOrder {
     /// None when nothing is asked for.
     pub fn new(all: &[ColumnInfo], sort: &[(String, bool)]) -> Result<Option<Self>> {
         let mut columns: Vec<ColumnInfo> = Vec::with_capacity(sort.len());
@@ -46,7 +46,7 @@ impl Order {
         }
         let Some((_, descends)) = sort.first() else { return Ok(None) };
         let converter = RowConverter::new(fields).map_err(Error::internal)?;
-        Ok(Some(Self { columns, descends: *descends, converter, keep: 0, best: BinaryHeap::new(), bytes: 0, worst: None }))
+        Ok(Some(Self { columns, descends: *descends, converter, limit: 0, best: BinaryHeap::new(), bytes: 0, worst: None }))
     }
 
     pub fn columns(&self) -> &[ColumnInfo] {
@@ -54,8 +54,8 @@ impl Order {
     }
 
     /// How many rows to keep.
-    pub fn keep(&mut self, rows: usize) {
-        self.keep = rows;
+    pub fn set_limit(&mut self, rows: usize) {
+        self.limit = rows;
     }
 
     /// Whether any row of this row group can be among the best, by what its statistics say of the first column.
@@ -86,7 +86,7 @@ impl Order {
     }
 
     /// Looks at the rows of a batch, or at those of them in `mask`. `first` is the place of its first row.
-    pub fn add(&mut self, batch: &RecordBatch, mask: Option<BooleanBuffer>, first: Place) -> Result<()> {
+    pub fn add(&mut self, batch: &RecordBatch, mask: Option<BooleanBuffer>, first: RowPlace) -> Result<()> {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             arrays.push(batch.column_by_name(&column.name).cloned().ok_or_else(|| Error::internal(format!("the batch lacks {:?}", column.name)))?);
@@ -113,7 +113,7 @@ impl Order {
         let mut changed = false;
         for (key, number) in keys.iter().zip(numbers.values()) {
             let key: &[u8] = key.as_ref();
-            if self.best.len() == self.keep {
+            if self.best.len() == self.limit {
                 // A later row that ties comes after the one that is there.
                 if self.best.peek().is_some_and(|(worst, _)| key >= &worst[..]) {
                     continue;
@@ -126,10 +126,10 @@ impl Order {
             self.best.push((key.into(), (first.0, first.1 + number)));
             changed = true;
         }
-        if self.bytes > MOST_BYTES {
+        if self.bytes > MAX_KEY_BYTES {
             return Err(Error::field("sort", "The values of this column are too long to sort this many rows. Sort by another column, or filter first."));
         }
-        if changed && self.best.len() == self.keep {
+        if changed && self.best.len() == self.limit {
             self.worst = self.worst_value()?;
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Order {
     }
 
     /// The places of the best rows, best first.
-    pub fn into_places(self) -> Vec<Place> {
+    pub fn into_places(self) -> Vec<RowPlace> {
         self.best.into_sorted_vec().into_iter().map(|(_, place)| place).collect()
     }
 }

@@ -7,23 +7,23 @@ use super::super::testing::{NOW, World, batch, boolean, date, integer, mixed, nu
 use super::*;
 
 async fn csv_rows(world: &World, version: &Version) -> Vec<Vec<String>> {
-    let mut encoder = export::csv(&world.segments, world.versions.pin(version), export::Options::default()).unwrap();
+    let mut encoder = export::csv(&world.segments, world.versions.pin(version), export::CsvOptions::default()).unwrap();
     let mut body = Vec::new();
     while !encoder.encode(&mut body, export::pipe::PART_BYTES).unwrap() {}
     let mut reader = ::csv::ReaderBuilder::new().terminator(::csv::Terminator::CRLF).from_reader(&body[..]);
     reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
 }
 
-fn shown(page: &Page) -> Vec<Vec<String>> {
+fn shown(page: &RowPage) -> Vec<Vec<String>> {
     page.rows.iter().map(|row| row.iter().map(|cell| cell.csv.clone().unwrap_or_default()).collect()).collect()
 }
 
-fn ids(page: &Page) -> Vec<i64> {
+fn ids(page: &RowPage) -> Vec<i64> {
     page.rows.iter().map(|row| row[0].csv.as_deref().unwrap().parse().unwrap()).collect()
 }
 
-fn asks(offset: u64, limit: usize) -> Ask {
-    Ask { offset, limit, ..Ask::default() }
+fn asks(offset: u64, limit: usize) -> PreviewQuery {
+    PreviewQuery { offset, limit, ..PreviewQuery::default() }
 }
 
 fn filter(column: &str, op: Op, value: &str) -> Filter {
@@ -64,7 +64,7 @@ async fn pages_reach_the_last_row_and_no_further() {
 async fn sorting_many_rows_finds_the_best_of_all() {
     let world = World::new().await;
     let version = world.pull(&[mixed(0, 140_000)]).await;
-    let ask = |column: &str, descends, offset| Ask { sort: vec![(column.to_owned(), descends)], ..asks(offset, 5) };
+    let ask = |column: &str, descends, offset| PreviewQuery { sort: vec![(column.to_owned(), descends)], ..asks(offset, 5) };
     let last = page(&world.segments, &version, ask("id", true, 0)).await.unwrap();
     assert_eq!(ids(&last), [139_999, 139_998, 139_997, 139_996, 139_995]);
     let deep = page(&world.segments, &version, ask("id", true, 99_000)).await.unwrap();
@@ -83,12 +83,12 @@ async fn what_cannot_be_asked_is_refused_with_its_field() {
     for (ask, field) in [
         (asks(0, 0), "limit"),
         (asks(0, 1_002), "limit"),
-        (Ask { sort: vec![("nope".to_owned(), false)], ..asks(0, 1) }, "sort"),
-        (Ask { sort: vec![("id".to_owned(), false), ("id".to_owned(), true)], ..asks(0, 1) }, "sort"),
-        (Ask { filters: vec![filter("nope", Op::IsNull, "")], ..asks(0, 1) }, "filter"),
-        (Ask { filters: vec![filter("id", Op::Eq, "one")], ..asks(0, 1) }, "filter"),
-        (Ask { filters: vec![filter("day", Op::Eq, "2026-13-01")], ..asks(0, 1) }, "filter"),
-        (Ask { filters: vec![filter("at", Op::Eq, "noon")], ..asks(0, 1) }, "filter"),
+        (PreviewQuery { sort: vec![("nope".to_owned(), false)], ..asks(0, 1) }, "sort"),
+        (PreviewQuery { sort: vec![("id".to_owned(), false), ("id".to_owned(), true)], ..asks(0, 1) }, "sort"),
+        (PreviewQuery { filters: vec![filter("nope", Op::IsNull, "")], ..asks(0, 1) }, "filter"),
+        (PreviewQuery { filters: vec![filter("id", Op::Eq, "one")], ..asks(0, 1) }, "filter"),
+        (PreviewQuery { filters: vec![filter("day", Op::Eq, "2026-13-01")], ..asks(0, 1) }, "filter"),
+        (PreviewQuery { filters: vec![filter("at", Op::Eq, "noon")], ..asks(0, 1) }, "filter"),
     ] {
         let error = page(&world.segments, &version, ask).await.unwrap_err();
         assert_eq!(error.field_errors()[0].0, field, "{error}");
@@ -99,9 +99,9 @@ async fn what_cannot_be_asked_is_refused_with_its_field() {
 async fn what_takes_too_long_is_given_up() {
     let world = World::new().await;
     let version = world.pull(&[mixed(0, 10)]).await;
-    let ask = Ask { search: Some("plain".to_owned()), ..asks(0, 10) };
+    let ask = PreviewQuery { search: Some("plain".to_owned()), ..asks(0, 10) };
     let error = page_within(&world.segments, &version, ask.clone(), Duration::ZERO).await.unwrap_err();
-    assert_eq!((error.kind(), error.code()), (Kind::Unavailable, "too_slow"));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "too_slow"));
     assert_eq!(ids(&page(&world.segments, &version, ask).await.unwrap()), [0, 8]);
 }
 
@@ -125,7 +125,7 @@ async fn every_kind_can_be_compared_and_searched() {
         (filter("at", Op::Lt, "2026-11-20"), vec![]),
         (filter("at", Op::Contains, ":15:59Z"), vec![29]),
     ] {
-        let ask = Ask { filters: vec![filter.clone()], ..asks(0, 1_000) };
+        let ask = PreviewQuery { filters: vec![filter.clone()], ..asks(0, 1_000) };
         let page = page(&world.segments, &version, ask).await.unwrap();
         assert_eq!(ids(&page), expected, "{filter:?}");
         assert_eq!(page.total_matching, Some(expected.len() as u64));
@@ -261,7 +261,7 @@ proptest! {
             let world = World::new().await;
             let version = world.pull(&[table(&narrow, 0, false), table(&wide, narrow.len(), true), table(&[], 0, true)]).await;
             let sort = sort.iter().filter(|(column, _)| version.columns.iter().any(|c| c.name == NAMES[*column])).map(|(column, descends)| (NAMES[*column].to_owned(), *descends)).collect();
-            page(&world.segments, &version, Ask { offset, limit, sort, filters, search }).await.unwrap()
+            page(&world.segments, &version, PreviewQuery { offset, limit, sort, filters, search }).await.unwrap()
         });
         prop_assert_eq!(ids(&page), expected);
         prop_assert_eq!(page.total_matching, Some(total));
@@ -283,7 +283,7 @@ async fn a_better_value_in_a_later_segment_wins() {
                 ("x_a", ColumnKind::Json, text(vec![None])),
             ]);
             let version = world.pull(&[first, one]).await;
-            let page = page(&world.segments, &version, Ask { sort: vec![("at".to_owned(), false)], ..asks(0, 1) }).await.unwrap();
+            let page = page(&world.segments, &version, PreviewQuery { sort: vec![("at".to_owned(), false)], ..asks(0, 1) }).await.unwrap();
             assert_eq!(ids(&page), [rows]);
         }
     }

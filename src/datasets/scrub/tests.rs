@@ -40,10 +40,10 @@ async fn damage_is_found_once_a_file_is_due_and_forgotten_when_the_file_is_back(
     assert_eq!((world.state(&version).await, scrub.metrics.damaged_segments.get()), (Integrity::Damaged, 1));
     // What is damaged is looked at once an hour, whatever is left to read.
     assert_eq!(round(&scrub, i64::MAX).await.files, 0);
-    world.clock.advance(DAMAGED_AGAIN + 1);
+    world.clock.advance(RECHECK_DAMAGED_AFTER + 1);
     assert_eq!(round(&scrub, 0).await.damaged, 1);
     std::fs::write(&path, whole).unwrap();
-    world.clock.advance(DAMAGED_AGAIN + 1);
+    world.clock.advance(RECHECK_DAMAGED_AFTER + 1);
     let done = round(&scrub, 0).await;
     assert_eq!((done.files, done.damaged), (1, 0));
     assert_eq!((world.state(&version).await, scrub.metrics.damaged_segments.get()), (Integrity::Checked, 0));

@@ -1,5 +1,5 @@
-//! Checksums of a segment's bytes: CRC-32C of each block of 256 KiB and of the whole file. They are computed while the file is written,
-//! kept in the catalogue, and compared each time a block is read.
+//! Checksums of a segment: CRC-32C of each 256 KiB block and of the whole file. They are computed while the file is written,
+//! stored in the catalogue, and compared each time a block is read.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -44,7 +44,7 @@ impl Checksums {
 
     /// Reads the rest of a file and computes its checksums. Answers them with the number of bytes read.
     pub fn of_file(mut file: &File) -> io::Result<(Self, u64)> {
-        let mut sum = Running::default();
+        let mut sum = RunningChecksum::default();
         let mut buffer = vec![0; BLOCK_BYTES];
         let mut length = 0_u64;
         loop {
@@ -61,7 +61,7 @@ impl Checksums {
 
 /// Checksums of bytes that arrive in order.
 #[derive(Default)]
-struct Running {
+struct RunningChecksum {
     file: u32,
     block: u32,
     /// Bytes of the present block so far.
@@ -69,7 +69,7 @@ struct Running {
     blocks: Vec<u32>,
 }
 
-impl Running {
+impl RunningChecksum {
     fn add(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.filled));
@@ -99,12 +99,12 @@ impl Running {
 /// A file that is written from its beginning, with the checksums of what was written.
 pub struct ChecksumWriter {
     file: File,
-    sum: Running,
+    sum: RunningChecksum,
 }
 
 impl ChecksumWriter {
     pub fn new(file: File) -> Self {
-        Self { file, sum: Running::default() }
+        Self { file, sum: RunningChecksum::default() }
     }
 
     pub fn finish(self) -> (File, Checksums) {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn of(bytes: &[u8], pieces: usize) -> Checksums {
-        let mut sum = Running::default();
+        let mut sum = RunningChecksum::default();
         bytes.chunks(pieces).for_each(|piece| sum.add(piece));
         sum.finish()
     }

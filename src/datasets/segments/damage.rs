@@ -1,5 +1,5 @@
-//! What happens when a segment is not what was written: one error everywhere, a note in the log and in the catalogue, and the check of
-//! whole files before their rows are used.
+//! Damaged segments: one error everywhere, one log line and one catalogue entry per segment, and the check of whole files before
+//! their rows are used.
 
 use std::fmt::Display;
 
@@ -8,8 +8,8 @@ use super::{Checksums, SegmentFile, SegmentMeta, Segments, lock};
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
 
-/// Files of up to so many bytes together are checked completely before the first of their rows is used; of more, each block when it is
-/// read.
+/// Files of at most this many bytes together are checked completely before their first row is used; of larger ones, each block
+/// when it is read.
 pub const MAX_CHECKED_BYTES: u64 = 256 << 20;
 
 impl Segments {
@@ -24,9 +24,9 @@ impl Segments {
 
     /// Compares the file of a segment with its checksums. One without checksums must have a footer that can be read. Blocks.
     pub fn check_file(&self, meta: &SegmentMeta) -> Result<()> {
-        let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.failed(&meta.id, &failure))?;
-        file.check().map_err(|why| self.failed_reading(&meta.id, &file, &why))?;
-        self.moves();
+        let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.read_error(&meta.id, &failure))?;
+        file.check().map_err(|why| self.decode_error(&meta.id, &file, &why))?;
+        self.count_io();
         if meta.checksums.is_none() { self.open(meta).map(drop) } else { Ok(()) }
     }
 
@@ -35,26 +35,26 @@ impl Segments {
         let read = std::fs::File::open(self.path(&meta.id)).and_then(|file| Checksums::of_file(&file));
         let (checksums, length) = match read {
             Ok(read) => read,
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Err(self.damaged(&meta.id, "its file is missing")),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Err(self.damage_error(&meta.id, "its file is missing")),
             Err(why) => return Err(why.into()),
         };
-        self.moves();
+        self.count_io();
         if length == meta.bytes {
             return Ok(checksums);
         }
-        Err(self.damaged(&meta.id, &format!("its file has {length} bytes and the catalogue says {}", meta.bytes)))
+        Err(self.damage_error(&meta.id, &format!("its file has {length} bytes and the catalogue says {}", meta.bytes)))
     }
 
     fn check_known(&self, meta: &SegmentMeta) -> Result<()> {
-        SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.failed(&meta.id, &failure))?;
-        self.moves();
+        SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.read_error(&meta.id, &failure))?;
+        self.count_io();
         match self.known_damage(&meta.id) {
             Some(why) => Err(Error::data_damaged(format!("segment {}: {why}", meta.id))),
             None => Ok(()),
         }
     }
 
-    /// Takes over the damage that earlier processes met. Called once at the start.
+    /// Loads the damage that earlier processes recorded. Called once at the start.
     pub async fn load_damage(&self) -> Result<()> {
         let rows: Vec<(SegmentId, String)> =
             sqlx::query_as("SELECT id, damage FROM segments WHERE state <> 'dropped' AND damage IS NOT NULL").fetch_all(self.0.db.read()).await?;
@@ -85,32 +85,32 @@ impl Segments {
         lock(&self.0.footers).forget(id);
     }
 
-    pub(super) fn failed(&self, id: &SegmentId, failure: &ReadFailure) -> Error {
+    pub(super) fn read_error(&self, id: &SegmentId, failure: &ReadFailure) -> Error {
         match failure {
-            ReadFailure::Damaged(why) => self.damaged(id, why),
+            ReadFailure::Damaged(why) => self.damage_error(id, why),
             ReadFailure::System(kind, why) => Error::from(std::io::Error::new(*kind, format!("segment {id}: {why}"))),
         }
     }
 
     /// The error of a reader of this file. What cannot be decoded although the disk gave it is damaged.
-    pub(super) fn failed_reading(&self, id: &SegmentId, file: &SegmentFile, why: &dyn Display) -> Error {
+    pub(super) fn decode_error(&self, id: &SegmentId, file: &SegmentFile, why: &dyn Display) -> Error {
         match file.failure() {
-            Some(failure) => self.failed(id, failure),
-            None => self.damaged(id, &format!("its file cannot be decoded: {why}")),
+            Some(failure) => self.read_error(id, failure),
+            None => self.damage_error(id, &format!("its file cannot be decoded: {why}")),
         }
     }
 
     /// The error of a segment that is not what was written. The first time, the log and the catalogue are told.
-    pub(super) fn damaged(&self, id: &SegmentId, why: &str) -> Error {
+    pub(super) fn damage_error(&self, id: &SegmentId, why: &str) -> Error {
         if lock(&self.0.damaged).insert(id.clone(), why.to_owned()).is_none() {
             tracing::error!(segment = %id, "a segment is damaged: {why}");
-            self.note_damage(id.clone(), why.to_owned());
+            self.record_damage(id.clone(), why.to_owned());
         }
         Error::data_damaged(format!("segment {id}: {why}"))
     }
 
-    /// Writes the damage into the catalogue, beside whatever goes on here.
-    fn note_damage(&self, id: SegmentId, why: String) {
+    /// Records the damage in the catalogue, in a task of its own.
+    fn record_damage(&self, id: SegmentId, why: String) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let db = self.0.db.clone();
         runtime.spawn(async move {
@@ -121,7 +121,7 @@ impl Segments {
             };
             // A command that only reads cannot write it down, and its user reads it in the answer.
             if let Err(error) = noted.await {
-                tracing::debug!(cause = ?error.inside(), "the damage of a segment could not be noted: {error}");
+                tracing::debug!(cause = ?error.log_cause(), "the damage of a segment could not be noted: {error}");
             }
         });
     }

@@ -8,10 +8,10 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::connectors::report::{ColumnKind, UpdateMode};
 use crate::datasets::columns::ColumnInfo;
-use crate::datasets::export::by_start::{ByStart, Source};
+use crate::datasets::export::by_start::{ByStart, VersionSource};
 use crate::datasets::export::pipe::{Encode, PART_BYTES};
-use crate::datasets::export::{Options, csv};
-use crate::datasets::preview::{self, Ask};
+use crate::datasets::export::{CsvOptions, csv};
+use crate::datasets::preview::{self, PreviewQuery};
 use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
 use crate::datasets::update_mode::{Drops, build};
 use crate::datasets::versions::Version;
@@ -41,20 +41,20 @@ type Read = Result<Vec<u8>>;
 async fn all_pages(segments: &Segments, version: &Version) -> Read {
     let mut all = Vec::new();
     for offset in (0..version.rows).step_by(1_000) {
-        let page = preview::page(segments, version, Ask { offset, limit: 1_000, ..Ask::default() }).await?;
+        let page = preview::page(segments, version, PreviewQuery { offset, limit: 1_000, ..PreviewQuery::default() }).await?;
         page.rows.iter().flatten().for_each(|cell| all.extend(cell.csv.as_deref().unwrap_or("null").bytes()));
     }
     Ok(all)
 }
 
 async fn sorted_page(segments: &Segments, version: &Version) -> Read {
-    let ask = Ask { limit: 100, sort: vec![("word".to_owned(), true)], search: Some("a".to_owned()), ..Ask::default() };
+    let ask = PreviewQuery { limit: 100, sort: vec![("word".to_owned(), true)], search: Some("a".to_owned()), ..PreviewQuery::default() };
     let page = preview::page(segments, version, ask).await?;
     Ok(page.rows.iter().flatten().flat_map(|cell| cell.csv.clone().unwrap_or_default().into_bytes()).collect())
 }
 
 async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Read {
-    let mut encoder = csv(segments, world.versions.pin(version), Options::default())?;
+    let mut encoder = csv(segments, world.versions.pin(version), CsvOptions::default())?;
     let encoding = move || {
         let mut all = Vec::new();
         while !encoder.encode(&mut all, PART_BYTES)? {
@@ -67,7 +67,7 @@ async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Rea
 }
 
 async fn export(world: &World, segments: &Segments, version: &Version) -> Read {
-    let source = Source { version: world.versions.pin(version), columns: version.columns.clone() };
+    let source = VersionSource { version: world.versions.pin(version), columns: version.columns.clone() };
     let mut rows = ByStart::new(segments, vec![source], 0..10_000_000);
     let reading = move || {
         let mut all = Digest::default();
@@ -84,7 +84,7 @@ async fn join(world: &World, segments: &Segments, version: &Version, mode: Updat
     let run = world.new_run().await;
     let new = world.write(&run, &[rows().slice(10, 5)]).await;
     let drops = match mode {
-        UpdateMode::Merge => Drops::Keys { columns: vec![column("id", ColumnKind::Text)], otherwise: Vec::new(), childless: Vec::new(), within: None },
+        UpdateMode::Merge => Drops::Keys { columns: vec![column("id", ColumnKind::Text)], fallback: Vec::new(), empty_parents: Vec::new(), within: None },
         _ => Drops::Nothing,
     };
     let built = build(segments, (&world.dataset, &run), mode, &version.segments, new, drops).await;
@@ -97,7 +97,7 @@ async fn compact(world: &World, segments: &Segments, version: &Version) -> Read 
     let run = world.new_run().await;
     let mut writer = segments.writer(&world.dataset, &run);
     let copied = writer.copy(version.segments.iter().map(|meta| (meta.clone(), None)).collect()).await;
-    let written: Vec<SegmentMeta> = writer.written().iter().map(Written::meta).collect();
+    let written: Vec<SegmentMeta> = writer.written().iter().map(WrittenSegment::meta).collect();
     world.end_run(&run, "failed").await;
     copied?;
     read_all(segments, &version.columns, &written)
@@ -151,7 +151,7 @@ async fn a_flipped_bit_is_never_served_wherever_it_is() {
             match read {
                 Ok(read) => assert!(read == *right, "{way} with bit {bit} of byte {byte} flipped served other rows"),
                 Err(error) => {
-                    assert_eq!(error.code(), DATA_DAMAGED, "{way}, byte {byte}: {error} {:?}", error.inside());
+                    assert_eq!(error.code(), DATA_DAMAGED, "{way}, byte {byte}: {error} {:?}", error.log_cause());
                     detected.insert(way);
                 }
             }
@@ -192,7 +192,7 @@ async fn a_page_reads_the_blocks_of_its_rows_and_no_others() {
     let version = world.pull(&[rows()]).await;
     let path = world.segments.path(&version.segments[0].id);
     let segments = fresh(&world);
-    let first = Ask { limit: 10, ..Ask::default() };
+    let first = PreviewQuery { limit: 10, ..PreviewQuery::default() };
     let right = preview::page(&segments, &version, first.clone()).await.unwrap();
     // The middle of the file, far behind the first rows and before the footer.
     let mut damaged = std::fs::read(&path).unwrap();
@@ -251,10 +251,10 @@ async fn older_files_with_milliseconds_are_read_sorted_and_pruned_with_newer_one
     assert_eq!(open.groups_of("start")[0].bounds, Some((-500, 1_000)), "bounds are in milliseconds");
     assert_eq!(world.segments.open(&newer.segments[0]).unwrap().groups_of("start")[0].bounds, Some((3_000, 9_000)));
     for (period, rows) in [(0..900, 1), (1_001..5_000, 0), (1_000..1_001, 1)] {
-        assert_eq!(open.within("start", &period).groups.len(), rows, "{period:?}");
+        assert_eq!(open.groups_within("start", &period).groups.len(), rows, "{period:?}");
     }
     let mixed_version = Version { rows: 5, segments: vec![newer.segments[0].clone(), meta], ..newer.clone() };
-    let ask = Ask { limit: 10, sort: vec![("start".to_owned(), false)], ..Ask::default() };
+    let ask = PreviewQuery { limit: 10, sort: vec![("start".to_owned(), false)], ..PreviewQuery::default() };
     let page = preview::page(&world.segments, &mixed_version, ask).await.unwrap();
     let sorted: Vec<_> = page.rows.iter().map(|row| row[0].csv.clone()).collect();
     let at = |text: &str| Some(text.to_owned());

@@ -1,5 +1,5 @@
-//! A segment's file as the Parquet reader sees it: read at given places, each block compared with its checksum before any byte of it is
-//! handed on. Blocks that were read last stay in memory while the segment is open, so that neighbouring pages cost one reading.
+//! A segment's file for the Parquet reader: random access, with each block compared with its checksum before its bytes are
+//! returned. The last blocks read stay in memory while the segment is open, so that neighbouring pages cost one read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -50,9 +50,9 @@ impl SegmentFile {
     pub fn open(path: &Path, meta: &SegmentMeta) -> Result<Self, ReadFailure> {
         let file = File::open(path).map_err(|why| match why.kind() {
             io::ErrorKind::NotFound => ReadFailure::Damaged("its file is missing".to_owned()),
-            _ => of_system(&why),
+            _ => system_failure(&why),
         })?;
-        let length = file.metadata().map_err(|why| of_system(&why))?.len();
+        let length = file.metadata().map_err(|why| system_failure(&why))?.len();
         if length != meta.bytes {
             return Err(ReadFailure::Damaged(format!("its file has {length} bytes and the catalogue says {}", meta.bytes)));
         }
@@ -112,7 +112,7 @@ impl SegmentFile {
     /// One block, from memory where it was read last.
     fn block(&self, block: u64) -> io::Result<Bytes> {
         let number = usize::try_from(block).map_err(io::Error::other)?;
-        if let Some(bytes) = self.recent(number) {
+        if let Some(bytes) = self.cached_block(number) {
             return Ok(bytes);
         }
         self.blocks(block, block)
@@ -129,7 +129,7 @@ impl SegmentFile {
             self.verify(number, block)?;
         }
         if first == last {
-            self.keep(usize::try_from(last).map_err(io::Error::other)?, whole.clone());
+            self.cache_block(usize::try_from(last).map_err(io::Error::other)?, whole.clone());
         }
         Ok(whole)
     }
@@ -145,16 +145,16 @@ impl SegmentFile {
 
     fn read_exact(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         self.0.file.read_exact_at(into, at).inspect_err(|why| {
-            let _ = self.0.failure.set(of_system(why));
+            let _ = self.0.failure.set(system_failure(why));
         })
     }
 
-    fn recent(&self, number: usize) -> Option<Bytes> {
+    fn cached_block(&self, number: usize) -> Option<Bytes> {
         let recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().find(|(block, _)| *block == number).map(|(_, bytes)| bytes.clone())
     }
 
-    fn keep(&self, number: usize, bytes: Bytes) {
+    fn cache_block(&self, number: usize, bytes: Bytes) {
         let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= self.0.max_blocks.load(Ordering::Relaxed) {
             recent.pop_front();
@@ -164,7 +164,7 @@ impl SegmentFile {
 }
 
 /// A disk that cannot give back what it holds has lost it; anything else may pass.
-fn of_system(why: &io::Error) -> ReadFailure {
+fn system_failure(why: &io::Error) -> ReadFailure {
     match why.kind() {
         io::ErrorKind::UnexpectedEof => ReadFailure::Damaged("its file is shorter than it was".to_owned()),
         _ if why.raw_os_error() == Some(EIO) => ReadFailure::Damaged(format!("the disk cannot read its file: {why}")),

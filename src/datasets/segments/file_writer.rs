@@ -15,7 +15,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::checksum::ChecksumWriter;
 use super::digest::Digest;
-use super::writer::Written;
+use super::writer::WrittenSegment;
 use super::{BATCH_ROWS, parquet};
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::error::Result;
@@ -75,12 +75,12 @@ impl FileWriter {
     }
 
     /// Writes the footer, and puts the file on the disk.
-    pub fn close(self) -> Result<Written> {
+    pub fn close(self) -> Result<WrittenSegment> {
         let (file, checksums) = self.writer.into_inner().map_err(parquet)?.finish();
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         let (rows, digest) = (self.digest.rows, Some(self.digest));
-        Ok(Written { id: self.id, rows, bytes, columns: self.columns, checksums: Some(checksums), digest })
+        Ok(WrittenSegment { id: self.id, rows, bytes, columns: self.columns, checksums: Some(checksums), digest })
     }
 }
 

@@ -1,5 +1,4 @@
-//! Which rows of a segment to read, by what its footer says: row groups, their sizes, and what their statistics tell of a column of
-//! moments.
+//! Chooses the rows of a segment to read by its footer: row groups, their sizes, and the statistics of a timestamp column.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,14 +8,14 @@ use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::statistics::Statistics;
 
-use super::{BATCH_BYTES, BATCH_ROWS, Batches, OpenSegment};
+use super::{BATCH_BYTES, BATCH_ROWS, BatchReader, OpenSegment};
 use crate::clock::Millis;
 use crate::connectors::report::ColumnKind;
 use crate::error::Result;
 
 /// What the row groups of a segment can have to do with a period.
 #[derive(Debug, Default)]
-pub struct Within {
+pub struct PrunedGroups {
     /// The rows of the groups that may hold a moment of the period.
     pub groups: Vec<Range<u64>>,
     /// How many cells of the column are empty in all groups, as far as the statistics tell.
@@ -36,7 +35,7 @@ impl OpenSegment {
     }
 
     /// How many cells of each column are filled, by the statistics.
-    pub fn filled(&self) -> BTreeMap<String, u64> {
+    pub fn filled_cells(&self) -> BTreeMap<String, u64> {
         let mut filled = BTreeMap::new();
         for group in self.footer().row_groups() {
             for chunk in group.columns() {
@@ -50,22 +49,22 @@ impl OpenSegment {
 
     /// What may lie within `period`, its end not included, by the statistics of a column of moments. A segment without that column has
     /// empty cells there.
-    pub fn within(&self, column: &str, period: &Range<Millis>) -> Within {
+    pub fn groups_within(&self, column: &str, period: &Range<Millis>) -> PrunedGroups {
         let all = self.groups();
         let Ok(field) = self.schema().field_with_name(column) else {
-            return Within { groups: Vec::new(), empty: all.last().map_or(0, |group| group.end) };
+            return PrunedGroups { groups: Vec::new(), empty: all.last().map_or(0, |group| group.end) };
         };
         let converter = StatisticsConverter::try_new(column, self.schema(), self.footer().file_metadata().schema_descr()).ok();
         let is_moment = matches!(field.data_type(), DataType::Timestamp(..));
         // Without statistics every group may.
-        let Some(converter) = converter.filter(|_| is_moment) else { return Within { groups: all, empty: 0 } };
+        let Some(converter) = converter.filter(|_| is_moment) else { return PrunedGroups { groups: all, empty: 0 } };
         let of = self.footer().row_groups();
         let (Ok(first), Ok(last), Ok(empty)) = (converter.row_group_mins(of), converter.row_group_maxes(of), converter.row_group_null_counts(of)) else {
-            return Within { groups: all, empty: 0 };
+            return PrunedGroups { groups: all, empty: 0 };
         };
         // An older segment has its timestamps in milliseconds.
         let micros = |bounds: &dyn Array| arrow::compute::cast(bounds, &ColumnKind::Timestamp.arrow()).ok();
-        let (Some(first), Some(last)) = (micros(&first), micros(&last)) else { return Within { groups: all, empty: 0 } };
+        let (Some(first), Some(last)) = (micros(&first), micros(&last)) else { return PrunedGroups { groups: all, empty: 0 } };
         let (first, last) = (first.as_primitive_opt::<TimestampMicrosecondType>(), last.as_primitive_opt::<TimestampMicrosecondType>());
         let period = period.start.saturating_mul(1_000)..period.end.saturating_mul(1_000);
         let may_hold = |index: usize| match (first, last) {
@@ -74,11 +73,11 @@ impl OpenSegment {
             _ => !(empty.is_valid(index) && empty.value(index) == all[index].end - all[index].start),
         };
         let groups = (0..all.len()).filter(|index| may_hold(*index)).map(|index| all[index].clone()).collect();
-        Within { groups, empty: empty.iter().flatten().sum() }
+        PrunedGroups { groups, empty: empty.iter().flatten().sum() }
     }
 
     /// Reads these rows (ascending) as `read` does, in batches that are no larger even when a row alone is.
-    pub fn read_rows(&self, schema: &SchemaRef, rows: &[u64]) -> Result<Batches> {
+    pub fn read_rows(&self, schema: &SchemaRef, rows: &[u64]) -> Result<BatchReader> {
         let batch_rows = (BATCH_BYTES / self.row_bytes(schema)).clamp(1, BATCH_ROWS).min(rows.len().max(1));
         self.read_in(schema, Some(&ranges(rows)), batch_rows)
     }

@@ -14,7 +14,7 @@ async fn states(world: &World) -> Vec<(String, i64)> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-fn read(world: &World, written: &Written, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> RecordBatch {
+fn read(world: &World, written: &WrittenSegment, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> RecordBatch {
     let meta = written.meta();
     let batches: Vec<_> = world.segments.open(&meta).unwrap().read(schema, ranges).unwrap().map(|batch| batch.unwrap()).collect();
     arrow::compute::concat_batches(schema, &batches).unwrap()
@@ -61,7 +61,7 @@ async fn a_new_column_begins_a_wider_segment_and_is_null_before() {
     let misfit = batch(vec![("id", ColumnKind::Integer, integer(vec![None])), ("_misfit", ColumnKind::Json, text(vec![Some("{}")]))]);
     let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_mood", ColumnKind::Json, text(vec![Some("glad")]))]);
     let written = world.write(&run, &[narrow.clone(), misfit, wide, narrow]).await;
-    let names = |w: &Written| w.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" ");
+    let names = |w: &WrittenSegment| w.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" ");
     assert_eq!(written.iter().map(names).collect::<Vec<_>>(), ["id", "id _misfit", "id x_mood _misfit"]);
     assert_eq!(written.iter().map(|w| w.rows).collect::<Vec<_>>(), [1, 1, 2]);
     let wide = columns::to_schema(&written[2].columns);
@@ -172,7 +172,7 @@ async fn many_small_segments_at_the_end_become_one_and_no_row_moves() {
     let world = World::new().await;
     let run = world.new_run().await;
     let mut writer = world.segments.writer(&world.dataset, &run);
-    writer.most_small = 4;
+    writer.max_small = 4;
     for part in 0..6 {
         writer.write(&mixed(part * 50, (part + 1) * 50)).await.unwrap();
         writer.close().await.unwrap();

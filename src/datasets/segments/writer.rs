@@ -1,5 +1,5 @@
-//! Writing: the rows of one run into as many segments as they need. The async half is `Writer`; `write_all` encodes on the blocking pool,
-//! each file by `FileWriter`.
+//! Writes the rows of one run into as many segments as they need. `SegmentWriter` is the async half; `write_all` encodes on the
+//! blocking pool, one `FileWriter` per file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,12 +23,12 @@ use crate::ids::{DatasetId, RunId, SegmentId};
 /// A segment that has grown beyond this is closed, and the next batch begins another.
 const SEGMENT_BYTES: u64 = 128 << 20;
 /// More segments than this at the end that are smaller than that become one.
-const MOST_SMALL: usize = 32;
-const SMALL: u64 = 8 << 20;
+const MAX_SMALL_SEGMENTS: usize = 32;
+const SMALL_SEGMENT_BYTES: u64 = 8 << 20;
 
 /// A finished segment: on the disk, staged, and in no version yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenSegment {
     pub id: SegmentId,
     pub rows: u64,
     /// The length of the file.
@@ -39,18 +39,19 @@ pub struct Written {
     pub digest: Option<Digest>,
 }
 
-impl Written {
+impl WrittenSegment {
     pub fn meta(&self) -> SegmentMeta {
         SegmentMeta { id: self.id.clone(), rows: self.rows, bytes: self.bytes, checksums: self.checksums.clone(), digest: self.digest }
     }
 }
 
-/// Notes what is in segments that are whole, so that an interrupted run can go on after them. Without this they count for nothing.
-pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[Written]) -> Result<()> {
+/// Records the contents of complete segments, so that an interrupted run can continue after them. Unrecorded segments are ignored
+/// by the next attempt.
+pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[WrittenSegment]) -> Result<()> {
     for segment in written {
         sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5 WHERE id = $6 AND state = 'staged'")
-            .bind(stored(segment.rows))
-            .bind(stored(segment.bytes))
+            .bind(to_i64(segment.rows))
+            .bind(to_i64(segment.bytes))
             .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
             .bind(segment.checksums.as_ref().map(Checksums::to_text))
             .bind(segment.digest.map(Digest::to_text))
@@ -61,37 +62,37 @@ pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[Written]) 
     Ok(())
 }
 
-/// Takes back what `record` noted of a run: its segments count for nothing again, and go when it is over.
-pub async fn unrecord(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
+/// Reverses `record` for a run: the next attempt ignores its segments, and they are deleted when the run ends.
+pub async fn discard_recorded(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
     sqlx::query("UPDATE segments SET rows = 0 WHERE run_id = $1 AND state = 'staged'").bind(run).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Writes the rows of one run into as many segments as they need. Dropping it abandons what is open: that stays staged, for the end of
 /// the run or the sweep to drop.
-pub struct Writer {
+pub struct SegmentWriter {
     segments: Segments,
     dataset: DatasetId,
     run: RunId,
-    /// Where the next segment stands among those that the run staged.
+    /// The position of the next segment among those that the run staged.
     next: i64,
-    open: Option<Open>,
-    task: Option<(mpsc::Sender<Command>, JoinHandle<Result<()>>)>,
-    /// Whole and on the disk, in order.
-    written: Vec<Written>,
+    open: Option<OpenState>,
+    task: Option<(mpsc::Sender<WriterCommand>, JoinHandle<Result<()>>)>,
+    /// Complete segments on the disk, in order.
+    written: Vec<WrittenSegment>,
     /// Rows may be missing, so nothing of it may be finished.
     failed: bool,
     pub(super) segment_bytes: u64,
-    pub(super) most_small: usize,
+    pub(super) max_small: usize,
 }
 
 /// The segment that is being written, seen from the async side.
-struct Open {
+struct OpenState {
     columns: Vec<ColumnInfo>,
     bytes: Arc<AtomicU64>,
 }
 
-enum Command {
+enum WriterCommand {
     Begin {
         id: SegmentId,
         columns: Vec<ColumnInfo>,
@@ -102,10 +103,10 @@ enum Command {
     /// Rows, with their digest where it is known.
     Write(RecordBatch, Option<Digest>),
     /// Closes the last segment, puts the directory on the disk, and tells what was closed since the last time.
-    Close(oneshot::Sender<Vec<Written>>),
+    Close(oneshot::Sender<Vec<WrittenSegment>>),
 }
 
-impl Writer {
+impl SegmentWriter {
     pub(super) fn new(segments: &Segments, dataset: &DatasetId, run: &RunId) -> Self {
         Self {
             segments: segments.clone(),
@@ -117,7 +118,7 @@ impl Writer {
             written: Vec::new(),
             failed: false,
             segment_bytes: SEGMENT_BYTES,
-            most_small: MOST_SMALL,
+            max_small: MAX_SMALL_SEGMENTS,
         }
     }
 
@@ -137,9 +138,9 @@ impl Writer {
         for row in rows {
             let SegmentMeta { id, rows, bytes, checksums, digest } = SegmentMeta::read(&row)?;
             let columns = serde_json::from_str(row.try_get("columns")?).map_err(Error::internal)?;
-            self.written.push(Written { id, rows, bytes, columns, checksums, digest });
+            self.written.push(WrittenSegment { id, rows, bytes, columns, checksums, digest });
         }
-        let (segments, metas) = (self.segments.clone(), self.written.iter().map(Written::meta).collect::<Vec<_>>());
+        let (segments, metas) = (self.segments.clone(), self.written.iter().map(WrittenSegment::meta).collect::<Vec<_>>());
         tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.check_file(meta))).await.map_err(Error::from)??;
         Ok(self)
     }
@@ -167,7 +168,7 @@ impl Writer {
     }
 
     /// The segments that are whole, in order.
-    pub fn written(&self) -> &[Written] {
+    pub fn written(&self) -> &[WrittenSegment] {
         &self.written
     }
 
@@ -181,37 +182,37 @@ impl Writer {
     }
 
     async fn write_with(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
-        self.guarded()?;
+        self.check_not_failed()?;
         self.write_rows(batch, digest).await?;
         self.failed = false;
         Ok(())
     }
 
-    /// Nothing more may come after an error, nor after a call that was dropped half way: whether its rows are written is not known.
-    fn guarded(&mut self) -> Result<()> {
+    /// Fails after an error, and after a call that was dropped half way: it is not known whether its rows were written.
+    fn check_not_failed(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.failed, true) { Err(Error::internal("a segment was written to after an error")) } else { Ok(()) }
     }
 
     async fn write_rows(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
-        let came = columns::from_schema(batch.schema_ref())?;
+        let pulled = columns::from_schema(batch.schema_ref())?;
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.bytes.load(Ordering::Relaxed) < self.segment_bytes && came.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))
+            open.bytes.load(Ordering::Relaxed) < self.segment_bytes && pulled.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))
         });
         if !fits {
             let had = self.open.take().map(|open| open.columns).unwrap_or_default();
-            self.begin(columns::union([had.as_slice(), came.as_slice()])).await?;
+            self.begin(columns::union([had.as_slice(), pulled.as_slice()])).await?;
         }
-        self.send(Command::Write(batch.clone(), digest)).await
+        self.send(WriterCommand::Write(batch.clone(), digest)).await
     }
 
     /// Makes whole and durable what was written so far; the next batch begins another segment.
     pub async fn close(&mut self) -> Result<()> {
-        self.guarded()?;
+        self.check_not_failed()?;
         if self.task.is_some() {
             let (to, closed) = oneshot::channel();
-            self.send(Command::Close(to)).await?;
+            self.send(WriterCommand::Close(to)).await?;
             let Ok(closed) = closed.await else {
-                self.ended().await?;
+                self.join_task().await?;
                 return Err(Error::internal("a segment was not closed"));
             };
             self.written.extend(closed);
@@ -222,17 +223,17 @@ impl Writer {
     }
 
     /// Closes the last segment and answers all of them. Many small ones at the end are written together as one before.
-    pub async fn finish(mut self) -> Result<Vec<Written>> {
+    pub async fn finish(mut self) -> Result<Vec<WrittenSegment>> {
         self.close().await?;
-        let large = self.written.iter().rposition(|segment| segment.bytes >= SMALL).map_or(0, |at| at + 1);
-        if self.written.len() - large > self.most_small {
+        let large = self.written.iter().rposition(|segment| segment.bytes >= SMALL_SEGMENT_BYTES).map_or(0, |at| at + 1);
+        if self.written.len() - large > self.max_small {
             let small = self.written.split_off(large);
             self.rewrite(small).await?;
         }
         Ok(self.written)
     }
 
-    async fn rewrite(&mut self, small: Vec<Written>) -> Result<()> {
+    async fn rewrite(&mut self, small: Vec<WrittenSegment>) -> Result<()> {
         self.copy(small.iter().map(|segment| (segment.meta(), None)).collect()).await
     }
 
@@ -297,12 +298,12 @@ impl Writer {
             self.task = Some((to, tokio::task::spawn_blocking(move || write_all(&segments, from))));
         }
         let bytes = Arc::new(AtomicU64::new(0));
-        self.send(Command::Begin { id, columns: columns.clone(), field_ids, bytes: bytes.clone() }).await?;
-        self.open = Some(Open { columns, bytes });
+        self.send(WriterCommand::Begin { id, columns: columns.clone(), field_ids, bytes: bytes.clone() }).await?;
+        self.open = Some(OpenState { columns, bytes });
         Ok(())
     }
 
-    async fn send(&mut self, command: Command) -> Result<()> {
+    async fn send(&mut self, command: WriterCommand) -> Result<()> {
         let sent = match &self.task {
             Some((to, _)) => to.send(command).await.is_ok(),
             None => false,
@@ -311,11 +312,11 @@ impl Writer {
             return Ok(());
         }
         // The blocking side ends early only with an error.
-        self.ended().await?;
+        self.join_task().await?;
         Err(Error::internal("a segment was written to after its end"))
     }
 
-    async fn ended(&mut self) -> Result<()> {
+    async fn join_task(&mut self) -> Result<()> {
         match self.task.take() {
             Some((to, task)) => {
                 drop(to);
@@ -352,28 +353,28 @@ async fn field_ids(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, c
 }
 
 /// The number as the catalogue stores it.
-pub(in crate::datasets) fn stored(number: u64) -> i64 {
+pub(in crate::datasets) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The blocking half of a `Writer`: encodes what comes until nobody sends any more. A file left open then stays without a footer, which
+/// The blocking half of a `SegmentWriter`: encodes what comes until nobody sends any more. A file left open then stays without a footer, which
 /// no reader takes for a segment.
-fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<()> {
+fn write_all(segments: &Segments, mut from: mpsc::Receiver<WriterCommand>) -> Result<()> {
     let mut closed = Vec::new();
     let mut open: Option<FileWriter> = None;
     while let Some(command) = from.blocking_recv() {
         match command {
-            Command::Begin { id, columns, field_ids, bytes } => {
+            WriterCommand::Begin { id, columns, field_ids, bytes } => {
                 if let Some(done) = open.take() {
                     closed.push(done.close()?);
                 }
                 open = Some(FileWriter::create(segments.path(&id), id, columns, &field_ids, bytes)?);
             }
-            Command::Write(batch, digest) => match &mut open {
+            WriterCommand::Write(batch, digest) => match &mut open {
                 Some(open) => open.write(&batch, digest)?,
                 None => return Err(Error::internal("a batch came before its segment")),
             },
-            Command::Close(to) => {
+            WriterCommand::Close(to) => {
                 if let Some(done) = open.take() {
                     closed.push(done.close()?);
                 }
@@ -382,7 +383,7 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<Command>) -> Result<(
                 let _ = to.send(std::mem::take(&mut closed));
             }
         }
-        segments.moves();
+        segments.count_io();
     }
     Ok(())
 }

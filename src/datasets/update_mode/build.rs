@@ -1,4 +1,4 @@
-//! Makes the segments of a new version from the old ones and those of a run.
+//! Builds the segments of a new version from those of the version before and those of a run.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -6,35 +6,35 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use super::mark::{Drops, mark};
-use super::{Marks, Piece, pieces, small_tail};
+use super::{Marks, VersionPiece, pieces, small_tail};
 use crate::connectors::report::UpdateMode;
 use crate::datasets::columns;
 use crate::datasets::segments::digest::{self, Digest};
-use crate::datasets::segments::{SegmentMeta, Segments, Written};
-use crate::db::marks::step;
+use crate::datasets::segments::{SegmentMeta, Segments, WrittenSegment};
+use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
 
 /// Of at most this many new rows a sample of the old ones is looked for, before all old ones are read.
 const MAX_COMPARED: u64 = 100_000;
 /// Old rows in the sample.
-const SAMPLE: u64 = 64;
+const SAMPLE_ROWS: u64 = 64;
 
 /// The segments of the new version.
 #[derive(Debug)]
-pub struct Built {
+pub struct BuiltSegments {
     /// In the order of their rows.
     pub order: Vec<SegmentMeta>,
     /// Those of them that the run has staged.
-    pub written: Vec<Written>,
+    pub written: Vec<WrittenSegment>,
     /// Old rows that are in it no more.
     pub dropped: u64,
     /// The new rows are those that they replace: the new version would hold what the old one holds, which is `order` then.
     pub unchanged: bool,
 }
 
-/// How many rows of `old` would go, when nothing new comes.
-pub async fn lost(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Result<u64> {
+/// Counts the rows of `old` that a run without rows would drop.
+pub async fn count_lost_rows(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Result<u64> {
     let (segments, old) = (segments.clone(), old.to_vec());
     let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops)).await.map_err(Error::from)??;
     Ok(marks.iter().map(Marks::marked).sum())
@@ -42,7 +42,14 @@ pub async fn lost(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Res
 
 /// Joins `new`, what a run wrote, to `old`, the segments of the version before, which must stay where they are meanwhile. What has to be
 /// written anew is staged by the run. Stopped at any point it leaves nothing but staged segments.
-pub async fn build(segments: &Segments, of: (&DatasetId, &RunId), mode: UpdateMode, old: &[SegmentMeta], new: Vec<Written>, drops: Drops) -> Result<Built> {
+pub async fn build(
+    segments: &Segments,
+    of: (&DatasetId, &RunId),
+    mode: UpdateMode,
+    old: &[SegmentMeta],
+    new: Vec<WrittenSegment>,
+    drops: Drops,
+) -> Result<BuiltSegments> {
     build_with(segments, of, mode, old, new, drops, true).await
 }
 
@@ -52,13 +59,13 @@ pub async fn build_with(
     (dataset, run): (&DatasetId, &RunId),
     mode: UpdateMode,
     old: &[SegmentMeta],
-    new: Vec<Written>,
+    new: Vec<WrittenSegment>,
     drops: Drops,
     compare: bool,
-) -> Result<Built> {
+) -> Result<BuiltSegments> {
     // Rows are never added to a version that is damaged: nobody would notice until they read the old ones.
     segments.check(old).await?;
-    let metas: Vec<SegmentMeta> = new.iter().map(Written::meta).collect();
+    let metas: Vec<SegmentMeta> = new.iter().map(WrittenSegment::meta).collect();
     let marks = {
         let (segments, old, metas) = (segments.clone(), old.to_vec(), metas.clone());
         tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops)).await.map_err(Error::from)??
@@ -68,7 +75,7 @@ pub async fn build_with(
     // Rows that are appended are new, whatever they hold.
     let appends = mode == UpdateMode::Append && new.iter().any(|segment| segment.rows > 0);
     if compare && !appends && replaces_the_same(segments, &marked, &new).await? {
-        return Ok(Built { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
+        return Ok(BuiltSegments { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
     }
     let mut written = new;
     let mut order = Vec::new();
@@ -76,21 +83,21 @@ pub async fn build_with(
     let mut pieces = pieces(mode, &marked, &metas).into_iter().peekable();
     while let Some(piece) = pieces.next() {
         match piece {
-            Piece::Reused(segment) | Piece::New(segment) => order.push(segment),
-            Piece::Rewritten(segment, rows) => {
+            VersionPiece::Reused(segment) | VersionPiece::New(segment) => order.push(segment),
+            VersionPiece::Rewritten(segment, rows) => {
                 // Neighbours become one, as far as a segment may grow.
                 let mut stretch = vec![(segment, Some(rows))];
-                while let Some(Piece::Rewritten(..)) = pieces.peek() {
-                    if let Some(Piece::Rewritten(segment, rows)) = pieces.next() {
+                while let Some(VersionPiece::Rewritten(..)) = pieces.peek() {
+                    if let Some(VersionPiece::Rewritten(segment, rows)) = pieces.next() {
                         stretch.push((segment, Some(rows)));
                     }
                 }
                 let before = writer.written().len();
                 writer.copy(stretch).await?;
-                step("build.rewritten");
-                let came = &writer.written()[before..];
-                order.extend(came.iter().map(Written::meta));
-                written.extend_from_slice(came);
+                kill_point("build.rewritten");
+                let pulled = &writer.written()[before..];
+                order.extend(pulled.iter().map(WrittenSegment::meta));
+                written.extend_from_slice(pulled);
             }
         }
     }
@@ -98,21 +105,21 @@ pub async fn build_with(
         let before = writer.written().len();
         let small = order.split_off(begin);
         writer.copy(small.iter().map(|segment| (segment.clone(), None)).collect()).await?;
-        step("build.compacted");
-        let came = &writer.written()[before..];
+        kill_point("build.compacted");
+        let pulled = &writer.written()[before..];
         written.retain(|segment| !small.iter().any(|small| small.id == segment.id));
-        order.extend(came.iter().map(Written::meta));
-        written.extend_from_slice(came);
+        order.extend(pulled.iter().map(WrittenSegment::meta));
+        written.extend_from_slice(pulled);
     }
-    Ok(Built { order, written, dropped, unchanged: false })
+    Ok(BuiltSegments { order, written, dropped, unchanged: false })
 }
 
 /// Whether the new rows are the old rows that go, whatever their order and the run that brought them.
-async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[Written]) -> Result<bool> {
+async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[WrittenSegment]) -> Result<bool> {
     let dropped: u64 = marked.iter().map(|(_, marks)| marks.marked()).sum();
     let Some(sum) = digest::sum(new.iter().map(|segment| segment.digest)).filter(|sum| sum.rows == dropped) else { return Ok(false) };
     let (segments, marked) = (segments.clone(), marked.to_vec());
-    let new: Vec<SegmentMeta> = new.iter().map(Written::meta).collect();
+    let new: Vec<SegmentMeta> = new.iter().map(WrittenSegment::meta).collect();
     let reading = move || {
         if sum.rows <= MAX_COMPARED && !sample_is_among(&segments, &marked, &new)? {
             return Ok(false);
@@ -130,7 +137,7 @@ async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)],
 /// Whether the first old rows that go are among the new rows. Reading all old rows takes long when they are in many places. Blocks.
 fn sample_is_among(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[SegmentMeta]) -> Result<bool> {
     let Some((meta, marks)) = marked.iter().find(|(_, marks)| marks.marked() > 0) else { return Ok(true) };
-    let mut left = SAMPLE;
+    let mut left = SAMPLE_ROWS;
     let mut sample = Vec::new();
     for range in marks.dropped() {
         let end = range.end.min(range.start + left);

@@ -13,16 +13,16 @@ use crate::datasets::columns::ColumnInfo;
 use crate::error::{Error, Result};
 
 /// A set has about this many keys; what is more is another pass.
-pub const MOST_KEYS: usize = 2_000_000;
+pub const MAX_KEYS_PER_PASS: usize = 2_000_000;
 
 /// Keys of one pass.
-pub type KeySet = HashSet<u128, BuildHasherDefault<AsItIs>>;
+pub type KeySet = HashSet<u128, BuildHasherDefault<IdentityHasher>>;
 
 /// Hashes of SHA-256 need no further hashing.
 #[derive(Default)]
-pub struct AsItIs(u64);
+pub struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -44,19 +44,19 @@ impl Hasher for AsItIs {
 /// What identifies a row: the values of its key or, of a row without a value in one of the columns of the key, those of other columns.
 /// A cell that is null, empty or blank has no value.
 pub struct Keys {
-    key: Part,
+    key: KeyPart,
     /// For rows without a value in the key. None: such a row counts the empty cell as a value of its own.
-    otherwise: Option<Part>,
+    fallback: Option<KeyPart>,
 }
 
 /// Some columns of a batch.
-struct Part {
+struct KeyPart {
     /// Where they are.
     places: Vec<usize>,
     converter: RowConverter,
 }
 
-impl Part {
+impl KeyPart {
     fn new(schema: &Schema, columns: &[ColumnInfo]) -> Result<Self> {
         let place = |column: &ColumnInfo| schema.index_of(&column.name).map_err(Error::internal);
         let places: Vec<usize> = columns.iter().map(place).collect::<Result<_>>()?;
@@ -76,9 +76,9 @@ impl Part {
 
 impl Keys {
     /// For batches of this schema, which has the columns of `key` and of `otherwise`; the latter is empty for the report's own key.
-    pub fn new(schema: &Schema, key: &[ColumnInfo], otherwise: &[ColumnInfo]) -> Result<Self> {
-        let otherwise = if otherwise.is_empty() { None } else { Some(Part::new(schema, otherwise)?) };
-        Ok(Self { key: Part::new(schema, key)?, otherwise })
+    pub fn new(schema: &Schema, key: &[ColumnInfo], fallback: &[ColumnInfo]) -> Result<Self> {
+        let fallback = if fallback.is_empty() { None } else { Some(KeyPart::new(schema, fallback)?) };
+        Ok(Self { key: KeyPart::new(schema, key)?, fallback })
     }
 
     /// The key of each row. None where nothing identifies the row: it is like no other.
@@ -88,19 +88,19 @@ impl Keys {
 
     pub fn of_columns(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Option<u128>>> {
         const BY_KEY: u8 = 0;
-        const OTHERWISE: u8 = 1;
+        const BY_FALLBACK: u8 = 1;
         let key = self.key.of(columns)?;
         let encoded = self.key.encoded(&key)?;
         let is_empty = |columns: &[ArrayRef], row: usize| columns.iter().all(|column| column.is_null(row));
         let lacks_value = |row: usize| key.iter().any(|column| column.is_null(row));
-        let Some(part) = self.otherwise.as_ref().filter(|_| key.iter().any(|column| column.null_count() > 0)) else {
+        let Some(part) = self.fallback.as_ref().filter(|_| key.iter().any(|column| column.null_count() > 0)) else {
             return Ok((0..rows).map(|row| (!is_empty(&key, row)).then(|| hash(BY_KEY, encoded.row(row).data()))).collect());
         };
         let other = part.of(columns)?;
         let encoded_other = part.encoded(&other)?;
         let of_row = |row: usize| match lacks_value(row) {
             false => Some(hash(BY_KEY, encoded.row(row).data())),
-            true => (!is_empty(&other, row)).then(|| hash(OTHERWISE, encoded_other.row(row).data())),
+            true => (!is_empty(&other, row)).then(|| hash(BY_FALLBACK, encoded_other.row(row).data())),
         };
         Ok((0..rows).map(of_row).collect())
     }

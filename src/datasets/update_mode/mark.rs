@@ -1,5 +1,5 @@
-//! Which old rows go: by their day for Partition, by their key for Merge. The statistics of the day column tell which parts of a file
-//! need not be looked at; of the others only the day, or the columns of the key, are read.
+//! Marks the old rows to drop: by their day for Partition, by their key for Merge. The statistics of the day column exclude parts
+//! of a file; of the rest only the day, or the key columns, are read.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::Marks;
-use super::keys::{KeySet, Keys, MOST_KEYS};
+use super::keys::{KeySet, Keys, MAX_KEYS_PER_PASS};
 use crate::connectors::Window;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::{ColumnInfo, to_schema, union};
@@ -21,36 +21,36 @@ use crate::error::{Error, Result};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000;
 
-/// What makes an old row go.
+/// Which old rows are dropped.
 #[derive(Clone, Debug)]
 pub enum Drops {
     Nothing,
     /// Its day is in one of these, or its key is that of a new row whose day is in none of them.
     Days {
-        days: Days,
+        days: DayRanges,
         key: Vec<ColumnInfo>,
     },
     /// Its key is the key of a new row, or of a record that was read and became no row.
     Keys {
         columns: Vec<ColumnInfo>,
         /// What identifies a row without a value in one of these columns; empty for the report's own key.
-        otherwise: Vec<ColumnInfo>,
+        fallback: Vec<ColumnInfo>,
         /// Values of the first column, as text.
-        childless: Vec<String>,
+        empty_parents: Vec<String>,
         /// Rows with such a key have their day in here, as far as they have one.
-        within: Option<Days>,
+        within: Option<DayRanges>,
     },
 }
 
 /// Moments of one column: a timestamp, or a date that stands for its midnight in UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Days {
+pub struct DayRanges {
     pub column: ColumnInfo,
     /// In milliseconds since 1970; in order and apart.
     pub ranges: Vec<Range<i64>>,
 }
 
-impl Days {
+impl DayRanges {
     /// The days of these windows, on the clock of `zone`.
     pub fn of(column: ColumnInfo, windows: &[Window], zone: &TimeZone) -> Result<Self> {
         let start = |day: Date| -> Result<i64> {
@@ -126,11 +126,11 @@ impl Days {
 
 /// Marks the rows of `old` that go. Blocks.
 pub fn mark(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops) -> Result<Vec<Marks>> {
-    mark_with(segments, old, new, drops, MOST_KEYS)
+    mark_with(segments, old, new, drops, MAX_KEYS_PER_PASS)
 }
 
 /// With about so many keys a pass.
-pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops, most: usize) -> Result<Vec<Marks>> {
+pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops, max_keys: usize) -> Result<Vec<Marks>> {
     let mut marks: Vec<Marks> = old.iter().map(|segment| Marks::new(segment.rows)).collect();
     match drops {
         Drops::Nothing => {}
@@ -140,14 +140,14 @@ pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[Segment
             }
             mark_strays(segments, old, new, days, key, &mut marks)?;
         }
-        Drops::Keys { columns, otherwise, childless, within } => {
-            let schema = to_schema(&union([columns.as_slice(), otherwise.as_slice()]));
-            let keys = Keys::new(&schema, columns, otherwise)?;
+        Drops::Keys { columns, fallback, empty_parents, within } => {
+            let schema = to_schema(&union([columns.as_slice(), fallback.as_slice()]));
+            let keys = Keys::new(&schema, columns, fallback)?;
             let opened: Vec<OpenSegment> = new.iter().map(|segment| segments.open(segment)).collect::<Result<_>>()?;
             let within = within.clone().and_then(|days| days.around(&opened));
-            let mut coming = Coming::new(&opened, childless, &schema)?;
+            let mut new_keys = NewKeys::new(&opened, empty_parents, &schema)?;
             loop {
-                let set = coming.next_set(&keys, &schema, most)?;
+                let set = new_keys.next_set(&keys, &schema, max_keys)?;
                 if set.is_empty() {
                     break;
                 }
@@ -160,7 +160,7 @@ pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[Segment
     Ok(marks)
 }
 
-fn mark_days(segment: &OpenSegment, days: &Days, marks: &mut Marks) -> Result<()> {
+fn mark_days(segment: &OpenSegment, days: &DayRanges, marks: &mut Marks) -> Result<()> {
     if segment.schema().index_of(&days.column.name).is_err() {
         return Ok(());
     }
@@ -176,9 +176,8 @@ fn mark_days(segment: &OpenSegment, days: &Days, marks: &mut Marks) -> Result<()
     })
 }
 
-/// Rows that came for other days than those that were asked for take the place of themselves. There are few: chats over midnight, and
-/// what has no day.
-fn mark_strays(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], days: &Days, key: &[ColumnInfo], marks: &mut [Marks]) -> Result<()> {
+/// Rows for other days than the requested ones replace themselves. They are few: chats over midnight, and rows without a day.
+fn mark_strays(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], days: &DayRanges, key: &[ColumnInfo], marks: &mut [Marks]) -> Result<()> {
     if key.is_empty() {
         return Ok(());
     }
@@ -213,7 +212,7 @@ fn moment(column: &ArrayRef, at: usize) -> Option<i64> {
     timestamp.or_else(|| column.as_primitive_opt::<Date32Type>().map(|column| i64::from(column.value(at)) * DAY))
 }
 
-fn mark_keys(segment: &OpenSegment, within: Option<&Days>, keys: &Keys, schema: &SchemaRef, set: &KeySet, marks: &mut Marks) -> Result<()> {
+fn mark_keys(segment: &OpenSegment, within: Option<&DayRanges>, keys: &Keys, schema: &SchemaRef, set: &KeySet, marks: &mut Marks) -> Result<()> {
     // One that has none of the columns has no keys.
     if !schema.fields().iter().any(|field| segment.schema().index_of(field.name()).is_ok()) {
         return Ok(());
@@ -252,38 +251,38 @@ fn scan(
 }
 
 /// The keys that a run brings, set by set.
-struct Coming<'a> {
+struct NewKeys<'a> {
     segments: std::slice::Iter<'a, OpenSegment>,
-    open: Option<crate::datasets::segments::Batches>,
-    childless: Option<ArrayRef>,
+    open: Option<crate::datasets::segments::BatchReader>,
+    empty_parents: Option<ArrayRef>,
 }
 
-impl<'a> Coming<'a> {
-    fn new(segments: &'a [OpenSegment], childless: &[String], schema: &SchemaRef) -> Result<Self> {
-        let childless = match schema.fields().first() {
-            Some(field) if !childless.is_empty() => {
-                let text: ArrayRef = Arc::new(StringArray::from_iter_values(childless));
+impl<'a> NewKeys<'a> {
+    fn new(segments: &'a [OpenSegment], empty_parents: &[String], schema: &SchemaRef) -> Result<Self> {
+        let empty_parents = match schema.fields().first() {
+            Some(field) if !empty_parents.is_empty() => {
+                let text: ArrayRef = Arc::new(StringArray::from_iter_values(empty_parents));
                 Some(arrow::compute::cast(&text, field.data_type()).map_err(Error::internal)?)
             }
             _ => None,
         };
-        Ok(Self { segments: segments.iter(), open: None, childless })
+        Ok(Self { segments: segments.iter(), open: None, empty_parents })
     }
 
     /// About as many keys as a set may have; empty at the end.
-    fn next_set(&mut self, keys: &Keys, schema: &SchemaRef, most: usize) -> Result<KeySet> {
+    fn next_set(&mut self, keys: &Keys, schema: &SchemaRef, max_keys: usize) -> Result<KeySet> {
         let mut set = KeySet::default();
-        while let Some(childless) = self.childless.take() {
+        while let Some(empty_parents) = self.empty_parents.take() {
             // Their number has the bound of the windows that were read; a set takes them in parts all the same.
-            let (now, later) = (childless.len().min(most), childless.len().saturating_sub(most));
-            let part = childless.slice(0, now);
+            let (now, later) = (empty_parents.len().min(max_keys), empty_parents.len().saturating_sub(max_keys));
+            let part = empty_parents.slice(0, now);
             set.extend(keys.of_columns(std::slice::from_ref(&part), now)?.into_iter().flatten());
             if later > 0 {
-                self.childless = Some(childless.slice(now, later));
+                self.empty_parents = Some(empty_parents.slice(now, later));
                 return Ok(set);
             }
         }
-        while set.len() < most {
+        while set.len() < max_keys {
             if self.open.is_none() {
                 let Some(segment) = self.segments.next() else { break };
                 self.open = Some(segment.read(schema, None)?);

@@ -1,4 +1,4 @@
-//! The columns that tell which run brought a row, in DataSets that keep rows of several runs.
+//! The columns that record which run pulled a row, in DataSets that keep rows of several runs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What a version holds, whatever its id: the digest of its rows, and a name for rows and columns that becomes the ETag of downloads.
+//! The content of a version, independent of its id: the digest of its rows, and the name of rows and columns that becomes the
+//! ETag of downloads.
 
 use sha2::{Digest as _, Sha256};
 

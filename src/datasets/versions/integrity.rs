@@ -1,6 +1,6 @@
-//! Which versions can be read whole, as far as it is known: told by the reads and checks that met damage.
+//! Which versions are known to be intact or damaged, from the reads and checks so far.
 
-use super::{Versions, unsigned};
+use super::{Versions, to_u64};
 use crate::error::Result;
 use crate::ids::{DatasetId, VersionId};
 
@@ -68,12 +68,12 @@ impl Versions {
         .await?;
         let read = |(version, number, segments, damaged, damaged_rows, unchecked): (VersionId, i64, i64, i64, i64, i64)| VersionIntegrity {
             version,
-            number: unsigned(number),
+            number: to_u64(number),
             // A version without rows has no segment, and the join one row of nulls.
-            segments: unsigned(segments),
-            damaged: unsigned(damaged),
-            damaged_rows: unsigned(damaged_rows),
-            unchecked: if segments == 0 { 0 } else { unsigned(unchecked) },
+            segments: to_u64(segments),
+            damaged: to_u64(damaged),
+            damaged_rows: to_u64(damaged_rows),
+            unchecked: if segments == 0 { 0 } else { to_u64(unchecked) },
         };
         Ok(rows.into_iter().map(read).collect())
     }

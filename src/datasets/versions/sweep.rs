@@ -1,23 +1,23 @@
-//! The sweep: what no version names any more goes, the catalogue first and the files afterwards. It tells three kinds of files apart:
-//! those of runs that are over and that were in no version, which go at once; those of versions that were dropped, a day later; and those
-//! that the catalogue does not name, which go to the trash (`trash.rs`).
+//! The sweep deletes segments that no version names, first in the catalogue and then the files. Files of finished runs that were
+//! in no version are deleted at once; files of dropped versions a day later; files that the catalogue does not name are moved to
+//! the trash (`trash.rs`).
 
-use super::{CHUNK, DAY, Swept, Versions, lock};
-use crate::db::marks::step;
+use super::{DAY, MAX_SEGMENTS_PER_TX, SweepReport, Versions, lock};
+use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{RunId, SegmentId};
 
 impl Versions {
     /// Drops segments whose run is over and deletes them, deletes what was dropped a day ago or longer, moves files that nothing names to
     /// the trash, and deletes what has been there for a day. It may be stopped at any point and run again.
-    pub async fn sweep(&self) -> Result<Swept> {
+    pub async fn sweep(&self) -> Result<SweepReport> {
         let emptied = self.tidy_trash().await?;
-        let dropped = self.drop_left_behind().await?;
-        Ok(Swept { dropped, deleted: self.delete_dropped().await?, orphans: self.discard_unknown().await?, emptied })
+        let dropped = self.drop_abandoned().await?;
+        Ok(SweepReport { dropped, deleted: self.delete_dropped().await?, orphans: self.trash_orphans().await?, emptied })
     }
 
     /// Staged segments of runs that are over or gone. They were in no version, so nobody reads them and `dropped_at` is long ago.
-    async fn drop_left_behind(&self) -> Result<u64> {
+    async fn drop_abandoned(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
             let mut tx = self.db.write().await?;
@@ -25,21 +25,21 @@ impl Versions {
                 "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE id IN (SELECT s.id FROM segments s WHERE s.state = 'staged' \
                  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.state IN ('queued', 'running', 'waiting')) LIMIT $1)",
             )
-            .bind(CHUNK)
+            .bind(MAX_SEGMENTS_PER_TX)
             .execute(&mut *tx)
             .await?
             .rows_affected();
-            step("sweep.dropped");
+            kill_point("sweep.dropped");
             tx.commit().await?;
             dropped += done;
-            if done < CHUNK.unsigned_abs() {
+            if done < MAX_SEGMENTS_PER_TX.unsigned_abs() {
                 return Ok(dropped);
             }
         }
     }
 
     async fn delete_dropped(&self) -> Result<u64> {
-        let before = self.clock.certain() - DAY;
+        let before = self.clock.conservative_now() - DAY;
         let mut after = String::new();
         let mut deleted = 0;
         loop {
@@ -49,7 +49,7 @@ impl Versions {
             )
             .bind(before)
             .bind(&after)
-            .bind(CHUNK)
+            .bind(MAX_SEGMENTS_PER_TX)
             .fetch_all(self.db.read())
             .await?;
             let Some(last) = ids.last() else { return Ok(deleted) };
@@ -82,21 +82,23 @@ impl Versions {
         };
         match deleted.await {
             Ok(deleted) => tracing::info!("{} files of a failed run were deleted to free space", deleted.len()),
-            Err(error) => tracing::error!(cause = ?error.inside(), "the files of a failed run could not be deleted; the cleanup deletes them later: {error}"),
+            Err(error) => {
+                tracing::error!(cause = ?error.log_cause(), "the files of a failed run could not be deleted; the cleanup deletes them later: {error}")
+            }
         }
     }
 
     /// Deletes dropped segments, the files first. Answers how many; those that somebody reads stay.
     async fn delete(&self, ids: Vec<SegmentId>) -> Result<u64> {
-        let gone = self.delete_files(ids).await?;
-        step("sweep.file_gone");
+        let deleted = self.delete_files(ids).await?;
+        kill_point("sweep.file_gone");
         let mut tx = self.db.write().await?;
-        for id in &gone {
+        for id in &deleted {
             sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'").bind(id).execute(&mut *tx).await?;
         }
         tx.commit().await?;
-        step("sweep.done");
-        Ok(gone.len() as u64)
+        kill_point("sweep.done");
+        Ok(deleted.len() as u64)
     }
 
     /// Deletes the files of the segments that nobody reads, and answers which those were.

@@ -40,7 +40,7 @@ async fn what_was_merged_into_another_version_than_the_current_one_is_not_commit
     let run = world.new_run().await;
     let written = world.write(&run, &[mixed(10, 20)]).await;
     world.end_run(&run, "failed").await;
-    let order: Vec<_> = base.segments.iter().cloned().chain(written.iter().map(Written::meta)).collect();
+    let order: Vec<_> = base.segments.iter().cloned().chain(written.iter().map(WrittenSegment::meta)).collect();
     let other = world.pull(&[mixed(0, 5)]).await;
     let mut tx = world.db.write().await.unwrap();
     let merged = |base| Commit { order: Some(&order), base: Some(base), ..Commit::new(&world.dataset, &run, &[], &written) };
@@ -71,7 +71,7 @@ async fn an_earlier_attempt_of_the_run_leaves_nothing_that_stays() {
     let version = world.commit(&run, &[], &kept).await;
     assert_eq!(version.rows, 10);
     world.clock.advance(DAY);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { deleted: 1, ..Swept::default() });
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport { deleted: 1, ..SweepReport::default() });
     assert!(!world.segments.dir().join(format!("{}.parquet", lost[0].id)).exists());
     assert_eq!(world.files(), 1);
 }
@@ -82,7 +82,7 @@ async fn retention_keeps_the_newest_few_and_the_files_one_more_day() {
     for n in 1..=5 {
         world.pull(&[mixed(0, n)]).await;
     }
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 2);
+    assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 2);
     let numbers: Vec<_> = world.versions.list(&world.dataset).await.unwrap().iter().map(|v| v.number).collect();
     assert_eq!(numbers, [5, 4, 3]);
     world.clock.advance(DAY - 1);
@@ -90,7 +90,7 @@ async fn retention_keeps_the_newest_few_and_the_files_one_more_day() {
     world.clock.advance(1);
     assert_eq!(world.versions.sweep().await.unwrap().deleted, 2);
     assert_eq!(world.files(), 3);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default());
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn old_versions_go_but_never_the_current_one() {
     world.pull(&[mixed(0, 1)]).await;
     let two = world.pull(&[mixed(0, 2)]).await;
     world.clock.advance(31 * DAY);
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1);
+    assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 1);
     assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [two]);
 }
 
@@ -112,10 +112,10 @@ async fn a_pinned_version_stays_until_the_last_reader_is_done() {
         world.pull(&[mixed(0, n)]).await;
     }
     world.clock.advance(40 * DAY);
-    world.versions.retain(&world.dataset).await.unwrap();
+    world.versions.apply_retention(&world.dataset).await.unwrap();
     assert!(world.versions.get(&old.id).await.unwrap().is_some());
     drop(second);
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 0);
+    assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 0);
 
     // Deleting the DataSet does not ask for pins, but its files wait for them.
     let mut tx = world.db.write().await.unwrap();
@@ -155,9 +155,9 @@ async fn work_in_progress_is_spared_and_what_a_crash_left_is_swept() {
     let run = world.new_run().await;
     world.write(&run, &[mixed(0, 10)]).await;
     world.clock.advance(3 * DAY);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default());
     world.end_run(&run, "failed").await;
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 1, deleted: 1, ..Swept::default() }, "nobody ever read it");
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport { dropped: 1, deleted: 1, ..SweepReport::default() }, "nobody ever read it");
     assert_eq!(world.files(), 0);
 }
 
@@ -178,7 +178,7 @@ async fn the_files_of_a_run_that_failed_can_be_deleted_at_once_and_those_of_one_
     world.versions.delete_unrecorded(&at_work).await;
     assert_eq!(world.files(), 1);
     assert!(world.segments.dir().join(format!("{}.parquet", recorded[0].id)).exists());
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default());
 }
 
 const HOUR: Millis = 60 * 60 * 1_000;
@@ -197,20 +197,20 @@ async fn a_file_that_nothing_names_is_moved_to_the_trash_after_an_hour_and_delet
     let id = unknown(&world);
     std::fs::write(world.segments.dir().join("notes.txt"), "not ours").unwrap();
     world.clock.advance(HOUR - 1);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default(), "the server may have been started with the wrong catalogue");
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default(), "the server may have been started with the wrong catalogue");
     world.clock.advance(1);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { orphans: 1, ..Swept::default() });
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport { orphans: 1, ..SweepReport::default() });
     assert_eq!(world.files(), 2);
     let moved = world.versions.trash().join(format!("{id}.parquet"));
     assert_eq!(std::fs::read_to_string(&moved).unwrap(), "half a file");
     // A clock that is set forward makes nothing old.
-    world.clock.set_by(30 * DAY);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
-    world.clock.set_by(-30 * DAY);
+    world.clock.jump(30 * DAY);
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default());
+    world.clock.jump(-30 * DAY);
     world.clock.advance(DAY - 1);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default());
     world.clock.advance(1);
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { emptied: 1, ..Swept::default() });
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport { emptied: 1, ..SweepReport::default() });
     assert!(!moved.exists());
 }
 
@@ -234,14 +234,14 @@ async fn a_file_in_the_trash_comes_back_with_the_catalogue_that_names_it() {
 #[tokio::test]
 async fn every_commit_of_a_version_and_every_one_that_is_dropped_is_counted() {
     let world = World::new().await;
-    let commits = async || world.db.mark().await.unwrap().unwrap().commits;
+    let commits = async || world.db.commit_mark().await.unwrap().unwrap().commits;
     let one = world.pull(&[mixed(0, 10)]).await;
     assert_eq!(commits().await, 1);
     world.pull(&[mixed(0, 20)]).await;
     restored(&world, &one.id).await.unwrap();
     assert_eq!(commits().await, 3);
     world.pull(&[mixed(0, 5)]).await;
-    world.versions.retain(&world.dataset).await.unwrap();
+    world.versions.apply_retention(&world.dataset).await.unwrap();
     assert_eq!(commits().await, 5, "four versions, of which three are kept");
     let mut tx = world.db.write().await.unwrap();
     world.versions.drop_all(&mut tx, &world.dataset).await.unwrap();
@@ -253,7 +253,7 @@ async fn every_commit_of_a_version_and_every_one_that_is_dropped_is_counted() {
 async fn many_dropped_segments_are_swept_in_chunks() {
     let world = World::new().await;
     let mut tx = world.db.write().await.unwrap();
-    for _ in 0..(2 * CHUNK + 1) {
+    for _ in 0..(2 * MAX_SEGMENTS_PER_TX + 1) {
         sqlx::query("INSERT INTO segments (id, dataset_id, run_id, state, created_at) VALUES ($1, $2, 'run_gone', 'staged', 0)")
             .bind(SegmentId::new())
             .bind(&world.dataset)
@@ -262,7 +262,7 @@ async fn many_dropped_segments_are_swept_in_chunks() {
             .unwrap();
     }
     tx.commit().await.unwrap();
-    assert_eq!(world.versions.sweep().await.unwrap(), Swept { dropped: 401, deleted: 401, ..Swept::default() });
+    assert_eq!(world.versions.sweep().await.unwrap(), SweepReport { dropped: 401, deleted: 401, ..SweepReport::default() });
 }
 
 #[tokio::test]
@@ -329,7 +329,7 @@ async fn a_dataset_may_keep_more_or_fewer_than_the_server_says() {
     let world = World::new().await;
     let keep = async |versions: Option<i64>, days: Option<i64>| {
         let mut tx = world.db.write().await.unwrap();
-        sqlx::query("UPDATE datasets SET keep_versions = $1, keep_days = $2 WHERE id = $3")
+        sqlx::query("UPDATE datasets SET retention_versions = $1, retention_days = $2 WHERE id = $3")
             .bind(versions)
             .bind(days)
             .bind(&world.dataset)
@@ -342,19 +342,19 @@ async fn a_dataset_may_keep_more_or_fewer_than_the_server_says() {
         world.pull(&[mixed(0, n)]).await;
     }
     keep(Some(5), None).await;
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1);
+    assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 1);
     keep(Some(2), None).await;
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 3);
+    assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 3);
     keep(Some(100), Some(2)).await;
     world.clock.advance(DAY);
     world.pull(&[mixed(0, 7)]).await;
     world.clock.advance(DAY + 1);
-    assert_eq!(world.versions.retain(&world.dataset).await.unwrap(), 1, "one was replaced more than two days ago, and one yesterday");
-    assert_eq!(world.versions.own_keep(&world.dataset).await.unwrap(), OwnKeep { versions: Some(100), days: Some(2) });
+    assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 1, "one was replaced more than two days ago, and one yesterday");
+    assert_eq!(world.versions.retention_override(&world.dataset).await.unwrap(), RetentionOverride { versions: Some(100), days: Some(2) });
     for (versions, days, good) in
-        [(Some(0), None, false), (Some(1), Some(1), true), (None, Some(0), false), (Some(MOST_VERSIONS + 1), None, false), (None, None, true)]
+        [(Some(0), None, false), (Some(1), Some(1), true), (None, Some(0), false), (Some(MAX_RETENTION_VERSIONS + 1), None, false), (None, None, true)]
     {
-        assert_eq!(OwnKeep { versions, days }.check().is_ok(), good, "{versions:?} {days:?}");
+        assert_eq!(RetentionOverride { versions, days }.check().is_ok(), good, "{versions:?} {days:?}");
     }
 }
 
@@ -364,15 +364,15 @@ async fn a_file_that_versions_share_is_counted_once() {
     let one = world.pull(&[mixed(0, 10)]).await;
     let two = world.pull(&[mixed(0, 500)]).await;
     let sizes = world.versions.sizes(&world.dataset).await.unwrap();
-    assert_eq!((sizes.alone[&one.id], sizes.alone[&two.id], sizes.kept, sizes.going), (one.bytes, two.bytes, one.bytes + two.bytes, 0));
+    assert_eq!((sizes.alone[&one.id], sizes.alone[&two.id], sizes.stored, sizes.pending_deletion), (one.bytes, two.bytes, one.bytes + two.bytes, 0));
     let three = restored(&world, &one.id).await.unwrap();
     let sizes = world.versions.sizes(&world.dataset).await.unwrap();
-    assert_eq!((sizes.alone[&one.id], sizes.alone[&three.id], sizes.kept), (0, 0, one.bytes + two.bytes));
+    assert_eq!((sizes.alone[&one.id], sizes.alone[&three.id], sizes.stored), (0, 0, one.bytes + two.bytes));
     let mut tx = world.db.write().await.unwrap();
     world.versions.drop_version(&mut tx, &two.id).await.unwrap();
     tx.commit().await.unwrap();
     let sizes = world.versions.sizes(&world.dataset).await.unwrap();
-    assert_eq!((sizes.kept, sizes.going), (one.bytes, two.bytes));
+    assert_eq!((sizes.stored, sizes.pending_deletion), (one.bytes, two.bytes));
 }
 
 #[tokio::test]
@@ -388,7 +388,7 @@ async fn the_stages_of_a_backfill_leave_one_version_in_the_history() {
         sqlx::query("UPDATE runs SET backfill_id = 'bf_1', builds_on = $1 WHERE id = $2").bind(base).bind(&version.run).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
         of_backfill.push(version);
-        world.versions.retain(&world.dataset).await.unwrap();
+        world.versions.apply_retention(&world.dataset).await.unwrap();
     }
     let (last, left) = (of_backfill.pop().unwrap(), of_backfill.pop().unwrap());
     assert_eq!(world.versions.list(&world.dataset).await.unwrap(), [last, left, before], "what nothing builds on is no stage");

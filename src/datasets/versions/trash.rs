@@ -1,5 +1,5 @@
-//! The trash: files of rows that the catalogue does not name are moved to `trash/` in the data directory and deleted 24 hours later. They
-//! may belong to a newer catalogue than the one that is there: when that one comes back within the 24 hours, so do its files.
+//! The trash: data files that the catalogue does not name are moved to `trash/` in the data directory and deleted 24 hours later.
+//! They may belong to a newer catalogue: when it is restored within 24 hours, its files are moved back.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -14,7 +14,8 @@ use crate::ids::SegmentId;
 
 /// Its name in the data directory.
 pub const DIR: &str = "trash";
-/// A process moves nothing to the trash before it has run for so long: whoever started it with the wrong catalogue has time to notice.
+/// A process moves nothing to the trash before it has run for this long: an administrator who started it with the wrong catalogue
+/// has time to notice.
 const MIN_PROCESS_AGE: Millis = 60 * 60 * 1_000;
 
 /// How many files of rows there are in a directory, which need not exist. Blocks.
@@ -50,7 +51,7 @@ fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
 }
 
 /// Whether something was done with a file; a file that went meanwhile needs nothing.
-fn unless_gone(done: std::io::Result<()>) -> Result<bool> {
+fn ignore_missing(done: std::io::Result<()>) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
         Err(why) if why.kind() == ErrorKind::NotFound => Ok(false),
@@ -66,8 +67,8 @@ impl Versions {
 
     /// Moves the files to the trash that the catalogue does not name and nobody reads. A row is there before its file, so a file without
     /// one is of no run of this catalogue. Answers how many.
-    pub(super) async fn discard_unknown(&self) -> Result<u64> {
-        if self.clock.passed() - self.began < MIN_PROCESS_AGE {
+    pub(super) async fn trash_orphans(&self) -> Result<u64> {
+        if self.clock.monotonic() - self.started_at < MIN_PROCESS_AGE {
             return Ok(0);
         }
         let dir = self.segments.dir().to_owned();
@@ -88,7 +89,7 @@ impl Versions {
                     std::fs::File::options().write(true).open(file(&from, id))?.set_modified(at)?;
                     std::fs::rename(file(&from, id), file(&to, id))
                 };
-                moved += u64::from(unless_gone(discard())?);
+                moved += u64::from(ignore_missing(discard())?);
             }
             Ok(moved)
         });
@@ -103,7 +104,7 @@ impl Versions {
     /// Moves files back from the trash that the catalogue names, and deletes those that have been there for 24 hours. Answers how many
     /// were deleted.
     pub(super) async fn tidy_trash(&self) -> Result<u64> {
-        let before = self.clock.certain() - DAY;
+        let before = self.clock.conservative_now() - DAY;
         self.delete_from_trash(move |moved_at| moved_at <= before).await
     }
 
@@ -128,11 +129,11 @@ impl Versions {
             let mut deleted = 0_u64;
             for (id, moved_at) in &all {
                 if known.contains(id) {
-                    if !file(&segments, id).exists() && unless_gone(std::fs::rename(file(&trash, id), file(&segments, id)))? {
+                    if !file(&segments, id).exists() && ignore_missing(std::fs::rename(file(&trash, id), file(&segments, id)))? {
                         tracing::info!("{id} was moved back from trash/, because the catalogue lists it");
                     }
                 } else if is_old(*moved_at) {
-                    deleted += u64::from(unless_gone(std::fs::remove_file(file(&trash, id)))?);
+                    deleted += u64::from(ignore_missing(std::fs::remove_file(file(&trash, id)))?);
                 }
             }
             Ok(deleted)

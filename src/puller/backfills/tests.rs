@@ -1,6 +1,6 @@
 //! Chunks: how days are cut, what is counted, what stops a backfill and what goes before it.
 
-use super::chunks::{Failed, enqueue, failed, stop};
+use super::chunks::{ChunkFailure, enqueue_chunk, last_chunk_failure, stop_backfill};
 use super::*;
 use crate::clock::Clock;
 use crate::puller::queue::{self, Claimed};
@@ -13,18 +13,18 @@ fn day(text: &str) -> Date {
     text.parse().unwrap()
 }
 
-fn backfill(from: &str, to: &str, left_to: Option<&str>, chunk_days: u32) -> Backfill {
+fn backfill(from: &str, to: &str, remaining_to: Option<&str>, chunk_days: u32) -> Backfill {
     Backfill {
         id: BackfillId::new(),
         dataset_id: DatasetId::new(),
         days: Window { from: day(from), to: day(to) },
         chunk_days,
-        left_to: left_to.map(day),
-        state: State::Running,
+        remaining_to: remaining_to.map(day),
+        state: BackfillState::Running,
         retry_at: None,
-        why: None,
-        asked_by: None,
-        asked_by_name: None,
+        stop_reason: None,
+        requested_by: None,
+        requested_by_name: None,
         created_at: 0,
         ended_at: None,
         rows: 0,
@@ -39,7 +39,7 @@ fn chunks_go_from_the_newest_day_to_the_oldest() {
     while let Some(chunk) = backfill.next() {
         assert_eq!(backfill.chunks_done(), chunks.len() as i64);
         chunks.push(chunk.to_string());
-        backfill.left_to = (chunk.from > backfill.days.from).then(|| chunk.from.yesterday().unwrap());
+        backfill.remaining_to = (chunk.from > backfill.days.from).then(|| chunk.from.yesterday().unwrap());
     }
     let wanted = ["2026-01-25 to 2026-01-31", "2026-01-18 to 2026-01-24", "2026-01-11 to 2026-01-17", "2026-01-04 to 2026-01-10", "2026-01-01 to 2026-01-03"];
     assert_eq!(chunks, wanted);
@@ -49,7 +49,7 @@ fn chunks_go_from_the_newest_day_to_the_oldest() {
 #[test]
 fn what_is_asked_is_held_to_what_can_be_done() {
     let today = day("2026-11-20");
-    let fields = |from: &str, to: &str, chunk: &str| match Asked::check(from, to, chunk, today) {
+    let fields = |from: &str, to: &str, chunk: &str| match BackfillRange::check(from, to, chunk, today) {
         Ok(_) => Vec::new(),
         Err(error) => error.field_errors().iter().map(|(field, _)| field.clone()).collect(),
     };
@@ -76,9 +76,9 @@ impl Bench {
     }
 
     async fn begin(&self, from: &str, to: &str, chunk: &str) -> Result<Backfill> {
-        let asked = Asked::check(from, to, chunk, day("2026-11-20"))?;
+        let asked = BackfillRange::check(from, to, chunk, day("2026-11-20"))?;
         let mut tx = self.db.write().await.unwrap();
-        let id = record(&mut tx, &self.dataset, &asked, None, self.clock.now()).await?;
+        let id = insert_backfill(&mut tx, &self.dataset, &asked, None, self.clock.now()).await?;
         tx.commit().await.unwrap();
         get(&self.db, &self.dataset, &id).await
     }
@@ -89,12 +89,12 @@ impl Bench {
 
     /// Queues the next chunk and claims what is due.
     async fn chunk(&self, backfill: &Backfill) -> Claimed {
-        enqueue(&self.db, &self.again(backfill).await, "key", self.clock.now()).await.unwrap();
+        enqueue_chunk(&self.db, &self.again(backfill).await, "key", self.clock.now()).await.unwrap();
         self.claim().await.unwrap()
     }
 
     async fn claim(&self) -> Option<Claimed> {
-        queue::claim(&self.db, &self.clock, &queue::Holder::new("holder"), 8).await.unwrap().into_iter().next()
+        queue::claim(&self.db, &self.clock, &queue::WorkerLeases::new("holder"), 8).await.unwrap().into_iter().next()
     }
 
     async fn end(&self, run: &Claimed, state: &str) {
@@ -121,15 +121,15 @@ async fn each_chunk_is_counted_with_its_commit_and_the_last_one_finishes() {
     let first = bench.chunk(&backfill).await;
     assert_eq!((first.trigger, first.range.unwrap().to_string().as_str()), (Trigger::Backfill, "2026-01-06 to 2026-01-10"));
     // Asking twice makes no second one.
-    enqueue(&bench.db, &bench.again(&backfill).await, "key", bench.clock.now()).await.unwrap();
+    enqueue_chunk(&bench.db, &bench.again(&backfill).await, "key", bench.clock.now()).await.unwrap();
     assert!(bench.claim().await.is_none());
     bench.end(&first, "succeeded").await;
     let now = bench.again(&backfill).await;
-    assert_eq!((now.left_to, now.chunks_done(), now.state), (Some(day("2026-01-05")), 1, State::Running));
+    assert_eq!((now.remaining_to, now.chunks_done(), now.state), (Some(day("2026-01-05")), 1, BackfillState::Running));
     let last = bench.chunk(&backfill).await;
     bench.end(&last, "succeeded").await;
     let now = bench.again(&backfill).await;
-    assert_eq!((now.left_to, now.chunks_done(), now.state), (None, 2, State::Finished));
+    assert_eq!((now.remaining_to, now.chunks_done(), now.state), (None, 2, BackfillState::Finished));
     assert!(now.ended_at.is_some() && now.next().is_none());
 }
 
@@ -138,11 +138,11 @@ async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_sche
     let bench = Bench::new().await;
     let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
     assert_eq!(bench.begin("2026-01-01", "2026-01-02", "1").await.unwrap_err().code(), "backfill_under_way");
-    enqueue(&bench.db, &backfill, "key", bench.clock.now()).await.unwrap();
+    enqueue_chunk(&bench.db, &backfill, "key", bench.clock.now()).await.unwrap();
     bench.clock.advance(5_000);
     let mut tx = bench.db.write().await.unwrap();
-    let wanted = queue::enqueue_in(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
-    let again = queue::enqueue_in(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Manual, None).await.unwrap();
+    let wanted = queue::enqueue(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
+    let again = queue::enqueue(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Manual, None).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(wanted, again, "a chunk that waits is not answered in the place of a run");
     let at_work = bench.claim().await.unwrap();
@@ -153,7 +153,7 @@ async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_sche
     assert_eq!(chunk.trigger, Trigger::Backfill);
     // And while the chunk is at work, what is due waits for it alone.
     let mut tx = bench.db.write().await.unwrap();
-    let next = queue::enqueue_in(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
+    let next = queue::enqueue(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
     tx.commit().await.unwrap();
     assert!(bench.claim().await.is_none());
     bench.end(&chunk, "succeeded").await;
@@ -164,16 +164,16 @@ async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_sche
 async fn a_chunk_that_fails_is_the_reason_until_somebody_goes_on() {
     let bench = Bench::new().await;
     let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
-    let why = async || failed(&bench.db, &backfill.id).await.unwrap().map(|failed| failed.why);
+    let why = async || last_chunk_failure(&bench.db, &backfill.id).await.unwrap().map(|failed| failed.why);
     assert_eq!(why().await, None);
     let chunk = bench.chunk(&backfill).await;
     bench.end(&chunk, "failed").await;
     assert_eq!(why().await.as_deref(), Some("It rained."));
-    stop(&bench.db, &backfill, &Failed { why: "It rained.".to_owned(), by_person: false }, bench.clock.now()).await.unwrap();
+    stop_backfill(&bench.db, &backfill, &ChunkFailure { why: "It rained.".to_owned(), by_person: false }, bench.clock.now()).await.unwrap();
     let now = bench.again(&backfill).await;
-    assert_eq!((now.state, now.why.as_deref(), now.chunks_done()), (State::Stopped, Some("It rained."), 0));
+    assert_eq!((now.state, now.stop_reason.as_deref(), now.chunks_done()), (BackfillState::Stopped, Some("It rained."), 0));
     let mut tx = bench.db.write().await.unwrap();
-    sqlx::query("UPDATE backfills SET state = 'running', why = NULL, resumed_at = $1").bind(bench.clock.now()).execute(&mut *tx).await.unwrap();
+    sqlx::query("UPDATE backfills SET state = 'running', stop_reason = NULL, resumed_at = $1").bind(bench.clock.now()).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(why().await, None, "what failed before does not count again");
     assert_eq!(bench.chunk(&backfill).await.range, chunk.range, "it goes on where it stopped");

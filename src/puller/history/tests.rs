@@ -4,12 +4,12 @@ use super::*;
 use crate::clock::Clock;
 use crate::connectors::Window;
 use crate::datasets::segments::Segments;
-use crate::datasets::versions::{Commit, Keep, Versions};
+use crate::datasets::versions::{Commit, Retention, Versions};
 use crate::db::Db;
-use crate::puller::queue::{self, Plan, Told};
+use crate::puller::ledger;
+use crate::puller::queue::{self, CommitStats, RunPlan};
 use crate::puller::run::Trigger;
 use crate::puller::testing::one_dataset;
-use crate::puller::windows;
 
 struct Bench {
     _dir: tempfile::TempDir,
@@ -26,7 +26,7 @@ impl Bench {
         let (dir, db, _, dataset) = one_dataset(mode).await;
         let clock = Clock::stopped_at(1_795_176_000_000);
         let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
-        let versions = Versions::new(db.clone(), segments, clock.clone(), Keep { versions: 10, days: 30 });
+        let versions = Versions::new(db.clone(), segments, clock.clone(), Retention { versions: 10, days: 30 });
         Self { _dir: dir, db, clock, versions, dataset, builds: mode != "replace" }
     }
 
@@ -34,23 +34,23 @@ impl Bench {
     async fn run(&self, day: &str) -> RunId {
         self.clock.advance(1_000);
         let mut tx = self.db.write().await.unwrap();
-        let id = queue::enqueue_in(&mut tx, self.clock.now(), &self.dataset, "key", Trigger::Manual, None).await.unwrap();
+        let id = queue::enqueue(&mut tx, self.clock.now(), &self.dataset, "key", Trigger::Manual, None).await.unwrap();
         tx.commit().await.unwrap();
-        let run = queue::claim(&self.db, &self.clock, &queue::Holder::new("holder"), 8).await.unwrap().remove(0);
+        let run = queue::claim(&self.db, &self.clock, &queue::WorkerLeases::new("holder"), 8).await.unwrap().remove(0);
         let day = day.parse().unwrap();
-        let plan: Plan = queue::plan(&self.db, &run, "plan", &[Window { from: day, to: day }]).await.unwrap().unwrap();
+        let plan: RunPlan = queue::load_or_create_plan(&self.db, &run, "plan", &[Window { from: day, to: day }]).await.unwrap().unwrap();
         assert_eq!(plan.windows.len(), 1);
-        queue::window_done(&self.db, &self.clock, &run, 0, &crate::connectors::Tally::default(), 0).await.unwrap();
+        queue::record_window(&self.db, &self.clock, &run, 0, &crate::connectors::WindowCounts::default(), 0).await.unwrap();
         let before = self.versions.current(&self.dataset).await.unwrap();
         let base = before.as_ref().filter(|_| self.builds).map(|version| &version.id);
         let commit = Commit { base, ..Commit::new(&self.dataset, &run.id, &[], &[]) };
-        let told = Told { before: before.as_ref().map(|version| version.rows), ..Told::default() };
-        queue::succeed_with(&self.db, &self.clock, &self.versions, &run, &commit, &told).await.unwrap().unwrap();
+        let stats = CommitStats { rows_before: before.as_ref().map(|version| version.rows), ..CommitStats::default() };
+        queue::commit_with(&self.db, &self.clock, &self.versions, &run, &commit, &stats).await.unwrap().unwrap();
         id
     }
 
     async fn days(&self, run: &RunId) -> Vec<String> {
-        windows::behind(&self.db, run).await.unwrap().iter().filter_map(|line| line.window).map(|window| window.to_string()).collect()
+        ledger::contributing_windows(&self.db, run).await.unwrap().iter().filter_map(|line| line.window).map(|window| window.to_string()).collect()
     }
 }
 

@@ -1,23 +1,23 @@
-//! The lease of a claimed run: extended by heartbeats, which also find out whether the run is to go on.
+//! The lease of a claimed run. Heartbeats renew it and find out whether the run must stop.
 
 use super::{Claimed, LEASE};
 use crate::clock::{Clock, millis};
 use crate::db::Db;
 use crate::error::Result;
 
-/// What a heartbeat finds.
+/// The state of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Still ours.
-    Yes,
-    /// Still ours, and a person wants it stopped.
-    Cancel,
+pub enum LeaseState {
+    /// This process holds it.
+    Active,
+    /// This process holds it, and a person cancelled the run.
+    CancelRequested,
     /// Another holds it, or it is over.
     Lost,
 }
 
-/// Extends the lease and keeps the progress for whoever looks.
-pub async fn extend(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Result<Held> {
+/// Extends the lease and stores the progress.
+pub async fn extend_lease(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Result<LeaseState> {
     let mut tx = db.write().await?;
     let row: Option<(i64,)> =
         sqlx::query_as("UPDATE runs SET lease_until = $1, progress = $2 WHERE id = $3 AND fence = $4 AND state = 'running' RETURNING cancel_requested")
@@ -28,23 +28,23 @@ pub async fn extend(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Re
             .fetch_optional(&mut *tx)
             .await?;
     tx.commit().await?;
-    Ok(held(row))
+    Ok(lease_state(row))
 }
 
-/// What a heartbeat finds, without writing anything: the lease is as it was.
-pub async fn look(db: &Db, run: &Claimed) -> Result<Held> {
+/// Reads the state of the lease without extending it.
+pub async fn check_lease(db: &Db, run: &Claimed) -> Result<LeaseState> {
     let row: Option<(i64,)> = sqlx::query_as("SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
         .bind(&run.id)
         .bind(run.fence)
         .fetch_optional(db.read())
         .await?;
-    Ok(held(row))
+    Ok(lease_state(row))
 }
 
-fn held(row: Option<(i64,)>) -> Held {
+fn lease_state(row: Option<(i64,)>) -> LeaseState {
     match row {
-        None => Held::Lost,
-        Some((0,)) => Held::Yes,
-        Some(_) => Held::Cancel,
+        None => LeaseState::Lost,
+        Some((0,)) => LeaseState::Active,
+        Some(_) => LeaseState::CancelRequested,
     }
 }

@@ -46,14 +46,14 @@ impl Bench {
     }
 
     /// All that a look may write, from what was read before.
-    async fn write(&self, read: Option<Millis>) {
+    async fn write(&self, seen_next_run_at: Option<Millis>) {
         let mut tx = self.db.write().await.unwrap();
-        if let Some(read) = read {
-            let due = Begin { source_key: "key", missed: 0, slot: read, next: Some(NOW + HOUR), now: NOW, at: NOW };
-            begin(&mut tx, &self.id, read, due).await.unwrap();
+        if let Some(seen_next_run_at) = seen_next_run_at {
+            let due = DueRun { source_key: "key", missed: 0, due_at: seen_next_run_at, next: Some(NOW + HOUR), now: NOW, at: NOW };
+            enqueue_due_run(&mut tx, &self.id, seen_next_run_at, due).await.unwrap();
         }
-        mend::count_anew(&mut tx, &self.id, read, NOW + HOUR, NOW).await.unwrap();
-        flag(&mut tx, &self.id, read, "Odd.", NOW).await.unwrap();
+        repair::recompute_next_run(&mut tx, &self.id, seen_next_run_at, NOW + HOUR, NOW).await.unwrap();
+        mark_broken(&mut tx, &self.id, seen_next_run_at, "Odd.", NOW).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -82,7 +82,7 @@ async fn what_is_saved_paused_or_deleted_meanwhile_stays_so_and_does_not_run() {
     // One that had no next moment when it was read.
     for meanwhile in [
         "UPDATE datasets SET paused_at = 1, next_run_at = NULL WHERE id = $1",
-        "UPDATE datasets SET stopped_at = 1, stopped_why = 'parked', next_run_at = NULL WHERE id = $1",
+        "UPDATE datasets SET stopped_at = 1, stop_reason = 'parked', next_run_at = NULL WHERE id = $1",
         "UPDATE datasets SET account_id = NULL, next_run_at = NULL WHERE id = $1",
         "UPDATE datasets SET schedule = NULL, next_run_at = NULL WHERE id = $1",
     ] {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-use super::plan::{Active, Calendar, Days, HOUR_STEPS, MINUTE_STEPS, Step, Times, minute_of, time_of};
+use super::plan::{ActiveHours, Calendar, DayRule, HOUR_STEPS, Interval, MINUTE_STEPS, TimesOfDay, minutes_of_day, time_at_minute};
 
 /// Reads a line of five fields.
 pub fn parse(text: &str) -> Result<Cron, String> {
@@ -27,16 +27,16 @@ pub fn parse(text: &str) -> Result<Cron, String> {
 pub fn day_fields(calendar: &Calendar) -> [String; 3] {
     let any = || "*".to_owned();
     let (day, weekday) = match &calendar.days {
-        Days::All | Days::EveryNth { .. } => (any(), any()),
-        Days::Week(days) => (any(), list(days.iter().map(|day| day.unsigned_abs()), true)),
-        Days::Month { days, last } => {
+        DayRule::All | DayRule::EveryNth { .. } => (any(), any()),
+        DayRule::Week(days) => (any(), list(days.iter().map(|day| day.unsigned_abs()), true)),
+        DayRule::Month { days, last } => {
             let mut parts = list(days.iter().copied(), true);
             if *last {
                 parts = if parts.is_empty() { "L".to_owned() } else { format!("{parts},L") };
             }
             (parts, any())
         }
-        Days::Ordinal { nths, weekdays } => {
+        DayRule::Ordinal { nths, weekdays } => {
             let which = |nth: u8| if nth == 0 { "L".to_owned() } else { nth.to_string() };
             let parts: Vec<String> = weekdays.iter().flat_map(|day| nths.iter().map(move |nth| format!("{day}#{}", which(*nth)))).collect();
             (any(), parts.join(","))
@@ -50,7 +50,7 @@ pub fn day_fields(calendar: &Calendar) -> [String; 3] {
 pub fn lines(calendar: &Calendar) -> Vec<String> {
     let [day, month, weekday] = day_fields(calendar);
     let counted = match calendar.days {
-        Days::EveryNth { n, from } => format!(" every {n} days from {from}"),
+        DayRule::EveryNth { n, from } => format!(" every {n} days from {from}"),
         _ => String::new(),
     };
     time_fields(&calendar.times).into_iter().map(|(minute, hour)| format!("{minute} {hour} {day} {month} {weekday}{counted}")).collect()
@@ -64,13 +64,13 @@ pub fn line(calendar: &Calendar) -> Option<String> {
     }
 }
 
-fn time_fields(times: &Times) -> Vec<(String, String)> {
+fn time_fields(times: &TimesOfDay) -> Vec<(String, String)> {
     match times {
-        Times::Every { step: Step::Minutes(n), minute: 0, active: None } => return vec![(format!("*/{n}"), "*".to_owned())],
-        Times::Every { step: Step::Minutes(n), minute, active: None } => return vec![(format!("{}-59/{n}", minute % n), "*".to_owned())],
-        Times::Every { step: Step::Hours(1), minute, active: None } => return vec![(minute.to_string(), "*".to_owned())],
-        Times::Every { step: Step::Hours(n), minute, active: None } => return vec![(minute.to_string(), format!("*/{n}"))],
-        Times::Every { step: Step::Hours(n), active: Some(active), .. } if active.from < active.to && active.from.minute() == active.to.minute() => {
+        TimesOfDay::Every { step: Interval::Minutes(n), minute: 0, active: None } => return vec![(format!("*/{n}"), "*".to_owned())],
+        TimesOfDay::Every { step: Interval::Minutes(n), minute, active: None } => return vec![(format!("{}-59/{n}", minute % n), "*".to_owned())],
+        TimesOfDay::Every { step: Interval::Hours(1), minute, active: None } => return vec![(minute.to_string(), "*".to_owned())],
+        TimesOfDay::Every { step: Interval::Hours(n), minute, active: None } => return vec![(minute.to_string(), format!("*/{n}"))],
+        TimesOfDay::Every { step: Interval::Hours(n), active: Some(active), .. } if active.from < active.to && active.from.minute() == active.to.minute() => {
             let step = if *n == 1 { String::new() } else { format!("/{n}") };
             return vec![(active.from.minute().to_string(), format!("{}-{}{step}", active.from.hour(), active.to.hour()))];
         }
@@ -78,7 +78,7 @@ fn time_fields(times: &Times) -> Vec<(String, String)> {
     }
     let mut minutes: BTreeMap<u16, BTreeSet<u8>> = BTreeMap::new();
     for time in times.of_day() {
-        minutes.entry(minute_of(time) / 60).or_default().insert(time.minute().unsigned_abs());
+        minutes.entry(minutes_of_day(time) / 60).or_default().insert(time.minute().unsigned_abs());
     }
     let mut hours: BTreeMap<BTreeSet<u8>, Vec<u16>> = BTreeMap::new();
     for (hour, minutes) in minutes {
@@ -113,55 +113,55 @@ pub fn calendar(text: &str) -> Option<Calendar> {
     let [minute, hour, day, month, weekday] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
     let months = if month == "*" { BTreeSet::new() } else { numbers(month, 1, 12)? };
     let days = match (day, weekday) {
-        ("*", "*") => Days::All,
+        ("*", "*") => DayRule::All,
         ("*", weekday) if weekday.contains('#') => ordinals(weekday)?,
         ("*", weekday) => {
             // 7 is Sunday as well.
             let days: BTreeSet<i8> = numbers(weekday, 0, 7)?.into_iter().map(|day| (day % 7).cast_signed()).collect();
-            if days.len() == 7 { Days::All } else { Days::Week(days) }
+            if days.len() == 7 { DayRule::All } else { DayRule::Week(days) }
         }
         (day, "*") => {
             let plain: Vec<&str> = day.split(',').filter(|part| *part != "L").collect();
             let last = plain.len() < day.split(',').count();
             let days = if plain.is_empty() { BTreeSet::new() } else { numbers(&plain.join(","), 1, 31)? };
-            Days::Month { days, last }
+            DayRule::Month { days, last }
         }
         _ => return None,
     };
     Some(Calendar { times: times(minute, hour)?, days, months })
 }
 
-fn times(minute: &str, hour: &str) -> Option<Times> {
+fn times(minute: &str, hour: &str) -> Option<TimesOfDay> {
     if let Some((first, n)) = stepped(minute, 59) {
-        let step = Step::Minutes(Some(n).filter(|n| MINUTE_STEPS.contains(n) && first < *n)?);
+        let step = Interval::Minutes(Some(n).filter(|n| MINUTE_STEPS.contains(n) && first < *n)?);
         if hour == "*" {
-            return Some(Times::Every { step, minute: first, active: None });
+            return Some(TimesOfDay::Every { step, minute: first, active: None });
         }
         let (from, to) = hour.split_once('-')?;
         let (from, to) = (number(from, 23)?, number(to, 23).filter(|_| first == 0)?);
-        let active = Active { from: at(from, 0)?, to: at(to, 60 - n)? };
-        return (from <= to).then_some(Times::Every { step, minute: 0, active: Some(active) });
+        let active = ActiveHours { from: at(from, 0)?, to: at(to, 60 - n)? };
+        return (from <= to).then_some(TimesOfDay::Every { step, minute: 0, active: Some(active) });
     }
     let minute = number(minute, 59)?;
     if hour == "*" {
-        return Some(Times::Every { step: Step::Hours(1), minute, active: None });
+        return Some(TimesOfDay::Every { step: Interval::Hours(1), minute, active: None });
     }
     if let Some((0, n)) = stepped(hour, 23).filter(|_| hour.starts_with('*')) {
-        return HOUR_STEPS.contains(&n).then_some(Times::Every { step: Step::Hours(n), minute, active: None });
+        return HOUR_STEPS.contains(&n).then_some(TimesOfDay::Every { step: Interval::Hours(n), minute, active: None });
     }
     if let Some((from, rest)) = hour.split_once('-') {
         let (to, n) = rest.split_once('/').unwrap_or((rest, "1"));
         let (from, to, n) = (number(from, 23)?, number(to, 23)?, number(n, 12)?);
-        let active = Active { from: at(from, minute)?, to: at(to, minute)? };
+        let active = ActiveHours { from: at(from, minute)?, to: at(to, minute)? };
         let fits = from < to && HOUR_STEPS.contains(&n);
-        return fits.then_some(Times::Every { step: Step::Hours(n), minute: 0, active: Some(active) });
+        return fits.then_some(TimesOfDay::Every { step: Interval::Hours(n), minute: 0, active: Some(active) });
     }
     let hours: Option<BTreeSet<_>> = hour.split(',').map(|hour| number(hour, 23).and_then(|hour| at(hour, minute))).collect();
-    hours.map(Times::At)
+    hours.map(TimesOfDay::At)
 }
 
 fn at(hour: u8, minute: u8) -> Option<jiff::civil::Time> {
-    time_of(u16::from(hour) * 60 + u16::from(minute))
+    time_at_minute(u16::from(hour) * 60 + u16::from(minute))
 }
 
 /// `*/15` and `3-59/15` as their first number and the step.
@@ -178,7 +178,7 @@ fn stepped(field: &str, end: u8) -> Option<(u8, u8)> {
     Some((first, number(step, end)?))
 }
 
-fn ordinals(field: &str) -> Option<Days> {
+fn ordinals(field: &str) -> Option<DayRule> {
     let (mut weekdays, mut nths, mut pairs) = (BTreeSet::new(), BTreeSet::new(), 0);
     for part in field.split(',') {
         let (day, nth) = part.split_once('#')?;
@@ -186,16 +186,16 @@ fn ordinals(field: &str) -> Option<Days> {
         nths.insert(if nth == "L" { 0 } else { number(nth, 5).filter(|nth| *nth > 0)? });
         pairs += 1;
     }
-    (pairs == weekdays.len() * nths.len()).then_some(Days::Ordinal { nths, weekdays })
+    (pairs == weekdays.len() * nths.len()).then_some(DayRule::Ordinal { nths, weekdays })
 }
 
 /// `1,3-5` between these ends.
-fn numbers(field: &str, least: u8, most: u8) -> Option<BTreeSet<u8>> {
+fn numbers(field: &str, min: u8, max: u8) -> Option<BTreeSet<u8>> {
     let mut all = BTreeSet::new();
     for part in field.split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let (from, to) = (number(from, most)?, number(to, most)?);
-        if from < least || from > to {
+        let (from, to) = (number(from, max)?, number(to, max)?);
+        if from < min || from > to {
             return None;
         }
         all.extend(from..=to);
@@ -203,6 +203,6 @@ fn numbers(field: &str, least: u8, most: u8) -> Option<BTreeSet<u8>> {
     Some(all)
 }
 
-fn number(text: &str, most: u8) -> Option<u8> {
-    text.parse().ok().filter(|n| *n <= most && text.bytes().all(|b| b.is_ascii_digit()))
+fn number(text: &str, max: u8) -> Option<u8> {
+    text.parse().ok().filter(|n| *n <= max && text.bytes().all(|b| b.is_ascii_digit()))
 }

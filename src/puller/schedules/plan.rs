@@ -1,4 +1,4 @@
-//! A schedule as a typed value: what was chosen, before anybody works out moments. Every value here is one that can be.
+//! A schedule as a typed value: the choices of a person, before occurrences are computed. Every value is valid.
 
 use std::collections::BTreeSet;
 
@@ -7,27 +7,27 @@ use jiff::civil::{Date, Time, Weekday};
 use crate::clock::Millis;
 
 /// Somebody is reminded after so many hours at most, which is a year.
-pub const MOST_REMINDER: u32 = 8_784;
+pub const MAX_REMINDER_HOURS: u32 = 8_784;
 /// The minute steps that divide an hour, and the hour steps that divide a day, so that the gap over midnight is as long as the others.
 pub const MINUTE_STEPS: [u8; 5] = [5, 10, 15, 20, 30];
 pub const HOUR_STEPS: [u8; 7] = [1, 2, 3, 4, 6, 8, 12];
 /// So many clock times a day may be named; more than that is a step.
-pub const MOST_TIMES: usize = 24;
+pub const MAX_TIMES: usize = 24;
 /// In hours: an hour to three months, as the pane offers them.
 pub const REMINDERS: [(u32, &str); 8] =
     [(1, "1 hour"), (6, "6 hours"), (24, "1 day"), (72, "3 days"), (168, "1 week"), (336, "2 weeks"), (720, "1 month"), (2_160, "3 months")];
 
 /// When a DataSet is pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    pub when: When,
+pub struct SchedulePlan {
+    pub when: ScheduleKind,
     /// Not before this moment.
     pub starts_at: Option<Millis>,
     pub catch_up: CatchUp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum When {
+pub enum ScheduleKind {
     /// By a person; after so many hours without new rows somebody is reminded.
     Manually {
         remind_after: Option<u32>,
@@ -51,35 +51,35 @@ pub enum CatchUp {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {
-    pub times: Times,
-    pub days: Days,
+    pub times: TimesOfDay,
+    pub days: DayRule,
     /// From 1; all when empty.
     pub months: BTreeSet<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Times {
+pub enum TimesOfDay {
     /// Clock times: each once a day, whatever the clocks do.
     At(BTreeSet<Time>),
     /// Time and again. Without active hours from `minute` past midnight on.
-    Every { step: Step, minute: u8, active: Option<Active> },
+    Every { step: Interval, minute: u8, active: Option<ActiveHours> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Interval {
     Minutes(u8),
     Hours(u8),
 }
 
 /// Both ends are included; counted from `from`. It may pass midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Active {
+pub struct ActiveHours {
     pub from: Time,
     pub to: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Days {
+pub enum DayRule {
     All,
     /// Every n days, counted from a day that is one of them.
     EveryNth {
@@ -99,23 +99,23 @@ pub enum Days {
     },
 }
 
-impl Plan {
-    pub fn new(when: When) -> Self {
+impl SchedulePlan {
+    pub fn new(when: ScheduleKind) -> Self {
         Self { when, starts_at: None, catch_up: CatchUp::default() }
     }
 
     pub fn manual() -> Self {
-        Self::new(When::Manually { remind_after: None })
+        Self::new(ScheduleKind::Manually { remind_after: None })
     }
 
     pub fn is_manual(&self) -> bool {
-        matches!(self.when, When::Manually { .. })
+        matches!(self.when, ScheduleKind::Manually { .. })
     }
 
     /// After so many hours without new rows somebody is reminded.
     pub fn remind_after(&self) -> Option<u32> {
         match self.when {
-            When::Manually { remind_after } => remind_after,
+            ScheduleKind::Manually { remind_after } => remind_after,
             _ => None,
         }
     }
@@ -139,12 +139,12 @@ impl CatchUp {
 
 impl Calendar {
     /// Once a day at these times.
-    pub fn at(times: impl IntoIterator<Item = Time>, days: Days) -> Self {
-        Self { times: Times::At(times.into_iter().collect()), days, months: BTreeSet::new() }
+    pub fn at(times: impl IntoIterator<Item = Time>, days: DayRule) -> Self {
+        Self { times: TimesOfDay::At(times.into_iter().collect()), days, months: BTreeSet::new() }
     }
 }
 
-impl Step {
+impl Interval {
     pub fn minutes(self) -> u16 {
         match self {
             Self::Minutes(n) => n.into(),
@@ -175,19 +175,19 @@ impl Step {
     }
 }
 
-impl Times {
+impl TimesOfDay {
     /// The clock times of a day, in order.
     pub fn of_day(&self) -> Vec<Time> {
         match self {
             Self::At(times) => times.iter().copied().collect(),
             Self::Every { step, minute, active: None } => {
                 let first = u16::from(*minute) % step.minutes().max(1);
-                (first..1_440).step_by(step.minutes().into()).filter_map(time_of).collect()
+                (first..1_440).step_by(step.minutes().into()).filter_map(time_at_minute).collect()
             }
             Self::Every { step, active: Some(active), .. } => {
-                let (from, to) = (minute_of(active.from), minute_of(active.to));
+                let (from, to) = (minutes_of_day(active.from), minutes_of_day(active.to));
                 let length = (to + 1_440 - from) % 1_440;
-                let mut times: Vec<Time> = (0..=length).step_by(step.minutes().into()).filter_map(|past| time_of((from + past) % 1_440)).collect();
+                let mut times: Vec<Time> = (0..=length).step_by(step.minutes().into()).filter_map(|past| time_at_minute((from + past) % 1_440)).collect();
                 times.sort();
                 times
             }
@@ -201,17 +201,17 @@ impl Times {
 }
 
 /// Minutes past midnight.
-pub fn minute_of(time: Time) -> u16 {
+pub fn minutes_of_day(time: Time) -> u16 {
     u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs())
 }
 
 /// The clock time so many minutes past midnight.
-pub fn time_of(minute: u16) -> Option<Time> {
+pub fn time_at_minute(minute: u16) -> Option<Time> {
     Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()
 }
 
 /// 09:00, 9:00, 9.00, 0900 or 9.
-pub fn clock(text: &str) -> Option<Time> {
+pub fn parse_time(text: &str) -> Option<Time> {
     let text = text.trim();
     let (hour, minute) = match text.split_once([':', '.']) {
         Some((hour, minute)) if minute.len() == 2 => (hour, minute),
@@ -219,26 +219,26 @@ pub fn clock(text: &str) -> Option<Time> {
         None if text.len() == 4 && text.is_ascii() => text.split_at(2),
         None => (text, "0"),
     };
-    let number = |text: &str, most: u16| text.parse::<u16>().ok().filter(|n| *n <= most && text.len() <= 2 && !text.starts_with('+'));
-    time_of(number(hour, 23)? * 60 + number(minute, 59)?)
+    let number = |text: &str, max: u16| text.parse::<u16>().ok().filter(|n| *n <= max && text.len() <= 2 && !text.starts_with('+'));
+    time_at_minute(number(hour, 23)? * 60 + number(minute, 59)?)
 }
 
 /// `09:00`
-pub fn clock_text(time: Time) -> String {
+pub fn format_time_of_day(time: Time) -> String {
     format!("{:02}:{:02}", time.hour(), time.minute())
 }
 
 /// Several clock times, with commas, semicolons or spaces between.
-pub fn clocks(text: &str) -> Option<BTreeSet<Time>> {
+pub fn parse_times(text: &str) -> Option<BTreeSet<Time>> {
     let parts: Vec<&str> = text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() || parts.len() > MOST_TIMES {
+    if parts.is_empty() || parts.len() > MAX_TIMES {
         return None;
     }
-    parts.into_iter().map(clock).collect()
+    parts.into_iter().map(parse_time).collect()
 }
 
 /// `1, 15, last` as days of a month, and whether the last one is among them.
-pub fn month_days(text: &str) -> Option<(BTreeSet<u8>, bool)> {
+pub fn parse_month_days(text: &str) -> Option<(BTreeSet<u8>, bool)> {
     let (mut days, mut last) = (BTreeSet::new(), false);
     for part in text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
         if part.eq_ignore_ascii_case("last") {
@@ -272,7 +272,7 @@ pub fn weekday_word(day: Weekday) -> &'static str {
 }
 
 /// `mon`, `Monday`: by its first three letters.
-pub fn weekday_of(word: &str) -> Option<Weekday> {
+pub fn parse_weekday(word: &str) -> Option<Weekday> {
     let word = word.trim().to_lowercase();
     WEEKDAYS.into_iter().find(|day| word == weekday_word(*day) || word == weekday_name(*day).to_lowercase())
 }

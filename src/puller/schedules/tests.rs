@@ -7,16 +7,16 @@ pub(super) fn at(text: &str) -> Millis {
     text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
-pub(super) fn wire(json: &str) -> Wire {
+pub(super) fn wire(json: &str) -> ScheduleJson {
     serde_json::from_str(json).unwrap()
 }
 
 fn of(json: &str, zone: &str, now: &str) -> Result<Schedule> {
-    Schedule::of_wire(&wire(json), zone, at(now), SHORTEST_MINUTES)
+    Schedule::from_json(&wire(json), zone, at(now), MIN_INTERVAL_MINUTES)
 }
 
 fn texts(schedule: &Schedule, after: &str, many: usize) -> Vec<String> {
-    schedule.next(at(after), many).iter().map(|coming| coming.at.strftime("%Y-%m-%d %H:%M %:z").to_string()).collect()
+    schedule.next(at(after), many).iter().map(|occurrences| occurrences.at.strftime("%Y-%m-%d %H:%M %:z").to_string()).collect()
 }
 
 fn next(cron: &str, zone: &str, after: &str, many: usize) -> Vec<String> {
@@ -72,7 +72,7 @@ fn schedules_that_never_fire_or_fire_too_often_are_refused() {
         assert!(Schedule::parse("0 9 * * *", zone, 0).is_err(), "{zone:?}");
     }
     let hourly = Schedule::new(wire(r#"{"every":"30m"}"#).plan().unwrap(), "UTC").unwrap();
-    assert!(hourly.clone().checked(0, 60).is_err() && hourly.checked(0, 30).is_ok());
+    assert!(hourly.clone().validate(0, 60).is_err() && hourly.validate(0, 30).is_ok());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_a_program_may_say_is_understood_and_the_rest_refused_with_a_sentence() {
         assert!(words.is_empty() || schedule.in_words() == words, "{json}: {}", schedule.in_words());
         assert_eq!(texts(&schedule, now, 1), [first], "{json}");
         // What is read back means the same.
-        let again = Schedule::new(Wire::from(schedule.plan()).plan().unwrap(), "Europe/Oslo").unwrap();
+        let again = Schedule::new(ScheduleJson::from(schedule.plan()).plan().unwrap(), "Europe/Oslo").unwrap();
         assert_eq!((again.in_words(), texts(&again, now, 30)), (schedule.in_words(), texts(&schedule, now, 30)), "{json}");
     }
     let bad = [
@@ -175,13 +175,13 @@ fn a_calendar_that_one_line_says_is_stored_as_that_line() {
         (r#"{"times":["09:00"],"month_days":[1,15,"last"]}"#, "0 9 1,15,L * *"),
     ] {
         let schedule = of(json, "UTC", "2026-11-20T12:00:00Z").unwrap();
-        let planned = schedule.planned(0).unwrap();
+        let planned = schedule.to_stored(0).unwrap();
         assert_eq!((planned.cron.as_deref(), planned.plan), (Some(line), None), "{json}");
     }
-    let two = of(r#"{"times":["09:00","17:30"]}"#, "UTC", "2026-11-20T12:00:00Z").unwrap().planned(0).unwrap();
+    let two = of(r#"{"times":["09:00","17:30"]}"#, "UTC", "2026-11-20T12:00:00Z").unwrap().to_stored(0).unwrap();
     assert_eq!(two.cron.as_deref(), Some("0 9 * * *\n30 17 * * *"));
     assert!(two.plan.is_some());
-    assert!(Schedule::new(Plan::manual(), "UTC").unwrap().planned(0).is_none());
+    assert!(Schedule::new(SchedulePlan::manual(), "UTC").unwrap().to_stored(0).is_none());
 }
 
 #[test]
@@ -202,8 +202,8 @@ fn croner_finds_the_same_moments_as_the_calendar_where_no_clock_changes() {
         let calendar = Schedule::parse(line, "UTC", now).unwrap();
         assert!(calendar.calendar().is_some(), "{line}");
         let bare = Engine::Cron(Box::new(cron::parse(line).unwrap()));
-        let moments = |coming: Vec<Coming>| coming.iter().map(|c| iso(c.at.timestamp().as_millisecond())).collect::<Vec<_>>();
-        assert_eq!(moments(calendar.next(now, 200)), moments(bare.coming(timestamp(now), &TimeZone::UTC, 200)), "{line}");
+        let moments = |occurrences: Vec<Occurrence>| occurrences.iter().map(|c| iso(c.at.timestamp().as_millisecond())).collect::<Vec<_>>();
+        assert_eq!(moments(calendar.next(now, 200)), moments(bare.occurrences(timestamp(now), &TimeZone::UTC, 200)), "{line}");
     }
 }
 
@@ -211,9 +211,9 @@ fn croner_finds_the_same_moments_as_the_calendar_where_no_clock_changes() {
 fn the_nights_when_clocks_change_are_told() {
     let notes = |line: &str, after: &str| {
         let schedule = Schedule::parse(line, "Europe/Oslo", at(after)).unwrap();
-        let told = |c: &Coming| {
+        let told = |c: &Occurrence| {
             let time = c.at.strftime("%H:%M").to_string();
-            let note = c.odd.as_ref().map_or_else(String::new, |odd| words::odd(odd, &time));
+            let note = c.clock_change.as_ref().map_or_else(String::new, |clock_change| describe::describe_clock_change(clock_change, &time));
             (time, note)
         };
         schedule.next(at(after), 5).iter().map(told).collect::<Vec<_>>()

@@ -1,36 +1,37 @@
-//! What a run that pulled all comes to: a new version, a held one, none, or a failure. Every guard of the rows from before is here.
+//! Decides the result of a run that has read everything: a new version, a pending one, none, or a failure. All safeguards of the
+//! existing rows are here.
 
-use super::ends::cancelled;
-use super::saving::Saving;
+use super::finish::lease_lost_end;
+use super::save::SavingRun;
 use crate::connectors::report::UpdateMode;
 use crate::connectors::{self, Window};
 use crate::datasets::Dataset;
 use crate::datasets::columns::{self, ColumnInfo};
-use crate::datasets::options::{OnEmpty, Rule};
-use crate::datasets::origin::{Came, Origin};
+use crate::datasets::options::{OnEmpty, SchemaRule};
+use crate::datasets::provenance::{Provenance, PulledColumns};
 use crate::datasets::schema_change;
-use crate::datasets::segments::{Segments, Writer, Written, digest};
-use crate::datasets::update_mode::{self, BATCH_ID, BATCH_LAST_RUN, Built, Days, Drops};
+use crate::datasets::segments::{SegmentWriter, Segments, WrittenSegment, digest};
+use crate::datasets::update_mode::{self, BATCH_ID, BATCH_LAST_RUN, BuiltSegments, DayRanges, Drops};
 use crate::datasets::versions::{Commit, Version};
-use crate::db::marks::{step, stumble};
+use crate::db::failpoints::{kill_point, panic_point};
 use crate::error::{Error, Result};
-use crate::puller::queue::{self, Claimed, End, Told, Unchanged};
+use crate::puller::queue::{self, Claimed, CommitStats, RunEnd, UnchangedRun};
 use crate::puller::run::Failure;
-use crate::puller::{Puller, retry, schedules, windows};
+use crate::puller::{Puller, ledger, retry, schedules};
 
 /// The code of a run that failed because nothing came where there was something before.
 const SUSPICIOUS: &str = "suspicious_empty";
 
 /// How a run that pulled all ends.
-pub(super) enum Committed {
+pub(super) enum CommitResult {
     /// Its version is the current one.
     Current,
-    /// Nothing came, or nothing that changes the current version, which stays.
-    Kept,
-    /// Its version is held.
-    Held(Failure),
+    /// No rows, or none that change the current version, which stays.
+    KeptRows,
+    /// Its version waits for approval.
+    PendingApproval(Failure),
     /// There is none.
-    Not(End),
+    NotCommitted(RunEnd),
 }
 
 /// Closes the files and commits. `total`: what the vendor said there is.
@@ -38,71 +39,72 @@ pub(super) async fn commit(
     puller: &Puller,
     run: &Claimed,
     dataset: &Dataset,
-    writer: Writer,
+    writer: SegmentWriter,
     rows: u64,
     total: Option<u64>,
-    saving: &Saving,
-) -> Result<Committed> {
-    stumble("save");
+    saving: &SavingRun,
+) -> Result<CommitResult> {
+    panic_point("save");
     let versions = &puller.datasets.versions;
     // Held on to until the commit, which fails when another version is current by then.
     let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
     let had = before.as_ref().map_or(0, |version| version.rows);
-    if let Some(failure) = unexpected(puller, run, dataset, had > 0).await? {
-        return Ok(Committed::Not(End::Failed(failure)));
+    if let Some(failure) = too_many_rejected(puller, run, dataset, had > 0).await? {
+        return Ok(CommitResult::NotCommitted(RunEnd::Failed(failure)));
     }
     if rows == 0 {
-        let answer = match saving.or_halt(empty(puller, run, dataset, before.as_deref(), total, saving)).await {
+        let answer = match saving.unless_stopped(decide_empty_result(puller, run, dataset, before.as_deref(), total, saving)).await {
             Ok(answer) => answer?,
-            Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+            Err(why) => return Ok(CommitResult::NotCommitted(why.end(had > 0))),
         };
         match answer {
-            Empty::Believed => {}
-            Empty::Kept => {
+            EmptyResult::Accepted => {}
+            EmptyResult::KeptRows => {
                 writer.abandon();
                 // Of Append, what is there is all there is; else the vendor's days are not what is kept.
                 let base = before.as_ref().filter(|_| dataset.update_mode == UpdateMode::Append).map(|version| &version.id);
-                return Ok(match queue::keep_old(&puller.db, &puller.clock, run, had, base).await? {
-                    Ok(()) => Committed::Kept,
-                    Err(held) => Committed::Not(cancelled(held)),
+                return Ok(match queue::keep_existing_rows(&puller.db, &puller.clock, run, had, base).await? {
+                    Ok(()) => CommitResult::KeptRows,
+                    Err(lease_state) => CommitResult::NotCommitted(lease_lost_end(lease_state)),
                 });
             }
-            Empty::Failed(failure) => return Ok(Committed::Not(End::Failed(failure))),
+            EmptyResult::Failed(failure) => return Ok(CommitResult::NotCommitted(RunEnd::Failed(failure))),
         }
     }
-    let written = match saving.or_halt(writer.finish()).await {
+    let written = match saving.unless_stopped(writer.finish()).await {
         Ok(written) => written?,
-        Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+        Err(why) => return Ok(CommitResult::NotCommitted(why.end(had > 0))),
     };
-    step("commit.files_whole");
-    let came = columns::union(written.iter().map(|segment| segment.columns.as_slice()));
-    let of_before = dataset.current.as_ref().filter(|current| before.as_ref().is_some_and(|v| v.id == current.version)).and_then(|c| c.origin.as_ref());
-    let same_report = dataset.is_of(of_before);
-    let filled = match saving.or_halt(saving.segments.filled(written.iter().map(Written::meta).collect())).await {
+    kill_point("commit.files_whole");
+    let pulled = columns::union(written.iter().map(|segment| segment.columns.as_slice()));
+    let previous_provenance =
+        dataset.current.as_ref().filter(|current| before.as_ref().is_some_and(|v| v.id == current.version)).and_then(|c| c.provenance.as_ref());
+    let same_report = dataset.is_same_report(previous_provenance);
+    let filled = match saving.unless_stopped(saving.segments.filled_cells(written.iter().map(WrittenSegment::meta).collect())).await {
         Ok(filled) => filled?,
-        Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+        Err(why) => return Ok(CommitResult::NotCommitted(why.end(had > 0))),
     };
-    let brought_columns = Came { columns: &came, filled: &filled, rows };
+    let pulled_columns = PulledColumns { columns: &pulled, filled: &filled, rows };
 
     let change = match (&before, rows) {
         // A few days need not have all that the others have.
-        (Some(version), 1..) if dataset.update_mode != UpdateMode::Replace => schema_change::added(&version.columns, &came, &dataset.options),
+        (Some(version), 1..) if dataset.update_mode != UpdateMode::Replace => schema_change::additions(&version.columns, &pulled, &dataset.options),
         // Nothing can be said of columns that have never come.
-        (Some(_), 1..) if of_before.is_some_and(|origin| origin.columns.is_empty()) => None,
+        (Some(_), 1..) if previous_provenance.is_some_and(|provenance| provenance.columns.is_empty()) => None,
         (Some(version), 1..) => {
-            let rare = of_before.map_or_else(Vec::new, |origin| origin.rare(&brought_columns));
-            let known = of_before.map_or(&version.columns, |origin| &origin.columns);
-            schema_change::between(known, &columns::union([came.as_slice(), rare.as_slice()]), &dataset.options)
+            let rare = previous_provenance.map_or_else(Vec::new, |provenance| provenance.rare(&pulled_columns));
+            let known = previous_provenance.map_or(&version.columns, |provenance| &provenance.columns);
+            schema_change::between(known, &columns::union([pulled.as_slice(), rare.as_slice()]), &dataset.options)
         }
         _ => None,
     };
     let change_text = change.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
     // Another report has other columns: that is what was asked for.
     if let (Some(change), Some(text), true) = (&change, &change_text, same_report)
-        && change.verdict == Rule::Stop
+        && change.verdict == SchemaRule::Stop
     {
         queue::note_schema(&puller.db, run, text).await?;
-        return Ok(Committed::Not(End::Failed(Failure {
+        return Ok(CommitResult::NotCommitted(RunEnd::Failed(Failure {
             code: "schema_changed".to_owned(),
             message: format!("The columns changed, and this DataSet is set to stop when columns change. {}", change.in_words()),
             who: "The owner of the DataSet must check whether connected tools work with the new columns.".to_owned(),
@@ -110,64 +112,70 @@ pub(super) async fn commit(
         })));
     }
 
-    let asked = asked(puller, run).await?;
-    let origin = origin(run, dataset, of_before, &asked, &brought_columns);
-    let brought: (u64, u64) = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
+    let requested = requested_windows(puller, run).await?;
+    let provenance = provenance(run, dataset, previous_provenance, &requested, &pulled_columns);
+    let written_totals: (u64, u64) = (written.iter().map(|w| w.rows).sum(), written.iter().map(|w| w.bytes).sum());
     let base = before.as_ref().filter(|_| dataset.update_mode != UpdateMode::Replace && same_report);
     let declared = columns::columns_of(dataset.report);
-    let comparable = same_report && before.as_deref().is_some_and(|version| same_columns(version, base.is_some(), &declared, &came));
+    let comparable = same_report && before.as_deref().is_some_and(|version| same_columns(version, base.is_some(), &declared, &pulled));
     let built = match base {
         Some(version) => {
-            let drops = drops(puller, run, dataset, &asked, &came, &version.columns).await?;
+            let drops = rows_to_drop(puller, run, dataset, &requested, &pulled, &version.columns).await?;
             let building =
                 update_mode::build_with(&saving.segments, (&run.dataset_id, &run.id), dataset.update_mode, &version.segments, written, drops, comparable);
-            match saving.or_halt(building).await {
+            match saving.unless_stopped(building).await {
                 Ok(built) => built?,
-                Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+                Err(why) => return Ok(CommitResult::NotCommitted(why.end(had > 0))),
             }
         }
-        None => Built { order: written.iter().map(Written::meta).collect(), written, dropped: had, unchanged: false },
+        None => BuiltSegments { order: written.iter().map(WrittenSegment::meta).collect(), written, dropped: had, unchanged: false },
     };
     let left = built.order.iter().map(|segment| segment.rows).sum();
-    let held = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| too_few(dataset, of_before, had, left));
-    if let Some(version) = before.as_deref().filter(|_| held.is_none() && comparable) {
-        let unchanged = match saving.or_halt(is_unchanged(&saving.segments, version, &built, base.is_some())).await {
+    let pending = before.as_ref().filter(|_| rows > 0 && same_report).and_then(|_| row_drop_failure(dataset, previous_provenance, had, left));
+    if let Some(version) = before.as_deref().filter(|_| pending.is_none() && comparable) {
+        let unchanged = match saving.unless_stopped(is_unchanged(&saving.segments, version, &built, base.is_some())).await {
             Ok(unchanged) => unchanged,
-            Err(why) => return Ok(Committed::Not(why.end(had > 0))),
+            Err(why) => return Ok(CommitResult::NotCommitted(why.end(had > 0))),
         };
         if unchanged {
-            saving.commits();
-            let unchanged = Unchanged { version, origin: &origin, brought: brought.0, schema_change: change_text };
-            return Ok(match queue::leave_unchanged(&puller.db, &puller.clock, run, &unchanged).await? {
-                Ok(()) => Committed::Kept,
-                Err(gone) => Committed::Not(cancelled(gone)),
+            saving.begin_commit();
+            let unchanged = UnchangedRun { version, provenance: &provenance, written: written_totals.0, schema_change: change_text };
+            return Ok(match queue::record_unchanged(&puller.db, &puller.clock, run, &unchanged).await? {
+                Ok(()) => CommitResult::KeptRows,
+                Err(lease_state) => CommitResult::NotCommitted(lease_lost_end(lease_state)),
             });
         }
     }
     let commit = Commit {
         order: base.map(|_| built.order.as_slice()),
         base: base.map(|version| &version.id),
-        origin: Some(&origin),
-        held: held.is_some(),
+        provenance: Some(&provenance),
+        pending_approval: pending.is_some(),
         ..Commit::new(&run.dataset_id, &run.id, &declared, &built.written)
     };
     let dropped = if base.is_some() { built.dropped } else { 0 };
-    let told = Told { brought: Some(brought), before: before.as_ref().map(|version| version.rows), dropped, schema_change: change_text, held: held.as_ref() };
-    saving.commits();
-    Ok(match queue::succeed_with(&puller.db, &puller.clock, versions, run, &commit, &told).await? {
-        Ok(_) => held.map_or(Committed::Current, Committed::Held),
-        Err(gone) => Committed::Not(cancelled(gone)),
+    let stats = CommitStats {
+        written: Some(written_totals),
+        rows_before: before.as_ref().map(|version| version.rows),
+        rows_dropped: dropped,
+        schema_change: change_text,
+        pending_approval: pending.as_ref(),
+    };
+    saving.begin_commit();
+    Ok(match queue::commit_with(&puller.db, &puller.clock, versions, run, &commit, &stats).await? {
+        Ok(_) => pending.map_or(CommitResult::Current, CommitResult::PendingApproval),
+        Err(lease_state) => CommitResult::NotCommitted(lease_lost_end(lease_state)),
     })
 }
 
-/// Whether a version of these columns would have those of the current one. `came`: of the run's rows; a merge also keeps the others.
-fn same_columns(version: &Version, merged: bool, declared: &[ColumnInfo], came: &[ColumnInfo]) -> bool {
-    let all = if merged { columns::union([version.columns.as_slice(), came]) } else { came.to_vec() };
+/// Whether a version of these columns would have those of the current one. `pulled`: of the run's rows; a merge also keeps the others.
+fn same_columns(version: &Version, merged: bool, declared: &[ColumnInfo], pulled: &[ColumnInfo]) -> bool {
+    let all = if merged { columns::union([version.columns.as_slice(), pulled]) } else { pulled.to_vec() };
     columns::next_version(declared, &all, &version.columns) == version.columns
 }
 
 /// Whether the new version, of the same columns, would hold the same rows as the current one. One that is damaged is replaced even so.
-async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, merged: bool) -> bool {
+async fn is_unchanged(segments: &Segments, version: &Version, built: &BuiltSegments, merged: bool) -> bool {
     if merged {
         return built.unchanged;
     }
@@ -177,75 +185,82 @@ async fn is_unchanged(segments: &Segments, version: &Version, built: &Built, mer
 }
 
 /// Why a run fails of whose records too many were rejected, over all its windows.
-async fn unexpected(puller: &Puller, run: &Claimed, dataset: &Dataset, had_rows: bool) -> Result<Option<Failure>> {
-    let ledger = windows::of_run(&puller.db, &run.id).await?;
+async fn too_many_rejected(puller: &Puller, run: &Claimed, dataset: &Dataset, had_rows: bool) -> Result<Option<Failure>> {
+    let ledger = ledger::of_run(&puller.db, &run.id).await?;
     // A record that came again is one record.
-    let of = ledger.iter().map(|line| line.tally.read.saturating_sub(line.tally.duplicates)).sum();
-    let rejected = ledger.iter().map(|line| line.tally.rejected).sum();
+    let of = ledger.iter().map(|line| line.counts.read.saturating_sub(line.counts.duplicates)).sum();
+    let rejected = ledger.iter().map(|line| line.counts.rejected).sum();
     Ok(connectors::too_many_rejected(rejected, of).then(|| retry::unexpected_records(rejected, of, dataset.connector.title(), had_rows)))
 }
 
-/// What becomes of an answer without rows.
-enum Empty {
-    Believed,
-    Kept,
+/// What to do with a result without rows.
+enum EmptyResult {
+    Accepted,
+    KeptRows,
     Failed(Failure),
 }
 
-async fn empty(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, total: Option<u64>, saving: &Saving) -> Result<Empty> {
+async fn decide_empty_result(
+    puller: &Puller,
+    run: &Claimed,
+    dataset: &Dataset,
+    before: Option<&Version>,
+    total: Option<u64>,
+    saving: &SavingRun,
+) -> Result<EmptyResult> {
     let (vendor, had) = (dataset.connector.title(), before.map_or(0, |version| version.rows));
     // Nothing is added: there is nothing to lose.
-    let believed = if dataset.update_mode == UpdateMode::Append && had > 0 { Empty::Kept } else { Empty::Believed };
+    let accepted = if dataset.update_mode == UpdateMode::Append && had > 0 { EmptyResult::KeptRows } else { EmptyResult::Accepted };
     Ok(match dataset.setup().on_empty(dataset.options.on_empty) {
-        OnEmpty::Fail => Empty::Failed(Failure {
+        OnEmpty::Fail => EmptyResult::Failed(Failure {
             code: "empty_answer".to_owned(),
             message: format!("{vendor} returned no rows, and this DataSet is set to fail in this case."),
             who: format!("The owner of the DataSet must check in {vendor} whether there is really no data."),
             action: format!("The next run tries again.{}", if had > 0 { " The existing rows are unchanged." } else { "" }),
         }),
-        OnEmpty::Keep if had > 0 => Empty::Kept,
-        OnEmpty::Check if loses(puller, run, dataset, before, saving).await? => {
+        OnEmpty::Keep if had > 0 => EmptyResult::KeptRows,
+        OnEmpty::Check if would_drop_rows(puller, run, dataset, before, saving).await? => {
             // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something
             // before is believed when it comes a second time; who is on the site just now may be nobody at any time.
-            let is_certain = total.is_some() || dataset.report.comes_and_goes() || queue::last_ended_with(&puller.db, run, SUSPICIOUS).await?;
+            let is_certain = total.is_some() || dataset.report.is_snapshot() || queue::last_run_failed_with(&puller.db, run, SUSPICIOUS).await?;
             if is_certain {
-                return Ok(believed);
+                return Ok(accepted);
             }
-            Empty::Failed(Failure {
+            EmptyResult::Failed(Failure {
                 code: SUSPICIOUS.to_owned(),
                 message: format!("{vendor} returned no rows and gives no count to compare. The DataSet has {had} rows."),
                 who: format!("The owner of the DataSet must check in {vendor} whether there is really no data."),
                 action: format!("The existing {had} rows are unchanged. If the next run also returns no rows, Chatlake accepts that."),
             })
         }
-        OnEmpty::Usual | OnEmpty::Keep | OnEmpty::Check | OnEmpty::Empty => believed,
+        OnEmpty::Usual | OnEmpty::Keep | OnEmpty::Check | OnEmpty::Empty => accepted,
     })
 }
 
 /// Whether an answer without rows takes any row away. Append and Merge keep what is there; Partition keeps the days that were not asked for.
-async fn loses(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, saving: &Saving) -> Result<bool> {
+async fn would_drop_rows(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, saving: &SavingRun) -> Result<bool> {
     let Some(version) = before.filter(|version| version.rows > 0) else { return Ok(false) };
     match dataset.update_mode {
         UpdateMode::Append | UpdateMode::Merge => Ok(false),
         UpdateMode::Replace => Ok(true),
         UpdateMode::Partition => {
-            let asked = asked(puller, run).await?;
-            let drops = drops(puller, run, dataset, &asked, &[], &version.columns).await?;
-            Ok(update_mode::lost(&saving.segments, &version.segments, drops).await? > 0)
+            let requested = requested_windows(puller, run).await?;
+            let drops = rows_to_drop(puller, run, dataset, &requested, &[], &version.columns).await?;
+            Ok(update_mode::count_lost_rows(&saving.segments, &version.segments, drops).await? > 0)
         }
     }
 }
 
 /// The days that the run asked for.
-async fn asked(puller: &Puller, run: &Claimed) -> Result<Vec<Window>> {
-    Ok(windows::of_run(&puller.db, &run.id).await?.into_iter().filter_map(|line| line.window).collect())
+async fn requested_windows(puller: &Puller, run: &Claimed) -> Result<Vec<Window>> {
+    Ok(ledger::of_run(&puller.db, &run.id).await?.into_iter().filter_map(|line| line.window).collect())
 }
 
-/// Why a version of `rows` is held: it has many fewer than the one before, which was asked for the same.
-fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -> Option<Failure> {
+/// Returns why a version of `rows` must wait for approval: it has many fewer rows than the one before, for the same request.
+fn row_drop_failure(dataset: &Dataset, previous_provenance: Option<&Provenance>, had: u64, rows: u64) -> Option<Failure> {
     let most = u64::from(dataset.options.hold_drop);
-    let asked_same = of_before.is_none_or(|origin| origin.asked == dataset.asked_key());
-    let applies = most > 0 && asked_same && !dataset.report.comes_and_goes();
+    let asked_same = previous_provenance.is_none_or(|provenance| provenance.request_key == dataset.request_key());
+    let applies = most > 0 && asked_same && !dataset.report.is_snapshot();
     let lost = had.saturating_sub(rows);
     if !applies || u128::from(lost) * 100 <= u128::from(had) * u128::from(most) {
         return None;
@@ -261,63 +276,63 @@ fn too_few(dataset: &Dataset, of_before: Option<&Origin>, had: u64, rows: u64) -
     })
 }
 
-fn origin(run: &Claimed, dataset: &Dataset, of_before: Option<&Origin>, asked: &[Window], came: &Came<'_>) -> Origin {
-    let (report, key) = (dataset.report.id.to_owned(), dataset.asked_key());
-    let (from, to) = (asked.iter().map(|window| window.from).min(), asked.iter().map(|window| window.to).max());
+fn provenance(run: &Claimed, dataset: &Dataset, previous_provenance: Option<&Provenance>, requested: &[Window], pulled: &PulledColumns<'_>) -> Provenance {
+    let (report, key) = (dataset.report.id.to_owned(), dataset.request_key());
+    let (from, to) = (requested.iter().map(|window| window.from).min(), requested.iter().map(|window| window.to).max());
     // A pull of days that are long past leaves the later ones held.
-    let before = of_before.filter(|before| before.report == report && before.asked == key && dataset.update_mode != UpdateMode::Replace);
-    let held = before.and_then(|before| before.to);
+    let before = previous_provenance.filter(|before| before.report == report && before.request_key == key && dataset.update_mode != UpdateMode::Replace);
+    let last_held_day = before.and_then(|before| before.to);
     // Days that somebody wanted apart leave a gap behind them, which a run of the schedule is still to fill.
-    let joins = run.range.is_none() || held.zip(from).is_some_and(|(held, from)| held.tomorrow().is_ok_and(|next| from <= next));
-    let (columns, filled) = Origin::known(of_before.filter(|before| before.report == report), came);
-    Origin { to: if joins { to.max(held) } else { held }, report, asked: key, columns, filled }
+    let joins = run.range.is_none() || last_held_day.zip(from).is_some_and(|(last_held_day, from)| last_held_day.tomorrow().is_ok_and(|next| from <= next));
+    let (columns, filled) = Provenance::for_next_run(previous_provenance.filter(|before| before.report == report), pulled);
+    Provenance { to: if joins { to.max(last_held_day) } else { last_held_day }, report, request_key: key, columns, filled }
 }
 
 /// Which rows of the version before go.
-async fn drops(puller: &Puller, run: &Claimed, dataset: &Dataset, asked: &[Window], came: &[ColumnInfo], before: &[ColumnInfo]) -> Result<Drops> {
-    let all = columns::union([columns::columns_of(dataset.report).as_slice(), came, before]);
+async fn rows_to_drop(puller: &Puller, run: &Claimed, dataset: &Dataset, requested: &[Window], pulled: &[ColumnInfo], before: &[ColumnInfo]) -> Result<Drops> {
+    let all = columns::union([columns::columns_of(dataset.report).as_slice(), pulled, before]);
     let column = |name: &str| all.iter().find(|column| column.name == name).cloned();
-    let days = || -> Result<Option<Days>> {
+    let days = || -> Result<Option<DayRanges>> {
         let Some(column) = dataset.report.day.and_then(column) else { return Ok(None) };
-        Ok(Some(Days::of(column, asked, &schedules::zone(&dataset.time_zone)?)?))
+        Ok(Some(DayRanges::of(column, requested, &schedules::zone(&dataset.time_zone)?)?))
     };
     Ok(match dataset.update_mode {
         UpdateMode::Replace | UpdateMode::Append => Drops::Nothing,
         UpdateMode::Partition => match days()? {
             // A chat that began on a day which was not asked for may come as well, and is there already.
-            Some(days) => Drops::Days { days, key: own_key(dataset).filter_map(column).collect() },
+            Some(days) => Drops::Days { days, key: report_key(dataset).filter_map(column).collect() },
             None => Drops::Nothing,
         },
         UpdateMode::Merge if !dataset.options.key.is_empty() => {
             // A row without a value in such a key is identified by the report's key, or by all that came of it where the report has none.
-            let otherwise = match dataset.report.key {
+            let fallback = match dataset.report.key {
                 [] => all.iter().filter(|column| ![BATCH_ID, BATCH_LAST_RUN].contains(&column.name.as_str())).cloned().collect(),
                 own => own.iter().copied().filter_map(column).collect(),
             };
             // Rows with a key of somebody's own may have been of any day before.
             let columns = dataset.options.key.iter().filter_map(|name| column(name)).collect();
-            Drops::Keys { columns, otherwise, childless: Vec::new(), within: None }
+            Drops::Keys { columns, fallback, empty_parents: Vec::new(), within: None }
         }
         UpdateMode::Merge => match dataset.report.parent() {
             Some(parent) => {
-                let childless = queue::childless(&puller.db, &run.id).await?;
-                Drops::Keys { columns: column(parent).into_iter().collect(), otherwise: Vec::new(), childless, within: days()? }
+                let empty_parents = queue::empty_parents(&puller.db, &run.id).await?;
+                Drops::Keys { columns: column(parent).into_iter().collect(), fallback: Vec::new(), empty_parents, within: days()? }
             }
             None => {
-                let columns = own_key(dataset).filter_map(column).collect();
-                Drops::Keys { columns, otherwise: Vec::new(), childless: Vec::new(), within: days()? }
+                let columns = report_key(dataset).filter_map(column).collect();
+                Drops::Keys { columns, fallback: Vec::new(), empty_parents: Vec::new(), within: days()? }
             }
         },
     })
 }
 
 /// The columns of the report that tell what is replaced together: the record that rows are parts of, or the row.
-fn own_key(dataset: &Dataset) -> impl Iterator<Item = &'static str> + use<> {
+fn report_key(dataset: &Dataset) -> impl Iterator<Item = &'static str> + use<> {
     let (parent, key) = (dataset.report.parent(), dataset.report.key);
     parent.into_iter().chain(key.iter().copied().filter(move |_| parent.is_none()))
 }
 
 /// Whether the run notes records that become no row: rows of them from before are to go.
-pub(super) fn counts_childless(dataset: &Dataset) -> bool {
+pub(super) fn tracks_empty_parents(dataset: &Dataset) -> bool {
     dataset.update_mode == UpdateMode::Merge && dataset.options.key.is_empty() && dataset.report.parent().is_some()
 }

@@ -6,10 +6,10 @@ use axum::extract::{Request, State};
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::super::faults::Twist;
-use super::super::selection::Content;
+use super::super::faults::PageFaults;
+use super::super::selection::ContentFilter;
 use super::super::world::World;
-use super::arguments::{Answer, Arguments, Days, Refusal};
+use super::arguments::{DayRange, HandlerResult, JsonErrorResponse, QueryArguments};
 use super::chat::ChatJson;
 use super::{MAX_PAGES, PAGE, pages, raw_json};
 
@@ -20,10 +20,10 @@ struct ChatsJson<'a> {
     pages: u64,
 }
 
-pub async fn chats(State(world): State<Arc<World>>, request: Request) -> Answer {
-    let twist = request.extensions().get::<Twist>().copied().unwrap_or_default();
-    let mut arguments = Arguments::of(&request);
-    let days = Days::take(&mut arguments, &world, |_| Date::ZERO)?;
+pub async fn chats(State(world): State<Arc<World>>, request: Request) -> HandlerResult {
+    let page_faults = request.extensions().get::<PageFaults>().copied().unwrap_or_default();
+    let mut arguments = QueryArguments::of(&request);
+    let days = DayRange::take(&mut arguments, &world, |_| Date::ZERO)?;
     let mut filter = arguments.filter()?;
     let page = arguments.page()?;
     filter.include_pending = arguments.flag("include_pending")?.unwrap_or_default();
@@ -32,7 +32,7 @@ pub async fn chats(State(world): State<Arc<World>>, request: Request) -> Answer 
     filter.goal = arguments.parsed("goal")?;
     filter.queued = arguments.flag("queued")?;
     filter.rate = arguments.word("rate", &["rated_good", "rated_bad", "not_rated"])?;
-    filter.content = Content {
+    filter.content = ContentFilter {
         query: arguments.take("query").filter(|query| !query.is_empty()),
         visitor: arguments.take("visitor_id"),
         city: arguments.take("city"),
@@ -42,11 +42,11 @@ pub async fn chats(State(world): State<Arc<World>>, request: Request) -> Answer 
     };
     arguments.done()?;
     if page > MAX_PAGES {
-        return Err(Refusal::argument(format!("Only the newest {} chats of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
+        return Err(JsonErrorResponse::argument(format!("Only the newest {} chats of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
     }
     let selection = world.select(days.span(), &filter);
-    let total = selection.total().saturating_add_signed(twist.total_by);
-    let page = if twist.repeat_page { page.saturating_sub(1).max(1) } else { page };
+    let total = selection.total().saturating_add_signed(page_faults.total_by);
+    let page = if page_faults.repeat_page { page.saturating_sub(1).max(1) } else { page };
     let chats: Vec<_> = selection.numbers((page - 1) * PAGE, PAGE).into_iter().map(|number| world.chat(number)).collect();
     let chats = chats.iter().map(|chat| ChatJson::new(chat, &days.zone)).collect();
     raw_json(&ChatsJson { chats, total, pages: pages(total) })

@@ -1,11 +1,12 @@
-//! A chat as LiveChat REST API v2 writes it, its old and odd shapes included. Borrows from the world's chat and goes straight to bytes.
+//! Serializes a chat in the format of LiveChat REST API v2, including its old and irregular variants. Borrows from the chat and writes
+//! directly to bytes.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
-use super::super::chat::{Answer, Chat, Goal, Line, Visitor};
+use super::super::chat::{Chat, ChatLine, ReachedGoal, SurveyAnswer, Visitor};
 use super::super::people::{Agent, Place};
 
 #[derive(Serialize)]
@@ -46,14 +47,14 @@ pub struct ChatJson<'a> {
     engagement: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending: Option<bool>,
-    /// Fields that no documentation knows: a vendor adds such without a word.
+    /// Undocumented fields: vendors add them without notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     sentiment: Option<Sentiment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ai_summary: Option<&'static str>,
 }
 
-/// Answers of old put the visitor beside the chat's own fields.
+/// Old answers have the visitor's fields next to the chat's own fields.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum VisitorJson<'a> {
@@ -154,14 +155,14 @@ struct Sentiment {
 }
 
 impl<'a> ChatJson<'a> {
-    /// `zone` is the query's, in which the vendor writes its texts.
+    /// `zone` is the time zone of the query, in which the vendor formats its times.
     pub fn new(chat: &'a Chat, zone: &'a TimeZone) -> Self {
-        let whim = chat.whim;
+        let variation = chat.variation;
         let messages: Vec<_> = chat.lines.iter().map(|line| MessageJson::new(line, chat, zone)).collect();
         ChatJson {
             kind: if chat.missed { "missed_chat" } else { "chat" },
             id: &chat.id,
-            visitor: VisitorJson::new(&chat.visitor, whim.is_multiple_of(10)),
+            visitor: VisitorJson::new(&chat.visitor, variation.is_multiple_of(10)),
             agents: chat.agents.iter().map(AgentJson::from).collect(),
             supervisors: chat.supervisors.iter().map(AgentJson::from).collect(),
             rate: chat.rating,
@@ -177,18 +178,18 @@ impl<'a> ChatJson<'a> {
             prechat_survey: chat.before.iter().map(AnswerJson::from).collect(),
             postchat_survey: chat.after.iter().map(AnswerJson::from).collect(),
             custom_variables: chat.variables.as_ref().map(|all| all.iter().map(|(key, value)| Pair { key, value }).collect()),
-            integration_variables: (whim % 41 == 3).then_some([Pair { key: "shop_id", value: "00042" }]),
+            integration_variables: (variation % 41 == 3).then_some([Pair { key: "shop_id", value: "00042" }]),
             goals: chat.goals.iter().map(|goal| GoalJson::new(goal, zone)).collect(),
             queue: chat.queued_seconds.map(|duration| Queue { duration }),
             tags: &chat.tags,
             tickets: (!chat.tickets.is_empty())
-                .then(|| chat.tickets.iter().map(|id| if whim & 2 == 0 { TicketJson::Id(id) } else { TicketJson::Object { id } }).collect()),
+                .then(|| chat.tickets.iter().map(|id| if variation & 2 == 0 { TicketJson::Id(id) } else { TicketJson::Object { id } }).collect()),
             events: events(chat, &messages, zone),
             messages,
             engagement: chat.engagement,
             pending: chat.pending.then_some(true),
-            sentiment: (whim % 97 == 5).then_some(Sentiment { score: 0.73, label: "neutral, mostly" }),
-            ai_summary: (whim % 89 == 7).then_some("Visitor asked; agent \"answered\"."),
+            sentiment: (variation % 97 == 5).then_some(Sentiment { score: 0.73, label: "neutral, mostly" }),
+            ai_summary: (variation % 89 == 7).then_some("Visitor asked; agent \"answered\"."),
         }
     }
 }
@@ -217,21 +218,21 @@ impl From<&&'static Agent> for AgentJson {
     }
 }
 
-impl<'a> From<&'a Answer> for AnswerJson<'a> {
-    fn from(answer: &'a Answer) -> Self {
+impl<'a> From<&'a SurveyAnswer> for AnswerJson<'a> {
+    fn from(answer: &'a SurveyAnswer) -> Self {
         Self { key: answer.key, value: &answer.value, id: answer.id }
     }
 }
 
 impl<'a> GoalJson<'a> {
-    fn new(goal: &'a Goal, zone: &TimeZone) -> Self {
+    fn new(goal: &'a ReachedGoal, zone: &TimeZone) -> Self {
         let order = goal.order.as_ref().map(|order| OrderJson { id: &order.id, description: order.description, price: &order.price, currency: order.currency });
         Self { id: goal.id, name: goal.name, kind: order.is_some().then_some("sales_tracker"), date: Written::at(goal.at, zone), timestamp: goal.at, order }
     }
 }
 
 impl<'a> MessageJson<'a> {
-    fn new(line: &'a Line, chat: &'a Chat, zone: &TimeZone) -> Self {
+    fn new(line: &'a ChatLine, chat: &'a Chat, zone: &TimeZone) -> Self {
         let (author_name, user_type) = match line.by {
             None => (&*chat.visitor.name, "visitor"),
             Some(agent) => (agent.name, "agent"),
@@ -240,7 +241,7 @@ impl<'a> MessageJson<'a> {
     }
 }
 
-/// Everything that happened: the messages, then files, then the end.
+/// All events: the messages, then files, then the end.
 fn events<'a>(chat: &'a Chat, messages: &[MessageJson<'a>], zone: &TimeZone) -> Vec<EventJson<'a>> {
     let mut events: Vec<_> = messages.iter().map(|message| EventJson { kind: "message", event_type: None, files: None, message: *message }).collect();
     let at_end = MessageJson {
@@ -261,7 +262,7 @@ fn events<'a>(chat: &'a Chat, messages: &[MessageJson<'a>], zone: &TimeZone) -> 
     events
 }
 
-/// A moment in the vendor's own writing: `Wed, 01/23/13 11:40:53 am`.
+/// A time in the vendor's format: `Wed, 01/23/13 11:40:53 am`.
 #[derive(Clone, Copy)]
 pub struct Written(DateTime);
 
@@ -271,7 +272,7 @@ impl Written {
         Self(zone.to_datetime(Timestamp::from_second(seconds).unwrap_or_default()))
     }
 
-    /// Written by hand, for a page holds some six hundred of these.
+    /// Formatted without the time library for speed, because a page has about six hundred of these.
     fn text(self) -> [u8; 25] {
         const DAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
         let mut text = *b"ddd, 00/00/00 00:00:00 xm";
@@ -303,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_written_the_vendors_way() {
+    fn timestamps_have_the_vendors_format() {
         let written = |seconds| String::from_utf8(Written::at(seconds, &TimeZone::UTC).text().to_vec()).unwrap();
         assert_eq!(written(1_358_941_253), "Wed, 01/23/13 11:40:53 am");
         assert_eq!(written(1_358_899_200), "Wed, 01/23/13 12:00:00 am");

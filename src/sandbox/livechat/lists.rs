@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::super::lists::{CANNED, Canned, GOALS, GREETINGS, Goal, Greeting, group_of_tag};
 use super::super::people::{AGENTS, Agent, GROUPS, Group, TAGS};
 use super::super::world::World;
-use super::arguments::{Answer, Arguments, Refusal};
+use super::arguments::{HandlerResult, JsonErrorResponse, QueryArguments};
 
-/// 2026-01-01: when what is set up was set up.
+/// 2026-01-01: the creation time of the configuration.
 const SET_UP: i64 = 1_767_225_600;
 
 #[derive(Serialize)]
@@ -33,17 +33,17 @@ impl From<&'static Agent> for AgentJson {
     }
 }
 
-pub async fn agents(request: Request) -> Answer {
-    let mut arguments = Arguments::of(&request);
+pub async fn agents(request: Request) -> HandlerResult {
+    let mut arguments = QueryArguments::of(&request);
     let status = arguments.take("status");
     arguments.done()?;
     let all = AGENTS.iter().filter(|agent| status.as_ref().is_none_or(|status| agent.status == status));
     Ok(Json(all.map(AgentJson::from).collect::<Vec<_>>()).into_response())
 }
 
-pub async fn agent(State(world): State<Arc<World>>, Path(login): Path<String>, request: Request) -> Answer {
-    Arguments::of(&request).done()?;
-    let position = AGENTS.iter().position(|agent| agent.login == login).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "Agent not found"))?;
+pub async fn agent(State(world): State<Arc<World>>, Path(login): Path<String>, request: Request) -> HandlerResult {
+    QueryArguments::of(&request).done()?;
+    let position = AGENTS.iter().position(|agent| agent.login == login).ok_or_else(|| JsonErrorResponse::new(StatusCode::NOT_FOUND, "Agent not found"))?;
     let agent = &AGENTS[position];
     let mut detail = serde_json::to_value(AgentJson::from(agent)).unwrap_or_default();
     let groups: Vec<_> =
@@ -74,13 +74,13 @@ impl From<&'static Group> for GroupJson {
     }
 }
 
-pub async fn groups(request: Request) -> Answer {
-    Arguments::of(&request).done()?;
+pub async fn groups(request: Request) -> HandlerResult {
+    QueryArguments::of(&request).done()?;
     Ok(Json(GROUPS.iter().map(GroupJson::from).collect::<Vec<_>>()).into_response())
 }
 
-pub async fn canned_responses(request: Request) -> Answer {
-    let mut arguments = Arguments::of(&request);
+pub async fn canned_responses(request: Request) -> HandlerResult {
+    let mut arguments = QueryArguments::of(&request);
     let group = arguments.parsed("group")?.unwrap_or(0);
     arguments.done()?;
     Ok(Json(CANNED.iter().filter(|canned| canned.group == group).map(canned_json).collect::<Vec<_>>()).into_response())
@@ -98,8 +98,8 @@ fn canned_json(canned: &Canned) -> Value {
     json
 }
 
-pub async fn goals(request: Request) -> Answer {
-    let mut arguments = Arguments::of(&request);
+pub async fn goals(request: Request) -> HandlerResult {
+    let mut arguments = QueryArguments::of(&request);
     let kind = arguments.take("type");
     arguments.done()?;
     Ok(Json(GOALS.iter().filter(|goal| kind.as_ref().is_none_or(|kind| goal.kind == kind)).map(goal_json).collect::<Vec<_>>()).into_response())
@@ -120,8 +120,8 @@ fn goal_json(goal: &Goal) -> Value {
     json
 }
 
-pub async fn greetings(request: Request) -> Answer {
-    let mut arguments = Arguments::of(&request);
+pub async fn greetings(request: Request) -> HandlerResult {
+    let mut arguments = QueryArguments::of(&request);
     let group = arguments.parsed::<u32>("group")?;
     arguments.done()?;
     Ok(Json(GREETINGS.iter().filter(|greeting| group.is_none_or(|group| greeting.group == group)).map(greeting_json).collect::<Vec<_>>()).into_response())
@@ -140,11 +140,11 @@ fn greeting_json(greeting: &Greeting) -> Value {
     json!({"id": greeting.id, "active": greeting.active, "name": greeting.name, "rules": rules, "properties": properties, "group": greeting.group})
 }
 
-pub async fn tags(State(world): State<Arc<World>>, request: Request) -> Answer {
-    let mut arguments = Arguments::of(&request);
+pub async fn tags(State(world): State<Arc<World>>, request: Request) -> HandlerResult {
+    let mut arguments = QueryArguments::of(&request);
     let group = arguments.parsed::<u32>("group")?;
     arguments.done()?;
-    let counts = |tag: &str| world.casts().iter().filter(|cast| cast.tags.contains(&tag)).count();
+    let counts = |tag: &str| world.profiles().iter().filter(|profile| profile.tags.contains(&tag)).count();
     let tags = TAGS.iter().enumerate().filter(|(at, _)| group.is_none_or(|group| group_of_tag(*at) == group)).map(|(at, tag)| {
         json!({
             "name": tag, "author": AGENTS[at % 3].login, "creation_date": SET_UP + 86_400 * at as i64,
@@ -154,14 +154,14 @@ pub async fn tags(State(world): State<Arc<World>>, request: Request) -> Answer {
     Ok(Json(tags.collect::<Vec<_>>()).into_response())
 }
 
-pub async fn status(request: Request) -> Answer {
-    Arguments::of(&request).done()?;
+pub async fn status(request: Request) -> HandlerResult {
+    QueryArguments::of(&request).done()?;
     Ok(status_json(GROUPS.iter().any(is_online)))
 }
 
-pub async fn status_of(Path(id): Path<String>, request: Request) -> Answer {
-    Arguments::of(&request).done()?;
-    let group = GROUPS.iter().find(|group| group.id.to_string() == id).ok_or_else(Refusal::not_found)?;
+pub async fn status_of(Path(id): Path<String>, request: Request) -> HandlerResult {
+    QueryArguments::of(&request).done()?;
+    let group = GROUPS.iter().find(|group| group.id.to_string() == id).ok_or_else(JsonErrorResponse::not_found)?;
     Ok(status_json(is_online(group)))
 }
 
@@ -173,7 +173,7 @@ fn status_json(online: bool) -> axum::response::Response {
     Json(json!({"status": if online { "online" } else { "offline" }})).into_response()
 }
 
-/// Puts the fields of one object behind those of another.
+/// Appends the fields of one object to another.
 pub fn extend(object: &mut Value, more: Value) {
     if let (Value::Object(object), Value::Object(more)) = (object, more) {
         object.extend(more);

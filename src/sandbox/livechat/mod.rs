@@ -1,5 +1,5 @@
-//! LiveChat REST API v2 as the sandbox answers it: who may ask (here), how it is asked (`arguments`), then a file for each kind of
-//! answer. The route table is in the sandbox's `mod.rs`; a new endpoint is a handler in a file here and a line there.
+//! LiveChat REST API v2 in the sandbox: authentication (here), parameters (`arguments`), and one file for each kind of answer. The route
+//! table is in the sandbox's `mod.rs`; a new endpoint is a handler in one of these files and a line there.
 
 mod archive;
 mod arguments;
@@ -25,18 +25,18 @@ use base64::Engine;
 use serde::Serialize;
 
 use super::world::World;
-use arguments::{Answer, Refusal};
+use arguments::{HandlerResult, JsonErrorResponse};
 use figures::Figure;
 use ticket_figures::TicketFigure;
 
 pub const LOGIN: &str = "agent@sandbox.test";
 pub const API_KEY: &str = "sandbox-key";
-/// A Personal Access Token holds a colon, as the vendor's do.
+/// A personal access token contains a colon, like the vendor's.
 pub const ACCESS_TOKEN: &str = "dal:sandbox-token";
 
-/// Records on a page of chats or tickets.
+/// Records per page of chats or tickets.
 const PAGE: u64 = 25;
-/// Older records of a query are out of reach.
+/// Older records of a query cannot be read.
 const MAX_PAGES: u64 = 1_000;
 
 pub fn router(world: Arc<World>) -> Router {
@@ -79,38 +79,38 @@ pub fn router(world: Arc<World>) -> Router {
         .route("/reports/dashboard", get(dashboards::everything))
         .route("/reports/dashboard/agent/{login}", get(dashboards::of_agent))
         .route("/reports/dashboard/group/{id}", get(dashboards::of_group))
-        .fallback(async || Refusal::not_found())
-        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"))
+        .fallback(async || JsonErrorResponse::not_found())
+        .method_not_allowed_fallback(async || JsonErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"))
         .layer(from_fn(gate))
         .with_state(world)
 }
 
-/// Who asks, then how: 401 without good credentials, 400 without the version header.
+/// Checks the credentials (401), then the version header (400).
 async fn gate(request: Request, next: Next) -> Response {
-    if !known(request.headers()) {
-        return Refusal::new(StatusCode::UNAUTHORIZED, "Wrong username or API key").into_response();
+    if !has_known_credentials(request.headers()) {
+        return JsonErrorResponse::new(StatusCode::UNAUTHORIZED, "Wrong username or API key").into_response();
     }
     if request.headers().get("x-api-version").is_none_or(|version| version != "2") {
-        return Refusal::argument("Header X-API-Version must be 2").into_response();
+        return JsonErrorResponse::argument("Header X-API-Version must be 2").into_response();
     }
     next.run(request).await
 }
 
-fn known(headers: &HeaderMap) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Basic "));
-    let decoded = given.and_then(|text| base64::prelude::BASE64_STANDARD.decode(text.trim()).ok());
+fn has_known_credentials(headers: &HeaderMap) -> bool {
+    let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Basic "));
+    let decoded = basic.and_then(|text| base64::prelude::BASE64_STANDARD.decode(text.trim()).ok());
     let pair = decoded.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|text| text.split_once(':'));
     pair.is_some_and(|(login, key)| login == LOGIN && (key == API_KEY || key == ACCESS_TOKEN))
 }
 
-/// How many pages a vendor says there are.
+/// The number of pages that the vendor reports.
 fn pages(total: u64) -> u64 {
     total.div_ceil(PAGE).min(MAX_PAGES)
 }
 
-/// Straight to bytes, into a buffer that is large enough from the start.
-fn raw_json(value: &impl Serialize) -> Answer {
+/// Serializes directly into a sufficiently large buffer.
+fn raw_json(value: &impl Serialize) -> HandlerResult {
     let mut bytes = Vec::with_capacity(256 * 1_024);
-    serde_json::to_writer(&mut bytes, value).map_err(|why| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()))?;
+    serde_json::to_writer(&mut bytes, value).map_err(|why| JsonErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(bytes)).into_response())
 }

@@ -1,10 +1,10 @@
-//! What the ticket reports tell of a period. A ticket counts in the period of the step that a figure is about.
+//! Computes the ticket reports of a period. A ticket counts in the period of the step that the report is about.
 
 use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
-use super::super::ticket::{Step, Ticket};
+use super::super::ticket::{Ticket, TicketStep};
 use super::figures::rounded;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,26 +18,26 @@ pub enum TicketFigure {
 }
 
 impl TicketFigure {
-    /// The step that decides in which period a ticket counts.
+    /// The time of the step that decides in which period a ticket counts.
     pub fn moment(self, ticket: &Ticket) -> Option<i64> {
         match self {
             Self::New | Self::Sources => Some(ticket.opened()),
-            Self::FirstResponse => ticket.first(Step::Answer),
-            Self::Solved | Self::Resolution | Self::Ratings => ticket.first(Step::Solved),
+            Self::FirstResponse => ticket.first(TicketStep::Answer),
+            Self::Solved | Self::Resolution | Self::Ratings => ticket.first(TicketStep::Solved),
         }
     }
 
-    /// The value of a period that is made of `spans` (unix seconds, ends not included).
+    /// The value of a period that consists of `spans` (unix seconds, without ends).
     pub fn value(self, tickets: &[Ticket], spans: &[Range<i64>]) -> Map<String, Value> {
         let here: Vec<_> = tickets.iter().filter(|ticket| self.moment(ticket).is_some_and(|at| spans.iter().any(|span| span.contains(&at)))).collect();
-        let took = || {
+        let durations = || {
             let hours: i64 = here.iter().filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened())).sum();
             json!({"count": here.len(), "hours": (!here.is_empty()).then(|| rounded(hours as f64 / 3_600.0 / here.len() as f64))})
         };
         let value = match self {
             Self::New => json!({"new_tickets": here.len()}),
             Self::Solved => json!({"solved_tickets": here.len()}),
-            Self::FirstResponse | Self::Resolution => took(),
+            Self::FirstResponse | Self::Resolution => durations(),
             Self::Sources => {
                 let from = |source: &str| here.iter().filter(|ticket| ticket.source == source).count();
                 json!({"tickets_from_chat_window": from("chat_window"), "tickets_from_mail": from("mail"), "tickets_from_chat": from("chat")})

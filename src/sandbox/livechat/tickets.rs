@@ -1,4 +1,4 @@
-//! `GET /tickets`: a page of the tickets with any activity in the range, by their last change.
+//! `GET /tickets`: a page of the tickets with activity in the range, sorted by their last change.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -9,10 +9,10 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::faults::Twist;
-use super::super::ticket::{Content, LIFE, Step, Ticket};
+use super::super::faults::PageFaults;
+use super::super::ticket::{LIFE, Ticket, TicketContent, TicketStep};
 use super::super::world::World;
-use super::arguments::{Answer, Arguments, Days, Refusal};
+use super::arguments::{DayRange, HandlerResult, JsonErrorResponse, QueryArguments};
 use super::lists::extend;
 use super::{MAX_PAGES, PAGE, pages, raw_json};
 
@@ -23,8 +23,8 @@ struct TicketsJson {
     pages: u64,
 }
 
-/// What a query leaves over; missing values leave everything.
-struct Wanted {
+/// The filter of a query; missing values match everything.
+struct TicketFilter {
     span: Range<i64>,
     group: Option<u32>,
     assignee: Option<String>,
@@ -37,13 +37,13 @@ struct Wanted {
     query: Option<String>,
 }
 
-pub async fn tickets(State(world): State<Arc<World>>, request: Request) -> Answer {
-    let twist = request.extensions().get::<Twist>().copied().unwrap_or_default();
-    let mut arguments = Arguments::of(&request);
-    let days = Days::take(&mut arguments, &world, |_| Date::ZERO)?;
+pub async fn tickets(State(world): State<Arc<World>>, request: Request) -> HandlerResult {
+    let page_faults = request.extensions().get::<PageFaults>().copied().unwrap_or_default();
+    let mut arguments = QueryArguments::of(&request);
+    let days = DayRange::take(&mut arguments, &world, |_| Date::ZERO)?;
     let page = arguments.page()?;
     let ascending = arguments.word("order", &["asc", "desc"])?.as_deref() == Some("asc");
-    let wanted = Wanted {
+    let wanted = TicketFilter {
         span: days.span(),
         group: arguments.parsed("group")?,
         assignee: arguments.take("assignee"),
@@ -57,20 +57,20 @@ pub async fn tickets(State(world): State<Arc<World>>, request: Request) -> Answe
     };
     arguments.done()?;
     if page > MAX_PAGES {
-        return Err(Refusal::argument(format!("Only {} tickets of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
+        return Err(JsonErrorResponse::argument(format!("Only {} tickets of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
     }
     let mut found: Vec<_> = world.tickets_from(wanted.span.start.saturating_sub(LIFE)).filter(|ticket| wanted.holds(ticket)).collect();
     found.sort_by_key(|ticket| Reverse((ticket.modified(), ticket.number)));
     if ascending {
         found.reverse();
     }
-    let total = (found.len() as u64).saturating_add_signed(twist.total_by);
-    let page = if twist.repeat_page { page.saturating_sub(1).max(1) } else { page };
+    let total = (found.len() as u64).saturating_add_signed(page_faults.total_by);
+    let page = if page_faults.repeat_page { page.saturating_sub(1).max(1) } else { page };
     let tickets = found.iter().skip(((page - 1) * PAGE) as usize).take(PAGE as usize).map(ticket_json).collect();
     raw_json(&TicketsJson { tickets, total, pages: pages(total) })
 }
 
-impl Wanted {
+impl TicketFilter {
     fn holds(&self, ticket: &Ticket) -> bool {
         let assignee = ticket.assignee.map(|agent| agent.login);
         ticket.active_in(&self.span)
@@ -88,23 +88,23 @@ impl Wanted {
         if self.requester.is_none() && self.query.is_none() {
             return true;
         }
-        let Content { name, mail, subject, messages } = ticket.content();
+        let TicketContent { name, mail, subject, messages } = ticket.content();
         let holds = |query: &String| [&*ticket.id(), &name, &mail, &subject].iter().chain(&messages).any(|text| text.to_lowercase().contains(query));
         self.requester.as_ref().is_none_or(|wanted| *wanted == mail) && self.query.as_ref().is_none_or(holds)
     }
 }
 
 fn ticket_json(ticket: &Ticket) -> Value {
-    let Content { name, mail, subject, messages } = ticket.content();
+    let TicketContent { name, mail, subject, messages } = ticket.content();
     let events = ticket.steps.iter().zip(messages).map(|((at, step), message)| {
         let (author, to) = match (step, ticket.assignee) {
-            (Step::Opened | Step::Reply, _) => (json!({"id": mail, "name": name, "type": "client"}), None),
-            (_, Some(agent)) => (json!({"id": agent.login, "name": agent.name, "type": "agent"}), (*step == Step::Answer).then_some(&mail)),
+            (TicketStep::Opened | TicketStep::Reply, _) => (json!({"id": mail, "name": name, "type": "client"}), None),
+            (_, Some(agent)) => (json!({"id": agent.login, "name": agent.name, "type": "agent"}), (*step == TicketStep::Answer).then_some(&mail)),
             (_, None) => (json!({"id": "", "name": "System", "type": "system"}), None),
         };
-        let kind = if matches!(step, Step::Solved | Step::Reopened | Step::Spam) { "event" } else { "message" };
+        let kind = if matches!(step, TicketStep::Solved | TicketStep::Reopened | TicketStep::Spam) { "event" } else { "message" };
         let mut event = json!({
-            "author": author, "date": at, "is_private": *step == Step::Note, "message": message, "type": kind, "source": {"type": ticket.source},
+            "author": author, "date": at, "is_private": *step == TicketStep::Note, "message": message, "type": kind, "source": {"type": ticket.source},
         });
         if let Some(to) = to {
             extend(&mut event, json!({"to": to}));
@@ -112,7 +112,7 @@ fn ticket_json(ticket: &Ticket) -> Value {
         event
     });
     let opened = ticket.open_spans().into_iter().map(|(from, to)| to.map_or_else(|| json!({"from": from}), |to| json!({"from": from, "to": to})));
-    let first = ticket.first(Step::Answer).map_or_else(|| json!({}), |at| json!({"date": at, "seconds": at - ticket.opened()}));
+    let first = ticket.first(TicketStep::Answer).map_or_else(|| json!({}), |at| json!({"date": at, "seconds": at - ticket.opened()}));
     let source = if ticket.source == "mail" { json!({"type": "mail", "to": "help@sandbox.test"}) } else { json!({"type": ticket.source}) };
     let mut json = json!({
         "id": ticket.id(), "requester": {"mail": mail, "name": name}, "groups": ticket.groups, "status": ticket.status(), "subject": subject,
@@ -122,7 +122,7 @@ fn ticket_json(ticket: &Ticket) -> Value {
     if let Some(agent) = ticket.assignee {
         extend(&mut json, json!({"assignee": {"id": agent.login, "name": agent.name}}));
     }
-    // A field that no documentation knows.
+    // An undocumented field.
     if let Some(good) = ticket.rating() {
         extend(&mut json, json!({"rate": if good { "rated_good" } else { "rated_bad" }}));
     }

@@ -1,4 +1,4 @@
-//! `GET /visitors`: who is on the site now.
+//! `GET /visitors`: the visitors who are on the site now.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::super::visitor::{OnSite, on_site};
 use super::super::world::World;
-use super::arguments::{Answer, Arguments};
+use super::arguments::{HandlerResult, QueryArguments};
 use super::chat::Written;
 use super::lists::extend;
 
-pub async fn visitors(State(world): State<Arc<World>>, request: Request) -> Answer {
-    let mut arguments = Arguments::of(&request);
+pub async fn visitors(State(world): State<Arc<World>>, request: Request) -> HandlerResult {
+    let mut arguments = QueryArguments::of(&request);
     let state = arguments.take("state");
     let groups: Vec<u32> = arguments.parsed_list("group")?;
     arguments.done()?;
@@ -25,7 +25,7 @@ pub async fn visitors(State(world): State<Arc<World>>, request: Request) -> Answ
 }
 
 fn visitor_json(visitor: &OnSite) -> Value {
-    let (whim, place) = (visitor.whim, visitor.place);
+    let (variation, place) = (visitor.variation, visitor.place);
     let written = |at: i64| Written::at(at, &TimeZone::UTC);
     let entered = visitor.path.last().copied().unwrap_or_default();
     let begun = visitor.path.first().map(|(at, _)| *at).unwrap_or_default();
@@ -34,11 +34,11 @@ fn visitor_json(visitor: &OnSite) -> Value {
         "id": visitor.id, "name": visitor.name, "ip": visitor.ip, "host": format!("{}.example.net", visitor.ip.replace('.', "-")),
         "browser": "Firefox 143", "language": place.country_code.to_lowercase(),
         "city": place.city, "region": place.region, "country": place.country, "country_code": place.country_code,
-        "latitude": format!("{}.{:04}", whim % 90, whim % 9_973), "longitude": format!("-{}.{:04}", whim % 180, whim % 9_967),
+        "latitude": format!("{}.{:04}", variation % 90, variation % 9_973), "longitude": format!("-{}.{:04}", variation % 180, variation % 9_967),
         "timezone": place.timezone, "state": visitor.state, "group": visitor.group,
         "queue_start_time": if visitor.state == "queued" { json!(begun + 30) } else { json!("") },
         "invitation": if visitor.state == "invited" { "Second visit" } else { "" },
-        "referrer": if whim.is_multiple_of(3) { "https://www.example.com/" } else { "" },
+        "referrer": if variation.is_multiple_of(3) { "https://www.example.com/" } else { "" },
     });
     let steps: Vec<_> = visitor
         .path
@@ -53,13 +53,13 @@ fn visitor_json(visitor: &OnSite) -> Value {
             "page_current": entered.1, "page_address": entered.1, "page_title": "Shop, «sko»",
             "page_entered": written(entered.0), "page_entered_ts": entered.0, "page_time": "1 min", "page_time_ts": 60,
             "last_visit": written(begun - 86_400), "last_visit_ts": begun - 86_400,
-            "page_views": visitor.path.len(), "visits": 1 + whim % 9, "chats": whim % 4,
-            "greetings_accepted": whim % 2, "greetings_all": 2 + whim % 3, "greetings_refused": 1,
+            "page_views": visitor.path.len(), "visits": 1 + variation % 9, "chats": variation % 4,
+            "greetings_accepted": variation % 2, "greetings_all": 2 + variation % 3, "greetings_refused": 1,
             "operators": operators.collect::<Vec<_>>(), "prechat_survey": survey.collect::<Vec<_>>(), "visit_path": steps,
         }),
     );
     if talks {
-        let chat = json!({"chat_id": format!("SV{:08X}", whim as u32), "chat_start_time": written(begun + 45), "chat_start_time_ts": begun + 45});
+        let chat = json!({"chat_id": format!("SV{:08X}", variation as u32), "chat_start_time": written(begun + 45), "chat_start_time_ts": begun + 45});
         extend(&mut json, chat);
     }
     if let Some(level) = visitor.variables {

@@ -1,28 +1,28 @@
-//! The document of a period's chats, piece by piece.
+//! Writes the document of a period's chats, chunk by chunk.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::session::Session;
+use super::super::session::ChatSession;
 use super::super::world::World;
 use super::PIECE;
-use super::asking::Period;
-use super::finding::sessions;
-use super::manner::Manner;
-use super::pen::Pen;
+use super::chat_writer::ChatWriter;
+use super::document_faults::DocumentFaults;
+use super::request::RequestedPeriod;
+use super::session_query::sessions;
 
 pub struct Document {
-    sessions: Box<dyn Iterator<Item = Session> + Send>,
-    manner: Arc<Manner>,
-    pen: Pen,
-    next: Part,
-    /// Kept for those who tell it again.
-    first: Option<Session>,
+    sessions: Box<dyn Iterator<Item = ChatSession> + Send>,
+    document_faults: Arc<DocumentFaults>,
+    chat_writer: ChatWriter,
+    next: DocumentStage,
+    /// The first chat, for faults that repeat it.
+    first: Option<ChatSession>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum DocumentStage {
     Begin,
     First,
     Others,
@@ -30,44 +30,50 @@ enum Part {
 }
 
 impl Document {
-    pub fn new(world: Arc<World>, period: Period, manner: Manner) -> Self {
-        let manner = Arc::new(manner);
-        Self { sessions: sessions(world, period, &manner), pen: Pen::new(manner.clone()), manner, next: Part::Begin, first: None }
+    pub fn new(world: Arc<World>, period: RequestedPeriod, document_faults: DocumentFaults) -> Self {
+        let document_faults = Arc::new(document_faults);
+        Self {
+            sessions: sessions(world, period, &document_faults),
+            chat_writer: ChatWriter::new(document_faults.clone()),
+            document_faults,
+            next: DocumentStage::Begin,
+            first: None,
+        }
     }
 
     fn chats(&mut self) {
-        while self.pen.out.len() < PIECE {
+        while self.chat_writer.out.len() < PIECE {
             let Some(session) = self.sessions.next() else {
                 self.end();
                 return;
             };
-            self.pen.chat(&session, self.next == Part::First);
-            if self.next == Part::First {
+            self.chat_writer.chat(&session, self.next == DocumentStage::First);
+            if self.next == DocumentStage::First {
                 self.first = Some(session);
-                self.next = Part::Others;
+                self.next = DocumentStage::Others;
             }
         }
     }
 
     fn end(&mut self) {
-        if let Some(first) = self.first.as_ref().filter(|_| self.manner.twice) {
-            self.pen.chat(first, false);
+        if let Some(first) = self.first.as_ref().filter(|_| self.document_faults.twice) {
+            self.chat_writer.chat(first, false);
         }
-        self.pen.tail();
-        if self.manner.two_roots {
-            self.pen.out.push_str("<chats>\n");
-            self.first.iter().for_each(|first| self.pen.chat(first, false));
-            self.pen.tail();
+        self.chat_writer.tail();
+        if self.document_faults.two_roots {
+            self.chat_writer.out.push_str("<chats>\n");
+            self.first.iter().for_each(|first| self.chat_writer.chat(first, false));
+            self.chat_writer.tail();
         }
-        if self.manner.trailing {
-            self.pen.out.push_str("That is all.\n");
+        if self.document_faults.trailing {
+            self.chat_writer.out.push_str("That is all.\n");
         }
-        self.next = Part::Done;
+        self.next = DocumentStage::Done;
     }
 
     fn encoded(&self, text: String, begins: bool) -> Bytes {
-        let text = if self.manner.crlf { text.replace('\n', "\r\n") } else { text };
-        let Some(label) = self.manner.encoding else { return Bytes::from(text) };
+        let text = if self.document_faults.crlf { text.replace('\n', "\r\n") } else { text };
+        let Some(label) = self.document_faults.encoding else { return Bytes::from(text) };
         let mark = if begins { label.mark() } else { b"" };
         Bytes::from([mark, &label.encode(&text)].concat())
     }
@@ -77,17 +83,17 @@ impl Iterator for Document {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let begins = self.next == Part::Begin;
+        let begins = self.next == DocumentStage::Begin;
         match self.next {
-            Part::Done => return None,
-            Part::Begin => {
-                self.pen.head();
-                self.next = Part::First;
+            DocumentStage::Done => return None,
+            DocumentStage::Begin => {
+                self.chat_writer.head();
+                self.next = DocumentStage::First;
             }
-            Part::First | Part::Others => {}
+            DocumentStage::First | DocumentStage::Others => {}
         }
         self.chats();
-        let text = self.pen.take();
+        let text = self.chat_writer.take();
         Some(self.encoded(text, begins))
     }
 }

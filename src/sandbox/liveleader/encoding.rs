@@ -1,4 +1,4 @@
-//! Documents in other encodings than UTF-8 without a mark.
+//! Encodings of a document other than UTF-8 without a byte order mark.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub enum Label {
     Windows1252,
     #[serde(rename = "iso-8859-1")]
     Iso88591,
-    /// With a byte order mark, as is the next.
+    /// With a byte order mark, like the next one.
     #[serde(rename = "utf-16le")]
     Utf16Le,
     #[serde(rename = "utf-16be")]
@@ -20,11 +20,11 @@ pub enum Label {
     Utf8Bom,
 }
 
-/// What windows-1252 says by 0x80 to 0x9f; a blank where it says nothing.
+/// The characters of windows-1252 from 0x80 to 0x9f; a space for undefined ones.
 const MIDDLE: &str = "€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ";
 
 impl Label {
-    /// As the document declares it.
+    /// The name in the document's declaration.
     pub fn declared(self) -> &'static str {
         match self {
             Self::Windows1252 => "windows-1252",
@@ -34,7 +34,7 @@ impl Label {
         }
     }
 
-    /// As the header tells it.
+    /// The name in the Content-Type header.
     pub fn charset(self) -> &'static str {
         match self {
             Self::Windows1252 => "windows-1252",
@@ -44,7 +44,7 @@ impl Label {
         }
     }
 
-    /// Whether some letters need a numeric reference, which CDATA cannot have.
+    /// Whether some letters need a numeric reference, which CDATA cannot contain.
     pub fn is_narrow(self) -> bool {
         matches!(self, Self::Windows1252 | Self::Iso88591)
     }
@@ -73,7 +73,7 @@ impl Label {
     }
 }
 
-/// One byte a letter; a numeric reference for one that has none.
+/// Encodes with one byte per letter, and a numeric reference for a letter without a byte.
 fn narrow(text: &str, byte: impl Fn(char) -> Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut reference = String::new();

@@ -1,14 +1,14 @@
-//! LiveLeader's data export as the sandbox answers it: one document for a whole period, written while it is sent. Who may ask and how is in
-//! `asking`, which chats those are in `finding`, how a chat is written in `pen`, the document in `document`; what goes wrong on demand is
-//! sorted in `manner`, and documents that are none of chats are in `oddities`.
+//! LiveLeader's data export in the sandbox: one document for a whole period, generated while it is sent. `request` checks parameters and
+//! credentials, `session_query` finds the chats, `chat_writer` writes a chat and `document` the document. `document_faults` collects the
+//! faults of a document, and `fault_documents` has documents that replace it.
 
-mod asking;
+mod chat_writer;
 mod document;
+pub mod document_faults;
 pub mod encoding;
-mod finding;
-pub mod manner;
-mod oddities;
-mod pen;
+mod fault_documents;
+mod request;
+mod session_query;
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::world::World;
-use asking::{Period, Refusal};
 use document::Document;
-use manner::Manner;
+use document_faults::DocumentFaults;
+use request::{RequestedPeriod, TextErrorResponse};
 
 pub const EMAIL: &str = "operator@sandbox.test";
 /// An operator without the account permission; the password is the same.
@@ -34,25 +34,25 @@ pub const STARTER: &str = "starter@sandbox.test";
 pub const PASSWORD: &str = "sandbox-password";
 pub const PATH: &str = "/a/Srv";
 
-/// A piece of a body is about so long.
+/// The approximate size of a chunk.
 const PIECE: usize = 64 * 1_024;
 
 pub fn router(world: Arc<World>) -> Router {
     Router::new().route("/a/Srv", get(export)).with_state(world)
 }
 
-async fn export(State(world): State<Arc<World>>, request: Request) -> Result<Response, Refusal> {
-    let manner = request.extensions().get::<Manner>().cloned().unwrap_or_default();
-    let period = Period::of(&request)?;
-    let (charset, body) = match manner.instead.clone() {
-        Some(odd) => ("utf-8", pieces(oddities::pieces(&odd, world.seed(), &period))),
-        None => (manner.encoding.map_or("utf-8", encoding::Label::charset), pieces(Document::new(world, period, manner))),
+async fn export(State(world): State<Arc<World>>, request: Request) -> Result<Response, TextErrorResponse> {
+    let document_faults = request.extensions().get::<DocumentFaults>().cloned().unwrap_or_default();
+    let period = RequestedPeriod::of(&request)?;
+    let (charset, body) = match document_faults.replacement.clone() {
+        Some(odd) => ("utf-8", body_of(fault_documents::chunks(&odd, world.seed(), &period))),
+        None => (document_faults.encoding.map_or("utf-8", encoding::Label::charset), body_of(Document::new(world, period, document_faults))),
     };
     let kind = format!("text/xml; charset={charset}");
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
-/// A body that is made piece by piece, each when the one before has gone.
-fn pieces(of: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
+/// A body that is generated chunk by chunk, each after the previous one was sent.
+fn body_of(of: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
     Body::from_stream(stream::iter(of.map(Ok::<_, std::convert::Infallible>)))
 }

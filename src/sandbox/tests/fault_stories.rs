@@ -1,30 +1,30 @@
-//! Every fault over a real socket, as a plain client meets it.
+//! Tests of every fault over a real socket with a plain client.
 
 use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use super::super::faults::{Cut, Fault, Frame, Kind, Odd, RetryAfter};
+use super::super::faults::{Cut, Fault, FaultKind, Frame, Odd, RetryAfter};
 use super::*;
 
-/// The first answer of a fresh sandbox with one fault.
-async fn struck(kind: Kind) -> (Served, reqwest::Result<Response>) {
+/// The first response of a new sandbox with one fault.
+async fn struck(kind: FaultKind) -> (Served, reqwest::Result<Response>) {
     let served = Served::start(sandbox(100, 10)).await;
     served.sandbox.faults().add(Fault::new(kind));
     let answer = served.get("/chats").await;
     (served, answer)
 }
 
-async fn status_of(kind: Kind) -> u16 {
+async fn status_of(kind: FaultKind) -> u16 {
     struck(kind).await.1.unwrap().status().as_u16()
 }
 
-async fn text_of(kind: Kind) -> String {
+async fn text_of(kind: FaultKind) -> String {
     struck(kind).await.1.unwrap().text().await.unwrap()
 }
 
-/// What arrives until the body breaks, and whether it breaks.
+/// The number of bytes until the body ends or breaks, and whether it breaks.
 async fn read_until_broken(mut answer: Response) -> (usize, bool) {
     let mut bytes = 0;
     loop {
@@ -39,7 +39,7 @@ async fn read_until_broken(mut answer: Response) -> (usize, bool) {
 #[tokio::test]
 async fn too_many_requests_names_a_wait_or_not() {
     let wait = async |retry_after| {
-        let answer = struck(Kind::TooManyRequests { retry_after }).await.1.unwrap();
+        let answer = struck(FaultKind::TooManyRequests { retry_after }).await.1.unwrap();
         assert_eq!(answer.status(), 429);
         answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned())
     };
@@ -53,44 +53,44 @@ async fn too_many_requests_names_a_wait_or_not() {
 #[tokio::test]
 async fn statuses_and_bodies_in_place_of_an_answer() {
     for status in [403, 500, 502, 503] {
-        assert_eq!(status_of(Kind::Status { status }).await, status);
+        assert_eq!(status_of(FaultKind::Status { status }).await, status);
     }
-    let maintenance = struck(Kind::Maintenance { retry_after: RetryAfter::Seconds(90) }).await.1.unwrap();
+    let maintenance = struck(FaultKind::Maintenance { retry_after: RetryAfter::Seconds(90) }).await.1.unwrap();
     assert_eq!((maintenance.status().as_u16(), maintenance.headers()["retry-after"].to_str().unwrap()), (503, "90"));
     for (content_type, is) in [(None, "application/json"), (Some("text/html".to_owned()), "text/html")] {
-        let answer = struck(Kind::Answer { status: 407, content_type, body: "<p>No".to_owned() }).await.1.unwrap();
+        let answer = struck(FaultKind::Answer { status: 407, content_type, body: "<p>No".to_owned() }).await.1.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (407, is));
         assert_eq!(answer.text().await.unwrap(), "<p>No");
     }
-    let misdirected = struck(Kind::Misdirected { region: "fra".to_owned() }).await.1.unwrap();
+    let misdirected = struck(FaultKind::Misdirected { region: "fra".to_owned() }).await.1.unwrap();
     assert_eq!(misdirected.status(), 421);
     assert_eq!(serde_json::from_str::<Value>(&misdirected.text().await.unwrap()).unwrap()["error"]["data"]["region"], "fra");
-    let html = struck(Kind::Html).await.1.unwrap();
+    let html = struck(FaultKind::Html).await.1.unwrap();
     assert_eq!(html.status(), 200);
     assert!(html.text().await.unwrap().starts_with("<!DOCTYPE html>"));
-    assert_eq!(text_of(Kind::Empty).await, "");
-    assert_eq!(text_of(Kind::Shape { body: "[]".to_owned() }).await, "[]");
-    let moved = struck(Kind::Redirect { status: 302, to: "http://127.0.0.1:1/".to_owned() }).await.1.unwrap();
+    assert_eq!(text_of(FaultKind::Empty).await, "");
+    assert_eq!(text_of(FaultKind::Shape { body: "[]".to_owned() }).await, "[]");
+    let moved = struck(FaultKind::Redirect { status: 302, to: "http://127.0.0.1:1/".to_owned() }).await.1.unwrap();
     assert_eq!((moved.status().as_u16(), moved.headers()["location"].to_str().unwrap()), (302, "http://127.0.0.1:1/"));
 }
 
 #[tokio::test]
-async fn days_without_records_and_frames_are_told_as_they_are_set() {
+async fn days_without_records_and_frames_follow_the_fault() {
     let served = Served::start(sandbox(100, 10)).await;
     let (empty, some) = ("/chats?date_from=2020-01-01&date_to=2020-01-02", "/chats?date_from=2020-01-01");
     for (status, body) in [(204, ""), (404, "{}"), (200, "null")] {
-        served.sandbox.faults().set(vec![Fault::new(Kind::Quiet { status, body: body.to_owned() })]);
+        served.sandbox.faults().set(vec![Fault::new(FaultKind::Quiet { status, body: body.to_owned() })]);
         let answer = served.get(empty).await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (status, body));
         assert_eq!(served.json(some).await["total"], 100, "what has records is told as ever");
     }
     for (frame, total, has_pages) in [(Frame::TextTotal, json!("100"), true), (Frame::NullTotal, json!(null), true), (Frame::NoPages, json!(100), false)] {
-        served.sandbox.faults().set(vec![Fault::new(Kind::OddFrame { frame })]);
+        served.sandbox.faults().set(vec![Fault::new(FaultKind::OddFrame { frame })]);
         let answer = served.json(some).await;
         assert_eq!((&answer["total"], answer.get("pages").is_some(), ids_of(&answer).len()), (&total, has_pages, 25), "{frame:?}");
     }
-    // Only what asks for more days than this is struck.
-    served.sandbox.faults().set(vec![Fault::new(Kind::Html).longer_than(1)]);
+    // The fault applies only to requests for more days than this.
+    served.sandbox.faults().set(vec![Fault::new(FaultKind::Html).longer_than(1)]);
     for (days, is_struck) in [("date_from=2026-11-10&date_to=2026-11-10", false), ("date_from=2026-11-10&date_to=2026-11-11", true), ("page=1", false)] {
         assert_eq!(served.get(&format!("/chats?{days}")).await.unwrap().text().await.unwrap().starts_with('<'), is_struck, "{days}");
     }
@@ -98,21 +98,21 @@ async fn days_without_records_and_frames_are_told_as_they_are_set() {
 
 #[tokio::test]
 async fn connections_that_drop_stall_and_crawl() {
-    let (served, answer) = struck(Kind::HangUp).await;
+    let (served, answer) = struck(FaultKind::HangUp).await;
     assert!(answer.is_err());
-    // A client may try once more by itself when a connection drops; each try is told.
+    // A client may retry by itself when a connection drops; each attempt is logged.
     assert!(served.sandbox.calls().iter().all(|call| call.status == 0));
 
-    let cut = struck(Kind::Cut { after: 900, how: Cut::Length }).await.1.unwrap();
+    let cut = struck(FaultKind::Cut { after: 900, how: Cut::Length }).await.1.unwrap();
     assert!(cut.content_length().unwrap() > 900);
     assert_eq!(read_until_broken(cut).await, (900, true));
-    let cut = struck(Kind::Cut { after: 900, how: Cut::Chunked }).await.1.unwrap();
+    let cut = struck(FaultKind::Cut { after: 900, how: Cut::Chunked }).await.1.unwrap();
     assert_eq!(cut.content_length(), None);
     assert_eq!(read_until_broken(cut).await, (900, true));
-    let cut = struck(Kind::Cut { after: 900, how: Cut::Clean }).await.1.unwrap();
+    let cut = struck(FaultKind::Cut { after: 900, how: Cut::Clean }).await.1.unwrap();
     assert_eq!(read_until_broken(cut).await, (900, false));
 
-    let (_served, stalled) = struck(Kind::Stall { after: 900 }).await;
+    let (_served, stalled) = struck(FaultKind::Stall { after: 900 }).await;
     let (mut stalled, mut bytes) = (stalled.unwrap(), 0);
     while bytes < 900 {
         bytes += stalled.chunk().await.unwrap().unwrap().len();
@@ -120,11 +120,11 @@ async fn connections_that_drop_stall_and_crawl() {
     assert_eq!(bytes, 900);
     assert!(tokio::time::timeout(Duration::from_millis(200), stalled.chunk()).await.is_err(), "more came");
 
-    let begun = Instant::now();
-    assert_eq!(status_of(Kind::Late { ms: 100 }).await, 200);
-    assert!(begun.elapsed() >= Duration::from_millis(100));
+    let started = Instant::now();
+    assert_eq!(status_of(FaultKind::Late { ms: 100 }).await, 200);
+    assert!(started.elapsed() >= Duration::from_millis(100));
     let served = Served::start(sandbox(100, 10)).await;
-    served.sandbox.faults().add(Fault::new(Kind::Late { ms: 60_000 }));
+    served.sandbox.faults().add(Fault::new(FaultKind::Late { ms: 60_000 }));
     assert!(served.request("/chats").timeout(Duration::from_millis(100)).send().await.is_err());
     tokio::time::timeout(Duration::from_secs(5), async {
         while served.sandbox.calls_total() == 0 {
@@ -134,15 +134,15 @@ async fn connections_that_drop_stall_and_crawl() {
     .await
     .unwrap_or_else(|_| panic!("a call that the client gave up on is forgotten"));
 
-    let begun = Instant::now();
-    let slow = text_of(Kind::Drip { bytes: 20_000, every_ms: 20 }).await;
+    let started = Instant::now();
+    let slow = text_of(FaultKind::Drip { bytes: 20_000, every_ms: 20 }).await;
     assert!(serde_json::from_str::<Value>(&slow).is_ok());
-    assert!(begun.elapsed() >= Duration::from_millis(20 * (slow.len() as u64 / 20_000).saturating_sub(1)));
+    assert!(started.elapsed() >= Duration::from_millis(20 * (slow.len() as u64 / 20_000).saturating_sub(1)));
 }
 
 #[tokio::test]
 async fn bodies_without_an_end() {
-    for kind in [Kind::Endless, Kind::GzipBomb] {
+    for kind in [FaultKind::Endless, FaultKind::GzipBomb] {
         let (_served, answer) = struck(kind.clone()).await;
         let (mut answer, mut bytes) = (answer.unwrap(), 0);
         while bytes < 20_000_000 {
@@ -160,22 +160,22 @@ async fn records_and_pages_that_are_odd() {
         (Odd::DuplicateKey, r#""duration":40,"duration":41,"#),
         (Odd::LoneSurrogate, r#""text":"\ud800 "#),
     ] {
-        let page = text_of(Kind::OddRecord { odd }).await;
+        let page = text_of(FaultKind::OddRecord { odd }).await;
         assert_eq!(page.matches(text).count(), 1, "{odd:?}");
         let parses = serde_json::from_str::<Value>(&page).is_ok();
         assert_eq!(parses, !matches!(odd, Odd::HugeFloat | Odd::LoneSurrogate), "{odd:?}");
     }
-    let nameless: Value = serde_json::from_str(&text_of(Kind::OddRecord { odd: Odd::NoId }).await).unwrap();
+    let nameless: Value = serde_json::from_str(&text_of(FaultKind::OddRecord { odd: Odd::NoId }).await).unwrap();
     assert!(nameless["chats"][0].get("id").is_none() && nameless["chats"][0]["visitor_id"].is_string() | nameless["chats"][0]["visitor"]["id"].is_string());
     assert!(nameless["chats"][1]["id"].is_string());
-    let lying: Value = serde_json::from_str(&text_of(Kind::LyingTotal { by: 30 }).await).unwrap();
+    let lying: Value = serde_json::from_str(&text_of(FaultKind::LyingTotal { by: 30 }).await).unwrap();
     assert_eq!((lying["total"].as_u64(), lying["pages"].as_u64()), (Some(130), Some(6)));
-    let sunset = struck(Kind::Sunset { legacy: Some("2027-01-31".to_owned()), deprecation: None }).await.1.unwrap();
+    let sunset = struck(FaultKind::Sunset { legacy: Some("2027-01-31".to_owned()), deprecation: None }).await.1.unwrap();
     assert_eq!(sunset.headers()["legacy"], "2027-01-31");
     assert!(!sunset.headers().contains_key("deprecation"));
 
     let served = Served::start(sandbox(100, 10)).await;
-    served.sandbox.faults().add(Fault::new(Kind::RepeatPage).page(3));
+    served.sandbox.faults().add(Fault::new(FaultKind::RepeatPage).page(3));
     let (first, second, third) = (served.json("/chats").await, served.json("/chats?page=2").await, served.json("/chats?page=3").await);
     assert_ne!(ids_of(&first), ids_of(&second));
     assert_eq!(ids_of(&second), ids_of(&third));
@@ -184,7 +184,7 @@ async fn records_and_pages_that_are_odd() {
 #[tokio::test]
 async fn a_fault_strikes_only_what_it_names() {
     let served = Served::start(sandbox(100, 10)).await;
-    served.sandbox.faults().add(Fault::new(Kind::Status { status: 503 }).on("/chats").page(2).skip(1).times(2));
+    served.sandbox.faults().add(Fault::new(FaultKind::Status { status: 503 }).on("/chats").page(2).skip(1).times(2));
     assert_eq!(served.status("/agents?page=2").await, 400, "not its path");
     let mut statuses = Vec::new();
     for page in [1, 2, 2, 1, 2, 2] {
@@ -217,7 +217,7 @@ async fn faults_are_set_over_http_too() {
 #[tokio::test]
 async fn a_stopped_sandbox_lets_go_even_of_a_stalled_answer() {
     let sandbox = sandbox(100, 10);
-    sandbox.faults().add(Fault::new(Kind::Stall { after: 10 }));
+    sandbox.faults().add(Fault::new(FaultKind::Stall { after: 10 }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/chats", listener.local_addr().unwrap());
     let stop = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! The short lists, the visitors and the tickets.
+//! Tests of the short lists, the visitors and the tickets.
 
 use std::collections::HashSet;
 
@@ -113,7 +113,7 @@ async fn tickets_have_every_shape() {
     assert!(modified(&tickets).iter().all(|at| *at <= NOON / 1_000));
     let mail = tickets[3]["requester"]["mail"].as_str().unwrap();
     assert!(all_tickets(&served, &format!("requester[mail]={mail}")).await.0.iter().all(|ticket| ticket["requester"]["mail"] == mail));
-    // The tickets that chats name are there.
+    // The tickets that chats refer to exist.
     let known: HashSet<_> = tickets.iter().map(|ticket| ticket["id"].as_str().unwrap()).collect();
     let newest = served.json("/chats").await;
     let named =

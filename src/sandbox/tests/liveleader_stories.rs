@@ -1,4 +1,4 @@
-//! LiveLeader's export: who may ask, what comes, and that it is what the truth tells.
+//! Tests of LiveLeader's export: credentials, content, and agreement with the truth.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use super::super::liveleader::{EMAIL, GUEST, PASSWORD, STARTER};
 use super::xml::{Element, read};
 use super::*;
 
-/// All that there is, and more.
+/// The start of a period with all chats.
 const START: &str = "2020-01-01T00:00:00.000+00:00";
 const STOP: &str = "2030-01-01T00:00:00.000+00:00";
 
@@ -28,15 +28,15 @@ pub fn everything() -> String {
 }
 
 impl Served {
-    /// Status, type and text of an answer.
-    pub async fn told(&self, path: &str) -> (u16, String, String) {
+    /// Status, type and text of a response.
+    pub async fn fetched(&self, path: &str) -> (u16, String, String) {
         let answer = self.http.get(self.url(path)).send().await.unwrap();
         let kind = answer.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
         (answer.status().as_u16(), kind.unwrap_or_default(), answer.text().await.unwrap())
     }
 
     pub async fn document(&self, start: &str, stop: &str) -> Element {
-        let (status, kind, text) = self.told(&export(start, stop)).await;
+        let (status, kind, text) = self.fetched(&export(start, stop)).await;
         assert_eq!((status, kind.as_str()), (200, "text/xml; charset=utf-8"), "{text}");
         read(&text).unwrap_or_else(|why| panic!("{why}: {text}"))
     }
@@ -58,7 +58,7 @@ pub fn truth_of(sandbox: &Sandbox, query: &str) -> Value {
     sandbox.truth(&question(&format!("connector=liveleader&{query}"))).unwrap()
 }
 
-/// A chat of a document, as the truth words it.
+/// A chat of a document, in the format of the truth.
 pub fn record(chat: &Element) -> Value {
     let time = |text: &str| format!("{:.3}", text.parse::<Timestamp>().unwrap());
     let messages = chat.all("msg").into_iter().map(|msg| {
@@ -86,7 +86,7 @@ pub fn record(chat: &Element) -> Value {
 }
 
 #[tokio::test]
-async fn only_who_may_is_answered_and_each_refusal_says_why() {
+async fn requests_without_permission_are_refused_with_a_reason() {
     let served = Served::start(sandbox(100, 10)).await;
     for (email, password, status, said) in [
         (EMAIL, PASSWORD, 200, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<chats>\n"),
@@ -98,12 +98,12 @@ async fn only_who_may_is_answered_and_each_refusal_says_why() {
         (STARTER, PASSWORD, 403, "The plan does not include data export."),
     ] {
         let asked = path(&[("a", "export"), ("email", email), ("password", password), ("start", START), ("stop", STOP)]);
-        let (got, kind, text) = served.told(&asked).await;
+        let (got, kind, text) = served.fetched(&asked).await;
         assert_eq!((got, text.starts_with(said)), (status, true), "{email} {text}");
         assert_eq!(kind, if status == 200 { "text/xml; charset=utf-8" } else { "text/plain; charset=utf-8" });
     }
-    // The address is exact, and LiveChat's gate is not before it.
-    assert_eq!(served.told(&everything().replace("/a/Srv", "/a/srv")).await.0, 401);
+    // The path is case-sensitive, and LiveChat's authentication does not apply to it.
+    assert_eq!(served.fetched(&everything().replace("/a/Srv", "/a/srv")).await.0, 401);
     assert_eq!(served.http.post(served.url(&everything())).send().await.unwrap().status(), 405);
 }
 
@@ -112,7 +112,7 @@ async fn a_wrong_parameter_is_named() {
     let served = Served::start(sandbox(100, 10)).await;
     let good = [("a", "export"), ("email", EMAIL), ("password", PASSWORD), ("start", START), ("stop", STOP)];
     let refused = async |parameters: &[(&str, &str)]| {
-        let (status, kind, text) = served.told(&path(parameters)).await;
+        let (status, kind, text) = served.fetched(&path(parameters)).await;
         assert_eq!((status, kind.as_str()), (400, "text/plain; charset=utf-8"), "{parameters:?}: {text}");
         text
     };
@@ -147,17 +147,17 @@ async fn a_wrong_parameter_is_named() {
     }
     assert_eq!(refused(&with(4, "2026-11-20T00:00:00.000 00:00")).await, "The parameter stop has a space where its offset begins: a + is written %2B.");
     let plus = everything().replace("%2B", "+");
-    assert_eq!(served.told(&plus).await.0, 400, "a plus sign that is not encoded arrives as a space");
+    assert_eq!(served.fetched(&plus).await.0, 400, "a plus sign that is not encoded arrives as a space");
     assert_eq!(refused(&with(4, "2019-12-31T23:59:59.999+00:00")).await, "The parameter stop is before start.");
     assert!(served.document(START, START).await.children.is_empty());
 }
 
 #[tokio::test]
-async fn the_record_of_calls_keeps_no_password() {
+async fn the_call_log_contains_no_password() {
     let served = Served::start(sandbox(100, 10)).await;
-    served.told(&everything()).await;
-    served.told("/a/Srv?%70assword=hunter2&a=b&Password=hunter2&password&password=hunter2=hunter2").await;
-    served.told("/chats?password=hunter2").await;
+    served.fetched(&everything()).await;
+    served.fetched("/a/Srv?%70assword=hunter2&a=b&Password=hunter2&password&password=hunter2=hunter2").await;
+    served.fetched("/chats?password=hunter2").await;
     let calls = served.sandbox.calls();
     let queries: Vec<_> = calls.iter().map(|call| call.query.as_str()).collect();
     assert_eq!(
@@ -169,8 +169,8 @@ async fn the_record_of_calls_keeps_no_password() {
         ]
     );
     assert_eq!(calls.iter().map(|call| call.status).collect::<Vec<_>>(), [200, 400, 401]);
-    let told = served.http.get(served.url("/__calls")).send().await.unwrap().text().await.unwrap();
-    assert!(!told.contains(PASSWORD) && !told.contains("hunter2"));
+    let fetched = served.http.get(served.url("/__calls")).send().await.unwrap().text().await.unwrap();
+    assert!(!fetched.contains(PASSWORD) && !fetched.contains("hunter2"));
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn the_document_is_the_truth_field_by_field() {
     assert_eq!(Value::from(records.clone()), truth["records"]);
     assert_eq!(Value::from(ids(&document)), truth["ids"]);
     assert_eq!((&truth["count"], &truth["chats"]), (&json!(records.len()), &json!(records.len())));
-    // Nobody answered the others.
+    // All other chats were missed.
     let missed = served.sandbox.truth(&question("report=chat_agents&ids=1")).unwrap();
     assert_eq!(missed["rows"].as_object().unwrap().values().filter(|agents| **agents != 0).count(), records.len());
     assert!(records.len() > 1_500 && records.len() < 2_000);
@@ -245,7 +245,7 @@ async fn a_period_begins_with_its_start_and_ends_before_its_stop() {
         assert_eq!(found, ids(&all)[at..=at], "{at}");
         assert!(served.document(&written(starts[at] + 1), &written(starts[at + 1])).await.children.is_empty());
     }
-    // Days in a zone of half an hour, told with its offset; they are what the truth counts, and miss nothing.
+    // Days in a time zone with a half-hour offset, sent with that offset, have all chats of the truth.
     let mut put_together = Vec::new();
     for day in 1..=20 {
         let (start, stop) = (format!("2026-11-{day:02}T00:00:00.000+05:45"), format!("2026-11-{:02}T00:00:00.000+05:45", day + 1));
@@ -259,9 +259,9 @@ async fn a_period_begins_with_its_start_and_ends_before_its_stop() {
 }
 
 #[tokio::test]
-async fn a_restless_archive_is_told_as_it_is() {
+async fn a_changing_archive_is_served_as_it_is() {
     let clock = Clock::stopped_at(NOON);
-    let served = Served::start(Sandbox::new(Options { chats: 300, days: 10, ..Options::default() }, clock.clone())).await;
+    let served = Served::start(Sandbox::new(SandboxOptions { chats: 300, days: 10, ..SandboxOptions::default() }, clock.clone())).await;
     let mark = served.sandbox.mark();
     let before = ids(&served.document(START, STOP).await);
     for step in 0..20 {
@@ -278,9 +278,9 @@ async fn a_restless_archive_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn texts_are_awkward_in_every_way_that_xml_has() {
+async fn texts_use_every_xml_escape() {
     let served = Served::start(sandbox(1_000, 60)).await;
-    let (_, _, text) = served.told(&everything()).await;
+    let (_, _, text) = served.fetched(&everything()).await;
     for form in [
         "<![CDATA[<script>",
         "&lt;script&gt;",
@@ -312,8 +312,8 @@ async fn texts_are_awkward_in_every_way_that_xml_has() {
 }
 
 #[tokio::test]
-async fn a_large_archive_begins_at_once_and_comes_in_pieces() {
-    let begun = Instant::now();
+async fn a_large_archive_is_streamed_in_chunks() {
+    let started = Instant::now();
     let served = Served::start(sandbox(5_000_000, 60)).await;
     let mut answer = served.http.get(served.url(&everything())).send().await.unwrap();
     assert_eq!(answer.content_length(), None);
@@ -324,8 +324,8 @@ async fn a_large_archive_begins_at_once_and_comes_in_pieces() {
         bytes += chunk.len();
     }
     drop(answer);
-    // A day of it, from the end.
+    // Ten minutes of it, near the end.
     let day = served.document("2026-11-20T11:00:00.000+00:00", "2026-11-20T11:10:00.000+00:00").await;
     assert!(day.children.len() > 100);
-    assert!(begun.elapsed().as_secs() < 30);
+    assert!(started.elapsed().as_secs() < 30);
 }

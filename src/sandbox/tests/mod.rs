@@ -1,4 +1,4 @@
-//! The sandbox against itself: its endpoints and its truth are two ways of counting, and must agree. Then every fault, over a socket.
+//! Tests of the sandbox itself: its endpoints and its truth count in different ways and must agree. All faults are tested over a socket.
 
 mod fault_stories;
 mod list_stories;
@@ -22,10 +22,10 @@ use super::*;
 const NOON: i64 = 1_795_177_800_000;
 
 fn sandbox(chats: u64, days: u32) -> Sandbox {
-    Sandbox::new(Options { chats, days, ..Options::default() }, Clock::stopped_at(NOON))
+    Sandbox::new(SandboxOptions { chats, days, ..SandboxOptions::default() }, Clock::stopped_at(NOON))
 }
 
-/// A sandbox on a port of its own until it is dropped.
+/// A sandbox on its own port, until it is dropped.
 struct Served {
     sandbox: Sandbox,
     address: SocketAddr,
@@ -55,7 +55,7 @@ impl Served {
         self.request(path).send().await
     }
 
-    /// The JSON of an answer that must be 200.
+    /// The JSON of a response, which must have status 200.
     async fn json(&self, path: &str) -> Value {
         let answer = self.get(path).await.unwrap();
         let status = answer.status();
@@ -92,11 +92,11 @@ fn ids_of(page: &Value) -> Vec<String> {
     page["chats"].as_array().unwrap().iter().map(|chat| chat["id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn question(query: &str) -> truth::Question {
+fn question(query: &str) -> truth::TruthQuestion {
     Query::try_from_uri(&format!("/?{query}").parse().unwrap()).unwrap().0
 }
 
-/// The ids of the truth, newest first.
+/// The ids in the truth, newest first.
 fn true_ids(sandbox: &Sandbox, query: &str) -> Vec<String> {
     let truth = sandbox.truth(&question(&format!("report=chat&ids=1&{query}"))).unwrap();
     truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
@@ -106,12 +106,12 @@ fn true_ids(sandbox: &Sandbox, query: &str) -> Vec<String> {
 fn every_fault_and_every_route_has_its_place() {
     let stories =
         concat!(include_str!("fault_stories.rs"), include_str!("world_stories.rs"), include_str!("time_stories.rs"), include_str!("xml_fault_stories.rs"));
-    let kinds = include_str!("../faults.rs").split_once("pub enum Kind {").unwrap().1.split_once("\n}").unwrap().0;
+    let kinds = include_str!("../faults.rs").split_once("pub enum FaultKind {").unwrap().1.split_once("\n}").unwrap().0;
     let kinds: Vec<_> =
         kinds.lines().filter(|line| !line.contains("//")).map(|line| line.trim().split([' ', ',']).next().unwrap()).filter(|name| !name.is_empty()).collect();
     assert!(kinds.len() > 15, "{kinds:?}");
     for kind in kinds {
-        assert!(stories.contains(&format!("Kind::{kind}")), "no story meets the fault {kind}");
+        assert!(stories.contains(&format!("FaultKind::{kind}")), "no story meets the fault {kind}");
     }
     let source = include_str!("../mod.rs");
     let table = source.split_once("mod calendar;").unwrap().0;

@@ -1,10 +1,10 @@
-//! Every report against the truth, which adds up the archive chat by chat.
+//! Tests of every report against the truth, which computes it chat by chat.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
 
-/// Report, path, and whether it takes an agent.
+/// Report, path, and whether it has an agent parameter.
 const REPORTS: [(&str, &str, bool); 17] = [
     ("chat_engagement_report", "/reports/chats/engagement", true),
     ("ratings_report", "/reports/chats/ratings", true),
@@ -43,11 +43,11 @@ async fn every_report_by_period_is_the_truth() {
             queries.push("date_from=2026-11-03&date_to=2026-11-12&timezone=America/St_Johns&group_by=hour".to_owned());
         }
         for query in queries {
-            let told = served.json(&format!("{path}?{query}")).await;
+            let reported = served.json(&format!("{path}?{query}")).await;
             let truth = served.sandbox.truth(&question(&format!("report={report}&{}", query.replace("groups[]", "group")))).unwrap();
-            let told: BTreeMap<_, _> = told.as_object().unwrap().iter().collect();
+            let reported: BTreeMap<_, _> = reported.as_object().unwrap().iter().collect();
             let truth: BTreeMap<_, _> = truth["periods"].as_object().unwrap().iter().collect();
-            assert_eq!(told, truth, "{report} {query}");
+            assert_eq!(reported, truth, "{report} {query}");
         }
     }
 }
@@ -83,19 +83,19 @@ async fn rankings_and_occupancy_are_the_truth() {
     let served = Served::start(sandbox(4_000, 60)).await;
     for (report, path) in [("ranking_report", "/reports/chats/ratings/ranking"), ("ticket_ranking_report", "/reports/tickets/ratings/ranking")] {
         for query in ["date_from=2026-10-01&date_to=2026-11-14&timezone=Asia/Tokyo", "date_from=2026-10-01&date_to=2026-11-14&group=2"] {
-            let told = served.json(&format!("{path}?{query}")).await;
-            let told: BTreeMap<_, _> =
-                told["ranking"].as_array().unwrap().iter().map(|one| (one["name"].as_str().unwrap(), json!([one["good"], one["bad"]]))).collect();
+            let reported = served.json(&format!("{path}?{query}")).await;
+            let reported: BTreeMap<_, _> =
+                reported["ranking"].as_array().unwrap().iter().map(|one| (one["name"].as_str().unwrap(), json!([one["good"], one["bad"]]))).collect();
             let truth = served.sandbox.truth(&question(&format!("report={report}&{query}"))).unwrap();
-            assert_eq!((truth["count"].as_u64().unwrap(), &truth["periods"]), (told.len() as u64, &json!(told)), "{report} {query}");
-            assert!(told.len() > 2, "{report} {query}");
+            assert_eq!((truth["count"].as_u64().unwrap(), &truth["periods"]), (reported.len() as u64, &json!(reported)), "{report} {query}");
+            assert!(reported.len() > 2, "{report} {query}");
         }
     }
     let query = "date_from=2026-10-20&date_to=2026-11-16&timezone=Europe/Oslo&weekday=mon";
-    let told = served.json(&format!("/reports/chats/agents_occupancy?{query}")).await;
+    let reported = served.json(&format!("/reports/chats/agents_occupancy?{query}")).await;
     let truth = served.sandbox.truth(&question(&format!("report=simultaneous_chats_report&{query}"))).unwrap();
-    assert_eq!((&told, truth["count"].as_u64()), (&truth["periods"], Some(96)));
-    assert!(told.as_object().unwrap().values().any(|going| going.as_u64().unwrap() > 0));
+    assert_eq!((&reported, truth["count"].as_u64()), (&truth["periods"], Some(96)));
+    assert!(reported.as_object().unwrap().values().any(|going| going.as_u64().unwrap() > 0));
     for wrong in [
         "/reports/chats/agents_occupancy",
         "/reports/chats/agents_occupancy?weekday=monday",
@@ -107,7 +107,7 @@ async fn rankings_and_occupancy_are_the_truth() {
 }
 
 #[tokio::test]
-async fn dashboards_tell_the_last_seven_days() {
+async fn dashboards_cover_the_last_seven_days() {
     let served = Served::start(sandbox(4_000, 60)).await;
     let total =
         |query: &str| served.sandbox.truth(&question(&format!("report=chat&date_from=2026-11-14&date_to=2026-11-20&{query}"))).unwrap()["count"].clone();
@@ -148,7 +148,7 @@ fn every_report_has_a_truth() {
 }
 
 #[tokio::test]
-async fn parts_of_chats_are_counted_as_the_archive_tells_them() {
+async fn chat_parts_are_counted_as_in_the_archive() {
     let served = Served::start(sandbox(2_000, 60)).await;
     let mut chats = Vec::new();
     for page in 1..=80 {

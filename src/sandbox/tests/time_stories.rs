@@ -1,15 +1,15 @@
-//! The world goes on with the clock, and changes while it is read.
+//! Tests of the world as the clock advances and while it changes.
 
 use std::collections::HashSet;
 
-use super::super::faults::{Fault, Kind};
+use super::super::faults::{Fault, FaultKind};
 use super::*;
 
 const DAY: i64 = 86_400_000;
 
 fn at(moment: i64) -> (Sandbox, Clock) {
     let clock = Clock::stopped_at(moment);
-    (Sandbox::new(Options::default(), clock.clone()), clock)
+    (Sandbox::new(SandboxOptions::default(), clock.clone()), clock)
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn new_chats_come_with_the_days_and_old_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_restart_on_another_day_tells_the_same_chats() {
+async fn a_restart_on_another_day_serves_the_same_chats() {
     let (first, clock) = at(NOON);
     clock.advance(5 * DAY + 1_234_567);
     let (second, _) = at(NOON + 5 * DAY + 1_234_567);
@@ -38,7 +38,7 @@ async fn a_restart_on_another_day_tells_the_same_chats() {
 }
 
 #[tokio::test]
-async fn pending_chats_are_told_when_asked_for() {
+async fn pending_chats_are_listed_on_request() {
     let sandbox = sandbox(30_000, 60);
     let served = Served::start(sandbox.clone()).await;
     let page = served.json("/chats?include_pending=1").await;
@@ -50,10 +50,10 @@ async fn pending_chats_are_told_when_asked_for() {
 }
 
 #[tokio::test]
-async fn an_archive_that_changes_agrees_with_its_truth_and_the_mark_tells_who_stayed() {
+async fn a_changing_archive_agrees_with_its_truth_and_the_mark_lists_unchanged_chats() {
     let served = Served::start(sandbox(400, 12)).await;
     served.json("/chats").await;
-    served.sandbox.faults().add(Fault::new(Kind::Mutate { seed: 5 }).on("/chats").times(60));
+    served.sandbox.faults().add(Fault::new(FaultKind::Mutate { seed: 5 }).on("/chats").times(60));
     let before: HashSet<_> = true_ids(&served.sandbox, "").into_iter().collect();
     let mark = served.http.post(served.url("/__mark")).send().await.unwrap().text().await.unwrap();
     let mark = serde_json::from_str::<Value>(&mark).unwrap()["id"].as_u64().unwrap();
@@ -70,16 +70,16 @@ async fn an_archive_that_changes_agrees_with_its_truth_and_the_mark_tells_who_st
     assert_eq!(stayed, before.intersection(&now).cloned().collect());
     assert!(stayed.len() < before.len() && stayed.len() < now.len());
     assert_eq!(served.status("/__truth?report=chat&since=99").await, 400);
-    // The reports go on agreeing with the archive.
-    let told = served.json("/reports/chats/total_chats?date_from=2026-11-20&group_by=day").await;
-    assert_eq!(told["2026-11-20"]["chats"], true_ids(&served.sandbox, "date_from=2026-11-20").len());
+    // The reports still agree with the archive.
+    let reported = served.json("/reports/chats/total_chats?date_from=2026-11-20&group_by=day").await;
+    assert_eq!(reported["2026-11-20"]["chats"], true_ids(&served.sandbox, "date_from=2026-11-20").len());
 }
 
 #[tokio::test]
 async fn equal_seeds_change_an_archive_equally() {
     let run = async |seed: u64| {
         let served = Served::start(sandbox(300, 10)).await;
-        served.sandbox.faults().add(Fault::new(Kind::Mutate { seed }));
+        served.sandbox.faults().add(Fault::new(FaultKind::Mutate { seed }));
         for _ in 0..12 {
             served.json("/chats").await;
         }

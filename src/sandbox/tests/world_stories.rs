@@ -1,4 +1,4 @@
-//! What there is, and how it is asked for.
+//! Tests of the world's content and of its queries.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -11,11 +11,11 @@ use super::super::livechat::ACCESS_TOKEN;
 use super::*;
 
 #[tokio::test]
-async fn equal_options_make_equal_worlds_and_another_seed_another() {
+async fn equal_options_make_equal_worlds() {
     let page = async |sandbox: Sandbox| Served::start(sandbox).await.get("/chats?page=7").await.unwrap().text().await.unwrap();
     let first = page(sandbox(2_000, 60)).await;
     assert_eq!(first, page(sandbox(2_000, 60)).await);
-    let other = Sandbox::new(Options { seed: 2, ..Options::default() }, Clock::stopped_at(NOON));
+    let other = Sandbox::new(SandboxOptions { seed: 2, ..SandboxOptions::default() }, Clock::stopped_at(NOON));
     assert_ne!(first, page(other).await);
 }
 
@@ -36,7 +36,7 @@ async fn pages_put_together_are_the_truth() {
         "include_pending=1",
         "date_from=2026-12-01",
     ] {
-        // A missing end is today in the query's zone; the truth knows no today.
+        // A missing end is today in the query's time zone; the truth does not know today.
         let query = if query.contains("2026-12") { "date_from=2026-12-01&date_to=2026-12-31" } else { query };
         let (ids, total) = served.all_ids(query).await;
         assert_eq!(ids, true_ids(&served.sandbox, query), "{query}");
@@ -49,7 +49,7 @@ async fn pages_put_together_are_the_truth() {
 #[tokio::test]
 async fn days_add_up_to_the_range_in_every_zone_across_clock_changes() {
     let served = Served::start(sandbox(6_000, 270)).await;
-    // Ranges with the days on which clocks change: forwards at midnight, by half an hour, and back.
+    // Ranges with clock changes: forward at midnight, by half an hour, and back.
     for (zone, from) in [
         ("Europe/Oslo", date(2026, 10, 20)),
         ("America/New_York", date(2026, 10, 27)),
@@ -77,7 +77,7 @@ async fn days_add_up_to_the_range_in_every_zone_across_clock_changes() {
 }
 
 #[tokio::test]
-async fn the_report_tells_what_the_archive_holds() {
+async fn the_report_agrees_with_the_archive() {
     let served = Served::start(sandbox(6_000, 270)).await;
     for query in [
         "date_from=2026-10-20&date_to=2026-11-05&timezone=Europe/Oslo",
@@ -86,11 +86,11 @@ async fn the_report_tells_what_the_archive_holds() {
         "date_from=2026-04-24&date_to=2026-04-24&timezone=Africa/Cairo",
         "date_from=2026-11-10&date_to=2026-11-19&group=2&agent=oksana@sandbox.test",
     ] {
-        let told = served.json(&format!("/reports/chats/total_chats?{query}")).await;
+        let reported = served.json(&format!("/reports/chats/total_chats?{query}")).await;
         let truth = served.sandbox.truth(&question(&format!("report=chat_report&{query}"))).unwrap();
-        let told: Vec<_> = told.as_object().unwrap().iter().map(|(period, value)| (period.clone(), value["chats"].clone())).collect();
+        let reported: Vec<_> = reported.as_object().unwrap().iter().map(|(period, value)| (period.clone(), value["chats"].clone())).collect();
         let truth: Vec<_> = truth["periods"].as_object().unwrap().iter().map(|(period, chats)| (period.clone(), chats.clone())).collect();
-        assert_eq!(told, truth, "{query}");
+        assert_eq!(reported, truth, "{query}");
     }
     let months = served.json("/reports/chats/total_chats?group_by=month&date_from=2026-09-15&date_to=2026-11-02").await;
     assert_eq!(months["2026-09"]["begin"], "2026-09-15");
@@ -203,7 +203,7 @@ async fn the_archive_is_as_awkward_as_a_real_one() {
 #[tokio::test]
 async fn chats_that_end_while_pages_are_read_are_the_newest_from_then_on() {
     let served = Served::start(sandbox(200, 10)).await;
-    served.sandbox.faults().add(Fault::new(faults::Kind::Shift { chats: 3 }).on("/chats").times(2));
+    served.sandbox.faults().add(Fault::new(faults::FaultKind::Shift { chats: 3 }).on("/chats").times(2));
     let before = served.json("/chats").await;
     let shifted = served.json("/chats?page=2").await;
     assert_eq!(shifted["total"], 203);
@@ -215,7 +215,7 @@ async fn chats_that_end_while_pages_are_read_are_the_newest_from_then_on() {
 }
 
 #[tokio::test]
-async fn calls_are_told_but_not_those_to_the_sandbox_itself() {
+async fn calls_are_logged_except_those_to_the_sandbox_itself() {
     let served = Served::start(sandbox(100, 10)).await;
     served.json("/chats?page=2").await;
     served.status("/nothing").await;
@@ -238,9 +238,9 @@ fn ids_are_all_different() {
 
 #[test]
 fn a_million_chats_are_no_slower_than_a_thousand() {
-    let world = super::super::world::World::new(&Options { chats: 1_000_000, ..Options::default() }, Clock::stopped_at(NOON));
-    let filter = super::super::selection::Filter { groups: vec![7], agents: vec!["adaeze@sandbox.test".to_owned()], ..Default::default() };
-    let begun = Instant::now();
+    let world = super::super::world::World::new(&SandboxOptions { chats: 1_000_000, ..SandboxOptions::default() }, Clock::stopped_at(NOON));
+    let filter = super::super::selection::ChatFilter { groups: vec![7], agents: vec!["adaeze@sandbox.test".to_owned()], ..Default::default() };
+    let started = Instant::now();
     for page in 0..20 {
         let selection = world.select(0..NOON / 1_000, &Default::default());
         assert_eq!(selection.total(), 1_000_000);
@@ -248,6 +248,6 @@ fn a_million_chats_are_no_slower_than_a_thousand() {
         let narrow = world.select(0..NOON / 1_000, &filter);
         assert_eq!(narrow.numbers(narrow.total() - 25, 25).len(), 25);
     }
-    // A walk over the archive would take minutes in a debug build.
-    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    // A scan of the archive would take minutes in a debug build.
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
 }

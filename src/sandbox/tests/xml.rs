@@ -1,11 +1,11 @@
-//! A reader of XML for the stories: small, strict, and nothing that the product uses.
+//! A small, strict XML parser for the tests, independent of the product's parser.
 
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Element {
     pub name: String,
     pub attributes: Vec<(String, String)>,
     pub children: Vec<Element>,
-    /// Its own, with references and CDATA read; without the indent at both ends.
+    /// The element's own text, decoded, without indentation at both ends.
     pub text: String,
 }
 
@@ -18,13 +18,13 @@ impl Element {
         self.children.iter().filter(|child| child.name == name).collect()
     }
 
-    /// The text of the first child of that name.
+    /// The text of the first child with that name.
     pub fn of(&self, name: &str) -> Option<&str> {
         self.children.iter().find(|child| child.name == name).map(|child| child.text.as_str())
     }
 }
 
-/// The root of a document; what is wrong with it, for one that is not well formed or has a type declaration.
+/// The root of a document; `Err` if it is not well-formed or has a document type declaration.
 pub fn read(document: &str) -> Result<Element, String> {
     let normal = document.replace("\r\n", "\n").replace('\r', "\n");
     let mut rest = normal.strip_prefix("<?xml ").and_then(|rest| rest.split_once("?>")).ok_or("no declaration")?.1;
@@ -69,7 +69,7 @@ pub fn read(document: &str) -> Result<Element, String> {
     }
 }
 
-/// No value of the sandbox holds a `>` that is not escaped.
+/// No value of the sandbox contains an unescaped `>`.
 fn start(tag: &str) -> Result<Element, String> {
     let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {

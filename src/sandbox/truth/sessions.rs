@@ -1,15 +1,15 @@
-//! LiveLeader's reports: chats that were answered, their messages and their operators.
+//! LiveLeader's reports: answered chats, their messages and their operators.
 
 use serde_json::{Map, Value, json};
 
 use super::super::changes::EXTRA;
-use super::super::session::Session;
-use super::Asked;
+use super::super::session::ChatSession;
+use super::TruthContext;
 use crate::clock::{Millis, timestamp};
 
-pub fn answer(asked: &Asked<'_>) -> Result<Option<Value>, String> {
-    let question = asked.question;
-    let rows: fn(&Session) -> usize = match question.report.as_str() {
+pub fn answer(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
+    let question = context.question;
+    let rows: fn(&ChatSession) -> usize = match question.report.as_str() {
         "chats" => |_| 1,
         "chat_messages" => |session| session.messages.len(),
         "chat_operators" => |session| session.operators.len(),
@@ -19,7 +19,7 @@ pub fn answer(asked: &Asked<'_>) -> Result<Option<Value>, String> {
     if others || question.include_pending == 1 {
         return Err("Of LiveLeader only days and an agent are asked.".to_owned());
     }
-    let found = found(asked);
+    let found = found(context);
     let mut truth = json!({"count": found.iter().map(rows).sum::<usize>(), "chats": found.len()});
     if question.ids == 1 {
         match question.report.as_str() {
@@ -37,24 +37,24 @@ pub fn answer(asked: &Asked<'_>) -> Result<Option<Value>, String> {
 }
 
 /// Oldest first.
-fn found(asked: &Asked<'_>) -> Vec<Session> {
-    let (world, question, seen) = (asked.world, asked.question, asked.world.changes().seen());
-    let mark = question.since.and_then(|id| world.changes().marked(id));
-    let extras = EXTRA..EXTRA + seen.extras.len() as u64;
-    let there = world.numbers().archive.chain(extras).filter(|number| !seen.removed.contains(number));
-    let mut found: Vec<Session> = there
+fn found(context: &TruthContext<'_>) -> Vec<ChatSession> {
+    let (world, question, snapshot) = (context.world, context.question, context.world.changes().snapshot());
+    let mark = question.since.and_then(|id| world.changes().mark_by_id(id));
+    let extras = EXTRA..EXTRA + snapshot.extras.len() as u64;
+    let there = world.numbers().archive.chain(extras).filter(|number| !snapshot.removed.contains(number));
+    let mut found: Vec<ChatSession> = there
         .filter(|number| mark.is_none_or(|mark| world.existed(*number, mark)))
-        // A look at the day of the start before the chat is made, which takes longer.
-        .filter(|number| asked.day_is_asked(asked.local(world.started(*number)).date()))
-        .filter_map(|number| Session::of(world, number))
+        // Checks the day of the start first, because generating the chat takes longer.
+        .filter(|number| context.day_matches(context.local(world.started(*number)).date()))
+        .filter_map(|number| ChatSession::of(world, number))
         .filter(|session| question.agent.as_ref().is_none_or(|agent| session.operators.iter().any(|operator| operator == agent)))
         .collect();
-    // Stable: chats of the same millisecond stay by their numbers.
+    // A stable sort: chats of the same millisecond stay ordered by their numbers.
     found.sort_by_key(|session| session.start);
     found
 }
 
-fn record(session: &Session) -> Value {
+fn record(session: &ChatSession) -> Value {
     let messages: Vec<_> = session.messages.iter().map(|message| json!({"from": message.from, "time": iso(message.at), "text": message.text})).collect();
     let mut record = json!({
         "id": session.id,

@@ -1,4 +1,4 @@
-//! Asks before an account is deleted, naming the DataSets that stop.
+//! The confirmation page before an account is deleted. It lists the DataSets that stop.
 
 use std::collections::HashMap;
 
@@ -13,56 +13,56 @@ use crate::datasets::Dataset;
 use crate::error::Result;
 use crate::ids::{AccountId, DatasetId};
 use crate::puller::schedules;
-use crate::web::forms::Id;
-use crate::web::page::{Answer, go, show};
-use crate::web::parts::Chrome;
-use crate::web::person::{Keeper, Person};
-use crate::web::{Web, words};
+use crate::web::components::Chrome;
+use crate::web::forms::FirstPathId;
+use crate::web::page::{PageResult, redirect, render};
+use crate::web::person::{AccountsViewer, Person};
+use crate::web::{Web, humanize};
 
 #[derive(Template)]
 #[template(path = "pages/account_delete.html")]
-struct Page {
+struct DeleteAccountPage {
     chrome: Chrome,
     id: AccountId,
     name: String,
-    stops: Vec<Stop>,
+    stops: Vec<StoppedDataset>,
     words: String,
     button: String,
 }
 
-struct Stop {
+struct StoppedDataset {
     monogram: &'static str,
     name: String,
     next: String,
 }
 
 /// `GET /accounts/{id}/delete`
-pub async fn ask(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+pub async fn form(State(web): State<Web>, AccountsViewer(Person { actor, session }): AccountsViewer, FirstPathId(id): FirstPathId<AccountId>) -> PageResult {
     let account = web.accounts.get_to_change(&actor, &id).await?;
     let (stops, words) = stops(&web, &actor, &account).await?;
     let button = match stops.len() {
         0 => "Delete account".to_owned(),
-        many => format!("Delete account and stop {}", words::counted(count(many), "DataSet", "DataSets")),
+        many => format!("Delete account and stop {}", humanize::counted(count(many), "DataSet", "DataSets")),
     };
     let chrome = web.chrome(&actor, &session, "accounts").await;
-    show(&Page { chrome, id, name: account.name, stops, words, button })
+    render(&DeleteAccountPage { chrome, id, name: account.name, stops, words, button })
 }
 
 /// `POST /accounts/{id}/delete`
-pub async fn delete(State(web): State<Web>, Keeper(Person { actor, session }): Keeper, Id(id): Id<AccountId>) -> Answer {
+pub async fn delete(State(web): State<Web>, AccountsViewer(Person { actor, session }): AccountsViewer, FirstPathId(id): FirstPathId<AccountId>) -> PageResult {
     let account = web.accounts.get_to_change(&actor, &id).await?;
     let stopped = web.accounts.delete(&actor, &id).await?;
-    web.puller.kept.notify_one();
+    web.puller.wake_deadlines.notify_one();
     let sentence = match stopped.len() {
         0 => format!("{} deleted.", account.name),
-        many => format!("{} deleted. {} updating.", account.name, words::counted(count(many), "DataSet stops", "DataSets stop")),
+        many => format!("{} deleted. {} updating.", account.name, humanize::counted(count(many), "DataSet stops", "DataSets stop")),
     };
-    web.say_next(&session, sentence).await;
-    go("/accounts")
+    web.flash(&session, sentence).await;
+    redirect("/accounts")
 }
 
-/// The DataSets that stop, the first to be hit first, and what that means in words.
-async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<Stop>, String)> {
+/// The DataSets that stop, in the order of their next runs, and a sentence about the consequences.
+async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<StoppedDataset>, String)> {
     let now = web.clock.now();
     let known: HashMap<DatasetId, Dataset> = web.datasets.list(actor).await?.into_iter().map(|dataset| (dataset.id.clone(), dataset)).collect();
     let mut named = web.accounts.datasets_of(actor, &account.id).await?;
@@ -72,7 +72,7 @@ async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<Stop>
     let when = |id: &DatasetId| {
         let dataset = known.get(id)?;
         let zone = schedules::zone(&dataset.time_zone).unwrap_or(TimeZone::UTC);
-        Some(words::coming(dataset.next_run_at?, now, &zone))
+        Some(humanize::calendar_time(dataset.next_run_at?, now, &zone))
     };
     let first = named.first().and_then(|(id, _)| when(id)).map(|when| format!(", the first {when}")).unwrap_or_default();
     let these = match named.len() {
@@ -80,14 +80,14 @@ async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<Stop>
         1 => format!("This DataSet stops updating{}. Its", first.replace("the first ", "")),
         many => format!("These {many} DataSets stop updating{first}. Their"),
     };
-    let kept = if rows > 0 { format!("{}, ", words::counted(rows, "row", "rows")) } else { String::new() };
-    let told = format!("{these} {kept}history and links stay.");
-    let stops = named.into_iter().map(|(id, name)| Stop {
+    let kept = if rows > 0 { format!("{}, ", humanize::counted(rows, "row", "rows")) } else { String::new() };
+    let consequence = format!("{these} {kept}history and links stay.");
+    let stops = named.into_iter().map(|(id, name)| StoppedDataset {
         monogram: account.connector.monogram(),
         next: when(&id).map(|when| format!("would run {when}")).unwrap_or_default(),
         name,
     });
-    Ok((stops.collect(), told))
+    Ok((stops.collect(), consequence))
 }
 
 fn count(many: usize) -> i64 {

@@ -1,5 +1,4 @@
-//! The form of an account, to add one and to change one. The vendor is asked with the credentials before anything is kept; secrets
-//! are typed and never shown again.
+//! The form to add or change an account. Credentials are tested with the vendor before they are saved; secrets are never shown again.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +7,23 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use jiff::tz::TimeZone;
 
-use super::connect::spaces_in_words;
-use crate::accounts::{Account, ChangeAccount, DEFAULT_PER_MINUTE, NewAccount};
+use super::connect::outer_spaces_note;
+use crate::accounts::{Account, ChangeAccount, DEFAULT_REQUESTS_PER_MINUTE, NewAccount};
 use crate::clock::timestamp;
 use crate::connectors::Connector;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::AccountId;
 use crate::secret::Secret;
-use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go_from_form, show, show_with};
-use crate::web::panes::view::VendorWords;
-use crate::web::parts::{Band, Chrome, Errors};
-use crate::web::person::{Keeper, Person};
-use crate::web::{Web, error_page, words};
+use crate::web::components::{Band, Chrome, Errors};
+use crate::web::forms::{FirstPathId, Form};
+use crate::web::page::{PageResult, redirect_from_form, render, render_with_status};
+use crate::web::panes::view::VendorNotes;
+use crate::web::person::{AccountsViewer, Person};
+use crate::web::{Web, error_page, humanize};
 
 #[derive(Template)]
 #[template(path = "pages/account_edit.html")]
-struct Page {
+struct AccountEditPage {
     chrome: Chrome,
     adding: bool,
     action: String,
@@ -35,13 +34,13 @@ struct Page {
     used: String,
     shared: bool,
     may_share: bool,
-    /// What happens when it is no longer shared; nothing while nobody else uses it.
-    of_others: String,
+    /// What happens when the account is no longer shared; empty if nobody else uses it.
+    other_users_note: String,
     problem: Option<Band>,
     w: AccountForm,
 }
 
-/// What `panes/credential_fields.html` shows.
+/// The fields of `panes/credential_fields.html`.
 struct AccountForm {
     credential_fields: Vec<CredentialField>,
     where_to_find: String,
@@ -49,7 +48,7 @@ struct AccountForm {
     requests_per_minute: String,
     account_zone: String,
     advanced_open: bool,
-    vendor: VendorWords,
+    vendor: VendorNotes,
     errors: Errors,
 }
 
@@ -58,14 +57,14 @@ struct CredentialField {
     label: String,
     help: String,
     secret: bool,
-    /// Of a secret: what the empty field says.
+    /// For a secret: the placeholder of the empty field.
     value: String,
 }
 
-/// The fields as they were typed. Of a name that comes twice, the first counts.
-struct Typed(BTreeMap<String, Secret>);
+/// The submitted fields. Of a repeated name, the first value counts.
+struct AccountFields(BTreeMap<String, Secret>);
 
-impl Typed {
+impl AccountFields {
     fn new(fields: Vec<(String, Secret)>) -> Self {
         let mut typed = BTreeMap::new();
         for (name, value) in fields {
@@ -74,7 +73,7 @@ impl Typed {
         Self(typed)
     }
 
-    /// Of a field that is no secret.
+    /// The value of a field that is not secret.
     fn text(&self, name: &str) -> String {
         self.0.get(name).map(|value| value.reveal().trim().to_owned()).unwrap_or_default()
     }
@@ -84,10 +83,10 @@ impl Typed {
         connector.fields().iter().filter_map(|field| Some((field.id.to_owned(), of(field.id)?))).collect()
     }
 
-    /// Empty is the usual number; what is no number is one that does not fit.
+    /// The requests per minute. Empty means the default; text that is not a number becomes an invalid number.
     fn per_minute(&self) -> i64 {
         let text = self.text("requests_per_minute");
-        if text.is_empty() { i64::from(DEFAULT_PER_MINUTE) } else { text.parse().unwrap_or(0) }
+        if text.is_empty() { i64::from(DEFAULT_REQUESTS_PER_MINUTE) } else { text.parse().unwrap_or(0) }
     }
 
     fn zone(&self) -> String {
@@ -100,8 +99,8 @@ impl Typed {
     }
 }
 
-/// The form for a new account, with what was typed so far.
-async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connector, typed: &Typed) -> Page {
+/// The form for a new account, with the input so far.
+async fn new_account_page(web: &Web, Person { actor, session }: &Person, connector: Connector, typed: &AccountFields) -> AccountEditPage {
     let fields = connector.fields().iter().map(|field| CredentialField {
         id: field.id.to_owned(),
         label: field.label.to_owned(),
@@ -116,10 +115,10 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
         requests_per_minute: typed.text("requests_per_minute"),
         account_zone: typed.text("account_zone"),
         advanced_open: false,
-        vendor: VendorWords::of(connector, &typed.text("api_url")),
+        vendor: VendorNotes::of(connector, &typed.text("api_url")),
         errors: Errors::default(),
     };
-    Page {
+    AccountEditPage {
         chrome: web.chrome(actor, session, "accounts").await,
         adding: true,
         action: format!("/accounts/new?connector={}", connector.id()),
@@ -130,15 +129,15 @@ async fn adding(web: &Web, Person { actor, session }: &Person, connector: Connec
         used: String::new(),
         shared: false,
         may_share: false,
-        of_others: String::new(),
+        other_users_note: String::new(),
         problem: None,
         w,
     }
 }
 
-/// The form for an account as it is kept.
-async fn editing(web: &Web, Person { actor, session }: &Person, account: &Account) -> Result<Page> {
-    let of_others = web.accounts.count_of_others(&account.id).await?;
+/// The form for an existing account.
+async fn edit_account_page(web: &Web, Person { actor, session }: &Person, account: &Account) -> Result<AccountEditPage> {
+    let other_users = web.accounts.count_datasets_of_others(&account.id).await?;
     let set_on = timestamp(account.sealed_at).to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
     let kept = format!("Set on {set_on}, stored encrypted. Leave empty to keep it.");
     let fields = account.connector.fields().iter().map(|field| CredentialField {
@@ -155,11 +154,11 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         requests_per_minute: account.requests_per_minute.to_string(),
         account_zone: account.time_zone.clone(),
         advanced_open: account.api_url.is_some() && actor.is_admin(),
-        vendor: VendorWords::of(account.connector, account.api_url.as_deref().unwrap_or_default()),
+        vendor: VendorNotes::of(account.connector, account.api_url.as_deref().unwrap_or_default()),
         errors: Errors::default(),
     };
-    let used = words::counted(account.dataset_count, "DataSet uses it", "DataSets use it");
-    Ok(Page {
+    let used = humanize::counted(account.dataset_count, "DataSet uses it", "DataSets use it");
+    Ok(AccountEditPage {
         chrome: web.chrome(actor, session, "accounts").await,
         adding: false,
         action: format!("/accounts/{}/edit", account.id),
@@ -170,7 +169,7 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
         used: if account.dataset_count == 0 { String::new() } else { format!("{used}. A change applies to all DataSets of the account.") },
         shared: account.shared,
         may_share: true,
-        of_others: match of_others {
+        other_users_note: match other_users {
             0 => String::new(),
             1 => "1 DataSet of another owner uses it. If you stop sharing, it stops updating until you share the account again.".to_owned(),
             many => format!("{many} DataSets of other owners use it. If you stop sharing, they stop updating until you share the account again."),
@@ -180,9 +179,9 @@ async fn editing(web: &Web, Person { actor, session }: &Person, account: &Accoun
     })
 }
 
-impl Page {
-    /// Puts what was typed over what is kept; never a secret.
-    fn typed(&mut self, typed: &Typed) {
+impl AccountEditPage {
+    /// Replaces the stored values with the submitted ones, except secrets.
+    fn refill(&mut self, typed: &AccountFields) {
         self.name = typed.text("name");
         self.shared = typed.0.contains_key("shared");
         for field in self.w.credential_fields.iter_mut().filter(|field| !field.secret) {
@@ -193,9 +192,9 @@ impl Page {
         self.w.account_zone = typed.text("account_zone");
     }
 
-    /// Asks again, saying what is wrong.
-    fn again(mut self, error: Error) -> Answer {
-        if matches!(error.kind(), Kind::Forbidden | Kind::NotFound | Kind::Internal) {
+    /// Shows the form again with the errors.
+    fn with_error(mut self, error: Error) -> PageResult {
+        if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Internal) {
             return Err(error.into());
         }
         let mut status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -203,27 +202,33 @@ impl Page {
             self.w.errors.add(if field == "time_zone" { "account_zone" } else { field }, sentence);
         }
         if self.w.errors.is_empty() {
-            status = error_page::status(error.kind());
-            let text = format!("Nothing was saved. {}", error.next_step().unwrap_or_default());
+            status = error_page::http_status(error.kind());
+            let text = format!("Nothing was saved. {}", error.suggested_action().unwrap_or_default());
             self.problem = Some(Band { tone: "bad".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
         }
         self.w.advanced_open |= ["api_url", "requests_per_minute", "account_zone"].iter().any(|field| !self.w.errors.of(field).is_empty());
-        show_with(status, &self)
+        render_with_status(status, &self)
     }
 }
 
 /// `GET /accounts/new?connector=`
-pub async fn add_form(State(web): State<Web>, Keeper(person): Keeper, uri: Uri) -> Answer {
+pub async fn add_form(State(web): State<Web>, AccountsViewer(person): AccountsViewer, uri: Uri) -> PageResult {
     let connector = connector(&uri)?;
-    let usual = [("requests_per_minute", DEFAULT_PER_MINUTE.to_string()), ("account_zone", "UTC".to_owned())];
-    let typed = Typed::new(usual.map(|(field, value)| (field.to_owned(), Secret::new(value))).into());
-    show(&adding(&web, &person, connector, &typed).await)
+    let usual = [("requests_per_minute", DEFAULT_REQUESTS_PER_MINUTE.to_string()), ("account_zone", "UTC".to_owned())];
+    let typed = AccountFields::new(usual.map(|(field, value)| (field.to_owned(), Secret::new(value))).into());
+    render(&new_account_page(&web, &person, connector, &typed).await)
 }
 
-/// `POST /accounts/new?connector=`: asks the vendor, then keeps the account.
-pub async fn add(State(web): State<Web>, Keeper(person): Keeper, uri: Uri, headers: HeaderMap, Form(fields): Form<Vec<(String, Secret)>>) -> Answer {
+/// `POST /accounts/new?connector=`: tests the credentials with the vendor, then saves the account.
+pub async fn add(
+    State(web): State<Web>,
+    AccountsViewer(person): AccountsViewer,
+    uri: Uri,
+    headers: HeaderMap,
+    Form(fields): Form<Vec<(String, Secret)>>,
+) -> PageResult {
     let connector = connector(&uri)?;
-    let typed = Typed::new(fields);
+    let typed = AccountFields::new(fields);
     let new = NewAccount {
         connector,
         name: typed.text("name"),
@@ -234,11 +239,11 @@ pub async fn add(State(web): State<Web>, Keeper(person): Keeper, uri: Uri, heade
     };
     match connect(&web, &person, &new).await {
         Ok((account, seen)) => {
-            let spaces = spaces_in_words(connector, &new.credentials);
-            web.say_next(&person.session, format!("{} is connected: {seen}.{spaces}", account.name)).await;
-            go_from_form(&headers, "/accounts")
+            let spaces = outer_spaces_note(connector, &new.credentials);
+            web.flash(&person.session, format!("{} is connected: {seen}.{spaces}", account.name)).await;
+            redirect_from_form(&headers, "/accounts")
         }
-        Err(error) => adding(&web, &person, connector, &typed).await.again(error),
+        Err(error) => new_account_page(&web, &person, connector, &typed).await.with_error(error),
     }
 }
 
@@ -250,25 +255,25 @@ async fn connect(web: &Web, person: &Person, new: &NewAccount) -> Result<(Accoun
 }
 
 /// `GET /accounts/{id}/edit`
-pub async fn edit_form(State(web): State<Web>, Keeper(person): Keeper, Id(id): Id<AccountId>) -> Answer {
+pub async fn edit_form(State(web): State<Web>, AccountsViewer(person): AccountsViewer, FirstPathId(id): FirstPathId<AccountId>) -> PageResult {
     let account = web.accounts.get_to_change(&person.actor, &id).await?;
-    show(&editing(&web, &person, &account).await?)
+    render(&edit_account_page(&web, &person, &account).await?)
 }
 
-/// `POST /accounts/{id}/edit`: asks the vendor when the credentials change, then keeps the change.
+/// `POST /accounts/{id}/edit`: if the credentials change, tests them with the vendor; then saves the change.
 pub async fn edit(
     State(web): State<Web>,
-    Keeper(person): Keeper,
-    Id(id): Id<AccountId>,
+    AccountsViewer(person): AccountsViewer,
+    FirstPathId(id): FirstPathId<AccountId>,
     headers: HeaderMap,
     Form(fields): Form<Vec<(String, Secret)>>,
-) -> Answer {
+) -> PageResult {
     let account = web.accounts.get_to_change(&person.actor, &id).await?;
-    let typed = Typed::new(fields);
+    let typed = AccountFields::new(fields);
     let change = ChangeAccount {
         name: Some(typed.text("name")),
         credentials: typed.credentials(account.connector),
-        // A form without the field, which only admins see, leaves the address alone.
+        // Only admins see the field. A form without it leaves the address unchanged.
         api_url: typed.0.contains_key("api_url").then(|| typed.api_url()),
         requests_per_minute: Some(typed.per_minute()),
         time_zone: Some(typed.zone()),
@@ -276,24 +281,24 @@ pub async fn edit(
     };
     match save(&web, &person, &id, &change).await {
         Ok((account, Some(seen))) => {
-            let spaces = spaces_in_words(account.connector, &change.credentials);
-            web.say_next(&person.session, format!("{} is saved and connected: {seen}.{spaces}", account.name)).await;
-            go_from_form(&headers, "/accounts")
+            let spaces = outer_spaces_note(account.connector, &change.credentials);
+            web.flash(&person.session, format!("{} is saved and connected: {seen}.{spaces}", account.name)).await;
+            redirect_from_form(&headers, "/accounts")
         }
         Ok((after, None)) => {
-            let stop = if account.shared && !after.shared { web.accounts.count_of_others(&id).await? } else { 0 };
+            let stop = if account.shared && !after.shared { web.accounts.count_datasets_of_others(&id).await? } else { 0 };
             let stops = match stop {
                 0 => String::new(),
                 1 => " It is no longer shared: 1 DataSet of another owner stops updating.".to_owned(),
                 many => format!(" It is no longer shared: {many} DataSets of other owners stop updating."),
             };
-            web.say_next(&person.session, format!("{} is saved.{stops}", after.name)).await;
-            go_from_form(&headers, "/accounts")
+            web.flash(&person.session, format!("{} is saved.{stops}", after.name)).await;
+            redirect_from_form(&headers, "/accounts")
         }
         Err(error) => {
-            let mut page = editing(&web, &person, &account).await?;
-            page.typed(&typed);
-            page.again(error)
+            let mut page = edit_account_page(&web, &person, &account).await?;
+            page.refill(&typed);
+            page.with_error(error)
         }
     }
 }
@@ -304,8 +309,8 @@ async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount
     if let Some(seen) = &seen {
         web.accounts.record_health(id, Ok(seen), web.clock.now()).await?;
     }
-    // What these credentials had taken off its schedule comes back, and what an account is taken back from comes off it.
-    web.puller.kept.notify_one();
+    // Wakes the keeper: the change may restart schedules that stopped because of the credentials, or stop those of people who lose access.
+    web.puller.wake_deadlines.notify_one();
     Ok((account, seen))
 }
 

@@ -1,12 +1,12 @@
-//! What pages say about completeness: one word for a table, one sentence for a run, one for a line of its log.
+//! Texts about completeness: a short label for tables, a sentence for a run, and a sentence for one date range.
 
 use crate::connectors::Completeness;
 use crate::datasets::Dataset;
-use crate::puller::run::{Run, State, Trigger};
-use crate::web::parts::Status;
-use crate::web::words::{counted, grouped, sentence};
+use crate::puller::run::{Run, RunState, Trigger};
+use crate::web::components::Status;
+use crate::web::humanize::{capitalize, counted, grouped};
 
-/// "read twice": the word for tables and tooltips.
+/// The short label for tables and tooltips, such as "read twice".
 pub fn word(completeness: Completeness) -> &'static str {
     match completeness {
         Completeness::Verified => "verified",
@@ -18,7 +18,7 @@ pub fn word(completeness: Completeness) -> &'static str {
     }
 }
 
-/// As `word`, with its tone; `unread` is for a window that was not read.
+/// Like `word`, with its tone. `unread`: the status of a date range that was not read.
 pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
     let Some(completeness) = completeness else { return unread };
     let tone = match completeness {
@@ -26,10 +26,10 @@ pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
         Completeness::Counted | Completeness::Corrected => "info",
         Completeness::Short => "bad",
     };
-    Status::new(tone, false, sentence(word(completeness)), "")
+    Status::new(tone, false, capitalize(word(completeness)), "")
 }
 
-/// What was proven of a run, for its record; empty when there is nothing to say.
+/// The sentence about the completeness of a run; empty if there is nothing to say.
 pub fn of_run(run: &Run, dataset: &Dataset) -> String {
     let (vendor, (one, many)) = (dataset.connector.title(), dataset.report.records());
     let total = run.vendor_total.map_or_else(|| "a total".to_owned(), |total| counted(total, one, many));
@@ -43,7 +43,7 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
             )
         }
         Some(Completeness::Corrected) => format!("Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."),
-        Some(Completeness::Complete) if run.state == State::Succeeded && run.trigger != Trigger::Revert => {
+        Some(Completeness::Complete) if run.state == RunState::Succeeded && run.trigger != Trigger::Revert => {
             format!("Complete: read to the end. {vendor} gives no total to compare with.")
         }
         Some(Completeness::Short) => format!("Incomplete: {vendor} returned fewer {many} than it reported."),
@@ -51,7 +51,7 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
     }
 }
 
-/// What was proven of one window, as what follows its number of records: ". Two reads agree. LiveChat reports 214."
+/// The text after the number of records of one date range: ". Two reads agree. LiveChat reports 214."
 pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option<u64>) -> String {
     let total = total.map_or_else(|| "no total".to_owned(), |total| grouped(i64::try_from(total).unwrap_or(i64::MAX)));
     match completeness {

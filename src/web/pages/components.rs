@@ -1,28 +1,28 @@
-//! Every part once, to look at in both themes.
+//! A page with every UI component, for comparing the themes.
 
 use askama::Template;
 use axum::extract::State;
 use jiff::tz::TimeZone;
 
 use crate::web::Web;
-use crate::web::page::{Answer, show};
-use crate::web::parts::{Action, Band, Choice, Chrome, Pager, Spark, Status, When};
+use crate::web::components::{Action, Band, Choice, Chrome, DisplayTime, Pager, Spark, Status};
+use crate::web::page::{PageResult, render};
 use crate::web::person::{Admin, Person};
 
 #[derive(Template)]
 #[template(path = "pages/components.html")]
-struct Page {
+struct ComponentsPage {
     chrome: Chrome,
     statuses: Vec<Status>,
     bands: Vec<Band>,
     spark: Spark,
     choices: Vec<Choice>,
     pager: Pager,
-    when: When,
+    when: DisplayTime,
 }
 
 /// `GET /help/components`
-pub async fn components(State(web): State<Web>, Admin(Person { actor, session }): Admin) -> Answer {
+pub async fn components(State(web): State<Web>, Admin(Person { actor, session }): Admin) -> PageResult {
     let now = web.clock.now();
     let statuses = [
         ("good", false, "Up to date"),
@@ -56,7 +56,7 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
         jump: String::new(),
     };
     let choices = ["All groups", "Sales", "Support"];
-    show(&Page {
+    render(&ComponentsPage {
         chrome: web.chrome(&actor, &session, "").await,
         statuses: statuses.into_iter().map(|(tone, ring, word)| Status::new(tone, ring, word, "")).collect(),
         bands: vec![
@@ -68,6 +68,6 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
         spark,
         choices: choices.into_iter().map(|label| Choice { value: label.to_owned(), label: label.to_owned(), selected: label == "Sales" }).collect(),
         pager,
-        when: When::ago(now - 2 * 60 * 60 * 1_000, now, &TimeZone::UTC),
+        when: DisplayTime::ago(now - 2 * 60 * 60 * 1_000, now, &TimeZone::UTC),
     })
 }

@@ -1,4 +1,4 @@
-//! Connect data: the gallery of connectors and reports, and the four panes that make a DataSet from one.
+//! Connect data: the gallery of connectors and reports, and the four panes that create a DataSet.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,27 +14,27 @@ use crate::connectors::Connector;
 use crate::connectors::report::{Menu, PeriodRows, Report, Shape};
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, FRAGMENT, go, go_from_form, show, show_with};
-use crate::web::panes::preview::{self, Turns};
-use crate::web::panes::typed::Typed;
+use crate::web::components::Chrome;
+use crate::web::forms::{FirstPathId, Form};
+use crate::web::page::{FRAGMENT, PageResult, redirect, redirect_from_form, render, render_with_status};
+use crate::web::panes::form_fields::FormFields;
+use crate::web::panes::preview::{self, PreviewLocks};
 use crate::web::panes::view::Wizard;
-use crate::web::panes::{self, Done, For, scheduling};
-use crate::web::parts::Chrome;
+use crate::web::panes::{self, FormContext, FormOutcome, scheduling};
 use crate::web::person::Person;
-use crate::web::{Web, words};
+use crate::web::{Web, humanize};
 
 #[derive(Template)]
 #[template(path = "pages/connect.html")]
 struct Gallery {
     chrome: Chrome,
     q: String,
-    connectors: Vec<Card>,
+    connectors: Vec<ConnectorCard>,
     reports: Vec<ReportRow>,
-    quick: Vec<Quick>,
+    quick: Vec<ConnectorFilter>,
 }
 
-struct Card {
+struct ConnectorCard {
     id: &'static str,
     name: &'static str,
     monogram: &'static str,
@@ -55,7 +55,7 @@ struct ReportRow {
     choose: String,
 }
 
-struct Quick {
+struct ConnectorFilter {
     label: String,
     count: usize,
     href: String,
@@ -70,10 +70,10 @@ struct WizardPage {
 }
 
 /// `GET /connect`
-pub async fn gallery(State(web): State<Web>, person: Person, Query(query): Query<HashMap<String, String>>) -> Answer {
+pub async fn gallery(State(web): State<Web>, person: Person, Query(query): Query<HashMap<String, String>>) -> PageResult {
     editors_only(&person.actor)?;
-    let given = |name: &str| query.get(name).map(|value| value.trim().to_owned()).unwrap_or_default();
-    let (q, from) = (given("q"), Connector::parse(&given("from")));
+    let field = |name: &str| query.get(name).map(|value| value.trim().to_owned()).unwrap_or_default();
+    let (q, from) = (field("q"), Connector::parse(&field("from")));
     let accounts = web.accounts.list(&person.actor).await?;
     let finds = |texts: [&str; 2]| texts.iter().any(|text| text.to_lowercase().contains(&q.to_lowercase()));
     let found = |connector: Connector| {
@@ -91,10 +91,10 @@ pub async fn gallery(State(web): State<Web>, person: Person, Query(query): Query
         connectors: connectors.iter().map(|c| card(*c, &accounts)).collect(),
         q,
     };
-    show(&page)
+    render(&page)
 }
 
-/// How well a report fits what is searched for, in small letters, the best being 0; `static/js/rank.js` does the same.
+/// How well a report matches the search text, which is in lower case; 0 is best. `static/js/rank.js` does the same.
 fn rank(report: &Report, wanted: &str) -> u8 {
     let title = report.title.to_lowercase();
     match title.find(wanted) {
@@ -107,62 +107,68 @@ fn rank(report: &Report, wanted: &str) -> u8 {
 }
 
 /// `GET /connect/{connector}`
-pub async fn wizard(State(web): State<Web>, person: Person, Id(connector): Id<String>, Query(query): Query<HashMap<String, String>>) -> Answer {
+pub async fn wizard(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(connector): FirstPathId<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> PageResult {
     editors_only(&person.actor)?;
-    let f = For { web: &web, actor: &person.actor, connector: find(&connector)?, dataset: None };
-    let w = panes::begin(&f, query.get("report").map(String::as_str), query.get("account").map(String::as_str)).await?;
-    show(&WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w })
+    let f = FormContext { web: &web, actor: &person.actor, connector: find(&connector)?, dataset: None };
+    let w = panes::new_dataset(&f, query.get("report").map(String::as_str), query.get("account").map(String::as_str)).await?;
+    render(&WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w })
 }
 
-/// `POST /connect/{connector}`: every step of making a DataSet.
+/// `POST /connect/{connector}`: handles every action of the form that creates a DataSet.
 pub async fn step(
     State(web): State<Web>,
     person: Person,
-    Id(connector): Id<String>,
-    Extension(turns): Extension<Turns>,
+    FirstPathId(connector): FirstPathId<String>,
+    Extension(preview_locks): Extension<PreviewLocks>,
     headers: HeaderMap,
     Form(fields): Form<Vec<(String, String)>>,
-) -> Answer {
+) -> PageResult {
     editors_only(&person.actor)?;
     let connector = find(&connector)?;
-    let f = For { web: &web, actor: &person.actor, connector, dataset: None };
-    let typed = Typed::read(connector, fields);
-    let spaces = spaces_in_words(connector, &typed.secrets);
-    match panes::take(&f, &turns, typed, headers.contains_key(FRAGMENT)).await? {
-        Done::Show(w, status) => show_with(status, &WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w: *w }),
-        Done::Preview(preview) => preview_alone(*preview),
-        Done::NextRuns(next) => next_runs_alone(next),
-        Done::Connected(account, report) => {
+    let f = FormContext { web: &web, actor: &person.actor, connector, dataset: None };
+    let typed = FormFields::read(connector, fields);
+    let spaces = outer_spaces_note(connector, &typed.secrets);
+    match panes::handle(&f, &preview_locks, typed, headers.contains_key(FRAGMENT)).await? {
+        FormOutcome::Show(w, status) => render_with_status(status, &WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w: *w }),
+        FormOutcome::Preview(preview) => preview_fragment(*preview),
+        FormOutcome::NextRuns(next) => next_runs_fragment(next),
+        FormOutcome::Connected(account, report) => {
             let query =
                 url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account.id.as_str()).append_pair("report", &report).finish();
             if !spaces.is_empty() {
-                web.say_next(&person.session, format!("{} is connected.{spaces}", account.name)).await;
+                web.flash(&person.session, format!("{} is connected.{spaces}", account.name)).await;
             }
-            go_from_form(&headers, &format!("/connect/{}?{query}", connector.id()))
+            redirect_from_form(&headers, &format!("/connect/{}?{query}", connector.id()))
         }
-        Done::Saved { id, name, and_new, not_started } => {
+        FormOutcome::Saved { id, name, and_new, not_started } => {
             let said = not_started.map_or_else(|| "The first run has started.".to_owned(), |why| format!("The first run could not start. {why}"));
             let named = if and_new { format!("“{name}” is saved. {said}") } else { format!("Saved. {said}") };
-            web.say_next(&person.session, named).await;
-            if and_new { go(&format!("/connect/{}", connector.id())) } else { go(&format!("/datasets/{id}")) }
+            web.flash(&person.session, named).await;
+            if and_new { redirect(&format!("/connect/{}", connector.id())) } else { redirect(&format!("/datasets/{id}")) }
         }
     }
 }
 
-/// " API Key ends with a space, which is a part of it.", or nothing.
-pub fn spaces_in_words(connector: Connector, secrets: &BTreeMap<String, Secret>) -> String {
+/// The note about secrets that begin or end with a space, such as " API Key ends with a space, which is a part of it."; empty if there is
+/// none.
+pub fn outer_spaces_note(connector: Connector, secrets: &BTreeMap<String, Secret>) -> String {
     outer_spaces(connector, secrets).into_iter().map(|(_, sentence)| format!(" {sentence}")).collect()
 }
 
-/// The preview alone, for `static/js/fragment.js`.
-pub fn preview_alone(preview: panes::view::Preview) -> Answer {
-    let page = show(&preview::Fragment { preview })?;
+/// Only the preview, for `static/js/fragment.js`.
+pub fn preview_fragment(preview: panes::view::Preview) -> PageResult {
+    let page = render(&preview::PreviewFragment { preview })?;
     Ok(([(FRAGMENT, HeaderValue::from_static("preview"))], page).into_response())
 }
 
-/// The next runs alone.
-pub fn next_runs_alone(w: scheduling::NextRuns) -> Answer {
-    let page = show(&scheduling::Fragment { w })?;
+/// Only the next runs, for a script.
+pub fn next_runs_fragment(w: scheduling::NextRuns) -> PageResult {
+    let page = render(&scheduling::NextRunsFragment { w })?;
     Ok(([(FRAGMENT, HeaderValue::from_static("next_runs"))], page).into_response())
 }
 
@@ -174,11 +180,11 @@ fn find(connector: &str) -> Result<Connector, Error> {
     Connector::parse(connector).ok_or_else(|| Error::not_found("connector"))
 }
 
-fn card(connector: Connector, accounts: &[Account]) -> Card {
+fn card(connector: Connector, accounts: &[Account]) -> ConnectorCard {
     let own: Vec<&Account> = accounts.iter().filter(|a| a.connector == connector).collect();
     let failing = own.iter().filter(|a| a.health == Health::Failing).count();
     let noun = if own.len() == 1 { "account" } else { "accounts" };
-    Card {
+    ConnectorCard {
         id: connector.id(),
         name: connector.title(),
         monogram: connector.monogram(),
@@ -194,7 +200,7 @@ fn card(connector: Connector, accounts: &[Account]) -> Card {
     }
 }
 
-fn quick(q: &str, from: Option<Connector>, found: &[(Connector, usize)]) -> Vec<Quick> {
+fn quick(q: &str, from: Option<Connector>, found: &[(Connector, usize)]) -> Vec<ConnectorFilter> {
     let href = |from: Option<Connector>| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if !q.is_empty() {
@@ -208,28 +214,28 @@ fn quick(q: &str, from: Option<Connector>, found: &[(Connector, usize)]) -> Vec<
     if found.len() < 2 {
         return Vec::new();
     }
-    let all = Quick { label: "All".to_owned(), count: found.iter().map(|(_, n)| n).sum(), href: href(None), chosen: from.is_none() };
-    let each = found.iter().map(|(c, n)| Quick { label: c.title().to_owned(), count: *n, href: href(Some(*c)), chosen: from == Some(*c) });
+    let all = ConnectorFilter { label: "All".to_owned(), count: found.iter().map(|(_, n)| n).sum(), href: href(None), chosen: from.is_none() };
+    let each = found.iter().map(|(c, n)| ConnectorFilter { label: c.title().to_owned(), count: *n, href: href(Some(*c)), chosen: from == Some(*c) });
     std::iter::once(all).chain(each).collect()
 }
 
 fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
     let plain = report.menus.iter().filter(|m| !m.extra && m.menu != Menu::EndDays);
     let taken: Vec<&str> = plain.map(|m| if m.menu == Menu::StartDays { "Days" } else { m.menu.label() }).collect();
-    // What a row is stands in its own column.
+    // The leading "One row per ...:" is shown in its own column, so it is removed here.
     let about = report.about.strip_prefix("One row per ").and_then(|about| about.split_once(": ")).map_or(report.about, |(_, about)| about);
     ReportRow {
         connector: connector.id(),
         monogram: connector.monogram(),
         id: report.id,
         title: report.title,
-        about: words::sentence(about),
+        about: humanize::capitalize(about),
         row_per: row_per(report),
         choose: if taken.is_empty() { "–".to_owned() } else { taken.join(", ") },
     }
 }
 
-/// What a row is, in a word or two: the start of the report's own sentence, where that tells it.
+/// What a row is, in one or two words, from the start of the report's description.
 fn row_per(report: &Report) -> String {
     const NOUN_ENDS: [&str; 12] = [":", ",", ".", " that ", " who ", " with ", " made ", " created ", " of a ", " on ", " in ", " was "];
     let noun = |text: &str| NOUN_ENDS.iter().filter_map(|end| text.find(end)).min().map_or_else(|| text.to_owned(), |at| text[..at].to_owned());

@@ -1,89 +1,89 @@
-//! Data: a page of the rows that people read just now, sorted and searched.
+//! The Data tab: one page of rows of a version, sorted and searched.
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::tz::TimeZone;
 
-use super::dataset::{DatasetHead, open};
+use super::dataset::{DatasetHeader, open_dataset};
 use super::dataset_integrity::damage_band;
 use super::dataset_schema::meaning;
 use super::dataset_status;
-use super::run_live::Live;
+use super::run_live::LiveRun;
 use crate::clock::Millis;
 use crate::connectors::report::{ColumnKind, Report, Shape};
 use crate::datasets::columns::ColumnInfo;
-use crate::datasets::preview::{self, Ask, SORTED_DEPTH};
+use crate::datasets::preview::{self, MAX_SORTED_DEPTH, PreviewQuery};
 use crate::datasets::versions::Version;
-use crate::error::{DATA_DAMAGED, Error, Kind};
+use crate::error::{DATA_DAMAGED, Error, ErrorKind};
 use crate::ids::{DatasetId, VersionId};
 use crate::web::Web;
-use crate::web::asked::{Asked, Id, address};
-use crate::web::cells::Cell;
+use crate::web::cells::CellView;
+use crate::web::components::{Action, Band, Chrome, Pager};
 use crate::web::error_page;
-use crate::web::page::{Answer, show_with};
-use crate::web::parts::{Action, Band, Chrome, Pager};
+use crate::web::humanize::{self, counted, grouped};
+use crate::web::page::{PageResult, render_with_status};
 use crate::web::person::Person;
-use crate::web::words::{self, counted, grouped};
+use crate::web::query::{PageQuery, PathId, path_with_query};
 
 const PER_PAGE: u64 = 100;
-/// A longer search is cut; nobody types one.
-const LONGEST_SEARCH: usize = 200;
-/// The value of `order` that asks for the rows as they are stored.
+/// The maximum length of a search; longer text is cut.
+const MAX_SEARCH_CHARS: usize = 200;
+/// The value of `order` for the stored order.
 const STORED: &str = "stored";
 
 #[derive(Template)]
 #[template(path = "pages/dataset_data.html")]
-struct Page {
+struct DataPage {
     chrome: Chrome,
-    head: DatasetHead,
-    live: Option<Live>,
+    head: DatasetHeader,
+    live: Option<LiveRun>,
     has_data: bool,
     q: String,
     sort: String,
-    /// The search keeps to the order in which the rows are stored.
+    /// Whether the search keeps the stored order.
     stored: bool,
     sorted_words: String,
     other_order_href: String,
     other_order_words: &'static str,
     all_rows_href: String,
     depth_words: String,
-    columns: Vec<Column>,
-    rows: Vec<Vec<Cell>>,
+    columns: Vec<ColumnHead>,
+    rows: Vec<Vec<CellView>>,
     pager: Pager,
     version_words: String,
-    /// The version that was asked for, when it is not the current one: its id, and what stands above it.
+    /// The id of the shown version if it is not the current one, and the banner about it.
     version: String,
     old: Option<Band>,
     problem: Option<Band>,
 }
 
-struct Column {
+struct ColumnHead {
     name: String,
     kind: &'static str,
-    /// In which times are told, at the first column that has them; else empty.
+    /// The time zone of the displayed times, shown at the first column with times; empty if there is none.
     zone: String,
     meaning: String,
     sorted: &'static str,
     sort_href: String,
 }
 
-/// What a person asked to see.
-struct View {
+/// The parameters of the page.
+struct DataView {
     path: String,
     q: String,
-    /// The column that was asked for, with a minus in front when it descends; or empty.
+    /// The column to sort by, with a leading minus for descending; or empty.
     sort: String,
-    /// The same, for when none was asked for: the newest rows first, where a report has times; or empty.
-    usual: String,
-    /// In the order in which the rows are stored, which is that of a download.
+    /// The default for `sort`: newest rows first if the report has times; otherwise empty.
+    default_sort: String,
+    /// Whether the rows are in stored order, like in a download.
     stored: bool,
     page: u64,
-    /// Of another version than the current one; or empty.
+    /// The id of another version than the current one; or empty.
     version: String,
 }
 
-impl View {
+impl DataView {
     fn at(&self, page: u64) -> String {
         let page = if page > 1 { page.to_string() } else { String::new() };
         let stored = if self.stored { STORED } else { "" };
@@ -91,10 +91,10 @@ impl View {
     }
 
     fn with(&self, fields: &[(&str, &str)]) -> String {
-        address(&self.path, &[&[("version", self.version.as_str())], fields].concat())
+        path_with_query(&self.path, &[&[("version", self.version.as_str())], fields].concat())
     }
 
-    /// An address to which `page=N` is added.
+    /// The link to this view, to which `page=N` is added.
     fn any_page(&self) -> String {
         let address = self.at(1);
         format!("{address}{}", if address.contains('?') { '&' } else { '?' })
@@ -103,29 +103,29 @@ impl View {
     fn sorted(&self) -> Option<(&str, bool)> {
         let sort = match (self.sort.as_str(), self.stored) {
             ("", true) => "",
-            ("", false) => self.usual.as_str(),
+            ("", false) => self.default_sort.as_str(),
             (asked, _) => asked,
         };
         let descends = sort.strip_prefix('-');
         (!sort.is_empty()).then(|| descends.map_or((sort, false), |column| (column, true)))
     }
 
-    /// Nobody asked for the order that is shown.
-    fn is_usual(&self) -> bool {
-        self.sort.is_empty() && !self.stored && !self.usual.is_empty()
+    /// Whether the order is the default.
+    fn is_default_sort(&self) -> bool {
+        self.sort.is_empty() && !self.stored && !self.default_sort.is_empty()
     }
 
-    /// Another order than the one that is shown: where it is, and what leads there.
+    /// The link to the other order (stored or sorted), and its label.
     fn other_order(&self) -> (String, &'static str) {
         match (self.sort.is_empty(), self.stored) {
-            (false, _) if self.usual.is_empty() => (self.with(&[("q", &self.q)]), "Stored order"),
+            (false, _) if self.default_sort.is_empty() => (self.with(&[("q", &self.q)]), "Stored order"),
             (false, _) | (true, true) => (self.with(&[("q", &self.q)]), "Newest first"),
             (true, false) => (self.with(&[("q", &self.q), ("order", STORED)]), "Stored order"),
         }
     }
 
-    fn ask(&self, page: u64) -> Ask {
-        Ask {
+    fn request(&self, page: u64) -> PreviewQuery {
+        PreviewQuery {
             offset: (page - 1).saturating_mul(PER_PAGE),
             limit: PER_PAGE as usize,
             sort: self.sorted().map(|(column, descends)| (column.to_owned(), descends)).into_iter().collect(),
@@ -136,18 +136,18 @@ impl View {
 }
 
 /// `GET /datasets/{id}/data`
-pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, asked: Asked) -> Answer {
-    let opened = open(&web, &person.actor, &id, "data").await?;
-    let mut view = View {
+pub async fn show_data(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, query: PageQuery) -> PageResult {
+    let opened = open_dataset(&web, &person.actor, &id, "data").await?;
+    let mut view = DataView {
         path: format!("/datasets/{id}/data"),
-        q: asked.get("q").chars().take(LONGEST_SEARCH).collect(),
-        sort: asked.get("sort").to_owned(),
-        usual: String::new(),
-        stored: asked.get("sort").is_empty() && asked.get("order") == STORED,
-        page: asked.page(),
+        q: query.get("q").chars().take(MAX_SEARCH_CHARS).collect(),
+        sort: query.get("sort").to_owned(),
+        default_sort: String::new(),
+        stored: query.get("sort").is_empty() && query.get("order") == STORED,
+        page: query.page(),
         version: String::new(),
     };
-    let old = match asked.get("version") {
+    let old = match query.get("version") {
         "" => None,
         text => {
             let wanted = VersionId::parse(text).ok_or_else(|| Error::not_found("version"))?;
@@ -159,7 +159,7 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         view.version = version.id.to_string();
     }
     let mine = opened.head.mine;
-    let mut page = Page {
+    let mut page = DataPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         head: opened.head,
         live: opened.live,
@@ -184,62 +184,62 @@ pub async fn show_data(State(web): State<Web>, person: Person, Id(id): Id<Datase
         Some(version) => Some(version),
         None => web.datasets.versions.current(&id).await?,
     };
-    let Some(version) = wanted else { return show_with(StatusCode::OK, &page) };
+    let Some(version) = wanted else { return render_with_status(StatusCode::OK, &page) };
     let version = web.datasets.versions.pin(&version);
     page.has_data = true;
-    page.version_words = format!("Version {}, {}", version.number, words::short(version.created_at, opened.now, &opened.zone));
-    view.usual = newest_first(opened.dataset.report, &version.columns);
-    let mut found = read(&web, &version, &view).await;
-    if view.is_usual() && found.as_ref().is_err_and(|why| why.kind() == Kind::Unavailable) {
-        // There is no time to sort so many: better in the order in which they are stored than not at all.
+    page.version_words = format!("Version {}, {}", version.number, humanize::short(version.created_at, opened.now, &opened.zone));
+    view.default_sort = newest_first(opened.dataset.report, &version.columns);
+    let mut found = read_page(&web, &version, &view).await;
+    if view.is_default_sort() && found.as_ref().is_err_and(|why| why.kind() == ErrorKind::Unavailable) {
+        // Sorting this many rows takes too long, so they are shown in stored order.
         view.stored = true;
-        found = read(&web, &version, &view).await;
+        found = read_page(&web, &version, &view).await;
     }
     page.sorted_words = sorted_words(&version.columns, &view);
     (page.other_order_href, page.other_order_words) = view.other_order();
-    if view.sorted().is_some() && version.rows > SORTED_DEPTH {
-        let depth = grouped(i64::try_from(SORTED_DEPTH).unwrap_or(i64::MAX));
+    if view.sorted().is_some() && version.rows > MAX_SORTED_DEPTH {
+        let depth = grouped(i64::try_from(MAX_SORTED_DEPTH).unwrap_or(i64::MAX));
         page.depth_words = format!("Sorted rows are available up to row {depth}. The download and the stored order contain all rows.");
     }
-    page.columns = version.columns.iter().map(|column| head_of(column, opened.dataset.report, &view)).collect();
+    page.columns = version.columns.iter().map(|column| column_head(column, opened.dataset.report, &view)).collect();
     if let Some(first) = page.columns.iter_mut().find(|column| column.kind == ColumnKind::Timestamp.word()) {
         first.zone.clone_from(&opened.dataset.time_zone);
     }
     match found {
         Ok((number, rows)) => {
             page.pager = pager(&rows, number, &version, &view);
-            page.rows = rows.rows.into_iter().map(|row| row.into_iter().map(|cell| Cell::new(cell, &opened.zone)).collect()).collect();
-            show_with(StatusCode::OK, &page)
+            page.rows = rows.rows.into_iter().map(|row| row.into_iter().map(|cell| CellView::new(cell, &opened.zone)).collect()).collect();
+            render_with_status(StatusCode::OK, &page)
         }
-        Err(error) if matches!(error.kind(), Kind::Unprocessable | Kind::Unavailable) => {
-            let text = error.next_step().unwrap_or_default().to_owned();
+        Err(error) if matches!(error.kind(), ErrorKind::Unprocessable | ErrorKind::Unavailable) => {
+            let text = error.suggested_action().unwrap_or_default().to_owned();
             page.problem = Some(Band { tone: "warn".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
-            show_with(error_page::status(error.kind()), &page)
+            render_with_status(error_page::http_status(error.kind()), &page)
         }
         Err(error) if error.code() == DATA_DAMAGED => {
-            tracing::error!(dataset = %id, cause = ?error.inside(), "rows cannot be shown: {error}");
+            tracing::error!(dataset = %id, cause = ?error.log_cause(), "rows cannot be shown: {error}");
             web.datasets.segments.save_damage(&version.segments).await?;
             page.head.damage = damage_band(&web, &opened.dataset, mine, page.head.can_run, opened.now, &opened.zone).await?;
             if page.head.damage.is_some() {
-                page.head.status = dataset_status::damaged();
+                page.head.status = dataset_status::damaged_status();
             }
-            // The band above the tabs is about the current version, and says what heals it.
+            // The banner above the tabs describes the current version, and says how to fix it.
             let (title, text) = match (page.old.is_some(), page.head.damage.is_some()) {
                 (true, _) => ("The rows of this version cannot be read: a stored file is damaged or missing.", ""),
                 (false, true) => ("No rows are shown, because a stored file is damaged or missing.", ""),
-                (false, false) => (error.message(), error.next_step().unwrap_or_default()),
+                (false, false) => (error.message(), error.suggested_action().unwrap_or_default()),
             };
             page.problem = Some(Band { tone: "bad".to_owned(), title: title.to_owned(), text: text.to_owned(), actions: Vec::new() });
             if let Some(old) = &mut page.old {
                 old.actions.retain(|action| action.href == format!("/datasets/{id}/data"));
             }
-            show_with(error_page::status(error.kind()), &page)
+            render_with_status(error_page::http_status(error.kind()), &page)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// What stands above the rows of an older version.
+/// The banner above the rows of an older version.
 fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &TimeZone) -> Band {
     let at = |href: String, label: &str| Action { label: label.to_owned(), href, primary: false, post: false };
     let mut actions =
@@ -249,33 +249,33 @@ fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &T
     }
     Band {
         tone: "info".to_owned(),
-        title: format!("Version {}, created {}.", version.number, words::short(version.created_at, now, zone)),
+        title: format!("Version {}, created {}.", version.number, humanize::short(version.created_at, now, zone)),
         text: "This is not the current version.".to_owned(),
         actions,
     }
 }
 
-/// The page asked for, or the last one there is; and its number.
-async fn read(web: &Web, version: &Version, view: &View) -> Result<(u64, preview::Page), Error> {
+/// Reads the requested page, or the last page if it does not exist. Returns the number of the page with it.
+async fn read_page(web: &Web, version: &Version, view: &DataView) -> Result<(u64, preview::RowPage), Error> {
     let known = if view.q.is_empty() { last_page(version.rows, view) } else { u64::MAX };
-    let deepest = if view.sorted().is_some() { SORTED_DEPTH / PER_PAGE } else { u64::MAX / PER_PAGE };
+    let deepest = if view.sorted().is_some() { MAX_SORTED_DEPTH / PER_PAGE } else { u64::MAX / PER_PAGE };
     let number = view.page.min(known).min(deepest).max(1);
-    let page = preview::page(&web.datasets.segments, version, view.ask(number)).await?;
+    let page = preview::page(&web.datasets.segments, version, view.request(number)).await?;
     match page.total_matching {
         Some(total) if page.rows.is_empty() && total > 0 => {
             let last = last_page(total, view);
-            Ok((last, preview::page(&web.datasets.segments, version, view.ask(last)).await?))
+            Ok((last, preview::page(&web.datasets.segments, version, view.request(last)).await?))
         }
         _ => Ok((number, page)),
     }
 }
 
-fn last_page(rows: u64, view: &View) -> u64 {
-    let reachable = if view.sorted().is_some() { rows.min(SORTED_DEPTH) } else { rows };
+fn last_page(rows: u64, view: &DataView) -> u64 {
+    let reachable = if view.sorted().is_some() { rows.min(MAX_SORTED_DEPTH) } else { rows };
     reachable.div_ceil(PER_PAGE).max(1)
 }
 
-fn pager(page: &preview::Page, number: u64, version: &Version, view: &View) -> Pager {
+fn pager(page: &preview::RowPage, number: u64, version: &Version, view: &DataView) -> Pager {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let in_all = counted(signed(version.rows), "row", "rows");
     let of = match page.total_matching {
@@ -283,7 +283,7 @@ fn pager(page: &preview::Page, number: u64, version: &Version, view: &View) -> P
         Some(total) => format!("of {} that match, {} in all", counted(signed(total), "row", "rows"), grouped(signed(version.rows))),
         None => format!("of the rows that match, {} in all", grouped(signed(version.rows))),
     };
-    // Not counted to the end: then there is at least one more page when this one is full.
+    // The rows were not counted to the end. If this page is full, there is at least one more.
     let full = page.rows.len() as u64 == PER_PAGE;
     let pages = page.total_matching.map_or(number + u64::from(full), |total| last_page(total, view)).max(number);
     Pager {
@@ -298,14 +298,14 @@ fn pager(page: &preview::Page, number: u64, version: &Version, view: &View) -> P
     }
 }
 
-fn head_of(column: &ColumnInfo, report: &Report, view: &View) -> Column {
+fn column_head(column: &ColumnInfo, report: &Report, view: &DataView) -> ColumnHead {
     let sorted = match view.sorted() {
         Some((name, false)) if name == column.name => "asc",
         Some((name, true)) if name == column.name => "desc",
         _ => "",
     };
     let sort = if sorted == "asc" { format!("-{}", column.name) } else { column.name.clone() };
-    Column {
+    ColumnHead {
         kind: column.kind.word(),
         zone: String::new(),
         meaning: meaning(report, &column.name),
@@ -315,8 +315,8 @@ fn head_of(column: &ColumnInfo, report: &Report, view: &View) -> Column {
     }
 }
 
-/// What puts the newest rows first: the column of the report's days, or the first one with times where each row is a part of a chat or
-/// ticket. Empty where rows have no order in time, as in a list of agents.
+/// The sort order that puts the newest rows first: by the column of the report's days, or by the first column with times for parts of chats
+/// and tickets. Empty if rows have no order in time, as in a list of agents.
 fn newest_first(report: &Report, columns: &[ColumnInfo]) -> String {
     let is_time = |column: &&ColumnInfo| matches!(column.kind, ColumnKind::Timestamp | ColumnKind::Date);
     let by_day = report.day.and_then(|day| columns.iter().filter(is_time).find(|column| column.name == day));
@@ -324,9 +324,9 @@ fn newest_first(report: &Report, columns: &[ColumnInfo]) -> String {
     by_day.or_else(by_time).map_or_else(String::new, |column| format!("-{}", column.name))
 }
 
-/// "started, newest first"
-fn sorted_words(columns: &[ColumnInfo], view: &View) -> String {
-    if view.stored && !view.usual.is_empty() {
+/// The sort order in words, such as "started, newest first".
+fn sorted_words(columns: &[ColumnInfo], view: &DataView) -> String {
+    if view.stored && !view.default_sort.is_empty() {
         return "stored order".to_owned();
     }
     let Some((name, descends)) = view.sorted() else { return String::new() };

@@ -1,4 +1,4 @@
-//! Delete a DataSet, after naming what goes with it.
+//! The confirmation page before a DataSet is deleted. It lists what is deleted with it.
 
 use askama::Template;
 use axum::extract::State;
@@ -6,15 +6,15 @@ use axum::extract::State;
 use crate::ids::DatasetId;
 use crate::puller::queue;
 use crate::web::Web;
-use crate::web::asked::Id;
-use crate::web::page::{Answer, go, show};
-use crate::web::parts::Chrome;
+use crate::web::components::Chrome;
+use crate::web::humanize::counted;
+use crate::web::page::{PageResult, redirect, render};
 use crate::web::person::Person;
-use crate::web::words::counted;
+use crate::web::query::PathId;
 
 #[derive(Template)]
 #[template(path = "pages/dataset_delete.html")]
-struct Page {
+struct DeleteDatasetPage {
     chrome: Chrome,
     id: String,
     name: String,
@@ -26,11 +26,11 @@ struct Page {
 }
 
 /// `GET /datasets/{id}/delete`
-pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let contents = web.datasets.contents(&id).await?;
     let newest = queue::of_dataset(&web.db, &id, 0, 1).await?;
-    show(&Page {
+    render(&DeleteDatasetPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
         name: dataset.name,
@@ -43,9 +43,9 @@ pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) 
 }
 
 /// `POST /datasets/{id}/delete`
-pub async fn delete(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+pub async fn delete(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     web.datasets.delete(&person.actor, &id).await?;
-    web.say_next(&person.session, format!("“{}” deleted, with its rows and versions.", dataset.name)).await;
-    go("/datasets")
+    web.flash(&person.session, format!("“{}” deleted, with its rows and versions.", dataset.name)).await;
+    redirect("/datasets")
 }

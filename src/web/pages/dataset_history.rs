@@ -1,4 +1,4 @@
-//! History: every run with its record, and the versions that are kept.
+//! The History tab: the runs with their records, and the stored versions.
 
 use std::collections::HashMap;
 
@@ -6,66 +6,66 @@ use askama::Template;
 use axum::extract::State;
 
 use super::calendar::Calendar;
-use super::dataset::{DatasetHead, Opened, open};
-use super::dataset_coverage::{newest, why_not};
-use super::dataset_status::change_in_words;
-use super::dataset_versions::room;
-use super::history_charts::{Picture, pictures};
-use super::run_live::{self, Live, started_by};
-use super::run_record::{Question, RunRecord, sums};
+use super::dataset::{DatasetHeader, OpenedDataset, open_dataset};
+use super::dataset_coverage::{no_backfill_reason, recent_calendar};
+use super::dataset_status::row_change_text;
+use super::dataset_versions::storage_text;
+use super::history_charts::{HistoryChart, history_charts};
+use super::run_live::{self, LiveRun, started_by};
+use super::run_record::{RecordContext, RunRecord, sums};
 use crate::clock::timestamp;
 use crate::datasets::versions::{Integrity, Version};
 use crate::ids::{DatasetId, VersionId};
-use crate::puller::run::{Outcome, Run, State as RunState};
-use crate::puller::windows::{self, Line};
+use crate::puller::ledger::{self, LedgerLine};
+use crate::puller::run::{Run, RunOutcome, RunState};
 use crate::puller::{coverage, queue};
 use crate::web::Web;
-use crate::web::asked::{Asked, Id};
-use crate::web::page::{Answer, show};
-use crate::web::parts::{Chrome, Fact, Pager, Status, When};
+use crate::web::components::{Chrome, DisplayTime, Fact, Pager, Status};
+use crate::web::humanize::{self, grouped};
+use crate::web::page::{PageResult, render};
 use crate::web::person::Person;
-use crate::web::words::{self, grouped};
+use crate::web::query::{PageQuery, PathId};
 
 const PER_PAGE: i64 = 25;
-/// A run with more windows shows them on its own page only.
-const MOST_WINDOWS: usize = 62;
+/// A run with more date ranges shows them only on its own page.
+const MAX_WINDOWS: usize = 62;
 
 #[derive(Template)]
 #[template(path = "pages/dataset_history.html")]
-struct Page {
+struct HistoryPage {
     chrome: Chrome,
-    head: DatasetHead,
-    live: Option<Live>,
+    head: DatasetHeader,
+    live: Option<LiveRun>,
     sums: Vec<Fact>,
     zone: String,
     runs: Vec<RunRow>,
     pager: Pager,
     versions: Vec<VersionRow>,
-    keep_words: String,
-    room: String,
+    retention_text: String,
+    storage_text: String,
     calendar: Option<Calendar>,
     can_backfill: bool,
-    pictures: Vec<Picture>,
+    charts: Vec<HistoryChart>,
 }
 
 struct RunRow {
-    started: When,
+    started: DisplayTime,
     duration: String,
     by: String,
-    asked: String,
+    date_range: String,
     rows: String,
     rows_line: String,
     status: Status,
     open: bool,
     run: RunRecord,
-    /// What can be done with the version that it made, while that is kept.
-    acts: Option<Acts>,
+    /// The actions on the version that the run created, while it is stored.
+    actions: Option<VersionActions>,
 }
 
-/// Where a version's rows are, and what can be done with them: addresses, empty where it cannot.
-struct Acts {
+/// The links of a version: its rows and its actions. Empty where an action is not possible.
+struct VersionActions {
     number: u64,
-    look_href: String,
+    view_href: String,
     csv_href: String,
     revert_href: String,
     delete_href: String,
@@ -73,63 +73,63 @@ struct Acts {
 
 struct VersionRow {
     number: u64,
-    made: When,
+    made: DisplayTime,
     rows: String,
     columns: usize,
     size: String,
     alone: String,
     current: bool,
-    /// What is known of its files: a tone and words; nothing to say of one that is checked.
+    /// The result of the integrity check, as tone and text; `None` for an intact version.
     integrity: Option<(&'static str, &'static str)>,
     by: String,
-    acts: Acts,
+    actions: VersionActions,
 }
 
 /// `GET /datasets/{id}/history`
-pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, asked: Asked) -> Answer {
-    let opened = open(&web, &person.actor, &id, "history").await?;
+pub async fn show_history(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, query: PageQuery) -> PageResult {
+    let opened = open_dataset(&web, &person.actor, &id, "history").await?;
     let count = queue::count(&web.db, &id).await?;
     let pages = count.max(1).unsigned_abs().div_ceil(PER_PAGE.unsigned_abs());
-    let page = asked.page().min(pages);
+    let page = query.page().min(pages);
     let offset = i64::try_from(page - 1).unwrap_or(0) * PER_PAGE;
     let kept = web.datasets.versions.list(&id).await?;
     let integrity: HashMap<VersionId, Integrity> = web.datasets.versions.integrity(&id).await?.into_iter().map(|of| (of.version.clone(), of.state())).collect();
     let mut runs = Vec::new();
     for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
-        let run = run.seen_with(&opened.dataset);
-        let lines = windows::of_run(&web.db, &run.id).await?;
+        let run = run.redacted_with(&opened.dataset);
+        let lines = ledger::of_run(&web.db, &run.id).await?;
         let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
         let version = run.version_id.as_ref().and_then(|id| kept.iter().find(|version| version.id == *id));
-        let acts = version.map(|version| acts(&version.id, version.number, integrity.get(&version.id), &opened));
-        runs.push(row(&run, lines, &opened, open, acts));
+        let actions = version.map(|version| version_actions(&version.id, version.number, integrity.get(&version.id), &opened));
+        runs.push(row(&run, lines, &opened, open, actions));
     }
     let to = |page: u64| format!("/datasets/{id}/history?page={page}");
     let pager = Pager {
         first: grouped(offset + i64::from(count > 0)),
         last: grouped((offset + PER_PAGE).min(count)),
-        of: format!("of {}", words::counted(count, "run", "runs")),
+        of: format!("of {}", humanize::counted(count, "run", "runs")),
         page,
         pages,
         previous: if page > 1 { to(page - 1) } else { String::new() },
         next: if page < pages { to(page + 1) } else { String::new() },
         jump: String::new(),
     };
-    let keep = web.datasets.versions.own_keep(&id).await?.or(web.datasets.versions.keep());
+    let retention = web.datasets.versions.retention_override(&id).await?.or(web.datasets.versions.default_retention());
     let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
-    show(&Page {
+    render(&HistoryPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         sums: summary(&web, &opened).await?,
         zone: opened.dataset.time_zone.clone(),
         versions: versions(&web, &opened, &kept, &integrity).await?,
-        keep_words: format!(
+        retention_text: format!(
             "Keeps {}, up to {}. The current version is always kept.",
-            words::counted(i64::from(keep.versions), "version", "versions"),
-            words::counted(i64::from(keep.days), "day", "days")
+            humanize::counted(i64::from(retention.versions), "version", "versions"),
+            humanize::counted(i64::from(retention.days), "day", "days")
         ),
-        room: room(&web, &id).await?,
-        calendar: newest(&days, &opened.dataset),
-        can_backfill: opened.head.can_run && why_not(&opened).is_empty(),
-        pictures: pictures(&opened.pulls, opened.now, &opened.zone),
+        storage_text: storage_text(&web, &id).await?,
+        calendar: recent_calendar(&days, &opened.dataset),
+        can_backfill: opened.head.can_run && no_backfill_reason(&opened).is_empty(),
+        charts: history_charts(&opened.pulls, opened.now, &opened.zone),
         head: opened.head,
         live: opened.live,
         runs,
@@ -137,22 +137,22 @@ pub async fn show_history(State(web): State<Web>, person: Person, Id(id): Id<Dat
     })
 }
 
-fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Option<Acts>) -> RunRow {
-    let asked = run.back_to.map_or_else(|| span_of(&lines, opened), |number| format!("reverted to version {number}"));
-    if lines.len() > MOST_WINDOWS {
+fn row(run: &Run, mut lines: Vec<LedgerLine>, opened: &OpenedDataset, open: bool, actions: Option<VersionActions>) -> RunRow {
+    let date_range = run.reverted_to.map_or_else(|| span_of(&lines, opened), |number| format!("reverted to version {number}"));
+    if lines.len() > MAX_WINDOWS {
         lines.clear();
     }
     let (rows, rows_line) = match run.state {
-        RunState::Succeeded if run.outcome == Some(Outcome::Kept) => ("0".to_owned(), "existing rows unchanged".to_owned()),
-        RunState::Succeeded if run.outcome == Some(Outcome::Unchanged) => (grouped(run.rows), "no changes".to_owned()),
-        RunState::Succeeded if run.brought_none() && run.change().unwrap_or(0) == 0 => {
-            ("0".to_owned(), format!("now {}", words::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
+        RunState::Succeeded if run.outcome == Some(RunOutcome::Kept) => ("0".to_owned(), "existing rows unchanged".to_owned()),
+        RunState::Succeeded if run.outcome == Some(RunOutcome::Unchanged) => (grouped(run.rows), "no changes".to_owned()),
+        RunState::Succeeded if run.read_no_rows() && run.change().unwrap_or(0) == 0 => {
+            ("0".to_owned(), format!("now {}", humanize::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
         }
-        RunState::Failed if run.outcome == Some(Outcome::Held) => (grouped(run.rows), "waiting for approval".to_owned()),
+        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => (grouped(run.rows), "waiting for approval".to_owned()),
         RunState::Succeeded => {
-            let after = words::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
+            let after = humanize::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
             (
-                run.change().map_or_else(|| "first rows".to_owned(), |change| change_in_words(change).replace(" rows", "").replace(" row", "")),
+                run.change().map_or_else(|| "first rows".to_owned(), |change| row_change_text(change).replace(" rows", "").replace(" row", "")),
                 format!("now {after}"),
             )
         }
@@ -160,58 +160,62 @@ fn row(run: &Run, mut lines: Vec<Line>, opened: &Opened, open: bool, acts: Optio
         _ => ("–".to_owned(), String::new()),
     };
     RunRow {
-        started: When::clock(run.started_at.unwrap_or(run.queued_at), &opened.zone),
-        duration: run.duration(opened.now).map_or_else(|| "–".to_owned(), words::span),
+        started: DisplayTime::clock(run.started_at.unwrap_or(run.queued_at), &opened.zone),
+        duration: run.duration(opened.now).map_or_else(|| "–".to_owned(), humanize::span),
         by: started_by(run),
-        asked,
+        date_range,
         rows,
         rows_line,
         status: run_live::status(run),
         open,
-        acts,
-        run: RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above: false }),
+        actions,
+        run: RunRecord::new(
+            run,
+            &lines,
+            &RecordContext { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, hide_failure: false },
+        ),
     }
 }
 
-/// The days from the first window to the last.
-fn span_of(lines: &[Line], opened: &Opened) -> String {
+/// The days from the first date range to the last.
+fn span_of(lines: &[LedgerLine], opened: &OpenedDataset) -> String {
     let windows = || lines.iter().filter_map(|line| line.window);
     let whole = windows().map(|w| w.from).min().zip(windows().map(|w| w.to).max());
     match whole {
-        Some((from, to)) => words::days_brief(from, to, timestamp(opened.now).to_zoned(opened.zone.clone()).year()),
+        Some((from, to)) => humanize::days_brief(from, to, timestamp(opened.now).to_zoned(opened.zone.clone()).year()),
         None if lines.is_empty() => "–".to_owned(),
         None => "everything".to_owned(),
     }
 }
 
-/// Over all runs but those that somebody stopped, chunks of backfills and going back.
-async fn summary(web: &Web, opened: &Opened) -> crate::error::Result<Vec<Fact>> {
+/// Totals over all runs except cancelled ones, runs of backfills and reverts.
+async fn summary(web: &Web, opened: &OpenedDataset) -> crate::error::Result<Vec<Fact>> {
     let sums = queue::summary(&web.db, &opened.dataset.id).await?;
-    let rate = format!("{} of {}", grouped(sums.succeeded), words::counted(sums.over, "run", "runs"));
+    let rate = format!("{} of {}", grouped(sums.succeeded), humanize::counted(sums.over, "run", "runs"));
     let Some(last) = sums.last_success else { return Ok(vec![Fact::new("Last success", "none yet"), Fact::new("Success rate", rate)]) };
     Ok(vec![
-        Fact::new("Last success", words::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
-        Fact::new("Average duration", words::span(sums.average_ms)),
+        Fact::new("Last success", humanize::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
+        Fact::new("Average duration", humanize::span(sums.average_ms)),
         Fact::new("Success rate", rate),
         Fact::new("Read and saved", self::sums(&last, opened.dataset.report)),
     ])
 }
 
-fn acts(id: &VersionId, number: u64, integrity: Option<&Integrity>, opened: &Opened) -> Acts {
+fn version_actions(id: &VersionId, number: u64, integrity: Option<&Integrity>, opened: &OpenedDataset) -> VersionActions {
     let dataset = &opened.dataset;
     let is_current = dataset.current.as_ref().is_some_and(|current| current.version == *id);
     let to = |what: &str| if opened.head.mine && !is_current { format!("/datasets/{}/versions/{id}/{what}", dataset.id) } else { String::new() };
-    Acts {
+    VersionActions {
         number,
-        look_href: if is_current { format!("/datasets/{}/data", dataset.id) } else { format!("/datasets/{}/data?version={id}", dataset.id) },
+        view_href: if is_current { format!("/datasets/{}/data", dataset.id) } else { format!("/datasets/{}/data?version={id}", dataset.id) },
         csv_href: format!("/datasets/{}/download?version={id}", dataset.id),
-        // A damaged version would only move the damage to where people read.
+        // A revert to a damaged version would damage the current rows, so there is no link.
         revert_href: if integrity == Some(&Integrity::Damaged) { String::new() } else { to("revert") },
         delete_href: to("delete"),
     }
 }
 
-async fn versions(web: &Web, opened: &Opened, kept: &[Version], integrity: &HashMap<VersionId, Integrity>) -> crate::error::Result<Vec<VersionRow>> {
+async fn versions(web: &Web, opened: &OpenedDataset, kept: &[Version], integrity: &HashMap<VersionId, Integrity>) -> crate::error::Result<Vec<VersionRow>> {
     let current = opened.dataset.current.as_ref().map(|c| &c.version);
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let sizes = web.datasets.versions.sizes(&opened.dataset.id).await?;
@@ -223,22 +227,22 @@ async fn versions(web: &Web, opened: &Opened, kept: &[Version], integrity: &Hash
         };
         rows.push(VersionRow {
             number: version.number,
-            made: When::ago(version.created_at, opened.now, &opened.zone),
+            made: DisplayTime::ago(version.created_at, opened.now, &opened.zone),
             rows: grouped(signed(version.rows)),
             columns: version.columns.len(),
-            size: words::size(signed(version.bytes)),
-            alone: words::size(signed(sizes.alone.get(&version.id).copied().unwrap_or(0))),
+            size: humanize::size(signed(version.bytes)),
+            alone: humanize::size(signed(sizes.alone.get(&version.id).copied().unwrap_or(0))),
             current: current == Some(&version.id),
             integrity: match integrity.get(&version.id) {
                 Some(Integrity::Damaged) => Some(("is-bad", "damaged")),
                 Some(Integrity::NotChecked) => Some(("", "not checked")),
                 Some(Integrity::Checked) | None => None,
             },
-            by: run.as_ref().map_or_else(String::new, |run| match run.back_to {
+            by: run.as_ref().map_or_else(String::new, |run| match run.reverted_to {
                 Some(number) => format!("{}, reverted to version {number}", started_by(run)),
                 None => started_by(run),
             }),
-            acts: acts(&version.id, version.number, integrity.get(&version.id), opened),
+            actions: version_actions(&version.id, version.number, integrity.get(&version.id), opened),
         });
     }
     Ok(rows)

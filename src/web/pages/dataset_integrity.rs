@@ -1,4 +1,4 @@
-//! What a DataSet's pages say when stored rows are damaged: which, and what heals them.
+//! Texts about damaged rows: which versions are damaged, and how to fix them.
 
 use jiff::tz::TimeZone;
 
@@ -8,13 +8,13 @@ use crate::datasets::Dataset;
 use crate::datasets::versions::{Integrity, VersionIntegrity};
 use crate::error::Result;
 use crate::web::Web;
-use crate::web::parts::{Action, Band};
-use crate::web::words;
+use crate::web::components::{Action, Band};
+use crate::web::humanize;
 
-/// So many older versions are checked for one that is intact.
+/// The maximum number of older versions that are checked to find an intact one.
 const MAX_CANDIDATES: usize = 3;
 
-/// The band on top of every tab; none while the current version can be read whole, as far as it is known.
+/// The banner above every tab. `None` while no damage of the current version is known.
 pub async fn damage_band(web: &Web, dataset: &Dataset, mine: bool, can_run: bool, now: Millis, zone: &TimeZone) -> Result<Option<Band>> {
     let Some(current) = &dataset.current else { return Ok(None) };
     let known = web.datasets.versions.integrity(&dataset.id).await?;
@@ -22,10 +22,10 @@ pub async fn damage_band(web: &Web, dataset: &Dataset, mine: bool, can_run: bool
     let mut intact = None;
     for of in known.iter().filter(|of| of.number < damaged.number && of.state() != Integrity::Damaged).take(MAX_CANDIDATES) {
         if let Some(version) = web.datasets.versions.get(&of.version).await?
-            // What nobody has read lately may be damaged as well.
+            // Files that were not read recently may be damaged, too.
             && web.datasets.segments.check(&version.segments).await.is_ok()
         {
-            intact = Some((of, words::short(version.created_at, now, zone)));
+            intact = Some((of, humanize::short(version.created_at, now, zone)));
             break;
         }
     }
@@ -38,7 +38,7 @@ fn band(dataset: &Dataset, damaged: &VersionIntegrity, intact: Option<(&VersionI
     let why = if damaged.damaged == 1 { "a stored file is damaged or missing" } else { "stored files are damaged or missing" };
     let mut text = format!(
         "At least {} of version {} cannot be read, because {why}. Pages and downloads that need these rows fail{}.",
-        words::counted(number(damaged.damaged_rows), "row", "rows"),
+        humanize::counted(number(damaged.damaged_rows), "row", "rows"),
         damaged.number,
         if replaces { "" } else { ", and so do runs that add to them" }
     );

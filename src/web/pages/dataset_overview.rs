@@ -1,35 +1,35 @@
-//! Overview: how a DataSet is doing, in one look.
+//! The Overview tab: the state of a DataSet on one page.
 
 use askama::Template;
 use axum::extract::State;
 
-use super::dataset::{DatasetHead, LATEST, Opened, open};
+use super::charts::{Chart, chart};
+use super::dataset::{DatasetHeader, OpenedDataset, RECENT_RUNS, open_dataset};
+use super::dataset_notifications::{late_band, stopped_band};
 use super::dataset_schedule::{bands as schedule_bands, schedule_tile};
-use super::dataset_status::change_in_words;
-use super::dataset_upkeep::{late_band, stopped_band};
-use super::datasets_attention::{Looks, reason};
-use super::run_live::Live;
-use super::run_record::{Question, RunRecord};
-use super::spark::{Chart, chart};
+use super::dataset_status::row_change_text;
+use super::datasets_attention::{ViewerRights, reason};
+use super::run_live::LiveRun;
+use super::run_record::{RecordContext, RunRecord};
 use crate::accounts::{Account, Health};
 use crate::actor::Actor;
 use crate::ids::DatasetId;
-use crate::puller::backfills::{Backfill, State as BackfillState};
-use crate::puller::run::{Run, State as RunState, Trigger};
-use crate::puller::windows;
+use crate::puller::backfills::{Backfill, BackfillState};
+use crate::puller::ledger;
+use crate::puller::run::{Run, RunState, Trigger};
 use crate::web::Web;
-use crate::web::asked::Id;
-use crate::web::page::{Answer, show};
-use crate::web::parts::{Action, Band, Chrome, Fact};
+use crate::web::components::{Action, Band, Chrome, Fact};
+use crate::web::humanize::{self, grouped};
+use crate::web::page::{PageResult, render};
 use crate::web::person::Person;
-use crate::web::words::{self, grouped};
+use crate::web::query::PathId;
 
 #[derive(Template)]
 #[template(path = "pages/dataset_overview.html")]
-struct Page {
+struct OverviewPage {
     chrome: Chrome,
-    head: DatasetHead,
-    live: Option<Live>,
+    head: DatasetHeader,
+    live: Option<LiveRun>,
     bands: Vec<Band>,
     tiles: Vec<Tile>,
     chart: Chart,
@@ -37,7 +37,7 @@ struct Page {
     last_title: String,
 }
 
-/// A label, a value and a line below it; `tone` makes a status of the line.
+/// A tile with a label, a value and a line below it. `tone` makes the line a status.
 pub(super) struct Tile {
     label: &'static str,
     value: String,
@@ -53,30 +53,31 @@ impl Tile {
 }
 
 /// `GET /datasets/{id}`
-pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
-    let opened = open(&web, &person.actor, &id, "overview").await?;
+pub async fn show_overview(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+    let opened = open_dataset(&web, &person.actor, &id, "overview").await?;
     let account = match &opened.dataset.account_id {
         Some(account) if person.actor.sees_accounts() => web.accounts.get(&person.actor, account).await.ok(),
         _ => None,
     };
     let newest_final = opened.runs.iter().find(|run| run.state.is_final());
-    let mine = account.as_ref().filter(|account| account.is_changed_by(&person.actor));
-    // What the band above the tiles says, and what the record of the run said then, are not the same any more.
-    let told_above = opened.dataset.stopped().is_some() || mine.is_some_and(|account| opened.glance.works_again(account));
+    let mine = account.as_ref().filter(|account| account.can_be_changed_by(&person.actor));
+    // The banner above the tiles is up to date, the record of the run describes the past. If the banner explains the failure, the record
+    // does not repeat it.
+    let hide_failure = opened.dataset.stopped().is_some() || mine.is_some_and(|account| opened.dataset_status.has_recovered(account));
     let last = match newest_final {
         Some(run) => {
-            let lines = windows::of_run(&web.db, &run.id).await?;
-            Some(RunRecord::new(run, &lines, &Question { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, told_above }))
+            let lines = ledger::of_run(&web.db, &run.id).await?;
+            Some(RunRecord::new(run, &lines, &RecordContext { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, hide_failure }))
         }
         None => None,
     };
-    let last_title =
-        newest_final.map_or_else(String::new, |run| format!("Last run, {}", words::coming(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
+    let last_title = newest_final
+        .map_or_else(String::new, |run| format!("Last run, {}", humanize::calendar_time(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone)));
     let mut bands = bands(&opened, mine);
     bands.extend(schedule_bands(&opened.dataset, opened.head.mine, opened.now, &opened.zone));
     bands.extend(account.as_ref().and_then(sunset));
     bands.extend(web.puller.newest_backfill(&opened.dataset.id).await?.and_then(|newest| stopped_backfill(&newest, &opened)));
-    show(&Page {
+    render(&OverviewPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         bands,
         tiles: tiles(&opened, account.as_ref(), &person.actor),
@@ -88,16 +89,16 @@ pub async fn show_overview(State(web): State<Web>, person: Person, Id(id): Id<Da
     })
 }
 
-/// `account`: its account, when this person may change it.
-fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
-    let Opened { dataset, glance, .. } = opened;
+/// The banners. `account`: the account, if this person may change it.
+fn bands(opened: &OpenedDataset, account: Option<&Account>) -> Vec<Band> {
+    let OpenedDataset { dataset, dataset_status, .. } = opened;
     if let Some(stopped) = stopped_band(dataset, account, opened.head.mine, opened.now, &opened.zone) {
         return vec![stopped];
     }
     let mut above: Vec<Band> = Vec::new();
-    if glance.failed_in_a_row > 0 {
-        let can_run = opened.head.can_run && glance.alive().is_none();
-        above.push(reason(dataset, glance, Looks { account, may_change: opened.head.mine, can_run }, opened.now, &opened.zone));
+    if dataset_status.failed_in_a_row > 0 {
+        let can_run = opened.head.can_run && dataset_status.active_run().is_none();
+        above.push(reason(dataset, dataset_status, ViewerRights { account, may_change: opened.head.mine, can_run }, opened.now, &opened.zone));
     }
     above.extend(late_band(dataset, opened.now, &opened.zone));
     if !above.is_empty() {
@@ -115,42 +116,42 @@ fn bands(opened: &Opened, account: Option<&Account>) -> Vec<Band> {
     Vec::new()
 }
 
-/// Days that somebody asked for do not come any more by themselves.
-fn stopped_backfill(newest: &Backfill, opened: &Opened) -> Option<Band> {
-    let why = newest.why.as_ref().filter(|_| newest.state == BackfillState::Stopped)?;
-    let done = format!("{} of {} are finished.", grouped(newest.chunks_done()), words::counted(newest.chunks(), "date range", "date ranges"));
+/// The banner about a backfill that was stopped before all of its days were pulled.
+fn stopped_backfill(newest: &Backfill, opened: &OpenedDataset) -> Option<Band> {
+    let why = newest.stop_reason.as_ref().filter(|_| newest.state == BackfillState::Stopped)?;
+    let done = format!("{} of {} are finished.", grouped(newest.chunks_done()), humanize::counted(newest.chunks(), "date range", "date ranges"));
     let action = Action { label: "View backfill".to_owned(), href: format!("/datasets/{}/backfill", opened.dataset.id), primary: false, post: false };
     Some(Band {
         tone: "warn".to_owned(),
-        title: format!("The backfill of {} has stopped.", words::days(newest.days.from, newest.days.to)),
+        title: format!("The backfill of {} has stopped.", humanize::days(newest.days.from, newest.days.to)),
         text: format!("{why} {done}"),
         actions: if opened.head.can_run { vec![action] } else { Vec::new() },
     })
 }
 
-/// The vendor has said that it ends the API that this DataSet is pulled from.
+/// The banner about the announced sunset of the vendor's API.
 fn sunset(account: &Account) -> Option<Band> {
-    let title = format!("{}.", words::api_ends(account)?);
+    let title = format!("{}.", humanize::api_ends(account)?);
     let text = "After that day, runs fail. The existing rows are unchanged. A newer version of Chatlake may support the new API.";
     Some(Band { tone: "warn".to_owned(), title, text: text.to_owned(), actions: Vec::new() })
 }
 
-fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile> {
-    let Opened { dataset, runs, now, zone, .. } = opened;
-    let next = dataset.next_run_at.filter(|_| dataset.timing.problem.is_none());
+fn tiles(opened: &OpenedDataset, account: Option<&Account>, actor: &Actor) -> Vec<Tile> {
+    let OpenedDataset { dataset, runs, now, zone, .. } = opened;
+    let next = dataset.next_run_at.filter(|_| dataset.schedule_state.problem.is_none());
     let due = next.map_or_else(
-        || if dataset.timing.paused.is_some() { "schedule paused" } else { "not scheduled" }.to_owned(),
-        |at| format!("next run {}", words::coming(at, *now, zone)),
+        || if dataset.schedule_state.paused.is_some() { "schedule paused" } else { "not scheduled" }.to_owned(),
+        |at| format!("next run {}", humanize::calendar_time(at, *now, zone)),
     );
-    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| words::relative_brief(c.updated_at(), *now));
+    let fresh = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| humanize::relative_brief(c.updated_at(), *now));
     let rows = dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows));
     let change = dataset.current.as_ref().and_then(|c| c.change);
     let confirmed = dataset.current.as_ref().filter(|c| c.confirmed_at.is_some_and(|at| at > c.created_at));
     let change = match change {
-        _ if confirmed.is_some() => confirmed.map_or_else(String::new, |c| format!("unchanged since {}", words::short(c.created_at, *now, zone))),
+        _ if confirmed.is_some() => confirmed.map_or_else(String::new, |c| format!("unchanged since {}", humanize::short(c.created_at, *now, zone))),
         None => "first rows".to_owned(),
         Some(0) => "same as the previous version".to_owned(),
-        Some(change) => format!("{} since the previous version", change_in_words(change)),
+        Some(change) => format!("{} since the previous version", row_change_text(change)),
     };
     vec![
         Tile::new("Freshness", fresh, due),
@@ -162,10 +163,10 @@ fn tiles(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Vec<Tile>
     ]
 }
 
-fn success(runs: &[Run], opened: &Opened) -> Tile {
+fn success(runs: &[Run], opened: &OpenedDataset) -> Tile {
     let over: Vec<&Run> = runs.iter().filter(|run| run.state.is_final() && run.state != RunState::Cancelled && run.trigger != Trigger::Revert).collect();
     let good = over.iter().filter(|run| run.state == RunState::Succeeded).count();
-    let label = if runs.len() < LATEST as usize { "Runs succeeded" } else { "Last 30 runs" };
+    let label = if runs.len() < RECENT_RUNS as usize { "Runs succeeded" } else { "Last 30 runs" };
     let line = match over.iter().find(|run| run.state != RunState::Succeeded) {
         None if over.is_empty() => String::new(),
         None => "none failed".to_owned(),
@@ -173,28 +174,28 @@ fn success(runs: &[Run], opened: &Opened) -> Tile {
             let at = run.finished_at.unwrap_or(run.queued_at);
             let failed = over.len() - good;
             let last = if failed > 1 { ", last " } else { " " };
-            format!("{failed} failed{last}{}", words::short(at, opened.now, &opened.zone))
+            format!("{failed} failed{last}{}", humanize::short(at, opened.now, &opened.zone))
         }
     };
     Tile::new(label, if over.is_empty() { "–".to_owned() } else { format!("{good} of {}", over.len()) }, line)
 }
 
-fn duration(runs: &[Run], opened: &Opened) -> Tile {
+fn duration(runs: &[Run], opened: &OpenedDataset) -> Tile {
     let last = runs.iter().find(|run| run.state.is_final() && run.started_at.is_some());
     last.map_or_else(
         || Tile::new("Last run", "–", ""),
         |run| {
-            let took = run.duration(opened.now).map_or_else(|| "–".to_owned(), words::span);
-            if let Some(number) = run.back_to {
+            let took = run.duration(opened.now).map_or_else(|| "–".to_owned(), humanize::span);
+            if let Some(number) = run.reverted_to {
                 return Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", "Reverted", format!("to version {number}")) };
             }
-            let line = format!("{}, {}", words::counted(run.pages, "page", "pages"), words::counted(run.calls, "call", "calls"));
+            let line = format!("{}, {}", humanize::counted(run.pages, "page", "pages"), humanize::counted(run.calls, "call", "calls"));
             Tile { href: format!("/runs/{}", run.id), ..Tile::new("Last run", took, line) }
         },
     )
 }
 
-fn account_tile(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Tile {
+fn account_tile(opened: &OpenedDataset, account: Option<&Account>, actor: &Actor) -> Tile {
     let name = opened.dataset.account_name.clone().unwrap_or_else(|| "Deleted".to_owned());
     let Some(account) = account else { return Tile::new("Account", name, opened.dataset.connector.title()) };
     let Fact { label: tone, value: word } = match account.health {
@@ -202,7 +203,7 @@ fn account_tile(opened: &Opened, account: Option<&Account>, actor: &Actor) -> Ti
         Health::Failing => Fact::new("bad", "rejected"),
         Health::Unknown => Fact::new("", "not checked"),
     };
-    let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", words::relative_brief(at, opened.now)));
-    let href = if account.is_changed_by(actor) { format!("/accounts/{}/edit", account.id) } else { "/accounts".to_owned() };
+    let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", humanize::relative_brief(at, opened.now)));
+    let href = if account.can_be_changed_by(actor) { format!("/accounts/{}/edit", account.id) } else { "/accounts".to_owned() };
     Tile { tone, href, ..Tile::new("Account", name, format!("{word}{checked}")) }
 }

@@ -1,29 +1,29 @@
-//! Schema: the columns of the version that people read just now, or those the report will bring.
+//! The Schema page: the columns of the current version, or those of the report before the first one.
 
 use askama::Template;
 use axum::extract::State;
 
-use super::dataset::{DatasetHead, open};
+use super::dataset::{DatasetHeader, open_dataset};
 use crate::connectors::report::Report;
 use crate::datasets::columns;
 use crate::ids::DatasetId;
 use crate::web::Web;
-use crate::web::asked::Id;
-use crate::web::page::{Answer, show};
-use crate::web::parts::Chrome;
+use crate::web::components::Chrome;
+use crate::web::humanize::counted;
+use crate::web::page::{PageResult, render};
 use crate::web::person::Person;
-use crate::web::words::counted;
+use crate::web::query::PathId;
 
 #[derive(Template)]
 #[template(path = "pages/dataset_schema.html")]
-struct Page {
+struct SchemaPage {
     chrome: Chrome,
-    head: DatasetHead,
-    columns: Vec<Column>,
+    head: DatasetHeader,
+    columns: Vec<SchemaColumnRow>,
     words: String,
 }
 
-struct Column {
+struct SchemaColumnRow {
     number: usize,
     name: String,
     kind: &'static str,
@@ -32,7 +32,7 @@ struct Column {
     undeclared: bool,
 }
 
-/// What a column holds, in words; of columns of our own too.
+/// The meaning of a column in words, including columns that Chatlake adds.
 pub fn meaning(report: &Report, column: &str) -> String {
     let own = match column {
         "_misfit" => "Original values that do not fit the type of their column, as JSON.",
@@ -43,8 +43,8 @@ pub fn meaning(report: &Report, column: &str) -> String {
 }
 
 /// `GET /datasets/{id}/data/schema`
-pub async fn show_schema(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
-    let opened = open(&web, &person.actor, &id, "data").await?;
+pub async fn show_schema(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+    let opened = open_dataset(&web, &person.actor, &id, "data").await?;
     let report = opened.dataset.report;
     let version = web.datasets.versions.current(&id).await?;
     let number = version.as_ref().map(|version| version.number);
@@ -54,7 +54,7 @@ pub async fn show_schema(State(web): State<Web>, person: Person, Id(id): Id<Data
     let columns = list
         .into_iter()
         .enumerate()
-        .map(|(index, column)| Column {
+        .map(|(index, column)| SchemaColumnRow {
             number: index + 1,
             kind: column.kind.word(),
             meaning: meaning(report, &column.name),
@@ -63,5 +63,5 @@ pub async fn show_schema(State(web): State<Web>, person: Person, Id(id): Id<Data
             name: column.name,
         })
         .collect();
-    show(&Page { chrome: web.chrome(&person.actor, &person.session, "datasets").await, head: opened.head, columns, words })
+    render(&SchemaPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, head: opened.head, columns, words })
 }

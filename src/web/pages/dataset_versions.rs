@@ -1,4 +1,4 @@
-//! What is done to the versions of a DataSet, after saying what it means: go back to one, delete one, keep more or fewer.
+//! Actions on the versions of a DataSet with a confirmation page: revert to one, delete one, change the retention.
 
 use askama::Template;
 use axum::extract::State;
@@ -6,17 +6,17 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::dataset::zone_of;
-use crate::datasets::versions::{Integrity, OwnKeep, Version};
+use crate::datasets::versions::{Integrity, RetentionOverride, Version};
 use crate::ids::{DatasetId, VersionId};
 use crate::puller::queue;
 use crate::web::Web;
-use crate::web::asked::{Id, Two};
 use crate::web::client_address::ClientAddress;
+use crate::web::components::{Chrome, Errors};
 use crate::web::forms::Form;
-use crate::web::page::{Answer, go, show, show_with};
-use crate::web::parts::{Chrome, Errors};
+use crate::web::humanize::{self, counted};
+use crate::web::page::{PageResult, redirect, render, render_with_status};
 use crate::web::person::Person;
-use crate::web::words::{self, counted};
+use crate::web::query::{PathId, PathIds};
 
 #[derive(Template)]
 #[template(path = "pages/version_revert.html")]
@@ -47,7 +47,7 @@ struct DeletePage {
 
 #[derive(Template)]
 #[template(path = "pages/dataset_retention.html")]
-struct KeepPage {
+struct RetentionPage {
     chrome: Chrome,
     id: String,
     name: String,
@@ -61,7 +61,7 @@ struct KeepPage {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub struct KeepFields {
+pub struct RetentionFields {
     versions: String,
     days: String,
 }
@@ -71,11 +71,11 @@ fn signed(number: u64) -> i64 {
 }
 
 async fn is_busy(web: &Web, id: &DatasetId) -> crate::error::Result<bool> {
-    Ok(queue::of_dataset(&web.db, id, 0, 2).await?.iter().any(|run| run.state == crate::puller::run::State::Running))
+    Ok(queue::of_dataset(&web.db, id, 0, 2).await?.iter().any(|run| run.state == crate::puller::run::RunState::Running))
 }
 
 /// `GET /datasets/{id}/versions/{version}/revert`
-pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
+pub async fn revert_form(State(web): State<Web>, person: Person, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let (_, version) = web.datasets.version(&person.actor, &id, &version).await?;
     let (zone, now) = (zone_of(&dataset), web.clock.now());
@@ -89,12 +89,12 @@ pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version)
     } else {
         ""
     };
-    show(&RevertPage {
+    render(&RevertPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
         version: version.id.to_string(),
         number: version.number,
-        made: words::short(version.created_at, now, &zone),
+        made: humanize::short(version.created_at, now, &zone),
         rows: counted(signed(version.rows), "row", "rows"),
         columns: counted(signed(version.columns.len() as u64), "column", "columns"),
         current: current.map_or_else(String::new, |current| format!("Version {} ({})", current.number, counted(current.rows, "row", "rows"))),
@@ -103,25 +103,25 @@ pub async fn ask_revert(State(web): State<Web>, person: Person, Two(id, version)
 }
 
 /// `POST /datasets/{id}/versions/{version}/revert`
-pub async fn revert(State(web): State<Web>, person: Person, address: ClientAddress, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
-    let run = web.puller.revert(person.by(address), &id, &version).await?;
-    let back_to = run.back_to.unwrap_or_default();
-    web.say_next(&person.session, format!("Reverted to version {back_to}. The previous version is still in History.")).await;
-    go(&format!("/datasets/{id}/history"))
+pub async fn revert(State(web): State<Web>, person: Person, address: ClientAddress, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
+    let run = web.puller.revert(person.audit_actor(address), &id, &version).await?;
+    let back_to = run.reverted_to.unwrap_or_default();
+    web.flash(&person.session, format!("Reverted to version {back_to}. The previous version is still in History.")).await;
+    redirect(&format!("/datasets/{id}/history"))
 }
 
 /// `GET /datasets/{id}/versions/{version}/delete`
-pub async fn ask_delete(State(web): State<Web>, person: Person, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
+pub async fn delete_form(State(web): State<Web>, person: Person, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let (_, version) = web.datasets.version(&person.actor, &id, &version).await?;
     let sizes = web.datasets.versions.sizes(&id).await?;
     let is_current = dataset.current.as_ref().is_some_and(|current| current.version == version.id);
-    show(&DeletePage {
+    render(&DeletePage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
         version: version.id.to_string(),
         number: version.number,
-        made: words::short(version.created_at, web.clock.now(), &zone_of(&dataset)),
+        made: humanize::short(version.created_at, web.clock.now(), &zone_of(&dataset)),
         rows: counted(signed(version.rows), "row", "rows"),
         frees: frees(&version, sizes.alone.get(&version.id).copied().unwrap_or(0)),
         problem: if is_current { "The current version cannot be deleted. Revert to another version first.".to_owned() } else { String::new() },
@@ -132,29 +132,29 @@ fn frees(version: &Version, alone: u64) -> String {
     match alone {
         0 if version.bytes == 0 => "It uses no disk space.".to_owned(),
         0 => "Other versions use the same files, so no disk space is freed.".to_owned(),
-        alone => format!("{} of disk space is freed within a day.", words::size(signed(alone))),
+        alone => format!("{} of disk space is freed within a day.", humanize::size(signed(alone))),
     }
 }
 
 /// `POST /datasets/{id}/versions/{version}/delete`
-pub async fn delete(State(web): State<Web>, person: Person, address: ClientAddress, Two(id, version): Two<DatasetId, VersionId>) -> Answer {
-    let gone = web.datasets.delete_version(person.by(address), &id, &version).await?;
-    web.say_next(&person.session, format!("Version {} deleted.", gone.number)).await;
-    go(&format!("/datasets/{id}/history"))
+pub async fn delete(State(web): State<Web>, person: Person, address: ClientAddress, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
+    let deleted = web.datasets.delete_version(person.audit_actor(address), &id, &version).await?;
+    web.flash(&person.session, format!("Version {} deleted.", deleted.number)).await;
+    redirect(&format!("/datasets/{id}/history"))
 }
 
 /// `GET /datasets/{id}/retention`
-pub async fn ask_keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+pub async fn retention_form(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
     web.datasets.get_to_change(&person.actor, &id).await?;
-    let own = web.datasets.versions.own_keep(&id).await?;
+    let own = web.datasets.versions.retention_override(&id).await?;
     let text = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
-    show(&keep_page(&web, &person, &id, KeepFields { versions: text(own.versions), days: text(own.days) }, Errors::default()).await?)
+    render(&retention_page(&web, &person, &id, RetentionFields { versions: text(own.versions), days: text(own.days) }, Errors::default()).await?)
 }
 
-async fn keep_page(web: &Web, person: &Person, id: &DatasetId, fields: KeepFields, errors: Errors) -> crate::error::Result<KeepPage> {
+async fn retention_page(web: &Web, person: &Person, id: &DatasetId, fields: RetentionFields, errors: Errors) -> crate::error::Result<RetentionPage> {
     let dataset = web.datasets.get_to_change(&person.actor, id).await?;
-    let usual = web.datasets.versions.keep();
-    Ok(KeepPage {
+    let usual = web.datasets.versions.default_retention();
+    Ok(RetentionPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
         name: dataset.name,
@@ -162,21 +162,22 @@ async fn keep_page(web: &Web, person: &Person, id: &DatasetId, fields: KeepField
         days: fields.days,
         usual_versions: usual.versions.to_string(),
         usual_days: usual.days.to_string(),
-        sizes: room(web, id).await?,
+        sizes: storage_text(web, id).await?,
         errors,
     })
 }
 
-/// How much room the history of a DataSet takes, in a sentence.
-pub async fn room(web: &Web, id: &DatasetId) -> crate::error::Result<String> {
+/// The disk space of all versions, in a sentence.
+pub async fn storage_text(web: &Web, id: &DatasetId) -> crate::error::Result<String> {
     let sizes = web.datasets.versions.sizes(id).await?;
-    let going = if sizes.going == 0 { String::new() } else { format!(" Another {} is freed within a day.", words::size(signed(sizes.going))) };
+    let going =
+        if sizes.pending_deletion == 0 { String::new() } else { format!(" Another {} is freed within a day.", humanize::size(signed(sizes.pending_deletion))) };
     let of = counted(signed(sizes.alone.len() as u64), "version", "versions");
-    Ok(format!("{of}, {} on disk.{going}", words::size(signed(sizes.kept))))
+    Ok(format!("{of}, {} on disk.{going}", humanize::size(signed(sizes.stored))))
 }
 
 /// `POST /datasets/{id}/retention`
-pub async fn keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>, Form(fields): Form<KeepFields>) -> Answer {
+pub async fn set_retention(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, Form(fields): Form<RetentionFields>) -> PageResult {
     web.datasets.get_to_change(&person.actor, &id).await?;
     let mut errors = Errors::default();
     let mut number = |field: &str, text: &str| match text.trim() {
@@ -189,27 +190,27 @@ pub async fn keep(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>,
             }
         },
     };
-    let asked = OwnKeep { versions: number("versions", &fields.versions), days: number("days", &fields.days) };
+    let retention = RetentionOverride { versions: number("versions", &fields.versions), days: number("days", &fields.days) };
     if errors.is_empty()
-        && let Err(error) = asked.check()
+        && let Err(error) = retention.check()
         && let Some(other) = errors.take(error)
     {
         return Err(other.into());
     }
     if !errors.is_empty() {
-        let page = keep_page(&web, &person, &id, fields, errors).await?;
-        return show_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
+        let page = retention_page(&web, &person, &id, fields, errors).await?;
+        return render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
-    let gone = web.datasets.keep(&person.actor, &id, asked).await?;
-    let sentence = if gone == 0 { "Saved.".to_owned() } else { format!("Saved. {} deleted.", counted(signed(gone), "version", "versions")) };
-    web.say_next(&person.session, sentence).await;
-    go(&format!("/datasets/{id}/history"))
+    let deleted = web.datasets.set_retention(&person.actor, &id, retention).await?;
+    let sentence = if deleted == 0 { "Saved.".to_owned() } else { format!("Saved. {} deleted.", counted(signed(deleted), "version", "versions")) };
+    web.flash(&person.session, sentence).await;
+    redirect(&format!("/datasets/{id}/history"))
 }
 
 /// `POST /datasets/{id}/duplicate`
-pub async fn duplicate(State(web): State<Web>, person: Person, Id(id): Id<DatasetId>) -> Answer {
+pub async fn duplicate(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
     let dataset = web.datasets.get(&person.actor, &id).await?;
     let copy = web.puller.duplicate(&person.actor, &id).await?;
-    web.say_next(&person.session, format!("Copied the settings of “{}”. This DataSet has no rows yet.", dataset.name)).await;
-    go(&format!("/datasets/{copy}/settings"))
+    web.flash(&person.session, format!("Copied the settings of “{}”. This DataSet has no rows yet.", dataset.name)).await;
+    redirect(&format!("/datasets/{copy}/settings"))
 }

@@ -1,4 +1,4 @@
-//! Whoever was given a one-time link chooses a password: a new person, or one who is here already and forgot the old one.
+//! The page of a one-time link, where a new person or one who forgot the password chooses a password.
 
 use askama::Template;
 use axum::extract::State;
@@ -11,17 +11,17 @@ use crate::auth::invites::{self, Invite};
 use crate::auth::sessions::{self, Session};
 use crate::auth::sign_in::SignedIn;
 use crate::auth::users;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
-use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, show, show_with};
-use crate::web::parts::Errors;
+use crate::web::components::Errors;
+use crate::web::forms::{FirstPathId, Form};
+use crate::web::page::{PageResult, render, render_with_status};
 use crate::web::{Web, assets, security};
 
 #[derive(Template)]
 #[template(path = "pages/invite.html")]
-struct Page {
+struct InvitePage {
     asset_version: &'static str,
     code: String,
     title: String,
@@ -32,7 +32,7 @@ struct Page {
 
 /// The fields of the form.
 #[derive(Deserialize)]
-pub struct Fields {
+pub struct AcceptInviteFields {
     #[serde(default)]
     code: String,
     #[serde(default)]
@@ -40,27 +40,33 @@ pub struct Fields {
 }
 
 /// `GET /invite/{code}`
-pub async fn form(State(web): State<Web>, Id(code): Id<String>) -> Answer {
+pub async fn form(State(web): State<Web>, FirstPathId(code): FirstPathId<String>) -> PageResult {
     let invite = find(&web, &code).await?;
-    show(&page(&web, code, &invite).await?)
+    render(&page(&web, code, &invite).await?)
 }
 
 /// `POST /invite`
-pub async fn accept(State(web): State<Web>, ClientAddress(address): ClientAddress, session: Session, cookies: CookieJar, Form(fields): Form<Fields>) -> Answer {
+pub async fn accept(
+    State(web): State<Web>,
+    ClientAddress(address): ClientAddress,
+    session: Session,
+    cookies: CookieJar,
+    Form(fields): Form<AcceptInviteFields>,
+) -> PageResult {
     let invite = find(&web, &fields.code).await?;
     let name = invite.name.clone().unwrap_or_default();
-    let accept = invites::Accept { email: String::new(), name, password: fields.password, address: Some(address) };
+    let accept = invites::AcceptInvite { email: String::new(), name, password: fields.password, address: Some(address) };
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
         Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
-            web.say_next(&session, format!("Welcome, {}. Your password is saved.", user.name)).await;
+            web.flash(&session, format!("Welcome, {}. Your password is saved.", user.name)).await;
             let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
             Ok((cookies, Redirect::to("/datasets")).into_response())
         }
         Err(error) => {
             let mut page = page(&web, fields.code, &invite).await?;
             match page.errors.take(error) {
-                None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page),
+                None => render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page),
                 Some(error) => Err(error.into()),
             }
         }
@@ -68,13 +74,13 @@ pub async fn accept(State(web): State<Web>, ClientAddress(address): ClientAddres
 }
 
 async fn find(web: &Web, code: &str) -> Result<Invite, Error> {
-    let gone = || Error::new(Kind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.");
-    invites::look(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(gone)
+    let gone = || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.");
+    invites::find(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(gone)
 }
 
-async fn page(web: &Web, code: String, invite: &Invite) -> Result<Page, Error> {
+async fn page(web: &Web, code: String, invite: &Invite) -> Result<InvitePage, Error> {
     let email = invite.email.clone().unwrap_or_default();
-    let by = match &invite.made_by {
+    let by = match &invite.created_by {
         Some(id) => users::get(&web.db, id).await?.name,
         None => "An admin".to_owned(),
     };
@@ -88,5 +94,5 @@ async fn page(web: &Web, code: String, invite: &Invite) -> Result<Page, Error> {
             format!("{by} added you as {}. Choose a password. The link then stops working.", invite.role.word()),
         ),
     };
-    Ok(Page { asset_version: assets::version(), code, title, words, email, errors: Errors::default() })
+    Ok(InvitePage { asset_version: assets::version(), code, title, words, email, errors: Errors::default() })
 }

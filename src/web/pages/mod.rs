@@ -1,28 +1,29 @@
-//! One page, one file; the template has the same name.
+//! One file per page. The template has the same name.
 
 pub mod account_delete;
 pub mod account_edit;
 pub mod accounts;
 pub mod activity;
 mod calendar;
+pub mod charts;
 pub mod completeness;
 pub mod components;
 pub mod connect;
 pub mod dataset;
-pub mod dataset_acts;
+pub mod dataset_actions;
 pub mod dataset_backfill;
 pub mod dataset_coverage;
 pub mod dataset_data;
 pub mod dataset_delete;
 pub mod dataset_history;
 mod dataset_integrity;
+pub mod dataset_notifications;
 pub mod dataset_overview;
 pub mod dataset_rename;
 pub mod dataset_schedule;
 pub mod dataset_schema;
 pub mod dataset_settings;
 pub mod dataset_status;
-pub mod dataset_upkeep;
 pub mod dataset_versions;
 pub mod datasets;
 mod datasets_attention;
@@ -38,8 +39,7 @@ pub mod run;
 pub mod run_live;
 pub mod run_record;
 pub mod run_stop;
-mod run_story;
+mod run_timeline;
 pub mod set_up;
 pub mod settings;
 pub mod sign_in;
-pub mod spark;

@@ -1,4 +1,4 @@
-//! Settings, Notifications: the mail server, the webhooks, and what became of what was sent. For admins.
+//! Settings, Notifications: the mail server, the webhooks and the latest deliveries. For admins.
 
 use askama::Template;
 use axum::extract::State;
@@ -6,33 +6,33 @@ use axum::http::{HeaderMap, StatusCode};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use crate::auth::audit::{self, Deed};
+use crate::auth::audit::{self, AuditEvent};
 use crate::clock::Millis;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WebhookId;
-use crate::notices::mail::{Encryption, Given, Server};
-use crate::notices::outbox::Delivery;
+use crate::notifications::mail::{Encryption, MailServer, MailServerInput};
+use crate::notifications::outbox::Delivery;
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
-use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, go_from_form, show, show_with};
-use crate::web::parts::{Choice, Chrome, Errors, Status, When};
+use crate::web::components::{Choice, Chrome, DisplayTime, Errors, Status};
+use crate::web::forms::{FirstPathId, Form};
+use crate::web::page::{PageResult, redirect, redirect_from_form, render, render_with_status};
 use crate::web::person::{Admin, Person};
-use crate::web::{Web, words};
+use crate::web::{Web, humanize};
 
-const HERE: &str = "/settings/notifications";
-/// So many deliveries are shown.
-const MOST: i64 = 50;
+const PATH: &str = "/settings/notifications";
+/// The number of deliveries shown.
+const MAX_DELIVERIES: i64 = 50;
 
 #[derive(Template)]
 #[template(path = "pages/notifications.html")]
-struct Page {
+struct NotificationsPage {
     chrome: Chrome,
     mail: MailForm,
-    webhooks: Vec<Hook>,
-    new: NewHook,
-    once: Option<Once>,
-    deliveries: Vec<Row>,
+    webhooks: Vec<WebhookRow>,
+    new: NewWebhookForm,
+    once: Option<NewWebhookSecret>,
+    deliveries: Vec<DeliveryRow>,
 }
 
 struct MailForm {
@@ -43,34 +43,34 @@ struct MailForm {
     username: String,
     password_help: String,
     sender: String,
-    /// Where a test goes unless somebody says otherwise.
+    /// The default recipient of a test mail.
     to: String,
     errors: Errors,
 }
 
-struct Hook {
+struct WebhookRow {
     id: WebhookId,
     name: String,
     host: String,
-    made: When,
-    /// Why the test that was just sent was not delivered.
+    made: DisplayTime,
+    /// Why the latest test was not delivered.
     problem: String,
 }
 
 #[derive(Default)]
-struct NewHook {
+struct NewWebhookForm {
     name: String,
     errors: Errors,
 }
 
-/// The secret of a new webhook, shown this once.
-struct Once {
+/// The secret of a new webhook, shown once.
+struct NewWebhookSecret {
     name: String,
     secret: String,
 }
 
-struct Row {
-    made: When,
+struct DeliveryRow {
+    made: DisplayTime,
     to: String,
     channel: &'static str,
     subject: String,
@@ -90,10 +90,10 @@ pub struct MailFields {
     sender: String,
 }
 
-/// The fields of a new webhook. The address may be a secret of its own.
+/// The fields of a new webhook. The address may contain a secret.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub struct HookFields {
+pub struct WebhookFields {
     name: String,
     address: Secret,
 }
@@ -105,23 +105,29 @@ pub struct TestFields {
 }
 
 /// `GET /settings/notifications`
-pub async fn notifications(State(web): State<Web>, Admin(person): Admin) -> Answer {
-    show(&page(&web, &person).await?)
+pub async fn notifications(State(web): State<Web>, Admin(person): Admin) -> PageResult {
+    render(&page(&web, &person).await?)
 }
 
-async fn page(web: &Web, person: &Person) -> Result<Page> {
+async fn page(web: &Web, person: &Person) -> Result<NotificationsPage> {
     let now = web.clock.now();
-    let server = web.puller.notices.mail_server().await?;
-    let webhooks = web.puller.notices.webhooks().await?.into_iter();
-    Ok(Page {
+    let server = web.puller.notifications.mail_server().await?;
+    let webhooks = web.puller.notifications.webhooks().await?.into_iter();
+    Ok(NotificationsPage {
         chrome: web.chrome(&person.actor, &person.session, "settings").await,
         mail: mail_form(server.as_ref(), &person.actor.email),
         webhooks: webhooks
-            .map(|hook| Hook { made: When::ago(hook.created_at, now, &TimeZone::UTC), id: hook.id, name: hook.name, host: hook.host, problem: String::new() })
+            .map(|hook| WebhookRow {
+                made: DisplayTime::ago(hook.created_at, now, &TimeZone::UTC),
+                id: hook.id,
+                name: hook.name,
+                host: hook.host,
+                problem: String::new(),
+            })
             .collect(),
-        new: NewHook::default(),
+        new: NewWebhookForm::default(),
         once: None,
-        deliveries: web.puller.notices.deliveries(MOST).await?.into_iter().map(|delivery| row(delivery, now)).collect(),
+        deliveries: web.puller.notifications.deliveries(MAX_DELIVERIES).await?.into_iter().map(|delivery| row(delivery, now)).collect(),
     })
 }
 
@@ -134,7 +140,7 @@ fn encryptions(chosen: &str) -> Vec<Choice> {
     Encryption::ALL.map(|e| Choice { value: e.word().to_owned(), label: label(e).to_owned(), selected: e.word() == chosen }).into()
 }
 
-fn mail_form(server: Option<&Server>, own_email: &str) -> MailForm {
+fn mail_form(server: Option<&MailServer>, own_email: &str) -> MailForm {
     let stored = server.filter(|server| server.has_password);
     MailForm {
         is_set: server.is_some(),
@@ -147,7 +153,7 @@ fn mail_form(server: Option<&Server>, own_email: &str) -> MailForm {
             |s| {
                 format!(
                     "Set {}, stored encrypted. Leave empty to keep it. If you change the server, port or encryption, enter it again.",
-                    words::exact(s.updated_at, &TimeZone::UTC)
+                    humanize::exact(s.updated_at, &TimeZone::UTC)
                 )
             },
         ),
@@ -157,37 +163,41 @@ fn mail_form(server: Option<&Server>, own_email: &str) -> MailForm {
     }
 }
 
-fn row(delivery: Delivery, now: Millis) -> Row {
+fn row(delivery: Delivery, now: Millis) -> DeliveryRow {
     let tries = if delivery.attempts > 1 { format!("{} attempts", delivery.attempts) } else { String::new() };
     let (status, error) = match delivery.state.as_str() {
         "sent" => (Status::new("good", false, "Sent", tries), String::new()),
         "failed" if delivery.is_test != 0 => (Status::new("bad", false, "Not delivered", ""), delivery.error.unwrap_or_default()),
         "failed" => (Status::new("bad", false, "Failed", tries), delivery.error.unwrap_or_default()),
         _ if delivery.error.is_some() => {
-            let again = format!("next attempt {}", words::relative(delivery.next_try_at, now));
+            let again = format!("next attempt {}", humanize::relative(delivery.next_try_at, now));
             (Status::new("warn", true, "Waiting", again), delivery.error.unwrap_or_default())
         }
         _ => (Status::new("info", true, "Sending", ""), String::new()),
     };
-    Row {
-        made: When::ago(delivery.created_at, now, &TimeZone::UTC),
-        to: delivery.to_whom,
+    DeliveryRow {
+        made: DisplayTime::ago(delivery.created_at, now, &TimeZone::UTC),
+        to: delivery.recipient,
         channel: if delivery.channel == "mail" { "Email" } else { "Webhook" },
-        subject: if delivery.notices > 1 { format!("{} ({} notifications)", delivery.subject, delivery.notices) } else { delivery.subject },
+        subject: if delivery.notification_count > 1 {
+            format!("{} ({} notifications)", delivery.subject, delivery.notification_count)
+        } else {
+            delivery.subject
+        },
         status,
         error,
     }
 }
 
 /// `POST /settings/notifications/mail`
-pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, headers: HeaderMap, Form(fields): Form<MailFields>) -> Answer {
+pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, headers: HeaderMap, Form(fields): Form<MailFields>) -> PageResult {
     let MailFields { host, port, encryption, username, password, sender } = fields;
-    let given = Given { host, port, encryption, username, password, sender };
-    match web.puller.notices.set_mail_server(&given).await {
+    let input = MailServerInput { host, port, encryption, username, password, sender };
+    match web.puller.notifications.set_mail_server(&input).await {
         Ok(()) => {
-            audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "mail_server.set", "mail")).await?;
-            web.say_next(&person.session, "Mail server saved. Press Send a test to check it.").await;
-            go_from_form(&headers, HERE)
+            audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "mail_server.set", "mail")).await?;
+            web.flash(&person.session, "Mail server saved. Press Send a test to check it.").await;
+            redirect_from_form(&headers, PATH)
         }
         Err(why) => {
             let mut page = page(&web, &person).await?;
@@ -195,31 +205,31 @@ pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person)
             if let Some(why) = form.errors.take(why) {
                 return Err(why.into());
             }
-            form.encryptions = encryptions(&given.encryption);
-            (form.host, form.port, form.username, form.sender) = (given.host, given.port, given.username, given.sender);
-            show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
+            form.encryptions = encryptions(&input.encryption);
+            (form.host, form.port, form.username, form.sender) = (input.host, input.port, input.username, input.sender);
+            render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
     }
 }
 
 /// `POST /settings/notifications/mail/test`
-pub async fn test_mail(State(web): State<Web>, Admin(person): Admin, Form(fields): Form<TestFields>) -> Answer {
-    match web.puller.notices.test_mail(&fields.to).await {
+pub async fn test_mail(State(web): State<Web>, Admin(person): Admin, Form(fields): Form<TestFields>) -> PageResult {
+    match web.puller.notifications.test_mail(&fields.to).await {
         Ok(()) => done(&web, &person, &format!("The mail server accepted the test email for {}.", fields.to.trim())).await,
         Err(why) => {
             let mut page = page(&web, &person).await?;
             page.mail.to = fields.to;
-            untaken(why, &mut page.mail.errors, "to")?;
-            show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
+            add_delivery_error(why, &mut page.mail.errors, "to")?;
+            render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
     }
 }
 
-/// What a test came to is told beside its field.
-fn untaken(why: Error, errors: &mut Errors, field: &str) -> Result<()> {
+/// Shows the result of a failed test next to its field.
+fn add_delivery_error(why: Error, errors: &mut Errors, field: &str) -> Result<()> {
     match errors.take(why) {
         None => Ok(()),
-        Some(why) if why.kind() == Kind::Unavailable => {
+        Some(why) if why.kind() == ErrorKind::Unavailable => {
             errors.add(field, why.message());
             Ok(())
         }
@@ -228,20 +238,20 @@ fn untaken(why: Error, errors: &mut Errors, field: &str) -> Result<()> {
 }
 
 /// `POST /settings/notifications/mail/remove`
-pub async fn remove_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin) -> Answer {
-    web.puller.notices.remove_mail_server().await?;
-    audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "mail_server.remove", "mail")).await?;
+pub async fn remove_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin) -> PageResult {
+    web.puller.notifications.remove_mail_server().await?;
+    audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "mail_server.remove", "mail")).await?;
     done(&web, &person, "Mail server deleted. No emails are sent.").await
 }
 
-/// `POST /settings/notifications/webhooks`: the answer shows the secret, which is kept nowhere that anybody could read.
-pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<HookFields>) -> Answer {
-    match web.puller.notices.add_webhook(&fields.name, fields.address.reveal()).await {
+/// `POST /settings/notifications/webhooks`: the response shows the secret, which is stored encrypted and never shown again.
+pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<WebhookFields>) -> PageResult {
+    match web.puller.notifications.add_webhook(&fields.name, fields.address.reveal()).await {
         Ok((webhook, secret)) => {
-            audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "webhook.create", webhook.id.as_str())).await?;
+            audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "webhook.create", webhook.id.as_str())).await?;
             let mut page = page(&web, &person).await?;
-            page.once = Some(Once { name: webhook.name, secret: secret.reveal().to_owned() });
-            show(&page)
+            page.once = Some(NewWebhookSecret { name: webhook.name, secret: secret.reveal().to_owned() });
+            render(&page)
         }
         Err(why) => {
             let mut page = page(&web, &person).await?;
@@ -249,21 +259,21 @@ pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(pers
                 return Err(why.into());
             }
             page.new.name = fields.name;
-            show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
+            render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
     }
 }
 
 /// `POST /settings/notifications/webhooks/{id}/test`
-pub async fn test_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
-    match web.puller.notices.test_webhook(&id).await {
+pub async fn test_webhook(State(web): State<Web>, Admin(person): Admin, FirstPathId(id): FirstPathId<WebhookId>) -> PageResult {
+    match web.puller.notifications.test_webhook(&id).await {
         Ok(webhook) => done(&web, &person, &format!("“{}” accepted the test.", webhook.name)).await,
-        Err(why) if why.kind() == Kind::Unavailable => {
+        Err(why) if why.kind() == ErrorKind::Unavailable => {
             let mut page = page(&web, &person).await?;
             for hook in page.webhooks.iter_mut().filter(|hook| hook.id == id) {
                 hook.problem = format!("The test was not delivered. {}", why.message());
             }
-            show_with(StatusCode::UNPROCESSABLE_ENTITY, &page)
+            render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
         Err(why) => Err(why.into()),
     }
@@ -280,25 +290,25 @@ struct RemovePage {
 }
 
 /// `GET /settings/notifications/webhooks/{id}/remove`
-pub async fn ask_remove_webhook(State(web): State<Web>, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
-    let webhook = web.puller.notices.webhook(&id).await?;
-    let uses = match web.datasets.told_by_webhook(&id).await? {
+pub async fn remove_webhook_form(State(web): State<Web>, Admin(person): Admin, FirstPathId(id): FirstPathId<WebhookId>) -> PageResult {
+    let webhook = web.puller.notifications.webhook(&id).await?;
+    let uses = match web.datasets.count_using_webhook(&id).await? {
         0 => "No DataSet uses this webhook.".to_owned(),
         1 => "1 DataSet uses this webhook and stops notifying it.".to_owned(),
-        many => format!("{} DataSets use this webhook and stop notifying it.", words::grouped(many)),
+        many => format!("{} DataSets use this webhook and stop notifying it.", humanize::grouped(many)),
     };
     let chrome = web.chrome(&person.actor, &person.session, "settings").await;
-    show(&RemovePage { chrome, id: id.to_string(), name: webhook.name, host: webhook.host, uses })
+    render(&RemovePage { chrome, id: id.to_string(), name: webhook.name, host: webhook.host, uses })
 }
 
 /// `POST /settings/notifications/webhooks/{id}/remove`
-pub async fn remove_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Id(id): Id<WebhookId>) -> Answer {
-    let webhook = web.puller.notices.remove_webhook(&id).await?;
-    audit::note(&web.db, &web.clock, Deed::done(Some(person.by(from)), "webhook.remove", id.as_str())).await?;
+pub async fn remove_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<WebhookId>) -> PageResult {
+    let webhook = web.puller.notifications.remove_webhook(&id).await?;
+    audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "webhook.remove", id.as_str())).await?;
     done(&web, &person, &format!("Webhook “{}” deleted.", webhook.name)).await
 }
 
-async fn done(web: &Web, person: &Person, sentence: &str) -> Answer {
-    web.say_next(&person.session, sentence).await;
-    go(HERE)
+async fn done(web: &Web, person: &Person, sentence: &str) -> PageResult {
+    web.flash(&person.session, sentence).await;
+    redirect(PATH)
 }

@@ -1,4 +1,4 @@
-//! An admin adds a person: the answer is a one-time link to hand over.
+//! The form to add a person. The response shows a one-time link to hand over.
 
 use askama::Template;
 use axum::extract::State;
@@ -9,14 +9,14 @@ use super::settings;
 use crate::auth::{Role, invites};
 use crate::web::Web;
 use crate::web::client_address::ClientAddress;
+use crate::web::components::{Chrome, Errors};
 use crate::web::forms::Form;
-use crate::web::page::{Answer, show, show_with};
-use crate::web::parts::{Chrome, Errors};
+use crate::web::page::{PageResult, render, render_with_status};
 use crate::web::person::{Admin, Person};
 
 #[derive(Template)]
 #[template(path = "pages/person_new.html")]
-struct Page {
+struct NewPersonPage {
     chrome: Chrome,
     name: String,
     email: String,
@@ -26,7 +26,7 @@ struct Page {
 
 /// The fields of the form.
 #[derive(Default, Deserialize)]
-pub struct Fields {
+pub struct NewPersonFields {
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -36,28 +36,28 @@ pub struct Fields {
 }
 
 /// `GET /settings/people/new`
-pub async fn form(State(web): State<Web>, Admin(person): Admin) -> Answer {
-    let fields = Fields { role: Role::Viewer.word().to_owned(), ..Fields::default() };
-    show(&page(&web, &person, fields, Errors::default()).await)
+pub async fn form(State(web): State<Web>, Admin(person): Admin) -> PageResult {
+    let fields = NewPersonFields { role: Role::Viewer.word().to_owned(), ..NewPersonFields::default() };
+    render(&page(&web, &person, fields, Errors::default()).await)
 }
 
 /// `POST /settings/people/new`
-pub async fn add(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<Fields>) -> Answer {
+pub async fn add(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<NewPersonFields>) -> PageResult {
     let mut errors = Errors::default();
     let Some(role) = Role::parse(&fields.role) else {
         errors.add("role", "Choose viewer, editor or admin.");
-        return show_with(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await);
+        return render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await);
     };
-    match invites::make(&web.db, &web.clock, person.by(from), &fields.email, &fields.name, role).await {
+    match invites::create(&web.db, &web.clock, person.audit_actor(from), &fields.email, &fields.name, role).await {
         Ok((invite, code)) => settings::with_link(&web, &person, &invite, &code).await,
         Err(error) => match errors.take(error) {
-            None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await),
+            None => render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await),
             Some(error) => Err(error.into()),
         },
     }
 }
 
-async fn page(web: &Web, person: &Person, fields: Fields, errors: Errors) -> Page {
+async fn page(web: &Web, person: &Person, fields: NewPersonFields, errors: Errors) -> NewPersonPage {
     let chrome = web.chrome(&person.actor, &person.session, "settings").await;
-    Page { chrome, name: fields.name, email: fields.email, role: fields.role, errors }
+    NewPersonPage { chrome, name: fields.name, email: fields.email, role: fields.role, errors }
 }

@@ -1,23 +1,23 @@
-//! A run under way, as the strip on its pages and the events behind it show it.
+//! The progress strip of an active run, for its pages and its events.
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::dataset_status::within;
+use super::dataset_status::window_percent;
 use crate::clock::Millis;
 use crate::connectors::Window;
 use crate::datasets::Dataset;
 use crate::puller::live::Progress;
-use crate::puller::run::{Outcome, Run, State, Trigger};
-use crate::web::parts::Status;
-use crate::web::words::{self, counted};
+use crate::puller::run::{Run, RunOutcome, RunState, Trigger};
+use crate::web::components::Status;
+use crate::web::humanize::{self, counted};
 
-/// The strip has at most so many bars; more windows than that share them.
-const MOST_BARS: usize = 60;
+/// The maximum number of bars; if there are more date ranges, they share bars.
+const MAX_BARS: usize = 60;
 
 /// See `templates/panes/live.html`.
 #[derive(Clone)]
-pub struct Live {
+pub struct LiveRun {
     pub run_id: String,
     pub status: Status,
     pub title: String,
@@ -28,9 +28,9 @@ pub struct Live {
     pub can_stop: bool,
 }
 
-/// The same as an event.
+/// The same data as an event.
 #[derive(Serialize)]
-pub struct News {
+pub struct RunEvent {
     pub state: &'static str,
     #[serde(rename = "final")]
     pub is_final: bool,
@@ -42,29 +42,29 @@ pub struct News {
     started: String,
     meanwhile: String,
     windows: Vec<u64>,
-    /// It can still be stopped.
+    /// Whether it can still be cancelled.
     stoppable: bool,
 }
 
-/// How a run's state is shown.
+/// The status of a run.
 pub fn status(run: &Run) -> Status {
     match run.state {
-        State::Queued => Status::new("info", true, "Queued", ""),
-        State::Running if run.cancel_requested => Status::new("info", true, "Cancelling", ""),
-        State::Running => Status::new("info", true, "Running", ""),
-        State::Waiting => Status::new("warn", true, "Waiting", ""),
-        State::Succeeded if run.brought_none() => Status::new("warn", false, "0 rows", ""),
-        State::Succeeded => Status::new("good", false, "Succeeded", ""),
-        State::Failed if run.outcome == Some(Outcome::Held) => Status::new("bad", false, "Waiting for approval", ""),
-        State::Failed if run.outcome == Some(Outcome::Discarded) => Status::new("bad", false, "Discarded", ""),
-        State::Failed if run.outcome == Some(Outcome::Superseded) => Status::new("bad", false, "Not published", ""),
-        State::Failed => Status::new("bad", false, "Failed", ""),
-        State::Cancelled => Status::new("", true, "Cancelled", ""),
-        State::Parked => Status::new("bad", false, "Failed", ""),
+        RunState::Queued => Status::new("info", true, "Queued", ""),
+        RunState::Running if run.cancel_requested => Status::new("info", true, "Cancelling", ""),
+        RunState::Running => Status::new("info", true, "Running", ""),
+        RunState::Waiting => Status::new("warn", true, "Waiting", ""),
+        RunState::Succeeded if run.read_no_rows() => Status::new("warn", false, "0 rows", ""),
+        RunState::Succeeded => Status::new("good", false, "Succeeded", ""),
+        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => Status::new("bad", false, "Waiting for approval", ""),
+        RunState::Failed if run.outcome == Some(RunOutcome::Discarded) => Status::new("bad", false, "Discarded", ""),
+        RunState::Failed if run.outcome == Some(RunOutcome::Superseded) => Status::new("bad", false, "Not published", ""),
+        RunState::Failed => Status::new("bad", false, "Failed", ""),
+        RunState::Cancelled => Status::new("", true, "Cancelled", ""),
+        RunState::Parked => Status::new("bad", false, "Failed", ""),
     }
 }
 
-/// "Schedule", a name, "Saving the DataSet"
+/// What started the run: "Schedule", a name, "Saving the DataSet".
 pub fn started_by(run: &Run) -> String {
     match run.trigger {
         Trigger::Schedule => "Schedule".to_owned(),
@@ -74,8 +74,8 @@ pub fn started_by(run: &Run) -> String {
     }
 }
 
-impl Live {
-    /// `progress`: when the pull is under way in this process.
+impl LiveRun {
+    /// `progress`: of the run, if it is active in this process.
     pub fn new(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone, can_stop: bool) -> Self {
         let by = match run.trigger {
             Trigger::Schedule => "the schedule".to_owned(),
@@ -86,7 +86,7 @@ impl Live {
         let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
         let over = run.state.is_final() || run.cancel_requested;
         let meanwhile = match &dataset.current {
-            _ if run.state == State::Succeeded => String::new(),
+            _ if run.state == RunState::Succeeded => String::new(),
             None if over => "There are no rows yet.".to_owned(),
             None => "The first rows appear when the run finishes.".to_owned(),
             Some(current) if current.damaged => format!("Some rows of version {} cannot be read until a run replaces them.", current.number),
@@ -100,15 +100,18 @@ impl Live {
             status: status(run),
             title: title(run, dataset, progress, now, zone),
             line: progress.map_or_else(String::new, |p| line(p, dataset, now)),
-            started: format!("started by {by} {}{attempt}", words::coming(run.started_at.unwrap_or(run.queued_at), now, zone).trim_start_matches("today ")),
+            started: format!(
+                "started by {by} {}{attempt}",
+                humanize::calendar_time(run.started_at.unwrap_or(run.queued_at), now, zone).trim_start_matches("today ")
+            ),
             meanwhile,
             windows: progress.map_or_else(Vec::new, bars),
             can_stop: can_stop && !over,
         }
     }
 
-    pub fn news(self, run: &Run) -> News {
-        News {
+    pub fn to_event(self, run: &Run) -> RunEvent {
+        RunEvent {
             state: run.state.word(),
             is_final: run.state.is_final(),
             tone: self.status.tone,
@@ -126,14 +129,14 @@ impl Live {
 
 fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> String {
     match run.state {
-        State::Queued => return format!("Waiting for {}", run.waits_for.map_or_else(|| "its turn".to_owned(), |wait| wait.words())),
-        State::Waiting if run.held_for.is_some() => return run.held_for.clone().unwrap_or_default(),
-        State::Waiting => return format!("Waiting until {}: {} limits calls", words::until(run.due_at, now, zone), dataset.connector.title()),
-        State::Succeeded => return counted(run.rows_after.unwrap_or(run.rows), "row", "rows"),
-        State::Failed if run.outcome == Some(Outcome::Held) => return "The rows wait for approval".to_owned(),
-        State::Failed | State::Parked | State::Cancelled => return "Nothing was saved".to_owned(),
-        State::Running if run.cancel_requested => return "Nothing is saved".to_owned(),
-        State::Running => {}
+        RunState::Queued => return format!("Waiting for {}", run.wait_reason.map_or_else(|| "its turn".to_owned(), |wait| wait.in_words())),
+        RunState::Waiting if run.deferred_reason.is_some() => return run.deferred_reason.clone().unwrap_or_default(),
+        RunState::Waiting => return format!("Waiting until {}: {} limits calls", humanize::until(run.due_at, now, zone), dataset.connector.title()),
+        RunState::Succeeded => return counted(run.rows_after.unwrap_or(run.rows), "row", "rows"),
+        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => return "The rows wait for approval".to_owned(),
+        RunState::Failed | RunState::Parked | RunState::Cancelled => return "Nothing was saved".to_owned(),
+        RunState::Running if run.cancel_requested => return "Nothing is saved".to_owned(),
+        RunState::Running => {}
     }
     let Some(p) = progress else { return "Starting".to_owned() };
     match p.phase {
@@ -145,31 +148,31 @@ fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis,
     }
 }
 
-/// The days of a window as people write them.
+/// The days of a date range for people.
 fn days(text: &str) -> String {
     let (from, to) = text.split_once(" to ").unwrap_or((text, text));
     match (from.parse(), to.parse()) {
-        (Ok(from), Ok(to)) => words::days(from, to),
+        (Ok(from), Ok(to)) => humanize::days(from, to),
         _ => text.to_owned(),
     }
 }
 
 /// "Wed 10 Mar to Wed 17 Mar 2027"; "everything" for a report without days.
 pub fn days_of(window: Option<Window>) -> String {
-    window.map_or_else(|| "everything".to_owned(), |w| words::days(w.from, w.to))
+    window.map_or_else(|| "everything".to_owned(), |w| humanize::days(w.from, w.to))
 }
 
 fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    // Rows come window by window; until the first ones there are only the records that they are made of.
+    // Rows are saved per date range. Before the first one, only records can be counted.
     let (one, many) = dataset.report.records();
-    let came = if p.rows == 0 { counted(signed(p.read), one, many) } else { counted(signed(p.rows), "row", "rows") };
-    let mut parts = vec![format!("{came} so far")];
+    let so_far = if p.rows == 0 { counted(signed(p.read), one, many) } else { counted(signed(p.rows), "row", "rows") };
+    let mut parts = vec![format!("{so_far} so far")];
     if p.page > 0 {
-        let of = if p.pages > 0 { format!(" of {}", words::grouped(signed(p.pages))) } else { String::new() };
-        parts.push(format!("page {}{of}", words::grouped(signed(p.page))));
+        let of = if p.pages > 0 { format!(" of {}", humanize::grouped(signed(p.pages))) } else { String::new() };
+        parts.push(format!("page {}{of}", humanize::grouped(signed(p.page))));
     }
-    parts.push(words::span((now - p.started_at).max(0)));
+    parts.push(humanize::span((now - p.started_at).max(0)));
     if p.calls > 0 {
         parts.push(counted(signed(p.calls), "call", "calls"));
     }
@@ -179,21 +182,21 @@ fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
     parts.join(", ")
 }
 
-/// How much of each window is done, in percent.
+/// The progress of each date range in percent.
 fn bars(p: &Progress) -> Vec<u64> {
     let of_window = |number: usize| match number.cmp(&p.window) {
         std::cmp::Ordering::Less => 100,
-        std::cmp::Ordering::Equal => within(p),
+        std::cmp::Ordering::Equal => window_percent(p),
         std::cmp::Ordering::Greater => 0,
     };
-    if p.windows <= MOST_BARS {
+    if p.windows <= MAX_BARS {
         return (1..=p.windows).map(of_window).collect();
     }
     let share = |bar: usize| {
-        let (first, last) = (bar * p.windows / MOST_BARS, (bar + 1) * p.windows / MOST_BARS);
+        let (first, last) = (bar * p.windows / MAX_BARS, (bar + 1) * p.windows / MAX_BARS);
         (first..last).map(|window| of_window(window + 1)).sum::<u64>() / ((last - first).max(1) as u64)
     };
-    (0..MOST_BARS).map(share).collect()
+    (0..MAX_BARS).map(share).collect()
 }
 
 #[cfg(test)]
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_told_in_words() {
+    fn date_ranges_are_written_in_words() {
         assert_eq!(days("2027-03-15"), "Mon 15 Mar 2027");
         assert_eq!(days("2027-03-15 to 2027-03-16"), "Mon 15 Mar to Tue 16 Mar 2027");
     }

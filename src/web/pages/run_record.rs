@@ -1,22 +1,22 @@
-//! A run's record: what it asked for, what came, and what went wrong in the three sentences people ask for.
+//! The record of a run: its request, its result, and what happened, who must act and what is next if it failed.
 
 use jiff::tz::TimeZone;
 
 use super::completeness;
-use super::dataset_status::OF_CREDENTIALS;
+use super::dataset_status::CREDENTIAL_FAILURE_CODES;
 use super::run_live::{days_of, started_by};
 use crate::clock::Millis;
 use crate::connectors::report::Report;
 use crate::datasets::Dataset;
-use crate::datasets::options::Rule;
+use crate::datasets::options::SchemaRule;
+use crate::datasets::policies::StopReason;
 use crate::datasets::schema_change::SchemaChange;
-use crate::datasets::upkeep::Why;
-use crate::puller::run::{Outcome, Run, State, Trigger};
-use crate::puller::windows::Line;
-use crate::web::parts::{Fact, Status};
-use crate::web::words::{self, grouped};
+use crate::puller::ledger::LedgerLine;
+use crate::puller::run::{Run, RunOutcome, RunState, Trigger};
+use crate::web::components::{Fact, Status};
+use crate::web::humanize::{self, grouped};
 
-/// Who can fix it, where nothing is wrong.
+/// The text if nobody has to act.
 const NO_ACTION: &str = "No action needed.";
 
 /// See `templates/panes/record.html`.
@@ -28,22 +28,22 @@ pub struct RunRecord {
     pub next: String,
     pub facts: Vec<Fact>,
     pub sums: String,
-    /// What the vendor counts: "Chats".
+    /// The vendor's name for records, such as "Chats".
     pub records: String,
     /// The vendor's name.
     pub vendor: &'static str,
-    /// What changed in the columns, and its tone.
+    /// The changes of the columns, and their tone.
     pub columns: String,
     pub columns_tone: String,
-    /// What was proven.
+    /// The sentence about the completeness.
     pub completeness: String,
     pub windows: Vec<WindowRow>,
     pub technical: Vec<Fact>,
-    /// The run's own page; empty on it.
+    /// The link to the run's own page; empty on that page.
     pub href: String,
 }
 
-/// A line of the ledger.
+/// A line of the ledger: one date range.
 pub struct WindowRow {
     pub days: String,
     pub status: Status,
@@ -52,76 +52,78 @@ pub struct WindowRow {
     pub of: String,
 }
 
-/// What a page wants to know of a run.
-pub struct Question<'a> {
+/// The run and the context in which its record is shown.
+pub struct RecordContext<'a> {
     pub dataset: &'a Dataset,
     pub zone: &'a TimeZone,
     pub now: Millis,
-    /// On the run's own page there is no link to it.
+    /// Whether the record is on the run's own page, where no link to it is needed.
     pub own_page: bool,
-    /// A band above the record says already what happened and what is next.
-    pub told_above: bool,
+    /// Whether a banner above the record already explains the failure.
+    pub hide_failure: bool,
 }
 
 impl RunRecord {
-    pub fn new(run: &Run, lines: &[Line], ask: &Question<'_>) -> Self {
-        let (happened, who, next) = if ask.told_above { Default::default() } else { three(run, ask) };
+    pub fn new(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Self {
+        let (happened, who, next) = if context.hide_failure { Default::default() } else { failure_text(run, context) };
         Self {
             id: run.id.to_string(),
             tone: super::run_live::status(run).tone,
             happened,
             who,
             next,
-            facts: facts(run, lines, ask),
-            sums: sums(run, ask.dataset.report),
-            records: words::sentence(ask.dataset.report.records().1),
-            vendor: ask.dataset.connector.title(),
+            facts: facts(run, lines, context),
+            sums: sums(run, context.dataset.report),
+            records: humanize::capitalize(context.dataset.report.records().1),
+            vendor: context.dataset.connector.title(),
             columns: run.schema_change.as_ref().map(SchemaChange::in_words).unwrap_or_default(),
-            columns_tone: if run.schema_change.as_ref().is_some_and(|change| change.verdict != Rule::Accept) { "warn" } else { "info" }.to_owned(),
-            completeness: completeness::of_run(run, ask.dataset),
+            columns_tone: if run.schema_change.as_ref().is_some_and(|change| change.verdict != SchemaRule::Accept) { "warn" } else { "info" }.to_owned(),
+            completeness: completeness::of_run(run, context.dataset),
             windows: lines.iter().map(|line| window(line, run)).collect(),
             technical: technical(run),
-            href: if ask.own_page { String::new() } else { format!("/runs/{}", run.id) },
+            href: if context.own_page { String::new() } else { format!("/runs/{}", run.id) },
         }
     }
 }
 
-fn three(run: &Run, ask: &Question<'_>) -> (String, String, String) {
-    let vendor = ask.dataset.connector.title();
+fn failure_text(run: &Run, context: &RecordContext<'_>) -> (String, String, String) {
+    let vendor = context.dataset.connector.title();
     let text = |a: &str, b: &str, c: String| (a.to_owned(), b.to_owned(), c);
     match (run.state, &run.failure) {
-        (State::Succeeded, None) if run.outcome == Some(Outcome::Kept) => {
+        (RunState::Succeeded, None) if run.outcome == Some(RunOutcome::Kept) => {
             (format!("{vendor} returned no rows."), NO_ACTION.to_owned(), "The existing rows are unchanged, as chosen in Settings.".to_owned())
         }
-        (State::Succeeded, None) if run.outcome == Some(Outcome::Unchanged) => {
+        (RunState::Succeeded, None) if run.outcome == Some(RunOutcome::Unchanged) => {
             text("No changes: the rows match the current version.", NO_ACTION, "The current version stays. Downloads return the same file.".to_owned())
         }
-        // What was said when the run ended is not so any more.
-        (_, Some(failure)) if OF_CREDENTIALS.contains(&failure.code.as_str()) && ask.dataset.stopped().is_some_and(|s| s.why == Why::Credentials) => {
-            let kept = if ask.dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
+        // The text from the end of the run is out of date: the schedule was stopped since.
+        (_, Some(failure))
+            if CREDENTIAL_FAILURE_CODES.contains(&failure.code.as_str()) && context.dataset.stopped().is_some_and(|s| s.reason == StopReason::Credentials) =>
+        {
+            let kept = if context.dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
             let next = format!("The schedule is stopped. It resumes when the credentials of the account work.{kept}");
             text(&failure.message, &failure.who, next)
         }
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
-        (State::Cancelled, None) => {
-            let kept = if ask.dataset.current.is_some() { "The existing rows are unchanged." } else { "No data yet." };
+        (RunState::Cancelled, None) => {
+            let kept = if context.dataset.current.is_some() { "The existing rows are unchanged." } else { "No data yet." };
             text("The run was cancelled before it finished.", NO_ACTION, format!("Nothing was saved. {kept}"))
         }
-        (State::Waiting, None) if run.held_for.is_some() => (
-            run.held_for.clone().unwrap_or_default(),
+        (RunState::Waiting, None) if run.deferred_reason.is_some() => (
+            run.deferred_reason.clone().unwrap_or_default(),
             "The server administrator must free disk space.".to_owned(),
-            format!("Chatlake checks again {}. The existing rows are unchanged.", words::coming(run.due_at, ask.now, ask.zone)),
+            format!("Chatlake checks again {}. The existing rows are unchanged.", humanize::calendar_time(run.due_at, context.now, context.zone)),
         ),
-        (State::Waiting, None) => (
+        (RunState::Waiting, None) => (
             format!("{vendor} limits calls and asked Chatlake to wait."),
             NO_ACTION.to_owned(),
-            format!("The run continues {}. The existing rows are unchanged.", words::coming(run.due_at, ask.now, ask.zone)),
+            format!("The run continues {}. The existing rows are unchanged.", humanize::calendar_time(run.due_at, context.now, context.zone)),
         ),
         _ => (String::new(), String::new(), String::new()),
     }
 }
 
-fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
+fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fact> {
     let trigger = match run.trigger {
         Trigger::Schedule => "Schedule".to_owned(),
         Trigger::Retry => "Retry".to_owned(),
@@ -130,10 +132,10 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
         Trigger::Backfill => run.started_by_name.as_ref().map_or_else(|| "Backfill".to_owned(), |name| format!("Backfill by {name}")),
         Trigger::Revert => format!("Reverted by {}", started_by(run)),
     };
-    let clock = |at: Millis| words::short(at, ask.now, ask.zone);
+    let clock = |at: Millis| humanize::short(at, context.now, context.zone);
     let mut facts = vec![Fact::new("Trigger", trigger)];
     if run.missed > 0 {
-        facts.push(Fact::new("Missed before this run", words::counted(run.missed, "run", "runs")));
+        facts.push(Fact::new("Missed before this run", humanize::counted(run.missed, "run", "runs")));
     }
     match run.started_at {
         Some(at) => facts.push(Fact::new("Started", clock(at))),
@@ -142,17 +144,17 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     if let Some(at) = run.finished_at {
         facts.push(Fact::new("Ended", clock(at)));
     }
-    if let Some(took) = run.duration(ask.now) {
-        facts.push(Fact::new("Duration", words::span(took)));
+    if let Some(took) = run.duration(context.now) {
+        facts.push(Fact::new("Duration", humanize::span(took)));
     }
-    if let Some(waited) = waited(run, ask.now) {
-        facts.push(Fact::new("Waiting time", words::span(waited)));
+    if let Some(waited) = waited(run, context.now) {
+        facts.push(Fact::new("Waiting time", humanize::span(waited)));
     }
     if run.windows_total > 0 {
         facts.push(Fact::new("Date ranges", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
     }
     facts.push(Fact::new("Pages", grouped(run.pages)));
-    let again = lines.iter().map(|line| line.tally.pages_again).sum::<u64>();
+    let again = lines.iter().map(|line| line.counts.pages_again).sum::<u64>();
     if again > 0 {
         facts.push(Fact::new("Pages read again", grouped(i64::try_from(again).unwrap_or(i64::MAX))));
     }
@@ -168,13 +170,13 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
         facts.push(Fact::new("Total rows", grouped(after)));
     }
     if let (Some(by), Some(at)) = (&run.decided_by_name, run.decided_at) {
-        let what = if run.outcome == Some(Outcome::Discarded) { "Discarded" } else { "Published" };
+        let what = if run.outcome == Some(RunOutcome::Discarded) { "Discarded" } else { "Published" };
         facts.push(Fact::new(what, format!("by {by}, {}", clock(at))));
     }
-    let (one, many) = ask.dataset.report.records();
-    facts.push(Fact::new("Duplicates", words::counted(run.duplicates, one, many)));
+    let (one, many) = context.dataset.report.records();
+    facts.push(Fact::new("Duplicates", humanize::counted(run.duplicates, one, many)));
     if run.bytes > 0 {
-        facts.push(Fact::new("Size", words::size(run.bytes)));
+        facts.push(Fact::new("Size", humanize::size(run.bytes)));
     }
     if run.attempt > 1 {
         facts.push(Fact::new("Attempts", grouped(run.attempt)));
@@ -188,38 +190,38 @@ fn facts(run: &Run, lines: &[Line], ask: &Question<'_>) -> Vec<Fact> {
     facts
 }
 
-/// For how long nothing was on its way because the account's calls were used up or the vendor asked for a pause; none when it was
-/// under a second. Runs of older versions added up what several requests waited at a time, so never more than the run took.
+/// How long the run waited because the calls per minute were used up or the vendor asked for a pause; `None` if under a second. Runs of
+/// older versions added up concurrent waits, so the result is capped at the duration of the run.
 pub fn waited(run: &Run, now: Millis) -> Option<Millis> {
     let waited = run.waited_ms.min(run.duration(now).unwrap_or(0));
     (waited >= 1_000).then_some(waited)
 }
 
-/// "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of zero are left out.
+/// The counts of a run: "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of zero are omitted.
 pub fn sums(run: &Run, report: &Report) -> String {
-    if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != State::Succeeded) {
+    if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != RunState::Succeeded) {
         return String::new();
     }
     let (one, many) = report.records();
-    let read = words::counted(run.records_read, one, many);
-    let mut said = format!("{read} read, {} saved as {}", grouped(run.records_kept), words::counted(run.rows, "row", "rows"));
+    let read = humanize::counted(run.records_read, one, many);
+    let mut said = format!("{read} read, {} saved as {}", grouped(run.records_kept), humanize::counted(run.rows, "row", "rows"));
     let others = [(run.duplicates, "duplicate", "duplicates"), (run.left_out, "excluded", "excluded"), (run.rejected, "rejected", "rejected")];
     for (count, one, many) in others.into_iter().filter(|(count, ..)| *count > 0) {
-        said.push_str(&format!(", {}", words::counted(count, one, many)));
+        said.push_str(&format!(", {}", humanize::counted(count, one, many)));
     }
     said
 }
 
-fn window(line: &Line, run: &Run) -> WindowRow {
+fn window(line: &LedgerLine, run: &Run) -> WindowRow {
     let unread = if run.state.is_final() { Status::new("bad", false, "Not read", "") } else { Status::new("", true, "Pending", "") };
     let status = completeness::status(line.completeness(), unread);
     let number = |n: u64| if line.done || line.short { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
     WindowRow {
         days: days_of(line.window),
         status,
-        rows: number(line.tally.kept),
-        pages: number(line.tally.pages),
-        of: line.tally.total.map_or_else(|| "–".to_owned(), number),
+        rows: number(line.counts.kept),
+        pages: number(line.counts.pages),
+        of: line.counts.total.map_or_else(|| "–".to_owned(), number),
     }
 }
 

@@ -1,15 +1,15 @@
-//! Stopping a run: the question, and what is done after it.
+//! The confirmation page before a run is cancelled, and the cancellation.
 
 use askama::Template;
 use axum::extract::State;
 
 use crate::ids::RunId;
 use crate::web::Web;
-use crate::web::asked::Id;
-use crate::web::page::{Answer, go, show};
-use crate::web::parts::Chrome;
+use crate::web::components::Chrome;
+use crate::web::humanize::counted;
+use crate::web::page::{PageResult, redirect, render};
 use crate::web::person::Person;
-use crate::web::words::counted;
+use crate::web::query::PathId;
 
 #[derive(Template)]
 #[template(path = "pages/run_stop.html")]
@@ -24,12 +24,12 @@ struct StopPage {
 }
 
 /// `GET /runs/{id}/stop`
-pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
     let dataset = web.datasets.get_to_run(&person.actor, &run.dataset_id).await?;
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let (one, many) = dataset.report.records();
-    let so_far = web.puller.live.now(&id).filter(|p| p.read > 0 || p.rows > 0).map(|p| match p.rows {
+    let so_far = web.puller.live.current(&id).filter(|p| p.read > 0 || p.rows > 0).map(|p| match p.rows {
         0 => counted(signed(p.read), &format!("{one} read"), &format!("{many} read")),
         rows => counted(signed(rows), "row pulled", "rows pulled"),
     });
@@ -38,7 +38,7 @@ pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> A
         (false, true) => "The run is already being cancelled.",
         (false, false) => "",
     };
-    show(&StopPage {
+    render(&StopPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
         dataset_id: dataset.id.to_string(),
@@ -53,7 +53,7 @@ pub async fn ask(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> A
 }
 
 /// `POST /runs/{id}/stop`
-pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> Answer {
+pub async fn stop(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
     let before = web.puller.get(&person.actor, &id).await?;
     let run = web.puller.cancel(&person.actor, &id).await?;
     let sentence = if before.state.is_final() {
@@ -63,6 +63,6 @@ pub async fn stop(State(web): State<Web>, person: Person, Id(id): Id<RunId>) -> 
     } else {
         "Cancelling the run. Nothing is saved."
     };
-    web.say_next(&person.session, sentence).await;
-    go(&format!("/datasets/{}", run.dataset_id))
+    web.flash(&person.session, sentence).await;
+    redirect(&format!("/datasets/{}", run.dataset_id))
 }

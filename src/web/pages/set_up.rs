@@ -1,4 +1,4 @@
-//! The first admin, by the link that the console showed.
+//! The page of the set-up link, which creates the first admin.
 
 use askama::Template;
 use axum::extract::State;
@@ -10,17 +10,17 @@ use serde::Deserialize;
 use crate::auth::invites;
 use crate::auth::sessions::{self, Session};
 use crate::auth::sign_in::SignedIn;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
-use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, show, show_with};
-use crate::web::parts::Errors;
+use crate::web::components::Errors;
+use crate::web::forms::{FirstPathId, Form};
+use crate::web::page::{PageResult, render, render_with_status};
 use crate::web::{Web, assets, security};
 
 #[derive(Template)]
 #[template(path = "pages/set_up.html")]
-struct Page {
+struct SetUpPage {
     asset_version: &'static str,
     code: String,
     name: String,
@@ -28,7 +28,7 @@ struct Page {
     errors: Errors,
 }
 
-impl Page {
+impl SetUpPage {
     fn new(code: String) -> Self {
         Self { asset_version: assets::version(), code, name: String::new(), email: String::new(), errors: Errors::default() }
     }
@@ -36,7 +36,7 @@ impl Page {
 
 /// The fields of the form.
 #[derive(Deserialize)]
-pub struct Fields {
+pub struct SetUpFields {
     #[serde(default)]
     code: String,
     #[serde(default)]
@@ -48,9 +48,9 @@ pub struct Fields {
 }
 
 /// `GET /set-up/{code}`
-pub async fn form(State(web): State<Web>, Id(code): Id<String>) -> Answer {
+pub async fn form(State(web): State<Web>, FirstPathId(code): FirstPathId<String>) -> PageResult {
     is_open(&web, &code).await?;
-    show(&Page::new(code))
+    render(&SetUpPage::new(code))
 }
 
 /// `POST /set-up`
@@ -59,21 +59,21 @@ pub async fn become_admin(
     ClientAddress(address): ClientAddress,
     session: Session,
     cookies: CookieJar,
-    Form(fields): Form<Fields>,
-) -> Answer {
+    Form(fields): Form<SetUpFields>,
+) -> PageResult {
     is_open(&web, &fields.code).await?;
-    let accept = invites::Accept { email: fields.email, name: fields.name, password: fields.password, address: Some(address) };
+    let accept = invites::AcceptInvite { email: fields.email, name: fields.name, password: fields.password, address: Some(address) };
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
         Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
-            web.say_next(&session, format!("Welcome, {}. You are the admin.", user.name)).await;
+            web.flash(&session, format!("Welcome, {}. You are the admin.", user.name)).await;
             let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
             Ok((cookies, Redirect::to("/datasets")).into_response())
         }
         Err(error) => {
-            let mut page = Page { name: accept.name, email: accept.email, ..Page::new(fields.code) };
+            let mut page = SetUpPage { name: accept.name, email: accept.email, ..SetUpPage::new(fields.code) };
             match page.errors.take(error) {
-                None => show_with(StatusCode::UNPROCESSABLE_ENTITY, &page),
+                None => render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page),
                 Some(error) => Err(error.into()),
             }
         }
@@ -81,6 +81,6 @@ pub async fn become_admin(
 }
 
 async fn is_open(web: &Web, code: &str) -> Result<(), Error> {
-    let gone = || Error::new(Kind::NotFound, "not_found", "This link was already used or has expired.").action("Sign in, or ask an admin for a new link.");
-    invites::look(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(gone)
+    let gone = || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Sign in, or ask an admin for a new link.");
+    invites::find(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(gone)
 }

@@ -1,4 +1,4 @@
-//! People, for admins, and what this installation is.
+//! The settings page: people, for admins, and information about this installation.
 
 use askama::Template;
 use axum::extract::State;
@@ -13,37 +13,37 @@ use crate::error::{Error, Result};
 use crate::ids::{InviteId, UserId};
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
-use crate::web::forms::{Form, Id};
-use crate::web::page::{Answer, go, show};
-use crate::web::parts::{Chrome, Fact, Status, When};
-use crate::web::person::{Admin, Person as Visitor};
-use crate::web::{Web, words};
+use crate::web::components::{Chrome, DisplayTime, Fact, Status};
+use crate::web::forms::{FirstPathId, Form};
+use crate::web::page::{PageResult, redirect, render};
+use crate::web::person::{Admin, Person};
+use crate::web::{Web, humanize};
 
 #[derive(Template)]
 #[template(path = "pages/settings.html")]
-struct Page {
+struct SettingsPage {
     chrome: Chrome,
     admin: bool,
-    people: Vec<Person>,
-    invited: Vec<Invited>,
+    people: Vec<PersonRow>,
+    invited: Vec<InviteRow>,
     link: Option<NewLink>,
     about: Vec<Fact>,
 }
 
-struct Person {
+struct PersonRow {
     id: UserId,
     name: String,
     email: String,
     initials: String,
     role: Role,
     state: Status,
-    last_seen: When,
+    last_seen: DisplayTime,
     you: bool,
     disabled: bool,
 }
 
-/// A link that nobody has used yet.
-struct Invited {
+/// An unused link.
+struct InviteRow {
     id: InviteId,
     name: String,
     email: String,
@@ -52,14 +52,14 @@ struct Invited {
     state: Status,
 }
 
-/// Shown once, right after it was made.
+/// A new link, shown once.
 struct NewLink {
     name: String,
     href: String,
     until: String,
 }
 
-/// The field of the form that changes what somebody may do.
+/// The field of the form that changes the role of a person.
 #[derive(Deserialize)]
 pub struct RoleField {
     #[serde(default)]
@@ -67,48 +67,48 @@ pub struct RoleField {
 }
 
 /// `GET /settings`
-pub async fn settings(State(web): State<Web>, visitor: Visitor) -> Answer {
-    show(&page(&web, &visitor, None).await?)
+pub async fn settings(State(web): State<Web>, person: Person) -> PageResult {
+    render(&page(&web, &person, None).await?)
 }
 
-/// The page with the one-time link on it. It answers the form itself and is not gone to: the link is kept nowhere.
-pub async fn with_link(web: &Web, visitor: &Visitor, invite: &Invite, code: &Secret) -> Answer {
+/// The page with a new one-time link. It is the response to the form itself, without a redirect, because the link is not stored.
+pub async fn with_link(web: &Web, person: &Person, invite: &Invite, code: &Secret) -> PageResult {
     let link = NewLink {
         name: invite.name.clone().unwrap_or_default(),
         href: format!("{}invite/{}", web.config.public_url, code.reveal()),
-        until: words::exact(invite.expires_at, &TimeZone::UTC),
+        until: humanize::exact(invite.expires_at, &TimeZone::UTC),
     };
-    show(&page(web, visitor, Some(link)).await?)
+    render(&page(web, person, Some(link)).await?)
 }
 
-async fn page(web: &Web, Visitor { actor, session }: &Visitor, link: Option<NewLink>) -> Result<Page> {
+async fn page(web: &Web, Person { actor, session }: &Person, link: Option<NewLink>) -> Result<SettingsPage> {
     let admin = actor.manages_people();
     let (people, invited) = if admin { people(web, actor).await? } else { (Vec::new(), Vec::new()) };
-    Ok(Page { chrome: web.chrome(actor, session, "settings").await, admin, people, invited, link, about: about(web, admin) })
+    Ok(SettingsPage { chrome: web.chrome(actor, session, "settings").await, admin, people, invited, link, about: about(web, admin) })
 }
 
-async fn people(web: &Web, actor: &Actor) -> Result<(Vec<Person>, Vec<Invited>)> {
+async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteRow>)> {
     let now = web.clock.now();
     let users = users::list(&web.db).await?;
     let open = invites::list(&web.db, &web.clock).await?;
     let seen = web.sessions.last_seen().await?;
     let link_of = |email: &str| open.iter().find(|invite| invite.email.as_deref() == Some(email));
-    let people = users.iter().map(|user| Person {
+    let people = users.iter().map(|user| PersonRow {
         state: state(user, link_of(&user.email), now),
-        last_seen: When::maybe(seen.get(&user.id).copied(), now, &TimeZone::UTC),
+        last_seen: DisplayTime::maybe(seen.get(&user.id).copied(), now, &TimeZone::UTC),
         id: user.id.clone(),
         name: user.name.clone(),
         email: user.email.clone(),
-        initials: words::initials(&user.name),
+        initials: humanize::initials(&user.name),
         role: user.role,
         you: user.id == actor.user,
         disabled: user.disabled_at.is_some(),
     });
     let people = people.collect();
     let new = open.iter().filter(|invite| !users.iter().any(|user| Some(user.email.as_str()) == invite.email.as_deref()));
-    let invited = new.map(|invite| Invited {
+    let invited = new.map(|invite| InviteRow {
         id: invite.id.clone(),
-        initials: words::initials(invite.name.as_deref().unwrap_or_default()),
+        initials: humanize::initials(invite.name.as_deref().unwrap_or_default()),
         name: invite.name.clone().unwrap_or_default(),
         email: invite.email.clone().unwrap_or_default(),
         role: invite.role,
@@ -127,7 +127,7 @@ fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
 }
 
 fn link_words(invite: &Invite, now: Millis) -> String {
-    format!("link not used, expires {}", words::relative(invite.expires_at, now))
+    format!("link not used, expires {}", humanize::relative(invite.expires_at, now))
 }
 
 fn about(web: &Web, admin: bool) -> Vec<Fact> {
@@ -136,8 +136,8 @@ fn about(web: &Web, admin: bool) -> Vec<Fact> {
     if admin {
         let kept = format!(
             "{} per DataSet, up to {}",
-            words::counted(i64::from(config.keep_versions), "version", "versions"),
-            words::counted(i64::from(config.keep_days), "day", "days")
+            humanize::counted(i64::from(config.keep_versions), "version", "versions"),
+            humanize::counted(i64::from(config.keep_days), "day", "days")
         );
         let private: Vec<String> = config.allow_upstream.iter().map(ToString::to_string).collect();
         about.push(Fact::new("Concurrent runs", config.workers.to_string()));
@@ -148,43 +148,49 @@ fn about(web: &Web, admin: bool) -> Vec<Fact> {
 }
 
 /// `POST /settings/people/{id}/disable`
-pub async fn disable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+pub async fn disable(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<UserId>) -> PageResult {
     let user = users::get(&web.db, &id).await?;
-    users::disable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
-    done(&web, &visitor, format!("{} deactivated. All sessions and tokens of this person are revoked.", user.name)).await
+    users::disable(&web.db, &web.clock, &user.id, Some(person.audit_actor(from))).await?;
+    done(&web, &person, format!("{} deactivated. All sessions and tokens of this person are revoked.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/enable`
-pub async fn enable(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+pub async fn enable(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<UserId>) -> PageResult {
     let user = users::get(&web.db, &id).await?;
-    users::enable(&web.db, &web.clock, &user.id, Some(visitor.by(from))).await?;
-    done(&web, &visitor, format!("{} can sign in again. Old tokens and export passwords stay revoked.", user.name)).await
+    users::enable(&web.db, &web.clock, &user.id, Some(person.audit_actor(from))).await?;
+    done(&web, &person, format!("{} can sign in again. Old tokens and export passwords stay revoked.", user.name)).await
 }
 
 /// `POST /settings/people/{id}/role`
-pub async fn change_role(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>, Form(field): Form<RoleField>) -> Answer {
+pub async fn change_role(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<UserId>,
+    Form(field): Form<RoleField>,
+) -> PageResult {
     let role = Role::parse(&field.role).ok_or_else(|| Error::field("role", "Choose viewer, editor or admin."))?;
     let user = users::get(&web.db, &id).await?;
-    users::set_role(&web.db, &web.clock, &user.id, role, Some(visitor.by(from))).await?;
-    done(&web, &visitor, format!("{} is now {}.", user.name, with_article(role))).await
+    users::set_role(&web.db, &web.clock, &user.id, role, Some(person.audit_actor(from))).await?;
+    done(&web, &person, format!("{} is now {}.", user.name, with_article(role))).await
 }
 
-/// `POST /settings/people/{id}/link`: a link with which somebody who is here already chooses a new password.
-pub async fn readmit(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<UserId>) -> Answer {
+/// `POST /settings/people/{id}/link`: creates a link with which an existing person chooses a new password.
+pub async fn create_password_reset(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<UserId>) -> PageResult {
     let user = users::get(&web.db, &id).await?;
-    let (invite, code) = invites::readmit(&web.db, &web.clock, visitor.by(from), &user).await?;
-    with_link(&web, &visitor, &invite, &code).await
+    let (invite, code) = invites::create_password_reset(&web.db, &web.clock, person.audit_actor(from), &user).await?;
+    with_link(&web, &person, &invite, &code).await
 }
 
 /// `POST /settings/invites/{id}/withdraw`
-pub async fn withdraw(State(web): State<Web>, from: ClientAddress, Admin(visitor): Admin, Id(id): Id<InviteId>) -> Answer {
-    invites::withdraw(&web.db, &web.clock, visitor.by(from), &id).await?;
-    done(&web, &visitor, "Link revoked.".to_owned()).await
+pub async fn withdraw(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<InviteId>) -> PageResult {
+    invites::withdraw(&web.db, &web.clock, person.audit_actor(from), &id).await?;
+    done(&web, &person, "Link revoked.".to_owned()).await
 }
 
-async fn done(web: &Web, visitor: &Visitor, sentence: String) -> Answer {
-    web.say_next(&visitor.session, sentence).await;
-    go("/settings")
+async fn done(web: &Web, person: &Person, sentence: String) -> PageResult {
+    web.flash(&person.session, sentence).await;
+    redirect("/settings")
 }
 
 pub fn with_article(role: Role) -> &'static str {

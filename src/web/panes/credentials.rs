@@ -1,23 +1,23 @@
-//! The Credentials pane: a saved account, or one that is added here. A new account is kept once the vendor has accepted it.
+//! The Credentials pane: select a saved account or add one. A new account is saved only after the vendor has accepted it.
 
-use super::typed::{NEW, Typed};
-use super::view::{AccountChoice, CredentialField, VendorWords, Wizard};
-use super::{At, For};
+use super::form_fields::{FormFields, NEW};
+use super::view::{AccountChoice, CredentialField, VendorNotes, Wizard};
+use super::{FormContext, Pane};
 use crate::accounts::{Account, Health, NewAccount};
 use crate::clock::Millis;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::AccountId;
 use crate::secret::Secret;
-use crate::web::parts::Status;
-use crate::web::words;
+use crate::web::components::Status;
+use crate::web::humanize;
 
-/// A good answer of the vendor is believed for this long before Connect asks again.
-const FRESH: Millis = 10 * 60 * 1_000;
-/// The fields that are folded away.
+/// How long a successful check of the credentials stays valid.
+const VERIFIED_FOR: Millis = 10 * 60 * 1_000;
+/// The fields in the collapsed section.
 const ADVANCED: [&str; 3] = ["api_url", "requests_per_minute", "account_zone"];
 
-/// The saved account that the form names, if this person may use it at this moment; none when it names none.
-pub async fn chosen(f: &For<'_>, typed: &Typed) -> Result<Option<Account>> {
+/// The selected account, if this person may use it now. `None` if none is selected.
+pub async fn chosen(f: &FormContext<'_>, typed: &FormFields) -> Result<Option<Account>> {
     if typed.account_id.is_empty() || typed.account_id == NEW {
         return Ok(None);
     }
@@ -27,14 +27,14 @@ pub async fn chosen(f: &For<'_>, typed: &Typed) -> Result<Option<Account>> {
     if account.connector == f.connector { Ok(Some(account)) } else { Err(missing()) }
 }
 
-/// Whether the vendor accepted it lately.
-pub fn is_proven(f: &For<'_>, account: &Account) -> bool {
-    account.health == Health::Valid && account.checked_at.is_some_and(|at| at + FRESH > f.web.clock.now())
+/// Whether the vendor has accepted the account recently.
+pub fn is_recently_verified(f: &FormContext<'_>, account: &Account) -> bool {
+    account.health == Health::Valid && account.checked_at.is_some_and(|at| at + VERIFIED_FOR > f.web.clock.now())
 }
 
-/// Asks the vendor whether the account is good, unless it said so lately.
-pub async fn prove(f: &For<'_>, account: Account) -> Result<Account> {
-    if is_proven(f, &account) {
+/// Checks the account with the vendor, unless it was accepted recently.
+pub async fn verify(f: &FormContext<'_>, account: Account) -> Result<Account> {
+    if is_recently_verified(f, &account) {
         return Ok(account);
     }
     let checked = f.web.accounts.check(f.actor, &account.id).await?;
@@ -44,15 +44,15 @@ pub async fn prove(f: &For<'_>, account: Account) -> Result<Account> {
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
-/// Whether a DataSet may be saved with this account. One that is known to be good, and the one that the DataSet has already, need no
-/// Connect again; of another one nobody knows whether the first run could begin, so the vendor is asked as Connect would.
-pub async fn prove_to_save(f: &For<'_>, account: &Account) -> Result<()> {
+/// Checks whether a DataSet may be saved with this account. Recently accepted accounts and the DataSet's current account are not checked
+/// again; for another account it is unknown whether the first run could start, so the vendor is called as by Connect.
+pub async fn verify_for_saving(f: &FormContext<'_>, account: &Account) -> Result<()> {
     let is_kept = f.dataset.is_some_and(|dataset| dataset.account_id.as_ref() == Some(&account.id));
-    if is_kept || account.health == Health::Valid { Ok(()) } else { prove(f, account.clone()).await.map(drop) }
+    if is_kept || account.health == Health::Valid { Ok(()) } else { verify(f, account.clone()).await.map(drop) }
 }
 
-/// Tries the typed credentials and keeps them as an account. From then on the form carries the account alone.
-pub async fn add(f: &For<'_>, typed: &mut Typed) -> Result<Account> {
+/// Checks the submitted credentials and saves them as an account. The form then contains only the id of the account.
+pub async fn add(f: &FormContext<'_>, typed: &mut FormFields) -> Result<Account> {
     let mut credentials = typed.secrets.clone();
     credentials.extend(typed.plain.iter().map(|(id, value)| (id.clone(), Secret::new(value.clone()))));
     let new = NewAccount {
@@ -63,24 +63,25 @@ pub async fn add(f: &For<'_>, typed: &mut Typed) -> Result<Account> {
         requests_per_minute: per_minute(&typed.requests_per_minute),
         time_zone: Some(typed.account_zone.trim().to_owned()).filter(|zone| !zone.is_empty()),
     };
-    let seen = f.web.accounts.try_credentials(f.actor, &new).await.map_err(in_this_form)?;
-    let account = f.web.accounts.create(f.actor, &new).await.map_err(in_this_form)?;
+    let seen = f.web.accounts.try_credentials(f.actor, &new).await.map_err(with_form_field_names)?;
+    let account = f.web.accounts.create(f.actor, &new).await.map_err(with_form_field_names)?;
     f.web.accounts.record_health(&account.id, Ok(&seen), f.web.clock.now()).await?;
     typed.account_id = account.id.to_string();
     typed.fill_account(f.connector);
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
-/// None is the usual number. What is no number becomes one that is out of range, and is refused with the same sentence.
+/// The requests per minute. `None` means the default; text that is not a number becomes a number out of range, and gets the same error.
 fn per_minute(text: &str) -> Option<i64> {
     let text = text.trim();
     if text.is_empty() { None } else { Some(text.parse().unwrap_or(0)) }
 }
 
-/// The names that the fields have here. The address is a field that only admins see, so others read of it above the panes.
-fn in_this_form(error: Error) -> Error {
-    if error.kind() == Kind::Forbidden {
-        return Error::conflict("api_url", error.message()).action(error.next_step().unwrap_or("Nothing was saved."));
+/// Converts the field names of an error to those of this form. Only admins see the address field, so for other people the error is shown
+/// above the panes.
+fn with_form_field_names(error: Error) -> Error {
+    if error.kind() == ErrorKind::Forbidden {
+        return Error::conflict("api_url", error.message()).action(error.suggested_action().unwrap_or("Nothing was saved."));
     }
     if error.field_errors().is_empty() {
         return error;
@@ -93,18 +94,18 @@ fn in_this_form(error: Error) -> Error {
     Error::fields(error.field_errors().iter().map(|(field, why)| (rename(field), why.clone())).collect())
 }
 
-/// "Support Oslo, connected, 12 agents visible"
-pub fn summary(f: &For<'_>, account: &Account) -> String {
-    let clear = VendorWords::of(f.connector, account.api_url.as_deref().unwrap_or_default()).in_the_clear;
-    let words = standing(f, account);
+/// The summary: "Support Oslo, connected, 12 agents visible".
+pub fn summary(f: &FormContext<'_>, account: &Account) -> String {
+    let clear = VendorNotes::of(f.connector, account.api_url.as_deref().unwrap_or_default()).over_plain_http;
+    let words = health_text(f, account);
     if clear { format!("{words}, without encryption (http)") } else { words }
 }
 
-fn standing(f: &For<'_>, account: &Account) -> String {
+fn health_text(f: &FormContext<'_>, account: &Account) -> String {
     match account.health {
-        Health::Valid if is_proven(f, account) => format!("{}, connected, {}", account.name, account.health_message),
+        Health::Valid if is_recently_verified(f, account) => format!("{}, connected, {}", account.name, account.health_message),
         Health::Valid => {
-            let when = account.checked_at.map(|at| words::relative(at, f.web.clock.now())).unwrap_or_default();
+            let when = account.checked_at.map(|at| humanize::relative(at, f.web.clock.now())).unwrap_or_default();
             format!("{}, {} {when}", account.name, account.health_message)
         }
         Health::Unknown => format!("{}, not checked", account.name),
@@ -112,13 +113,13 @@ fn standing(f: &For<'_>, account: &Account) -> String {
     }
 }
 
-/// Fills the pane.
-pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account>) -> Result<()> {
+/// Renders the pane into the wizard.
+pub async fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields, account: Option<&Account>) -> Result<()> {
     let accounts: Vec<Account> = f.web.accounts.list(f.actor).await?.into_iter().filter(|a| a.connector == f.connector).collect();
-    let is_first_look = typed.account_id.is_empty() && f.dataset.is_none() && typed.reached == At::Credentials;
-    let proposed = accounts.iter().find(|a| is_first_look && a.health != Health::Failing).map(|a| a.id.clone());
+    let is_first_visit = typed.account_id.is_empty() && f.dataset.is_none() && typed.reached == Pane::Credentials;
+    let proposed = accounts.iter().find(|a| is_first_visit && a.health != Health::Failing).map(|a| a.id.clone());
     let selected = account.map(|a| a.id.clone()).or(proposed);
-    w.new_chosen = selected.is_none() && (typed.account_id == NEW || is_first_look);
+    w.new_chosen = selected.is_none() && (typed.account_id == NEW || is_first_visit);
     w.adding = true;
     w.accounts = accounts.iter().map(|a| choice(f, a, selected.as_ref() == Some(&a.id))).collect();
     w.account_name.clone_from(&typed.account_name);
@@ -138,15 +139,15 @@ pub async fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&A
     w.requests_per_minute.clone_from(&typed.requests_per_minute);
     w.account_zone.clone_from(&typed.account_zone);
     let address = accounts.iter().find(|a| selected.as_ref() == Some(&a.id)).and_then(|a| a.api_url.clone());
-    w.vendor = VendorWords::of(f.connector, address.as_ref().filter(|_| !w.new_chosen).unwrap_or(&typed.api_url));
-    let mut usual = Typed::default();
+    w.vendor = VendorNotes::of(f.connector, address.as_ref().filter(|_| !w.new_chosen).unwrap_or(&typed.api_url));
+    let mut usual = FormFields::default();
     usual.fill_account(f.connector);
     let is_usual = typed.api_url == usual.api_url && typed.requests_per_minute == usual.requests_per_minute && typed.account_zone == usual.account_zone;
     w.advanced_open = !is_usual || ADVANCED.iter().any(|field| !w.errors.of(field).is_empty());
     Ok(())
 }
 
-fn choice(f: &For<'_>, account: &Account, selected: bool) -> AccountChoice {
+fn choice(f: &FormContext<'_>, account: &Account, selected: bool) -> AccountChoice {
     let login = f.connector.fields().iter().find(|field| !field.secret).and_then(|field| account.fields.get(field.id));
     let owner = if account.owner_id == f.actor.user { "yours".to_owned() } else { format!("owned by {}", account.owner_name) };
     let status = match account.health {

@@ -1,31 +1,31 @@
-//! The Details pane: the report and what it is asked for. Group, Login and Tag are read live from the account.
+//! The Details pane: the report and its menus. Group, Login and Tag are read live from the account.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::For;
-use super::typed::Typed;
-use super::view::{Day, ReportChoice, Wizard};
+use super::FormContext;
+use super::form_fields::FormFields;
+use super::view::{DayRangeCell, ReportChoice, Wizard};
 use crate::accounts::Account;
 use crate::connectors::report::{GroupBy, Menu, Report, Weekday};
-use crate::connectors::{self, Connector, MOST_DAYS, Menus, Window};
-use crate::error::{Error, Kind, Result};
+use crate::connectors::{self, Connector, MAX_DAYS, Menus, Window};
+use crate::error::{Error, ErrorKind, Result};
 use crate::puller::schedules;
-use crate::web::parts::{Choice, Errors};
-use crate::web::words;
+use crate::web::components::{Choice, Errors};
+use crate::web::humanize;
 
-/// The picture has at most so many cells.
-const MOST_CELLS: u32 = 60;
+/// The maximum number of cells in the date range picture.
+const MAX_CELLS: u32 = 60;
 
-/// What the pane holds when everything in it is right.
+/// The validated values of the pane.
 #[derive(Clone, Debug)]
 pub struct Details {
     pub report: &'static Report,
     pub menus: Menus,
 }
 
-/// Reads the pane. Menus that the report does not take are passed over, whatever they hold.
-pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
+/// Validates the pane. Menus that the report does not have are ignored.
+pub fn read(connector: Connector, typed: &FormFields) -> Result<Details> {
     let report = connector.report(&typed.report).ok_or_else(|| Error::field("report", "Choose a report from the list."))?;
     let mut wrong = Vec::new();
     let mut days = |menu: Menu, text: &str| {
@@ -51,7 +51,7 @@ pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
     }
-    // What is left as it is unless somebody chooses stays absent, so that equal questions are equal menus.
+    // Menus with their default value stay absent, so that equal requests have equal menus.
     let menus = Menus {
         start_days,
         end_days,
@@ -69,7 +69,7 @@ pub fn read(connector: Connector, typed: &Typed) -> Result<Details> {
     Ok(Details { report, menus })
 }
 
-/// A menu's name in the form. The schedule has a weekday of its own.
+/// The form field of a menu. The schedule has its own weekday field.
 fn field(menu: Menu) -> &'static str {
     match menu {
         Menu::Weekday => "report_weekday",
@@ -89,12 +89,12 @@ fn chosen(menus: &Menus, menu: Menu) -> Option<&String> {
     }
 }
 
-/// Whether the account has the chosen group, login and tag. A menu that cannot be read just now refuses nothing, and what a DataSet
-/// holds already stays good with its account.
-pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Result<()> {
+/// Checks that the account has the selected group, login and tag. A menu that cannot be read now rejects nothing, and the stored values of
+/// a DataSet stay valid with its account.
+pub async fn check_choices(f: &FormContext<'_>, account: &Account, menus: &Menus) -> Result<()> {
     let stored = f.dataset.filter(|d| d.account_id.as_ref() == Some(&account.id)).map(|d| &d.menus);
     let mut wrong = Vec::new();
-    for menu in FROM_ACCOUNT.into_iter().filter(|menu| f.connector.lists(*menu)) {
+    for menu in FROM_ACCOUNT.into_iter().filter(|menu| f.connector.fills_menu(*menu)) {
         let Some(value) = chosen(menus, menu).filter(|value| Some(*value) != stored.and_then(|m| chosen(m, menu))) else { continue };
         if let Ok(known) = f.web.accounts.choices(f.actor, &account.id, menu).await
             && !known.iter().any(|choice| choice.value == *value)
@@ -106,28 +106,28 @@ pub async fn check_choices(f: &For<'_>, account: &Account, menus: &Menus) -> Res
     if wrong.is_empty() { Ok(()) } else { Err(Error::fields(wrong)) }
 }
 
-/// Reads Group, Login and Tag from the account, all at once; a menu that cannot be read says so beside its field.
-pub async fn read_choices(f: &For<'_>, account: &Account, errors: &mut Errors) -> Result<()> {
+/// Reads Group, Login and Tag from the account concurrently. A menu that cannot be read gets an error next to its field.
+pub async fn read_choices(f: &FormContext<'_>, account: &Account, errors: &mut Errors) -> Result<()> {
     let ask = async |menu: Menu| {
-        if f.connector.lists(menu) { f.web.accounts.choices(f.actor, &account.id, menu).await.map(drop) } else { Ok(()) }
+        if f.connector.fills_menu(menu) { f.web.accounts.choices(f.actor, &account.id, menu).await.map(drop) } else { Ok(()) }
     };
     let (groups, logins, tags) = tokio::join!(ask(Menu::Group), ask(Menu::Login), ask(Menu::Tag));
     for (menu, read) in FROM_ACCOUNT.into_iter().zip([groups, logins, tags]) {
         let Err(why) = read else { continue };
-        if why.kind() == Kind::Internal || why.kind() == Kind::NotFound {
+        if why.kind() == ErrorKind::Internal || why.kind() == ErrorKind::NotFound {
             return Err(why);
         }
-        // A tag can be written where it cannot be chosen; the field says so itself.
+        // The tag field is a text field if the tags cannot be read, and says so itself.
         if menu != Menu::Tag && errors.of(menu.id()).is_empty() {
-            let next = why.next_step().unwrap_or_default();
+            let next = why.suggested_action().unwrap_or_default();
             errors.add(menu.id(), format!("The list could not be loaded. {} {next}", why.message()).trim_end());
         }
     }
     Ok(())
 }
 
-/// The zone in which days are meant; UTC until one is chosen.
-pub fn zone(typed: &Typed) -> (String, TimeZone) {
+/// The time zone of the days; UTC until one is chosen.
+pub fn zone(typed: &FormFields) -> (String, TimeZone) {
     match schedules::zone(&typed.time_zone) {
         Ok(zone) => (typed.time_zone.clone(), zone),
         Err(_) => ("UTC".to_owned(), TimeZone::UTC),
@@ -135,17 +135,17 @@ pub fn zone(typed: &Typed) -> (String, TimeZone) {
 }
 
 /// Today in that zone.
-pub fn today(f: &For<'_>, zone: &TimeZone) -> Date {
+pub fn today(f: &FormContext<'_>, zone: &TimeZone) -> Date {
     f.web.clock.timestamp().to_zoned(zone.clone()).date()
 }
 
-/// How many days, both ends included.
-pub fn length(window: Window) -> i64 {
+/// The number of days, both ends included.
+pub fn day_count(window: Window) -> i64 {
     i64::from((window.to - window.from).get_days()) + 1
 }
 
-/// "Chat, 14 to 7 days ago, all groups, all logins, tag refund": the further choices only where one is made.
-pub fn summary(f: &For<'_>, account: Option<&Account>, details: &Details) -> String {
+/// The summary: "Chat, 14 to 7 days ago, all groups, all logins, tag refund". Further menus only appear if they are set.
+pub fn summary(f: &FormContext<'_>, account: Option<&Account>, details: &Details) -> String {
     let mut parts = vec![details.report.title.to_owned()];
     if let (Some(start), Some(end)) = (details.menus.start_days, details.menus.end_days) {
         parts.push(match (start, end) {
@@ -174,8 +174,8 @@ pub fn summary(f: &For<'_>, account: Option<&Account>, details: &Details) -> Str
     parts.join(", ")
 }
 
-fn label(f: &For<'_>, account: Option<&Account>, menu: Menu, value: &str) -> String {
-    let known = account.and_then(|a| f.web.accounts.remembered(&a.id, menu)).unwrap_or_default().1;
+fn label(f: &FormContext<'_>, account: Option<&Account>, menu: Menu, value: &str) -> String {
+    let known = account.and_then(|a| f.web.accounts.cached_choices(&a.id, menu)).unwrap_or_default().1;
     known.into_iter().find(|choice| choice.value == value).map_or_else(|| value.to_owned(), |choice| choice.label)
 }
 
@@ -187,8 +187,8 @@ fn ago(days: u32) -> String {
     }
 }
 
-/// Fills the pane from what is typed and what was read from the account before.
-pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account>) {
+/// Renders the pane from the form fields and the menus that were read from the account.
+pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields, account: Option<&Account>) {
     let report = f.connector.report(&typed.report);
     w.reports = f.connector.reports().iter().map(|r| report_choice(r, report)).collect();
     w.report_about = report.map(|r| r.about.to_owned()).unwrap_or_default();
@@ -202,24 +202,24 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     let today = today(f, &zone);
     w.today = today.to_string();
     if let Some(range) = typed_range(typed, today) {
-        w.days_range = words::days(range.from, range.to);
-        w.days_rest = format!(", {} in {name}.", words::counted(length(range), "whole day", "whole days"));
-        w.days = picture(days_back(today, range.from), days_back(today, range.to));
+        w.days_range = humanize::days(range.from, range.to);
+        w.days_rest = format!(", {} in {name}.", humanize::counted(day_count(range), "whole day", "whole days"));
+        w.days = day_cells(days_back(today, range.from), days_back(today, range.to));
     }
     w.zone = name;
-    let read = |menu: Menu| account.and_then(|a| f.web.accounts.remembered(&a.id, menu));
+    let read = |menu: Menu| account.and_then(|a| f.web.accounts.cached_choices(&a.id, menu));
     let (groups, logins, tags) = (read(Menu::Group), read(Menu::Login), read(Menu::Tag));
     w.choices_words = choices_words(f, groups.as_ref(), logins.as_ref());
-    w.has_choices = FROM_ACCOUNT.into_iter().all(|menu| !f.connector.lists(menu) || read(menu).is_some());
-    w.types_login = report.is_some_and(|r| r.types(Menu::Login));
+    w.has_choices = FROM_ACCOUNT.into_iter().all(|menu| !f.connector.fills_menu(menu) || read(menu).is_some());
+    w.types_login = report.is_some_and(|r| r.is_free_text(Menu::Login));
     w.login.clone_from(&typed.login);
     let list = |known: Option<(i64, Vec<connectors::Choice>)>| known.unwrap_or_default().1;
     w.groups = options("All groups", list(groups), &typed.group);
     w.logins = options("All logins", list(logins), &typed.login);
     w.tags = tags.map(|(_, known)| options("All tags", known, &typed.tag)).unwrap_or_default();
     w.tag.clone_from(&typed.tag);
-    w.report_weekdays = fixed(Menu::Weekday, &typed.report_weekday);
-    w.group_bys = fixed(Menu::GroupBy, &typed.group_by);
+    w.report_weekdays = fixed_options(Menu::Weekday, &typed.report_weekday);
+    w.group_bys = fixed_options(Menu::GroupBy, &typed.group_by);
     (w.include_pending, w.agent_details) = (typed.include_pending, typed.agent_details);
     let is_chosen = [
         (Menu::GroupBy, !typed.group_by.is_empty() && typed.group_by != GroupBy::Automatic.word()),
@@ -230,8 +230,8 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed, account: Option<&Account
     w.more_open = is_chosen.into_iter().any(|(menu, chosen)| takes(menu) && (chosen || !w.errors.of(field(menu)).is_empty()));
 }
 
-/// What a menu with options of its own offers. A value that is none of them stays to be seen, beside the sentence about it.
-fn fixed(menu: Menu, chosen: &str) -> Vec<Choice> {
+/// The options of a menu with fixed options. An unknown selected value is listed, too, next to its error.
+fn fixed_options(menu: Menu, chosen: &str) -> Vec<Choice> {
     let mut options: Vec<Choice> =
         menu.options().iter().map(|(value, label)| Choice { value: (*value).to_owned(), label: (*label).to_owned(), selected: *value == chosen }).collect();
     if !chosen.is_empty() && !options.iter().any(|option| option.selected) {
@@ -240,9 +240,9 @@ fn fixed(menu: Menu, chosen: &str) -> Vec<Choice> {
     options
 }
 
-/// The days that the numbers stand for, whatever the report: a script may show them for another one.
-fn typed_range(typed: &Typed, today: Date) -> Option<Window> {
-    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|days| *days <= MOST_DAYS);
+/// The date range of the entered numbers, for any report: a script may show it for another one.
+fn typed_range(typed: &FormFields, today: Date) -> Option<Window> {
+    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|days| *days <= MAX_DAYS);
     let (start_days, end_days) = (number(&typed.start_days), number(&typed.end_days));
     if end_days > start_days {
         return None;
@@ -261,7 +261,7 @@ fn report_choice(report: &Report, chosen: Option<&Report>) -> ReportChoice {
     }
 }
 
-/// All, then what the account has; a chosen value that it does not have stays to be seen.
+/// "All", then the options of the account. A selected value that the account does not have is listed, too.
 fn options(all: &str, known: Vec<connectors::Choice>, chosen: &str) -> Vec<Choice> {
     let mut options = vec![Choice { value: String::new(), label: all.to_owned(), selected: chosen.is_empty() }];
     let is_known = known.iter().any(|choice| choice.value == chosen);
@@ -272,21 +272,21 @@ fn options(all: &str, known: Vec<connectors::Choice>, chosen: &str) -> Vec<Choic
     options
 }
 
-fn choices_words(f: &For<'_>, groups: Option<&(i64, Vec<connectors::Choice>)>, logins: Option<&(i64, Vec<connectors::Choice>)>) -> String {
-    let count = |read: &(i64, Vec<connectors::Choice>), one: &str, many: &str| words::counted(i64::try_from(read.1.len()).unwrap_or(i64::MAX), one, many);
+fn choices_words(f: &FormContext<'_>, groups: Option<&(i64, Vec<connectors::Choice>)>, logins: Option<&(i64, Vec<connectors::Choice>)>) -> String {
+    let count = |read: &(i64, Vec<connectors::Choice>), one: &str, many: &str| humanize::counted(i64::try_from(read.1.len()).unwrap_or(i64::MAX), one, many);
     let said: Vec<String> = groups.map(|read| count(read, "group", "groups")).into_iter().chain(logins.map(|read| count(read, "login", "logins"))).collect();
     let Some(oldest) = groups.into_iter().chain(logins).map(|read| read.0).min() else { return "Not loaded yet.".to_owned() };
-    format!("{}, loaded from {} {}.", said.join(" and "), f.connector.title(), words::relative(oldest, f.web.clock.now()))
+    format!("{}, loaded from {} {}.", said.join(" and "), f.connector.title(), humanize::relative(oldest, f.web.clock.now()))
 }
 
 fn days_back(today: Date, day: Date) -> u32 {
     u32::try_from((today - day).get_days()).unwrap_or(0)
 }
 
-/// One cell a day from the first pulled day to today, or every few days when there are more than fit. `static/js/days_line.js` draws
-/// the same while somebody types.
-fn picture(from: u32, to: u32) -> Vec<Day> {
-    let cells = (from + 1).min(MOST_CELLS);
+/// One cell per day from the first pulled day to today, or one for several days if they do not fit. `static/js/days_line.js` draws the same
+/// while the person types.
+fn day_cells(from: u32, to: u32) -> Vec<DayRangeCell> {
+    let cells = (from + 1).min(MAX_CELLS);
     let day_of = |cell: u32| {
         let scale = f64::from(from + 1) / f64::from(cells);
         (f64::from(from) - f64::from(cell) * scale).round() as i64
@@ -309,7 +309,7 @@ fn picture(from: u32, to: u32) -> Vec<Day> {
                 (false, true) => "today",
                 (false, false) => "out",
             };
-            Day { kind: kind.to_owned(), label }
+            DayRangeCell { kind: kind.to_owned(), label }
         })
         .collect()
 }
@@ -320,12 +320,12 @@ mod tests {
 
     #[test]
     fn the_picture_ends_with_today() {
-        let days = picture(14, 7);
+        let days = day_cells(14, 7);
         assert_eq!(days.len(), 15);
         assert_eq!(days.iter().filter(|d| d.kind == "in").count(), 8);
         assert_eq!((days[0].label.as_str(), days[7].label.as_str(), days[14].label.as_str()), ("14 days ago", "7 days ago", "today"));
         assert_eq!(days[14].kind, "today");
-        assert_eq!(picture(0, 0), [Day { kind: "in is-today".to_owned(), label: "today".to_owned() }]);
-        assert_eq!(picture(3_660, 0).len(), 60);
+        assert_eq!(day_cells(0, 0), [DayRangeCell { kind: "in is-today".to_owned(), label: "today".to_owned() }]);
+        assert_eq!(day_cells(3_660, 0).len(), 60);
     }
 }

@@ -1,48 +1,47 @@
 //! The four panes: Credentials, Details, Scheduling, Name & Describe Your DataSet. One component makes a DataSet and changes it later.
 //!
-//! All panes are one form, so nothing typed is ever lost and the server keeps no state between two steps. `take` is where a step
-//! arrives; each pane's file reads its own fields into checked values (`read`) and fills its part of the page (`fill`). Saving
-//! checks everything again, whatever was shown before. Start at `take`.
+//! All panes are one form, so nothing typed is lost and the server keeps no state between steps. Each pane's file reads its fields
+//! into checked values (`read`) and renders its part of the page (`render`). Saving checks everything again. Start at `handle`.
 
 pub mod credentials;
 pub mod details;
+pub mod form_fields;
 pub mod name;
 pub mod preview;
-pub mod retrying;
+pub mod retry_policy;
+pub mod schedule_fields;
+mod schedule_parse;
 pub mod scheduling;
-pub mod typed;
 pub mod update_method;
 pub mod view;
-pub mod when;
-mod when_read;
 
 use axum::http::StatusCode;
 
 use super::Web;
-use super::parts::{Band, Errors};
+use super::components::{Band, Errors};
 use crate::accounts::Account;
 use crate::actor::Actor;
 use crate::connectors::Connector;
-use crate::datasets::{Dataset, Settings};
-use crate::error::{Error, Kind, Result};
+use crate::datasets::{Dataset, DatasetSettings};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DatasetId;
 use crate::puller::run::Trigger;
-use preview::Turns;
-use typed::{NEW, Typed};
-use view::{Pane, Preview, Wizard};
+use form_fields::{FormFields, NEW};
+use preview::PreviewLocks;
+use view::{PaneHead, Preview, Wizard};
 
-/// Who fills in the panes, and for what.
-pub struct For<'a> {
+/// The context of the form: the person, the connector and the DataSet.
+pub struct FormContext<'a> {
     pub web: &'a Web,
     pub actor: &'a Actor,
     pub connector: Connector,
-    /// The DataSet that is changed; none for a new one.
+    /// The DataSet that is changed; `None` for a new one.
     pub dataset: Option<&'a Dataset>,
 }
 
-/// Where somebody is in the panes, in their order.
+/// The four panes, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum At {
+pub enum Pane {
     #[default]
     Credentials,
     Details,
@@ -50,47 +49,47 @@ pub enum At {
     Name,
 }
 
-impl At {
-    const ALL: [At; 4] = [At::Credentials, At::Details, At::Scheduling, At::Name];
+impl Pane {
+    const ALL: [Pane; 4] = [Pane::Credentials, Pane::Details, Pane::Scheduling, Pane::Name];
 
     pub fn word(self) -> &'static str {
         match self {
-            At::Credentials => "credentials",
-            At::Details => "details",
-            At::Scheduling => "scheduling",
-            At::Name => "name",
+            Pane::Credentials => "credentials",
+            Pane::Details => "details",
+            Pane::Scheduling => "scheduling",
+            Pane::Name => "name",
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|at| at.word() == word)
+        Self::ALL.into_iter().find(|pane| pane.word() == word)
     }
 
     fn title(self) -> &'static str {
         match self {
-            At::Credentials => "Credentials",
-            At::Details => "Details",
-            At::Scheduling => "Scheduling",
-            At::Name => "Name & Describe Your DataSet",
+            Pane::Credentials => "Credentials",
+            Pane::Details => "Details",
+            Pane::Scheduling => "Scheduling",
+            Pane::Name => "Name & Describe Your DataSet",
         }
     }
 
-    /// What the main button of the open pane does.
-    fn main_step(self) -> &'static str {
+    /// The action of the main button while this pane is open.
+    fn main_action(self) -> &'static str {
         match self {
-            At::Credentials => "connect",
-            At::Details => "details",
-            At::Scheduling => "schedule",
-            At::Name => "save",
+            Pane::Credentials => "connect",
+            Pane::Details => "details",
+            Pane::Scheduling => "schedule",
+            Pane::Name => "save",
         }
     }
 }
 
-/// What a button of the form asks for.
+/// The action of the button that was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum FormAction {
     Connect,
-    /// Show what the chosen report takes.
+    /// Show the menus of the selected report.
     Report,
     /// Read Group and Login again.
     Choices,
@@ -100,10 +99,10 @@ enum Step {
     Schedule,
     Save,
     SaveNew,
-    Edit(At),
+    Edit(Pane),
 }
 
-impl Step {
+impl FormAction {
     fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "connect" => Self::Connect,
@@ -115,20 +114,21 @@ impl Step {
             "schedule" => Self::Schedule,
             "save" => Self::Save,
             "save_new" => Self::SaveNew,
-            other => Self::Edit(At::parse(other.strip_prefix("edit_")?)?),
+            other => Self::Edit(Pane::parse(other.strip_prefix("edit_")?)?),
         })
     }
 }
 
-/// What came of a step.
-pub enum Done {
-    /// The panes again.
+/// The result of an action.
+pub enum FormOutcome {
+    /// Show the panes again.
     Show(Box<Wizard>, StatusCode),
     /// Only the preview, for a script.
     Preview(Box<Preview>),
     /// Only the next runs, for a script.
     NextRuns(scheduling::NextRuns),
-    /// The account is good and nothing else was typed yet: the panes begin anew with it, so that reloading repeats nothing.
+    /// The account was accepted and nothing else was entered yet. Redirects to a new form with this account, so that reloading repeats
+    /// nothing.
     Connected(Box<Account>, String),
     Saved {
         id: DatasetId,
@@ -139,31 +139,31 @@ pub enum Done {
     },
 }
 
-/// The panes as they are to be shown.
-struct Sheet {
-    typed: Typed,
+/// The state of the form while an action is handled.
+struct FormState {
+    typed: FormFields,
     account: Option<Account>,
-    /// None: all closed.
-    open: Option<At>,
+    /// `None`: all panes are closed.
+    open: Option<Pane>,
     errors: Errors,
     problem: Option<Band>,
     preview: Option<Preview>,
     status: StatusCode,
 }
 
-impl Sheet {
-    fn new(typed: Typed, account: Option<Account>, open: Option<At>) -> Self {
+impl FormState {
+    fn new(typed: FormFields, account: Option<Account>, open: Option<Pane>) -> Self {
         Self { typed, account, open, errors: Errors::default(), problem: None, preview: None, status: StatusCode::OK }
     }
 
-    /// Stays at a pane because of what is wrong. What is not the fault of the form is handed on.
-    fn refuse(&mut self, at: At, error: Error) -> Result<()> {
-        self.open = Some(at);
+    /// Keeps the pane open with the errors of its fields. Other errors are returned.
+    fn reject(&mut self, pane: Pane, error: Error) -> Result<()> {
+        self.open = Some(pane);
         self.status = StatusCode::UNPROCESSABLE_ENTITY;
         let Some(error) = self.errors.take(error) else { return Ok(()) };
         match error.kind() {
-            Kind::Conflict | Kind::Unavailable | Kind::Unprocessable | Kind::TooMany { .. } => {
-                let text = error.next_step().unwrap_or("Nothing was saved.").to_owned();
+            ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::Unprocessable | ErrorKind::TooMany { .. } => {
+                let text = error.suggested_action().unwrap_or("Nothing was saved.").to_owned();
                 self.problem = Some(Band { tone: "bad".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
                 Ok(())
             }
@@ -172,196 +172,196 @@ impl Sheet {
     }
 }
 
-/// The panes before anything was typed. With an account that the vendor accepted lately they begin at Details.
-pub async fn begin(f: &For<'_>, report: Option<&str>, account: Option<&str>) -> Result<Wizard> {
+/// The form for a new DataSet. With a recently accepted account it starts at Details.
+pub async fn new_dataset(f: &FormContext<'_>, report: Option<&str>, account: Option<&str>) -> Result<Wizard> {
     let report = report.and_then(|id| f.connector.report(id));
-    let mut typed = Typed::fresh(f.connector, report);
+    let mut typed = FormFields::fresh(f.connector, report);
     typed.account_id = account.unwrap_or_default().to_owned();
     let account = credentials::chosen(f, &typed).await?;
-    typed.reached = if account.as_ref().is_some_and(|a| credentials::is_proven(f, a)) { At::Details } else { At::Credentials };
+    typed.reached = if account.as_ref().is_some_and(|a| credentials::is_recently_verified(f, a)) { Pane::Details } else { Pane::Credentials };
     let open = typed.reached;
-    show(f, Sheet::new(typed, account, Some(open))).await.map(|(wizard, _)| wizard)
+    render(f, FormState::new(typed, account, Some(open))).await.map(|(wizard, _)| wizard)
 }
 
-/// The panes of a DataSet, closed unless one needs somebody.
-pub async fn settings(f: &For<'_>, dataset: &Dataset) -> Result<Wizard> {
-    let typed = Typed::of(dataset);
-    let mut sheet = match credentials::chosen(f, &typed).await {
-        Ok(account) => Sheet::new(typed, account, None),
-        Err(why) if why.kind() == Kind::NotFound => Sheet::new(typed, None, None),
+/// The form for an existing DataSet, with all panes closed unless one has an error.
+pub async fn existing_dataset(f: &FormContext<'_>, dataset: &Dataset) -> Result<Wizard> {
+    let typed = FormFields::of(dataset);
+    let mut state = match credentials::chosen(f, &typed).await {
+        Ok(account) => FormState::new(typed, account, None),
+        Err(why) if why.kind() == ErrorKind::NotFound => FormState::new(typed, None, None),
         Err(why) => return Err(why),
     };
-    if sheet.account.is_none() {
+    if state.account.is_none() {
         let why = match &dataset.account_name {
             None => "The account of this DataSet was deleted, so the DataSet does not run. Choose another account.".to_owned(),
             Some(name) => format!("The account “{name}” is not shared with you. To change these settings, choose another account."),
         };
-        sheet.errors.add("account_id", why);
-        sheet.open = Some(At::Credentials);
-        sheet.typed.account_id.clear();
+        state.errors.add("account_id", why);
+        state.open = Some(Pane::Credentials);
+        state.typed.account_id.clear();
     }
-    show(f, sheet).await.map(|(wizard, _)| wizard)
+    render(f, state).await.map(|(wizard, _)| wizard)
 }
 
-/// Takes a step. `alone`: a script wants only the part that the step is about.
-pub async fn take(f: &For<'_>, turns: &Turns, typed: Typed, alone: bool) -> Result<Done> {
-    let step = Step::parse(&typed.step).unwrap_or(Step::Edit(typed.reached));
-    if step == Step::NextRuns && alone {
-        return Ok(Done::NextRuns(scheduling::next_runs(f, &typed)));
+/// Takes a step. `fragment_only`: a script wants only the part that the step is about.
+pub async fn handle(f: &FormContext<'_>, preview_locks: &PreviewLocks, typed: FormFields, fragment_only: bool) -> Result<FormOutcome> {
+    let action = FormAction::parse(&typed.step).unwrap_or(FormAction::Edit(typed.reached));
+    if action == FormAction::NextRuns && fragment_only {
+        return Ok(FormOutcome::NextRuns(scheduling::next_runs(f, &typed)));
     }
-    let mut sheet = match credentials::chosen(f, &typed).await {
-        Ok(account) => Sheet::new(typed, account, None),
-        Err(why) if why.kind() == Kind::NotFound => return refuse_account(f, typed, &why).await,
+    let mut state = match credentials::chosen(f, &typed).await {
+        Ok(account) => FormState::new(typed, account, None),
+        Err(why) if why.kind() == ErrorKind::NotFound => return reject_account(f, typed, &why).await,
         Err(why) => return Err(why),
     };
-    match step {
-        Step::Connect => return connect(f, sheet).await,
-        Step::Report => sheet.open = Some(At::Details),
-        Step::Choices => {
-            if let Some(account) = &sheet.account {
-                f.web.accounts.forget_menus(&account.id);
+    match action {
+        FormAction::Connect => return connect(f, state).await,
+        FormAction::Report => state.open = Some(Pane::Details),
+        FormAction::Choices => {
+            if let Some(account) = &state.account {
+                f.web.accounts.clear_menu_cache(&account.id);
             }
-            sheet.open = Some(At::Details);
+            state.open = Some(Pane::Details);
         }
-        Step::Preview => match sample(f, turns, &mut sheet).await? {
-            Some(preview) if alone => return Ok(Done::Preview(Box::new(preview))),
-            preview => sheet.preview = preview,
+        FormAction::Preview => match load_preview(f, preview_locks, &mut state).await? {
+            Some(preview) if fragment_only => return Ok(FormOutcome::Preview(Box::new(preview))),
+            preview => state.preview = preview,
         },
-        Step::NextRuns => {
-            sheet.open = Some(At::Scheduling);
-            if let Err(why) = scheduling::read(f, &sheet.typed) {
-                sheet.refuse(At::Scheduling, why)?;
+        FormAction::NextRuns => {
+            state.open = Some(Pane::Scheduling);
+            if let Err(why) = scheduling::read(f, &state.typed) {
+                state.reject(Pane::Scheduling, why)?;
             }
         }
-        Step::Edit(at) => sheet.open = Some(if f.dataset.is_some() { at } else { at.min(sheet.typed.reached) }),
-        // In a DataSet's settings every pane has its own Save, and each saves the whole.
-        Step::Details | Step::Schedule if f.dataset.is_some() => return save(f, sheet, false).await,
-        Step::Details => {
-            if check_until(f, &mut sheet, At::Details).await? {
-                go_on(f, &mut sheet, At::Details).await?;
+        FormAction::Edit(pane) => state.open = Some(if f.dataset.is_some() { pane } else { pane.min(state.typed.reached) }),
+        // In the settings of a DataSet every pane has a Save button, which saves all panes.
+        FormAction::Details | FormAction::Schedule if f.dataset.is_some() => return save(f, state, false).await,
+        FormAction::Details => {
+            if check_up_to(f, &mut state, Pane::Details).await? {
+                open_next_pane(f, &mut state, Pane::Details).await?;
             }
         }
-        Step::Schedule => {
-            if check_until(f, &mut sheet, At::Scheduling).await? {
-                go_on(f, &mut sheet, At::Scheduling).await?;
+        FormAction::Schedule => {
+            if check_up_to(f, &mut state, Pane::Scheduling).await? {
+                open_next_pane(f, &mut state, Pane::Scheduling).await?;
             }
         }
-        Step::Save => return save(f, sheet, false).await,
-        Step::SaveNew => return save(f, sheet, true).await,
+        FormAction::Save => return save(f, state, false).await,
+        FormAction::SaveNew => return save(f, state, true).await,
     }
-    again(f, sheet).await
+    render_again(f, state).await
 }
 
-async fn again(f: &For<'_>, sheet: Sheet) -> Result<Done> {
-    show(f, sheet).await.map(|(wizard, status)| Done::Show(Box::new(wizard), status))
+async fn render_again(f: &FormContext<'_>, state: FormState) -> Result<FormOutcome> {
+    render(f, state).await.map(|(wizard, status)| FormOutcome::Show(Box::new(wizard), status))
 }
 
-/// The account that the form names is gone, or not for this person: nothing is asked of any vendor.
-async fn refuse_account(f: &For<'_>, mut typed: Typed, why: &Error) -> Result<Done> {
+/// The selected account was deleted or is not accessible to this person. No vendor is called.
+async fn reject_account(f: &FormContext<'_>, mut typed: FormFields, why: &Error) -> Result<FormOutcome> {
     typed.account_id.clear();
-    let mut sheet = Sheet::new(typed, None, Some(At::Credentials));
-    sheet.errors.add("account_id", format!("{} Choose another account.", why.message()));
-    sheet.status = StatusCode::NOT_FOUND;
-    again(f, sheet).await
+    let mut state = FormState::new(typed, None, Some(Pane::Credentials));
+    state.errors.add("account_id", format!("{} Choose another account.", why.message()));
+    state.status = StatusCode::NOT_FOUND;
+    render_again(f, state).await
 }
 
-async fn connect(f: &For<'_>, mut sheet: Sheet) -> Result<Done> {
-    let connected = match sheet.account.take() {
-        Some(account) => credentials::prove(f, account).await,
-        None if sheet.typed.account_id == NEW => credentials::add(f, &mut sheet.typed).await,
+async fn connect(f: &FormContext<'_>, mut state: FormState) -> Result<FormOutcome> {
+    let connected = match state.account.take() {
+        Some(account) => credentials::verify(f, account).await,
+        None if state.typed.account_id == NEW => credentials::add(f, &mut state.typed).await,
         None => Err(Error::field("account_id", "Choose an account or add one.")),
     };
     let account = match connected {
         Ok(account) => account,
         Err(why) => {
-            sheet.account = credentials::chosen(f, &sheet.typed).await?;
-            sheet.refuse(At::Credentials, why)?;
-            return again(f, sheet).await;
+            state.account = credentials::chosen(f, &state.typed).await?;
+            state.reject(Pane::Credentials, why)?;
+            return render_again(f, state).await;
         }
     };
     if f.dataset.is_some() {
-        sheet.account = Some(account);
-        return save(f, sheet, false).await;
+        state.account = Some(account);
+        return save(f, state, false).await;
     }
-    if sheet.typed.reached == At::Credentials {
-        return Ok(Done::Connected(Box::new(account), sheet.typed.report));
+    if state.typed.reached == Pane::Credentials {
+        return Ok(FormOutcome::Connected(Box::new(account), state.typed.report));
     }
-    sheet.account = Some(account);
-    go_on(f, &mut sheet, At::Credentials).await?;
-    again(f, sheet).await
+    state.account = Some(account);
+    open_next_pane(f, &mut state, Pane::Credentials).await?;
+    render_again(f, state).await
 }
 
-/// The first rows, when Credentials and Details are right.
-async fn sample(f: &For<'_>, turns: &Turns, sheet: &mut Sheet) -> Result<Option<Preview>> {
-    sheet.open = Some(At::Details);
-    if !check_until(f, sheet, At::Details).await? {
+/// Loads the preview if Credentials and Details are valid.
+async fn load_preview(f: &FormContext<'_>, preview_locks: &PreviewLocks, state: &mut FormState) -> Result<Option<Preview>> {
+    state.open = Some(Pane::Details);
+    if !check_up_to(f, state, Pane::Details).await? {
         return Ok(None);
     }
-    let details = details::read(f.connector, &sheet.typed)?;
-    let Some(account) = &sheet.account else { return Ok(None) };
-    preview::load(f, turns, account, &details, details::zone(&sheet.typed)).await.map(Some)
+    let details = details::read(f.connector, &state.typed)?;
+    let Some(account) = &state.account else { return Ok(None) };
+    preview::load(f, preview_locks, account, &details, details::zone(&state.typed)).await.map(Some)
 }
 
-/// Whether the panes up to this one are right. Opens the first that is not, with what is wrong in all of them.
-async fn check_until(f: &For<'_>, sheet: &mut Sheet, last: At) -> Result<bool> {
+/// Validates the panes up to `last`. Opens the first invalid one, and shows the errors of all.
+async fn check_up_to(f: &FormContext<'_>, state: &mut FormState, last: Pane) -> Result<bool> {
     let mut first = None;
-    for at in At::ALL.into_iter().filter(|at| *at <= last) {
-        if let Err(why) = check(f, sheet.account.as_ref(), &sheet.typed, at).await {
-            first = first.or(Some(at));
-            sheet.refuse(at, why)?;
+    for pane in Pane::ALL.into_iter().filter(|pane| *pane <= last) {
+        if let Err(why) = check(f, state.account.as_ref(), &state.typed, pane).await {
+            first = first.or(Some(pane));
+            state.reject(pane, why)?;
         }
     }
     let Some(first) = first else { return Ok(true) };
-    sheet.open = Some(first);
+    state.open = Some(first);
     Ok(false)
 }
 
-async fn check(f: &For<'_>, account: Option<&Account>, typed: &Typed, at: At) -> Result<()> {
-    match at {
-        At::Credentials if account.is_none() => Err(Error::field("account_id", "Choose an account and press Connect first.")),
-        At::Credentials => Ok(()),
-        At::Details => {
+async fn check(f: &FormContext<'_>, account: Option<&Account>, typed: &FormFields, pane: Pane) -> Result<()> {
+    match pane {
+        Pane::Credentials if account.is_none() => Err(Error::field("account_id", "Choose an account and press Connect first.")),
+        Pane::Credentials => Ok(()),
+        Pane::Details => {
             let details = details::read(f.connector, typed)?;
             match account {
                 Some(account) => details::check_choices(f, account, &details.menus).await,
                 None => Ok(()),
             }
         }
-        At::Scheduling => scheduling::read(f, typed).and(retrying::read(f, &typed.retrying)).map(drop),
-        At::Name => name::read(typed).map(drop),
+        Pane::Scheduling => scheduling::read(f, typed).and(retry_policy::read(f, &typed.retry)).map(drop),
+        Pane::Name => name::read(typed).map(drop),
     }
 }
 
-/// Opens what comes after a pane that is done: the next one that needs somebody, else the furthest that was open before.
-async fn go_on(f: &For<'_>, sheet: &mut Sheet, done: At) -> Result<()> {
-    let next = At::ALL.into_iter().find(|at| *at > done).unwrap_or(At::Name);
-    let was = sheet.typed.reached;
-    sheet.typed.reached = was.max(next);
-    for at in At::ALL.into_iter().filter(|at| *at >= next && *at < was) {
-        if let Err(why) = check(f, sheet.account.as_ref(), &sheet.typed, at).await {
-            return sheet.refuse(at, why);
+/// Opens the pane after a finished one: the next one with an error, else the furthest that was open before.
+async fn open_next_pane(f: &FormContext<'_>, state: &mut FormState, done: Pane) -> Result<()> {
+    let next = Pane::ALL.into_iter().find(|pane| *pane > done).unwrap_or(Pane::Name);
+    let furthest_before = state.typed.reached;
+    state.typed.reached = furthest_before.max(next);
+    for pane in Pane::ALL.into_iter().filter(|pane| *pane >= next && *pane < furthest_before) {
+        if let Err(why) = check(f, state.account.as_ref(), &state.typed, pane).await {
+            return state.reject(pane, why);
         }
     }
-    sheet.open = Some(sheet.typed.reached);
+    state.open = Some(state.typed.reached);
     Ok(())
 }
 
-/// Checks everything anew and saves. A new DataSet is pulled at once.
-async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
-    if !check_until(f, &mut sheet, At::Name).await? {
-        sheet.typed.reached = At::Name;
-        return again(f, sheet).await;
+/// Validates everything again and saves. A new DataSet is pulled at once.
+async fn save(f: &FormContext<'_>, mut state: FormState, and_new: bool) -> Result<FormOutcome> {
+    if !check_up_to(f, &mut state, Pane::Name).await? {
+        state.typed.reached = Pane::Name;
+        return render_again(f, state).await;
     }
-    let Some(account) = &sheet.account else { return again(f, sheet).await };
-    if let Err(why) = credentials::prove_to_save(f, account).await {
-        sheet.refuse(At::Credentials, why)?;
-        return again(f, sheet).await;
+    let Some(account) = &state.account else { return render_again(f, state).await };
+    if let Err(why) = credentials::verify_for_saving(f, account).await {
+        state.reject(Pane::Credentials, why)?;
+        return render_again(f, state).await;
     }
-    let details = details::read(f.connector, &sheet.typed)?;
-    let scheduling = scheduling::read(f, &sheet.typed)?;
-    let (retry, expected_hours) = retrying::read(f, &sheet.typed.retrying)?;
-    let (name, description) = name::read(&sheet.typed)?;
-    let settings = Settings {
+    let details = details::read(f.connector, &state.typed)?;
+    let scheduling = scheduling::read(f, &state.typed)?;
+    let (retry, expected_hours) = retry_policy::read(f, &state.typed.retry)?;
+    let (name, description) = name::read(&state.typed)?;
+    let settings = DatasetSettings {
         name,
         description,
         account_id: account.id.clone(),
@@ -370,7 +370,7 @@ async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
         menus: details.menus,
         update_mode: scheduling.update.mode,
         options: scheduling.update.options.clone(),
-        schedule: scheduling::stored(&scheduling, f.web.clock.timestamp()),
+        schedule: scheduling::planned(&scheduling, f.web.clock.timestamp()),
         time_zone: scheduling.zone_name,
     };
     let name = settings.name.as_str().to_owned();
@@ -378,73 +378,73 @@ async fn save(f: &For<'_>, mut sheet: Sheet, and_new: bool) -> Result<Done> {
     let id = match f.dataset {
         Some(dataset) => {
             f.web.datasets.configure(f.actor, &dataset.id, &settings).await?;
-            f.web.datasets.set_upkeep(f.actor, &dataset.id, retry, expected_hours).await?;
+            f.web.datasets.set_retry_policy(f.actor, &dataset.id, retry, expected_hours).await?;
             dataset.id.clone()
         }
         None => {
             let id = f.web.datasets.create(f.actor, &settings).await?;
-            f.web.datasets.set_upkeep(f.actor, &id, retry, expected_hours).await?;
-            // The DataSet is there from here on, whatever becomes of its first run.
+            f.web.datasets.set_retry_policy(f.actor, &id, retry, expected_hours).await?;
+            // The DataSet is saved; an error of its first run does not change that.
             if let Err(why) = f.web.puller.run_now(f.actor, &id, Trigger::First).await {
                 not_started = Some(why.message().to_owned());
             }
             id
         }
     };
-    f.web.puller.rescheduled.notify_one();
-    Ok(Done::Saved { id, name, and_new, not_started })
+    f.web.puller.wake_scheduler.notify_one();
+    Ok(FormOutcome::Saved { id, name, and_new, not_started })
 }
 
-/// Fills the whole page.
-async fn show(f: &For<'_>, mut sheet: Sheet) -> Result<(Wizard, StatusCode)> {
-    let details = details::read(f.connector, &sheet.typed);
-    if sheet.open == Some(At::Details)
-        && let Some(account) = &sheet.account
+/// Renders the whole page.
+async fn render(f: &FormContext<'_>, mut state: FormState) -> Result<(Wizard, StatusCode)> {
+    let details = details::read(f.connector, &state.typed);
+    if state.open == Some(Pane::Details)
+        && let Some(account) = &state.account
     {
-        details::read_choices(f, account, &mut sheet.errors).await?;
+        details::read_choices(f, account, &mut state.errors).await?;
     }
-    if sheet.typed.reached == At::Name
+    if state.typed.reached == Pane::Name
         && f.dataset.is_none()
         && let Ok(details) = &details
     {
-        name::suggest(&mut sheet.typed, sheet.account.as_ref(), details);
+        name::suggest(&mut state.typed, state.account.as_ref(), details);
     }
     let mut w = Wizard {
         editing: f.dataset.is_some(),
         action: f.dataset.map_or_else(|| format!("/connect/{}", f.connector.id()), |d| format!("/datasets/{}/settings", d.id)),
         connector_name: f.connector.title().to_owned(),
         monogram: f.connector.monogram().to_owned(),
-        reached: sheet.typed.reached.word().to_owned(),
-        default_step: sheet.open.unwrap_or(At::Name).main_step().to_owned(),
-        problem: sheet.problem.take(),
-        errors: std::mem::take(&mut sheet.errors),
-        preview: sheet.preview.take(),
+        reached: state.typed.reached.word().to_owned(),
+        default_step: state.open.unwrap_or(Pane::Name).main_action().to_owned(),
+        problem: state.problem.take(),
+        errors: std::mem::take(&mut state.errors),
+        preview: state.preview.take(),
         ..Wizard::default()
     };
-    credentials::fill(&mut w, f, &sheet.typed, sheet.account.as_ref()).await?;
-    details::fill(&mut w, f, &sheet.typed, sheet.account.as_ref());
-    scheduling::fill(&mut w, f, &sheet.typed);
-    retrying::fill(&mut w, f, &sheet.typed.retrying).await?;
-    name::fill(&mut w, f, &sheet.typed);
-    w.credentials = head(&sheet, At::Credentials, sheet.account.as_ref().map(|a| credentials::summary(f, a)));
-    w.details = head(&sheet, At::Details, details.ok().map(|d| details::summary(f, sheet.account.as_ref(), &d)));
-    w.scheduling = head(&sheet, At::Scheduling, scheduling::read(f, &sheet.typed).ok().map(|s| scheduling::summary(&s)));
-    w.name_pane = head(&sheet, At::Name, name::read(&sheet.typed).ok().map(|(name, _)| name.as_str().to_owned()));
-    Ok((w, sheet.status))
+    credentials::render(&mut w, f, &state.typed, state.account.as_ref()).await?;
+    details::render(&mut w, f, &state.typed, state.account.as_ref());
+    scheduling::render(&mut w, f, &state.typed);
+    retry_policy::render(&mut w, f, &state.typed.retry).await?;
+    name::render(&mut w, f, &state.typed);
+    w.credentials = pane_head(&state, Pane::Credentials, state.account.as_ref().map(|a| credentials::summary(f, a)));
+    w.details = pane_head(&state, Pane::Details, details.ok().map(|d| details::summary(f, state.account.as_ref(), &d)));
+    w.scheduling = pane_head(&state, Pane::Scheduling, scheduling::read(f, &state.typed).ok().map(|s| scheduling::summary(&s)));
+    w.name_pane = pane_head(&state, Pane::Name, name::read(&state.typed).ok().map(|(name, _)| name.as_str().to_owned()));
+    Ok((w, state.status))
 }
 
-/// The head of a pane. `summary` none: what is in it is not right.
-fn head(sheet: &Sheet, at: At, summary: Option<String>) -> Pane {
-    let is_furthest = at == sheet.typed.reached && at != At::Name;
+/// The header of a pane. `summary`: `None` if its values are invalid.
+fn pane_head(state: &FormState, pane: Pane, summary: Option<String>) -> PaneHead {
+    let is_furthest = pane == state.typed.reached && pane != Pane::Name;
     let (state, summary) = match summary {
-        _ if sheet.open == Some(at) => ("open", String::new()),
-        _ if at > sheet.typed.reached => {
-            let before = At::ALL.into_iter().rfind(|b| *b < at).unwrap_or_default();
-            ("later", if before == sheet.typed.reached { format!("opens after {}", before.title()) } else { String::new() })
+        _ if state.open == Some(pane) => ("open", String::new()),
+        _ if pane > state.typed.reached => {
+            let before = Pane::ALL.into_iter().rfind(|b| *b < pane).unwrap_or_default();
+            ("later", if before == state.typed.reached { format!("opens after {}", before.title()) } else { String::new() })
         }
         None => ("review", "needs attention".to_owned()),
         Some(summary) if is_furthest => ("review", summary),
         Some(summary) => ("done", summary),
     };
-    Pane { number: at as u8 + 1, title: at.title().to_owned(), state: state.to_owned(), summary }
+    PaneHead { number: pane as u8 + 1, title: pane.title().to_owned(), state: state.to_owned(), summary }
 }

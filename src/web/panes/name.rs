@@ -1,17 +1,17 @@
-//! The last pane: Name & Describe Your DataSet, and what saving starts.
+//! The last pane: Name & Describe Your DataSet, and what happens on saving.
 
-use super::For;
+use super::FormContext;
 use super::details::{self, Details};
-use super::typed::Typed;
+use super::form_fields::FormFields;
 use super::view::Wizard;
 use crate::accounts::Account;
-use crate::datasets::{Description, Name};
+use crate::datasets::{DatasetDescription, DatasetName};
 use crate::error::{Error, Result};
-use crate::web::words;
+use crate::web::humanize;
 
-/// Reads the pane.
-pub fn read(typed: &Typed) -> Result<(Name, Description)> {
-    match (Name::parse(&typed.name), Description::parse(&typed.description)) {
+/// Validates the pane.
+pub fn read(typed: &FormFields) -> Result<(DatasetName, DatasetDescription)> {
+    match (DatasetName::parse(&typed.name), DatasetDescription::parse(&typed.description)) {
         (Ok(name), Ok(description)) => Ok((name, description)),
         (name, description) => {
             let wrong = [name.err(), description.err()].into_iter().flatten().flat_map(|why| why.field_errors().to_vec()).collect();
@@ -20,8 +20,8 @@ pub fn read(typed: &Typed) -> Result<(Name, Description)> {
     }
 }
 
-/// Proposes a name, as long as nobody wrote another one.
-pub fn suggest(typed: &mut Typed, account: Option<&Account>, details: &Details) {
+/// Suggests a name, unless the person entered another one.
+pub fn suggest(typed: &mut FormFields, account: Option<&Account>, details: &Details) {
     if typed.name != typed.suggested {
         return;
     }
@@ -34,8 +34,8 @@ pub fn suggest(typed: &mut Typed, account: Option<&Account>, details: &Details) 
     typed.suggested = name;
 }
 
-/// Fills the pane.
-pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
+/// Renders the pane into the wizard.
+pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields) {
     w.name.clone_from(&typed.name);
     w.suggested.clone_from(&typed.suggested);
     w.name_help = "Describe the content. Pages show the connector and the days separately.".to_owned();
@@ -43,7 +43,7 @@ pub fn fill(w: &mut Wizard, f: &For<'_>, typed: &Typed) {
     w.cost = cost(f, typed);
 }
 
-fn cost(f: &For<'_>, typed: &Typed) -> String {
+fn cost(f: &FormContext<'_>, typed: &FormFields) -> String {
     if f.dataset.is_some() {
         return "The next run uses these settings. Until then the rows are unchanged.".to_owned();
     }
@@ -51,6 +51,6 @@ fn cost(f: &For<'_>, typed: &Typed) -> String {
     let range = details::read(f.connector, typed).ok().and_then(|d| d.menus.range(details::today(f, &zone)));
     range.map_or_else(
         || "The first run starts at once.".to_owned(),
-        |range| format!("The first run starts at once: {}.", words::counted(details::length(range), "day", "days")),
+        |range| format!("The first run starts at once: {}.", humanize::counted(details::day_count(range), "day", "days")),
     )
 }

@@ -1,30 +1,30 @@
-//! What the templates of the four panes are filled with; they are described at the top of `templates/pages/wizard.html`.
+//! The data of the templates of the four panes. The head of `templates/pages/wizard.html` describes them.
 
-use super::retrying::Retrying;
-use super::update_method::UpdateView;
-use super::when::WhenView;
+use super::retry_policy::RetryView;
+use super::schedule_fields::ScheduleView;
+use super::update_method::UpdateMethodView;
 use crate::connectors::Connector;
-use crate::web::cells::Cell;
-use crate::web::parts::{Band, Choice, Errors, Status};
+use crate::web::cells::CellView;
+use crate::web::components::{Band, Choice, Errors, Status};
 
 /// All four panes.
 #[derive(Default)]
 pub struct Wizard {
     pub editing: bool,
-    /// Where the form goes.
+    /// The target of the form.
     pub action: String,
     pub connector_name: String,
     pub monogram: String,
     /// The furthest pane that was open.
     pub reached: String,
-    /// What Enter in a field does.
+    /// The action of the Enter key in a field.
     pub default_step: String,
     pub problem: Option<Band>,
     pub errors: Errors,
-    pub credentials: Pane,
-    pub details: Pane,
-    pub scheduling: Pane,
-    pub name_pane: Pane,
+    pub credentials: PaneHead,
+    pub details: PaneHead,
+    pub scheduling: PaneHead,
+    pub name_pane: PaneHead,
 
     pub accounts: Vec<AccountChoice>,
     pub adding: bool,
@@ -36,7 +36,7 @@ pub struct Wizard {
     pub requests_per_minute: String,
     pub account_zone: String,
     pub advanced_open: bool,
-    pub vendor: VendorWords,
+    pub vendor: VendorNotes,
 
     pub reports: Vec<ReportChoice>,
     pub report_about: String,
@@ -50,41 +50,41 @@ pub struct Wizard {
     pub takes_details: bool,
     pub start_days: String,
     pub end_days: String,
-    /// 2027-03-24 in `zone`.
+    /// Today in `zone`, such as 2027-03-24.
     pub today: String,
     pub zone: String,
-    pub days: Vec<Day>,
-    /// Empty when the numbers do not fit.
+    pub days: Vec<DayRangeCell>,
+    /// Empty if the numbers are invalid.
     pub days_range: String,
     pub days_rest: String,
     pub groups: Vec<Choice>,
     pub logins: Vec<Choice>,
-    /// The login is written, as the vendor lists none.
+    /// Whether the login is a text field, because the vendor does not list logins.
     pub types_login: bool,
     pub login: String,
     pub report_weekdays: Vec<Choice>,
     pub group_bys: Vec<Choice>,
-    /// Empty when they could not be read: then the tag is written.
+    /// Empty if the tags could not be read; the tag is then a text field.
     pub tags: Vec<Choice>,
     pub tag: String,
     pub include_pending: bool,
     pub agent_details: bool,
-    /// One of the further choices is made, or is wrong.
+    /// Whether one of the further menus is set or has an error.
     pub more_open: bool,
     pub choices_words: String,
-    /// Group, Login and Tag are filled, so the pane can be opened without asking the server.
+    /// Whether Group, Login and Tag are filled, so that the pane can be opened without a request.
     pub has_choices: bool,
     pub preview: Option<Preview>,
 
     pub zones: Vec<Choice>,
-    pub when: WhenView,
+    pub schedule: ScheduleView,
     pub words: String,
     pub cron: String,
     pub next_runs: Vec<NextRun>,
     pub next_note: String,
     pub warnings: Vec<String>,
-    pub update: UpdateView,
-    pub retrying: Retrying,
+    pub update: UpdateMethodView,
+    pub retry: RetryView,
 
     pub name: String,
     pub suggested: String,
@@ -93,39 +93,39 @@ pub struct Wizard {
     pub cost: String,
 }
 
-/// What is special about a vendor, for whoever enters credentials.
+/// The notes about a vendor for a person who enters credentials.
 #[derive(Clone, Debug, Default)]
-pub struct VendorWords {
-    /// What Connect asks for.
+pub struct VendorNotes {
+    /// What Connect checks.
     pub proof: &'static str,
-    /// Empty when there is nothing to know.
+    /// Empty if there is no note.
     pub notice: &'static str,
-    /// The password goes over the network in the clear.
-    pub in_the_clear: bool,
-    /// The account's zone is a field that people should look at.
+    /// Whether the password is sent over plain http.
+    pub over_plain_http: bool,
+    /// Whether the time zone of the account is shown as a main field.
     pub zone_first: bool,
 }
 
-impl VendorWords {
-    /// `api_url`: the address that the account has or is to have.
+impl VendorNotes {
+    /// `api_url`: the address that the account has or will have.
     pub fn of(connector: Connector, api_url: &str) -> Self {
         Self {
-            proof: connector.proof(),
-            notice: connector.notice().unwrap_or_default(),
-            in_the_clear: connector.notice().is_some() && api_url.trim().to_ascii_lowercase().starts_with("http://"),
-            zone_first: connector.tells_bare_times(),
+            proof: connector.auth_check_subject(),
+            notice: connector.credentials_note().unwrap_or_default(),
+            over_plain_http: connector.credentials_note().is_some() && api_url.trim().to_ascii_lowercase().starts_with("http://"),
+            zone_first: connector.has_zoneless_times(),
         }
     }
 }
 
-/// The head of a pane.
+/// The header of a pane.
 #[derive(Clone, Debug, Default)]
-pub struct Pane {
+pub struct PaneHead {
     pub number: u8,
     pub title: String,
-    /// open, done, later or review.
+    /// `open`, `done`, `later` or `review`.
     pub state: String,
-    /// When closed.
+    /// The summary of a closed pane.
     pub summary: String,
 }
 
@@ -139,7 +139,7 @@ pub struct AccountChoice {
     pub status: Status,
 }
 
-/// A field of the connector's credentials. The value of a secret one stays empty.
+/// A credential field of the connector. The value of a secret field stays empty.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialField {
     pub id: String,
@@ -149,33 +149,33 @@ pub struct CredentialField {
     pub value: String,
 }
 
-/// A report of the menu.
+/// A report in the menu.
 #[derive(Clone, Debug, Default)]
 pub struct ReportChoice {
     pub id: String,
     pub title: String,
     pub about: String,
-    /// "days group login tag": what it takes, by the ids of the menus; `days` stands for both.
+    /// The ids of its menus, such as "days group login tag"; `days` stands for both day fields.
     pub menus: String,
     pub selected: bool,
 }
 
-/// A cell of the picture of days.
+/// A cell of the date range picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Day {
-    /// in, out, today or "in is-today".
+pub struct DayRangeCell {
+    /// `in`, `out`, `today` or `in is-today`.
     pub kind: String,
     pub label: String,
 }
 
-/// When it will run.
+/// One of the next runs.
 #[derive(Clone, Debug, Default)]
 pub struct NextRun {
     pub day: String,
     pub time: String,
-    /// From UTC.
+    /// The offset from UTC.
     pub offset: String,
-    /// Why this one is odd, or empty.
+    /// The note about a clock change, or empty.
     pub note: String,
 }
 
@@ -184,15 +184,15 @@ pub struct NextRun {
 pub struct Preview {
     pub words: String,
     pub problem: Option<Band>,
-    pub columns: Vec<Column>,
-    pub rows: Vec<Vec<Cell>>,
+    pub columns: Vec<PreviewColumn>,
+    pub rows: Vec<Vec<CellView>>,
     pub zone: String,
     pub columns_words: String,
 }
 
-/// The head of a column.
+/// The header of a column.
 #[derive(Clone, Debug, Default)]
-pub struct Column {
+pub struct PreviewColumn {
     pub name: String,
     pub kind: String,
     pub meaning: String,

@@ -1,4 +1,4 @@
-//! The door, knocked at from all sides.
+//! The guard, knocked at from all sides.
 
 use axum::body::Body;
 use axum::routing::{get, post};
@@ -7,13 +7,18 @@ use tower::ServiceExt;
 use super::*;
 use crate::web::client_address::ClientAddress;
 
-fn door(public_url: &str) -> Door {
+fn guard(public_url: &str) -> RequestGuard {
     let url = Url::parse(public_url).unwrap();
-    Door::new(&url, false, Vec::new(), Arc::new(|uri, _, refusal| (refusal.status, format!("{}: {}", uri.path(), refusal.message)).into_response()))
+    RequestGuard::new(
+        &url,
+        false,
+        Vec::new(),
+        Arc::new(|uri, _, rejection| (rejection.status, format!("{}: {}", uri.path(), rejection.message)).into_response()),
+    )
 }
 
 fn app(public_url: &str) -> Router {
-    let door = door(public_url);
+    let guard = guard(public_url);
     let pages = Router::new()
         .route("/", get(|| async { "page" }))
         .route("/form", post(|_: String| async { "done" }).get(|| async { "form" }))
@@ -21,7 +26,7 @@ fn app(public_url: &str) -> Router {
         .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
         .route("/address", get(|ClientAddress(address): ClientAddress| async move { address.to_string() }));
     let api = Router::new().route("/api/v1/things", post(|| async { "made" })).route("/healthz", get(|| async { "ok" }));
-    around(forms(pages, &door).unwrap().merge(api), &door)
+    with_request_checks(with_csrf_protection(pages, &guard).unwrap().merge(api), &guard)
 }
 
 async fn ask(app: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -36,7 +41,7 @@ const OURS: &str = "https://chat.test";
 const HOST: (&str, &str) = ("host", "chat.test");
 
 #[tokio::test]
-async fn a_form_must_come_from_a_page_of_ours() {
+async fn forms_are_accepted_from_pages_of_this_server_only() {
     let app = app(OURS);
     let sites = [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site"), Some("")];
     let origins = [None, Some(OURS), Some("null"), Some("https://evil.test"), Some("http://chat.test"), Some("https://chat.test.evil.test"), Some("")];
@@ -75,7 +80,7 @@ async fn on_this_machine_all_local_names_are_ours_and_a_page_of_another_port_is_
 }
 
 #[tokio::test]
-async fn only_our_own_host_is_served_and_probes_come_by_any() {
+async fn only_the_configured_host_is_served_but_probes_by_any_host() {
     let app = app(OURS);
     for host in ["chat.test", "chat.test:443", "CHAT.test"] {
         assert_eq!(ask(&app, "GET", "/", &[("host", host)]).await.status(), StatusCode::OK, "{host}");
@@ -108,7 +113,7 @@ async fn every_answer_carries_the_headers_errors_too() {
             let answer = ask(&app, method, path, &[("host", host), ("origin", "null")]).await;
             assert_eq!(answer.status(), status, "{method} {path}");
             let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-            assert_eq!(header("content-security-policy").as_deref(), Some(POLICY));
+            assert_eq!(header("content-security-policy").as_deref(), Some(CONTENT_SECURITY_POLICY_VALUE));
             assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"));
             assert_eq!(header("referrer-policy").as_deref(), Some(referrer));
             assert_eq!(header("cross-origin-opener-policy").as_deref(), Some("same-origin"));
@@ -126,13 +131,13 @@ async fn every_answer_carries_the_headers_errors_too() {
 #[test]
 fn the_policy_is_the_strict_one() {
     assert_eq!(
-        POLICY,
+        CONTENT_SECURITY_POLICY_VALUE,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
 }
 
 #[tokio::test]
-async fn large_bodies_are_refused_told_or_not() {
+async fn large_bodies_are_refused_with_and_without_content_length() {
     let app = app(OURS);
     let send = |bytes: usize, told: bool| {
         let chunks = futures_util::stream::iter((0..bytes / 1024).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1024])));
@@ -205,7 +210,7 @@ async fn a_handler_that_panics_or_hangs_is_answered_for() {
         .route("/hangs", get(std::future::pending::<&'static str>))
         .route("/page", get(|| async { "page" }))
         .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
-    let app = net(router, &door(OURS), Duration::from_millis(50));
+    let app = with_failure_handling(router, &guard(OURS), Duration::from_millis(50));
     for (path, status, said) in [
         ("/breaks", 500, "/breaks: Something went wrong. The server log contains the details under this request id."),
         ("/hangs", 504, "/hangs: The request took too long and was stopped. Try again in a moment."),

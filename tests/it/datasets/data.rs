@@ -2,12 +2,12 @@
 
 use axum::http::StatusCode;
 use chatlake::actor::Role;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 use scraper::{Html, Selector};
 
 use serde_json::json;
 
-use super::house::{Browser, House};
+use super::pulling_context::{PersonBrowser, PullingContext};
 
 fn cells(page: &Html) -> Vec<Vec<String>> {
     let (row, cell) = (Selector::parse("table.data tbody tr").unwrap(), Selector::parse("td").unwrap());
@@ -20,7 +20,7 @@ fn records(csv: &[u8]) -> (Vec<String>, Vec<Vec<String>>) {
     (header, reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect())
 }
 
-async fn all_pages(who: &Browser, dataset: &str, pages: usize, order: &str) -> Vec<Vec<String>> {
+async fn all_pages(who: &PersonBrowser, dataset: &str, pages: usize, order: &str) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for page in 1..=pages {
         rows.extend(cells(&who.get(&format!("/datasets/{dataset}/data?page={page}&{order}")).await.page()));
@@ -30,12 +30,12 @@ async fn all_pages(who: &Browser, dataset: &str, pages: usize, order: &str) -> V
 
 #[tokio::test]
 async fn every_cell_of_every_page_is_what_the_csv_holds() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
     for report in ["agents", "groups", "chat_report", "chat", "chat_messages"] {
-        let dataset = house.dataset(&owner, &account, report, report).await;
-        let run = house.run(&owner, &dataset).await;
+        let dataset = ctx.dataset(&owner, &account, report, report).await;
+        let run = ctx.run(&owner, &dataset).await;
         assert!(run.failure.is_none(), "{report}: {:?}", run.failure);
         let download = owner.get(&format!("/datasets/{dataset}/download")).await;
         let (header, rows) = records(&download.bytes);
@@ -55,11 +55,11 @@ async fn every_cell_of_every_page_is_what_the_csv_holds() {
 
 #[tokio::test]
 async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Messages", "chat_messages").await;
-    house.run(&owner, &dataset).await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Messages", "chat_messages").await;
+    ctx.run(&owner, &dataset).await;
     let (header, mut rows) = records(&owner.get(&format!("/datasets/{dataset}/download")).await.bytes);
     let data = format!("/datasets/{dataset}/data");
     let last = owner.get(&format!("{data}?order=stored&page=999999")).await;
@@ -82,14 +82,14 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
 }
 
 #[tokio::test]
-async fn the_newest_rows_come_first_until_somebody_asks_for_another_order() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
+async fn rows_are_sorted_newest_first_unless_another_order_is_chosen() {
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
     for (report, day) in [("chat", "started_timestamp"), ("chat_messages", "chat_started_timestamp"), ("chat_report", "period_start"), ("tickets", "modified")]
     {
-        let dataset = house.dataset(&owner, &account, report, report).await;
-        house.run(&owner, &dataset).await;
+        let dataset = ctx.dataset(&owner, &account, report, report).await;
+        ctx.run(&owner, &dataset).await;
         let (header, rows) = records(&owner.get(&format!("/datasets/{dataset}/download")).await.bytes);
         let column = header.iter().position(|name| name == day).unwrap();
         let mut newest: Vec<&String> = rows.iter().map(|row| &row[column]).collect();
@@ -112,19 +112,19 @@ async fn the_newest_rows_come_first_until_somebody_asks_for_another_order() {
         assert!(sorted.texts(".facts.bands")[0].contains("oldest firstNewest first"));
     }
     // A list of agents has no order in time.
-    let agents = house.dataset(&owner, &account, "agents", "agents").await;
-    house.run(&owner, &agents).await;
+    let agents = ctx.dataset(&owner, &account, "agents", "agents").await;
+    ctx.run(&owner, &agents).await;
     let page = owner.get(&format!("/datasets/{agents}/data")).await;
     assert!(page.texts("th[aria-sort]").is_empty() && !page.text().contains("Sorted by"));
 }
 
 #[tokio::test]
 async fn the_zone_of_times_is_said_once_in_the_head_of_the_table() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
-    house.run(&owner, &dataset).await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
+    ctx.run(&owner, &dataset).await;
     let marks = owner.get(&format!("/datasets/{dataset}/data")).await.texts("table.data thead .mark-type");
     let timed: Vec<&String> = marks.iter().filter(|mark| mark.starts_with("timestamp")).collect();
     assert!(timed.len() > 1 && timed[0] == "timestamp, Europe/Oslo" && timed[1..].iter().all(|mark| *mark == "timestamp"), "{marks:?}");
@@ -132,14 +132,14 @@ async fn the_zone_of_times_is_said_once_in_the_head_of_the_table() {
 
 #[tokio::test]
 async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Übersicht", "chat").await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Übersicht", "chat").await;
     let path = format!("/datasets/{dataset}/download");
     assert_eq!(owner.get(&path).await.status, StatusCode::CONFLICT);
     assert!(!owner.get(&format!("/datasets/{dataset}")).await.text().contains("/download"));
-    let run = house.run(&owner, &dataset).await;
+    let run = ctx.run(&owner, &dataset).await;
     let exact = owner.get(&path).await;
     assert_eq!(exact.header("content-type"), "text/csv; charset=utf-8; header=present");
     assert_eq!(exact.header("content-disposition"), "attachment; filename=\"_bersicht.csv\"; filename*=UTF-8''%C3%9Cbersicht.csv");
@@ -156,15 +156,15 @@ async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
     assert!(excel.bytes.starts_with(b"\xef\xbb\xbf") && excel.header("etag") != exact.header("etag"));
     assert_ne!(&excel.bytes[3..], &exact.bytes[..], "the sandbox has texts that begin like a formula");
     let one = json!({"chats": [{"id": "ONE"}], "total": 1, "pages": 1}).to_string();
-    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: one }).on("/chats")]);
-    let other = house.run(&owner, &dataset).await;
+    ctx.sandbox.faults().set(vec![Fault::new(FaultKind::Shape { body: one }).on("/chats")]);
+    let other = ctx.run(&owner, &dataset).await;
     assert!(other.outcome.is_none() && other.rows_after.is_some_and(|rows| rows != run.rows), "{other:?}");
     assert_ne!(owner.get(&path).await.header("etag"), exact.header("etag"));
     let old = owner.get(&format!("{path}?version={version}")).await;
     assert_eq!(old.bytes, exact.bytes);
     let history = owner.get(&format!("/datasets/{dataset}/history")).await.text();
     assert!(history.contains(&format!("/datasets/{dataset}/download?version={version}")));
-    let other = house.dataset(&owner, &account, "Other", "agents").await;
+    let other = ctx.dataset(&owner, &account, "Other", "agents").await;
     for wrong in
         [format!("/datasets/{other}/download?version={version}"), format!("{path}?version=x"), format!("{path}?version=ver_00000000000000000000000000000000")]
     {

@@ -2,15 +2,15 @@
 
 use axum::http::StatusCode;
 use chatlake::actor::Role;
-use chatlake::sandbox::faults::{Fault, Kind};
+use chatlake::sandbox::faults::{Fault, FaultKind};
 
-use super::house::House;
+use super::pulling_context::PullingContext;
 
 #[tokio::test]
 async fn the_list_begins_empty_and_says_what_to_do() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let viewer = house.person("vera", Role::Viewer).await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let viewer = ctx.person("vera", Role::Viewer).await;
     let page = owner.get("/datasets").await;
     assert!(page.texts("h2").contains(&"No DataSets yet".to_owned()));
     assert!(page.text().contains("href=\"/connect\""));
@@ -18,15 +18,15 @@ async fn the_list_begins_empty_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_failing_one_comes_first_with_its_reason_and_a_banner() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let (good, bad) = (house.account("sandbox-key").await, house.account("wrong").await);
-    let fine = house.dataset(&owner, &good, "A fine one", "agents").await;
-    let failing = house.dataset(&owner, &bad, "Z the failing one", "agents").await;
-    house.run(&owner, &fine).await;
-    house.run(&owner, &failing).await;
-    house.run(&owner, &failing).await;
+async fn failing_datasets_are_listed_first_with_their_reason_and_a_banner() {
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let (good, bad) = (ctx.account("sandbox-key").await, ctx.account("wrong").await);
+    let fine = ctx.dataset(&owner, &good, "A fine one", "agents").await;
+    let failing = ctx.dataset(&owner, &bad, "Z the failing one", "agents").await;
+    ctx.run(&owner, &fine).await;
+    ctx.run(&owner, &failing).await;
+    ctx.run(&owner, &failing).await;
     let page = owner.get("/datasets").await;
     assert_eq!(page.texts("tr[data-row] a.name"), ["Z the failing one", "A fine one"]);
     assert_eq!(page.texts("tr[data-row] .status"), ["Failed", "Up to date"]);
@@ -34,7 +34,7 @@ async fn the_failing_one_comes_first_with_its_reason_and_a_banner() {
     assert!(reason.contains("LiveChat rejected the credentials") && reason.contains("must enter new credentials"), "{reason}");
     // The account is another's: only who may change it is led there.
     assert!(!reason.contains("Update credentials"), "{reason}");
-    let admin = house.person("adam", Role::Admin).await;
+    let admin = ctx.person("adam", Role::Admin).await;
     assert!(admin.get("/datasets").await.texts("tr.band-row").remove(0).contains("Update credentials"));
     assert!(page.texts(".bands .band").remove(0).contains("1 DataSet failed. “Z the failing one” since"));
     assert_eq!(owner.get("/datasets?quick=attention").await.texts("tr[data-row] a.name"), ["Z the failing one"]);
@@ -47,12 +47,11 @@ async fn the_failing_one_comes_first_with_its_reason_and_a_banner() {
 
 #[tokio::test]
 async fn a_colleague_sees_what_is_shared_and_only_reads_it() {
-    let house = House::new().await;
-    let (owner, colleague, admin) =
-        (house.person("olga", Role::Editor).await, house.person("carl", Role::Viewer).await, house.person("ada", Role::Admin).await);
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Agents", "agents").await;
-    let run = house.run(&owner, &dataset).await;
+    let ctx = PullingContext::new().await;
+    let (owner, colleague, admin) = (ctx.person("olga", Role::Editor).await, ctx.person("carl", Role::Viewer).await, ctx.person("ada", Role::Admin).await);
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Agents", "agents").await;
+    let run = ctx.run(&owner, &dataset).await;
     let pages = ["", "/data", "/data/schema", "/history", "/download"].map(|part| format!("/datasets/{dataset}{part}"));
     let run_pages = ["", "/progress", "/events"].map(|part| format!("/runs/{}{part}", run.id));
     let missing = colleague.get("/datasets/ds_00000000000000000000000000000000").await;
@@ -86,14 +85,14 @@ async fn a_colleague_sees_what_is_shared_and_only_reads_it() {
 
 #[tokio::test]
 async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
     let name = "\"><script>alert(1)</script> ../../x.exe";
     // One that would be read in another order is no name.
-    assert_eq!(chatlake::datasets::Name::parse(&format!("{name}\u{202e}x")).unwrap_err().field_errors()[0].0, "name");
-    let dataset = house.dataset(&owner, &account, name, "agents").await;
-    house.run(&owner, &dataset).await;
+    assert_eq!(chatlake::datasets::DatasetName::parse(&format!("{name}\u{202e}x")).unwrap_err().field_errors()[0].0, "name");
+    let dataset = ctx.dataset(&owner, &account, name, "agents").await;
+    ctx.run(&owner, &dataset).await;
     let paths = ["", "/data", "/data/schema", "/history", "/rename", "/delete"].map(|part| format!("/datasets/{dataset}{part}"));
     for path in paths.iter().map(String::as_str).chain(["/datasets", "/activity"]) {
         let answer = owner.get(path).await;
@@ -108,14 +107,14 @@ async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
 
 #[tokio::test]
 async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Agents", "agents").await;
-    house.sandbox.faults().set(vec![Fault::new(Kind::Shape { body: "[{\"login\": \"one@house.test\"}]".to_owned() }).on("/agents")]);
-    house.run(&owner, &dataset).await;
-    house.sandbox.faults().clear();
-    let run = house.run(&owner, &dataset).await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Agents", "agents").await;
+    ctx.sandbox.faults().set(vec![Fault::new(FaultKind::Shape { body: "[{\"login\": \"one@house.test\"}]".to_owned() }).on("/agents")]);
+    ctx.run(&owner, &dataset).await;
+    ctx.sandbox.faults().clear();
+    let run = ctx.run(&owner, &dataset).await;
     let rename = format!("/datasets/{dataset}/rename");
     let wrong = owner.post(&rename, &[("name", "  "), ("description", "typed already")]).await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);

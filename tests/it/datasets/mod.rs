@@ -1,6 +1,6 @@
 //! DataSets on pages: from the empty list to rows, records and downloads, as an owner, a colleague and a stranger see them.
 
 mod data;
-pub mod house;
 mod list;
+pub mod pulling_context;
 mod runs;

@@ -6,23 +6,23 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use chatlake::actor::Role;
 use chatlake::puller::queue;
-use chatlake::puller::run::State;
-use chatlake::sandbox::Options;
-use chatlake::web::words;
+use chatlake::puller::run::RunState;
+use chatlake::sandbox::SandboxOptions;
+use chatlake::web::humanize;
 use http_body_util::BodyExt;
 
-use super::house::House;
+use super::pulling_context::PullingContext;
 
-fn slow() -> Options {
-    Options { chats: 2_000, days: 20, delay: Duration::from_millis(150), ..Options::default() }
+fn slow() -> SandboxOptions {
+    SandboxOptions { chats: 2_000, days: 20, delay: Duration::from_millis(150), ..SandboxOptions::default() }
 }
 
 #[tokio::test]
 async fn a_run_goes_from_the_button_to_its_record() {
-    let house = House::new().await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    let ctx = PullingContext::new().await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     let overview = format!("/datasets/{dataset}");
     assert!(owner.get(&overview).await.texts("h2").contains(&"Not run yet".to_owned()));
     let answer = owner.post(&format!("{overview}/run"), &[]).await;
@@ -32,9 +32,9 @@ async fn a_run_goes_from_the_button_to_its_record() {
     assert!(page.text().contains("<run-progress") && page.text().contains("/stop"));
     owner.post(&format!("{overview}/run"), &[]).await;
     assert!(owner.get(&overview).await.texts(".toast")[0].contains("already running"));
-    let run = queue::of_dataset(&house.app.db, &dataset, 0, 10).await.unwrap();
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 10).await.unwrap();
     assert_eq!(run.len(), 1, "a DataSet has one run alive");
-    let run = house.ended(&run[0].id).await;
+    let run = ctx.ended(&run[0].id).await;
     let page = owner.get(&overview).await;
     assert!(!page.text().contains("<run-progress"));
     let record = page.texts(".run-detail")[0].clone();
@@ -42,7 +42,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
         assert!(record.contains(part), "{part}: {record}");
     }
     // Numbers have their units.
-    let (chats, rows) = (words::grouped(run.records_kept), words::grouped(run.rows));
+    let (chats, rows) = (humanize::grouped(run.records_kept), humanize::grouped(run.rows));
     assert!(record.contains(&format!("{chats} chats read, {chats} saved as {rows} rows")), "{record}");
     assert!(record.contains("Duplicates0 chats") && !record.contains("records"), "{record}");
     assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
@@ -56,13 +56,13 @@ async fn a_run_goes_from_the_button_to_its_record() {
 
 #[tokio::test]
 async fn a_run_is_stopped_and_the_rows_from_before_stay() {
-    let house = House::with(slow()).await;
-    let owner = house.person("olga", Role::Editor).await;
-    let stranger = house.person("stan", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    let ctx = PullingContext::with(slow()).await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let stranger = ctx.person("stan", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
-    let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().remove(0);
     let stop = format!("/runs/{}/stop", run.id);
     // Stop asks first, and the question alone stops nothing.
     let overview = owner.get(&format!("/datasets/{dataset}")).await;
@@ -70,11 +70,11 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
     let question = owner.get(&stop).await;
     assert_eq!(question.texts("[data-dialog-body] h1"), ["Cancel the run of “Chats”?"]);
     assert!(question.texts("[data-dialog-body]")[0].contains("The DataSet has no rows yet."), "{:?}", question.texts("[data-dialog-body]"));
-    assert!(!queue::get(&house.app.db, &run.id).await.unwrap().unwrap().cancel_requested);
+    assert!(!queue::get(&ctx.app.db, &run.id).await.unwrap().unwrap().cancel_requested);
     assert_eq!(stranger.post(&stop, &[]).await.status, StatusCode::NOT_FOUND);
     let answer = owner.post(&stop, &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
-    assert_eq!(house.ended(&run.id).await.state, State::Cancelled);
+    assert_eq!(ctx.ended(&run.id).await.state, RunState::Cancelled);
     assert!(owner.get(&format!("/datasets/{dataset}")).await.text().contains("The run was cancelled before it finished."));
     owner.post(&stop, &[]).await;
     assert_eq!(owner.get("/datasets").await.texts(".toast"), ["The run had already ended."]);
@@ -82,13 +82,13 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
 }
 
 #[tokio::test]
-async fn events_tell_of_progress_and_end_with_the_run() {
-    let house = House::with(Options { delay: Duration::from_millis(500), ..slow() }).await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+async fn run_events_report_progress_and_end_with_the_run() {
+    let ctx = PullingContext::with(SandboxOptions { delay: Duration::from_millis(500), ..slow() }).await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
-    let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().remove(0);
     let answer = owner.send(Request::get(format!("/runs/{}/events", run.id)), Body::empty()).await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     assert_eq!(answer.headers()["x-accel-buffering"], "no");
@@ -106,15 +106,15 @@ async fn events_tell_of_progress_and_end_with_the_run() {
 
 #[tokio::test]
 async fn events_end_when_the_server_stops() {
-    let house = House::with(slow()).await;
-    let owner = house.person("olga", Role::Editor).await;
-    let account = house.account("sandbox-key").await;
-    let dataset = house.dataset(&owner, &account, "Chats", "chat").await;
+    let ctx = PullingContext::with(slow()).await;
+    let owner = ctx.person("olga", Role::Editor).await;
+    let account = ctx.account("sandbox-key").await;
+    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
-    let run = queue::of_dataset(&house.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().remove(0);
     let mut body = owner.send(Request::get(format!("/runs/{}/events", run.id)), Body::empty()).await.into_body();
     assert!(body.frame().await.is_some());
-    let House { app, .. } = house;
+    let PullingContext { app, .. } = ctx;
     let stopping = tokio::spawn(app.stop());
     let rest = tokio::time::timeout(Duration::from_secs(5), body.collect()).await.expect("the stream must end").unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&rest).contains("event: stopping"));

@@ -1,4 +1,4 @@
-//! The shape of a schedule, for the document of the API. `puller/schedules/wire.rs` reads and writes the JSON itself.
+//! The shape of a schedule, for the document of the API. `puller/schedules/json.rs` reads and writes the JSON itself.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,7 +48,7 @@ pub enum NumberOrLast {
     Word(Last),
 }
 
-/// The last one of a month.
+/// The last weekday or day of a month.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]

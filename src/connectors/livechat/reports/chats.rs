@@ -1,11 +1,11 @@
-//! The archive of chats: a row a chat, and a row for each thing that is in one.
+//! The archive of chats: one row for each chat, and one row for each of its parts (messages, tags, goals and so on).
 
 use super::{CONFIGURATION, END, GROUP, LOGIN, START, TAG, boolean, column, extra, integer, json, moment, text, verbatim, within};
 use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};
-use crate::connectors::report::From::{Count, Item, Joined, ParentId, ParentStart, Position};
-use crate::connectors::report::{Column, Menu, MenuUse, RecordRows, Report, Request, Shape, UpdateMode};
+use crate::connectors::report::ColumnSource::{Count, Item, Joined, ParentId, ParentStart, Position};
+use crate::connectors::report::{Column, Menu, MenuUse, RecordRows, Report, ReportRequest, Shape, UpdateMode};
 
-const CHATS: Request = within("/chats");
+const CHATS: ReportRequest = within("/chats");
 const MENUS: &[MenuUse] = &[START, END, GROUP, LOGIN, TAG, extra(Menu::IncludePending, "include_pending")];
 const CHAT_ID: Column = column("chat_id", Text, ParentId, "Id of the chat, as in the report Chat");
 const CHAT_STARTED: Column = column("chat_started_timestamp", Timestamp, ParentStart, "When the chat began");

@@ -1,8 +1,8 @@
-//! How things stand just now, and how agents rank. A dashboard's fields are documented nowhere: whatever comes becomes columns.
+//! Reports of the current state and the ranking of agents. The vendor does not document their fields, so all fields become columns.
 
 use super::{CONFIGURATION, END, GROUP, REPORTS_API, START, TAG, at, column, each, integer, number, takes, text, within};
 use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};
-use crate::connectors::report::From::{Choice, ReadAt};
+use crate::connectors::report::ColumnSource::{Choice, ReadAt};
 use crate::connectors::report::{Column, Menu, RecordRows, Report, Shape, UpdateMode};
 
 const READ_AT: Column = column("read_at", Timestamp, ReadAt, "When the data was read from LiveChat");

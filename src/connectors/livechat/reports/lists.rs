@@ -1,8 +1,8 @@
-//! What an account is made of: agents, groups, canned responses, goals, greetings and tags.
+//! Reports of an account's configuration: agents, groups, canned responses, goals, greetings and tags.
 
 use super::{CONFIGURATION, GROUP, at, boolean, column, each, extra, integer, json, moment, text, verbatim};
 use crate::connectors::report::ColumnKind::{Integer, Text};
-use crate::connectors::report::From::{Joined, PathOrChoice};
+use crate::connectors::report::ColumnSource::{Joined, PathOrChoice};
 use crate::connectors::report::{Menu, RecordRows, Report, Shape, UpdateMode};
 
 const RECORDS: Shape = Shape::List { under: None, rows: RecordRows::Records };

@@ -1,5 +1,6 @@
-//! The reports of LiveChat: entries and nothing else, a file for each kind. Fields and their meanings are those of the vendor's
-//! configuration and reports APIs, version 2.0. This file is the order people see, and the short words the entries are written in.
+//! The reports of LiveChat: declarations only, one file for each category. Fields and their descriptions are from the vendor's
+//! configuration and reports APIs, version 2.0. This file has the order in which people see the reports, and short constructors for the
+//! declarations.
 
 mod chats;
 mod dashboards;
@@ -8,7 +9,7 @@ mod periods;
 mod tickets;
 mod visitors;
 
-use crate::connectors::report::{Calls, Column, ColumnKind, From, Menu, MenuUse, Report, Request};
+use crate::connectors::report::{Calls, Column, ColumnKind, ColumnSource, Menu, MenuUse, Report, ReportRequest};
 
 pub const REPORTS: &[Report] = &[
     lists::AGENTS,
@@ -64,52 +65,52 @@ pub const REPORTS: &[Report] = &[
 const CONFIGURATION: &str = "https://developers.livechat.com/docs/management/configuration-api/v2.0";
 const REPORTS_API: &str = "https://developers.livechat.com/docs/data-reporting/reports-api/v2.0";
 
-const fn column(name: &'static str, kind: ColumnKind, from: From, meaning: &'static str) -> Column {
+const fn column(name: &'static str, kind: ColumnKind, from: ColumnSource, meaning: &'static str) -> Column {
     Column { name, kind, meaning, from }
 }
 
 const fn text(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Text, From::Path, meaning)
+    column(name, ColumnKind::Text, ColumnSource::Path, meaning)
 }
 
 const fn verbatim(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Text, From::Verbatim, meaning)
+    column(name, ColumnKind::Text, ColumnSource::Verbatim, meaning)
 }
 
 const fn integer(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Integer, From::Path, meaning)
+    column(name, ColumnKind::Integer, ColumnSource::Path, meaning)
 }
 
 const fn number(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Number, From::Path, meaning)
+    column(name, ColumnKind::Number, ColumnSource::Path, meaning)
 }
 
 const fn boolean(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Boolean, From::Path, meaning)
+    column(name, ColumnKind::Boolean, ColumnSource::Path, meaning)
 }
 
 const fn json(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Json, From::Path, meaning)
+    column(name, ColumnKind::Json, ColumnSource::Path, meaning)
 }
 
-/// A moment that the vendor tells as an epoch in seconds.
+/// A timestamp that the vendor sends as seconds since 1970.
 const fn moment(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Timestamp, From::EpochSeconds, meaning)
+    column(name, ColumnKind::Timestamp, ColumnSource::EpochSeconds, meaning)
 }
 
-/// A list that answers in one call, without days.
-const fn at(path: &'static str) -> Request {
-    Request { path, calls: Calls::One, zone: false }
+/// A list with one call and without days.
+const fn at(path: &'static str) -> ReportRequest {
+    ReportRequest { path, calls: Calls::One, zone: false }
 }
 
-/// What takes days, in the DataSet's zone.
-const fn within(path: &'static str) -> Request {
-    Request { path, calls: Calls::One, zone: true }
+/// A report with days, in the DataSet's time zone.
+const fn within(path: &'static str) -> ReportRequest {
+    ReportRequest { path, calls: Calls::One, zone: true }
 }
 
-/// What is asked for once for each choice of a menu.
-const fn each(path: &'static str, menu: Menu) -> Request {
-    Request { path, calls: Calls::Each(menu), zone: false }
+/// A report with one call for each choice of a menu.
+const fn each(path: &'static str, menu: Menu) -> ReportRequest {
+    ReportRequest { path, calls: Calls::Each(menu), zone: false }
 }
 
 const fn takes(menu: Menu, sent: &'static str) -> MenuUse {

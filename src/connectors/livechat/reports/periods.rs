@@ -1,8 +1,8 @@
-//! What LiveChat counts about chats by day, hour or month.
+//! Statistics about chats by day, hour or month.
 
 use super::{END, GROUP, GROUP_BY, LOGIN, REPORTS_API, START, TAG, column, integer, needs, number, takes, within};
 use crate::connectors::report::ColumnKind::{Date, Number, Text, Timestamp};
-use crate::connectors::report::From::{Decimal, Path, Period, PeriodStart, Ratio, Whole};
+use crate::connectors::report::ColumnSource::{Decimal, Path, Period, PeriodStart, PeriodValue, Ratio};
 use crate::connectors::report::{Column, Menu, PeriodRows, Report, Shape, UpdateMode};
 
 pub(super) const PERIOD_START: Column = column("period_start", Timestamp, PeriodStart, "When the period begins, from the DataSet's time zone");
@@ -252,7 +252,7 @@ pub const SIMULTANEOUS_CHATS_REPORT: Report = Report {
     request: within("/reports/chats/agents_occupancy"),
     menus: &[START, END, needs(Menu::Weekday, "weekday")],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, column("simultaneous_chats", Number, Whole, "Chats that went on at the same time")],
+    columns: &[PERIOD_START, PERIOD, column("simultaneous_chats", Number, PeriodValue, "Chats that went on at the same time")],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,

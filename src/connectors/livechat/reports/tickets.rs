@@ -1,9 +1,9 @@
-//! Tickets: a row a ticket, and what LiveChat counts about them.
+//! Tickets: one row for each ticket, and statistics about tickets.
 
 use super::periods::{BEGIN, END_OF, PERIOD, PERIOD_START};
 use super::{CONFIGURATION, END, GROUP, GROUP_BY, LOGIN, REPORTS_API, START, TAG, column, extra, integer, json, moment, number, takes, text, verbatim, within};
 use crate::connectors::report::ColumnKind::Integer;
-use crate::connectors::report::From::Count;
+use crate::connectors::report::ColumnSource::Count;
 use crate::connectors::report::{Menu, PeriodRows, RecordRows, Report, Shape, UpdateMode};
 
 pub const TICKETS: Report = Report {

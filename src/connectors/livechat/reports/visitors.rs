@@ -1,11 +1,11 @@
-//! The people on the site now: a row a visitor, and a row for each thing that is told of one.
+//! The visitors on the site now: one row for each visitor, and one row for each of a visitor's parts.
 
 use super::{CONFIGURATION, at, column, integer, json, moment, takes, text, verbatim};
 use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};
-use crate::connectors::report::From::{Joined, ParentId, ParentStart, Position};
-use crate::connectors::report::{Column, Menu, MenuUse, RecordRows, Report, Request, Shape, UpdateMode};
+use crate::connectors::report::ColumnSource::{Joined, ParentId, ParentStart, Position};
+use crate::connectors::report::{Column, Menu, MenuUse, RecordRows, Report, ReportRequest, Shape, UpdateMode};
 
-const ON_THE_SITE: Request = at("/visitors");
+const ON_THE_SITE: ReportRequest = at("/visitors");
 const MENUS: &[MenuUse] = &[takes(Menu::Group, "group[]")];
 const VISITOR_ID: Column = column("visitor_id", Text, ParentId, "Id of the visitor, as in the report Visitors");
 const VISITOR_ENTERED: Column = column("visitor_page_entered_ts", Timestamp, ParentStart, "When the visitor came to the page, as in the report Visitors");

@@ -1,4 +1,4 @@
-//! Rows from records, old and odd ones too.
+//! Tests of rows from records, including old and malformed ones.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
@@ -6,8 +6,8 @@ use arrow::datatypes::Int64Type;
 use super::*;
 use crate::connectors::Connector;
 
-fn rows(report: &str, records: &[&str]) -> Rows {
-    let mut rows = Rows::new(Connector::LiveChat.report(report).unwrap());
+fn rows(report: &str, records: &[&str]) -> JsonRows {
+    let mut rows = JsonRows::new(Connector::LiveChat.report(report).unwrap());
     let mut row = rows.scratch();
     for record in records {
         rows.record(record, &mut row).unwrap();
@@ -47,7 +47,7 @@ fn a_visitor_in_either_shape_fills_the_same_columns() {
 }
 
 #[test]
-fn lists_are_kept_counted_and_joined() {
+fn lists_are_stored_counted_and_joined() {
     let mut rows = rows(
         "chat",
         &[
@@ -67,7 +67,7 @@ fn lists_are_kept_counted_and_joined() {
 }
 
 #[test]
-fn what_nobody_declared_is_kept_and_columns_only_grow() {
+fn undeclared_fields_are_stored_and_columns_only_grow() {
     let mut rows = rows("groups", &[r#"{"id":1,"name":"A"}"#, r#"{"id":2,"new":{"a":1e999},"plain":"x\ny","none":null}"#]);
     let first = rows.batch().unwrap();
     assert_eq!(text(&first, "new"), some(&[None, Some(r#"{"a":1e999}"#)]));
@@ -94,7 +94,7 @@ fn at_most_200_columns_are_added_and_the_rest_is_not_lost() {
 }
 
 #[test]
-fn a_record_that_is_no_object_is_a_row_that_says_so() {
+fn a_record_that_is_no_object_becomes_a_misfit_row() {
     for report in ["groups", "chat", "chat_messages"] {
         for odd in ["null", "7", "\"x\"", "[]"] {
             let mut rows = rows(report, &[odd]);
@@ -155,12 +155,12 @@ fn numeric_ids_are_the_same_on_all_rows_of_a_record() {
     for id in ["70000", "7e4", "70000.0", "\"70000\""] {
         let mut rows = rows("chat_messages", &[&format!(r#"{{"id":{id},"messages":[{{"text":"a"}}]}}"#), &format!(r#"{{"id":{id},"messages":[]}}"#)]);
         assert_eq!(text(&rows.batch().unwrap(), "chat_id"), some(&[Some("70000")]), "{id}");
-        assert_eq!((rows.childless.as_slice(), rows.misfits()), (&["70000".to_owned()][..], 0), "{id}");
+        assert_eq!((rows.empty_parents.as_slice(), rows.misfits()), (&["70000".to_owned()][..], 0), "{id}");
     }
 }
 
 #[test]
-fn items_carry_their_record_whatever_comes_first() {
+fn items_carry_their_record_in_any_field_order() {
     let mut rows = rows(
         "chat_messages",
         &[
@@ -181,18 +181,18 @@ fn items_carry_their_record_whatever_comes_first() {
 
 #[test]
 fn batches_are_small_in_rows_and_in_bytes() {
-    let mut many = Rows::new(Connector::LiveChat.report("groups").unwrap());
+    let mut many = JsonRows::new(Connector::LiveChat.report("groups").unwrap());
     let mut row = many.scratch();
     for _ in 0..20_000 {
         many.record(r#"{"id":1}"#, &mut row).unwrap();
     }
     many.flush().unwrap();
-    let sizes: Vec<usize> = many.take().iter().map(RecordBatch::num_rows).collect();
+    let sizes: Vec<usize> = many.take_batches().iter().map(RecordBatch::num_rows).collect();
     assert_eq!(sizes, [8_192, 8_192, 3_616]);
     let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(300_000));
     let mut wide = rows("groups", &[long.as_str(); 20]);
     wide.flush().unwrap();
-    let sizes: Vec<usize> = wide.take().iter().map(RecordBatch::num_rows).collect();
+    let sizes: Vec<usize> = wide.take_batches().iter().map(RecordBatch::num_rows).collect();
     assert_eq!(sizes, [4, 4, 4, 4, 4]);
 }
 

@@ -1,27 +1,26 @@
-//! The attributes of a tag that has only a few plain ones, which is nearly every tag: the parser for all of them takes several times
-//! as long.
+//! A fast parser for tags with a few plain attributes, which almost all tags are: the general parser takes several times as long.
 
 use super::WHITE;
 
-/// As many are looked for, each with a name and a value of less than so many bytes.
-const FEW: usize = 4;
-const SHORT: usize = 256;
+/// The maximum number of attributes, and the maximum length of each name and value.
+const MAX_PLAIN: usize = 4;
+const MAX_PLAIN_BYTES: usize = 256;
 
-/// A few attributes, all of them `name="value"` without anything to unpack.
-pub(super) struct Plain<'t> {
-    all: [(&'t str, &'t str); FEW],
+/// A few attributes, all of the form `name="value"` without references.
+pub(super) struct PlainAttributes<'t> {
+    all: [(&'t str, &'t str); MAX_PLAIN],
     count: usize,
 }
 
-impl<'t> Plain<'t> {
-    /// Of the part of a tag after its name. None when there is more to it, right or wrong.
+impl<'t> PlainAttributes<'t> {
+    /// Parses the part of a tag after its name. `None` if it contains anything else, valid or not.
     pub fn of(tag: &'t str) -> Option<Self> {
-        let mut plain = Self { all: [("", ""); FEW], count: 0 };
+        let mut plain = Self { all: [("", ""); MAX_PLAIN], count: 0 };
         let mut rest = tag.trim_start_matches(WHITE);
         while !rest.is_empty() {
-            let (name, after) = before(rest, |byte| matches!(byte, b'=' | b' ' | b'\t' | b'\n' | b'\r'))?;
+            let (name, after) = split_before(rest, |byte| matches!(byte, b'=' | b' ' | b'\t' | b'\n' | b'\r'))?;
             let quote = after.as_bytes().get(1).copied().filter(|byte| matches!(byte, b'"' | b'\''))?;
-            let (value, after) = before(after.strip_prefix('=')?.get(1..)?, |byte| byte == quote || matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))?;
+            let (value, after) = split_before(after.strip_prefix('=')?.get(1..)?, |byte| byte == quote || matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))?;
             rest = after.strip_prefix(char::from(quote))?.trim_start_matches(WHITE);
             if name.is_empty() || plain.iter().any(|(other, _)| other == name) {
                 return None;
@@ -37,8 +36,8 @@ impl<'t> Plain<'t> {
     }
 }
 
-/// What stands before the first such byte, and the rest from there.
-fn before(text: &str, end: impl Fn(u8) -> bool) -> Option<(&str, &str)> {
-    let near = &text.as_bytes()[..text.len().min(SHORT)];
+/// Splits the text before the first matching byte.
+fn split_before(text: &str, end: impl Fn(u8) -> bool) -> Option<(&str, &str)> {
+    let near = &text.as_bytes()[..text.len().min(MAX_PLAIN_BYTES)];
     text.split_at_checked(near.iter().position(|byte| end(*byte))?)
 }

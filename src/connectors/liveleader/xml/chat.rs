@@ -1,25 +1,25 @@
-//! One chat of a document: its text in one place, and where in it everything is.
+//! One chat of a document: a single text buffer, and the positions of all values in it.
 
-use super::Fault;
+use super::DocumentError;
 
-/// Bytes of one chat, with an allowance for each of its parts.
-pub(super) const LARGEST_CHAT: usize = 16 << 20;
-/// What a field or message counts beside its bytes.
-const PART: usize = 32;
+/// The maximum size of a chat, including an allowance for each of its parts.
+pub(super) const MAX_CHAT_BYTES: usize = 16 << 20;
+/// The allowance for a field or message in addition to its bytes.
+const PART_OVERHEAD: usize = 32;
 
-/// Where something is in the text of a chat, which is short enough for this.
+/// A range in a chat's text buffer, which is short enough for 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     from: u32,
     to: u32,
 }
 
-/// Name and value of something that the page does not name.
-type More = (Span, Span);
+/// Name and value of an undocumented element or attribute.
+type ExtraField = (Span, Span);
 
-/// An element of a chat that appears once.
+/// An element that occurs once in a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum ChatField {
     Id,
     Referrer,
     Keywords,
@@ -30,50 +30,50 @@ pub enum Field {
     Url,
 }
 
-pub(super) const FIELDS: [(&str, Field); 8] = [
-    ("id", Field::Id),
-    ("referrer", Field::Referrer),
-    ("keywords", Field::Keywords),
-    ("visitorip", Field::VisitorIp),
-    ("start", Field::Start),
-    ("stop", Field::Stop),
-    ("duration", Field::Duration),
-    ("url", Field::Url),
+pub(super) const FIELDS: [(&str, ChatField); 8] = [
+    ("id", ChatField::Id),
+    ("referrer", ChatField::Referrer),
+    ("keywords", ChatField::Keywords),
+    ("visitorip", ChatField::VisitorIp),
+    ("start", ChatField::Start),
+    ("stop", ChatField::Stop),
+    ("duration", ChatField::Duration),
+    ("url", ChatField::Url),
 ];
 
-/// One chat as the document tells it. It is reused from chat to chat.
+/// One chat of the document. The buffers are reused for each chat.
 #[derive(Debug, Default)]
-pub struct Chat {
+pub struct ExportedChat {
     text: String,
     pub(super) fields: [Option<Span>; FIELDS.len()],
     pub(super) operators: Vec<Span>,
-    pub(super) messages: Vec<Message>,
-    more: Vec<More>,
-    /// Of all messages, one after the other.
-    more_of_messages: Vec<More>,
+    pub(super) messages: Vec<ChatMessage>,
+    extras: Vec<ExtraField>,
+    /// The extras of all messages, one after the other.
+    message_extras: Vec<ExtraField>,
     size: usize,
     pub(super) repaired: u64,
 }
 
-/// One message of a chat, in places of its text.
+/// One message of a chat, as ranges in the text buffer.
 #[derive(Debug, Default)]
-pub(super) struct Message {
+pub(super) struct ChatMessage {
     pub from: Option<Span>,
     pub time: Option<Span>,
     pub text: Span,
-    /// Where in `more_of_messages` its own are.
-    more: Span,
+    /// The range of its extras in `message_extras`.
+    extras: Span,
 }
 
 /// One message of a chat.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageRef<'c> {
-    chat: &'c Chat,
-    message: &'c Message,
+    chat: &'c ExportedChat,
+    message: &'c ChatMessage,
 }
 
-impl Chat {
-    pub fn field(&self, field: Field) -> Option<&str> {
+impl ExportedChat {
+    pub fn field(&self, field: ChatField) -> Option<&str> {
         self.fields[field as usize].map(|span| self.at(span))
     }
 
@@ -85,12 +85,12 @@ impl Chat {
         self.messages.iter().map(|message| MessageRef { chat: self, message })
     }
 
-    /// What the page does not name: elements and attributes, by their path joined by `_`, in the order of the document.
-    pub fn more(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.more.iter().map(|(name, value)| (self.at(*name), self.at(*value)))
+    /// Undocumented elements and attributes, by their path joined by `_`, in document order.
+    pub fn extras(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.extras.iter().map(|(name, value)| (self.at(*name), self.at(*value)))
     }
 
-    /// Ampersands, entities and character references of it that are not XML: what they stand for, or themselves, are in the texts.
+    /// The number of ampersands, entities and character references in the chat that are not valid XML. They were decoded or kept as text.
     pub fn repaired(&self) -> u64 {
         self.repaired
     }
@@ -104,49 +104,49 @@ impl Chat {
         self.fields = Default::default();
         self.operators.clear();
         self.messages.clear();
-        self.more.clear();
-        self.more_of_messages.clear();
+        self.extras.clear();
+        self.message_extras.clear();
         self.size = 0;
         self.repaired = 0;
     }
 
-    pub(super) fn keep(&mut self, text: &str) -> Result<Span, Fault> {
-        self.size += PART;
-        self.put(text)
+    pub(super) fn store(&mut self, text: &str) -> Result<Span, DocumentError> {
+        self.size += PART_OVERHEAD;
+        self.append(text)
     }
 
-    fn put(&mut self, text: &str) -> Result<Span, Fault> {
+    fn append(&mut self, text: &str) -> Result<Span, DocumentError> {
         self.size += text.len();
-        if self.size > LARGEST_CHAT {
-            return Err(Fault::LargeChat);
+        if self.size > MAX_CHAT_BYTES {
+            return Err(DocumentError::LargeChat);
         }
-        let from = place(self.text.len())?;
+        let from = text_offset(self.text.len())?;
         self.text.push_str(text);
-        Ok(Span { from, to: place(self.text.len())? })
+        Ok(Span { from, to: text_offset(self.text.len())? })
     }
 
-    pub(super) fn begin_message(&mut self) -> Result<(), Fault> {
-        self.keep("")?;
-        let at = place(self.more_of_messages.len())?;
-        self.messages.push(Message { more: Span { from: at, to: at }, ..Message::default() });
+    pub(super) fn begin_message(&mut self) -> Result<(), DocumentError> {
+        self.store("")?;
+        let at = text_offset(self.message_extras.len())?;
+        self.messages.push(ChatMessage { extras: Span { from: at, to: at }, ..ChatMessage::default() });
         Ok(())
     }
 
-    pub(super) fn keep_more(&mut self, message: bool, name: &str, text: &str) -> Result<(), Fault> {
-        let more = (self.put(name)?, self.keep(text)?);
+    pub(super) fn store_extra(&mut self, message: bool, name: &str, text: &str) -> Result<(), DocumentError> {
+        let extras = (self.append(name)?, self.store(text)?);
         match self.messages.last_mut().filter(|_| message) {
             Some(message) => {
-                self.more_of_messages.push(more);
-                message.more.to = place(self.more_of_messages.len())?;
+                self.message_extras.push(extras);
+                message.extras.to = text_offset(self.message_extras.len())?;
             }
-            None => self.more.push(more),
+            None => self.extras.push(extras),
         }
         Ok(())
     }
 }
 
-fn place(at: usize) -> Result<u32, Fault> {
-    u32::try_from(at).map_err(|_| Fault::LargeChat)
+fn text_offset(at: usize) -> Result<u32, DocumentError> {
+    u32::try_from(at).map_err(|_| DocumentError::LargeChat)
 }
 
 impl<'c> MessageRef<'c> {
@@ -162,10 +162,10 @@ impl<'c> MessageRef<'c> {
         self.chat.at(self.message.text)
     }
 
-    /// As `Chat::more`, of this message.
-    pub fn more(self) -> impl ExactSizeIterator<Item = (&'c str, &'c str)> {
-        let Span { from, to } = self.message.more;
-        let all = self.chat.more_of_messages.get(from as usize..to as usize).unwrap_or_default();
+    /// Like `ExportedChat::extras`, for this message.
+    pub fn extras(self) -> impl ExactSizeIterator<Item = (&'c str, &'c str)> {
+        let Span { from, to } = self.message.extras;
+        let all = self.chat.message_extras.get(from as usize..to as usize).unwrap_or_default();
         all.iter().map(move |(name, value)| (self.chat.at(*name), self.chat.at(*value)))
     }
 }

@@ -1,76 +1,76 @@
-//! What references stand for, those that XML does not know among them: vendors write HTML's entities, bare ampersands, and numbers of
-//! characters that there are not.
+//! Decodes references, including those that are not valid XML: vendors write HTML entities, bare ampersands, and numbers of characters that
+//! do not exist.
 
 use html_escape::NAMED_ENTITIES;
 use quick_xml::escape::resolve_xml_entity;
 
-/// What stands for what cannot be a character.
+/// Replaces a number that is no character.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// What a reference stands for.
+/// The decoded form of a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meant {
-    /// One of XML's own.
+pub(super) enum Resolved {
+    /// A valid reference of XML.
     Char(char),
     Text(&'static str),
-    /// Not XML, and clear all the same; or a number that is no character's.
+    /// Not valid XML but unambiguous, or a number that is no character.
     Repaired(&'static str),
     RepairedChar(char),
-    /// No reference: an ampersand that was not written as one.
+    /// No reference: a bare ampersand.
     Bare,
 }
 
-/// What a reference stands for, by what is between `&` and `;`.
-pub(super) fn meant(name: &str) -> Meant {
+/// Decodes a reference from the text between `&` and `;`.
+pub(super) fn resolve(name: &str) -> Resolved {
     if let Some(number) = name.strip_prefix('#') {
-        return number_meant(number);
+        return resolve_number(number);
     }
     if let Some(text) = resolve_xml_entity(name) {
-        return Meant::Text(text);
+        return Resolved::Text(text);
     }
     // The table is sorted by name.
     match NAMED_ENTITIES.binary_search_by(|(known, _)| (*known).cmp(name.as_bytes())) {
-        Ok(at) => Meant::Repaired(NAMED_ENTITIES[at].1),
-        Err(_) => Meant::Bare,
+        Ok(at) => Resolved::Repaired(NAMED_ENTITIES[at].1),
+        Err(_) => Resolved::Bare,
     }
 }
 
-fn number_meant(number: &str) -> Meant {
+fn resolve_number(number: &str) -> Resolved {
     let (digits, radix) = match number.strip_prefix(['x', 'X']) {
         Some(digits) => (digits, 16),
         None => (number, 10),
     };
     if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
-        return Meant::Bare;
+        return Resolved::Bare;
     }
-    // More digits than a number holds are no character either.
+    // A number with too many digits is no character either.
     let known = u32::from_str_radix(digits, radix).ok().filter(|code| *code > 0).and_then(char::from_u32);
     match known {
-        Some(c) if number.starts_with('X') => Meant::RepairedChar(c),
-        Some(c) => Meant::Char(c),
-        None => Meant::RepairedChar(REPLACEMENT),
+        Some(c) if number.starts_with('X') => Resolved::RepairedChar(c),
+        Some(c) => Resolved::Char(c),
+        None => Resolved::RepairedChar(REPLACEMENT),
     }
 }
 
-/// The value of an attribute whose references are not all XML, as `normalized_value` makes it of others, and how many are not.
+/// Decodes an attribute value with invalid references like `normalized_value`, and returns the number of invalid ones.
 pub(super) fn attribute(raw: &str) -> (String, u64) {
     let (mut value, mut repaired, mut rest) = (String::with_capacity(raw.len()), 0, raw);
     while let Some(at) = rest.find('&') {
         plain(&rest[..at], &mut value);
         let after = &rest[at + 1..];
         let reference = after.split_once([';', '&']).filter(|(name, _)| after[name.len()..].starts_with(';'));
-        let known = reference.map(|(name, after)| (meant(name), after)).filter(|(meant, _)| *meant != Meant::Bare);
-        let Some((meant, after)) = known else {
+        let known = reference.map(|(name, after)| (resolve(name), after)).filter(|(resolved, _)| *resolved != Resolved::Bare);
+        let Some((resolved, after)) = known else {
             repaired += 1;
             value.push('&');
             rest = after;
             continue;
         };
-        repaired += u64::from(matches!(meant, Meant::Repaired(_) | Meant::RepairedChar(_)));
-        match meant {
-            Meant::Char(c) | Meant::RepairedChar(c) => value.push(c),
-            Meant::Text(text) | Meant::Repaired(text) => value.push_str(text),
-            Meant::Bare => {}
+        repaired += u64::from(matches!(resolved, Resolved::Repaired(_) | Resolved::RepairedChar(_)));
+        match resolved {
+            Resolved::Char(c) | Resolved::RepairedChar(c) => value.push(c),
+            Resolved::Text(text) | Resolved::Repaired(text) => value.push_str(text),
+            Resolved::Bare => {}
         }
         rest = after;
     }
@@ -78,7 +78,7 @@ pub(super) fn attribute(raw: &str) -> (String, u64) {
     (value, repaired)
 }
 
-/// Every line break and tab is a blank, and CR LF is one line break.
+/// Each line break and tab becomes a space; CR LF is one line break.
 fn plain(text: &str, into: &mut String) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -96,45 +96,45 @@ mod tests {
     #[test]
     fn every_reference_stands_for_something() {
         for (name, is) in [
-            ("amp", Meant::Text("&")),
-            ("#65", Meant::Char('A')),
-            ("#x1F600", Meant::Char('😀')),
-            ("#8", Meant::Char('\u{8}')),
-            ("nbsp", Meant::Repaired("\u{a0}")),
-            ("eacute", Meant::Repaired("é")),
-            ("hellip", Meant::Repaired("…")),
-            ("alpha", Meant::Repaired("α")),
-            ("Omega", Meant::Repaired("Ω")),
-            ("scaron", Meant::Repaired("š")),
-            ("OElig", Meant::Repaired("Œ")),
-            ("tilde", Meant::Repaired("˜")),
-            ("NotEqualTilde", Meant::Repaired("≂\u{338}")),
-            ("#0", Meant::RepairedChar(REPLACEMENT)),
-            ("#x0", Meant::RepairedChar(REPLACEMENT)),
-            ("#xD83D", Meant::RepairedChar(REPLACEMENT)),
-            ("#x110000", Meant::RepairedChar(REPLACEMENT)),
-            ("#99999999999999999999", Meant::RepairedChar(REPLACEMENT)),
-            ("#X41", Meant::RepairedChar('A')),
-            ("#", Meant::Bare),
-            ("#x", Meant::Bare),
-            ("#+5", Meant::Bare),
-            ("#12 34", Meant::Bare),
-            ("laugh", Meant::Bare),
-            ("T, and", Meant::Bare),
-            ("", Meant::Bare),
+            ("amp", Resolved::Text("&")),
+            ("#65", Resolved::Char('A')),
+            ("#x1F600", Resolved::Char('😀')),
+            ("#8", Resolved::Char('\u{8}')),
+            ("nbsp", Resolved::Repaired("\u{a0}")),
+            ("eacute", Resolved::Repaired("é")),
+            ("hellip", Resolved::Repaired("…")),
+            ("alpha", Resolved::Repaired("α")),
+            ("Omega", Resolved::Repaired("Ω")),
+            ("scaron", Resolved::Repaired("š")),
+            ("OElig", Resolved::Repaired("Œ")),
+            ("tilde", Resolved::Repaired("˜")),
+            ("NotEqualTilde", Resolved::Repaired("≂\u{338}")),
+            ("#0", Resolved::RepairedChar(REPLACEMENT)),
+            ("#x0", Resolved::RepairedChar(REPLACEMENT)),
+            ("#xD83D", Resolved::RepairedChar(REPLACEMENT)),
+            ("#x110000", Resolved::RepairedChar(REPLACEMENT)),
+            ("#99999999999999999999", Resolved::RepairedChar(REPLACEMENT)),
+            ("#X41", Resolved::RepairedChar('A')),
+            ("#", Resolved::Bare),
+            ("#x", Resolved::Bare),
+            ("#+5", Resolved::Bare),
+            ("#12 34", Resolved::Bare),
+            ("laugh", Resolved::Bare),
+            ("T, and", Resolved::Bare),
+            ("", Resolved::Bare),
         ] {
-            assert_eq!(meant(name), is, "{name}");
+            assert_eq!(resolve(name), is, "{name}");
         }
     }
 
-    /// Of all names together, as the HTML standard has them: a table with one wrong digit has another sum.
+    /// A checksum over all names of the HTML standard: one wrong digit in the table changes it.
     #[test]
-    fn every_name_of_html_is_known_and_stands_for_what_the_standard_says() {
+    fn every_html_entity_resolves_as_in_the_standard() {
         use sha2::Digest;
         let mut all = sha2::Sha256::new();
         for (name, text) in &NAMED_ENTITIES {
             let name = std::str::from_utf8(name).unwrap();
-            assert!(matches!(meant(name), Meant::Repaired(is) | Meant::Text(is) if is == *text), "{name}");
+            assert!(matches!(resolve(name), Resolved::Repaired(is) | Resolved::Text(is) if is == *text), "{name}");
             all.update(format!("{name}\t{text}\n"));
         }
         assert_eq!(NAMED_ENTITIES.len(), 2_125);

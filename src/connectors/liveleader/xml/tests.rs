@@ -1,22 +1,22 @@
-//! What the reader makes of documents, good ones and all others.
+//! Tests of the parser with valid and invalid documents.
 
 use std::io::Cursor;
 
 use super::*;
 
 /// A chat as lines `name=value`.
-fn lines(chat: &Chat) -> Vec<String> {
+fn lines(chat: &ExportedChat) -> Vec<String> {
     let mut lines: Vec<String> = FIELDS.iter().filter_map(|(name, field)| Some(format!("{name}={}", chat.field(*field)?))).collect();
     lines.extend(chat.operators().map(|operator| format!("operator={operator}")));
-    lines.extend(chat.more().map(|(name, value)| format!("+{name}={value}")));
+    lines.extend(chat.extras().map(|(name, value)| format!("+{name}={value}")));
     for message in chat.messages() {
-        let more: String = message.more().map(|(name, value)| format!(" {name}={value}")).collect();
+        let more: String = message.extras().map(|(name, value)| format!(" {name}={value}")).collect();
         lines.push(format!("msg {:?} {:?}{more}: {}", message.from(), message.time(), message.text()));
     }
     lines
 }
 
-fn all(document: impl AsRef<[u8]>) -> Result<Vec<Vec<String>>, Fault> {
+fn all(document: impl AsRef<[u8]>) -> Result<Vec<Vec<String>>, DocumentError> {
     let mut chats = Vec::new();
     read(Cursor::new(document.as_ref().to_vec()), None, |chat| {
         chats.push(lines(chat));
@@ -25,7 +25,7 @@ fn all(document: impl AsRef<[u8]>) -> Result<Vec<Vec<String>>, Fault> {
     Ok(chats)
 }
 
-fn fault(document: impl AsRef<[u8]>) -> Fault {
+fn error_of(document: impl AsRef<[u8]>) -> DocumentError {
     all(document).unwrap_err()
 }
 
@@ -81,7 +81,7 @@ fn only_line_breaks_that_indent_are_trimmed() {
 }
 
 #[test]
-fn what_nobody_knows_is_kept_by_its_path() {
+fn unknown_elements_are_stored_by_path() {
     let chat = "<chat lang=\"no\"><id source=\"x\">1</id><city>Oslo</city><geo lat='59'><lon>10</lon><x:y> z </x:y></geo><tag>a</tag><tag>b</tag><archived/>\
                 <id>2</id>stray<msg from=\"visitor\" read=\"yes\">Hei <b>du</b> der</msg></chat>";
     assert_eq!(
@@ -116,7 +116,10 @@ fn a_document_that_is_cut_anywhere_is_no_document() {
             true
         });
         let why = read.unwrap_err();
-        assert!(matches!(why, Fault::Cut) || (at < GOOD.find("<chats>").unwrap() + 7 && matches!(why, Fault::Empty | Fault::Cut)), "{at}: {why:?}");
+        assert!(
+            matches!(why, DocumentError::Cut) || (at < GOOD.find("<chats>").unwrap() + 7 && matches!(why, DocumentError::Empty | DocumentError::Cut)),
+            "{at}: {why:?}"
+        );
         seen += chats;
     }
     assert!(seen > 0, "chats before the cut are told, and the end is what says that they do not count");
@@ -124,41 +127,41 @@ fn a_document_that_is_cut_anywhere_is_no_document() {
 }
 
 #[test]
-fn what_is_no_document_is_told_apart() {
+fn inputs_that_are_no_document_are_classified() {
     for (document, why) in [
-        ("", Fault::Empty),
-        (" \r\n\t", Fault::Empty),
-        ("\u{feff}", Fault::Empty),
-        ("<?xml version=\"1.0\"?>", Fault::Empty),
-        ("<!-- nothing -->", Fault::Empty),
-        ("<!DOCTYPE html>\n<html><p>Sign in</html>", Fault::WebPage),
-        ("<!doctype HTML PUBLIC \"-//W3C//DTD\"><html>", Fault::WebPage),
-        ("<HTML><body>Sign in", Fault::WebPage),
-        ("Wrong password", Fault::NotXml),
-        ("{\"error\":\"no\"}", Fault::NotXml),
-        ("a & b", Fault::NotXml),
-        ("text <chats></chats>", Fault::NotXml),
-        ("<error><message>no</message></error>", Fault::OtherRoot(Some("error".to_owned()))),
-        ("<chat><id>1</id></chat>", Fault::OtherRoot(Some("chat".to_owned()))),
-        ("<ns:chats></ns:chats>", Fault::OtherRoot(None)),
-        ("<chats><chat></chat>", Fault::Cut),
-        ("<chats><chat", Fault::Cut),
-        ("<chats><![CDATA[", Fault::Cut),
-        ("<chats></chats>trailing", Fault::Trailing),
-        ("<chats></chats>&amp;", Fault::Trailing),
-        ("<chats></chats><chats></chats>", Fault::TwoRoots),
-        ("<chats/><p/>", Fault::TwoRoots),
-        ("<chats>Permission denied</chats>", Fault::StrayText),
-        ("<chats><error>Permission denied</error></chats>", Fault::NoChats),
-        ("&nbsp;<chats></chats>", Fault::NotXml),
-        ("<chats>&nbsp;</chats>", Fault::StrayText),
-        ("<chats></chats>&nbsp;", Fault::Trailing),
-        ("<chats></chats> & ", Fault::Trailing),
-        ("<chats><chat><url>a & b", Fault::Cut),
-        ("<chats><chat><url>a &amp", Fault::Cut),
-        ("<?xml version=\"1.0\" encoding=\"klingon\"?><chats/>", Fault::UnknownEncoding),
+        ("", DocumentError::Empty),
+        (" \r\n\t", DocumentError::Empty),
+        ("\u{feff}", DocumentError::Empty),
+        ("<?xml version=\"1.0\"?>", DocumentError::Empty),
+        ("<!-- nothing -->", DocumentError::Empty),
+        ("<!DOCTYPE html>\n<html><p>Sign in</html>", DocumentError::WebPage),
+        ("<!doctype HTML PUBLIC \"-//W3C//DTD\"><html>", DocumentError::WebPage),
+        ("<HTML><body>Sign in", DocumentError::WebPage),
+        ("Wrong password", DocumentError::NotXml),
+        ("{\"error\":\"no\"}", DocumentError::NotXml),
+        ("a & b", DocumentError::NotXml),
+        ("text <chats></chats>", DocumentError::NotXml),
+        ("<error><message>no</message></error>", DocumentError::OtherRoot(Some("error".to_owned()))),
+        ("<chat><id>1</id></chat>", DocumentError::OtherRoot(Some("chat".to_owned()))),
+        ("<ns:chats></ns:chats>", DocumentError::OtherRoot(None)),
+        ("<chats><chat></chat>", DocumentError::Cut),
+        ("<chats><chat", DocumentError::Cut),
+        ("<chats><![CDATA[", DocumentError::Cut),
+        ("<chats></chats>trailing", DocumentError::Trailing),
+        ("<chats></chats>&amp;", DocumentError::Trailing),
+        ("<chats></chats><chats></chats>", DocumentError::TwoRoots),
+        ("<chats/><p/>", DocumentError::TwoRoots),
+        ("<chats>Permission denied</chats>", DocumentError::StrayText),
+        ("<chats><error>Permission denied</error></chats>", DocumentError::NoChats),
+        ("&nbsp;<chats></chats>", DocumentError::NotXml),
+        ("<chats>&nbsp;</chats>", DocumentError::StrayText),
+        ("<chats></chats>&nbsp;", DocumentError::Trailing),
+        ("<chats></chats> & ", DocumentError::Trailing),
+        ("<chats><chat><url>a & b", DocumentError::Cut),
+        ("<chats><chat><url>a &amp", DocumentError::Cut),
+        ("<?xml version=\"1.0\" encoding=\"klingon\"?><chats/>", DocumentError::UnknownEncoding),
     ] {
-        assert_eq!(fault(document), why, "{document}");
+        assert_eq!(error_of(document), why, "{document}");
     }
     for broken in [
         "<chats><chat></chats>",
@@ -167,7 +170,7 @@ fn what_is_no_document_is_told_apart() {
         "<chats><!x></chats>",
         "<chats></chats></chats>",
     ] {
-        assert!(matches!(fault(broken), Fault::Broken { .. } | Fault::Trailing), "{broken}: {:?}", fault(broken));
+        assert!(matches!(error_of(broken), DocumentError::Broken { .. } | DocumentError::Trailing), "{broken}: {:?}", error_of(broken));
     }
 }
 
@@ -186,21 +189,21 @@ fn text_that_is_nearly_xml_is_read_as_it_is_meant_and_counted() {
         ("thanks &#xD83D;&#xDE00;", "thanks \u{fffd}\u{fffd}", 2),
         ("&#x110000;&#99999999999;", "\u{fffd}\u{fffd}", 2),
         ("&#;&#x;&#abc;", "&#;&#x;&#abc;", 3),
-        // What XML allows, and what every reader takes, is nothing to tell of.
+        // Valid XML that needs no repair.
         ("&#8;&#x1F;&#x1F600;&lt;&quot;&apos;&gt;", "\u{8}\u{1f}😀<\"'>", 0),
         ("<![CDATA[AT&T &nbsp; &#0;]]>", "AT&T &nbsp; &#0;", 0),
         ("\n  a &\n  b\n", "a &\n  b", 1),
     ] {
-        let (mut told, mut counted) = (Vec::new(), 0);
+        let (mut chats, mut counted) = (Vec::new(), 0);
         let document = format!("<chats><chat><url>{inside}</url></chat><chat><id>fine</id></chat></chats>");
         read(Cursor::new(document.into_bytes()), None, |chat| {
-            told.push(lines(chat));
+            chats.push(lines(chat));
             counted += chat.repaired();
             true
         })
         .unwrap();
-        assert_eq!((told[0].clone(), counted), (vec![format!("url={is}")], repaired), "{inside}");
-        assert_eq!(told[1], ["id=fine"], "the next chat is none the worse for {inside}");
+        assert_eq!((chats[0].clone(), counted), (vec![format!("url={is}")], repaired), "{inside}");
+        assert_eq!(chats[1], ["id=fine"], "the next chat is none the worse for {inside}");
     }
     // The same in attributes, of messages and others.
     let document = "<chats><chat a=\"R&D&nbsp;1\"><msg from=\"visitor\" time=\"1&2&amp;3\" x='&laugh;'>b&c</msg></chat></chats>";
@@ -222,15 +225,15 @@ fn a_document_type_is_refused_whatever_it_declares() {
         "<?xml version=\"1.0\"?> <!DOCTYPE chats><chats/>",
         "<chats><!DOCTYPE html></chats>",
     ] {
-        assert_eq!(fault(document), Fault::Doctype, "{document}");
-        assert!(fault(document).is_final());
+        assert_eq!(error_of(document), DocumentError::Doctype, "{document}");
+        assert!(error_of(document).is_final());
     }
 }
 
-/// A document that is made while it is read.
-struct Made<F>(F, usize);
+/// A document that is generated while it is read.
+struct GeneratedDocument<F>(F, usize);
 
-impl<F: Fn(usize) -> Option<Vec<u8>>> Read for Made<F> {
+impl<F: Fn(usize) -> Option<Vec<u8>>> Read for GeneratedDocument<F> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let Some(piece) = (self.0)(self.1) else { return Ok(0) };
         self.1 += 1;
@@ -239,30 +242,30 @@ impl<F: Fn(usize) -> Option<Vec<u8>>> Read for Made<F> {
     }
 }
 
-fn made(piece: impl Fn(usize) -> Option<Vec<u8>>) -> Result<(), Fault> {
-    read(Made(piece, 0), None, |_| true)
+fn read_generated(piece: impl Fn(usize) -> Option<Vec<u8>>) -> Result<(), DocumentError> {
+    read(GeneratedDocument(piece, 0), None, |_| true)
 }
 
 #[test]
 fn nothing_grows_without_an_end() {
     let then = |begin: &'static str, on: &'static str| move |at: usize| Some(if at == 0 { begin } else { on }.as_bytes().to_vec());
-    assert_eq!(made(then("<chats><chat>", "<a><a><a><a><a><a><a><a><a>")), Err(Fault::TooDeep));
-    assert_eq!(made(then("<chats><chat><url>", "x marks the spot and goes on ")), Err(Fault::LongText));
-    assert_eq!(fault(format!("<chats><chat>{}</chat></chats>", "x".repeat((1 << 20) + 1))), Fault::LongText, "between the fields, too");
-    assert_eq!(made(then("<chats><chat><url>", "&amp;&amp;&amp;&amp;&amp;&amp;")), Err(Fault::LongText));
-    assert_eq!(made(then("<chats><chat ", "a=\"b\" ")), Err(Fault::LongText), "a tag that never ends");
-    assert_eq!(made(then("<chats><", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Err(Fault::LongText), "a name that never ends");
-    assert_eq!(made(then("<chats><!--", "comment ")), Err(Fault::LongText));
-    assert_eq!(made(then("<chats><chat>", "<msg from=\"visitor\">Hello</msg>")), Err(Fault::LargeChat));
-    assert_eq!(made(then("<chats><chat>", "<msg/><a/>")), Err(Fault::LargeChat));
-    assert_eq!(fault(format!("<chats><chat {}/></chats>", (0..65).map(|at| format!("a{at}=\"\" ")).collect::<String>())), Fault::TooManyAttributes);
-    assert_eq!(fault(format!("<chats><chat><{}/></chat></chats>", "n".repeat(257))), Fault::LongName);
+    assert_eq!(read_generated(then("<chats><chat>", "<a><a><a><a><a><a><a><a><a>")), Err(DocumentError::TooDeep));
+    assert_eq!(read_generated(then("<chats><chat><url>", "x marks the spot and goes on ")), Err(DocumentError::LongText));
+    assert_eq!(error_of(format!("<chats><chat>{}</chat></chats>", "x".repeat((1 << 20) + 1))), DocumentError::LongText, "between the fields, too");
+    assert_eq!(read_generated(then("<chats><chat><url>", "&amp;&amp;&amp;&amp;&amp;&amp;")), Err(DocumentError::LongText));
+    assert_eq!(read_generated(then("<chats><chat ", "a=\"b\" ")), Err(DocumentError::LongText), "a tag that never ends");
+    assert_eq!(read_generated(then("<chats><", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Err(DocumentError::LongText), "a name that never ends");
+    assert_eq!(read_generated(then("<chats><!--", "comment ")), Err(DocumentError::LongText));
+    assert_eq!(read_generated(then("<chats><chat>", "<msg from=\"visitor\">Hello</msg>")), Err(DocumentError::LargeChat));
+    assert_eq!(read_generated(then("<chats><chat>", "<msg/><a/>")), Err(DocumentError::LargeChat));
+    assert_eq!(error_of(format!("<chats><chat {}/></chats>", (0..65).map(|at| format!("a{at}=\"\" ")).collect::<String>())), DocumentError::TooManyAttributes);
+    assert_eq!(error_of(format!("<chats><chat><{}/></chat></chats>", "n".repeat(257))), DocumentError::LongName);
     assert!(all(format!("<chats><chat {}/></chats>", (0..64).map(|at| format!("a{at}=\"\" ")).collect::<String>())).is_ok());
-    // As much as there may be, over and over, is no trouble.
+    // Many chats of the maximum size are accepted.
     let chat = format!("<chat><url>{}</url></chat>", "x".repeat(3_900)).into_bytes();
     let end = 20_000;
     assert_eq!(
-        made(move |at| if at == 0 {
+        read_generated(move |at| if at == 0 {
             Some(b"<chats>".to_vec())
         } else if at < end {
             Some(chat.clone())
@@ -295,14 +298,14 @@ fn any_declared_encoding_is_read() {
         assert_eq!(all(&bytes).unwrap()[0], [format!("url={text}")], "{name}");
     }
     let bare = encoding_rs::WINDOWS_1252.encode("<chats><chat><url>\u{e5}</url></chat></chats>").0.into_owned();
-    let told = |label: Option<&str>| {
+    let url_read_as = |label: Option<&str>| {
         let mut url = String::new();
         read(Cursor::new(bare.clone()), label, |chat| {
-            url.push_str(chat.field(Field::Url).unwrap());
+            url.push_str(chat.field(ChatField::Url).unwrap());
             true
         })
         .unwrap();
         url
     };
-    assert_eq!((told(Some("iso-8859-1")).as_str(), told(None).as_str()), ("å", "\u{fffd}"));
+    assert_eq!((url_read_as(Some("iso-8859-1")).as_str(), url_read_as(None).as_str()), ("å", "\u{fffd}"));
 }

@@ -21,20 +21,20 @@ async fn version(world: &mut World, chats: &[Chat], a_file: usize) -> Version {
 }
 
 fn columns() -> Vec<ColumnInfo> {
-    vec![column(ID, ColumnKind::Text), column(START, ColumnKind::Timestamp), column("text", ColumnKind::Text)]
+    vec![column(ID_COLUMN, ColumnKind::Text), column(START_COLUMN, ColumnKind::Timestamp), column("text", ColumnKind::Text)]
 }
 
 fn rows(chats: &[Chat]) -> RecordBatch {
     batch(vec![
-        (ID, ColumnKind::Text, text(chats.iter().map(|chat| chat.0.as_deref()).collect())),
-        (START, ColumnKind::Timestamp, timestamp(chats.iter().map(|chat| chat.1).collect())),
+        (ID_COLUMN, ColumnKind::Text, text(chats.iter().map(|chat| chat.0.as_deref()).collect())),
+        (START_COLUMN, ColumnKind::Timestamp, timestamp(chats.iter().map(|chat| chat.1).collect())),
         ("text", ColumnKind::Text, text(chats.iter().map(|chat| Some(chat.2.as_str())).collect())),
     ])
 }
 
-fn read(world: &World, versions: &[&Version], period: Range<Millis>, caps: Caps) -> (Vec<String>, Tally) {
-    let sources: Vec<Source> = versions.iter().map(|version| Source { version: world.versions.pin(version), columns: columns() }).collect();
-    let mut reading = ByStart::with(&world.segments, sources, period, caps);
+fn read(world: &World, versions: &[&Version], period: Range<Millis>, limits: Limits) -> (Vec<String>, ReadCounts) {
+    let sources: Vec<VersionSource> = versions.iter().map(|version| VersionSource { version: world.versions.pin(version), columns: columns() }).collect();
+    let mut reading = ByStart::with(&world.segments, sources, period, limits);
     let mut seen = Vec::new();
     while let Some(row) = reading.next_row().unwrap() {
         seen.push(row.batch.column(2).as_string::<i32>().value(row.index).to_owned());
@@ -43,15 +43,15 @@ fn read(world: &World, versions: &[&Version], period: Range<Millis>, caps: Caps)
             reading.release();
         }
     }
-    (seen, reading.tally())
+    (seen, reading.counts())
 }
 
 /// Reads to the end.
-fn all(mut reading: ByStart, mut each: impl FnMut(Row<'_>)) -> Result<Tally> {
+fn all(mut reading: ByStart, mut each: impl FnMut(SourceRow<'_>)) -> Result<ReadCounts> {
     while let Some(row) = reading.next_row()? {
         each(row);
     }
-    Ok(reading.tally())
+    Ok(reading.counts())
 }
 
 /// The same by holding everything.
@@ -95,8 +95,8 @@ fn world_of_chats(count: usize, seed: u64, span: Millis) -> Vec<Chat> {
 #[tokio::test]
 async fn small_slices_give_what_holding_everything_gives() {
     const HOUR: Millis = 3_600_000;
-    let tight = Caps { keys: 16, rows: 5, rows_bytes: 64, ..CAPS };
-    let tiny = Caps { keys: 1, rows: 100, most_bytes: 1, ..CAPS };
+    let tight = Limits { keys: 16, rows: 5, rows_bytes: 64, ..LIMITS };
+    let tiny = Limits { keys: 1, rows: 100, max_bytes: 1, ..LIMITS };
     for seed in 1..6 {
         let mut world = World::new().await;
         let span = if seed % 2 == 0 { HOUR } else { 90_000 };
@@ -115,10 +115,10 @@ async fn small_slices_give_what_holding_everything_gives() {
             let pinned: Vec<&Version> = versions[..count].iter().collect();
             for period in [NOW..NOW + span, NOW + span / 3..NOW + span / 2, NOW - 10 * HOUR..NOW + 1, NOW..NOW + 1, NOW - 5..NOW] {
                 let (wanted, repeated) = plainly(&some, &period);
-                for caps in [CAPS, tight, tiny] {
-                    let (got, tally) = read(&world, &pinned, period.clone(), caps);
-                    assert_eq!(got, wanted, "{seed} {count} {period:?} {caps:?}");
-                    assert_eq!((tally.rows, tally.repeated), (wanted.len() as u64, repeated), "{seed} {count} {period:?} {caps:?}");
+                for limits in [LIMITS, tight, tiny] {
+                    let (got, counts) = read(&world, &pinned, period.clone(), limits);
+                    assert_eq!(got, wanted, "{seed} {count} {period:?} {limits:?}");
+                    assert_eq!((counts.rows, counts.repeated), (wanted.len() as u64, repeated), "{seed} {count} {period:?} {limits:?}");
                 }
             }
         }
@@ -138,9 +138,9 @@ async fn of_one_dataset_the_later_row_has_the_id_and_rows_without_a_start_are_co
         chat("c", Some(NOW + 1), "c"),
     ];
     let version = version(&mut world, &chats, 2).await;
-    let (got, tally) = read(&world, &[&version], NOW..NOW + 60_000, CAPS);
+    let (got, counts) = read(&world, &[&version], NOW..NOW + 60_000, LIMITS);
     assert_eq!(got, ["empty id", "another", "c", "new"]);
-    assert_eq!(tally, Tally { rows: 4, repeated: 1, without_start: 1 });
+    assert_eq!(counts, ReadCounts { rows: 4, repeated: 1, without_start: 1 });
 }
 
 #[tokio::test]
@@ -149,12 +149,13 @@ async fn only_groups_that_may_hold_the_period_are_read_and_little_is_held() {
     let chats: Vec<Chat> = (0..6_000_i64).map(|n| (Some(format!("{n}")), (n != 2_500).then_some(NOW + n * 1_000), "x".repeat(5_000))).collect();
     let version = version(&mut world, &chats, 1_000).await;
     let period = NOW + 2_999_000..NOW + 4_000_000;
-    let touched: Vec<usize> = version.segments.iter().map(|meta| world.segments.open(meta).unwrap().within(START, &period).groups.len()).collect();
+    let touched: Vec<usize> =
+        version.segments.iter().map(|meta| world.segments.open(meta).unwrap().groups_within(START_COLUMN, &period).groups.len()).collect();
     assert_eq!(touched, [0, 0, 1, 1, 0, 0]);
-    let sources = vec![Source { version: world.versions.pin(&version), columns: columns() }];
+    let sources = vec![VersionSource { version: world.versions.pin(&version), columns: columns() }];
     let mut largest = 0;
-    let tally = all(ByStart::new(&world.segments, sources, period), |row| largest = largest.max(row.batch.get_array_memory_size()));
-    assert_eq!(tally.unwrap(), Tally { rows: 1_001, repeated: 0, without_start: 1 });
+    let counts = all(ByStart::new(&world.segments, sources, period), |row| largest = largest.max(row.batch.get_array_memory_size()));
+    assert_eq!(counts.unwrap(), ReadCounts { rows: 1_001, repeated: 0, without_start: 1 });
     assert!(largest < 4 << 20, "{largest}");
 }
 
@@ -163,13 +164,13 @@ async fn a_crowded_minute_ends_with_an_error_and_so_does_a_file_that_is_gone() {
     let mut world = World::new().await;
     let chats: Vec<Chat> = (0..100_i64).map(|n| (Some(format!("{n}")), Some(NOW + n), String::new())).collect();
     let version = version(&mut world, &chats, 50).await;
-    let caps = Caps { keys_of_a_minute: 60, ..CAPS };
-    let reading = |caps| {
-        let sources = vec![Source { version: world.versions.pin(&version), columns: columns() }];
-        ByStart::with(&world.segments, sources, NOW..NOW + 100, caps)
+    let limits = Limits { keys_of_a_minute: 60, ..LIMITS };
+    let reading = |limits| {
+        let sources = vec![VersionSource { version: world.versions.pin(&version), columns: columns() }];
+        ByStart::with(&world.segments, sources, NOW..NOW + 100, limits)
     };
-    assert!(all(reading(caps), |_| ()).is_err());
-    assert!(all(reading(CAPS), |_| ()).is_ok());
+    assert!(all(reading(limits), |_| ()).is_err());
+    assert!(all(reading(LIMITS), |_| ()).is_ok());
     world.segments.remove(&version.segments[1].id).unwrap();
-    assert!(all(reading(CAPS), |_| ()).is_err());
+    assert!(all(reading(LIMITS), |_| ()).is_err());
 }

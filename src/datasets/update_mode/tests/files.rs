@@ -14,7 +14,7 @@ use super::*;
 use crate::connectors::Window;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::{ColumnInfo, to_schema};
-use crate::datasets::segments::{SegmentMeta, Written};
+use crate::datasets::segments::{SegmentMeta, WrittenSegment};
 use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
 
 const DAY: i64 = 86_400_000;
@@ -35,12 +35,12 @@ fn key_column() -> ColumnInfo {
     column("key", ColumnKind::Text)
 }
 
-fn days(from: i8, to: i8) -> Days {
+fn days(from: i8, to: i8) -> DayRanges {
     let window = Window { from: date(1970, 1, from), to: date(1970, 1, to) };
-    Days::of(column("at", ColumnKind::Timestamp), &[window], &TimeZone::UTC).unwrap()
+    DayRanges::of(column("at", ColumnKind::Timestamp), &[window], &TimeZone::UTC).unwrap()
 }
 
-async fn segment(world: &World, of: &[Line]) -> Written {
+async fn segment(world: &World, of: &[Line]) -> WrittenSegment {
     let run = world.new_run().await;
     let mut written = world.write(&run, &[lines(of)]).await;
     world.end_run(&run, "failed").await;
@@ -53,16 +53,16 @@ fn numbers(world: &World, order: &[SegmentMeta]) -> Vec<i64> {
     order.iter().flat_map(read).flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
 }
 
-async fn built(world: &World, mode: UpdateMode, old: &[Written], new: &[Written], drops: Drops) -> Built {
+async fn built(world: &World, mode: UpdateMode, old: &[WrittenSegment], new: &[WrittenSegment], drops: Drops) -> BuiltSegments {
     let run = world.new_run().await;
-    let metas: Vec<SegmentMeta> = old.iter().map(Written::meta).collect();
+    let metas: Vec<SegmentMeta> = old.iter().map(WrittenSegment::meta).collect();
     let built = build(&world.segments, (&world.dataset, &run), mode, &metas, new.to_vec(), drops).await.unwrap();
     world.end_run(&run, "failed").await;
     built
 }
 
-fn by_key(within: Option<Days>) -> Drops {
-    Drops::Keys { columns: vec![key_column()], otherwise: Vec::new(), childless: Vec::new(), within }
+fn by_key(within: Option<DayRanges>) -> Drops {
+    Drops::Keys { columns: vec![key_column()], fallback: Vec::new(), empty_parents: Vec::new(), within }
 }
 
 #[test]
@@ -78,18 +78,18 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
     runner
         .run(&cases, |(old, new, day)| {
             runtime.block_on(async {
-                let (mut before, mut came) = (Vec::new(), Vec::new());
+                let (mut before, mut new_segments) = (Vec::new(), Vec::new());
                 for of in &old {
                     before.push(segment(&world, of).await);
                 }
                 for of in &new {
-                    came.push(segment(&world, of).await);
+                    new_segments.push(segment(&world, of).await);
                 }
                 let fresh: Vec<Line> = new.concat();
                 let keys: Vec<i64> = fresh.iter().filter_map(|line| line.0).collect();
                 let merged = old.iter().flatten().filter(|line| line.0.is_none_or(|key| !keys.contains(&key)));
                 let merged: Vec<i64> = merged.chain(&fresh).map(|line| line.2).collect();
-                let got = built(&world, UpdateMode::Merge, &before, &came, by_key(None)).await;
+                let got = built(&world, UpdateMode::Merge, &before, &new_segments, by_key(None)).await;
                 assert_eq!(numbers(&world, &got.order), merged);
                 assert_eq!(got.dropped as usize, old.iter().map(Vec::len).sum::<usize>() + fresh.len() - merged.len());
                 for segment in before.iter().zip(&old).filter(|(_, of)| of.iter().all(|line| line.0.is_none_or(|key| !keys.contains(&key)))) {
@@ -101,26 +101,26 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                 for (key, strays) in [(Vec::new(), Vec::new()), (vec![key_column()], strays)] {
                     let stays = |line: &&Line| line.1 != Some(pulled) && line.0.is_none_or(|key| !strays.contains(&key));
                     let parted = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2);
-                    let got = built(&world, UpdateMode::Partition, &before, &came, Drops::Days { days: days(day, day), key }).await;
+                    let got = built(&world, UpdateMode::Partition, &before, &new_segments, Drops::Days { days: days(day, day), key }).await;
                     assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
                 }
 
                 // Where a key is always of one day, looking at the days around those that were pulled is enough; a row without a day
                 // may be of any. Of that day some keys were read and became no row.
                 let settled = |of: &[Line]| of.iter().map(|line| (line.0, line.1.and(line.0).map(|key| key % 5), line.2)).collect::<Vec<Line>>();
-                let (mut before, mut came) = (Vec::new(), Vec::new());
+                let (mut before, mut new_segments) = (Vec::new(), Vec::new());
                 for of in &old {
                     before.push(segment(&world, &settled(of)).await);
                 }
                 for of in &new {
-                    came.push(segment(&world, &settled(of)).await);
+                    new_segments.push(segment(&world, &settled(of)).await);
                 }
-                let childless: Vec<i64> = (0..8).filter(|key| key % 5 == pulled && !keys.contains(key)).collect();
-                let stays = |line: &&Line| line.0.is_none_or(|key| !keys.contains(&key) && !childless.contains(&key));
+                let empty_parents: Vec<i64> = (0..8).filter(|key| key % 5 == pulled && !keys.contains(key)).collect();
+                let stays = |line: &&Line| line.0.is_none_or(|key| !keys.contains(&key) && !empty_parents.contains(&key));
                 let merged: Vec<i64> = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2).collect();
-                let names = childless.iter().map(|key| KEYS[*key as usize].to_owned()).collect();
-                let drops = Drops::Keys { columns: vec![key_column()], otherwise: Vec::new(), childless: names, within: Some(days(day, day)) };
-                let got = built(&world, UpdateMode::Merge, &before, &came, drops).await;
+                let names = empty_parents.iter().map(|key| KEYS[*key as usize].to_owned()).collect();
+                let drops = Drops::Keys { columns: vec![key_column()], fallback: Vec::new(), empty_parents: names, within: Some(days(day, day)) };
+                let got = built(&world, UpdateMode::Merge, &before, &new_segments, drops).await;
                 assert_eq!(numbers(&world, &got.order), merged);
             });
             Ok(())
@@ -134,7 +134,7 @@ async fn what_the_days_rule_out_is_not_read() {
     let many = |first: i64, day: i64| (0..20_000).map(|n| (Some(n % 8), Some(day), first + n)).collect::<Vec<Line>>();
     let (far, near) = (segment(&world, &many(0, 3)).await, segment(&world, &many(100_000, 20)).await);
     // As one from before there were checksums, of which only what is needed is looked at.
-    let far = Written { checksums: None, ..far };
+    let far = WrittenSegment { checksums: None, ..far };
     let new = segment(&world, &[(Some(1), Some(20), 900_000)]).await;
     // Every page of the segment that cannot have such rows is spoiled; its footer stays.
     let path = world.segments.dir().join(format!("{}.parquet", far.id));
@@ -162,8 +162,8 @@ async fn more_keys_than_a_pass_takes_are_several_passes() {
     let world = World::new().await;
     let old = segment(&world, &(0..64).map(|n| (Some(n % 8), None, n)).collect::<Vec<_>>()).await;
     let new = segment(&world, &(0..7).map(|n| (Some(n), None, 100 + n)).collect::<Vec<_>>()).await;
-    let childless = ["g", "h", "nobody"].map(str::to_owned).to_vec();
-    let drops = Drops::Keys { columns: vec![key_column()], otherwise: Vec::new(), childless, within: None };
+    let empty_parents = ["g", "h", "nobody"].map(str::to_owned).to_vec();
+    let drops = Drops::Keys { columns: vec![key_column()], fallback: Vec::new(), empty_parents, within: None };
     let (segments, old, new) = (world.segments.clone(), vec![old.meta()], vec![new.meta()]);
     for most in [1, 2, 100] {
         let (segments, old, new, drops) = (segments.clone(), old.clone(), new.clone(), drops.clone());
@@ -189,7 +189,7 @@ async fn many_small_segments_become_one_and_keep_the_order_of_their_rows() {
 fn days_are_those_of_the_zone_also_where_they_begin_late_or_have_23_hours() {
     let ranges = |zone: &str, from, to| {
         let windows = [Window { from, to }];
-        Days::of(column("at", ColumnKind::Timestamp), &windows, &TimeZone::get(zone).unwrap()).unwrap().ranges
+        DayRanges::of(column("at", ColumnKind::Timestamp), &windows, &TimeZone::get(zone).unwrap()).unwrap().ranges
     };
     let text =
         |ranges: Vec<Range<i64>>| ranges.iter().map(|range| format!("{} {}", crate::clock::iso(range.start), crate::clock::iso(range.end))).collect::<Vec<_>>();
@@ -197,6 +197,6 @@ fn days_are_those_of_the_zone_also_where_they_begin_late_or_have_23_hours() {
     // Midnight of that day does not exist in Beirut.
     assert_eq!(text(ranges("Asia/Beirut", date(2027, 3, 28), date(2027, 3, 28))), ["2027-03-27T22:00:00Z 2027-03-28T21:00:00Z"]);
     let windows = [Window { from: date(2027, 1, 2), to: date(2027, 1, 2) }, Window { from: date(2027, 1, 1), to: date(2027, 1, 1) }];
-    let joined = Days::of(column("day", ColumnKind::Date), &windows, &TimeZone::get("Europe/Oslo").unwrap()).unwrap().ranges;
+    let joined = DayRanges::of(column("day", ColumnKind::Date), &windows, &TimeZone::get("Europe/Oslo").unwrap()).unwrap().ranges;
     assert_eq!(text(joined), ["2027-01-01T00:00:00Z 2027-01-03T00:00:00Z"], "a date has no zone");
 }

@@ -11,7 +11,7 @@ use super::super::keys::Keys;
 use super::*;
 use crate::connectors::report::ColumnKind;
 use crate::datasets::columns::{ColumnInfo, to_schema};
-use crate::datasets::segments::{SegmentMeta, Written};
+use crate::datasets::segments::{SegmentMeta, WrittenSegment};
 use crate::datasets::testing::{NOW, World, batch, boolean, column, date, integer, number, text, timestamp};
 
 /// Texts that a cell may hold; those that are empty or blank are no values.
@@ -47,17 +47,17 @@ impl Line {
     }
 
     /// What identifies the row. None: nothing does.
-    fn identity(&self, key: &[&str], otherwise: &[&str]) -> Option<Vec<Option<String>>> {
+    fn identity(&self, key: &[&str], fallback: &[&str]) -> Option<Vec<Option<String>>> {
         let values = |names: &[&str]| names.iter().map(|name| self.value(name)).collect::<Vec<_>>();
         let tagged = |tag: &str, values: Vec<Option<String>>| [vec![Some(tag.to_owned())], values].concat();
         let by_key = values(key);
-        if otherwise.is_empty() {
+        if fallback.is_empty() {
             return by_key.iter().any(Option::is_some).then(|| tagged("key", by_key));
         }
         if by_key.iter().all(Option::is_some) {
             return Some(tagged("key", by_key));
         }
-        let other = values(otherwise);
+        let other = values(fallback);
         other.iter().any(Option::is_some).then(|| tagged("otherwise", other))
     }
 }
@@ -77,7 +77,7 @@ fn lines(of: &[Line]) -> RecordBatch {
     ])
 }
 
-async fn segment(world: &World, of: &[Line]) -> Written {
+async fn segment(world: &World, of: &[Line]) -> WrittenSegment {
     let run = world.new_run().await;
     let mut written = world.write(&run, &[lines(of)]).await;
     world.end_run(&run, "failed").await;
@@ -117,19 +117,19 @@ fn a_row_without_a_value_in_a_custom_key_never_replaces_another_row() {
         .run(&cases, |(first, second, new, key)| {
             runtime.block_on(async {
                 let before = [segment(&world, &first).await, segment(&world, &second).await];
-                let came = segment(&world, &new).await;
+                let new_segments = segment(&world, &new).await;
                 let content: Vec<&str> = ["id", "part"].into_iter().chain(COLUMNS.iter().map(|(name, _)| *name)).collect();
                 // A key of one's own with the report's key behind it, the same with a report that has none, and the report's key alone.
-                for (key, otherwise) in [(key.as_slice(), &["id", "part"][..]), (&key, &content), (&["id", "part"], &[])] {
-                    let identities: BTreeSet<_> = new.iter().filter_map(|line| line.identity(key, otherwise)).collect();
-                    let stays = |line: &&Line| line.identity(key, otherwise).is_none_or(|identity| !identities.contains(&identity));
+                for (key, fallback) in [(key.as_slice(), &["id", "part"][..]), (&key, &content), (&["id", "part"], &[])] {
+                    let identities: BTreeSet<_> = new.iter().filter_map(|line| line.identity(key, fallback)).collect();
+                    let stays = |line: &&Line| line.identity(key, fallback).is_none_or(|identity| !identities.contains(&identity));
                     let wanted: Vec<i64> = first.iter().chain(&second).filter(stays).chain(&new).map(|line| line.number).collect();
-                    let drops = Drops::Keys { columns: infos(key), otherwise: infos(otherwise), childless: Vec::new(), within: None };
-                    let metas = before.each_ref().map(Written::meta);
+                    let drops = Drops::Keys { columns: infos(key), fallback: infos(fallback), empty_parents: Vec::new(), within: None };
+                    let metas = before.each_ref().map(WrittenSegment::meta);
                     let run = world.new_run().await;
-                    let got = build(&world.segments, (&world.dataset, &run), UpdateMode::Merge, &metas, vec![came.clone()], drops).await.unwrap();
+                    let got = build(&world.segments, (&world.dataset, &run), UpdateMode::Merge, &metas, vec![new_segments.clone()], drops).await.unwrap();
                     world.end_run(&run, "failed").await;
-                    assert_eq!(numbers(&world, &got.order), wanted, "{key:?} {otherwise:?}");
+                    assert_eq!(numbers(&world, &got.order), wanted, "{key:?} {fallback:?}");
                 }
             });
             Ok(())

@@ -1,0 +1,365 @@
+//! Reads the rows of several versions ordered by start time, each id once, with bounded memory. A first pass counts the rows of
+//! each minute of the period; consecutive minutes form slices with a bounded number of rows. For each slice, only start and id
+//! are read, sorted and cleared of repeated ids; then the rows are read in that order in small groups. Between two rows all
+//! buffers can be released; they are read again for the next row.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use sha2::{Digest, Sha256};
+
+use super::super::columns::{self, ColumnInfo};
+use super::super::segments::{BatchReader, Segments};
+use super::super::versions::Pin;
+use crate::clock::Millis;
+use crate::connectors::report::ColumnKind;
+use crate::error::{Error, Result};
+
+/// The columns that rows are ordered by and told apart by.
+pub const START_COLUMN: &str = "start";
+pub const ID_COLUMN: &str = "id";
+
+const MINUTE: Millis = 60_000;
+
+/// Limits of what is in memory at a time.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Starts and ids of a slice. A minute with more is a slice of its own.
+    keys: usize,
+    /// No minute has more than so many.
+    keys_of_a_minute: u32,
+    /// Rows that are read whole are about so many bytes at a time, and so many rows.
+    rows_bytes: usize,
+    rows: usize,
+    /// When they turn out larger than this, half as many are read.
+    max_bytes: usize,
+}
+
+const LIMITS: Limits = Limits { keys: 32 << 10, keys_of_a_minute: 1 << 20, rows_bytes: 2 << 20, rows: 2_048, max_bytes: 6 << 20 };
+
+/// A version to read, and the columns to read of it.
+pub struct VersionSource {
+    pub version: Pin,
+    pub columns: Vec<ColumnInfo>,
+}
+
+/// A row as it comes: row `index` of `batch`, whose columns are those of source number `source`.
+pub struct SourceRow<'a> {
+    pub source: usize,
+    pub batch: &'a RecordBatch,
+    pub index: usize,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    pub rows: u64,
+    /// Rows left out because another one has their id.
+    pub repeated: u64,
+    /// Rows of all versions, whatever the period, that have no start and so are in none.
+    pub without_start: u64,
+}
+
+/// Where a row is, and when it starts.
+#[derive(Clone, Copy, Debug)]
+struct RowKey {
+    start: Millis,
+    /// None where the id is empty: such a row is like no other.
+    id: Option<u128>,
+    source: u32,
+    segment: u32,
+    row: u64,
+}
+
+/// Rows that start within a period (its end not included), ordered by start; those of one moment in the order of the sources, and of a
+/// source as pulled. Of rows with one id the first source has it, and within a source the last row. Its methods block.
+pub struct ByStart {
+    segments: Segments,
+    sources: Vec<VersionSource>,
+    period: Range<Millis>,
+    limits: Limits,
+    counts: ReadCounts,
+    plan: Option<SlicePlan>,
+    /// The slice at work, and how many of its rows were handed over.
+    slice: usize,
+    handed_over: usize,
+    /// Of that slice, in order.
+    keys: Option<Vec<RowKey>>,
+    rows: Option<LoadedRows>,
+    /// Repeated rows of slices before this one are counted.
+    counted: usize,
+}
+
+struct SlicePlan {
+    slices: Vec<Range<Millis>>,
+    /// So many rows are read whole at a time.
+    at_once: usize,
+}
+
+/// Some rows that were read whole.
+struct LoadedRows {
+    batches: Vec<RecordBatch>,
+    /// Where each is: number of the batch, and of the row in it.
+    places: Vec<(usize, usize)>,
+    /// The number of the first one among the keys of the slice.
+    first: usize,
+}
+
+impl ByStart {
+    pub fn new(segments: &Segments, sources: Vec<VersionSource>, period: Range<Millis>) -> Self {
+        Self::with(segments, sources, period, LIMITS)
+    }
+
+    fn with(segments: &Segments, sources: Vec<VersionSource>, period: Range<Millis>, limits: Limits) -> Self {
+        let segments = segments.clone();
+        Self { segments, sources, period, limits, counts: ReadCounts::default(), plan: None, slice: 0, handed_over: 0, keys: None, rows: None, counted: 0 }
+    }
+
+    pub fn sources(&self) -> &[VersionSource] {
+        &self.sources
+    }
+
+    /// What was read so far; whole once there is no next row.
+    pub fn counts(&self) -> ReadCounts {
+        self.counts
+    }
+
+    /// Lets go of all rows and keys.
+    pub fn release(&mut self) {
+        (self.keys, self.rows) = (None, None);
+    }
+
+    /// The next row; none after the last one.
+    pub fn next_row(&mut self) -> Result<Option<SourceRow<'_>>> {
+        let (slices, at_once) = match &self.plan {
+            Some(plan) => (plan.slices.len(), plan.at_once),
+            None => {
+                let plan = self.make_plan()?;
+                let planned = (plan.slices.len(), plan.at_once);
+                self.plan = Some(plan);
+                planned
+            }
+        };
+        while self.slice < slices {
+            let keys = match self.keys.take() {
+                Some(keys) => keys,
+                None => self.keys_in_order()?,
+            };
+            let Some(key) = keys.get(self.handed_over).copied() else {
+                (self.slice, self.handed_over, self.rows) = (self.slice + 1, 0, None);
+                continue;
+            };
+            let is_read = |rows: &LoadedRows| (rows.first..rows.first + rows.places.len()).contains(&self.handed_over);
+            if !self.rows.as_ref().is_some_and(is_read) {
+                self.rows = None;
+                self.rows = Some(self.rows_from(&keys, at_once)?);
+            }
+            self.keys = Some(keys);
+            let at = self.handed_over;
+            self.handed_over += 1;
+            self.counts.rows += 1;
+            let rows = self.rows.as_ref().ok_or_else(|| Error::internal("rows that were not read"))?;
+            let (batch, index) = rows.places.get(at - rows.first).copied().ok_or_else(|| Error::internal("a row without its place"))?;
+            let batch = rows.batches.get(batch).ok_or_else(|| Error::internal("a row without its batch"))?;
+            return Ok(Some(SourceRow { source: key.source as usize, batch, index }));
+        }
+        self.release();
+        Ok(None)
+    }
+
+    /// The keys of the slice at work.
+    fn keys_in_order(&mut self) -> Result<Vec<RowKey>> {
+        let slice = self.plan.as_ref().and_then(|plan| plan.slices.get(self.slice)).cloned().ok_or_else(|| Error::internal("no such slice"))?;
+        let mut keys = self.keys(&slice)?;
+        let repeated = self.leave_out_repeated(&mut keys)?;
+        if self.counted == self.slice {
+            self.counted += 1;
+            self.counts.repeated += repeated;
+        }
+        keys.sort_unstable_by_key(|key| (key.start, key.source, key.segment, key.row));
+        Ok(keys)
+    }
+
+    /// Rows from the next one on, read whole; fewer, when they are larger than expected.
+    fn rows_from(&self, keys: &[RowKey], at_once: usize) -> Result<LoadedRows> {
+        let first = self.handed_over;
+        let mut some = keys.get(first..keys.len().min(first + at_once)).unwrap_or_default();
+        loop {
+            if let Some((batches, places)) = self.rows(some)? {
+                return Ok(LoadedRows { batches, places, first });
+            }
+            some = some.get(..(some.len() / 2).max(1)).unwrap_or_default();
+        }
+    }
+
+    /// The slices of the period that hold anything, and how large its rows are.
+    fn make_plan(&mut self) -> Result<SlicePlan> {
+        let minutes = usize::try_from((self.period.end - self.period.start + MINUTE - 1) / MINUTE).unwrap_or(0);
+        let mut counts = vec![0_u32; minutes];
+        let schema = columns::to_schema(&[column(START_COLUMN, ColumnKind::Timestamp)]);
+        let mut row_bytes = 1;
+        for source in &self.sources {
+            let whole = columns::to_schema(&source.columns);
+            for meta in &source.version.segments {
+                let open = self.segments.open(meta)?;
+                let within = open.groups_within(START_COLUMN, &self.period);
+                self.counts.without_start += within.empty;
+                if within.groups.is_empty() {
+                    continue;
+                }
+                row_bytes = row_bytes.max(open.row_bytes(&whole));
+                for batch in open.read(&schema, Some(&within.groups))? {
+                    for start in moments(&batch?)?.flatten().filter(|start| self.period.contains(start)) {
+                        let minute = usize::try_from((start - self.period.start) / MINUTE).unwrap_or(usize::MAX);
+                        if let Some(count) = counts.get_mut(minute) {
+                            *count += 1;
+                            if *count > self.limits.keys_of_a_minute {
+                                return Err(Error::internal("more rows start in one minute than can be put in order"));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(SlicePlan { slices: self.slices(&counts), at_once: (self.limits.rows_bytes / row_bytes.max(1)).clamp(1, self.limits.rows) })
+    }
+
+    fn slices(&self, counts: &[u32]) -> Vec<Range<Millis>> {
+        let mut slices: Vec<Range<Millis>> = Vec::new();
+        let mut held = 0;
+        for (start, count) in (self.period.start..).step_by(MINUTE as usize).zip(counts).filter(|(_, count)| **count > 0) {
+            let (count, end) = (*count as usize, (start + MINUTE).min(self.period.end));
+            match slices.last_mut() {
+                Some(last) if held + count <= self.limits.keys => {
+                    last.end = end;
+                    held += count;
+                }
+                _ => {
+                    slices.push(start..end);
+                    held = count;
+                }
+            }
+        }
+        slices
+    }
+
+    /// The keys of all rows that start in the slice.
+    fn keys(&self, slice: &Range<Millis>) -> Result<Vec<RowKey>> {
+        let mut keys = Vec::new();
+        for (number, source) in (0_u32..).zip(&self.sources) {
+            for (segment, meta) in (0_u32..).zip(&source.version.segments) {
+                let open = self.segments.open(meta)?;
+                for group in open.groups_within(START_COLUMN, slice).groups {
+                    let first = group.start;
+                    each_key(open.read(&key_schema(), Some(&[group]))?, |at, start, id| {
+                        if let Some(start) = start.filter(|start| slice.contains(start)) {
+                            keys.push(RowKey { start, id: id.map(hash), source: number, segment, row: first + at });
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Keeps one row for each id: of the first source, and there the last row. Another source may have the same id at another
+    /// time, outside of the slice. Returns how many rows were removed.
+    fn leave_out_repeated(&self, keys: &mut Vec<RowKey>) -> Result<u64> {
+        let before = keys.len();
+        keys.sort_unstable_by(|a, b| (a.id, a.source).cmp(&(b.id, b.source)).then((b.segment, b.row).cmp(&(a.segment, a.row))));
+        keys.dedup_by(|next, kept| next.id.is_some() && next.id == kept.id);
+        // By id, in which source it is here.
+        let mut later: HashMap<u128, u32> = keys.iter().filter(|key| key.source > 0).filter_map(|key| Some((key.id?, key.source))).collect();
+        let mut elsewhere: HashSet<u128> = HashSet::new();
+        for (number, source) in (0_u32..).zip(&self.sources) {
+            if !later.values().any(|has| *has > number) {
+                break;
+            }
+            for meta in &source.version.segments {
+                each_key(self.segments.open(meta)?.read(&key_schema(), None)?, |_, start, id| {
+                    // A row without a start is in no period, so it takes nobody's place.
+                    let (Some(_), Some(id)) = (start, id.map(hash)) else { return };
+                    if later.get(&id).is_some_and(|has| *has > number) {
+                        later.remove(&id);
+                        elsewhere.insert(id);
+                    }
+                })?;
+            }
+        }
+        keys.retain(|key| key.id.is_none_or(|id| key.source == 0 || !elsewhere.contains(&id)));
+        Ok((before - keys.len()) as u64)
+    }
+
+    /// The batches that hold these rows, and where in them each row is; none when several rows are too large together.
+    #[expect(clippy::type_complexity, reason = "used in one place")]
+    fn rows(&self, keys: &[RowKey]) -> Result<Option<(Vec<RecordBatch>, Vec<(usize, usize)>)>> {
+        let mut of: BTreeMap<(u32, u32), Vec<(u64, usize)>> = BTreeMap::new();
+        for (place, key) in keys.iter().enumerate() {
+            of.entry((key.source, key.segment)).or_default().push((key.row, place));
+        }
+        let (mut batches, mut places, mut bytes) = (Vec::new(), vec![None; keys.len()], 0);
+        for ((source, segment), mut wanted) in of {
+            wanted.sort_unstable();
+            let source = self.sources.get(source as usize).ok_or_else(|| Error::internal("a row without its source"))?;
+            let meta = source.version.segments.get(segment as usize).ok_or_else(|| Error::internal("a row without its segment"))?;
+            let numbers: Vec<u64> = wanted.iter().map(|(row, _)| *row).collect();
+            let mut wanted = wanted.iter();
+            for batch in self.segments.open(meta)?.read_rows(&columns::to_schema(&source.columns), &numbers)? {
+                let batch = batch?;
+                bytes += batch.get_array_memory_size();
+                if bytes > self.limits.max_bytes && keys.len() > 1 {
+                    return Ok(None);
+                }
+                for (index, (_, place)) in (0..batch.num_rows()).zip(&mut wanted) {
+                    places[*place] = Some((batches.len(), index));
+                }
+                batches.push(batch);
+            }
+        }
+        let places: Option<Vec<(usize, usize)>> = places.into_iter().collect();
+        let places = places.ok_or_else(|| Error::internal("a segment ended before its rows"))?;
+        Ok(Some((batches, places)))
+    }
+}
+
+fn column(name: &str, kind: ColumnKind) -> ColumnInfo {
+    ColumnInfo { name: name.to_owned(), kind, declared: true }
+}
+
+fn key_schema() -> SchemaRef {
+    columns::to_schema(&[column(START_COLUMN, ColumnKind::Timestamp), column(ID_COLUMN, ColumnKind::Text)])
+}
+
+/// Start and id of each row that is read, with its number among them.
+fn each_key(batches: BatchReader, mut key: impl FnMut(u64, Option<Millis>, Option<&str>)) -> Result<()> {
+    let mut first = 0;
+    for batch in batches {
+        let batch = batch?;
+        for (at, (start, id)) in (first..).zip(moments(&batch)?.zip(texts(&batch)?)) {
+            key(at, start, id.filter(|id| !id.is_empty()));
+        }
+        first += batch.num_rows() as u64;
+    }
+    Ok(())
+}
+
+/// The start of each row, in milliseconds.
+fn moments(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Millis>> + '_> {
+    let column = batch.column_by_name(START_COLUMN).and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let column = column.ok_or_else(|| Error::internal("a batch without its moments"))?;
+    Ok(column.iter().map(|micros| micros.map(|micros| micros.div_euclid(1_000))))
+}
+
+fn texts(batch: &RecordBatch) -> Result<&StringArray> {
+    batch.column_by_name(ID_COLUMN).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(|| Error::internal("a batch without its ids"))
+}
+
+fn hash(id: &str) -> u128 {
+    let digest = Sha256::digest(id.as_bytes());
+    digest.iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! The outbox in the catalogue: notifications are combined into messages, messages are delivered, and their results are kept for a while.
+//! All SQL of notifications and messages is here, except the insert in `enqueue_notification`.
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use sqlx::{FromRow, Sqlite, Transaction};
+
+use super::render::{self, Notification};
+use super::{Channel, NotificationKind, Notifications};
+use crate::clock::Millis;
+use crate::db::decode_readable;
+use crate::db::failpoints::kill_point;
+use crate::error::Result;
+use crate::ids::{MessageId, NotificationId};
+
+/// How long a notification waits for others, so that one cause that affects many DataSets gives one message.
+pub const BATCH_WINDOW: Millis = 10_000;
+/// The maximum number of messages to a recipient within an hour. Further notifications wait and become one message.
+pub const MAX_PER_HOUR: i64 = 6;
+const HOUR: Millis = 3_600_000;
+/// A message that could not be delivered for this time is given up.
+pub const GIVE_UP_AFTER: Millis = 24 * HOUR;
+/// How long the result of a message is kept.
+const RETENTION: Millis = 30 * 24 * HOUR;
+/// The maximum number of notifications in a message; further ones become another message.
+const MAX_PER_MESSAGE: i64 = 1_000;
+
+/// A message to deliver.
+#[derive(Clone, Debug, FromRow)]
+pub struct Message {
+    pub id: MessageId,
+    channel: String,
+    pub recipient: String,
+    pub subject: String,
+    pub body: String,
+    attempts: i64,
+    next_try_at: i64,
+    created_at: i64,
+}
+
+impl Message {
+    pub fn channel(&self) -> Channel {
+        Channel::parse(&self.channel)
+    }
+}
+
+/// The result of a message.
+#[derive(Clone, Debug, FromRow)]
+pub struct Delivery {
+    pub id: MessageId,
+    pub channel: String,
+    /// An email address, or the name of a webhook.
+    pub recipient: String,
+    pub subject: String,
+    pub notification_count: i64,
+    pub is_test: i64,
+    /// waiting, sent or failed.
+    pub state: String,
+    pub attempts: i64,
+    pub next_try_at: Millis,
+    pub error: Option<String>,
+    pub created_at: Millis,
+    pub ended_at: Option<Millis>,
+}
+
+/// The delay after attempt number `attempt`: one minute, doubled each time, at most an hour.
+fn retry_delay(attempt: i64) -> Millis {
+    let steps = backon::ExponentialBuilder::default().with_min_delay(Duration::from_secs(60)).with_max_delay(Duration::from_secs(3_600)).without_max_times();
+    let at = usize::try_from(attempt - 1).unwrap_or(0).min(64);
+    let retry_delay = steps.build().nth(at).unwrap_or(Duration::from_secs(3_600));
+    i64::try_from(retry_delay.as_millis()).unwrap_or(HOUR)
+}
+
+type PendingNotification = (NotificationId, String, String, i64);
+
+impl Notifications {
+    /// Composes a message for each recipient whose notifications have waited long enough. Returns when the next message is due.
+    pub(super) async fn compose_messages(&self) -> Result<Option<Millis>> {
+        let now = self.clock.now();
+        let waiting: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT channel, recipient, MIN(created_at) FROM notifications WHERE message_id IS NULL GROUP BY channel, recipient")
+                .fetch_all(self.db.read())
+                .await?;
+        let mut next: Option<Millis> = None;
+        for (channel, recipient, since) in waiting {
+            let ready_at = self.earliest_send(&channel, &recipient, since + BATCH_WINDOW, now).await?;
+            if ready_at > now {
+                next = Some(next.map_or(ready_at, |next| next.min(ready_at)));
+            } else {
+                self.compose_message(Channel::parse(&channel), &recipient, now).await?;
+            }
+        }
+        Ok(next)
+    }
+
+    /// The earliest time for a message to a recipient whose notifications are ready at `ready`.
+    async fn earliest_send(&self, channel: &str, recipient: &str, ready: Millis, now: Millis) -> Result<Millis> {
+        if ready > now {
+            return Ok(ready);
+        }
+        let recent: Vec<(i64,)> = sqlx::query_as(
+            "SELECT created_at FROM messages WHERE channel = $1 AND recipient = $2 AND created_at > $3 AND created_at <= $5 AND is_test = 0
+             ORDER BY created_at DESC LIMIT $4",
+        )
+        .bind(channel)
+        .bind(recipient)
+        .bind(now - HOUR)
+        .bind(MAX_PER_HOUR)
+        .bind(now)
+        .fetch_all(self.db.read())
+        .await?;
+        // The maximum number of messages was sent; the next one may be sent an hour after the oldest of them.
+        let full = i64::try_from(recent.len()).is_ok_and(|count| count >= MAX_PER_HOUR);
+        Ok(recent.last().filter(|_| full).map_or(ready, |(oldest,)| oldest + HOUR))
+    }
+
+    async fn compose_message(&self, channel: Channel, recipient: &str, now: Millis) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        let rows: Vec<PendingNotification> = sqlx::query_as(
+            "SELECT id, kind, about, created_at FROM notifications WHERE message_id IS NULL AND channel = $1 AND recipient = $2 ORDER BY created_at, id LIMIT $3",
+        )
+        .bind(channel.word())
+        .bind(recipient)
+        .bind(MAX_PER_MESSAGE)
+        .fetch_all(&mut *tx)
+        .await?;
+        let read = |(_, kind, details, at): &PendingNotification| {
+            Some(Notification { kind: NotificationKind::parse(kind)?, details: serde_json::from_str(details).ok()?, at: *at })
+        };
+        let notifications: Vec<Notification> = rows.iter().filter_map(read).collect();
+        let id = MessageId::new();
+        let body = match channel {
+            Channel::Mail => self.render_text(&notifications),
+            Channel::Webhook => self.render_json(&id, &notifications, now),
+        };
+        sqlx::query(
+            "INSERT INTO messages (id, channel, recipient, subject, body, notification_count, state, next_try_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $7)",
+        )
+        .bind(&id)
+        .bind(channel.word())
+        .bind(recipient)
+        .bind(render::subject(&notifications))
+        .bind(body)
+        .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        for (notice, ..) in &rows {
+            sqlx::query("UPDATE notifications SET message_id = $1 WHERE id = $2").bind(&id).bind(notice).execute(&mut *tx).await?;
+        }
+        kill_point("notify.gathered");
+        tx.commit().await?;
+        kill_point("notify.message");
+        Ok(())
+    }
+
+    /// Claims at most `limit` due messages of a channel that are not `busy`: counts the attempt and sets the time of the next one before
+    /// anything is sent, so that a message is sent again after a crash and never lost.
+    pub(super) async fn claim_due(&self, channel: Channel, limit: usize, busy: &[&MessageId]) -> Result<Vec<Message>> {
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        let due: Vec<Message> = sqlx::query_as(
+            "SELECT id, channel, recipient, subject, body, attempts, next_try_at, created_at FROM messages
+             WHERE state = 'waiting' AND next_try_at <= $1 AND channel = $2 ORDER BY next_try_at, id LIMIT $3",
+        )
+        .bind(now)
+        .bind(channel.word())
+        .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut taken = Vec::new();
+        for mut message in due.into_iter().filter(|message| !busy.contains(&&message.id)).take(limit) {
+            message.attempts += 1;
+            message.next_try_at = now + retry_delay(message.attempts);
+            sqlx::query("UPDATE messages SET attempts = $1, next_try_at = $2 WHERE id = $3")
+                .bind(message.attempts)
+                .bind(message.next_try_at)
+                .bind(&message.id)
+                .execute(&mut *tx)
+                .await?;
+            taken.push(message);
+        }
+        tx.commit().await?;
+        Ok(taken)
+    }
+
+    /// Records the result of an attempt. A failed message is retried, unless the retry would be more than a day after the message was
+    /// written.
+    pub(super) async fn record_attempt(&self, message: &Message, sent: &std::result::Result<(), String>) -> Result<()> {
+        let now = self.clock.now();
+        let given_up = sent.is_err() && message.next_try_at > message.created_at + GIVE_UP_AFTER;
+        let state = match sent {
+            Ok(()) => "sent",
+            Err(_) if given_up => "failed",
+            Err(_) => "waiting",
+        };
+        match sent {
+            Ok(()) => tracing::info!(message = %message.id, channel = message.channel, attempt = message.attempts, "delivered"),
+            Err(why) => tracing::warn!(message = %message.id, channel = message.channel, attempt = message.attempts, given_up, "not delivered: {why}"),
+        }
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "UPDATE messages SET state = $1, error = $2, ended_at = CASE WHEN $1 = 'waiting' THEN NULL ELSE $3 END WHERE id = $4 AND state = 'waiting'",
+        )
+        .bind(state)
+        .bind(sent.as_ref().err())
+        .bind(now)
+        .bind(&message.id)
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Creates a test message; it is not retried.
+    pub(super) async fn test_message(&self, channel: Channel, recipient: &str) -> Result<Message> {
+        let now = self.clock.now();
+        let text = format!("This is a test notification from Chatlake. A person sent it at {}.", self.link("/settings/notifications"));
+        let id = MessageId::new();
+        let body = match channel {
+            Channel::Mail => format!("{text}\n"),
+            Channel::Webhook => {
+                let at = crate::clock::iso(now);
+                serde_json::json!({ "id": id, "created_at": at, "text": render::escape_for_slack(&text), "notices": [], "more": 0, "test": true }).to_string()
+            }
+        };
+        // The attempt is in progress: no other task claims it, and after a crash `prune` ends it.
+        let message = Message {
+            id,
+            channel: channel.word().to_owned(),
+            recipient: recipient.to_owned(),
+            subject: "Chatlake test notification".to_owned(),
+            body,
+            attempts: 1,
+            next_try_at: i64::MAX,
+            created_at: now,
+        };
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "INSERT INTO messages (id, channel, recipient, subject, body, notification_count, is_test, state, attempts, next_try_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, 0, 1, 'waiting', 1, $6, $7)",
+        )
+        .bind(&message.id)
+        .bind(&message.channel)
+        .bind(&message.recipient)
+        .bind(&message.subject)
+        .bind(&message.body)
+        .bind(message.next_try_at)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(message)
+    }
+
+    /// When the next message is due.
+    pub(super) async fn next_try(&self) -> Result<Option<Millis>> {
+        Ok(sqlx::query_scalar("SELECT MIN(next_try_at) FROM messages WHERE state = 'waiting' AND is_test = 0").fetch_one(self.db.read()).await?)
+    }
+
+    /// Deletes old results, and ends test messages that a crash interrupted.
+    pub(super) async fn prune(&self) -> Result<()> {
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        sqlx::query("DELETE FROM messages WHERE state <> 'waiting' AND ended_at < $1").bind(now - RETENTION).execute(&mut *tx).await?;
+        sqlx::query("UPDATE messages SET state = 'failed', error = 'The server stopped during the delivery.', ended_at = $1 WHERE state = 'waiting' AND is_test = 1 AND created_at < $2")
+            .bind(now)
+            .bind(now - HOUR)
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The newest deliveries, newest first.
+    pub async fn deliveries(&self, limit: i64) -> Result<Vec<Delivery>> {
+        let rows = sqlx::query(
+            "SELECT m.id, m.channel, COALESCE(w.name, CASE WHEN m.channel = 'mail' THEN m.recipient ELSE 'a deleted webhook' END) AS recipient, m.subject, m.notification_count,
+                    m.is_test, m.state, m.attempts, m.next_try_at, m.error, m.created_at, m.ended_at
+             FROM messages m LEFT JOIN webhooks w ON w.id = m.recipient ORDER BY m.created_at DESC, m.id DESC LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(self.db.read())
+        .await?;
+        Ok(decode_readable(rows))
+    }
+}
+
+/// Moves all times by `back` after the clock was set back, so that waiting notifications and messages keep their remaining time.
+pub(crate) async fn shift_times_back(tx: &mut Transaction<'static, Sqlite>, now: Millis, back: Millis) -> Result<()> {
+    for moved in [
+        "UPDATE notifications SET created_at = created_at - $2 WHERE message_id IS NULL AND created_at > $1",
+        "UPDATE messages SET created_at = created_at - $2 WHERE created_at > $1",
+        "UPDATE messages SET next_try_at = CASE WHEN next_try_at - $2 > $1 THEN next_try_at - $2 ELSE $1 END WHERE state = 'waiting' AND is_test = 0 AND next_try_at > $1",
+    ] {
+        sqlx::query(moved).bind(now).bind(back).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_grow_apart_up_to_an_hour() {
+        let minutes: Vec<i64> = (1..=9).map(|attempt| retry_delay(attempt) / 60_000).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(retry_delay(1_000_000), HOUR);
+    }
+}

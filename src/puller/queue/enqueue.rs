@@ -1,0 +1,89 @@
+//! Enqueues runs: manual, scheduled and retried ones.
+
+use sqlx::{Sqlite, Transaction};
+
+use crate::clock::Millis;
+use crate::error::{Error, Result};
+use crate::ids::{DatasetId, RunId, UserId};
+use crate::puller::run::Trigger;
+
+/// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive, besides a chunk of a backfill: while
+/// there is one, that one is answered instead; where it has not begun, and a person wants it now, it becomes that person's.
+/// `source_key`: runs with equal keys share one reading of the vendor. Errors: `not_found` when the DataSet was deleted after the caller
+/// looked it up.
+pub async fn enqueue(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &DatasetId,
+    source_key: &str,
+    trigger: Trigger,
+    started_by: Option<&UserId>,
+) -> Result<RunId> {
+    if let Some(made) = insert_run(tx, now, dataset, source_key, trigger, started_by).await? {
+        return Ok(made);
+    }
+    if matches!(trigger, Trigger::Manual | Trigger::First) {
+        sqlx::query(
+            "UPDATE runs SET trigger = $1, started_by = $2, due_at = $3, retry_number = 0 WHERE dataset_id = $4 AND state = 'queued' AND trigger IN ('schedule', 'retry')",
+        )
+        .bind(trigger.word())
+        .bind(started_by)
+        .bind(now)
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
+    }
+    let alive = sqlx::query_scalar("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill'")
+        .bind(dataset)
+        .fetch_optional(&mut **tx)
+        .await?;
+    alive.ok_or_else(|| Error::not_found("DataSet"))
+}
+
+/// As `enqueue`; none when a run is alive already, or the DataSet is not there any more.
+async fn insert_run(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &DatasetId,
+    source_key: &str,
+    trigger: Trigger,
+    started_by: Option<&UserId>,
+) -> Result<Option<RunId>> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO runs (id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at, account_id)
+         SELECT $1, id, $3, $4, 'queued', $5, $6, $6, account_id FROM datasets WHERE id = $2
+         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill' DO NOTHING RETURNING id",
+    )
+    .bind(RunId::new())
+    .bind(dataset)
+    .bind(trigger.word())
+    .bind(started_by)
+    .bind(source_key)
+    .bind(now)
+    .fetch_optional(&mut **tx)
+    .await?)
+}
+
+/// Enqueues a scheduled run that begins at `at` and makes up for `missed` further due times. A run that is queued or waiting
+/// already makes up for this due time as well. Returns false when one is running: this due time has no run.
+pub async fn enqueue_scheduled(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &DatasetId,
+    source_key: &str,
+    at: Millis,
+    missed: i64,
+) -> Result<bool> {
+    if let Some(made) = insert_run(tx, now, dataset, source_key, Trigger::Schedule, None).await? {
+        if at > now || missed > 0 {
+            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3").bind(missed).bind(at).bind(made).execute(&mut **tx).await?;
+        }
+        return Ok(true);
+    }
+    let waits = sqlx::query("UPDATE runs SET missed = missed + $1 WHERE dataset_id = $2 AND state IN ('queued', 'waiting') AND trigger <> 'backfill'")
+        .bind(missed + 1)
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
+    Ok(waits.rows_affected() > 0)
+}

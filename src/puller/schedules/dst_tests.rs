@@ -1,0 +1,124 @@
+//! Ten years in zones whose clocks change each in its own way: by an hour in spring and autumn, by half an hour, around Ramadan, not at all.
+
+use jiff::Span;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::tests::at;
+use super::*;
+
+const ZONES: [&str; 6] = ["Europe/Oslo", "US/Pacific", "Australia/Lord_Howe", "Africa/Casablanca", "America/Asuncion", "UTC"];
+const FIRST: &str = "2026-01-01T00:00:00Z";
+const DAYS: i32 = 3_653;
+
+fn every_day(zone: &TimeZone) -> impl Iterator<Item = Date> {
+    let first = FIRST.parse::<Timestamp>().unwrap().to_zoned(zone.clone()).date().tomorrow().unwrap();
+    (0..DAYS).map(move |n| first.checked_add(Span::new().days(n)).unwrap())
+}
+
+/// Every change of the clocks in these years.
+fn changes(zone: &TimeZone) -> Vec<Timestamp> {
+    let (first, last) = (FIRST.parse::<Timestamp>().unwrap(), timestamp(at(FIRST) + i64::from(DAYS) * 86_400_000));
+    let mut changes = Vec::new();
+    for change in zone.following(first).take_while(|change| change.timestamp() < last) {
+        let before = timestamp(change.timestamp().as_millisecond() - 1);
+        if zone.to_offset(before) != change.offset() {
+            changes.push(change.timestamp());
+        }
+    }
+    changes
+}
+
+#[test]
+fn a_daily_time_comes_exactly_once_on_each_local_day() {
+    for name in ZONES {
+        // The hours in which clocks change somewhere, their edges, and one in the middle of the day.
+        for line in ["0 0 * * *", "30 1 * * *", "45 1 * * *", "0 2 * * *", "15 2 * * *", "30 2 * * *", "59 2 * * *", "0 3 * * *", "0 12 * * *", "59 23 * * *"] {
+            let schedule = Schedule::parse(line, name, at(FIRST)).unwrap();
+            let wanted = schedule.calendar().unwrap().times.of_day()[0];
+            let mut after = every_day(&schedule.zone).next().unwrap().to_zoned(schedule.zone.clone()).unwrap().timestamp().as_millisecond() - 1;
+            let mut occurrences = std::iter::from_fn(|| {
+                let next = schedule.next(after, 1).pop()?;
+                after = next.at.timestamp().as_millisecond();
+                Some(next)
+            });
+            for day in every_day(&schedule.zone) {
+                let next = occurrences.next().unwrap();
+                assert_eq!(next.at.date(), day, "{name} {line}");
+                let here = schedule.zone.to_ambiguous_timestamp(day.to_datetime(wanted));
+                if !here.is_ambiguous() {
+                    assert_eq!((next.at.time(), &next.clock_change), (wanted, &None), "{name} {line} {day}");
+                } else if matches!(here.offset(), jiff::tz::AmbiguousOffset::Fold { .. }) {
+                    assert_eq!(next.at.timestamp(), here.earlier().unwrap(), "{name} {line} {day}: the first time");
+                } else {
+                    assert!(changes(&schedule.zone).contains(&next.at.timestamp()), "{name} {line} {day}: the next moment that there is");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_hourly_schedule_comes_as_often_as_the_clock_strikes_that_day() {
+    for name in ZONES {
+        let schedule = Schedule::parse("0 * * * *", name, at(FIRST)).unwrap();
+        let mut counts = std::collections::BTreeMap::new();
+        for day in every_day(&schedule.zone) {
+            let midnight = |day: Date| day.to_zoned(schedule.zone.clone()).unwrap().timestamp().as_millisecond();
+            let (start, end) = (midnight(day), midnight(day.tomorrow().unwrap()));
+            // No clock here is ever set by less than half an hour.
+            let strikes = (start..end).step_by(1_800_000).filter(|moment| timestamp(*moment).to_zoned(schedule.zone.clone()).minute() == 0).count();
+            let runs = schedule.between(start, end - 1, 100).len();
+            assert_eq!(runs, strikes, "{name} {day}");
+            *counts.entry(runs).or_insert(0) += 1;
+        }
+        let days = |hours: usize| counts.get(&hours).copied().unwrap_or(0);
+        assert_eq!(days(23) + days(24) + days(25), DAYS, "{name}: {counts:?}");
+        match name {
+            "UTC" => assert_eq!(days(24), DAYS),
+            // Since the end of 2024 Paraguay keeps its summer time; an older time zone database does not know.
+            "America/Asuncion" if changes(&schedule.zone).is_empty() => assert_eq!(days(24), DAYS),
+            // Half an hour: one hour is not struck in spring, and none comes twice in autumn.
+            "Australia/Lord_Howe" => assert_eq!((days(23), days(25)), (10, 0)),
+            // In 2030 Ramadan comes twice.
+            "Africa/Casablanca" => assert_eq!((days(23), days(25)), (11, 11)),
+            _ => assert_eq!((days(23), days(25)), (10, 10), "{name}"),
+        }
+    }
+}
+
+/// Every minute for three hours on both sides of every change: whatever moment it is, the next one is the same.
+#[test]
+fn around_every_change_the_next_moment_does_not_depend_on_when_it_is_asked() {
+    for name in ZONES {
+        for line in ["30 2 * * *", "15 2,3 * * *", "*/30 * * * *", "0 */2 * * *"] {
+            let schedule = Schedule::parse(line, name, at(FIRST)).unwrap();
+            for change in changes(&schedule.zone) {
+                let (from, to) = (change.as_millisecond() - 3 * 3_600_000, change.as_millisecond() + 3 * 3_600_000);
+                let all = schedule.between(from, to + 48 * 3_600_000, 500);
+                assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "{name} {line}");
+                for minute in (from..to).step_by(60_000) {
+                    let expected = all.iter().copied().find(|at| *at > minute);
+                    assert_eq!(schedule.next_after(minute), expected, "{name} {line} {}", crate::clock::iso(minute));
+                }
+            }
+        }
+    }
+}
+
+/// Croner alone, for lines that no calendar says, is as steady where a line names one time.
+#[test]
+fn a_bare_cron_line_keeps_to_the_same_rule() {
+    for name in ZONES {
+        // The day of the month or the weekday: no calendar says this.
+        let schedule = Schedule::parse("30 2 1-31 * 1", name, at(FIRST)).unwrap();
+        assert!(schedule.calendar().is_none());
+        let mut after = every_day(&schedule.zone).next().unwrap().to_zoned(schedule.zone.clone()).unwrap().timestamp().as_millisecond() - 1;
+        for day in every_day(&schedule.zone) {
+            let next = schedule.next(after, 1).pop().unwrap();
+            assert_eq!(next.at.date(), day, "{name}");
+            after = next.at.timestamp().as_millisecond();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The slot of the runs that a worker pulls together: held, or waited for.
+
+use tokio::time::Interval;
+
+use super::PullingRun;
+use super::heartbeat::Heartbeat;
+use crate::clock::Millis;
+use crate::connectors::Connector;
+use crate::puller::Puller;
+use crate::puller::slots::{InFlight, WorkerSlot};
+
+/// The phase of a run that has something to do and no slot.
+pub(super) const WAITING_FOR_WORKER: &str = "Waiting for a worker";
+
+/// The slot of these runs, and their deadline.
+pub(super) struct RunSlot {
+    pub slot: WorkerSlot,
+    pub in_flight: InFlight,
+    /// By `Clock::monotonic`: a run that is not done then is stopped.
+    pub deadline: Millis,
+}
+
+impl RunSlot {
+    /// Gives the slot back while nothing comes from the vendor.
+    pub fn release(&mut self, puller: &Puller, set: &[PullingRun]) {
+        self.slot.release();
+        self.in_flight.started();
+        if let Some(first) = set.first() {
+            show(puller, set, waiting_for(first.dataset.connector));
+        }
+    }
+
+    /// Waits for the slot while the leases are held. False when nobody is left to pull for, or the server stops.
+    pub async fn acquire(&mut self, puller: &Puller, set: &[PullingRun], heartbeat: &mut Interval) -> bool {
+        if self.slot.is_held() {
+            return true;
+        }
+        show(puller, set, WAITING_FOR_WORKER);
+        let entered = Heartbeat::of(set).acquire(puller, heartbeat, &mut self.slot).await;
+        show(puller, set, "Pulling");
+        entered
+    }
+
+    /// As `acquire`, before saving; `save` sends the heartbeats meanwhile.
+    pub async fn acquire_to_save(&mut self, puller: &Puller, set: &[PullingRun]) {
+        if !self.slot.is_held() {
+            show(puller, set, WAITING_FOR_WORKER);
+            self.slot.acquire().await;
+        }
+    }
+}
+
+fn show(puller: &Puller, set: &[PullingRun], phase: &'static str) {
+    for pulling in set {
+        pulling.progress.update(puller.clock.now(), |progress| progress.phase = phase);
+    }
+}
+
+/// The phase of a run whose vendor has not answered.
+fn waiting_for(connector: Connector) -> &'static str {
+    match connector {
+        Connector::LiveChat => "Waiting for LiveChat",
+        Connector::LiveLeader => "Waiting for LiveLeader",
+    }
+}

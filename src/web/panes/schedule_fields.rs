@@ -1,0 +1,363 @@
+//! What the Scheduling pane carries of the schedule, exactly as it was typed: the fields of both tabs, so that none is lost when somebody
+//! goes from one to the other. `schedule_parse.rs` makes a plan of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::timestamp;
+use crate::puller::schedules::plan::{
+    Calendar, CatchUp, DayRule, HOUR_STEPS, Interval, MINUTE_STEPS, MONTHS, REMINDERS, ScheduleKind, SchedulePlan, TimesOfDay, WEEKDAYS, format_time_of_day,
+    weekday_name, weekday_word,
+};
+use crate::puller::schedules::{Schedule, cron, describe};
+use crate::web::components::Choice;
+
+/// The names of all fields. In addition: `on_mon`, `a_on_mon`, `a_nth_1`, `month_1` and the like.
+const NAMES: [&str; 34] = [
+    "tab",
+    "every",
+    "minutes",
+    "hours",
+    "minute",
+    "active",
+    "active_from",
+    "active_to",
+    "every_days",
+    "days_from",
+    "month_how",
+    "month_days",
+    "nth",
+    "nth_day",
+    "at",
+    "remind",
+    "a_how",
+    "a_times",
+    "a_at",
+    "a_step",
+    "a_minute",
+    "a_active",
+    "a_from",
+    "a_to",
+    "a_days",
+    "a_every_days",
+    "a_days_from",
+    "a_month_days",
+    "a_nth_day",
+    "a_months",
+    "cron",
+    "delay",
+    "start_day",
+    "start_time",
+];
+const SWITCHES: [&str; 4] = ["on_", "a_on_", "a_nth_", "month_"];
+
+/// The fields by name. Unchecked and missing fields are absent.
+#[derive(Clone, Debug, Default)]
+pub struct ScheduleFields(BTreeMap<String, String>);
+
+impl ScheduleFields {
+    /// Reads a field of a request. Unknown fields are ignored.
+    pub fn put(&mut self, field: &str, value: String) {
+        let numbered = |start: &str| field.strip_prefix(start).is_some_and(|end| end.len() <= 3 && !end.is_empty());
+        if NAMES.contains(&field) || field == "catch_up" || SWITCHES.iter().any(|start| numbered(start)) {
+            self.0.insert(field.to_owned(), value);
+        }
+    }
+
+    fn set(&mut self, field: &str, value: impl Into<String>) {
+        self.0.insert(field.to_owned(), value.into());
+    }
+
+    pub fn of(&self, field: &str) -> &str {
+        self.0.get(field).map_or("", String::as_str)
+    }
+
+    pub fn is(&self, field: &str, value: &str) -> bool {
+        self.of(field) == value
+    }
+
+    pub fn on(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
+    /// The form for a new schedule: every morning.
+    pub fn fresh() -> Self {
+        let mut fields = Self::default();
+        let usual = [
+            ("tab", "basic"),
+            ("every", "day"),
+            ("minutes", "30"),
+            ("hours", "6"),
+            ("minute", "0"),
+            ("active_from", "08:00"),
+            ("active_to", "18:00"),
+            ("every_days", "1"),
+            ("month_how", "days"),
+            ("month_days", "1"),
+            ("nth", "2"),
+            ("nth_day", "fri"),
+            ("at", "06:00"),
+            ("remind", ""),
+            ("a_how", "fields"),
+            ("a_times", "once"),
+            ("a_at", "06:00"),
+            ("a_step", "3h"),
+            ("a_minute", "0"),
+            ("a_from", "08:00"),
+            ("a_to", "18:00"),
+            ("a_days", "all"),
+            ("a_every_days", "2"),
+            ("a_month_days", "1, 15"),
+            ("a_nth_2", "on"),
+            ("a_nth_4", "on"),
+            ("a_nth_day", "sun"),
+            ("a_months", "all"),
+            ("cron", "0 6 * * *"),
+            ("delay", "now"),
+            ("start_time", "06:00"),
+            ("catch_up", "one"),
+            ("on_mon", "on"),
+        ];
+        for (field, value) in usual {
+            fields.set(field, value);
+        }
+        for day in &WEEKDAYS[..5] {
+            fields.set(&format!("a_on_{}", weekday_word(*day)), "on");
+        }
+        for month in 1..=12 {
+            fields.set(&format!("month_{month}"), "on");
+        }
+        fields
+    }
+
+    /// The form for a stored schedule. The other tab and unneeded fields have their defaults.
+    pub fn stored(schedule: &Schedule) -> Self {
+        let mut fields = Self::fresh();
+        let SchedulePlan { when, starts_at, catch_up } = schedule.plan();
+        fields.set("catch_up", catch_up.word());
+        if let Some(at) = starts_at {
+            let at = timestamp(*at).to_zoned(schedule.zone().clone());
+            fields.set("delay", "later");
+            fields.set("start_day", at.date().to_string());
+            fields.set("start_time", format_time_of_day(at.time()));
+        }
+        if let ScheduleKind::Manually { remind_after } = when {
+            fields.set("every", "manual");
+            fields.set("remind", remind_after.map(|hours| hours.to_string()).unwrap_or_default());
+        }
+        if let Some(calendar) = schedule.calendar() {
+            let line = cron::line(&calendar);
+            fields.set("cron", line.clone().unwrap_or_default());
+            let advanced = fields.advanced(&calendar);
+            if !fields.basic(&calendar) {
+                fields.set("tab", "advanced");
+                fields.set("a_how", if advanced { "fields" } else { "cron" });
+            }
+        } else if let ScheduleKind::Cron(line) = when {
+            fields.set("tab", "advanced");
+            fields.set("a_how", "cron");
+            fields.set("cron", line.as_str());
+        }
+        fields
+    }
+
+    fn switch(&mut self, start: &str, all: impl IntoIterator<Item = String>) {
+        let is_one = |end: &str| end.parse::<u8>().is_ok() || WEEKDAYS.iter().any(|day| weekday_word(*day) == end);
+        self.0.retain(|field, _| !field.strip_prefix(start).is_some_and(is_one));
+        for one in all {
+            self.set(&format!("{start}{one}"), "on");
+        }
+    }
+
+    /// Sets the fields of the first tab. Returns false if it cannot express the schedule.
+    fn basic(&mut self, calendar: &Calendar) -> bool {
+        if !calendar.months.is_empty() {
+            return false;
+        }
+        if let TimesOfDay::Every { step, minute, active } = &calendar.times {
+            if calendar.days != DayRule::All {
+                return false;
+            }
+            match step {
+                Interval::Minutes(n) => {
+                    self.set("every", "minutes");
+                    self.set("minutes", n.to_string());
+                }
+                Interval::Hours(n) => {
+                    self.set("every", "hours");
+                    self.set("hours", n.to_string());
+                }
+            }
+            self.set("minute", minute.to_string());
+            if let Some(active) = active {
+                self.set("active", "on");
+                self.set("active_from", format_time_of_day(active.from));
+                self.set("active_to", format_time_of_day(active.to));
+            }
+            return true;
+        }
+        let every = match &calendar.days {
+            DayRule::All => "day",
+            DayRule::EveryNth { n, from } => {
+                self.set("every_days", n.to_string());
+                self.set("days_from", from.to_string());
+                "day"
+            }
+            DayRule::Week(days) if *days == (1..=5).collect() => "weekday",
+            DayRule::Week(days) => {
+                self.switch("on_", words_of(days));
+                "week"
+            }
+            DayRule::Month { days, last } => {
+                self.set("month_how", "days");
+                self.set("month_days", days_text(days, *last));
+                "month"
+            }
+            DayRule::Ordinal { nths, weekdays } => {
+                let (Some(nth), Some(day), 1, 1) = (nths.first(), words_of(weekdays).pop(), nths.len(), weekdays.len()) else { return false };
+                self.set("month_how", "ordinal");
+                self.set("nth", nth.to_string());
+                self.set("nth_day", day);
+                "month"
+            }
+        };
+        self.set("every", every);
+        self.set("at", times_text(&calendar.times));
+        true
+    }
+
+    /// Sets the fields of the second tab. Returns false if they cannot express the schedule.
+    fn advanced(&mut self, calendar: &Calendar) -> bool {
+        match &calendar.times {
+            TimesOfDay::At(_) => {
+                self.set("a_times", "once");
+                self.set("a_at", times_text(&calendar.times));
+            }
+            TimesOfDay::Every { step, minute, active } => {
+                self.set("a_times", "often");
+                self.set("a_step", step.word());
+                self.set("a_minute", minute.to_string());
+                if let Some(active) = active {
+                    self.set("a_active", "on");
+                    self.set("a_from", format_time_of_day(active.from));
+                    self.set("a_to", format_time_of_day(active.to));
+                }
+            }
+        }
+        let days = match &calendar.days {
+            DayRule::All => "all",
+            DayRule::EveryNth { n, from } => {
+                self.set("a_every_days", n.to_string());
+                self.set("a_days_from", from.to_string());
+                "nth"
+            }
+            DayRule::Week(days) => {
+                self.switch("a_on_", words_of(days));
+                "week"
+            }
+            DayRule::Month { days, last } => {
+                self.set("a_month_days", days_text(days, *last));
+                "month"
+            }
+            DayRule::Ordinal { nths, weekdays } => {
+                if weekdays.len() != 1 {
+                    return false;
+                }
+                self.switch("a_nth_", nths.iter().map(u8::to_string));
+                self.set("a_nth_day", words_of(weekdays).concat());
+                "ordinal"
+            }
+        };
+        self.set("a_days", days);
+        if !calendar.months.is_empty() {
+            self.set("a_months", "some");
+            self.switch("month_", calendar.months.iter().map(u8::to_string));
+        }
+        true
+    }
+}
+
+fn words_of(days: &BTreeSet<i8>) -> Vec<String> {
+    WEEKDAYS.iter().filter(|day| days.contains(&day.to_sunday_zero_offset())).map(|day| weekday_word(*day).to_owned()).collect()
+}
+
+fn times_text(times: &TimesOfDay) -> String {
+    times.of_day().into_iter().map(format_time_of_day).collect::<Vec<_>>().join(", ")
+}
+
+fn days_text(days: &BTreeSet<u8>, last: bool) -> String {
+    days.iter().map(u8::to_string).chain(last.then(|| "last".to_owned())).collect::<Vec<_>>().join(", ")
+}
+
+/// A checkbox.
+#[derive(Clone, Debug, Default)]
+pub struct Checkbox {
+    pub field: String,
+    /// The visible label; the accessible label follows.
+    pub short: String,
+    pub name: String,
+    pub on: bool,
+}
+
+/// The data of the templates.
+#[derive(Clone, Debug, Default)]
+pub struct ScheduleView {
+    pub f: ScheduleFields,
+    pub minutes: Vec<Choice>,
+    pub hours: Vec<Choice>,
+    pub nths: Vec<Choice>,
+    pub nth_days: Vec<Choice>,
+    pub reminders: Vec<Choice>,
+    pub catch_ups: Vec<Choice>,
+    pub steps: Vec<Choice>,
+    pub a_nth_days: Vec<Choice>,
+    pub on: Vec<Checkbox>,
+    pub a_on: Vec<Checkbox>,
+    pub a_nths: Vec<Checkbox>,
+    pub months: Vec<Checkbox>,
+}
+
+impl ScheduleView {
+    pub fn new(f: ScheduleFields) -> Self {
+        let choose = |field: &str, all: Vec<(String, String)>| -> Vec<Choice> {
+            all.into_iter().map(|(value, label)| Choice { selected: f.is(field, &value), value, label }).collect()
+        };
+        let tick = |field: String, short: &str, name: &str| Checkbox { on: f.on(&field), field, short: short.to_owned(), name: name.to_owned() };
+        let days = |start: &str| WEEKDAYS.map(|day| tick(format!("{start}{}", weekday_word(day)), &weekday_name(day)[..2], weekday_name(day))).into();
+        let named = || WEEKDAYS.map(|day| (weekday_word(day).to_owned(), weekday_name(day).to_owned())).into();
+        let numbers = |all: &[u8]| all.iter().map(|n| (n.to_string(), n.to_string())).collect();
+        let nth = |nth: u8| (nth.to_string(), describe::nth_word(nth).to_owned());
+        let reminders = std::iter::once((String::new(), "never".to_owned())).chain(REMINDERS.map(|(hours, name)| (hours.to_string(), format!("after {name}"))));
+        // A program may have set any number of hours.
+        let own = Some(f.of("remind")).filter(|hours| !hours.is_empty() && REMINDERS.iter().all(|(known, _)| known.to_string() != **hours));
+        let reminders = reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
+        let catch_up = |way: CatchUp| {
+            let label = match way {
+                CatchUp::One => "Run once",
+                CatchUp::All => "Run each missed update",
+                CatchUp::None => "Skip",
+            };
+            (way.word().to_owned(), label.to_owned())
+        };
+        let step = |step: Interval| match step {
+            Interval::Minutes(n) => (step.word(), format!("{n} minutes")),
+            Interval::Hours(1) => (step.word(), "hour".to_owned()),
+            Interval::Hours(n) => (step.word(), format!("{n} hours")),
+        };
+        let ordinals = [1, 2, 3, 4, 5, 0];
+        Self {
+            minutes: choose("minutes", numbers(&MINUTE_STEPS)),
+            hours: choose("hours", numbers(&HOUR_STEPS)),
+            nths: choose("nth", ordinals.map(nth).into()),
+            nth_days: choose("nth_day", named()),
+            reminders: choose("remind", reminders.collect()),
+            catch_ups: choose("catch_up", CatchUp::ALL.map(catch_up).into()),
+            steps: choose("a_step", Interval::all().map(step).collect()),
+            a_nth_days: choose("a_nth_day", named()),
+            on: days("on_"),
+            a_on: days("a_on_"),
+            a_nths: ordinals.map(|n| tick(format!("a_nth_{n}"), describe::nth_word(n), describe::nth_word(n))).into(),
+            months: (1u8..).zip(MONTHS).map(|(n, name)| tick(format!("month_{n}"), &name[..3], name)).collect(),
+            f,
+        }
+    }
+}
