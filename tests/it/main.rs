@@ -57,3 +57,4 @@ mod upstream;
 mod vendor;
 mod vendor_quirks;
 mod verify;
+mod vocabulary;
