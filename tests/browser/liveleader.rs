@@ -14,8 +14,9 @@ fn run_with_input(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let (mut into, input) = (child.stdin.take().unwrap(), input.to_vec());
     let writing = std::thread::spawn(move || into.write_all(&input));
     let out = child.wait_with_output().unwrap();
-    writing.join().unwrap().unwrap();
-    assert!(out.status.success(), "{program}: {} {}", out.status, String::from_utf8_lossy(&out.stdout));
+    let written = writing.join().unwrap();
+    assert!(out.status.success(), "{program}: {} {} {written:?}", out.status, String::from_utf8_lossy(&out.stdout));
+    written.unwrap();
     out.stdout
 }
 

@@ -154,7 +154,7 @@ async fn change(server: &Server, method: &str, path: &str, token: &str, body: Va
         }
         let code = answer["error"]["code"].as_str().unwrap_or_default();
         assert!(status == 503 && matches!(code, "storage_full" | "storage_failed"), "{what}: {method} {path}: {status} {answer}");
-        assert!(began.elapsed() < Duration::from_secs(20), "{what}: {method} {path} stays refused: {answer}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}: {method} {path} stays refused: {answer}");
     }
 }
 
