@@ -1,7 +1,8 @@
-//! The hot path of a LiveLeader pull: one export document of more than a million messages, from a vendor in a process of its own that
-//! holds it in memory, into Arrow batches of all three reports. Beside it, on the same bytes, the bare event loop of quick-xml and the
-//! document's reader alone. `bin/bench export` runs it and prints a line `| what | measured | bound |` for each figure.
-#![allow(clippy::print_stdout, reason = "what it measured is what it is for")]
+//! Measures the hot path of a LiveLeader pull: one export document with more than a million messages, from a test server in another
+//! process that holds it in memory, into Arrow batches of all three reports. For comparison, the same bytes through the bare event
+//! loop of quick-xml and through the document reader alone. `bin/bench export` runs it and prints a line `| what | measured | bound
+//! |` for each figure.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
 
 use std::collections::BTreeMap;
@@ -39,15 +40,15 @@ const CHATS: u64 = 110_000;
 const MIN_MESSAGES: u64 = 1_000_000;
 /// 2026-11-20 12:00 UTC.
 const NOW: i64 = 1_795_176_000_000;
-/// More than all days that the sandbox has chats on: one answer holds them all.
+/// All days on which the sandbox has chats: one response contains them all.
 const ALL_DAYS: Window = Window { from: date(2026, 9, 1), to: date(2026, 12, 31) };
-/// Each is measured so often, in turn; the median counts.
+/// The number of measurements of each figure, in turn; the median counts.
 const ROUNDS: usize = 5;
-/// How this file is asked to be the vendor, before the file that the document is put into.
+/// The argument that starts this program as the test server, followed by the file for the document.
 const VENDOR: &str = "be-the-vendor";
-/// What is sent at a time.
+/// The size of the pieces that are sent.
 const PIECE: usize = 256 << 10;
-/// Size of the long document, and of the part of the other one that it repeats.
+/// The size of the long document, and of the part of the other document that it repeats.
 const LONG: usize = 2 << 30;
 const PART: usize = 4 << 20;
 const MB: f64 = 1_000_000.0;
@@ -57,7 +58,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if let Some(at) = arguments.iter().position(|argument| argument == VENDOR) {
-        return runtime().block_on(be_the_vendor(Path::new(&arguments[at + 1])));
+        return runtime().block_on(serve_as_vendor(Path::new(&arguments[at + 1])));
     }
     // `cargo test --all-targets` runs this file too.
     if arguments.iter().any(|argument| argument == "--bench") {
@@ -71,7 +72,7 @@ fn main() {
 /// Prints a line `| what | measured | bound |` for each figure.
 async fn table(address: &str, document: &Path, scratch: &Path) {
     let size = std::fs::metadata(document).unwrap().len();
-    // First, while nothing else has filled this process's memory.
+    // Measured first, while this process uses little memory.
     let idle = resident("VmRSS:");
     let (began, used) = (Instant::now(), processor_time());
     let (chats, _) = pull(&format!("{address}/long"), scratch).await;
@@ -118,7 +119,7 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
     );
 }
 
-/// Begins a measurement, of the peak of memory too.
+/// Starts a measurement and resets the peak memory.
 fn measure() -> Instant {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     Instant::now()
@@ -129,15 +130,15 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// What this process has used of all cores, in seconds.
+/// The processor time of this process on all cores, in seconds.
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // After the name, which may hold anything but ends with the last parenthesis; in hundredths of a second.
+    // Skips the process name, which may contain anything and ends with the last parenthesis. Times are in hundredths of a second.
     let after: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     (after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap()) / 100.0
 }
 
-/// A line of this process's status, in MiB.
+/// A value of `/proc/self/status`, in MiB.
 fn resident(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -169,7 +170,7 @@ fn read(document: &Path) -> u64 {
     chats
 }
 
-/// Chats and messages that the connector makes of the document at this address.
+/// The numbers of chats and messages that the connector reads from the document at this address.
 async fn pull(address: &str, scratch: &Path) -> (u64, u64) {
     let upstreams = Upstreams::new(vec!["127.0.0.1".parse().unwrap()], Clock::stopped_at(NOW)).unwrap();
     let source = Source {
@@ -177,7 +178,7 @@ async fn pull(address: &str, scratch: &Path) -> (u64, u64) {
         fields: BTreeMap::from([("email".to_owned(), liveleader::EMAIL.to_owned())]),
         secrets: BTreeMap::from([("password".to_owned(), Secret::new(liveleader::PASSWORD))]),
         zone: TimeZone::UTC,
-        // No pace.
+        // 0: no rate limit.
         upstream: upstreams.for_account("", Connector::LiveLeader, Some(address), 0).unwrap(),
     };
     let request = PullRequest {
@@ -211,7 +212,7 @@ struct Vendor {
 }
 
 impl Vendor {
-    /// Answers when the document is in its file and can be asked for.
+    /// Starts the test server. Returns when the document is in its file and can be requested.
     fn start(document: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap()).arg(VENDOR).arg(document).stdout(Stdio::piped()).spawn().unwrap();
         let mut address = String::new();
@@ -227,7 +228,7 @@ impl Drop for Vendor {
     }
 }
 
-async fn be_the_vendor(file: &Path) {
+async fn serve_as_vendor(file: &Path) {
     let document = made(file.to_owned()).await;
     let long = Long::of(&document);
     let router = Router::new()
@@ -238,7 +239,7 @@ async fn be_the_vendor(file: &Path) {
     axum::serve(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router).await.unwrap();
 }
 
-/// The sandbox's document, which goes into the file too.
+/// Creates the sandbox's document and writes it to the file.
 async fn made(file: PathBuf) -> Bytes {
     let sandbox = Sandbox::new(SandboxOptions { chats: CHATS, days: 34, ..SandboxOptions::default() }, Clock::stopped_at(NOW));
     let query = url::form_urlencoded::Serializer::new(String::new())
@@ -257,12 +258,12 @@ fn answer(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response {
     Response::builder().header("content-type", "text/xml; charset=utf-8").body(body).unwrap()
 }
 
-/// A document that is made while it is sent: some chats over and over, each time with other ids.
+/// A document that is generated while it is sent: the same chats again and again, with new ids each time.
 #[derive(Clone)]
 struct Long {
     head: Bytes,
     chats: Bytes,
-    /// Where ids begin.
+    /// The positions of ids.
     ids: Vec<usize>,
     round: usize,
 }
@@ -276,7 +277,7 @@ impl Long {
         let mut at = begin;
         while let Some(found) = find(at, "<id>").filter(|found| *found < end) {
             at = found + "<id>".len();
-            // Past what an id may be wrapped in.
+            // Skips white space and a CDATA prefix before the id.
             let bare = document[at..].trim_ascii_start();
             let bare = bare.strip_prefix(b"<![CDATA[").unwrap_or(bare);
             ids.push(document.len() - bare.len() - begin);

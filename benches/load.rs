@@ -1,7 +1,7 @@
-//! The load bench behind `bin/bench`: the release binary driven from outside, with its own sandbox as vendor, over loopback. Prints a
-//! line `| what | measured | bound |` for each figure and fails when one is beyond its bound. What a process needs is read from
-//! `/proc`; the peak is set back before each step, so that every step shows its own. With `--downloads` it measures downloads alone.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it measured is what it is for")]
+//! The load bench of `bin/bench`: runs the release binary with its own sandbox as vendor over loopback. Prints a line `| what |
+//! measured | bound |` for each figure and fails if one is beyond its bound. Resource usage is read from `/proc`; the peak is reset
+//! before each step, so that every step shows its own. `--downloads` measures only downloads.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
 #![allow(clippy::disallowed_methods, reason = "it is a client of the server, and its clock is a stopwatch")]
 
@@ -19,15 +19,15 @@ use tokio::time::sleep;
 const CHATS: u64 = 100_000;
 const MANY_CHATS: u64 = 400_000;
 const DAYS: u32 = 360;
-/// What a call takes where the time of a pull is compared with the time of its calls, and how many there are at once.
+/// The duration of a call when the time of a pull is compared with the time of its calls, and the number of concurrent calls.
 const LATENCY_MS: u64 = 100;
 const AT_ONCE: f64 = 8.0;
-/// Today and the days before it that ended less than 48 hours ago, at any time of the day.
+/// The maximum number of unsettled days: today, and the days that ended less than 48 hours ago.
 const UNSETTLED_DAYS: u32 = 3;
-/// So many clients that do not read as they should, of ten people, for so long.
+/// The number of slow clients (of ten people), and the seconds for which they are observed.
 const SLOW_CLIENTS: usize = 500;
 const SLOW_SECONDS: u64 = 90;
-/// The pace that an account has unless it says otherwise.
+/// The default rate limit of an account.
 const PER_MINUTE: f64 = 180.0;
 const PASSWORD: &str = "a long enough passphrase 7";
 const MIB: f64 = 1_048_576.0;
@@ -90,7 +90,7 @@ async fn measure() -> Vec<String> {
         return table.missed;
     }
 
-    // The same number of pages in long days and in short ones.
+    // The same number of pages with many and with few chats per day.
     for (chats, days) in [(25_000, 30), (25_000, 360), (2_300, 30)] {
         let vendor = Vendor::with(chats, days, &["--delay", &LATENCY_MS.to_string()]);
         table.latency(&api, &vendor, days).await;
@@ -107,7 +107,7 @@ async fn measure() -> Vec<String> {
     table.line("Memory at rest, after all of this", &format!("{:.0} MiB", server.memory("VmRSS")), 0.0, None);
     drop(server);
 
-    // The same rows as a version from before checksums stored them: what the check of each block costs a page.
+    // The same rows without checksums: shows what the check of each block costs a page.
     forget_checksums(&data).await;
     let server = Server::start(&data).await;
     let api = Api { base: format!("{}api/v1", server.url), ..api };
@@ -115,7 +115,7 @@ async fn measure() -> Vec<String> {
     table.missed
 }
 
-/// Removes the checksums of all segments from the catalogue of a server that does not run.
+/// Removes the checksums of all segments from the catalogue of a stopped server.
 async fn forget_checksums(data: &Path) {
     let options = SqliteConnectOptions::new().filename(data.join("chatlake.db"));
     let mut catalogue = SqliteConnection::connect_with(&options).await.unwrap();
@@ -147,8 +147,8 @@ impl Table {
         }
     }
 
-    /// The time from the first call of a pull to its last one, beside what so many calls take at least: of days that are settled, and
-    /// of the newest days, which are read twice.
+    /// The time from the first call of a pull to its last one, compared with the minimum for that number of calls: for settled days,
+    /// and for the newest days, which are read twice.
     async fn latency(&mut self, api: &Api, vendor: &Vendor, days: u32) {
         let account = api.account(vendor).await;
         let settled = api.dataset_between(&account, "chat", days, UNSETTLED_DAYS).await;
@@ -172,7 +172,7 @@ impl Table {
         );
     }
 
-    /// How much of its calls a minute an account uses at a vendor that counts them.
+    /// The share of its rate limit that an account uses with a vendor that counts calls.
     async fn pace(&mut self, api: &Api, vendor: &Vendor) {
         let account = api.account_in_pace(vendor, PER_MINUTE as u32).await;
         let dataset = api.dataset_of(&account, "chat", 30).await;
@@ -193,7 +193,7 @@ impl Table {
         self.line(what, &format!("{mib:.0} MiB"), mib, Some((most, &format!("{most:.0} MiB"))));
     }
 
-    /// A run from asking for it to its commit.
+    /// A run from its request to its commit.
     async fn pull(&mut self, server: &Server, api: &Api, dataset: &str, name: &str, least: u64) {
         server.forget_peak();
         let began = Instant::now();
@@ -234,7 +234,7 @@ impl Table {
         self.memory(&format!("{name} as CSV: peak memory"), server.memory("VmHWM"), 256.0);
     }
 
-    /// A page of 100 rows at both ends, and all rows page by page in between. `how`: what is said of the segments.
+    /// The first and the last 100 rows, and all rows page by page. `how`: a description of the segments for the output.
     async fn pages(&mut self, server: &Server, api: &Api, dataset: &str, how: &str) {
         server.forget_peak();
         let rows = format!("/datasets/{dataset}/rows");
@@ -289,7 +289,8 @@ impl Reads {
 }
 
 impl Table {
-    /// Many clients begin a download and do not read it as they should: what the server holds for them, and what pages take meanwhile.
+    /// Many clients start a download and read slowly or not at all: measures the server's memory, and the response time of pages
+    /// meanwhile.
     async fn slow_clients(&mut self, server: &Server, api: &Api, dataset: &str, tokens: &[String], reads: Reads) {
         let before = server.memory("VmRSS");
         server.forget_peak();
@@ -306,7 +307,7 @@ impl Table {
         while began.elapsed() < Duration::from_secs(SLOW_SECONDS) {
             if began.elapsed().as_secs() >= second {
                 second += 1;
-                // What is there of it; those that were disconnected have nothing.
+                // Reads what has arrived; disconnected clients have nothing.
                 clients.iter().for_each(|client| drop(client.try_read(&mut buffer)));
             }
             for path in ["/datasets".to_owned(), format!("/datasets/{dataset}/rows?limit=20")] {
@@ -344,14 +345,14 @@ fn thousands(number: u64) -> String {
 
 fn chatlake() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chatlake"));
-    // Settings of whoever runs this must not reach it.
+    // Removes settings from the environment, so that they do not affect the server.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CHATLAKE_")) {
         command.env_remove(name);
     }
     command
 }
 
-/// Waits for the line that holds `before` and answers the word after it.
+/// Waits for the line that contains `before` and returns the word after it.
 fn word_after(child: &mut Child, before: &str) -> String {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.map(Result::unwrap).find(|line| line.contains(before)).expect("it says where it listens");
@@ -360,7 +361,7 @@ fn word_after(child: &mut Child, before: &str) -> String {
 
 struct Server {
     child: Child,
-    /// With a slash at the end.
+    /// Ends with a slash.
     url: String,
 }
 
@@ -382,7 +383,7 @@ impl Server {
         server
     }
 
-    /// `VmRSS` now, or its peak `VmHWM`, in MiB.
+    /// `VmRSS` (current) or `VmHWM` (peak), in MiB.
     fn memory(&self, name: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
@@ -426,7 +427,7 @@ impl Vendor {
         api.client.delete(format!("{}/__calls", self.url)).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// Moment, in milliseconds, and status of every call for chats, the first one first.
+    /// Time in milliseconds and status of every call for chats, in order.
     async fn calls(&self, api: &Api) -> Vec<(i64, u64)> {
         let response: Value = serde_json::from_slice(&api.client.get(format!("{}/__calls", self.url)).send().await.unwrap().bytes().await.unwrap()).unwrap();
         let chats = response["calls"].as_array().unwrap().iter().filter(|call| call["path"] == "/chats");
@@ -443,7 +444,7 @@ impl Drop for Vendor {
     }
 }
 
-/// Adds an admin, and answers a token of theirs.
+/// Adds an admin and returns a token of theirs.
 fn new_admin(data: &Path, email: &str) -> String {
     let command = |arguments: &[&str], input: &str| {
         let mut child = chatlake().args(arguments).arg("--data").arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -456,7 +457,7 @@ fn new_admin(data: &Path, email: &str) -> String {
     command(&["token", "create", "--user", email, "--name", "bench", "--scope", "manage"], "")
 }
 
-/// The server's API, as an admin's program uses it.
+/// A client of the server's API with an admin token.
 struct Api {
     client: reqwest::Client,
     base: String,
@@ -489,7 +490,7 @@ impl Api {
         self.ask("GET", path, None).await
     }
 
-    /// Runs a DataSet, and answers the run once it has succeeded.
+    /// Runs a DataSet and returns the run after it has succeeded.
     async fn run(&self, dataset: &str) -> Value {
         let run = self.ask("POST", &format!("/datasets/{dataset}/runs"), Some(json!({}))).await;
         loop {

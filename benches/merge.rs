@@ -1,7 +1,7 @@
-//! Merge of 10,000 rows into a million and into ten million: from the rows that a run wrote to its commit, in this process, with the
-//! product's own files and catalogue. Prints a line `| what | measured | bound |` for each figure and fails when one is beyond its bound.
-//! The peak of memory is set back before each merge.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it measured is what it is for")]
+//! Measures a merge of 10,000 rows into one million and into ten million rows: from the written rows of a run to its commit, in this
+//! process, with real files and a real catalogue. Prints a line `| what | measured | bound |` for each figure and fails if one is
+//! beyond its bound. The peak memory is reset before each merge.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
 #![allow(clippy::disallowed_methods, reason = "its clock is a stopwatch")]
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A catalogue with one DataSet, and files.
+/// A catalogue with one DataSet, and its segments.
 struct MergeBench {
     db: Db,
     segments: Segments,
@@ -83,7 +83,7 @@ impl MergeBench {
         Self { db, segments, versions, dataset, declared, _dir: dir }
     }
 
-    /// A run that is over: its segments are what counts here.
+    /// An ended run; only its segments matter here.
     async fn run(&self) -> RunId {
         let run = RunId::new();
         let mut tx = self.db.write().await.unwrap();
@@ -109,26 +109,26 @@ impl MergeBench {
         writer.finish().await.unwrap()
     }
 
-    /// Chats by number and start, with cells that are not all the same in every third column or so.
+    /// Chats by number and start. Every third column is empty.
     fn batch(&self, chats: &[(i64, i64)]) -> RecordBatch {
         let arrays = self.declared.iter().enumerate().map(|(at, column)| -> ArrayRef {
-            let is_told = at % 3 != 2;
+            let has_values = at % 3 != 2;
             match (column.name.as_str(), column.kind) {
                 ("id", _) => Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("CH{number:010X}")))),
                 ("started_timestamp", _) => {
                     Arc::new(TimestampMicrosecondArray::from_iter_values(chats.iter().map(|(_, start)| *start * 1_000)).with_timezone("UTC"))
                 }
-                (_, ColumnKind::Text) if is_told => {
+                (_, ColumnKind::Text) if has_values => {
                     Arc::new(StringArray::from_iter_values(chats.iter().map(|(number, _)| format!("{} {}", column.name, number % 9_973))))
                 }
-                (_, ColumnKind::Integer) if is_told => Arc::new(Int64Array::from_iter_values(chats.iter().map(|(number, _)| number % 4_001))),
+                (_, ColumnKind::Integer) if has_values => Arc::new(Int64Array::from_iter_values(chats.iter().map(|(number, _)| number % 4_001))),
                 _ => arrow::array::new_null_array(&column.kind.arrow(), chats.len()),
             }
         });
         RecordBatch::try_new(columns::to_schema(&self.declared), arrays.collect()).unwrap()
     }
 
-    /// Merges what a run wrote into a version. Answers the new one and how many rows went.
+    /// Merges the rows of a run into a version. Returns the new version and the number of dropped rows.
     async fn merge(&self, into: &Version, run: &RunId, written: Vec<WrittenSegment>, drops: Drops) -> (Version, u64) {
         let pin = self.versions.pin(into);
         let built = build(&self.segments, (&self.dataset, run), UpdateMode::Merge, &pin.segments, written, drops).await.unwrap();
@@ -140,7 +140,7 @@ impl MergeBench {
     }
 }
 
-/// How many bounds were missed.
+/// Returns the number of figures beyond their bound.
 async fn measure(rows: i64) -> usize {
     let bench = MergeBench::new().await;
     let start = |number: i64| FIRST + number * (DAYS * DAY / rows);
@@ -153,7 +153,7 @@ async fn measure(rows: i64) -> usize {
 
     let key = vec![ColumnInfo { name: "id".to_owned(), kind: ColumnKind::Text, declared: true }];
     let day = ColumnInfo { name: "started_timestamp".to_owned(), kind: ColumnKind::Timestamp, declared: true };
-    // The last days again: half of the rows are there already, half are new.
+    // Pulls the last days again: half of the rows exist already, half are new.
     let pulled = Window { from: date(2026, 12, 25), to: date(2026, 12, 29) };
     let within = DayRanges::of(day, &[pulled], &TimeZone::UTC).unwrap();
     let drops = Drops::Keys { columns: key.clone(), fallback: Vec::new(), empty_parents: Vec::new(), within: Some(within) };
@@ -165,7 +165,7 @@ async fn measure(rows: i64) -> usize {
     assert_eq!((dropped as i64, second.rows as i64), (NEW / 2, rows + NEW / 2));
     let mut missed = before.line(&format!("Merge of {} rows of the last days into {}", words(NEW), words(rows)));
 
-    // A chosen key, whose rows may be anywhere: every part of the old rows loses one.
+    // A chosen key, whose rows are spread over all old rows, so that every part loses one.
     let run = bench.run().await;
     let spread = (0..NEW).map(|n| n * (rows / NEW)).map(|number| (number, start(rows)));
     let written = bench.write(&run, spread).await;
@@ -181,12 +181,12 @@ struct Began(Instant);
 
 impl Began {
     fn now() -> Self {
-        // Sets the peak back.
+        // Resets the peak memory.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         Self(Instant::now())
     }
 
-    /// Prints the figure; 1 when it is beyond its bound.
+    /// Prints the figure. Returns 1 if it is beyond its bound, otherwise 0.
     fn line(self, what: &str) -> usize {
         let seconds = self.0.elapsed().as_secs_f64();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();

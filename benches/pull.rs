@@ -1,7 +1,8 @@
-//! The hot path of a pull: pages of chats over loopback, from a vendor that answers from memory, into Arrow batches. Beside it, the
-//! least there is to do: the same pages, as many at once, parsed into plain typed structs. `bin/bench pull` runs it with criterion;
-//! `bin/bench` has it print a table of one large pull, with the vendor in a process of its own, so that the memory is the connector's.
-#![allow(clippy::print_stdout, reason = "what it measured is what it is for")]
+//! Measures the hot path of a pull: pages of chats over loopback, from a test server that responds from memory, into Arrow batches.
+//! For comparison, the minimum: the same pages, with the same concurrency, parsed into plain typed structs. `bin/bench pull` runs it
+//! with criterion; `bin/bench` prints a table of one large pull, with the test server in another process, so that only the
+//! connector's memory is measured.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
 #![allow(clippy::disallowed_methods, reason = "the baseline is a client of its own")]
 
@@ -33,15 +34,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const CHATS: u64 = 20_000;
-/// Of the table.
+/// The number of chats in the table.
 const TABLE_CHATS: u64 = 100_000;
 const DAYS: u32 = 34;
-/// Each is measured so often, in turn; the median counts.
+/// The number of measurements of each figure, in turn; the median counts.
 const ROUNDS: usize = 5;
-/// How this file is asked to be the vendor.
+/// The argument that starts this program as the test server.
 const VENDOR: &str = "be-the-vendor";
 const MIB: f64 = 1_048_576.0;
-/// Pages under way, as the connector has them.
+/// The number of concurrent pages, as in the connector.
 const AT_ONCE: usize = 8;
 /// 2026-11-20 12:00 UTC, a Friday.
 const NOW: i64 = 1_795_176_000_000;
@@ -51,7 +52,7 @@ fn main() {
     let has_argument = |wanted: &str| std::env::args().any(|argument| argument == wanted);
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if has_argument(VENDOR) {
-        return runtime().block_on(be_the_vendor(TABLE_CHATS));
+        return runtime().block_on(serve_as_vendor(TABLE_CHATS));
     }
     if has_argument("--table") {
         return runtime().block_on(table());
@@ -64,7 +65,7 @@ fn main() {
     let mut criterion =
         Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
     for report in ["chat", "chat_messages"] {
-        // Also fills the vendor's memory.
+        // The first pull also fills the test server's cache.
         let rows = runtime.block_on(bench.pull(&[report], false));
         let (chats, messages) = runtime.block_on(bench.baseline());
         assert_eq!(rows, if report == "chat" { chats } else { messages });
@@ -85,7 +86,7 @@ struct Bench {
     client: reqwest::Client,
 }
 
-/// Serves chats from memory at the address that is answered.
+/// Serves chats from memory. Returns the address.
 async fn serve(chats: u64) -> String {
     let sandbox = Sandbox::new(SandboxOptions { chats, days: DAYS, ..SandboxOptions::default() }, Clock::stopped_at(NOW));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -96,9 +97,9 @@ async fn serve(chats: u64) -> String {
     address
 }
 
-async fn be_the_vendor(chats: u64) {
+async fn serve_as_vendor(chats: u64) {
     println!("{}", serve(chats).await);
-    // Until whoever started it ends it.
+    // Runs until the parent process ends it.
     std::future::pending::<()>().await;
 }
 
@@ -108,7 +109,7 @@ async fn table() {
     let mut address = String::new();
     BufReader::new(vendor.stdout.take().unwrap()).read_line(&mut address).unwrap();
     let bench = Bench::at(address.trim().to_owned());
-    // Also fills the vendor's memory.
+    // The first pull also fills the test server's cache.
     let (chats, messages) = bench.baseline().await;
     for (report, name, rows, goal) in [("chat", "Chat", chats, 80_000), ("chat_messages", "Chat Messages", messages, 600_000)] {
         let (mut ours, mut twice, mut plain, mut own, mut peak) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
@@ -143,10 +144,10 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// What this process has used of all cores, in seconds.
+/// The processor time of this process on all cores, in seconds.
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // After the name, which may hold anything but ends with the last parenthesis; in hundredths of a second.
+    // Skips the process name, which may contain anything and ends with the last parenthesis. Times are in hundredths of a second.
     let after: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     (after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap()) / 100.0
 }
@@ -166,7 +167,7 @@ impl Bench {
             fields: BTreeMap::from([("username".to_owned(), livechat::LOGIN.to_owned())]),
             secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(livechat::API_KEY))]),
             zone: TimeZone::UTC,
-            // No pace.
+            // 0: no rate limit.
             upstream: upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap(),
         };
         let today = jiff::Timestamp::from_millisecond(NOW).unwrap().to_zoned(TimeZone::UTC).date();
@@ -175,7 +176,7 @@ impl Bench {
         Self { address, source, windows, client: reqwest::Client::builder().no_proxy().no_gzip().build().unwrap() }
     }
 
-    /// Rows that the connector makes of all pages. `second_read`: the days that are not settled are read twice.
+    /// The number of rows that the connector reads from all pages. `second_read`: whether days that are not settled are read twice.
     async fn pull(&self, reports: &[&str], second_read: bool) -> u64 {
         let request = PullRequest {
             reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
@@ -201,7 +202,7 @@ impl Bench {
         rows
     }
 
-    /// Chats and messages of all pages.
+    /// The numbers of chats and messages of all pages.
     async fn baseline(&self) -> (u64, u64) {
         let (mut chats, mut messages) = (0, 0);
         for window in &self.windows {
@@ -216,7 +217,7 @@ impl Bench {
         (chats, messages)
     }
 
-    /// Read and parsed in a task of its own.
+    /// Reads and parses a page in a separate task.
     fn page(&self, window: Window, page: u64) -> impl Future<Output = Page> + use<> {
         let url = format!("{}/chats?date_from={}&date_to={}&timezone=UTC&page={page}", self.address, window.from, window.to);
         let request = self.client.get(url).basic_auth(livechat::LOGIN, Some(livechat::API_KEY)).header("x-api-version", "2");

@@ -1,6 +1,6 @@
-//! The scheduler with ten thousand DataSets: what a look costs, and what becomes of a thousand that are due in the same minute, from the
-//! moment they are due to the last commit. Prints a line `| what | measured | bound |` for each; `bin/bench` collects them.
-#![allow(clippy::print_stdout, reason = "what it measured is what it is for")]
+//! Measures the scheduler with ten thousand DataSets: the duration of one pass, and the time from when a thousand DataSets are due in
+//! the same minute to the last commit. Prints a line `| what | measured | bound |` for each figure; `bin/bench` collects them.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
 
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn main() {
 }
 
 /// A data directory with ten thousand scheduled DataSets of ten accounts at a sandbox.
-async fn house(dir: &std::path::Path, clock: &Clock) -> App {
+async fn scheduled_app(dir: &std::path::Path, clock: &Clock) -> App {
     let sandbox = Sandbox::new(SandboxOptions { chats: 300, days: 30, ..SandboxOptions::default() }, clock.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let vendor = format!("http://{}", listener.local_addr().unwrap());
@@ -49,7 +49,7 @@ async fn house(dir: &std::path::Path, clock: &Clock) -> App {
     let now = clock.now();
     let mut tx = app.db.write().await.unwrap();
     for n in 0..DATASETS {
-        // Each at a minute of its own, some of each kind.
+        // Each DataSet has its own minute; all kinds of schedules occur.
         let (minute, hour) = (n % 60, n / 60 % 24);
         let cron = match n % 4 {
             0 => format!("{minute} * * * *"),
@@ -90,7 +90,7 @@ async fn account(app: &App, owner: &Actor, vendor: &str, n: usize) -> AccountId 
     app.accounts.create(owner, &new).await.unwrap().id
 }
 
-/// Makes so many due at this moment.
+/// Makes `DUE` DataSets due at this time.
 async fn due(app: &App, at: Millis) {
     let mut tx = app.db.write().await.unwrap();
     sqlx::query("UPDATE datasets SET next_run_at = $1 WHERE id IN (SELECT id FROM datasets ORDER BY id LIMIT $2)")
@@ -114,7 +114,7 @@ async fn tick(app: &App) -> f64 {
 
 async fn table() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
-    let app = house(dir.path(), &clock).await;
+    let app = scheduled_app(dir.path(), &clock).await;
     tick(&app).await;
     let mut idle = Vec::new();
     for _ in 0..ROUNDS {

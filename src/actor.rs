@@ -15,7 +15,8 @@ pub struct Actor {
     /// The scope of the token. `None` for a person in a browser, who may do everything that the role allows.
     pub scope: Option<Scope>,
     pub token: Option<TokenId>,
-    /// The session of a person in a browser, by the handle that `auth::sessions::SessionInfo` has; none for a program and on the command line.
+    /// The session of a person in a browser, as in `auth::sessions::SessionInfo::handle`; `None` for a program and on the command
+    /// line.
     pub session: Option<String>,
 }
 

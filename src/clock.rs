@@ -103,7 +103,7 @@ impl Clock {
         }
     }
 
-    /// Returns once the clock shows `at` or later, or `max_wait` has passed: a clock that is set back keeps nobody waiting.
+    /// Returns once the clock shows `at` or later, or after `max_wait`, so that a clock that is set back does not block the caller.
     pub async fn wait_until_or_for(&self, at: Millis, max_wait: Duration) {
         tokio::select! {
             () = self.wait_until(at) => {}

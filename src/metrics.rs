@@ -128,7 +128,7 @@ impl Metrics {
         registry.register("downloads", "Downloads in progress", downloads.clone());
         registry.register("downloads_waiting", "Downloads that wait for others to end", downloads_waiting.clone());
         registry.register("event_streams", "Pages that follow a run by events", event_streams.clone());
-        registry.register("slow_clients_disconnected", "Clients that were disconnected because they took too little", slow_clients.clone());
+        registry.register("slow_clients_disconnected", "Clients that were disconnected because they read too slowly", slow_clients.clone());
         registry.register("build", "The running program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         let data_free = Gauge::default();
         registry.register_with_unit("data_free", "What can still be written to the disk of the data directory", Unit::Bytes, data_free.clone());

@@ -34,14 +34,14 @@ pub fn liveleader_xml(input: &[u8]) {
     }
     let (Ok(()), chats) = &whole else { return };
     let text = plain(&document, label);
-    assert!(text.is_none_or(has_one_closed_root), "taken for whole, which it is not");
+    assert!(text.is_none_or(has_one_closed_root), "an incomplete document was accepted");
     let step = if document.len() <= SMALL_DOCUMENT_BYTES { 1 } else { document.len() / 64 };
     for cut in (0..document.len()).step_by(step) {
         let (ended, before) = read(&document[..cut], usize::MAX, label);
         if ended.is_ok() {
             // Only comments, instructions and white space may be missing.
-            assert_eq!(&before, chats, "cut at {cut}, and taken for whole");
-            assert!(text.is_none_or(|text| text.get(cut..).is_some_and(is_idle)), "cut at {cut} before its end, and taken for whole");
+            assert_eq!(&before, chats, "cut at {cut}: accepted with other chats");
+            assert!(text.is_none_or(|text| text.get(cut..).is_some_and(is_idle)), "cut at {cut}, before the end of the root: accepted");
         }
     }
 }
@@ -67,8 +67,8 @@ fn read(document: &[u8], piece: usize, label: Option<&str>) -> (Result<(), Docum
         true
     };
     let read = xml::read(SmallReads { left: document, piece }, label, collect);
-    if let Err(fault) = &read {
-        assert!(fault.to_string().len() < 100, "{fault}");
+    if let Err(error) = &read {
+        assert!(error.to_string().len() < 100, "{error}");
     }
     (read, chats)
 }
@@ -106,7 +106,7 @@ fn is_idle(mut rest: &str) -> bool {
     }
 }
 
-/// The text of a document that is in UTF-8 in any case.
+/// The text of a document that is certainly in UTF-8; `None` if its encoding is not certain.
 fn plain<'d>(document: &'d [u8], label: Option<&str>) -> Option<&'d str> {
     let text = std::str::from_utf8(document).ok()?;
     (label.is_none() && !text.starts_with('\u{feff}') && !text.contains("encoding") && !text.contains('\0')).then_some(text)
@@ -153,10 +153,10 @@ pub fn liveleader_times(input: &[u8]) {
     let (zone, text) = named.unwrap_or((TimeZone::UTC, &text));
     let parsed = moment(text, &zone);
     if let Some(at) = parsed {
-        assert!(jiff::Timestamp::from_millisecond(at).is_ok(), "{text:?} is {at}, beyond all times");
+        assert!(jiff::Timestamp::from_millisecond(at).is_ok(), "{text:?} is {at}, outside the range of timestamps");
         assert!(text.trim().len() <= 64);
     }
-    assert_eq!(moment(&format!("\n  {text}\t"), &zone), parsed, "white space around it says nothing");
+    assert_eq!(moment(&format!("\n  {text}\t"), &zone), parsed, "white space around a time must not change it");
     if let Some(at) = some_time(input) {
         every_form_reads_back(at, &zone);
     }

@@ -22,8 +22,8 @@ pub(super) struct CredentialTrial<'a> {
 }
 
 impl CredentialTrial<'_> {
-    /// The error for a test that failed, at the field to look at if there is one. `hint`: the most likely mistake in credentials that were
-    /// rejected.
+    /// The error for a test that failed, attached to the form field that is probably wrong, if there is one. `hint`: the most likely
+    /// mistake in credentials that were rejected.
     pub fn error_for(&self, why: PullError, hint: Option<Hint>) -> Error {
         let title = self.connector.title();
         match &why {

@@ -68,7 +68,7 @@ pub struct Account {
     pub fields: BTreeMap<String, String>,
     /// When the secrets were entered; nothing else about them is shown.
     pub sealed_at: Millis,
-    /// `None`: the vendor's own.
+    /// `None`: the vendor's own URL.
     pub api_url: Option<String>,
     pub requests_per_minute: u32,
     /// IANA name.
@@ -119,7 +119,7 @@ pub struct ChangeAccount {
     pub name: Option<String>,
     /// A missing or empty value leaves the stored one unchanged.
     pub credentials: BTreeMap<String, Secret>,
-    /// `Some(None)`: back to the vendor's own.
+    /// `Some(None)`: back to the vendor's own URL.
     pub api_url: Option<Option<String>>,
     pub requests_per_minute: Option<i64>,
     pub time_zone: Option<String>,
@@ -286,8 +286,8 @@ impl Accounts {
     /// The DataSets that use this account, by name. DataSets that this person may not see are shown only as their owner.
     pub async fn datasets_of(&self, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
         self.get(actor, id).await?;
-        let mut reading = self.db.read().acquire().await?;
-        datasets_of(&mut reading, actor, id).await
+        let mut connection = self.db.read().acquire().await?;
+        datasets_of(&mut connection, actor, id).await
     }
 
     /// API calls of this account in the last 60 seconds, including those before a restart.
@@ -332,19 +332,19 @@ fn is_visible(actor: &Actor, account: &Account) -> bool {
     account.shared || account.owner_id == actor.user || actor.role == Role::Admin
 }
 
-async fn datasets_of(reading: &mut sqlx::SqliteConnection, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
+async fn datasets_of(connection: &mut sqlx::SqliteConnection, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
     let rows = sqlx::query(
         "SELECT d.id, d.name, d.shared, d.owner_id, u.name AS owner_name FROM datasets d JOIN users u ON u.id = d.owner_id WHERE d.account_id = $1 \
          ORDER BY LOWER(d.name), d.id",
     )
     .bind(id)
-    .fetch_all(reading)
+    .fetch_all(connection)
     .await?;
     rows.iter()
         .map(|row| {
             let owner: UserId = row.try_get("owner_id")?;
-            let seen = actor.is_admin() || owner == actor.user || row.try_get::<i64, _>("shared")? == 1;
-            let name = if seen { row.try_get("name")? } else { format!("a DataSet of {}", row.try_get::<String, _>("owner_name")?) };
+            let is_visible = actor.is_admin() || owner == actor.user || row.try_get::<i64, _>("shared")? == 1;
+            let name = if is_visible { row.try_get("name")? } else { format!("a DataSet of {}", row.try_get::<String, _>("owner_name")?) };
             Ok((row.try_get("id")?, name))
         })
         .collect()

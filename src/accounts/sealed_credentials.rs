@@ -13,7 +13,7 @@ use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::vault::{SealContext, Vault};
 
-/// No vendor's key is longer.
+/// The maximum length of a field. No vendor's key is longer.
 const MAX_LENGTH: usize = 2_000;
 
 /// The fields of a form, split into secret and readable ones.

@@ -245,7 +245,7 @@ async fn vendor_hints_are_dropped_when_the_address_changes() {
     let moved = fixture.accounts.update(&fixture.admin, &account.id, &moved).await.unwrap();
     assert_eq!((&moved.vendor_hints, fixture.accounts.calls_last_minute(&moved)), (&VendorHints::default(), 0));
     assert_eq!(fixture.accounts.source(&account.id).await.unwrap().upstream.vendor_hints(), VendorHints::default());
-    assert!(fixture.accounts.check(&fixture.admin, &account.id).await.unwrap().ok, "the other host is asked at once");
+    assert!(fixture.accounts.check(&fixture.admin, &account.id).await.unwrap().ok, "the other host is called at once");
 }
 
 #[tokio::test]
@@ -322,7 +322,7 @@ async fn a_secret_is_stored_unchanged_with_a_warning_about_outer_spaces() {
         typed.insert("username".to_owned(), Secret::new(format!(" {LOGIN} ")));
         assert_eq!(outer_spaces(Connector::LiveChat, &typed).first().map_or("", |(_, words)| words.as_str()), warning, "{key:?}");
         let account = fixture.accounts.create(&fixture.owner, &NewAccount { credentials: typed, ..new(None) }).await.unwrap();
-        assert_eq!(account.fields["username"], LOGIN, "what is no secret is tidied");
+        assert_eq!(account.fields["username"], LOGIN, "fields that are not secret are trimmed");
         assert_eq!(fixture.accounts.source(&account.id).await.unwrap().secrets["api_key"].reveal(), key);
         // Only spaces are an empty field, which leaves the stored secret unchanged.
         let change = ChangeAccount { credentials: credentials("  "), ..ChangeAccount::default() };

@@ -51,20 +51,20 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, ApiError> {
     }
     // serde's message names our own fields and the kind of the value. It never contains the value, which could be a secret.
     let text = why.to_string();
-    let said = text.split(" at line ").next().unwrap_or_default();
+    let message = text.split(" at line ").next().unwrap_or_default();
     let path = Some(path.as_str()).filter(|path| !path.is_empty() && *path != "." && *path != "?");
-    if said.contains("invalid type") || said.contains("invalid value") || said.contains("invalid length") {
-        let expected = said.split(", expected ").nth(1).map_or("another type", describe_type);
+    if message.contains("invalid type") || message.contains("invalid value") || message.contains("invalid length") {
+        let expected = message.split(", expected ").nth(1).map_or("another type", describe_type);
         let field = path.unwrap_or("body");
         return Err(ApiError(Error::field(field, format!("{field} must be {expected}."))));
     }
-    let named = said.split('`').nth(1).filter(|_| said.contains("field"));
+    let named = message.split('`').nth(1).filter(|_| message.contains("field"));
     let field = match (path, named) {
         (Some(path), Some(named)) if !path.ends_with(named) => format!("{path}.{named}"),
         (Some(path), _) => path.to_owned(),
         (None, named) => named.unwrap_or("body").to_owned(),
     };
-    Err(ApiError(Error::field(field, format!("The body does not match the expected format: {said}."))))
+    Err(ApiError(Error::field(field, format!("The body does not match the expected format: {message}."))))
 }
 
 /// Describes a type that serde names, in words for people who do not write Rust.

@@ -111,9 +111,9 @@ impl App {
         prepare_data_directory(&config.data)?;
         let lock = match lock_data_directory(&config.data)? {
             Ok(lock) => lock,
-            Err(leases) => {
+            Err(holder) => {
                 let dir = config.data.display();
-                let why = format!("Another Chatlake ({leases}) already uses {dir}. Stop it first, or choose another directory with --data.");
+                let why = format!("Another Chatlake ({holder}) already uses {dir}. Stop it first, or choose another directory with --data.");
                 return Err(Error::conflict("in_use", why).into());
             }
         };
@@ -132,7 +132,7 @@ impl App {
         Ok(app)
     }
 
-    /// As `open_for_command`, for a command that makes no data directory. Errors: `no_data_directory`.
+    /// Like `open_for_command`, for a command that does not create the data directory. Errors: `no_data_directory`.
     pub async fn open_existing(config: Config, clock: Clock) -> Result<Self, StartError> {
         require_catalogue(&config.data)?;
         Self::open_for_command(config, clock).await
@@ -262,8 +262,8 @@ impl App {
         self.puller.start(&self.tasks).await
     }
 
-    /// Serves until `shutdown` fires, then stops in order: no new runs, pulls given back, streams ended, downloads cut after a while. Everything
-    /// has ended 28 seconds later.
+    /// Serves until `shutdown` fires, then stops in order: starts no new runs, returns running pulls to the queue, ends streams, and
+    /// cuts downloads after a grace period. Everything has ended 28 seconds after the signal.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         let retention = AuditRetention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };

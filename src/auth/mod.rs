@@ -98,7 +98,7 @@ fn new_token_text(prefix: &str) -> Secret {
     Secret::new(format!("{prefix}{}{}", random.reveal(), checksum(random.reveal())))
 }
 
-/// Whether `text` has the form that `new_token_text` gives it: known without the catalogue.
+/// Whether `text` has the format of `new_token_text`. Needs no database access.
 fn has_token_format(prefix: &str, text: &str) -> bool {
     let Some(rest) = text.strip_prefix(prefix) else { return false };
     if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.is_ascii() {

@@ -110,7 +110,7 @@ impl Hasher {
         self.run(move || argon2()?.hash_password(password.reveal().as_bytes()).map(|hash| hash.to_string()).map_err(Error::internal)).await
     }
 
-    /// Whether `password` is the one that `stored_hash` was made of. Without `stored_hash` it takes as long and never fits.
+    /// Whether `password` matches `stored_hash`. Without `stored_hash` it takes the same time and never matches.
     pub async fn verify(&self, stored_hash: Option<&str>, password: &Secret) -> Result<Verified> {
         let password = password.clone();
         let known = stored_hash.is_some();
@@ -125,7 +125,7 @@ impl Hasher {
         self.run(verify).await
     }
 
-    /// Runs `work` on a hashing thread when it is its turn.
+    /// Runs `work` on a hashing thread after the queued jobs.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let permit = self.acquire().await?;
         let (to, from) = oneshot::channel();

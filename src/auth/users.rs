@@ -188,9 +188,9 @@ pub async fn set_password(db: &Db, clock: &Clock, hasher: &Hasher, id: &UserId, 
     Ok(tx.commit().await?)
 }
 
-/// A person changes the own password, proving the current one. Ends all their sessions but `keep_session` (see `sessions::handle`), and
-/// revokes their tokens and export passwords when they ask for it. Every browser is forgotten but this one: the answer is its new device cookie's value. The
-/// fields are `current_password` and `password`.
+/// Changes the password of a person who proves the current one. Ends all their sessions but `keep_session` (see `sessions::handle`),
+/// and revokes their tokens and export passwords if requested. All remembered browsers but this one are deleted; returns the new
+/// value of its device cookie. The fields of errors are `current_password` and `password`.
 pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: AuditActor<'_>, change: &ChangePassword<'_>) -> Result<Secret> {
     let actor = by.actor;
     if actor.scope.is_some() {
@@ -216,7 +216,7 @@ pub async fn change_password(db: &Db, clock: &Clock, hasher: &Hasher, by: AuditA
     Ok(device)
 }
 
-/// The input for a change of the own password.
+/// The input of `change_password`.
 #[derive(Clone, Copy, Debug)]
 pub struct ChangePassword<'a> {
     pub current: &'a Secret,

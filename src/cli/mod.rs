@@ -1,6 +1,6 @@
-//! One file per command. What a command prints for people and programs goes to standard output, logs and errors to standard error.
-//! Whoever reads standard output may stop reading, as `head` does: that is no error, so commands print with `print_line!`.
-//! Exit codes: 0 done, 1 it did not work, 2 the arguments are off, 69 the server is not ready, 78 the vault key refuses the start.
+//! One file per command. The output of a command goes to standard output, logs and errors to standard error. A closed output pipe
+//! (for example `chatlake dataset list | head`) is not an error, so commands print with `print_line!`. Exit codes: 0 success, 1
+//! failure, 2 invalid arguments, 69 the server is not ready, 78 the vault key is missing or invalid.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
 
 /// Prints a line to standard output, like `println!`, for `?`. See `print_line`.

@@ -69,7 +69,7 @@ impl SettingsFile {
         }
     }
 
-    /// The error for a value of `key`, which is in the file, that means nothing. `problem`: such as "must be at least 1".
+    /// The error for an invalid value of `key` in the file. `problem`: for example "must be at least 1".
     pub fn invalid_value(&self, key: &str, problem: &str) -> Error {
         let of_key = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
         self.error_at(self.text.lines().position(of_key).map(|index| index + 1), key, problem)

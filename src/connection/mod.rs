@@ -29,7 +29,7 @@ use crate::clock::{Clock, Millis, millis};
 use crate::metrics::Metrics;
 use head_scanner::HeadScanner;
 
-/// A client must take at least `MIN_BYTES` in this time. Only the time counts in which the server poll_too_slow for the client.
+/// A client must read at least `MIN_BYTES` in this time. Only the time in which the server waits for the client counts.
 pub const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// 1 KiB per second.
 pub const MIN_BYTES: u64 = 60 << 10;
@@ -198,7 +198,7 @@ pub trait Reset {
 impl Reset for TcpStream {
     fn reset(&self) {
         if let Err(why) = self.set_zero_linger() {
-            tracing::debug!(%why, "a connection is closed in the slow way");
+            tracing::debug!(%why, "a connection cannot be reset and is closed normally");
         }
     }
 }
@@ -222,7 +222,7 @@ impl<S> ClientStream<S> {
         }
     }
 
-    /// The client reads nothing at the moment. Ready once this has lasted too long.
+    /// Called while the client reads nothing. Ready once the client was too slow for `SLOW_PERIOD` in total.
     fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.blocked_since.get_or_insert_with(|| self.clock.monotonic());
         let (clock, left) = (self.clock.clone(), millis(SLOW_PERIOD) - self.blocked - (self.clock.monotonic() - since));
@@ -239,7 +239,7 @@ impl<S: Reset> ClientStream<S> {
         self.stream.reset();
         // A completed future must not be polled again.
         self.aborted = Box::pin(cancelled());
-        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was ended by the server"))
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection"))
     }
 
     fn after_write(&mut self, context: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -258,7 +258,7 @@ impl<S: Reset> ClientStream<S> {
                 self.slow_timer = None;
                 self.metrics.slow_clients.inc();
                 tracing::info!("a client received less than 1 KiB per second for a minute and was disconnected");
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took too little")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client read too slowly")))
             }
         }
     }

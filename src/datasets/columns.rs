@@ -1,5 +1,5 @@
-//! Columns: their type in Arrow, and what happens when columns change. Columns are only added: a column that the vendor stops
-//! sending stays and is empty. Rows are read by column name.
+//! Columns: their Arrow types, and the rules for changed columns. Columns are only added: a column that the vendor no longer sends
+//! stays, with empty cells. Rows are read by column name.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::update_mode::{BATCH_ID, BATCH_LAST_RUN};
 use crate::connectors::report::{ColumnKind, Report, arrow_field};
 use crate::error::{Error, Result};
 
-/// The column of values that did not fit their type, as JSON.
+/// The column that holds values of the wrong type, as JSON.
 pub const MISFIT: &str = "_misfit";
-/// The column that holds, as JSON, the fields beyond `MAX_EXTRA_COLUMNS` undeclared ones.
+/// The column that holds, as JSON, the undeclared fields beyond the first `MAX_EXTRA_COLUMNS`.
 pub const MORE: &str = "_more";
-/// The columns that stand after all others, in this order.
+/// The columns that always come last, in this order.
 const TAIL: [&str; 4] = [BATCH_ID, BATCH_LAST_RUN, MISFIT, MORE];
 /// A version has at most this many columns that its report does not declare.
 pub const MAX_EXTRA_COLUMNS: usize = 200;
@@ -44,7 +44,7 @@ impl ColumnInfo {
             (_, DataType::Float64) => ColumnKind::Number,
             (_, DataType::Boolean) => ColumnKind::Boolean,
             (_, DataType::Date32) => ColumnKind::Date,
-            // Milliseconds in older segments.
+            // Older segments store timestamps in milliseconds.
             (_, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond, Some(_))) => ColumnKind::Timestamp,
             (_, other) => return Err(Error::internal(format!("column {:?} has the type {other}, which no column kind has", field.name()))),
         };
@@ -52,7 +52,7 @@ impl ColumnInfo {
         Ok(Self { name: field.name().clone(), kind, declared })
     }
 
-    /// Whether it stands after all the others.
+    /// Whether the column is one of `TAIL`.
     fn is_tail(&self) -> bool {
         TAIL.contains(&self.name.as_str())
     }
@@ -73,8 +73,8 @@ pub fn to_schema(columns: &[ColumnInfo]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(ColumnInfo::field).collect::<Vec<_>>()))
 }
 
-/// All columns of several lists, each once: declared ones first, then the others, both in order of first appearance, then those of
-/// `TAIL`. Where two lists disagree about a column, the first one is right.
+/// The union of several lists: declared columns first, then the others, both in order of first appearance, then those of `TAIL`. If
+/// two lists disagree about a column, the first list wins.
 pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<ColumnInfo> {
     let mut all: Vec<ColumnInfo> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -92,9 +92,9 @@ pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<Colum
     all
 }
 
-/// The columns of a new version: the declared ones, those of the pulled rows, and those of the version before, which stay and are
-/// empty. Columns of `TAIL` appear only when the pulled rows have them. Beyond `MAX_EXTRA_COLUMNS`, columns that are no longer
-/// sent are dropped first.
+/// The columns of a new version: the declared ones, those of the pulled rows, and those of the previous version, which stay with
+/// empty cells. Columns of `TAIL` are only included if the pulled rows have them. Above `MAX_EXTRA_COLUMNS`, columns that the vendor
+/// no longer sends are dropped first.
 pub fn next_version(declared: &[ColumnInfo], pulled: &[ColumnInfo], before: &[ColumnInfo]) -> Vec<ColumnInfo> {
     let mut columns = union([declared, pulled]);
     let room = MAX_EXTRA_COLUMNS.saturating_sub(columns.iter().filter(|column| !column.declared && !column.is_tail()).count());
@@ -108,8 +108,8 @@ pub fn next_version(declared: &[ColumnInfo], pulled: &[ColumnInfo], before: &[Co
     columns
 }
 
-/// `batch` with exactly the columns of `schema`, in its order, found by name. A column that the batch lacks is null; one that the
-/// schema lacks is left out; one of another type is cast, and a value that cannot be cast is null.
+/// Returns `batch` with exactly the columns of `schema`, matched by name. A column that the batch lacks is null; one that the schema
+/// lacks is dropped; one of another type is cast, and a value that cannot be cast becomes null.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch.clone());

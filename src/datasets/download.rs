@@ -1,5 +1,5 @@
-//! Downloads: how many may run at a time, the ETag of a file, and an early end with an error when the reader loses access. A slow
-//! client holds no database connection and no thread.
+//! Downloads: limits how many run at the same time, computes the ETag of a file, and stops a download when the reader loses access. A
+//! slow client occupies no database connection and no thread.
 
 use std::future::Future;
 use std::io;
@@ -27,18 +27,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{DatasetId, UserId, VersionId};
 use crate::quota::{Quota, Slot};
 
-/// A download waits at most so long for its slot.
+/// The maximum time that a download waits for a slot.
 const SLOT_WAIT: Duration = Duration::from_secs(60);
-/// The code of the error that tells of it.
+/// The error code of a download that got no slot in time.
 pub const TOO_MANY_DOWNLOADS: &str = "too_many_downloads";
-/// When a client that got no slot should try again.
+/// After this time, a client without a slot should try again.
 const RETRY_IN: Duration = Duration::from_secs(30);
 
-/// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags,
-/// equal bytes.
+/// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags
+/// mean equal bytes.
 pub fn etag(version: &Version, options: &CsvOptions) -> String {
     let mut hash = Sha256::new();
-    // The number: what is written for the same rows has changed that often.
+    // The number 2 is the revision of the CSV format: it must change when the same rows are written differently.
     hash.update(format!("csv 2 {} {:?} {} {}", version.content(), options.columns, options.bom, options.guard));
     let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("\"{hex}\"")
@@ -49,7 +49,7 @@ pub fn etag_matches(header: &str, etag: &str) -> bool {
     header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
 }
 
-/// The downloads of a server, of all kinds together. Cheap to clone.
+/// The downloads of a server. Cheap to clone.
 #[derive(Clone)]
 pub struct Downloads {
     clock: Clock,
@@ -57,17 +57,17 @@ pub struct Downloads {
     per_person: usize,
     total: usize,
     pool: EncoderPool,
-    /// NUL characters in rows that CSV files write as U+FFFD.
+    /// The number of NUL characters that CSV files contain as U+FFFD.
     pub replaced_nul: Counter<u64, AtomicU64>,
 }
 
 /// A request for a CSV download.
 pub struct CsvRequest<'a> {
     pub id: &'a DatasetId,
-    /// Of the current version when there is none.
+    /// The version to download; `None` for the current version.
     pub version: Option<&'a str>,
     pub options: CsvOptions,
-    /// The request's `If-None-Match`, or nothing.
+    /// The `If-None-Match` header of the request; empty if there is none.
     pub if_none_match: &'a str,
 }
 
@@ -76,20 +76,21 @@ pub struct CsvDownload {
     pub dataset: Dataset,
     pub version: VersionId,
     pub rows: u64,
-    /// Cells that are marked for spreadsheets, where that was asked for and is known before the first byte.
+    /// The number of cells that are marked for spreadsheets. `None` if marking was not requested or the version is too large to count
+    /// them.
     pub guarded_cells: Option<u64>,
     pub etag: String,
-    /// None when the client has these bytes already. An error in it means that the file is not whole and must not look so.
+    /// `None` if the client already has these bytes. An error item means that the file is incomplete.
     pub body: Option<BoxStream<'static, io::Result<Bytes>>>,
 }
 
 impl Downloads {
-    /// At most `per_person` downloads of a person and `total` of all at once; each at least 1.
+    /// Limits downloads to `per_person` and to `total` of all people; each limit is at least 1.
     pub fn new(clock: Clock, per_person: usize, total: usize) -> Self {
         Self { clock, quota: Quota::new(per_person, total), per_person, total, pool: EncoderPool::default(), replaced_nul: Counter::default() }
     }
 
-    /// A slot for a download, as soon as one is free. Errors: `too_many_downloads` (TooMany) when none is for a minute.
+    /// Waits for a slot. Errors: `too_many_downloads` (TooMany) if none becomes free within a minute.
     pub async fn slot(&self, user: &UserId) -> Result<Slot> {
         tokio::select! {
             biased;
@@ -105,8 +106,8 @@ impl Downloads {
         Error::new(ErrorKind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until a download ends, then try again.")
     }
 
-    /// A version as CSV. While it waits for its slot it holds nothing, so that the version is looked up anew afterwards. Must be called
-    /// within a runtime.
+    /// Prepares a version as CSV. Nothing is pinned while the download waits for its slot, so the version is looked up again
+    /// afterwards. Must be called within a runtime.
     pub async fn csv(&self, datasets: &Datasets, actor: &Actor, request: CsvRequest<'_>, connection: Connection) -> Result<CsvDownload> {
         let (mut dataset, mut version) = find(datasets, actor, request.id, request.version).await?;
         let mut current_etag = etag(&version, &request.options);
@@ -141,9 +142,9 @@ impl Downloads {
         Ok(CsvDownload { dataset, version: id, rows, guarded_cells, etag: current_etag, body })
     }
 
-    /// The output of `encoder` as a stream. `is_still_allowed` is called at intervals; once it returns false, the stream ends with an
-    /// error and `connection` is closed, so that it ends also when the client reads nothing. `on_error` is called when the
-    /// encoder fails. The slot is in use until the stream is dropped. Must be called within a runtime.
+    /// Streams the output of `encoder`. Calls `is_still_allowed` at intervals; once it returns false, the stream ends with an error
+    /// and `connection` is closed, which also ends downloads whose client reads nothing. `on_error` is called if the encoder fails.
+    /// The slot is in use until the stream is dropped. Must be called within a runtime.
     pub fn body<E, B, F, A>(
         &self,
         slot: Slot,
@@ -166,7 +167,7 @@ impl Downloads {
     }
 }
 
-/// The DataSet, if this person may see it, and the version that is asked for, or the current one.
+/// Looks up the DataSet, if this person may see it, and the given version or the current one.
 pub async fn find(datasets: &Datasets, actor: &Actor, id: &DatasetId, version: Option<&str>) -> Result<(Dataset, Version)> {
     let dataset = datasets.get(actor, id).await?;
     let Some(text) = version else {
@@ -179,7 +180,7 @@ pub async fn find(datasets: &Datasets, actor: &Actor, id: &DatasetId, version: O
     Ok((dataset, version))
 }
 
-/// Whether this person is still let in and may see the DataSet.
+/// Whether this person is still authorized and may see the DataSet.
 fn still_allowed(datasets: &Datasets, actor: &Actor, id: &DatasetId) -> impl Fn() -> BoxFuture<'static, bool> + Send + use<> {
     let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
     move || {
@@ -188,9 +189,9 @@ fn still_allowed(datasets: &Datasets, actor: &Actor, id: &DatasetId) -> impl Fn(
     }
 }
 
-/// Passes the stream on while `is_still_allowed` returns true; after that, one error, and the connection is closed. The checks run in a
-/// task of their own: a body is polled only while its client reads, so a check inside of it would hold its database connection
-/// until then.
+/// Forwards the stream while `is_still_allowed` returns true; then yields one error and closes the connection. The checks run in a
+/// separate task: a body is polled only while its client reads, so a check inside the body would occupy a database connection until
+/// the client reads again.
 fn while_allowed<S, F, A>(stream: S, clock: Clock, connection: Connection, is_still_allowed: F) -> impl Stream<Item = io::Result<Bytes>> + Send
 where
     S: Stream<Item = io::Result<Bytes>> + Send,

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::ids::DatasetId;
 
 impl Datasets {
-    /// Creates a DataSet for this person from the settings of another one that they may see, named "Copy of ...". The copy has no
-    /// rows, is not shared and starts no run; a schedule is copied. The caller has checked the right to use the account.
+    /// Creates a DataSet of this person with the settings of another DataSet that they may see, named "Copy of ...". The copy has no
+    /// rows, is not shared and starts no run; the schedule is copied. The caller has checked the permission to use the account.
     pub async fn duplicate(&self, actor: &Actor, id: &DatasetId) -> Result<DatasetId> {
         let original = self.get(actor, id).await?;
         if !actor.may_edit() {
@@ -37,7 +37,7 @@ impl Datasets {
     }
 }
 
-/// "Copy of Chats", cut where a name ends.
+/// "Copy of Chats", shortened to the maximum length of a name.
 fn copy_of(name: &str) -> DatasetName {
     let whole = format!("Copy of {name}");
     let cut: String = whole.chars().take(200).collect();

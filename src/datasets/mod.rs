@@ -1,5 +1,5 @@
-//! DataSets: create, list, get, rename, configure, share, delete. A DataSet holds the rows of one report, and owns its menus,
-//! schedule and update mode. Its rows are in `segments`, its states in `versions`; `preview` and `export` read them.
+//! DataSets: create, list, get, rename, configure, share and delete. A DataSet holds the rows of one report and has its own menus,
+//! schedule and update mode. `segments` stores its rows, `versions` its states; `preview` and `export` read them.
 
 pub mod columns;
 pub mod download;
@@ -39,7 +39,7 @@ use schedule_state::{ScheduleState, StoredSchedule};
 use segments::Segments;
 use versions::Versions;
 
-/// The handle on all DataSets. Cheap to clone.
+/// Access to all DataSets. Cheap to clone.
 #[derive(Clone)]
 pub struct Datasets {
     pub db: Db,
@@ -48,21 +48,21 @@ pub struct Datasets {
     pub versions: Versions,
 }
 
-/// A DataSet as it is configured, with a glance at its current version.
+/// The settings of a DataSet, and a summary of its current version.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     pub id: DatasetId,
     pub owner_id: UserId,
     pub owner_name: String,
-    /// None once its account was deleted: it stops updating.
+    /// `None` after the account was deleted; the DataSet is then no longer updated.
     pub account_id: Option<AccountId>,
-    /// `PRIVATE_ACCOUNT` for a reader who may not know the account.
+    /// `PRIVATE_ACCOUNT` if the reader may not see the account.
     pub account_name: Option<String>,
     account_owner_id: Option<UserId>,
     account_shared: bool,
-    /// The reader may know neither the name of the account nor its id.
+    /// Whether the name and the id of the account are hidden from the reader.
     pub account_is_private: bool,
-    /// That name, to keep it out of what the reader is told.
+    /// The hidden account name, which `redact` removes from texts.
     hidden_name: Option<String>,
     pub connector: Connector,
     pub report: &'static Report,
@@ -73,16 +73,16 @@ pub struct Dataset {
     pub options: DatasetOptions,
     /// IANA name.
     pub time_zone: String,
-    /// Cron lines in `time_zone`; none is manual.
+    /// Cron lines in `time_zone`; `None` for manual runs only.
     pub schedule: Option<String>,
     pub schedule_state: ScheduleState,
     pub next_run_at: Option<Millis>,
-    /// Everyone signed in may read.
+    /// Whether everyone who is signed in may read it.
     pub shared: bool,
-    /// Served as LiveLeader's export API, see `published`.
+    /// Whether it is served through the LiveLeader export API; see `published`.
     pub published: bool,
     pub current: Option<CurrentVersion>,
-    /// A version that waits for a person to accept it.
+    /// The version that waits for approval.
     pub pending_approval: Option<VersionId>,
     pub policies: DatasetPolicies,
     pub created_at: Millis,
@@ -97,28 +97,28 @@ pub struct CurrentVersion {
     pub rows: i64,
     pub bytes: i64,
     pub columns: usize,
-    /// Those of its columns that the report does not declare.
+    /// The columns that the report does not declare.
     pub undeclared: Vec<columns::ColumnInfo>,
     pub created_at: Millis,
-    /// When a run last found that the vendor answers these rows; none: not since the version was made. Earlier than `created_at` for a
-    /// version that a revert made.
+    /// When a run last pulled the same rows from the vendor; `None` if no run did since the version was created. Earlier than
+    /// `created_at` for a version that a revert created.
     pub confirmed_at: Option<Millis>,
-    /// How many rows more than the version before; none for the first one.
+    /// The change in rows since the previous version; `None` for the first version.
     pub change: Option<i64>,
-    /// None for a version from before provenance was stored.
+    /// `None` for a version that is older than provenance.
     pub provenance: Option<Provenance>,
-    /// At least one of its files is known to be damaged or missing.
+    /// Whether at least one of its files is known to be damaged or missing.
     pub damaged: bool,
 }
 
 impl CurrentVersion {
-    /// When its rows were last what the vendor answered.
+    /// When the vendor last returned these rows.
     pub fn updated_at(&self) -> Millis {
         self.confirmed_at.unwrap_or(self.created_at)
     }
 }
 
-/// What a DataSet is made from or changed to; every value is checked.
+/// Validated settings for a new or changed DataSet.
 #[derive(Clone, Debug)]
 pub struct DatasetSettings {
     pub name: DatasetName,
@@ -130,7 +130,7 @@ pub struct DatasetSettings {
     pub update_mode: UpdateMode,
     pub options: DatasetOptions,
     pub time_zone: String,
-    /// None is manual.
+    /// `None` for manual runs only.
     pub schedule: Option<StoredSchedule>,
 }
 
@@ -138,7 +138,7 @@ pub struct DatasetSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetName(String);
 
-/// What is in a DataSet, in words: at most 2,000 characters.
+/// The description of a DataSet: at most 2,000 characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatasetDescription(String);
 
@@ -181,11 +181,12 @@ impl DatasetDescription {
     }
 }
 
-/// What stands for the name of an account that a reader may not know.
+/// Replaces the name of an account that the reader may not see.
 pub const PRIVATE_ACCOUNT: &str = "private account";
 
 impl Dataset {
-    /// As this person may see it: an account that is not shared is known to its owner, to the owner of the DataSet and to admins.
+    /// Hides the account from people who may not see it. An account that is not shared is visible to its owner, to the owner of the
+    /// DataSet and to admins.
     fn redacted_for(mut self, actor: &Actor) -> Self {
         let is_known = actor.is_admin() || self.account_shared || self.owner_id == actor.user || self.account_owner_id.as_ref() == Some(&actor.user);
         if self.account_id.is_some() && !is_known {
@@ -195,7 +196,7 @@ impl Dataset {
         self
     }
 
-    /// Replaces the name of an account that the reader may not know in a text of a run or a backfill.
+    /// Replaces the hidden account name in the text of a run or a backfill.
     pub fn redact(&self, said: &str) -> String {
         match &self.hidden_name {
             Some(name) => said.replace(&format!("“{name}”"), &format!("“{PRIVATE_ACCOUNT}”")),
@@ -203,12 +204,12 @@ impl Dataset {
         }
     }
 
-    /// May change, share and delete it.
+    /// Whether the actor may change, share and delete it.
     pub fn can_be_changed_by(&self, actor: &Actor) -> bool {
         actor.may_edit() && (actor.is_admin() || self.owner_id == actor.user)
     }
 
-    /// May start and stop its runs.
+    /// Whether the actor may start and stop its runs.
     pub fn can_be_run_by(&self, actor: &Actor) -> bool {
         actor.may_run() && (actor.is_admin() || self.owner_id == actor.user)
     }
@@ -223,13 +224,13 @@ pub struct DatasetContents {
 }
 
 impl Datasets {
-    /// Every DataSet this person may see: the own ones, the shared ones, and for an admin all; by name. Those whose record cannot be
-    /// read are not among them: see `list_all`.
+    /// All DataSets that this person may see, by name: their own and the shared ones, and for an admin all. DataSets whose record
+    /// cannot be read are left out: see `list_all`.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Dataset>> {
         Ok(self.list_all(actor).await?.0)
     }
 
-    /// As `list`, and the ids of those whose record cannot be read.
+    /// Like `list`, and also returns the ids of DataSets whose record cannot be read.
     pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Dataset>, Vec<String>)> {
         let rows = sqlx::query(select_dataset!("WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY LOWER(d.name), d.id"))
             .bind(i64::from(actor.is_admin()))
@@ -273,13 +274,13 @@ impl Datasets {
         if dataset.can_be_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can run this DataSet.")) }
     }
 
-    /// One DataSet without a check of rights: for the puller.
+    /// One DataSet without a permission check, for the puller.
     pub async fn for_run(&self, id: &DatasetId) -> Result<Dataset> {
         let row: Option<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.id = $1")).bind(id).fetch_optional(self.db.read()).await?;
         row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))
     }
 
-    /// Makes a DataSet owned by this person. The caller has checked the right to the account.
+    /// Creates a DataSet of this person. The caller has checked the permission to use the account.
     pub async fn create(&self, actor: &Actor, settings: &DatasetSettings) -> Result<DatasetId> {
         if !actor.may_edit() {
             return Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role."));
@@ -312,7 +313,8 @@ impl Datasets {
         Ok(id)
     }
 
-    /// Changes a DataSet's settings. The rows stay until the next run. One that becomes another report than Chats is published no more.
+    /// Changes a DataSet's settings. The rows stay until the next run. A DataSet whose report changes from Chats to another one is
+    /// unpublished.
     pub async fn configure(&self, actor: &Actor, id: &DatasetId, settings: &DatasetSettings) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
@@ -347,7 +349,7 @@ impl Datasets {
         Ok(())
     }
 
-    /// Gives a DataSet another name and description.
+    /// Changes the name and description of a DataSet.
     pub async fn rename(&self, actor: &Actor, id: &DatasetId, name: &DatasetName, description: &DatasetDescription) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
@@ -362,7 +364,7 @@ impl Datasets {
         Ok(())
     }
 
-    /// Lets everyone signed in read it, or only its owner and admins.
+    /// Sets whether everyone who is signed in may read it, or only its owner and admins.
     pub async fn share(&self, actor: &Actor, id: &DatasetId, shared: bool) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
@@ -376,7 +378,7 @@ impl Datasets {
         Ok(())
     }
 
-    /// Takes a DataSet off its schedule, which needs no account: one whose account was deleted may be left without.
+    /// Removes the schedule. Also works for a DataSet whose account was deleted.
     pub async fn unschedule(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
@@ -393,12 +395,12 @@ impl Datasets {
         Ok(())
     }
 
-    /// When the next schedule fires; none when nothing is scheduled.
+    /// When the next schedule fires; `None` if no DataSet has a schedule.
     pub async fn next_scheduled(&self) -> Result<Option<Millis>> {
         Ok(sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL").fetch_one(self.db.read()).await?)
     }
 
-    /// What would go if it were deleted.
+    /// Counts what deleting the DataSet would delete.
     pub async fn contents(&self, id: &DatasetId) -> Result<DatasetContents> {
         let (rows, versions, bytes): (i64, i64, i64) = sqlx::query_as(
             "SELECT COALESCE((SELECT v.rows FROM versions v JOIN datasets d ON d.current_version = v.id WHERE d.id = $1), 0),
@@ -411,7 +413,7 @@ impl Datasets {
         Ok(DatasetContents { rows, versions, bytes })
     }
 
-    /// Deletes a DataSet with its runs and versions. A running pull of it loses its lease; files go with the sweep.
+    /// Deletes a DataSet with its runs and versions. A running pull loses its lease; the sweep deletes the files later.
     pub async fn delete(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;

@@ -1,5 +1,5 @@
-//! The options of a DataSet besides its update mode: the chosen key, how many days are pulled again, and the data safeguards.
-//! Stored as JSON; a value fits its report and mode, see `DatasetOptions::check`.
+//! The options of a DataSet besides its update mode: the chosen key, how many days are pulled again, and the data safeguards. Stored
+//! as JSON. `DatasetOptions::check` validates them against report and mode.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,21 +14,22 @@ use crate::ids::DatasetId;
 /// A key has at most this many columns.
 const MAX_KEY_COLUMNS: usize = 16;
 
-/// The choices of one DataSet.
+/// The options of one DataSet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetOptions {
-    /// The columns that tell rows apart for Merge; empty is the report's own key.
+    /// The key columns for Merge; empty for the report's own key.
     pub key: Vec<String>,
-    /// Merge and Partition: later runs begin this many days before the first day that is not held yet; 0: every run pulls all days.
+    /// Merge and Partition: later runs start this many days before the first missing day; 0: every run pulls all days.
     pub look_back: u32,
     pub on_empty: OnEmpty,
-    /// A version with so many percent fewer rows than the one before is held until a person accepts it; 0: none is. Append loses none.
+    /// A version with this many percent fewer rows than the previous one waits for approval; 0 turns this off. Not used with Append,
+    /// which never drops rows.
     pub hold_drop: u8,
     pub on_added: SchemaRule,
     pub on_removed: SchemaRule,
     pub on_retyped: SchemaRule,
-    /// Days that ended less than 48 hours ago are read again until two consecutive reads agree. Only archives are read so.
+    /// Days that ended less than 48 hours ago are read again until two consecutive reads agree. Only used for archives.
     pub second_read: bool,
 }
 
@@ -47,20 +48,21 @@ impl Default for DatasetOptions {
     }
 }
 
-/// What happens when a run brings no rows at all.
+/// What happens when a run pulls no rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnEmpty {
-    /// `Keep` with Replace, else `Check`; also `Check` for snapshot reports: see `ReportSetup::on_empty`.
+    /// `Keep` with Replace, otherwise `Check`; also `Check` for snapshot reports: see `ReportSetup::on_empty`.
     #[default]
     Usual,
-    /// The rows stay.
+    /// The existing rows stay.
     Keep,
-    /// The rows stay, and the run fails, until it is certain: the vendor counts nothing, or the next run finds nothing either.
+    /// The existing rows stay, and the run fails, until the result is confirmed: the vendor counts no rows, or the next run also
+    /// finds none.
     Check,
-    /// It is believed.
+    /// The DataSet becomes empty.
     Empty,
-    /// The run fails each time.
+    /// The run always fails.
     Fail,
 }
 
@@ -92,15 +94,15 @@ impl OnEmpty {
     }
 }
 
-/// What happens when columns are not what they were.
+/// What happens when columns change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SchemaRule {
     Accept,
-    /// Accepted, and told on the run.
+    /// The change is accepted and shown on the run.
     #[default]
     Warn,
-    /// The run fails, and the rows from before stay.
+    /// The run fails, and the existing rows stay.
     Stop,
 }
 
@@ -128,7 +130,7 @@ impl SchemaRule {
     }
 }
 
-/// What a DataSet asks for and how it keeps it, as far as options have to fit it.
+/// The report and settings that options must fit.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportSetup<'a> {
     pub report: &'static Report,
@@ -137,7 +139,7 @@ pub struct ReportSetup<'a> {
 }
 
 impl ReportSetup<'_> {
-    /// The days of a run are records' own days, so that one day can be pulled without the others.
+    /// Whether a day can be pulled without the others: the days of a run are the days of the records.
     pub fn supports_single_days(&self) -> bool {
         self.report.takes(Menu::StartDays) && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
     }
@@ -146,7 +148,7 @@ impl ReportSetup<'_> {
         self.menus.group_by == Some(GroupBy::Month)
     }
 
-    /// What becomes of an answer without rows.
+    /// What happens when a run pulls no rows.
     pub fn on_empty(&self, chosen: OnEmpty) -> OnEmpty {
         match chosen {
             OnEmpty::Usual if self.mode == UpdateMode::Replace && !self.report.is_snapshot() => OnEmpty::Keep,
@@ -155,7 +157,7 @@ impl ReportSetup<'_> {
         }
     }
 
-    /// The report comes in pages that may change while they are read, so that a second read proves something.
+    /// Whether a second read is useful: the report comes in pages that may change while they are read.
     pub fn takes_second_read(&self) -> bool {
         matches!(self.report.shape, Shape::Archive { .. })
     }
@@ -166,13 +168,13 @@ impl ReportSetup<'_> {
 }
 
 impl DatasetOptions {
-    /// The columns that tell rows apart.
+    /// The key columns.
     pub fn key_of<'a>(&'a self, report: &'static Report) -> Vec<&'a str> {
         if self.key.is_empty() { report.key.to_vec() } else { self.key.iter().map(String::as_str).collect() }
     }
 
-    /// Whether these choices fit: field and sentence for each that does not. `held`: the columns that the DataSet has besides those
-    /// that the report declares.
+    /// Validates the options. Returns field and message for each invalid one. `existing`: the columns that the DataSet has in
+    /// addition to the declared ones.
     pub fn check(mut self, setup: &ReportSetup<'_>, existing: &[ColumnInfo]) -> std::result::Result<Self, Vec<(String, String)>> {
         let ReportSetup { report, mode, .. } = *setup;
         let mut wrong = Vec::new();
@@ -226,7 +228,7 @@ impl DatasetOptions {
         None
     }
 
-    /// Warnings about a choice that is allowed but may surprise.
+    /// Warnings about allowed options with effects that people may not expect.
     pub fn warnings(&self, setup: &ReportSetup<'_>) -> Vec<String> {
         let ReportSetup { report, mode, menus } = *setup;
         let mut warnings = Vec::new();
@@ -270,7 +272,7 @@ pub(super) fn options_json(options: &DatasetOptions) -> Result<String> {
 }
 
 impl Datasets {
-    /// Changes the options alone, which are checked.
+    /// Changes only the options, which must be validated.
     pub async fn set_options(&self, actor: &Actor, id: &DatasetId, options: &DatasetOptions) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;

@@ -1,11 +1,11 @@
-//! What pulling single days does to the days that a DataSet has, by update mode.
+//! What happens to existing days when single days are pulled, by update mode.
 
 use crate::connectors::report::{Menu, Report, UpdateMode};
 
-/// Whether days can be pulled alone.
+/// The effect of pulling single days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartialPull {
-    /// Every run replaces all rows, so pulling some days would delete the others.
+    /// Every run replaces all rows, so pulling some days would delete all others.
     Unsupported,
     /// The new rows are added: right for missing days, wrong for days that exist.
     Appends,
@@ -18,7 +18,7 @@ impl PartialPull {
         Self::of_word(mode.word())
     }
 
-    /// By the word that the catalogue holds.
+    /// Parses the stored name of an update mode.
     pub fn of_word(mode: &str) -> Self {
         match mode {
             "merge" | "partition" => Self::Replaces,
@@ -28,7 +28,7 @@ impl PartialPull {
     }
 }
 
-/// Whether a report is asked for by days at all.
+/// Whether the report is pulled by days.
 pub fn has_days(report: &Report) -> bool {
     report.takes(Menu::StartDays)
 }

@@ -1,4 +1,4 @@
-//! The policies of a DataSet: retries, expected freshness, notification settings, and the stop of its schedule.
+//! The policies of a DataSet: retries, expected freshness, notification settings, and the stopped state of its schedule.
 //! `puller/on_run_end.rs` applies them when a run ends.
 
 use std::collections::BTreeSet;
@@ -13,14 +13,14 @@ use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, UserId, WebhookId};
 
-/// A retry waits at least and at most so long.
+/// The minimum and maximum time between retries.
 const RETRY_MINUTES: std::ops::RangeInclusive<i64> = 1..=7 * 24 * 60;
 const MAX_RETRIES: i64 = 20;
-/// Ten years.
+/// The maximum is ten years.
 const MAX_EXPECTED_HOURS: i64 = 24 * 3_660;
 const MAX_EMAILS: usize = 20;
-/// Email addresses of people without a user on this server, over all DataSets of one owner: mail to them is sent in the server's
-/// name.
+/// The maximum number of email addresses of people who are not on this server, over all DataSets of one owner. The limit exists
+/// because these emails are sent in the server's name.
 const MAX_EXTERNAL_ADDRESSES: usize = 30;
 const MAX_WEBHOOKS_PER_DATASET: usize = 20;
 const MAX_FAILURES_IN_A_ROW: i64 = 100;
@@ -32,12 +32,12 @@ pub struct DatasetPolicies {
     max_retries: i64,
     /// When the next retry is due.
     pub retry_at: Option<Millis>,
-    /// Which one it is, from 1.
+    /// The number of the next retry, from 1.
     pub retry_number: i64,
-    /// Data is expected within so many hours of the last; none: what the schedule lets expect.
+    /// The next data is expected within this many hours after the last; `None`: derived from the schedule.
     pub expected_hours: Option<i64>,
     pub last_success_at: Option<Millis>,
-    /// Its data is late, from this moment on.
+    /// Since when its data is late.
     pub late_since: Option<Millis>,
     stopped_at: Option<Millis>,
     stop_reason: Option<String>,
@@ -63,20 +63,20 @@ pub struct StoppedSchedule {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// The vendor refused the credentials of its account again and again.
+    /// The vendor rejected the credentials of its account repeatedly.
     Credentials,
-    /// A run of it stopped the whole server three times.
+    /// One of its runs ended the server process three times.
     Parked,
-    /// Its account is not shared any more, and belongs to somebody else than the owner of the DataSet.
+    /// Its account is no longer shared and belongs to another person than the owner of the DataSet.
     Unshared,
 }
 
 /// Who is notified of which events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotificationSettings {
-    /// None: the owner's address.
+    /// `None` for the owner's address.
     pub emails: Option<Vec<String>>,
-    /// Ids of the server's webhooks.
+    /// The ids of webhooks.
     pub webhooks: Vec<String>,
     pub on: Vec<NotificationKind>,
     /// How many runs in a row must fail before a notification is sent.
@@ -124,7 +124,7 @@ impl StopReason {
 }
 
 impl RetryPolicy {
-    /// What a new DataSet does.
+    /// The retry policy of a new DataSet.
     pub const DEFAULT: RetryPolicy = RetryPolicy { minutes: 15, max_retries: 3 };
     pub const NEVER: RetryPolicy = RetryPolicy { minutes: 15, max_retries: 0 };
 
@@ -143,7 +143,7 @@ impl RetryPolicy {
         self.minutes
     }
 
-    /// 0: it is not tried again.
+    /// 0: failed runs are not retried.
     pub fn max_retries(self) -> i64 {
         self.max_retries
     }
@@ -164,7 +164,7 @@ impl RetryPolicy {
 }
 
 impl NotificationSettings {
-    /// Checks addresses, ids, switches and number.
+    /// Validates addresses, webhook ids, event kinds and the number of failures.
     pub fn new(emails: Option<Vec<String>>, webhooks: Vec<String>, on: Vec<NotificationKind>, after: i64) -> Result<Self> {
         let mut wrong = Vec::new();
         let mut addresses: Vec<String> = Vec::new();
@@ -194,7 +194,7 @@ impl NotificationSettings {
     }
 }
 
-/// An address that mail can be sent to, as it is written.
+/// Parses an email address; `None` if it is invalid.
 pub fn parse_email(text: &str) -> Option<String> {
     let is_plain = text.len() <= 254 && text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control());
     is_plain.then(|| text.parse::<Address>().ok()).flatten().map(|address| address.to_string())
@@ -214,7 +214,7 @@ impl DatasetPolicies {
         }
     }
 
-    /// `scheduled`: the DataSet has a next run, so its schedule is not stopped.
+    /// `scheduled`: whether the DataSet has a next run; then its schedule is not stopped.
     fn stopped(&self, scheduled: bool) -> Option<StoppedSchedule> {
         let reason = match self.stop_reason.as_deref()? {
             "parked" => StopReason::Parked,
@@ -226,14 +226,14 @@ impl DatasetPolicies {
 }
 
 impl Dataset {
-    /// What has taken it off the schedule it has, if anything has.
+    /// Why and when its schedule was stopped, if it was.
     pub fn stopped(&self) -> Option<StoppedSchedule> {
         self.schedule.as_ref()?;
         self.policies.stopped(self.next_run_at.is_some())
     }
 }
 
-/// The hours within which new data is expected.
+/// Validates the hours within which new data is expected.
 pub fn check_expected_hours(hours: Option<i64>) -> Result<Option<i64>> {
     match hours {
         Some(hours) if !(1..=MAX_EXPECTED_HOURS).contains(&hours) => Err(Error::field("expected_hours", "Enter 1 to 87,840 hours, or leave empty.")),
@@ -249,7 +249,7 @@ impl Datasets {
         Ok(i64::try_from(all.iter().filter(|stored| uses_webhook(stored)).count()).unwrap_or(i64::MAX))
     }
 
-    /// Chooses how a DataSet is tried again and when its data is late. A retry that is to come goes when there is to be none.
+    /// Sets the retry policy and the expected hours. Cancels a pending retry that the new policy does not allow.
     pub async fn set_retry_policy(&self, actor: &Actor, id: &DatasetId, retry: RetryPolicy, expected_hours: Option<i64>) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
@@ -266,8 +266,8 @@ impl Datasets {
         Ok(tx.commit().await?)
     }
 
-    /// Chooses who is told of what. Somebody who is no admin adds no addresses beyond `MAX_EXTERNAL_ADDRESSES` of people who are not on this server,
-    /// over all DataSets of the owner.
+    /// Sets who is notified of which events. Only an admin can use more than `MAX_EXTERNAL_ADDRESSES` addresses of people who are not
+    /// on this server, over all DataSets of the owner.
     pub async fn set_notifications(&self, actor: &Actor, id: &DatasetId, notify: &NotificationSettings) -> Result<()> {
         let dataset = self.get_to_change(actor, id).await?;
         let text = |list: &[String]| serde_json::to_string(list).map_err(Error::internal);
@@ -287,7 +287,8 @@ impl Datasets {
         Ok(tx.commit().await?)
     }
 
-    /// Of every DataSet: its id, when a run of it last succeeded or it was made, and whether its data is late. For the metrics.
+    /// For each DataSet: its id, when its last successful run ended (or when it was created), and whether its data is late. Used for
+    /// the metrics.
     pub async fn data_ages(&self) -> Result<Vec<(DatasetId, Millis, bool)>> {
         let rows: Vec<(DatasetId, i64, i64)> =
             sqlx::query_as("SELECT id, COALESCE(last_success_at, created_at), CASE WHEN late_since IS NULL THEN 0 ELSE 1 END FROM datasets ORDER BY id")
@@ -297,7 +298,7 @@ impl Datasets {
     }
 }
 
-/// Refuses more addresses outside of this server than an owner may have. Those that are chosen already, for any DataSet, can stay.
+/// Enforces `MAX_EXTERNAL_ADDRESSES` for an owner. Addresses that any DataSet of the owner already uses are allowed.
 async fn check_external_addresses(tx: &mut Transaction<'static, Sqlite>, owner: &UserId, notify: &NotificationSettings) -> Result<()> {
     let people: Vec<String> = sqlx::query_scalar("SELECT email FROM users").fetch_all(&mut **tx).await?;
     let chosen: Vec<String> =
@@ -320,7 +321,7 @@ async fn check_external_addresses(tx: &mut Transaction<'static, Sqlite>, owner: 
     ))
 }
 
-/// Clears the stop of a schedule. Later failures are notified again; a recovery is notified when a failure or stop was.
+/// Clears the stop of a schedule. Later failures are notified again; a recovery is notified if a failure or stop was notified.
 pub async fn clear_stop(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<()> {
     sqlx::query(
         "UPDATE datasets SET stopped_at = NULL, stop_reason = NULL, notified_stop = CASE WHEN notified_failure = 1 THEN 1 ELSE notified_stop END, notified_failure = 0

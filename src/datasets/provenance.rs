@@ -1,5 +1,4 @@
-//! The provenance of a version: its report, request and last day. From it a later run works out which days it need not pull
-//! again.
+//! The provenance of a version: its report, request and last day. A later run derives from it which days it need not pull again.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +11,25 @@ use super::columns::{self, ColumnInfo};
 use crate::connectors::Window;
 use crate::datasets::options::ReportSetup;
 
-/// What a version was made from.
+/// How a version was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The report's id: rows of another one are not merged with.
+    /// The report's id. Rows of another report are not merged.
     pub report: String,
     /// Identifies what was requested from which account: `Dataset::request_key`.
     #[serde(rename = "asked")]
     pub request_key: String,
     /// The last day that was pulled; none for a report without days.
     pub to: Option<Date>,
-    /// The columns of the run, and those that are so rarely filled that their absence means nothing: the next run is compared
-    /// with them. Empty while no run has pulled rows.
+    /// The columns of the run, and columns that were filled so rarely that their absence means nothing. The next run is compared with
+    /// them. Empty until a run has pulled rows.
     pub columns: Vec<ColumnInfo>,
-    /// How many of a million cells are filled, of the columns that the report does not declare.
+    /// For columns that the report does not declare: the number of filled cells per million.
     #[serde(default)]
     pub filled: BTreeMap<String, u32>,
 }
 
-/// A column has gone away when it would be without a filled cell by chance less often than this.
+/// A column counts as removed if the probability that it has no filled cell by chance is lower than this.
 const MAX_CHANCE: f64 = 0.001;
 
 /// The columns of a run's rows, the number of filled cells of each, and the number of rows.
@@ -41,7 +40,7 @@ pub struct PulledColumns<'a> {
 }
 
 impl Provenance {
-    /// The columns that this run did not bring, and would not be expected to by how rarely they were filled before.
+    /// The previous columns without filled cells in this run that were filled too rarely before to be expected.
     pub fn rare(&self, pulled: &PulledColumns<'_>) -> Vec<ColumnInfo> {
         let is_rare = |column: &&ColumnInfo| {
             let share = f64::from(self.filled.get(&column.name).copied().unwrap_or(1_000_000)) / 1e6;
@@ -51,7 +50,7 @@ impl Provenance {
         self.columns.iter().filter(is_rare).cloned().collect()
     }
 
-    /// The columns and their shares that the run after this one is compared with. A run without rows changes neither.
+    /// The columns and their shares of filled cells that the next run is compared with. A run without rows changes neither.
     pub fn for_next_run(before: Option<&Provenance>, pulled: &PulledColumns<'_>) -> (Vec<ColumnInfo>, BTreeMap<String, u32>) {
         if pulled.rows == 0 {
             return before.map_or_else(Default::default, |before| (before.columns.clone(), before.filled.clone()));
@@ -75,14 +74,14 @@ impl Dataset {
         format!("{account} {} {} {menus}", self.report.request.path, self.time_zone)
     }
 
-    /// Identifies what a run reads from the vendor. Runs with equal keys share one read.
+    /// Identifies what a run reads from the vendor. Runs with equal keys share one pull.
     pub fn source_key(&self) -> String {
         let reads = if self.options.second_read || !self.setup().takes_second_read() { "" } else { " read once" };
         let request = format!("{}{reads}", self.request_key());
         self.incremental_start().map_or(request.clone(), |day| format!("{request} from {day}, at least {}", self.options.look_back))
     }
 
-    /// What its options have to fit.
+    /// The report and settings that its options must fit.
     pub fn setup(&self) -> ReportSetup<'_> {
         ReportSetup { report: self.report, mode: self.update_mode, menus: &self.menus }
     }
@@ -97,8 +96,8 @@ impl Dataset {
         Some(next.saturating_sub(days(self.options.look_back)))
     }
 
-    /// The days that a run on `today` pulls; none for a report without days. With look-back, those from so many days before the first
-    /// one that is not held, and at least the last so many; never further back than Start Days.
+    /// The days that a run on `today` pulls; `None` for a report without days. With look-back: starts that many days before the first
+    /// missing day, covers at least that many days, and never starts before Start Days.
     pub fn range(&self, today: Date) -> Option<Window> {
         let full_range = self.menus.range(today)?;
         let Some(from) = self.incremental_start() else { return Some(full_range) };
@@ -106,7 +105,7 @@ impl Dataset {
         Some(Window { from: from.min(last).max(full_range.from), to: full_range.to })
     }
 
-    /// The version that is merged with must be of the same report.
+    /// Whether new rows can be merged with this version: it has rows of the same report, or none are known.
     pub fn is_same_report(&self, provenance: Option<&Provenance>) -> bool {
         provenance.is_none_or(|provenance| provenance.report == self.report.id)
     }

@@ -1,5 +1,5 @@
-//! Publishes DataSets of LiveLeader's report Chats through LiveLeader's export API. Only admins publish; a published DataSet is
-//! served to the people who may read it anyway.
+//! Publishes DataSets of the LiveLeader report Chats through the LiveLeader export API. Only admins can publish. Everyone can read
+//! only the published DataSets that they may read anyway.
 
 use super::row::{DatasetRow, select_dataset};
 use super::{Dataset, Datasets};
@@ -22,7 +22,7 @@ pub fn require_publishable(connector: Connector, report: &Report) -> Result<()> 
     if is_publishable(connector, report) { Ok(()) } else { Err(Error::field("published", "Only a DataSet of the LiveLeader report Chats can be published.")) }
 }
 
-/// An error when this person may not publish, nor take back.
+/// An error if this person may not publish and unpublish.
 pub fn require_publisher(actor: &Actor) -> Result<()> {
     let allowed = actor.is_admin() && actor.may_edit();
     if allowed { Ok(()) } else { Err(Error::forbidden("Only admins can publish a DataSet to the LiveLeader API or unpublish it.")) }
@@ -35,7 +35,7 @@ impl Dataset {
 }
 
 impl Datasets {
-    /// Publishes a DataSet, or takes it back. For admins.
+    /// Publishes or unpublishes a DataSet. For admins.
     pub async fn publish(&self, by: AuditActor<'_>, id: &DatasetId, published: bool) -> Result<()> {
         let dataset = self.get(by.actor, id).await?;
         require_publisher(by.actor)?;
@@ -57,7 +57,7 @@ impl Datasets {
         Ok(tx.commit().await?)
     }
 
-    /// Whether any DataSet is published at all.
+    /// Whether any DataSet is published.
     pub async fn any_published(&self) -> Result<bool> {
         let one: Option<i64> = sqlx::query_scalar("SELECT 1 FROM datasets WHERE published = 1 LIMIT 1").fetch_optional(self.db.read()).await?;
         Ok(one.is_some())

@@ -17,22 +17,22 @@ const RECENT_RUNS: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct RecentRuns {
     pub newest: Option<NewestRun>,
-    /// What went wrong in the newest finished run, when it did not succeed: what happened, who must act, what is next.
+    /// The failure of the newest finished run, if it did not succeed: what happened, who must act, and what happens next.
     pub failure: Option<(String, String, String)>,
-    /// The code of that, and when that run ended.
+    /// The error code of that failure.
     pub failure_code: Option<String>,
     pub failed_at: Option<Millis>,
     /// How many of the newest finished runs failed in a row.
     pub failed_in_a_row: usize,
     /// When the failures began.
     pub failing_since: Option<Millis>,
-    /// The newest finished run, when its version is held.
+    /// The newest finished run, if its version waits for approval.
     pub pending_approval: Option<RunId>,
-    /// When the newest finished run ended, if it brought no rows.
+    /// When the newest finished run ended, if it pulled no rows.
     pub empty_since: Option<Millis>,
-    /// Rows of its current version cannot be read.
+    /// Whether rows of its current version cannot be read.
     pub damaged: bool,
-    /// Rows written by the last succeeded runs, oldest first, at most 14.
+    /// The numbers of rows that the last successful runs wrote, oldest first, at most 14.
     pub rows_per_run: Vec<i64>,
 }
 
@@ -41,13 +41,13 @@ pub struct RecentRuns {
 pub struct NewestRun {
     pub run: RunId,
     pub state: String,
-    /// When it ended, or was queued.
+    /// When the run ended, or was queued if it has not ended.
     pub at: Millis,
-    /// Not claimed before this: for one that waits.
+    /// The earliest time at which a waiting run can be claimed.
     pub due_at: Millis,
-    /// Chatlake deferred it; the vendor did not ask for it.
+    /// Whether Chatlake deferred it, not the vendor.
     pub deferred: bool,
-    /// A person has asked for it to be cancelled.
+    /// Whether a person has requested its cancellation.
     pub stopping: bool,
 }
 
@@ -70,8 +70,8 @@ struct RecentRunRow {
 }
 
 impl Datasets {
-    /// Summarises the last 20 runs of every DataSet that this person may see. Reverts are left out because they ask no vendor,
-    /// and finished backfill chunks because they say nothing about the schedule.
+    /// Summarises the last 20 runs of every DataSet that this person may see. Leaves out reverts, because they request nothing from
+    /// the vendor, and finished backfill chunks, because they are not part of the schedule.
     pub async fn recent_runs(&self, actor: &Actor) -> Result<HashMap<DatasetId, RecentRuns>> {
         let rows: Vec<RecentRunRow> = sqlx::query_as(
             "SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written,
@@ -135,9 +135,9 @@ impl Datasets {
         Ok(all)
     }
 
-    /// Those with a current version of which at least one file is known to be damaged or missing.
+    /// The DataSets whose current version has a file that is known to be damaged or missing.
     async fn damaged(&self) -> Result<Vec<DatasetId>> {
-        // The damaged segments are few, so they are looked up first.
+        // There are few damaged segments, so the query starts with them.
         let ids = sqlx::query_scalar(
             "SELECT DISTINCT d.id FROM segments s
              CROSS JOIN version_segments x ON x.segment_id = s.id
@@ -147,7 +147,7 @@ impl Datasets {
         Ok(ids.fetch_all(self.db.read()).await?)
     }
 
-    /// How many of its newest runs have failed in a row, however many there are, and since when.
+    /// The number of newest runs that failed in a row, without the limit of `RECENT_RUNS`, and since when.
     pub async fn failing(&self, dataset: &DatasetId) -> Result<(usize, Option<Millis>)> {
         let (count, since): (i64, Option<i64>) = sqlx::query_as(
             "SELECT COUNT(*), MIN(finished_at) FROM runs WHERE dataset_id = $1 AND state IN ('failed', 'parked') AND trigger NOT IN ('revert', 'backfill')

@@ -1,4 +1,4 @@
-//! A DataSet as the catalogue holds it.
+//! Reads and decodes the catalogue row of a DataSet.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
@@ -64,7 +64,7 @@ macro_rules! select_dataset {
             "d.update_mode, d.options, d.pending_version, v.provenance AS version_provenance, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
             "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, (SELECT r.rows_after - r.rows_before FROM runs r WHERE r.id = v.run_id) AS version_change, ",
             "v.confirmed_at AS version_confirmed_at, ",
-            // The damaged segments are few, so they are looked up first.
+            // There are few damaged segments, so the query starts with them.
             "EXISTS (SELECT 1 FROM segments s CROSS JOIN version_segments x WHERE s.damage IS NOT NULL AND x.segment_id = s.id AND x.version_id = v.id) AS version_damaged, ",
             "d.retry_minutes, d.max_retries, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stop_reason, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
@@ -76,7 +76,7 @@ macro_rules! select_dataset {
 
 pub(super) use select_dataset;
 
-/// A DataSet from a row of `select_dataset`, or the id of the one whose record cannot be read, and why.
+/// Decodes a row of `select_dataset`. The error has the id of a DataSet whose record cannot be read, and the cause.
 pub(super) fn decode(row: &SqliteRow) -> std::result::Result<Dataset, (String, Error)> {
     let read = DatasetRow::from_row(row).map_err(Error::from).and_then(Dataset::try_from);
     read.map_err(|error| (row.try_get("id").unwrap_or_default(), error))

@@ -1,36 +1,36 @@
-//! The stored state of a DataSet's schedule besides the cron lines: the schedule as JSON, who paused it, what is wrong with it,
-//! and how many scheduled times passed without a run.
+//! The stored state of a DataSet's schedule besides the cron lines: the schedule as JSON, who paused it, its error, and the number of
+//! missed scheduled times.
 
 use crate::clock::Millis;
 
-/// A schedule to be stored, as `puller::schedules` made it.
+/// A schedule to store, created by `puller::schedules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSchedule {
-    /// The cron lines that stand for it; none is by hand.
+    /// The cron lines of the schedule; `None` for manual runs only.
     pub cron: Option<String>,
-    /// JSON; none where the cron line says all.
+    /// JSON; `None` if the cron lines alone define the schedule.
     pub plan: Option<String>,
     /// When it fires next.
     pub next: Option<Millis>,
 }
 
-/// What is stored.
+/// The stored state.
 #[derive(Clone, Debug, Default)]
 pub struct ScheduleState {
     pub plan: Option<String>,
     pub paused: Option<SchedulePause>,
-    /// Why the stored schedule cannot be followed.
+    /// Why the stored schedule cannot be used.
     pub problem: Option<String>,
-    /// Scheduled times that passed without a run and that no run has reported yet.
+    /// Scheduled times that passed without a run and were not yet reported on a run.
     pub missed: i64,
-    /// The last moment that became a run or was left out; when the schedule was saved, before the first.
+    /// The last scheduled time that was processed (queued or skipped); before the first one, when the schedule was saved.
     pub last_due_at: Option<Millis>,
 }
 
-/// A schedule that a person has stopped for the time being.
+/// A schedule that a person has paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulePause {
     pub at: Millis,
-    /// None when that person is no longer known.
+    /// `None` if that person no longer exists.
     pub by: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What changed in the columns from one version to the next, and whether that stops a run.
+//! The changes of the columns between two versions, and whether they stop a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,17 +6,17 @@ use super::columns::ColumnInfo;
 use super::options::{DatasetOptions, SchemaRule};
 use crate::connectors::report::ColumnKind;
 
-/// The difference to the version before. At least one list has something in it.
+/// The difference to the previous version. At least one list is not empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaChange {
     pub added: Vec<String>,
     pub removed: Vec<String>,
     pub retyped: Vec<Retyped>,
-    /// The strictest of the rules for what happened.
+    /// The strictest rule of the changes that occurred.
     pub verdict: SchemaRule,
 }
 
-/// A column whose values are of another kind now.
+/// A column whose kind changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retyped {
     pub name: String,
@@ -24,8 +24,8 @@ pub struct Retyped {
     pub to: ColumnKind,
 }
 
-/// What is different in `pulled`, what a run brought, from `before`, what the run before it brought; none when nothing is. Columns of
-/// ours, which begin with an underscore, do not count.
+/// Compares the columns of a run, `pulled`, with those of the run before it; `None` without a difference. Chatlake's own columns,
+/// which begin with an underscore, are ignored.
 pub fn between(before: &[ColumnInfo], pulled: &[ColumnInfo], options: &DatasetOptions) -> Option<SchemaChange> {
     let named = |columns: &[ColumnInfo], name: &str| columns.iter().find(|column| column.name == name).map(|column| column.kind);
     let theirs = |columns: &'_ [ColumnInfo]| columns.iter().filter(|column| !column.name.starts_with('_')).cloned().collect::<Vec<_>>();
@@ -46,7 +46,7 @@ pub fn between(before: &[ColumnInfo], pulled: &[ColumnInfo], options: &DatasetOp
     Some(SchemaChange { added, removed, retyped, verdict })
 }
 
-/// What is new or of another kind in `pulled`; what is not in it is with the rows that stay.
+/// Like `between`, but only added columns and columns of another kind: missing columns still exist in the rows that stay.
 pub fn additions(before: &[ColumnInfo], pulled: &[ColumnInfo], options: &DatasetOptions) -> Option<SchemaChange> {
     let stays: Vec<ColumnInfo> = before.iter().filter(|column| pulled.iter().all(|other| other.name != column.name)).cloned().collect();
     between(before, &[pulled, &stays].concat(), options)
@@ -70,7 +70,7 @@ impl SchemaChange {
     }
 }
 
-/// The first few, and how many more.
+/// The first few names, and the number of further ones.
 fn listed(names: &[String]) -> String {
     const MAX_LISTED: usize = 12;
     let shown = names.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -92,7 +92,7 @@ impl World {
         version
     }
 
-    /// A run that writes these batches and commits them.
+    /// Commits a run that writes these batches.
     pub async fn pull(&self, batches: &[RecordBatch]) -> Version {
         let run = self.new_run().await;
         let written = self.write(&run, batches).await;
@@ -100,7 +100,7 @@ impl World {
         self.commit(&run, &declared, &written).await
     }
 
-    /// The names of the files of rows.
+    /// The number of segment files.
     pub fn files(&self) -> usize {
         std::fs::read_dir(self.segments.dir()).unwrap().count()
     }

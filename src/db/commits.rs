@@ -1,5 +1,5 @@
-//! The commit file `chatlake.commit` lies beside the catalogue and holds the catalogue's id and its number of version commits. A
-//! catalogue with a lower number than its commit file is an older copy, or was copied without its WAL, and is refused.
+//! The commit file `chatlake.commit` is stored next to the catalogue and contains the catalogue's id and its number of version
+//! commits. A catalogue with a lower number than its commit file is an older copy, or was copied without its WAL, and is refused.
 //!
 //! The number is read back from the catalogue through a read-only connection before it is written to the file. SQLite shows a
 //! commit to readers after the WAL was synced, so the commit file is never ahead of what survives a power loss. The file itself
@@ -28,14 +28,14 @@ pub struct CommitMark {
 }
 
 impl CommitMark {
-    /// One line of always the same length, so that writing it over the one before needs no space on the disk.
+    /// One line of fixed length, so that overwriting it needs no disk space.
     fn line(&self) -> String {
         let body = format!("chatlake-commit 1 {} {:020}", self.id, self.commits);
         let checksum = checksum(&body);
         format!("{body} {checksum}\n")
     }
 
-    /// `None` for a line that is empty, torn or was changed by hand.
+    /// `None` for a line that is empty, incomplete or edited.
     fn parse(line: &str) -> Option<Self> {
         let (body, stated) = line.strip_suffix('\n')?.rsplit_once(' ')?;
         let mut words = body.split(' ');
@@ -44,7 +44,7 @@ impl CommitMark {
         whole.then(|| commits.parse().ok()).flatten().map(|commits| Self { id: id.to_owned(), commits })
     }
 
-    /// Reads the commit file of a data directory. `None` when there is none, and when it cannot be read or is not whole. Blocks.
+    /// Reads the commit file of a data directory. `None` if it does not exist, cannot be read or is incomplete. Blocks.
     pub fn read(dir: &Path) -> Option<Self> {
         let path = dir.join(FILE);
         match std::fs::read_to_string(&path) {
@@ -63,7 +63,7 @@ impl CommitMark {
         }
     }
 
-    /// Writes the commit file of a data directory, over the one that is there. Blocks.
+    /// Writes the commit file of a data directory over the existing one. Blocks.
     fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
@@ -101,7 +101,7 @@ pub(super) fn older_catalogue_error(dir: &Path, mismatch: &str) -> Error {
     )
 }
 
-/// Increments the commit number inside the caller's transaction. Called for each version that is made or dropped.
+/// Increments the commit number inside the caller's transaction. Called for each version that is created or dropped.
 pub async fn increment(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     sqlx::query("UPDATE catalogue SET commits = commits + 1").execute(&mut **tx).await?;
     Ok(())
@@ -213,7 +213,7 @@ mod tests {
         std::fs::copy(dir.path().join("newer.db"), &path).unwrap();
         Db::open(&path).await.unwrap().close().await;
 
-        // Accepted: from then on it is another catalogue, and the newer one is refused.
+        // Once accepted, the catalogue gets a new id, and the newer copy is refused.
         std::fs::remove_file(dir.path().join(FILE)).unwrap();
         let db = Db::open(&path).await.unwrap();
         db.start_commit_file().await;

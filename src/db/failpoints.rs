@@ -41,7 +41,7 @@ pub const KILL_POINTS: [&str; 35] = [
     "notify.settled",
 ];
 
-/// Ends the process here and now when the environment names this step.
+/// Ends the process at once if the environment names this step.
 #[cfg(debug_assertions)]
 pub fn kill_point(name: &str) {
     debug_assert!(KILL_POINTS.contains(&name), "the step {name} is not in the list");

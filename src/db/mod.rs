@@ -24,7 +24,7 @@ use pools::Pools;
 
 /// The first SQLite without the WAL-reset race, which could lose committed writes.
 const MIN_SQLITE: (u32, u32, u32) = (3, 51, 3);
-/// A later one that its makers took back.
+/// A later version that the SQLite project withdrew.
 const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
 /// Limits of `write_in_background`: how many such writes run at a time, and how long the caller waits for one.
@@ -67,10 +67,10 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// The pool to read with until `open` is set. `open` stays empty when the disk was too full to write at the start.
+    /// The pool for reads until `open` is set. `open` stays empty if the disk was too full to write at the start.
     initial_pool: SqlitePool,
     open: OnceLock<Pools>,
-    /// When it was last tried to open it for writing.
+    /// When opening it for writing was last tried.
     last_open_attempt: tokio::sync::Mutex<Option<tokio::time::Instant>>,
     outages: Outages,
     /// Permits for `write_in_background`.
@@ -83,10 +83,10 @@ struct Inner {
 type LastWrittenMark = Option<CommitMark>;
 
 impl Db {
-    /// Opens the catalogue at `path`, making it when it is not there, and brings it to this program's shape. Refuses a file that a
-    /// newer program has written, one that is older than its commit file (`older_catalogue`), an older SQLite, and settings that do not
-    /// hold. On a full disk a catalogue of this program's shape is opened to read; `write` then answers `storage_full` until there is
-    /// space, and works from then on.
+    /// Opens the catalogue at `path`, creates it if it does not exist, and applies pending migrations. Refuses a catalogue that a
+    /// newer program has written, one that is older than its commit file (`older_catalogue`), an unsupported SQLite, and settings
+    /// that do not take effect. On a full disk, a catalogue without pending migrations is opened read-only; `write` then fails with
+    /// `storage_full` until there is space, and works from then on.
     pub async fn open(path: &Path) -> Result<Self> {
         match Pools::open(path).await {
             Ok(pools) => Ok(Self::of(path, pools.readers.clone(), Some(pools))),
@@ -129,7 +129,7 @@ impl Db {
         &self.0.outages
     }
 
-    /// Which catalogue it is and how many commits of versions it holds; `None` before its first start.
+    /// The id of the catalogue and its number of version commits; `None` before its first start.
     pub async fn commit_mark(&self) -> Result<Option<CommitMark>> {
         commits::read_mark(self.read()).await
     }
@@ -153,7 +153,7 @@ impl Db {
         self.update_commit_file().await;
     }
 
-    /// Brings the commit file up to date, where this process keeps it.
+    /// Updates the commit file if this process is its writer.
     pub async fn update_commit_file(&self) {
         if let Some(written) = self.0.commit_file.lock().await.as_mut() {
             let noted = commits::update_file(dir_of(&self.0.path), self.read(), written).await;
@@ -161,7 +161,7 @@ impl Db {
         }
     }
 
-    /// What SQLite itself finds wrong with the file, and rows that lead to rows which are not there; empty when all is well.
+    /// The errors that SQLite finds in the file, and rows that refer to rows that do not exist; empty for an intact catalogue.
     pub async fn find_damage(&self) -> Result<Vec<String>> {
         let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(self.read()).await?;
         found.retain(|line| line != "ok");
@@ -172,18 +172,19 @@ impl Db {
         Ok(found)
     }
 
-    /// Fails with `catalogue_damaged` when a page of the file is not as it must be. Reads the whole file, and no rows.
+    /// Fails with `catalogue_damaged` if a page of the file is damaged. Reads the whole file, but no rows.
     pub async fn refuse_damaged(&self) -> Result<()> {
         let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(self.read()).await?;
         if found == ["ok"] { Ok(()) } else { Err(Error::catalogue_damaged(found.join("; "))) }
     }
 
-    /// The pool to read with. What it hands out cannot write.
+    /// The pool for reads. Its connections cannot write.
     pub fn read(&self) -> &SqlitePool {
         self.0.open.get().map_or(&self.0.initial_pool, |pools| &pools.readers)
     }
 
-    /// Begins a write. It holds the only write lock until it is committed or dropped, so it must not wait for anything but SQL.
+    /// Begins a write transaction. It holds the only write lock until it is committed or dropped, so the caller must not wait for
+    /// anything but SQL.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
         let pools = match self.0.open.get() {
             Some(pools) => pools,
@@ -202,11 +203,11 @@ impl Db {
             outages.track(what, write.await);
             drop(permit);
         });
-        // Dropped, the task still runs to its end.
+        // A task continues after its handle is dropped.
         let _ = tokio::time::timeout(BACKGROUND_WRITE_WAIT, task).await;
     }
 
-    /// Tries to open for writing what could only be read at the start, at most once a second.
+    /// Tries to open for writing a catalogue that was opened read-only, at most once a second.
     async fn open_for_writing(&self) -> Result<&Pools> {
         let mut last_open_attempt = self.0.last_open_attempt.lock().await;
         if let Some(pools) = self.0.open.get() {
@@ -222,14 +223,14 @@ impl Db {
         Ok(self.0.open.get_or_init(|| pools))
     }
 
-    /// Whether the catalogue can be read and written just now.
+    /// Whether the catalogue can currently be read and written.
     pub async fn ready(&self) -> Result<()> {
         sqlx::query("SELECT COUNT(*) FROM users").execute(self.read()).await?;
         self.write().await?.rollback().await?;
         Ok(())
     }
 
-    /// Waits for running statements, writes the log back into the file and closes it.
+    /// Waits for running statements, checkpoints the WAL and closes the file.
     pub async fn close(&self) {
         self.update_commit_file().await;
         self.0.initial_pool.close().await;
@@ -285,7 +286,7 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
             ));
         }
     }
-    // One that was built without memory maps has no such setting.
+    // An SQLite that was built without memory maps has no such setting.
     let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size").fetch_optional(pool).await?;
     match mapped {
         None | Some(0) => Ok(()),
@@ -318,7 +319,7 @@ mod tests {
         assert!(!is_supported_sqlite("3.52.0") && is_supported_sqlite("3.52.1") && is_supported_sqlite("3.53.0") && is_supported_sqlite("4.0.0"));
     }
 
-    /// As SQLite does at a full disk or an I/O error: the transaction ends behind the back of whoever began it.
+    /// Simulates SQLite on a full disk or after an I/O error: SQLite rolls the transaction back without the caller.
     async fn rolled_back_by_sqlite(db: &Db) {
         let mut tx = db.write().await.unwrap();
         sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();

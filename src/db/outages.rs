@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::storage;
 use crate::error::Error;
 
-/// The failures that are going on. Cheap to clone; clones share their state.
+/// The current failures. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Outages(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The data directory, for how much space there is.
+    /// The data directory, to report its free space.
     dir: PathBuf,
     failing: Mutex<HashMap<&'static str, Outage>>,
 }
@@ -60,7 +60,7 @@ impl Outages {
         }
     }
 
-    /// `record_failure` or `record_recovery`, by the result, which is handed back.
+    /// Calls `record_failure` or `record_recovery` by the result. Returns its value.
     pub fn track<T>(&self, what: &'static str, result: Result<T, Error>) -> Option<T> {
         match result {
             Ok(done) => {

@@ -10,7 +10,7 @@ use super::commits::{self, CommitMark};
 use super::{MIGRATIONS, assert_settings, connect_options, dir_of, storage, upgrade_copy};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The connections of a catalogue that can be written.
+/// The connections of a catalogue that is open for writing.
 #[derive(Clone, Debug)]
 pub(super) struct Pools {
     pub writer: SqlitePool,
@@ -18,7 +18,8 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    /// Opens the catalogue, making it when it is not there, and brings it to this program's shape. When it fails nothing stays open.
+    /// Opens the catalogue for writing, creates it if it does not exist, and applies pending migrations. Closes everything if it
+    /// fails.
     pub async fn open(path: &Path) -> Result<Self> {
         // The commit file is read first: another server may be writing both, and the catalogue's number only grows.
         let mark = read_commit_file(path).await?;
@@ -50,12 +51,13 @@ impl Pools {
     }
 }
 
-/// SQLite ends a transaction by itself when the disk is full or fails. The rollback that follows fails, and the driver goes on counting
-/// the transaction as open, so that nothing could be begun on the connection ever again: such a connection is closed, not used again.
+/// The pool settings. When the disk is full or fails, SQLite rolls a transaction back by itself. The driver's rollback then fails,
+/// and the driver still counts the transaction as open, so that no transaction could be started on this connection again. Such a
+/// connection is closed instead of reused.
 fn pool_options() -> SqlitePoolOptions {
     SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30)).after_release(|connection, _| {
         Box::pin(async move {
-            // A rollback may still be under way: the answer to this comes after it.
+            // A rollback may still be in progress; the ping completes after it.
             connection.ping().await?;
             let is_over = !connection.is_in_transaction();
             if !is_over {
@@ -85,7 +87,7 @@ async fn read_commit_file(path: &Path) -> Result<Option<CommitMark>> {
     tokio::task::spawn_blocking(move || CommitMark::read(&dir)).await.map_err(Error::from)
 }
 
-/// Refuses a catalogue that is behind its commit file.
+/// Refuses a catalogue that is older than its commit file.
 async fn check_commit_mark(path: &Path, mark: Option<&CommitMark>, pool: &SqlitePool) -> Result<()> {
     let Some(mark) = mark else { return Ok(()) };
     match mark.mismatch(commits::read_mark(pool).await?.as_ref()) {
@@ -94,9 +96,9 @@ async fn check_commit_mark(path: &Path, mark: Option<&CommitMark>, pool: &Sqlite
     }
 }
 
-/// Opens the catalogue to look at and nothing else, beside a running server or without one.
+/// Opens the catalogue read-only, with or without a running server.
 pub(super) async fn open_read_only(path: &Path) -> Result<SqlitePool> {
-    // Without a log nobody is writing, and the file is all there is: then nothing is put beside it either.
+    // Without a WAL, no process writes and the file is complete, so it can be opened without creating files next to it.
     let settled = wal_bytes(path).is_none();
     let options = connect_options(path)?.read_only(true).create_if_missing(false).immutable(settled);
     let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
@@ -104,7 +106,7 @@ pub(super) async fn open_read_only(path: &Path) -> Result<SqlitePool> {
     Ok(readers)
 }
 
-/// Opens a properly closed catalogue read-only and immutable, which creates no file beside it: there may be no space for one.
+/// Opens a properly closed catalogue read-only and immutable. This creates no file next to it, because there may be no space for one.
 pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
     if wal_bytes(path).is_some_and(|bytes| bytes > 0) {
         checkpoint_wal(path).await?;
@@ -117,8 +119,8 @@ pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
     Ok(readers)
 }
 
-/// Writes the log of a catalogue that a dead server left back into it, alone and without the shared index beside it, for which there is
-/// no space. Fails when the catalogue would have to grow.
+/// Checkpoints the WAL of a catalogue whose server has crashed. Uses exclusive mode, which needs no shared index file, because there
+/// is no space for one. Fails if the catalogue would have to grow.
 async fn checkpoint_wal(path: &Path) -> Result<()> {
     let options = connect_options(path)?.create_if_missing(false).locking_mode(sqlx::sqlite::SqliteLockingMode::Exclusive);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
@@ -130,7 +132,7 @@ async fn checkpoint_wal(path: &Path) -> Result<()> {
     }
 }
 
-/// The length of the log beside a catalogue; none without one.
+/// The length of the WAL; `None` without one.
 fn wal_bytes(path: &Path) -> Option<u64> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -149,7 +151,7 @@ async fn check_migration_version(pool: &SqlitePool) -> Result<()> {
     ))
 }
 
-/// The error of a start on a full disk that not even reading survives.
+/// The error of a start that fails even read-only because the disk is full.
 pub(super) fn disk_full_error(path: &Path, why: &Error) -> Error {
     let advice = storage::advice_to_start(dir_of(path));
     let mut error =

@@ -6,10 +6,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The catalogue can be written while at least this many bytes are free: its WAL grows to a few MiB before SQLite writes it back.
 pub const MIN_FREE_BYTES: u64 = 32 << 20;
-/// With less than this a file that cannot be made or grown is taken for a full disk, whatever the error says.
+/// With less free space than this, a file that cannot be created or extended counts as a full disk, whatever the error is.
 const NEARLY_FULL_BYTES: u64 = 256 << 10;
 
-/// Bytes that this user may still write where `dir` is. Blocks.
+/// The number of bytes that this user can still write on the disk of `dir`. Blocks.
 pub fn free_bytes(dir: &Path) -> Result<u64> {
     let about = rustix::fs::statvfs(dir).map_err(std::io::Error::from)?;
     Ok(about.f_bavail.saturating_mul(about.f_frsize))
@@ -21,12 +21,12 @@ pub fn format_bytes(bytes: u64) -> String {
     if mib >= 1_024.0 { format!("{:.1} GiB", mib / 1_024.0) } else { format!("{mib:.0} MiB") }
 }
 
-/// How much space there is and how much to free, for the person who runs the server. Blocks.
+/// Free space and the amount to free, as a sentence for the server administrator. Blocks.
 pub fn advice(dir: &Path) -> String {
     advice_text(dir, "; no restart is needed")
 }
 
-/// As `advice`, where the start has failed. Blocks.
+/// Like `advice`, for a failed start. Blocks.
 pub fn advice_to_start(dir: &Path) -> String {
     advice_text(dir, ", then start Chatlake again")
 }
@@ -42,7 +42,7 @@ fn advice_text(dir: &Path, then: &str) -> String {
     }
 }
 
-/// Whether an error that a file at `dir` met is one of a full disk. Blocks.
+/// Whether the error of a file in `dir` means that the disk is full. Blocks.
 pub(super) fn is_full(error: &Error, dir: &Path) -> bool {
     error.code() == "storage_full" || (error.kind() != ErrorKind::Conflict && free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL_BYTES))
 }

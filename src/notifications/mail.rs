@@ -104,7 +104,7 @@ struct MailServerRow {
 struct SealedMailPassword {
     host: String,
     port: u16,
-    /// `None` in old data from before this field existed.
+    /// `None` in passwords that were sealed before this field existed.
     #[serde(default)]
     encryption: Option<String>,
     password: Secret,
@@ -276,8 +276,8 @@ impl Notifications {
 
     /// The name in EHLO. Many mail servers refuse a name that is not fully qualified, such as a container's id.
     fn client_id(&self) -> ClientId {
-        let of_pages = || self.public_url.read().unwrap_or_else(PoisonError::into_inner).host().map(|host| host.to_owned());
-        match self.mail_hello.clone().or_else(of_pages) {
+        let public_host = || self.public_url.read().unwrap_or_else(PoisonError::into_inner).host().map(|host| host.to_owned());
+        match self.mail_hello.clone().or_else(public_host) {
             Some(Host::Domain(name)) => ClientId::Domain(name),
             Some(Host::Ipv4(address)) => ClientId::Ipv4(address),
             Some(Host::Ipv6(address)) => ClientId::Ipv6(address),

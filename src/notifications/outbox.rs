@@ -1,4 +1,4 @@
-//! The outbox in the catalogue: notifications are combined into messages, messages are delivered, and their results are kept for a while.
+//! The outbox in the catalogue: notifications are combined into messages, messages are delivered, and their results are stored for 30 days.
 //! All SQL of notifications and messages is here, except the insert in `enqueue_notification`.
 
 use std::time::Duration;
@@ -19,9 +19,9 @@ pub const BATCH_WINDOW: Millis = 10_000;
 /// The maximum number of messages to a recipient within an hour. Further notifications wait and become one message.
 pub const MAX_PER_HOUR: i64 = 6;
 const HOUR: Millis = 3_600_000;
-/// A message that could not be delivered for this time is given up.
+/// A message that could not be delivered for this long fails.
 pub const GIVE_UP_AFTER: Millis = 24 * HOUR;
-/// How long the result of a message is kept.
+/// How long the result of a message is stored.
 const RETENTION: Millis = 30 * 24 * HOUR;
 /// The maximum number of notifications in a message; further ones become another message.
 const MAX_PER_MESSAGE: i64 = 1_000;
@@ -68,8 +68,8 @@ pub struct Delivery {
 fn retry_delay(attempt: i64) -> Millis {
     let steps = backon::ExponentialBuilder::default().with_min_delay(Duration::from_secs(60)).with_max_delay(Duration::from_secs(3_600)).without_max_times();
     let at = usize::try_from(attempt - 1).unwrap_or(0).min(64);
-    let retry_delay = steps.build().nth(at).unwrap_or(Duration::from_secs(3_600));
-    i64::try_from(retry_delay.as_millis()).unwrap_or(HOUR)
+    let delay = steps.build().nth(at).unwrap_or(Duration::from_secs(3_600));
+    i64::try_from(delay.as_millis()).unwrap_or(HOUR)
 }
 
 type PendingNotification = (NotificationId, String, String, i64);
@@ -146,8 +146,8 @@ impl Notifications {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-        for (notice, ..) in &rows {
-            sqlx::query("UPDATE notifications SET message_id = $1 WHERE id = $2").bind(&id).bind(notice).execute(&mut *tx).await?;
+        for (notification_id, ..) in &rows {
+            sqlx::query("UPDATE notifications SET message_id = $1 WHERE id = $2").bind(&id).bind(notification_id).execute(&mut *tx).await?;
         }
         kill_point("notify.gathered");
         tx.commit().await?;
@@ -169,7 +169,7 @@ impl Notifications {
         .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
-        let mut taken = Vec::new();
+        let mut claimed = Vec::new();
         for mut message in due.into_iter().filter(|message| !busy.contains(&&message.id)).take(limit) {
             message.attempts += 1;
             message.next_try_at = now + retry_delay(message.attempts);
@@ -179,10 +179,10 @@ impl Notifications {
                 .bind(&message.id)
                 .execute(&mut *tx)
                 .await?;
-            taken.push(message);
+            claimed.push(message);
         }
         tx.commit().await?;
-        Ok(taken)
+        Ok(claimed)
     }
 
     /// Records the result of an attempt. A failed message is retried, unless the retry would be more than a day after the message was
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_grow_apart_up_to_an_hour() {
+    fn retry_delays_double_up_to_an_hour() {
         let minutes: Vec<i64> = (1..=9).map(|attempt| retry_delay(attempt) / 60_000).collect();
         assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(retry_delay(1_000_000), HOUR);

@@ -40,7 +40,7 @@ fn groups(notifications: &[Notification]) -> Vec<NotificationGroup<'_>> {
             group.kind == one.kind && first.account == one_details.account && first.vendor == one_details.vendor && first.code == one_details.code
         };
         match groups.iter_mut().find(same) {
-            // Of a problem that ended and came back, only the last notification counts.
+            // A DataSet with several notifications of the same event appears once, with the newest one.
             Some(group) => {
                 group.all.retain(|earlier| earlier.details.dataset_id != one.details.dataset_id);
                 group.all.push(one);
@@ -88,7 +88,8 @@ impl Notifications {
             let details = &group.all[0].details;
             let _ = writeln!(text, "{}.\n", title(&group));
             let same = |part: DetailText| group.all.iter().all(|one| part(&one.details) == part(details));
-            let parts: [(&str, DetailText); 3] = [("What happened", |a| &a.happened), ("Who can fix it", |a| &a.who), ("What happens next", |a| &a.next)];
+            let parts: [(&str, DetailText); 3] =
+                [("What happened", |details| &details.happened), ("Who can fix it", |details| &details.who), ("What happens next", |details| &details.next)];
             for (label, part) in parts {
                 if same(part) && !part(details).is_empty() {
                     let _ = writeln!(text, "{label}: {}", part(details));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_trouble_of_one_account_is_one_line() {
+    fn the_same_failure_of_one_account_is_one_group() {
         let many: Vec<Notification> = (0..50).map(|n| notification(NotificationKind::Failure, &format!("D{n}"), "Support", "unavailable", "Later.")).collect();
         assert_eq!(subject(&many), "50 DataSets of “Support” failed");
         assert_eq!(subject(&many[..1]), "“D0” failed");
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_calls_nobody() {
+    fn a_name_cannot_mention_a_slack_channel() {
         assert_eq!(escape_for_slack("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
     }
 }

@@ -19,18 +19,19 @@ use crate::ids::{DatasetId, RunId, VersionId};
 /// The state of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DayState {
-    /// The rows of the day are in the current version and proven complete: by the vendor's total of a settled day, or by two
-    /// equal reads.
+    /// The current version has the rows of the day, and they are proven complete: by the vendor's total of a settled day, or by two equal
+    /// reads.
     Verified,
-    /// Its rows are here; the vendor gives no total, or the total does not prove that these are all.
+    /// The current version has rows of the day. The vendor gives no total, or its total does not prove that the rows are complete.
     Unverified,
-    /// Today: its rows are here up to the moment when it was read.
+    /// Today: the current version has the rows up to the time of the last read.
     SoFar,
-    /// Its rows are here, but not all: it was last read before it was over, or a later reading came short and was not kept.
+    /// The current version may lack rows of the day: it was last read before the day ended, or a later read was incomplete and was not
+    /// saved.
     Stale,
-    /// Not here: when it was last read, the vendor told of more than it gave.
+    /// No rows: in the last read, the vendor reported more records than it returned.
     Short,
-    /// Not here.
+    /// No rows: no run of the current version read the day.
     Missing,
 }
 
@@ -48,7 +49,7 @@ impl DayState {
         }
     }
 
-    /// Its rows are in the current version.
+    /// Whether the current version has rows of the day.
     pub fn has_rows(self) -> bool {
         !matches!(self, Self::Short | Self::Missing)
     }
@@ -59,15 +60,15 @@ impl DayState {
 pub struct CoverageDay {
     pub day: Date,
     pub state: DayState,
-    /// When it was last read to its end.
+    /// When the day was last read completely.
     pub read_at: Option<Millis>,
-    /// What was proven then.
+    /// How complete that read was.
     pub completeness: Option<Completeness>,
     pub run: Option<RunId>,
 }
 
-/// The state of every day in ascending order, from the first to the last day that has rows or is wanted; empty for a report
-/// without days and before the first run.
+/// The state of every day in ascending order, from the first to the last day that has rows or is in the DataSet's date range. Empty for a
+/// report without days and before the first run.
 pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec<CoverageDay>> {
     if !has_days(dataset.report) {
         return Ok(Vec::new());
@@ -84,14 +85,14 @@ pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec
     Ok(calendar(&covered, &short, wanted, today, &zone, merges))
 }
 
-/// The windows whose rows are in a version, those that were read last first.
+/// The windows whose rows are in a version, newest run first.
 async fn windows_of_version(db: &Db, version: &VersionId) -> Result<Vec<LedgerLine>> {
     let run: Option<(Option<RunId>,)> = sqlx::query_as("SELECT run_id FROM versions WHERE id = $1").bind(version).fetch_optional(db.read()).await?;
     let Some((Some(run),)) = run else { return Ok(Vec::new()) };
     ledger::contributing_windows(db, &run).await
 }
 
-/// `covered`: newest run first; `short`: newest first. `merges`: rows that came once stay when a later reading lacks them.
+/// `covered`: newest run first; `short`: newest first. `merges`: rows of an earlier read stay when a later read does not contain them.
 fn calendar(covered: &[LedgerLine], short: &[LedgerLine], wanted: Option<Window>, today: Date, zone: &TimeZone, merges: bool) -> Vec<CoverageDay> {
     let mut days: BTreeMap<Date, CoverageDay> = BTreeMap::new();
     for line in covered {
@@ -99,12 +100,12 @@ fn calendar(covered: &[LedgerLine], short: &[LedgerLine], wanted: Option<Window>
         for day in days_in(window) {
             days.entry(day).or_insert_with(|| {
                 let later = short.iter().find(|other| other.finished_at > line.finished_at && other.window.is_some_and(|w| w.from <= day && day <= w.to));
-                let mut here = day_from_line(day, line, today, zone);
+                let mut state_of_day = day_from_line(day, line, today, zone);
                 let had_more = |other: &LedgerLine| other.window == line.window && other.counts.kept > line.counts.kept;
-                if merges && here.state == DayState::Verified && covered.iter().any(had_more) {
-                    here.state = DayState::Unverified;
+                if merges && state_of_day.state == DayState::Verified && covered.iter().any(had_more) {
+                    state_of_day.state = DayState::Unverified;
                 }
-                later.map_or(here.clone(), |_| CoverageDay { state: DayState::Stale, ..here })
+                if later.is_some() { CoverageDay { state: DayState::Stale, ..state_of_day } } else { state_of_day }
             });
         }
     }
@@ -124,7 +125,7 @@ fn calendar(covered: &[LedgerLine], short: &[LedgerLine], wanted: Option<Window>
 }
 
 fn day_from_line(day: Date, line: &LedgerLine, today: Date, zone: &TimeZone) -> CoverageDay {
-    // The window may have been read for a while; what counts is that the day was over before it ended.
+    // A read takes time. A day is complete only if it was over when the read of its window ended.
     let read_on = line.finished_at.map(|at| timestamp(at).to_zoned(zone.clone()).date());
     let state = match read_on {
         Some(read_on) if read_on <= day && day >= today => DayState::SoFar,
@@ -139,7 +140,7 @@ fn days_in(window: Window) -> impl Iterator<Item = Date> {
     std::iter::successors(Some(window.from), move |day| day.tomorrow().ok().filter(|next| *next <= window.to)).take_while(move |day| *day <= window.to)
 }
 
-/// The lines of the ledger that ask for a day, newest run first, at most 100.
+/// The ledger lines whose window contains a day, newest run first, at most 100.
 pub async fn of_day(db: &Db, dataset: &DatasetId, day: Date) -> Result<Vec<LedgerLine>> {
     ledger::of_day(db, dataset, day).await
 }
@@ -153,7 +154,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A window that came, as read on `read`.
+    /// A finished window that was read on `read`.
     fn line(from: &str, to: &str, read: &str, kept: u64, total: Option<u64>) -> LedgerLine {
         let at = read.parse::<jiff::civil::DateTime>().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp().as_millisecond();
         let window = Some(Window { from: day(from), to: day(to) });
@@ -167,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn every_day_is_told_by_the_window_that_was_read_last() {
+    fn every_day_has_the_state_of_the_window_that_was_read_last() {
         let covered = [
             line("2026-11-19", "2026-11-20", "2026-11-20T12:00", 5, None),
             line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7)),
             line("2026-11-16", "2026-11-16", "2026-11-16T23:59", 7, Some(7)),
-            // The same day, read before: the later reading counts.
+            // The same day in an earlier read: the later read counts.
             line("2026-11-17", "2026-11-17", "2026-11-17T01:00", 1, Some(1)),
             line("2026-11-14", "2026-11-14", "2026-11-20T12:00", 9, Some(8)),
             line("2026-11-13", "2026-11-13", "2026-11-14T12:00", 4, Some(4)),
@@ -182,8 +183,9 @@ mod tests {
         let later = LedgerLine { done: false, short: true, ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6)) };
         let wanted = Some(Window { from: day("2026-11-15"), to: day("2026-11-20") });
         let days = calendar(&covered, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC, false);
-        let told = [("13", "stale"), ("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
-        assert_eq!(states(&days), told.map(|(day, state)| (day.to_owned(), state)));
+        let expected =
+            [("13", "stale"), ("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
+        assert_eq!(states(&days), expected.map(|(day, state)| (day.to_owned(), state)));
         assert_eq!(days[4].run, Some(covered[1].run.clone()));
         assert!(days[2].read_at.is_none() && days[5].read_at.is_some());
     }
@@ -196,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_keeps_what_a_later_reading_lacks_which_is_then_not_verified() {
+    fn a_merge_keeps_rows_that_a_later_read_lacks_and_the_day_is_not_verified() {
         let covered = [line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)), line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7))];
         let of = |merges: bool| calendar(&covered, &[], None, day("2026-11-20"), &TimeZone::UTC, merges)[0].state;
         assert_eq!((of(true), of(false)), (DayState::Unverified, DayState::Verified));
     }
 
     #[test]
-    fn a_day_is_verified_only_by_what_proves_that_all_of_it_is_here() {
+    fn a_day_is_verified_only_by_a_proof_of_completeness() {
         for completeness in Completeness::ALL.into_iter().filter(|completeness| *completeness != Completeness::Short) {
             let mut covered = line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7));
             covered.counts.completeness = Some(completeness);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_is_nothing_told() {
+    fn without_windows_the_calendar_is_empty() {
         assert!(calendar(&[], &[], None, day("2026-11-20"), &TimeZone::UTC, false).is_empty());
         assert_eq!(days_in(Window { from: day("2026-02-27"), to: day("2026-03-01") }).count(), 3);
         assert_eq!(days_in(Window { from: day("2026-02-27"), to: day("2026-02-26") }).count(), 0);

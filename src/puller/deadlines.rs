@@ -22,9 +22,9 @@ use crate::notifications::REMINDER;
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
-/// The longest time between two checks, whatever the clock does.
+/// The maximum time between two checks, also when the clock is set.
 const MAX_CHECK_INTERVAL: Millis = 30_000;
-/// Data may be so much later than the schedule says before it is late: a quarter of the time between two runs, within these.
+/// The grace period after a due time is a quarter of the time between two runs, within these limits. After it, the data is late.
 const MIN_GRACE: Millis = 15 * MINUTE;
 const MAX_GRACE: Millis = 6 * HOUR;
 /// DataSets per transaction.
@@ -34,8 +34,8 @@ pub(super) async fn check_until_stopped(puller: Puller) {
     loop {
         let began = puller.clock.now();
         let next = puller.db.outages().track("retries and late DataSets could not be checked", tick(&puller).await).flatten();
-        // Reckoned from before it looked: what became due meanwhile is looked at again. Some time at least, so that a row which cannot be
-        // taken up does not keep a core busy.
+        // Computed from the time before the check, so that a deadline that passed during the check is handled next. At least 50 ms, so that
+        // a row that cannot be processed does not keep a core busy.
         let until = next.map_or(began + MAX_CHECK_INTERVAL, |next| next.clamp(began + 50, began + MAX_CHECK_INTERVAL));
         tokio::select! {
             () = puller.stop.cancelled() => return,
@@ -45,7 +45,7 @@ pub(super) async fn check_until_stopped(puller: Puller) {
     }
 }
 
-/// Does what is due and answers when the next thing is.
+/// Processes all deadlines that have passed. Returns the time of the next one.
 async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     let now = puller.clock.now();
     enqueue_due_retries(puller, now).await?;
@@ -75,7 +75,7 @@ async fn enqueue_due_retries(puller: &Puller, now: Millis) -> Result<()> {
         let dataset = match puller.datasets.for_run(&id).await {
             Ok(dataset) => Some(dataset).filter(|dataset| dataset.account_id.is_some() && dataset.schedule_state.paused.is_none()),
             Err(error) if error.is_damaged() || error.kind() == crate::error::ErrorKind::NotFound => None,
-            // It is still due when this is looked at again.
+            // The retry is still due at the next check.
             Err(error) => return Err(error),
         };
         let mut tx = puller.db.write().await?;
@@ -115,7 +115,7 @@ struct LatenessRow {
 }
 
 impl LatenessRow {
-    /// From when on its data is late unless a run succeeds; none: never. What a person has paused is not expected.
+    /// When the data becomes late unless a run succeeds. `None`: never, for example while the schedule is paused.
     fn late_at(&self) -> Option<Millis> {
         let last = self.last_success_at.unwrap_or(self.created_at).max(self.expected_since.unwrap_or(0));
         let is_paused = self.schedule.is_some() && self.next_run_at.is_none() && self.stopped_at.is_none() && self.account_id.is_some();
@@ -132,7 +132,7 @@ impl LatenessRow {
     }
 }
 
-/// Recomputes when data becomes late where its inputs changed, and marks and notifies late DataSets.
+/// Recomputes `late_at` of DataSets whose inputs changed, marks DataSets that are late, and notifies.
 async fn check_lateness(puller: &Puller, now: Millis) -> Result<()> {
     let watched: Vec<LatenessRow> = decode_readable(sqlx::query(
         "SELECT id, account_id, time_zone, schedule, schedule_plan, next_run_at, expected_hours, last_success_at, created_at, expected_since, stopped_at, late_at, late_since, key AS lateness_key FROM (

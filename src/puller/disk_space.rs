@@ -9,9 +9,9 @@ use crate::datasets::Dataset;
 use crate::db::storage::{format_bytes, free_bytes};
 use crate::error::{Error, Result};
 
-/// A run that was held back looks again after this.
+/// A deferred run is checked again after this time.
 const RECHECK_AFTER: Millis = 30_000;
-/// A disk that takes longer to say what is free does not answer at all.
+/// The timeout for reading the free space: a broken disk may never respond.
 const STATVFS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Defers a run while the disk has too little free space: less than the reserve, or less than twice the last version of the
@@ -35,14 +35,14 @@ pub(super) async fn defer_if_low(puller: &Puller, run: &Claimed, dataset: &Datas
     Ok(true)
 }
 
-/// Whether fewer bytes are free than are to stay free.
+/// Whether less space is free than the reserve.
 pub(super) async fn is_low(puller: &Puller) -> Result<bool> {
     Ok(puller.min_free_bytes > 0 && free_bytes_here(puller).await? < puller.min_free_bytes)
 }
 
 async fn free_bytes_here(puller: &Puller) -> Result<u64> {
     let dir = puller.datasets.segments.dir().to_owned();
-    let reading = tokio::task::spawn_blocking(move || free_bytes(&dir));
-    let free = tokio::time::timeout(STATVFS_TIMEOUT, reading).await.map_err(|_| Error::internal("the disk does not respond"))?;
+    let read = tokio::task::spawn_blocking(move || free_bytes(&dir));
+    let free = tokio::time::timeout(STATVFS_TIMEOUT, read).await.map_err(|_| Error::internal("the disk does not respond"))?;
     free.map_err(Error::internal)?
 }

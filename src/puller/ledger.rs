@@ -18,11 +18,11 @@ pub struct LedgerLine {
     pub run: RunId,
     /// From 0, in the order of reading.
     pub position: i64,
-    /// None for a report without days.
+    /// `None` for a report without days.
     pub window: Option<Window>,
     /// It was read completely.
     pub done: bool,
-    /// It ended its run: the vendor told of `counts.total` records and gave `counts.kept`.
+    /// The window failed its run: the vendor reported `counts.total` records and returned `counts.kept`.
     pub short: bool,
     #[serde(rename = "tally")]
     pub counts: WindowCounts,
@@ -30,7 +30,7 @@ pub struct LedgerLine {
 }
 
 impl LedgerLine {
-    /// How complete it is; none before it was read.
+    /// How complete the window is; `None` before it was read.
     pub fn completeness(&self) -> Option<Completeness> {
         self.counts.completeness.filter(|_| self.done || self.short)
     }
@@ -52,7 +52,7 @@ pub(super) async fn insert_planned(tx: &mut Transaction<'static, Sqlite>, run: &
     Ok(())
 }
 
-/// Forgets what a run was going to ask for.
+/// Deletes the windows of a run.
 pub(super) async fn delete_windows(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
     sqlx::query("DELETE FROM windows WHERE run_id = $1").bind(run).execute(&mut **tx).await?;
     Ok(())
@@ -90,7 +90,7 @@ pub(super) async fn mark_short(tx: &mut Transaction<'static, Sqlite>, run: &RunI
     Ok(())
 }
 
-/// Notes that a window came whole, and how many rows it became.
+/// Marks a window as completely read, with its counts and the number of rows written.
 pub(super) async fn mark_done(
     tx: &mut Transaction<'static, Sqlite>,
     run: &RunId,
@@ -157,7 +157,7 @@ pub(super) async fn contributing_windows(db: &Db, run: &RunId) -> Result<Vec<Led
     Ok(rows.into_iter().map(line).collect())
 }
 
-/// The lines of a DataSet that stayed short, newest run first.
+/// The short windows of a DataSet, newest run first.
 pub(super) async fn short_windows(db: &Db, dataset: &DatasetId) -> Result<Vec<LedgerLine>> {
     let rows = sqlx::query_as(
         "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
@@ -169,7 +169,7 @@ pub(super) async fn short_windows(db: &Db, dataset: &DatasetId) -> Result<Vec<Le
     Ok(rows.into_iter().map(line).collect())
 }
 
-/// The lines of a DataSet that ask for a day, newest run first.
+/// The lines of a DataSet whose window contains a day, newest run first.
 pub(super) async fn of_day(db: &Db, dataset: &DatasetId, day: jiff::civil::Date) -> Result<Vec<LedgerLine>> {
     let rows = sqlx::query_as(
         "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
@@ -195,7 +195,7 @@ fn line((run, position, from, to, state, counts, finished_at): LedgerRow) -> Led
     line
 }
 
-/// What a tally did not note before completeness was part of it. `stored` is its JSON.
+/// A field of counts that were stored before they had `completeness`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct LegacyCounts {
@@ -203,10 +203,10 @@ struct LegacyCounts {
     corrected: bool,
 }
 
-/// The completeness of a line from before it was noted: nothing was read twice then.
+/// The completeness of a line that was stored without one, from its counts (`stored`: their JSON). Such runs never read a window twice.
 fn legacy_completeness(line: &LedgerLine, stored: &str) -> Completeness {
     let corrected = serde_json::from_str::<LegacyCounts>(stored).unwrap_or_default().corrected;
-    // The time zone of its days is not noted, so this is where a day ends last.
+    // The time zone of the days is not stored, so this uses the zone in which a day ends last.
     let zone = TimeZone::fixed(jiff::tz::offset(-12));
     let settled_until = line.finished_at.map(|at| last_settled_day(timestamp(at), &zone));
     match line.counts.total {
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_from_before_completeness_was_noted_is_verified_only_if_its_days_were_settled_everywhere() {
+    fn a_line_without_stored_completeness_is_verified_only_if_its_days_were_settled_everywhere() {
         let read = |to: &str, state: &str, counts: &str| {
             let at = "2026-11-20T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_millisecond();
             line((RunId::new(), 0, Some("2026-11-10".to_owned()), Some(to.to_owned()), state.to_owned(), counts.to_owned(), Some(at))).completeness()
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(read("2026-11-17", "done", &counts("null", false)), Some(Completeness::Complete));
         assert_eq!(read("2026-11-17", "short", &counts("9", false)), Some(Completeness::Short));
         assert_eq!(read("2026-11-17", "planned", "{}"), None);
-        // What is noted counts.
-        let noted = counts("7", false).replace(r#""pages":1"#, r#""pages":1,"completeness":"reread""#);
-        assert_eq!(read("2026-11-17", "done", &noted), Some(Completeness::Reread));
+        // A stored completeness is used as it is.
+        let stored = counts("7", false).replace(r#""pages":1"#, r#""pages":1,"completeness":"reread""#);
+        assert_eq!(read("2026-11-17", "done", &stored), Some(Completeness::Reread));
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::clock::Millis;
 use crate::ids::RunId;
 
-/// Where a pull is.
+/// The progress of a pull.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Progress {
     /// "Starting", "Waiting for a worker", "Waiting for LiveChat" (or another vendor), "Pulling", "Saving".
@@ -31,7 +31,7 @@ pub struct Progress {
     pub rate: u64,
 }
 
-/// The pulls of this process that are under way. Cheap to clone.
+/// The progress of the running pulls of this process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct LiveProgress(Arc<Mutex<HashMap<RunId, watch::Sender<Progress>>>>);
 
@@ -48,12 +48,12 @@ impl LiveProgress {
         ProgressGuard { live: self.clone(), run: run.clone() }
     }
 
-    /// Follows a pull; none when it is not under way here. The receiver closes when the pull ends.
+    /// Subscribes to the progress of a pull; `None` if this process does not run it. The receiver closes when the pull ends.
     pub fn subscribe(&self, run: &RunId) -> Option<watch::Receiver<Progress>> {
         self.senders().get(run).map(watch::Sender::subscribe)
     }
 
-    /// Where a pull is just now; none when it is not under way here.
+    /// The current progress of a pull; `None` if this process does not run it.
     pub fn current(&self, run: &RunId) -> Option<Progress> {
         self.senders().get(run).map(|sender| sender.borrow().clone())
     }

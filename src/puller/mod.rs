@@ -1,5 +1,5 @@
-//! Runs: `scheduler` queues a run when it is due, `queue` stores it, `worker` claims it, pulls, writes and commits in one of the
-//! `slots`. Start at `worker`. This file is the handle that pages and programs use.
+//! Runs: `scheduler` queues a run when it is due, `queue` stores it, and `worker` claims it, pulls, writes and commits in one of the
+//! `slots`. Start at `worker`. This file has the handle that pages and the API use.
 
 pub mod backfills;
 pub mod coverage;
@@ -48,10 +48,10 @@ use slots::Slots;
 
 /// Logged once when requeueing fails at the start, and once when it succeeds.
 const REQUEUE_OUTAGE: &str = "interrupted runs could not be put back into the queue, so no runs start";
-/// It is tried again after this.
+/// The interval between two attempts to requeue interrupted runs.
 const REQUEUE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The handle on all pulling. Cheap to clone.
+/// The handle of the puller. Cheap to clone.
 #[derive(Clone)]
 pub struct Puller(Arc<RunContext>);
 
@@ -64,9 +64,9 @@ pub struct RunContext {
     pub metrics: Metrics,
     /// Sends notifications.
     pub notifications: Notifications,
-    /// What running pulls are doing.
+    /// The progress of running pulls.
     pub live: LiveProgress,
-    /// A run waits while fewer bytes of the disk are free.
+    /// Runs wait while the disk has fewer free bytes.
     pub min_free_bytes: u64,
     /// The leases that this process holds.
     pub leases: WorkerLeases,
@@ -82,17 +82,17 @@ pub struct RunContext {
     pub stop: CancellationToken,
     /// The worker slots.
     pub slots: Slots,
-    /// Runs that work at once.
+    /// The maximum number of runs that process or save rows at once.
     pub workers: usize,
-    /// A run that takes longer is stopped, in milliseconds.
+    /// The maximum duration of a run, in milliseconds. A longer run is stopped.
     pub max_run_ms: Millis,
-    /// No DataSet is pulled more often than every so many minutes.
+    /// The minimum interval between two runs of a schedule, in minutes.
     pub min_interval_minutes: u32,
 }
 
 impl RunContext {
-    /// How many reads of one account may run when another one begins, including those that wait for the vendor. For runs that no
-    /// person started it is fewer than there are workers, so that a worker stays free for other accounts.
+    /// A new read of an account begins only while fewer reads than this are active, including those that wait for the vendor. The limit for
+    /// runs that no person started is one less than the number of workers, so that a worker stays free for other accounts.
     pub fn account_limit(&self) -> AccountLimit {
         let limit = |workers: usize| i64::try_from(workers.max(1)).unwrap_or(i64::MAX);
         AccountLimit { scheduled: limit(self.workers.saturating_sub(1)), manual: limit(self.workers) }
@@ -112,15 +112,16 @@ impl Puller {
         Self(Arc::new(context))
     }
 
-    /// Puts interrupted runs back, then starts the claiming of runs, the scheduler and the sweep. They end when `stop` fires.
+    /// Requeues interrupted runs, then starts the dispatcher, the scheduler, the sweep, the deadline checks and the notification sender.
+    /// They end when `stop` fires.
     pub async fn start(&self, tasks: &TaskTracker) -> Result<()> {
         panics::install_hook();
         match self.requeue_interrupted().await {
             Ok(()) => self.start_loops(tasks),
-            // Reading works meanwhile.
+            // The catalogue cannot be written: the server starts, because reading works, and requeues later.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 self.db.outages().record_failure(REQUEUE_OUTAGE, &error);
-                let (puller, more) = (self.clone(), tasks.clone());
+                let (puller, tracker) = (self.clone(), tasks.clone());
                 tasks.spawn(async move {
                     loop {
                         tokio::select! {
@@ -128,7 +129,7 @@ impl Puller {
                             () = puller.clock.wait(REQUEUE_RETRY_INTERVAL) => {}
                         }
                         if puller.db.outages().track(REQUEUE_OUTAGE, puller.requeue_interrupted().await).is_some() {
-                            return puller.start_loops(&more);
+                            return puller.start_loops(&tracker);
                         }
                     }
                 });
@@ -155,7 +156,7 @@ impl Puller {
         self.notifications.start(&self.stop, tasks);
     }
 
-    /// Starts a run now, or answers the one that is alive already.
+    /// Queues a run now, or returns the run that is already active.
     pub async fn run_now(&self, actor: &Actor, dataset: &DatasetId, trigger: Trigger) -> Result<Run> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         let Some(account) = &dataset.account_id else {
@@ -171,7 +172,7 @@ impl Puller {
         self.reload(&run).await
     }
 
-    /// Stops a run that is queued, waiting or running. Answers the run; one that is over stays as it is.
+    /// Cancels a run that is queued, waiting or running. Returns the run; a run that has ended is not changed.
     pub async fn cancel(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let run = self.get(actor, run).await?;
         self.datasets.get_to_run(actor, &run.dataset_id).await?;
@@ -210,7 +211,7 @@ impl Puller {
         Ok(run.redacted_with(&dataset))
     }
 
-    /// What a queued run waits for; none for one that is not queued.
+    /// What a queued run waits for; `None` for a run that is not queued.
     pub async fn wait_reason(&self, run: &Run) -> Result<Option<queue::wait_reason::WaitReason>> {
         if run.state != run::RunState::Queued {
             return Ok(None);

@@ -19,7 +19,7 @@ use crate::ids::{AccountId, DatasetId, RunId};
 use crate::notifications::{NotificationDetails, Recipients, enqueue_notification};
 
 const MINUTE: Millis = 60_000;
-/// A retry is delayed by up to this many percent more, so that a vendor that recovers is not asked by all at once.
+/// A retry is delayed by up to this many percent more, so that not all DataSets call a vendor that recovers at once.
 const MAX_JITTER_PERCENT: i64 = 20;
 
 /// The columns of a DataSet that notifications and retries need.
@@ -60,7 +60,7 @@ macro_rules! select_alert_subject {
 pub(super) use select_alert_subject;
 
 impl AlertSubject {
-    /// A moment on the clock of the DataSet: "Fri 20 Nov 2026 12:15 Europe/Oslo".
+    /// A time in the DataSet's time zone: "Fri 20 Nov 2026 12:15 Europe/Oslo".
     pub fn format_time(&self, at: Millis) -> String {
         let zone = schedules::zone(&self.time_zone).unwrap_or(TimeZone::UTC);
         let local = timestamp(at).to_zoned(zone.clone());
@@ -76,7 +76,7 @@ impl AlertSubject {
         Recipients { emails: notify.emails.clone().unwrap_or_else(owner), webhooks: notify.webhooks.clone() }
     }
 
-    fn about(&self, code: &str, happened: String, who: String, next: String) -> NotificationDetails {
+    fn details(&self, code: &str, happened: String, who: String, next: String) -> NotificationDetails {
         NotificationDetails {
             dataset_id: self.id.to_string(),
             dataset: self.name.clone(),
@@ -96,7 +96,7 @@ impl AlertSubject {
             return Ok(());
         }
         let [happened, who, next] = words;
-        enqueue_notification(tx, now, kind, &self.about(code, happened, who, next), &self.recipients(&notify)).await
+        enqueue_notification(tx, now, kind, &self.details(code, happened, who, next), &self.recipients(&notify)).await
     }
 
     /// Whether this kind of notification is on.
@@ -126,7 +126,7 @@ fn is_backfill(run: &Claimed) -> bool {
     run.trigger == Trigger::Backfill
 }
 
-/// A run has failed.
+/// A run has failed: schedules the retry, stops schedules if the account cannot be used any more, and notifies.
 pub(super) async fn on_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure) -> Result<()> {
     let Some(dataset) = load_subject(tx, &run.dataset_id).await? else { return Ok(()) };
     if is_backfill(run) {
@@ -152,7 +152,7 @@ pub(super) async fn on_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis
         "account_not_shared" => stop_unshared_schedules(tx, now).await?,
         _ => false,
     };
-    // Whoever is told that it is off its schedule need not be told that it failed.
+    // A notification that the schedule stopped replaces the one about the failure.
     if notifies && !(stopped && dataset.is_scheduled() && dataset.notifies_on(NotificationKind::Stopped)) {
         let mut happened = failure.message.clone();
         if in_a_row > 1 {
@@ -163,7 +163,7 @@ pub(super) async fn on_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis
     Ok(())
 }
 
-/// Records on the run when it is retried and which retry that is, and returns that sentence.
+/// Writes the time and the number of the retry to the run's error, and returns that sentence.
 pub(super) async fn record_retry(
     tx: &mut Transaction<'static, Sqlite>,
     run: &Claimed,
@@ -177,7 +177,7 @@ pub(super) async fn record_retry(
     Ok(next)
 }
 
-/// When what failed in this way, and was tried again so often, is tried again; none when it is not.
+/// When a run that failed is retried, after `before` retries; `None` if it is not retried.
 pub(super) fn retry_at(now: Millis, run: &Claimed, failure: &Failure, dataset: &AlertSubject, before: i64) -> Option<Millis> {
     let retry = dataset.policies.retry();
     let every = retry.minutes() * MINUTE;
@@ -185,7 +185,7 @@ pub(super) fn retry_at(now: Millis, run: &Claimed, failure: &Failure, dataset: &
         .then(|| now + every + every * jitter_percent(&run.shared_read_id, before) / 100)
 }
 
-/// When the run is tried again and which retry that is, if it is.
+/// The time and the number of the next retry, if there is one.
 async fn next_retry(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -194,19 +194,20 @@ async fn next_retry(
     dataset: &AlertSubject,
 ) -> Result<Option<(Millis, i64)>> {
     let before: i64 = sqlx::query_scalar("SELECT retry_number FROM runs WHERE id = $1").bind(&run.id).fetch_one(&mut **tx).await?;
-    // What a person has paused is not pulled by itself.
+    // A paused DataSet is not retried automatically.
     let at = retry_at(now, run, failure, dataset, before).filter(|_| dataset.paused_at.is_none());
     Ok(at.map(|at| (at, before + 1)))
 }
 
-/// A number below `MAX_JITTER_PERCENT`, the same for all runs that shared a reading of the vendor: they share the next one as well.
+/// A number below `MAX_JITTER_PERCENT`, equal for all runs that shared a read, so that they can share the next one as well.
 fn jitter_percent(shared_read_id: &RunId, number: i64) -> i64 {
     // The end of an id is random.
     let sum = shared_read_id.as_str().bytes().rev().take(8).fold(number, |sum, byte| sum * 31 % 10_007 + i64::from(byte));
     sum % MAX_JITTER_PERCENT
 }
 
-/// Takes all DataSets of an account off their schedules once its vendor has refused the credentials too often. True when that is so.
+/// Stops the schedules of all DataSets of an account after the vendor rejected its credentials too many times in a row. Returns whether it
+/// did.
 async fn stop_rejected_credentials(tx: &mut Transaction<'static, Sqlite>, now: Millis, account: Option<&AccountId>) -> Result<bool> {
     let Some(account) = account else { return Ok(false) };
     let refusals: Option<i64> = sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(&mut **tx).await?;
@@ -232,8 +233,8 @@ async fn stop_rejected_credentials(tx: &mut Transaction<'static, Sqlite>, now: M
     Ok(true)
 }
 
-/// Takes DataSets off their schedules whose account is not shared any more and is not their owner's, and stops their runs. True when there are
-/// any.
+/// Stops the schedules and the running runs of DataSets whose account is no longer shared with their owner. Returns whether a schedule was
+/// stopped.
 pub(super) async fn stop_unshared_schedules(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<bool> {
     sqlx::query(
         "UPDATE runs SET cancel_requested = 1 WHERE state = 'running' AND cancel_requested = 0 AND dataset_id IN (SELECT d.id FROM datasets d
@@ -271,7 +272,7 @@ async fn stop_schedule(tx: &mut Transaction<'static, Sqlite>, now: Millis, datas
     Ok(())
 }
 
-/// A run has stopped the whole server three times and is parked.
+/// A run was parked because the server stopped three times during it: stops the schedule and notifies.
 pub(super) async fn on_parked(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &DatasetId) -> Result<()> {
     let Some(dataset) = load_subject(tx, dataset).await? else { return Ok(()) };
     sqlx::query("UPDATE datasets SET failed_in_a_row = failed_in_a_row + 1, notified_failure = 1, retry_at = NULL WHERE id = $1")
@@ -304,7 +305,7 @@ pub(super) async fn on_parked(tx: &mut Transaction<'static, Sqlite>, now: Millis
         .await
 }
 
-/// A run has succeeded with so many rows.
+/// A run has succeeded with `rows` rows. A backfill chunk changes no failure state.
 pub(super) async fn on_run_succeeded(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, rows: i64) -> Result<()> {
     if is_backfill(run) { Ok(()) } else { on_new_rows(tx, now, &run.dataset_id, rows).await }
 }
@@ -345,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_are_spread_and_those_of_one_reading_come_together() {
+    fn retries_are_spread_and_those_of_one_shared_read_are_equal() {
         let shared_read_ids: Vec<RunId> = (0..200).map(|_| RunId::new()).collect();
         let mut seen: Vec<i64> = shared_read_ids.iter().map(|shared_read_id| jitter_percent(shared_read_id, 0)).collect();
         assert!(seen.iter().all(|percent| (0..MAX_JITTER_PERCENT).contains(percent)), "{seen:?}");

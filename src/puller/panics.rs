@@ -14,26 +14,26 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on it is known where a panic happened. Whatever listened before is told as well.
+/// Installs a panic hook that stores the source position of each panic, and then calls the previous hook.
 pub(super) fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let at = panic.location().map(|at| format!("{}:{}", short(at.file()), at.line()));
-            // A thread that is ending has nothing to remember it with.
-            let _ = LAST_PANIC.try_with(|place| place.replace(at));
+            // The thread local is not available on a thread that is ending.
+            let _ = LAST_PANIC.try_with(|last| last.replace(at));
             before(panic);
         }));
     });
 }
 
-/// The file without the way to it on the machine that built this.
+/// The path of a dependency's file without the directories of the build machine.
 fn short(file: &str) -> &str {
     file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, file)| file)
 }
 
-/// A panic in here becomes an error that says where it was.
+/// Converts a panic in `future` to an error with its source position.
 pub(super) async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|_| {
         let at = LAST_PANIC.with(RefCell::take).unwrap_or_else(|| "an unknown location".to_owned());
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_told_by_its_place_alone() {
+    async fn a_panic_is_reported_only_by_its_source_position() {
         install_hook();
         let broken = guarded(async {
             if true {

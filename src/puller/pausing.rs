@@ -1,4 +1,4 @@
-//! Pauses and resumes a schedule by hand. An active run continues; due times that pass meanwhile are not made up for.
+//! Pauses and resumes a schedule by hand. An active run continues. Due times that pass during the pause get no run.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, UserId};
 
 impl Puller {
-    /// Answers the DataSet. One that is paused already stays as it is.
+    /// Pauses the schedule and returns the DataSet. A DataSet that is already paused is not changed.
     pub async fn pause(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule.is_none() {
@@ -36,7 +36,7 @@ impl Puller {
         self.datasets.get(by.actor, id).await
     }
 
-    /// Answers the DataSet. Its schedule counts from now on; one that is not paused stays as it is.
+    /// Resumes the schedule from now on and returns the DataSet. A DataSet that is not paused is not changed.
     pub async fn resume(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule_state.paused.is_none() {
@@ -63,7 +63,7 @@ impl Puller {
     }
 }
 
-/// Tells that somebody has paused it.
+/// Notifies that a person paused the schedule.
 async fn notify_paused(tx: &mut Transaction<'static, Sqlite>, now: Millis, by: &UserId, id: &DatasetId) -> Result<()> {
     let Some(dataset) = load_readable_subject(tx, id).await? else { return Ok(()) };
     let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1").bind(by).fetch_optional(&mut **tx).await?;

@@ -39,16 +39,16 @@ pub fn may_retry(code: &str) -> bool {
     )
 }
 
-/// When a failed run is tried again if no retry is planned. `upkeep` puts the time of a planned retry in its place.
+/// The sentence for a failed run without a retry. `on_run_end::record_retry` replaces it with the time of the retry.
 pub const NEXT_RUN: &str = "The next run tries again.";
 
-/// The code of a run that was stopped because nothing came for too long.
+/// The code of a run that was stopped because it made no progress for too long.
 pub const NO_PROGRESS: &str = "no_progress";
 
 /// The code of a run that failed because too many records were rejected.
 pub const UNEXPECTED_RECORDS: &str = "unexpected_records";
 
-/// The failure of a run of whose records too many were rejected.
+/// The failure of a run in which too many records were rejected.
 pub fn unexpected_records(rejected: u64, of: u64, vendor: &str, had_rows: bool) -> Failure {
     let sentence = PullError::UnexpectedRecords { rejected, of }.sentence(vendor);
     Failure {
@@ -59,7 +59,7 @@ pub fn unexpected_records(rejected: u64, of: u64, vendor: &str, had_rows: bool) 
     }
 }
 
-/// The failure of a run that was stopped because nothing came for so long.
+/// The failure of a run that was stopped because no data arrived for `minutes` minutes.
 pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
     Failure {
         code: NO_PROGRESS.to_owned(),
@@ -69,10 +69,10 @@ pub fn no_progress(minutes: i64, vendor: &str, had_rows: bool) -> Failure {
     }
 }
 
-/// The code of a run that took longer than a run may take.
+/// The code of a run that was stopped because it took too long.
 pub const RUN_TOO_LONG: &str = "run_too_long";
 
-/// The failure of a run that was stopped after so many hours.
+/// The failure of a run that was stopped after `hours` hours.
 pub fn run_too_long(hours: i64, had_rows: bool) -> Failure {
     Failure {
         code: RUN_TOO_LONG.to_owned(),
@@ -84,7 +84,7 @@ pub fn run_too_long(hours: i64, had_rows: bool) -> Failure {
     }
 }
 
-/// As `no_progress`, of a run whose rows had come and were being put together with those from before.
+/// Like `no_progress`, for a run that had read all rows and was saving them.
 pub fn no_progress_saving(minutes: i64, had_rows: bool) -> Failure {
     Failure {
         code: NO_PROGRESS.to_owned(),
@@ -94,12 +94,12 @@ pub fn no_progress_saving(minutes: i64, had_rows: bool) -> Failure {
     }
 }
 
-/// How long to wait when a vendor says "too many" without saying how long.
+/// The wait after a rate limit response that names no time.
 const DEFAULT_RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// What happens next. `vendor` is the connector's title, `account` the account's name, `had_rows` whether there are rows from before.
+/// Decides what happens to the run. `vendor`: the connector's title. `account`: the account's name. `had_rows`: the DataSet has rows.
 pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
-    let existing_rows_note = existing_rows_note(had_rows);
+    let rows_note = existing_rows_note(had_rows);
     let fail = |code: &str, message: String, who: String, action: String| Decision::Fail(Failure { code: code.to_owned(), message, who, action });
     match error {
         PullError::Cancelled => Decision::Stop,
@@ -108,23 +108,23 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
             "unauthorized",
             format!("{vendor} rejected the credentials of “{account}”."),
             format!("The owner of the account “{account}” must enter new credentials under Accounts."),
-            format!("The next run uses the new credentials. {existing_rows_note}"),
+            format!("The next run uses the new credentials. {rows_note}"),
         ),
         PullError::CredentialsStopped => fail(
             "credentials_stopped",
             format!("{vendor} rejected the credentials of “{account}” {MAX_AUTH_FAILURES} times in a row. Chatlake stopped using them."),
             format!("The owner of the account “{account}” must enter new credentials under Accounts, or press Test there once they work."),
-            format!("No request was sent. {existing_rows_note}"),
+            format!("No request was sent. {rows_note}"),
         ),
         PullError::Unavailable(cause) => fail(
             "unavailable",
-            // A certificate does not get better by trying.
             format!(
                 "{}{}",
                 cause.sentence(vendor),
                 match cause {
+                    // The call is not repeated: the certificate would be the same.
                     Cause::Certificate => "",
-                    // How often depends on how long each answer came.
+                    // The number of calls depends on their duration, so the sentence names none.
                     Cause::BelowMinRate { .. } => " Repeated calls were also too slow.",
                     Cause::Unconfirmed(_) | Cause::NoData(_) => " Repeated calls had the same result.",
                     cause if cause.is_block() => " Repeated calls had the same result.",
@@ -141,7 +141,7 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                 }
                 _ => format!("No action needed if {vendor} is available again soon."),
             },
-            format!("{NEXT_RUN} {existing_rows_note}"),
+            format!("{NEXT_RUN} {rows_note}"),
         ),
         PullError::Refused { status, vendor_message: said } => {
             let (who, action) = match status {
@@ -154,14 +154,14 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                 ),
                 _ => ("The owner of the DataSet must check Report, Group and Login under Settings.".to_owned(), "Change the settings, then press Run now."),
             };
-            fail("refused", error.sentence(vendor), who, format!("{action} {existing_rows_note}"))
+            fail("refused", error.sentence(vendor), who, format!("{action} {rows_note}"))
         }
-        PullError::Malformed { .. } => fail("malformed", error.sentence(vendor), vendor_changed(vendor), format!("{NEXT_RUN} {existing_rows_note}")),
+        PullError::Malformed { .. } => fail("malformed", error.sentence(vendor), vendor_changed(vendor), format!("{NEXT_RUN} {rows_note}")),
         PullError::Incomplete { .. } => fail(
             "incomplete",
             error.sentence(vendor),
             "No action needed now. If it happens again, the owner of the DataSet can choose a Group or a Login, so that each day has fewer rows.".to_owned(),
-            format!("{NEXT_RUN} Incomplete data is not saved. {existing_rows_note}"),
+            format!("{NEXT_RUN} Incomplete data is not saved. {rows_note}"),
         ),
         PullError::UnexpectedRecords { rejected, of } => Decision::Fail(unexpected_records(*rejected, *of, vendor, had_rows)),
         PullError::NotAllowed(lack) => fail(
@@ -179,16 +179,16 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
                      Or enter another operator under Accounts."
                 ),
             },
-            format!("{NEXT_RUN} {existing_rows_note}"),
+            format!("{NEXT_RUN} {rows_note}"),
         ),
         PullError::StorageFull => {
-            fail("storage_full", error.sentence(vendor), "A server administrator must free disk space.".to_owned(), format!("{NEXT_RUN} {existing_rows_note}"))
+            fail("storage_full", error.sentence(vendor), "A server administrator must free disk space.".to_owned(), format!("{NEXT_RUN} {rows_note}"))
         }
         PullError::AddressRefused { why } => fail(
             "forbidden_address",
             format!("The API URL of “{account}” is not allowed. {why}"),
             "An admin must correct the API URL of the account, or a server administrator must allow the host with --allow-upstream.".to_owned(),
-            format!("Then press Run now. No request was sent. {existing_rows_note}"),
+            format!("Then press Run now. No request was sent. {rows_note}"),
         ),
     }
 }
@@ -229,7 +229,7 @@ fn existing_rows_note(had_rows: bool) -> &'static str {
     if had_rows { "The existing rows are unchanged." } else { "No data yet." }
 }
 
-/// Who must act when an answer was unreadable.
+/// Who must act when a response could not be read.
 fn vendor_changed(vendor: &str) -> String {
     format!("No action needed now. If it happens again, {vendor} has changed its data and Chatlake needs an update.")
 }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_go_better_by_itself_is_tried_again_and_what_a_person_has_to_mend_is_not() {
+    fn temporary_failures_are_retried_and_those_that_a_person_must_fix_are_not() {
         for code in [
             "unavailable",
             "malformed",
@@ -288,7 +288,7 @@ mod tests {
         ] {
             assert!(!may_retry(code), "{code}");
         }
-        // Every end of a pull by its error, so that a new one is decided on.
+        // All errors that end a run: a new one needs a decision here.
         let window = connectors::Window { from: jiff::civil::date(2026, 11, 1), to: jiff::civil::date(2026, 11, 1) };
         let place = connectors::pull_error::ResponseLocation { path: "/chats".to_owned(), page: 1 };
         for (error, again) in [
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_who_can_mend_it() {
+    fn a_refused_request_says_who_can_fix_it() {
         let refusal = |status, said: &str| {
             let Decision::Fail(failure) = decide(&PullError::Refused { status, vendor_message: said.to_owned() }, "LiveChat", "Support", true) else {
                 panic!()
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_neither_nothing_nor_for_ever() {
+    fn a_wait_has_a_minimum_and_a_maximum() {
         for (asked, waits) in [(None, 60), (Some(0), 1), (Some(30), 30), (Some(315_360_000), 86_400)] {
             let Decision::Wait(wait) = decide(&PullError::RateLimited { wait: asked.map(Duration::from_secs) }, "LiveChat", "Support", true) else { panic!() };
             assert_eq!(wait.as_secs(), waits);

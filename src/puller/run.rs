@@ -10,18 +10,18 @@ use crate::datasets::Dataset;
 use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{BackfillId, DatasetId, RunId, UserId, VersionId};
 
-/// Where a run is. The last four are final.
+/// The state of a run. The last four are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     Queued,
     Running,
-    /// For a time that the vendor named.
+    /// Until a time that the vendor named, or that Chatlake chose when it deferred the run.
     Waiting,
     Succeeded,
     Failed,
     Cancelled,
-    /// It killed the process three times.
+    /// The server stopped three times during the run.
     Parked,
 }
 
@@ -34,7 +34,7 @@ pub enum Trigger {
     /// Saving the DataSet.
     First,
     Retry,
-    /// A chunk of days that a backfill asks for.
+    /// A chunk of a backfill.
     Backfill,
     /// No pull: an older version was made current again.
     Revert,
@@ -81,22 +81,22 @@ impl Trigger {
     }
 }
 
-/// What happened to the rows of a run, where they did not simply become the current version.
+/// What happened to the rows of a run if they did not become the current version at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// No rows were read; the existing rows stay.
     Kept,
-    /// It brought the rows that the current version has, which stays.
+    /// The rows equal those of the current version, which stays.
     Unchanged,
-    /// Its version has too few rows, and waits for a person.
+    /// The new version has too few rows and waits for approval.
     #[serde(rename = "held")]
     PendingApproval,
-    /// A person accepted the version that was held.
+    /// A person published the pending version.
     Accepted,
-    /// A person discarded the version that was held.
+    /// A person discarded the pending version.
     Discarded,
-    /// The version was held until a later run took its place.
+    /// A later run replaced the pending version.
     Superseded,
 }
 
@@ -120,7 +120,7 @@ impl RunOutcome {
     }
 }
 
-/// Why a run did not succeed, in the three parts that people ask for.
+/// Why a run did not succeed, as an error code and three sentences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     pub code: String,
@@ -128,7 +128,7 @@ pub struct Failure {
     pub message: String,
     /// Who must act.
     pub who: String,
-    /// What is next, and when.
+    /// What happens next, and when.
     pub action: String,
 }
 
@@ -157,33 +157,33 @@ pub struct Run {
     pub left_out: i64,
     pub rejected: i64,
     pub misfits: i64,
-    /// Ampersands, entities and character references of an export that are not XML and were read all the same.
+    /// Ampersands, entities and character references in an export that are not valid XML and were repaired.
     pub repaired: i64,
     /// Rows written by this run.
     pub rows: i64,
     pub bytes: i64,
     pub waited_ms: i64,
     pub vendor_total: Option<i64>,
-    /// The weakest of its windows'; none before the first one is done.
+    /// The weakest completeness of its windows; `None` before the first window is done.
     pub completeness: Option<Completeness>,
-    /// How many runs share its reading of the vendor, this one included: they have its calls in common. 0 before it was claimed.
+    /// How many runs share its read, including this one. The calls are counted for each of them. 0 before the run was claimed.
     pub shared_by: i64,
     /// Scheduled times before it that had no run.
     pub missed: i64,
-    /// What it waits for while it is queued; see `Puller::waits_for`.
+    /// What the run waits for while it is queued; see `Puller::wait_reason`.
     pub wait_reason: Option<WaitReason>,
     pub version_id: Option<VersionId>,
     pub outcome: Option<RunOutcome>,
     pub decided_by_name: Option<String>,
     pub decided_at: Option<Millis>,
-    /// What changed in the columns since the version before.
+    /// How the columns changed since the previous version.
     pub schema_change: Option<SchemaChange>,
-    /// Rows of the version before and of its own; none where it made none.
+    /// Rows of the previous version and of the run's version; `None` if there is none.
     pub rows_before: Option<i64>,
     pub rows_after: Option<i64>,
-    /// Rows from before that a merge left out.
+    /// Rows of the previous version that the new version does not contain.
     pub rows_dropped: i64,
-    /// Of a revert: the number of the version that came back.
+    /// Of a revert: the number of the restored version.
     pub reverted_to: Option<i64>,
     /// Of a chunk of a backfill: which one, and its days.
     pub backfill: Option<BackfillId>,
@@ -205,28 +205,28 @@ impl Run {
         self
     }
 
-    /// How many rows more the DataSet had after it than before; none where it made no version, or the first one.
+    /// The change of the number of rows; `None` if the run made no version, or the first one.
     pub fn change(&self) -> Option<i64> {
         Some(self.rows_after? - self.rows_before?)
     }
 
-    /// It succeeded and no row came, whatever became of those from before.
+    /// The run succeeded without reading a row.
     pub fn read_no_rows(&self) -> bool {
         self.state == RunState::Succeeded && self.trigger != Trigger::Revert && self.rows == 0
     }
 
-    /// As `Completeness::verified`.
+    /// See `Completeness::verified`.
     pub fn verified(&self) -> Option<bool> {
         self.completeness.and_then(Completeness::verified)
     }
 
-    /// How long it took, or has taken until `now`, in milliseconds; none before it started.
+    /// The duration of the run until its end or until `now`, in milliseconds; `None` before its start.
     pub fn duration(&self, now: Millis) -> Option<Millis> {
         self.started_at.map(|start| self.finished_at.unwrap_or(now).saturating_sub(start).max(0))
     }
 }
 
-/// A run as the catalogue holds it. The statement that reads it is `SELECT`, below.
+/// A run as a row of the catalogue. `select_run!` reads it.
 #[derive(FromRow)]
 pub(super) struct RunRow {
     id: RunId,
@@ -354,7 +354,7 @@ impl From<RunRow> for Run {
     }
 }
 
-/// The days that a run was told to ask for.
+/// The requested days of a backfill chunk.
 pub(super) fn range(from: Option<String>, to: Option<String>) -> Option<Window> {
     Some(Window { from: from?.parse().ok()?, to: to?.parse().ok()? })
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
-/// Runs that are claimed at a time at most, with and without a slot; runs that share a reading count as one. It bounds memory.
+/// The maximum number of claimed runs, with and without a slot; runs that share a read count as one. It bounds memory.
 pub const MAX_IN_FLIGHT: usize = 256;
-/// Of these, runs that have not asked their vendor yet. It keeps many runs that are due at once from all being claimed before the first
-/// answers show how many of them need a slot.
+/// The maximum number of claimed runs that have not called their vendor yet. Without it, many due runs would all be claimed before the
+/// first responses show how many of them need a slot.
 pub const MAX_STARTING: usize = 16;
 
 /// The worker slots of a server. Cheap to clone.
@@ -20,7 +20,7 @@ struct Shared {
     /// Slots that runs of one account may hold: all but one, so that no account holds the last one.
     max_per_account: usize,
     state: Mutex<SlotState>,
-    /// Told of each change of the state.
+    /// Notified of each change of the state.
     changed: watch::Sender<()>,
 }
 
@@ -28,7 +28,7 @@ struct SlotState {
     free: usize,
     /// Held slots by account.
     held: HashMap<String, usize>,
-    /// Requests that wait, the oldest first.
+    /// Waiting requests, oldest first.
     requests: VecDeque<SlotRequest>,
     next_request: u64,
     in_flight: usize,
@@ -42,13 +42,13 @@ struct SlotRequest {
 }
 
 impl Slots {
-    /// `workers`: how many there are, at least 1.
+    /// `workers`: the number of slots, at least 1.
     pub fn new(workers: usize) -> Self {
         let state = SlotState { free: workers, held: HashMap::new(), requests: VecDeque::new(), next_request: 0, in_flight: 0, starting: 0 };
         Self(Arc::new(Shared { max_per_account: workers.saturating_sub(1).max(1), state: Mutex::new(state), changed: watch::Sender::new(()) }))
     }
 
-    /// Waits until another run may be claimed: a slot is free that no run waits for, and not too many are in flight.
+    /// Waits until another run may be claimed: a slot is free, and not too many runs are in flight or starting.
     pub async fn admit(&self) -> InFlight {
         let mut changed = self.0.changed.subscribe();
         loop {
@@ -65,12 +65,12 @@ impl Slots {
         }
     }
 
-    /// A slot for a run of this account; not held yet.
+    /// The slot of a run of this account; not held yet.
     pub fn slot(&self, account: &str) -> WorkerSlot {
         WorkerSlot { slots: self.clone(), account: account.to_owned(), held: false }
     }
 
-    /// Takes a slot, or asks for one and answers the number of the request and where its grant is told.
+    /// Requests a slot. Returns `None` if it was granted at once, otherwise the request's id and the receiver of the grant.
     fn request(&self, account: &str) -> Option<(u64, oneshot::Receiver<()>)> {
         let (granted, granted_signal) = oneshot::channel();
         let mut state = self.state();
@@ -84,7 +84,7 @@ impl Slots {
         waits.then_some((id, granted_signal))
     }
 
-    fn give_back(&self, account: &str) {
+    fn release(&self, account: &str) {
         let mut state = self.state();
         state.release(account);
         state.grant(self.0.max_per_account);
@@ -92,7 +92,7 @@ impl Slots {
         self.notify_changed();
     }
 
-    /// Whether a run waits that gets a slot if one of this account is given back.
+    /// Whether a waiting run would get the slot if a run of this account released one.
     fn is_wanted(&self, account: &str) -> bool {
         let state = self.state();
         state.requests.iter().any(|request| request.account == account || state.held(&request.account) < self.0.max_per_account)
@@ -112,7 +112,7 @@ impl SlotState {
         self.held.get(account).copied().unwrap_or(0)
     }
 
-    /// Grants free slots in the order of the requests; a request of an account that has all it may have is passed over.
+    /// Grants free slots in the order of the requests. Requests of an account that holds its maximum are skipped.
     fn grant(&mut self, max_per_account: usize) {
         while self.free > 0
             && let Some(at) = self.requests.iter().position(|request| self.held(&request.account) < max_per_account)
@@ -120,7 +120,7 @@ impl SlotState {
         {
             self.free -= 1;
             *self.held.entry(request.account).or_default() += 1;
-            // Nobody may listen any more only after the request was withdrawn, which takes it out of the list.
+            // This fails only if `acquire` was just cancelled; `PendingRequest` then releases the slot.
             let _ = request.granted.send(());
         }
     }
@@ -136,7 +136,7 @@ impl SlotState {
     }
 }
 
-/// A run's slot, held or not. Given back when it is dropped.
+/// A run's slot, held or not. Released when dropped.
 pub struct WorkerSlot {
     slots: Slots,
     account: String,
@@ -148,28 +148,28 @@ impl WorkerSlot {
         self.held
     }
 
-    /// Waits for the slot, behind those that asked before. Cancel safe; a request that is given up loses its place.
+    /// Waits for the slot, behind earlier requests. Cancel safe: a cancelled request loses its place.
     pub async fn acquire(&mut self) {
         if self.held {
             return;
         }
         if let Some((id, granted)) = self.slots.request(&self.account) {
             let mut pending = PendingRequest { slots: &self.slots, account: &self.account, id, settled: false };
-            // It cannot fail: a request is in the list until it is granted or withdrawn.
+            // It cannot fail: the request stays in the list until it is granted.
             let _ = granted.await;
             pending.settled = true;
         }
         self.held = true;
     }
 
-    /// Gives the slot back.
+    /// Releases the slot, if it is held.
     pub fn release(&mut self) {
         if std::mem::take(&mut self.held) {
-            self.slots.give_back(&self.account);
+            self.slots.release(&self.account);
         }
     }
 
-    /// Returns once another run waits that would get this slot.
+    /// Returns when a waiting run would get this slot.
     pub async fn wanted(&self) {
         let mut changed = self.slots.0.changed.subscribe();
         while !self.slots.is_wanted(&self.account) {
@@ -184,7 +184,7 @@ impl Drop for WorkerSlot {
     }
 }
 
-/// Withdraws a request that is given up, or gives back what it was granted meanwhile.
+/// Withdraws a cancelled request, or releases the slot if it was granted meanwhile.
 struct PendingRequest<'s> {
     slots: &'s Slots,
     account: &'s str,
@@ -203,19 +203,19 @@ impl Drop for PendingRequest<'_> {
         let withdrawn = state.requests.len() < before;
         drop(state);
         if !withdrawn {
-            self.slots.give_back(self.account);
+            self.slots.release(self.account);
         }
     }
 }
 
-/// Counts a run, or several that share a reading, as in flight until it is dropped.
+/// Counts a run, or several that share a read, as in flight until dropped.
 pub struct InFlight {
     slots: Slots,
     starting: bool,
 }
 
 impl InFlight {
-    /// The run has asked its vendor.
+    /// Records that the run has called its vendor.
     pub fn started(&mut self) {
         if std::mem::take(&mut self.starting) {
             self.slots.state().starting -= 1;
@@ -238,9 +238,9 @@ mod tests {
 
     use super::*;
 
-    /// Whether it is there without waiting.
-    fn at_once<T>(doing: impl Future<Output = T>) -> Option<T> {
-        doing.now_or_never()
+    /// The result of a future that is ready at once.
+    fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+        future.now_or_never()
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         let slots = Slots::new(3);
         let mut of_a: Vec<WorkerSlot> = (0..3).map(|_| slots.slot("a")).collect();
         assert!(at_once(of_a[0].acquire()).is_some() && at_once(of_a[1].acquire()).is_some());
-        assert!(at_once(of_a[2].acquire()).is_none(), "two of three is all that one account gets");
+        assert!(at_once(of_a[2].acquire()).is_none(), "one account gets at most two of three slots");
         let mut of_b = slots.slot("b");
         assert!(at_once(of_b.acquire()).is_some());
         of_a[0].release();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_worker_the_accounts_take_turns_in_the_order_of_asking() {
+    fn with_one_worker_the_accounts_take_turns_in_request_order() {
         let slots = Slots::new(1);
         let (mut a, mut b, mut c) = (slots.slot("a"), slots.slot("b"), slots.slot("c"));
         assert!(at_once(a.acquire()).is_some());
@@ -269,13 +269,13 @@ mod tests {
         a.release();
         assert!(at_once(&mut waits_c).is_none() && at_once(&mut waits_b).is_some());
         drop((waits_b, waits_c));
-        assert!(at_once(b.wanted()).is_none(), "the third run has given up");
+        assert!(at_once(b.wanted()).is_none(), "the third run has cancelled its request");
         drop(b);
         assert_eq!(slots.state().free, 1);
     }
 
     #[test]
-    fn a_request_that_is_given_up_after_its_grant_gives_the_slot_back() {
+    fn a_request_that_is_cancelled_after_its_grant_releases_the_slot() {
         let slots = Slots::new(1);
         let (mut a, mut b) = (slots.slot("a"), slots.slot("b"));
         assert!(at_once(a.acquire()).is_some());

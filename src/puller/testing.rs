@@ -1,9 +1,10 @@
-//! For tests: a catalogue with one person and one DataSet.
+//! Test support: a catalogue with one person and one DataSet.
 
 use crate::db::Db;
 use crate::ids::{DatasetId, UserId};
 
-/// A DataSet of chats with this update mode, without an account or a schedule, and who owns it. The directory goes with the first.
+/// Creates a DataSet of chats with this update mode, without an account or a schedule, and its owner. Dropping the first value deletes the
+/// directory.
 pub(super) async fn one_dataset(mode: &str) -> (tempfile::TempDir, Db, UserId, DatasetId) {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Verifies that runs and their ledger add up. Read-only.
+//! Verifies that runs are consistent with their versions, backfills and ledger. Read-only.
 
 use super::ledger;
 use crate::datasets::verify_versions::Finding;
@@ -6,7 +6,7 @@ use crate::db::Db;
 use crate::error::Result;
 use crate::ids::RunId;
 
-/// Statements that find what must not be: each answers the id of the object and a sentence.
+/// Statements that find inconsistencies. Each returns the id of the object and the end of a sentence about it.
 const STATEMENTS: [(&str, &str); 13] = [
     ("one_commit", "SELECT run_id, 'created ' || COUNT(*) || ' versions' FROM versions WHERE run_id IS NOT NULL GROUP BY run_id HAVING COUNT(*) > 1"),
     (
@@ -73,10 +73,10 @@ const STATEMENTS: [(&str, &str); 13] = [
     ),
 ];
 
-/// So many runs' ledgers are read at a time.
+/// The number of runs whose ledgers are checked in one batch.
 const BATCH_SIZE: i64 = 500;
 
-/// Everything that is not as it must be with runs and windows.
+/// Returns all inconsistencies of runs and windows.
 pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for (check, statement) in STATEMENTS {
@@ -101,7 +101,7 @@ pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
     }
 }
 
-/// The windows of a run that succeeded: each adds up by itself, and all of them to the run.
+/// Checks that the counts of each window of a succeeded run add up, and that all windows together give the counts of the run.
 async fn check_ledger(db: &Db, run: &RunId, stored_sums: [i64; 5]) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     let mut sums = [0_u64; 5];

@@ -43,9 +43,9 @@ impl ChatProfile {
         let mut rng = SeededRng::new(seed, slot, purpose::PROFILE);
         let groups = rng.pick(&ROUTES);
         let missed = rng.one_in(20);
-        let everybody: Vec<usize> = (0..AGENTS.len()).collect();
+        let all_agents: Vec<usize> = (0..AGENTS.len()).collect();
         let first = groups.first().copied().unwrap_or_default();
-        let able = GROUPS.iter().find(|group| group.id == first).and_then(|group| group.agents).unwrap_or(&everybody);
+        let able = GROUPS.iter().find(|group| group.id == first).and_then(|group| group.agents).unwrap_or(&all_agents);
         let count = if missed { 0 } else { 1 + u64::from(rng.one_in(5)) + u64::from(rng.one_in(25)) };
         let rating = rng.pick(&["not_rated", "not_rated", "not_rated", "rated_good", "rated_good", "rated_bad"]);
         let goal = rng.one_in(6).then(|| if rng.one_in(2) { GoalKind::Sale } else { GoalKind::Visit });

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_in_any_minute_and_then_a_wait() {
+    fn calls_beyond_the_limit_get_the_seconds_to_wait() {
         let limit = Limit::new(Some(2));
         assert_eq!([0, 10_000, 20_500].map(|at| limit.take(at)), [Ok(()), Ok(()), Err(40)]);
         assert_eq!([59_999, 60_000, 60_001].map(|at| limit.take(at)), [Err(1), Ok(()), Err(10)]);

@@ -233,7 +233,7 @@ async fn vendor_middleware(State(Sandbox(inner)): State<Sandbox>, mut request: R
 async fn get_truth(State(sandbox): State<Sandbox>, Query(question): Query<truth::TruthQuestion>) -> Response {
     // Runs in a blocking thread, because counting a million chats takes a while.
     let answer = tokio::task::spawn_blocking(move || sandbox.truth(&question)).await;
-    match answer.unwrap_or_else(|_| Err("The count did not end.".to_owned())) {
+    match answer.unwrap_or_else(|_| Err("The count failed.".to_owned())) {
         Ok(truth) => Json(truth).into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, Json(json!({"error": why}))).into_response(),
     }
@@ -279,7 +279,7 @@ struct EndQuery {
 }
 
 async fn end_chats(State(sandbox): State<Sandbox>, Query(EndQuery { chats }): Query<EndQuery>) -> Json<Value> {
-    // Limits the effect of a typing mistake: only these chats are kept in memory.
+    // These chats are stored in memory, so a typing mistake must not add too many.
     let chats = chats.min(100_000);
     sandbox.end_chats(chats);
     Json(json!({"ended": chats}))

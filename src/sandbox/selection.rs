@@ -40,6 +40,7 @@ pub struct ContentFilter {
 }
 
 impl ChatFilter {
+    /// Whether the filter has a condition that depends only on a chat's slot.
     fn is_of_slots(&self) -> bool {
         let lists = self.groups.is_empty() && self.agents.is_empty() && self.tags.is_empty();
         let values = self.tagged.is_none() && self.has_goal.is_none() && self.goal.is_none() && self.queued.is_none() && self.rate.is_none();
@@ -94,7 +95,7 @@ impl World {
             if !span.contains(started) || snapshot.removed.contains(&extra) || !selection.wants(extra) {
                 continue;
             }
-            // Many ended at the same second: their position is looked up once.
+            // Many extra chats have the same start: their position is computed once.
             let place = match edge {
                 Some((same, place)) if same == *started => place,
                 _ => number(started + 1).max(low),
@@ -164,7 +165,7 @@ impl Selection<'_> {
         numbers
     }
 
-    /// All of them, newest first.
+    /// The numbers of all chats, newest first.
     pub fn all(&self) -> impl Iterator<Item = u64> {
         self.pieces.iter().flat_map(|piece| {
             let (range, these) = match piece {

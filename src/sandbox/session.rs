@@ -86,8 +86,8 @@ impl ChatSession {
     }
 }
 
-/// The millisecond of message `at` of a chat within its second; that of the first message is the start's. No second has two messages of a
-/// chat.
+/// The milliseconds of message number `at` of a chat, in addition to its second. Those of the first message are also those of the chat's
+/// start. A chat never has two messages in one second, so the order of its messages stays.
 pub fn millisecond(seed: u64, number: u64, at: u64) -> i64 {
     let mut rng = SeededRng::new(seed, number * 64 + at, purpose::MESSAGE);
     if rng.one_in(5) { 0 } else { rng.below(1_000) as i64 }

@@ -86,8 +86,8 @@ impl Ticket {
     fn make(seed: u64, number: u64, opened: i64, now: i64) -> Self {
         let mut rng = SeededRng::new(seed, number, purpose::TICKET);
         let groups = rng.pick(&ROUTES);
-        let everybody: Vec<usize> = (0..AGENTS.len()).collect();
-        let able = GROUPS.iter().find(|group| groups.first() == Some(&group.id)).and_then(|group| group.agents).unwrap_or(&everybody);
+        let all_agents: Vec<usize> = (0..AGENTS.len()).collect();
+        let able = GROUPS.iter().find(|group| groups.first() == Some(&group.id)).and_then(|group| group.agents).unwrap_or(&all_agents);
         let assignee = AGENTS.get(rng.pick(able)).filter(|_| !rng.one_in(6));
         let source = rng.pick(&["chat_window", "mail", "mail", "chat"]);
         let tags = if rng.one_in(3) { vec![rng.pick(&TAGS)] } else { Vec::new() };
@@ -147,7 +147,7 @@ impl Ticket {
         spans
     }
 
-    /// True is a good rating; given when the ticket was solved.
+    /// True is a good rating; `None` if the ticket is not rated, or not solved yet.
     pub fn rating(&self) -> Option<bool> {
         self.first(TicketStep::Solved).and(self.rating)
     }

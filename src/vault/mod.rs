@@ -79,7 +79,7 @@ impl Vault {
         self.0.fingerprints()
     }
 
-    /// The id of the key that encrypted these bytes, in the format of `fingerprints`; `None` if they are no sealed bytes.
+    /// The id of the key that encrypted these bytes, in the format of `fingerprints`; `None` if the bytes are not sealed data.
     pub fn key_id_of(sealed: &[u8]) -> Option<String> {
         let id: KeyId = sealed.get(2..HEADER)?.try_into().ok()?;
         Some(key_ring::id_text(id))

@@ -6,13 +6,14 @@ use jiff::tz::TimeZone;
 
 use crate::connectors::report::ColumnKind;
 use crate::datasets::preview;
+use crate::web::humanize::group_digits;
 
 /// A text longer than about two lines is collapsed.
 const LONG_CHARS: usize = 110;
 /// The maximum number of characters shown of a cell; the download has the rest.
 const MAX_SHOWN_CHARS: usize = 8_000;
 
-/// See `templates/panes/preview.html`.
+/// A cell of a table of rows, for `templates/panes/cell.html`.
 pub struct CellView {
     pub kind: String,
     pub csv: ExactText,
@@ -82,18 +83,8 @@ fn grouped(number: &str) -> String {
     if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) || part.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit())) {
         return number.to_owned();
     }
-    let mut text = String::from(sign);
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if let Some(part) = part {
-        text.push('.');
-        text.push_str(part);
-    }
-    text
+    let part = part.map_or_else(String::new, |part| format!(".{part}"));
+    format!("{sign}{}{part}", group_digits(whole))
 }
 
 #[cfg(test)]

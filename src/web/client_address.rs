@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::auth::Transport;
 
-/// The client address. `security::around` adds it to every request.
+/// The client address. `security::with_request_checks` adds it to every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 

@@ -8,13 +8,20 @@ use super::components::DisplayTime;
 use crate::accounts::Account;
 use crate::clock::{Millis, iso, timestamp};
 
+/// A count as `i64`, which the functions of this module take.
+pub fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// With separators: 12,480.
 pub fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if number < 0 {
-        text.push('−');
-    }
+    let sign = if number < 0 { "−" } else { "" };
+    format!("{sign}{}", group_digits(&number.unsigned_abs().to_string()))
+}
+
+/// Adds a comma after every three digits, counted from the end.
+pub fn group_digits(digits: &str) -> String {
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');

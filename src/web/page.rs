@@ -29,11 +29,12 @@ pub fn render_with_status(status: StatusCode, page: &impl Template) -> PageResul
     Ok((status, Html(html)).into_response())
 }
 
-/// The target page for a script that has sent a form. If the response were a redirect, the browser would load the page for the script
-/// instead of showing it.
+/// The response header with the next page for a script that sent a form. A 303 would make the browser load that page inside of the
+/// script's request instead of showing it.
 pub const REDIRECT_TO: HeaderName = HeaderName::from_static("x-chatlake-go");
 
-/// As `redirect`, for a form that a script may have sent, which says so by `FRAGMENT`: it is told the address and goes there itself.
+/// Redirects after a form. If a script sent the form (`FRAGMENT: form`), responds with 204 and the address in `REDIRECT_TO`, so that the
+/// script opens the page.
 pub fn redirect_from_form(headers: &HeaderMap, to: &str) -> PageResult {
     if headers.get(FRAGMENT).is_none_or(|value| value != "form") {
         return redirect(to);

@@ -38,7 +38,7 @@ impl FromRequestParts<Web> for Person {
     }
 }
 
-/// An admin. Everyone else gets the page that says so, whatever else is wrong with the request.
+/// An admin. Other signed-in people get 403, even if the request has other errors.
 pub struct Admin(pub Person);
 
 impl FromRequestParts<Web> for Admin {

@@ -58,7 +58,7 @@ pub fn path_with_query(path: &str, fields: &[(&str, &str)]) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// The two ids in a path, told as `PathId` reads one.
+/// The two ids in a path. Text that is not a valid id of its kind gives 404.
 pub struct PathIds<A, B>(pub A, pub B);
 
 impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for PathIds<A, B> {

@@ -1,5 +1,5 @@
-//! All routes, and the middleware around them, from the outside: request id, log and metrics; `security::around` (host, methods, sizes,
-//! headers); `security::net` (timeouts and panics); then for pages the form guard, the session and the error page.
+//! All routes and their middleware. From the outside: request id, log and metrics; `security::with_request_checks`;
+//! `security::with_failure_handling`; then, for pages only, `security::with_csrf_protection`, the session and the error page.
 
 use std::time::Duration;
 
@@ -111,7 +111,8 @@ fn datasets() -> Router<Web> {
         .route("/activity", get(pages::activity::show_activity))
 }
 
-/// Everything under `/`; `api` brings all that begins with `/api`, and `/a/Srv`. `on_reject` answers what is turned away at the door.
+/// The router of the whole server. `api` has the routes of `/api` and `/a/Srv`. `on_reject` builds the responses to requests that are
+/// rejected before routing.
 pub fn router(web: Web, api: Router, on_reject: RejectionHandler) -> Result<Router> {
     let guard = RequestGuard::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), on_reject);
     let pages = people()
@@ -157,7 +158,7 @@ async fn log(State(web): State<Web>, request: Request, next: Next) -> Response {
     let route = response.extensions().get::<MatchedPath>().map_or(route, |path| path.as_str().to_owned());
     web.metrics.record_response(&route, status, elapsed.as_secs_f64());
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    // Monitoring requests come every few seconds and are not logged while they succeed.
+    // Monitoring requests arrive every few seconds, so successful ones are not logged.
     let is_probe = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") && status == 200;
     span.in_scope(|| match is_probe {
         true => tracing::debug!(%method, route, status, ms, "answered"),

@@ -94,13 +94,14 @@ async fn an_upgrade_that_cannot_write_its_copy_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = previous_version(dir.path()).await;
     let before = rows(&path).await;
-    // A directory in the way of the copy: the same for every user, unlike permissions.
-    std::fs::create_dir(dir.path().join(format!("{COPY}.partial"))).unwrap();
+    // A directory in the place of the copy fails for every user, unlike permissions.
+    std::fs::create_dir(dir.path().join(COPY)).unwrap();
     Db::open(&path).await.unwrap_err();
     assert_eq!(rows(&path).await, before);
-    assert!(!dir.path().join(COPY).exists());
 
-    std::fs::remove_dir(dir.path().join(format!("{COPY}.partial"))).unwrap();
+    std::fs::remove_dir(dir.path().join(COPY)).unwrap();
     Db::open(&path).await.unwrap().close().await;
-    assert!(dir.path().join(COPY).exists());
+    assert!(dir.path().join(COPY).is_file());
+    let partial = std::fs::read_dir(dir.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".partial"));
+    assert_eq!(partial.count(), 0);
 }

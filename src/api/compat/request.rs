@@ -1,5 +1,5 @@
-//! What a request to `/a/Srv` asks for and what it shows, read strictly: decoded once, each parameter at most once. A sentence names a
-//! parameter and never repeats a value, which may be a password in the wrong place.
+//! Reads the parameters and credentials of a request to `/a/Srv`. Each parameter may occur once. Error messages name a parameter and never
+//! repeat a value, which may be a password in the wrong place.
 
 use std::net::IpAddr;
 use std::ops::Range;

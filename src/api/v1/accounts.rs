@@ -113,7 +113,7 @@ pub struct PatchAccount {
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     credentials: Option<BTreeMap<String, Secret>>,
     /// Null: the default URL of the connector.
-    #[serde(default, deserialize_with = "double_option")]
+    #[serde(default, deserialize_with = "super::datasets::double_option")]
     #[schema(value_type = Option<String>)]
     api_url: Option<Option<String>>,
     requests_per_minute: Option<i64>,
@@ -121,11 +121,6 @@ pub struct PatchAccount {
     /// Other editors can use this account for their DataSets. False: their DataSets stop updating, and their schedules stop until the
     /// account is shared again.
     shared: Option<bool>,
-}
-
-/// Deserializes a nullable field: `None` if it is absent, `Some(None)` if it is null.
-fn double_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-    Deserialize::deserialize(from).map(Some)
 }
 
 fn require_account_viewer(bearer: Bearer) -> Result<Actor, ApiError> {
@@ -178,7 +173,7 @@ pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Account
         shared: patch.shared,
     };
     let account = api.accounts.update(&actor, &id, &change).await?;
-    // The change may stop or restart schedules; this wakes the keeper.
+    // The change may stop or restart schedules.
     api.puller.wake_deadlines.notify_one();
     Ok(Json(AccountBody::new(&api, account)))
 }

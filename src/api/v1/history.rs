@@ -106,11 +106,11 @@ pub struct DayBody {
     day: String,
     /// verified, held, so_far, stale, short or missing.
     state: &'static str,
-    /// When it was last pulled completely.
+    /// When the day was last pulled completely.
     read_at: Option<String>,
     /// Completeness at that time, as for a run: verified, reread, counted, corrected, complete or short; null if it was never pulled.
     completeness: Option<&'static str>,
-    /// The run that pulled it.
+    /// The run that pulled the day.
     run_id: Option<String>,
 }
 

@@ -181,8 +181,8 @@ async fn extend(db: Db, hash: String, ends: Millis) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// Whether this session of this person, named by `SessionInfo::handle`, has not ended. A download or stream that asks is a use of it, which moves
-/// its end.
+/// Whether this session of this person, named by `SessionInfo::handle`, is active. Calls by downloads and streams count as use and
+/// extend the session.
 pub(super) async fn is_alive(db: &Db, clock: &Clock, user: &UserId, handle: &str) -> Result<bool> {
     let row = touch(db, clock, handle).await?;
     let owner: Option<UserId> = row.map(|row| row.try_get("user_id")).transpose()?.flatten();
@@ -200,7 +200,7 @@ fn text(data: &Data) -> Result<String> {
 }
 
 /// The session of a request. Its row is read on first access and written once, when the response is ready. Clones share one session.
-/// Without a row the session belongs to nobody, and its values last as long as the request.
+/// A session without a row has no person, and its values last only for the request.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
@@ -339,7 +339,7 @@ pub async fn actor_of(db: &Db, session: &Session) -> Result<Option<Actor>> {
     Ok(actor.map(|actor| Actor { session: handle, ..actor }))
 }
 
-/// The name of this session in `SessionInfo::handle`; none when it has no row.
+/// The name of this session in `SessionInfo::handle`; `None` if it has no row.
 pub async fn handle(session: &Session) -> Option<String> {
     session.0.state.lock().await.value.as_ref().map(|value| hash(value.reveal()))
 }

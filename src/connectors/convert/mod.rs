@@ -78,10 +78,10 @@ impl<'t> Decimal<'t> {
         }
         let shift = exponent.map_or(Some(0), power_of)?;
         let all = format!("{whole}{part}");
-        let behind = all.len() - all.trim_end_matches('0').len();
+        let trailing_zeros = all.len() - all.trim_end_matches('0').len();
         let digits = all.trim_matches('0').to_owned();
         let length = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
-        let power = shift.saturating_sub(length(part.len())).saturating_add(length(behind));
+        let power = shift.saturating_sub(length(part.len())).saturating_add(length(trailing_zeros));
         let is_plain_whole = whole == "0" || (!whole.is_empty() && !whole.starts_with('0'));
         let plain = sign != 1 && is_plain_whole && fraction.is_none_or(|part| !part.is_empty());
         Some(Self { text, negative: sign == -1, power: if digits.is_empty() { 0 } else { power }, digits, plain })

@@ -73,7 +73,7 @@ fn a_hundred_thousand_decimals_of_up_to_17_digits_fit_in_every_spelling() {
 }
 
 #[test]
-fn numbers_of_more_than_17_digits_fit_if_a_float_is_the_very_same() {
+fn numbers_of_more_than_17_digits_fit_if_a_float_equals_them() {
     assert_eq!(float("0.6103094355280591"), (Some(0.610_309_435_528_059), true));
     assert_eq!(float("0.10000000000000001"), (Some(0.1), true));
     for good in ["0", "-0.0", "1.50", "1e3", "5e-324", "4.9406564584124654e-324", "2.2250738585072011e-308", "1.7976931348623157e308"] {

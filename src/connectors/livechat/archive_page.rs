@@ -35,7 +35,7 @@ impl ArchivePage {
         from.end().map_err(|error| not_json(&text, &error))?;
         let Some(raw) = raw.complete() else {
             let why = "the JSON has an unexpected structure: a field is missing".to_owned();
-            return Err(if raw.holds_nothing() { ReadError::Empty { body: body.clone(), why } } else { ReadError::Retry(why) });
+            return Err(if raw.is_without_data() { ReadError::Empty { body: body.clone(), why } } else { ReadError::Retry(why) });
         };
         let begin = text.as_ptr() as usize;
         let places = raw.records.iter().map(|record| {
@@ -101,7 +101,8 @@ impl<'a> Scanned<'a> {
         Some(Raw { records, total, pages: self.pages.map_or(0, |pages| pages.0) })
     }
 
-    fn holds_nothing(&self) -> bool {
+    /// Whether the page has neither records nor a total nor other fields.
+    fn is_without_data(&self) -> bool {
         !self.more
             && self.total.is_none()
             && self.records.as_ref().is_none_or(|RecordList(records)| records.is_empty())

@@ -143,7 +143,7 @@ async fn read_day_pieces(
             continue;
         }
         if has(archive.agent) {
-            // This part cannot be divided further. Other groups may contain all its records, so the total decides.
+            // This part cannot be split further. Other groups may contain all its records, so `read_day` compares with the day's total.
             continue;
         }
         for login in logins(&archive.client).await? {

@@ -25,11 +25,13 @@ pub(super) struct RecordOutput<'a> {
     /// Shared by all reports, because they have the same records.
     key: RecordKey,
     window: Option<usize>,
-    /// Records of this window so far. `before`: the counters of the pull at the end of the previous window.
+    /// Records of this window so far.
     read: u64,
-    /// Of them, records that were rejected.
+    /// How many of them were rejected.
     rejected: u64,
+    /// The costs of the pull at the end of the previous window.
     call_stats: CallStats,
+    /// The misfits of the pull at the start of this window.
     misfits: u64,
     /// Nothing is sent; the rows are for a sample.
     pub sample_only: bool,
@@ -75,14 +77,14 @@ impl<'a> RecordOutput<'a> {
         PullError::Malformed { at: ResponseLocation { path: self.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() }
     }
 
-    async fn send(&self, pulled: PullEvent) -> Result<(), PullError> {
+    async fn send(&self, event: PullEvent) -> Result<(), PullError> {
         if self.sample_only {
             return Ok(());
         }
         tokio::select! {
             biased;
             () = self.client.cancel().cancelled() => Err(PullError::Cancelled),
-            sent = self.out.send(pulled) => sent.map_err(|_| PullError::Cancelled),
+            sent = self.out.send(event) => sent.map_err(|_| PullError::Cancelled),
         }
     }
 

@@ -31,7 +31,7 @@ const MAX_READS: u32 = 6;
 pub(super) enum Proof {
     /// The vendor's total, because no more records are added.
     Total,
-    /// The vendor's total, although a deletion and an addition could cancel out: a second read is not wanted.
+    /// The vendor's total alone, without a second read, although a deletion and an addition could cancel out.
     TotalOnly,
     /// Two consecutive reads that agree.
     SecondRead,
@@ -163,7 +163,7 @@ impl Archive {
             if everything.len() < query.len() && self.is_served(everything).await? {
                 return Ok(ArchivePage::empty());
             }
-            // It is not proven that there are no records, so this is an error. The request is sent once more for LiveChat's error message.
+            // It is not proven that there are no records, so this is an error. The request is sent again to get LiveChat's error message.
         }
         self.client.get(self.path, page, &page_query, |body| ArchivePage::read(body, list)).await
     }

@@ -44,7 +44,7 @@ pub(super) async fn read(list: &ListReader<'_>, window: Window, output: &mut Rec
 }
 
 async fn request_part(list: &ListReader<'_>, part: Window) -> Result<(Window, bytes::Bytes), PullError> {
-    let requests = query(list.report, list.menus, Some(part), list.zone);
+    let arguments = query(list.report, list.menus, Some(part), list.zone);
     let read = |body: &bytes::Bytes| {
         let text = as_text(body);
         let field_tree::RawFields(fields) = serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
@@ -56,7 +56,7 @@ async fn request_part(list: &ListReader<'_>, part: Window) -> Result<(Window, by
     };
     // Some JSON writers encode an empty object as `[]`. Status 404 is different: the report does not exist.
     let on_empty = |status| (status != 404).then(|| bytes::Bytes::from_static(b"{}"));
-    Ok((part, list.client.get_or_empty(list.report.request.path, 0, &requests, read, on_empty).await?))
+    Ok((part, list.client.get_or_empty(list.report.request.path, 0, &arguments, read, on_empty).await?))
 }
 
 /// The part of a range for a sample: for hourly periods only its last day, which needs one call.

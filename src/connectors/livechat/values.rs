@@ -161,7 +161,7 @@ mod tests {
 
     /// Tests every kind of column with every kind of value. A cell is written as its value; `!` marks a misfit.
     #[test]
-    fn every_kind_of_column_takes_every_kind_of_value_as_the_table_says() {
+    fn each_kind_of_column_converts_each_kind_of_value_as_in_the_table() {
         use ColumnKind::{Boolean, Date, Integer, Json, Number, Text, Timestamp};
         const TAKES: [Converter; 9] = [
             Converter::As(Text),
@@ -235,14 +235,14 @@ mod tests {
                 assert_eq!(written(&converted), *wanted, "{json} as {converter:?}");
                 // The streaming pass reads the same value, or leaves it to the conversion.
                 if let Some(cell) = read(converter, json) {
-                    assert_eq!(Converted::fitting(cell), converted, "{json} as {converter:?}, where it stands");
+                    assert_eq!(Converted::fitting(cell), converted, "{json} as {converter:?}, deserialized directly");
                 }
             }
         }
     }
 
     #[test]
-    fn usual_values_are_read_where_they_stand() {
+    fn usual_values_are_deserialized_directly() {
         for (converter, json) in [
             (Converter::As(ColumnKind::Integer), "9007199254740993"),
             (Converter::As(ColumnKind::Integer), "\"125\""),

@@ -22,8 +22,8 @@ const HEAD: usize = 2_048;
 /// The thread starts after this number of bytes, or at the end, so that a host that sends almost nothing uses no thread.
 const MIN_BYTES_TO_START: usize = 64 << 10;
 
-/// Lets the documents of one pull be parsed: while at least one of them is parsed, the pull holds one permit of the semaphore for all
-/// pulls.
+/// Limits how many pulls parse at the same time: while at least one document of this pull is parsed, the pull holds one permit of the
+/// semaphore that all pulls share.
 pub(super) struct ParserSlots {
     all: Arc<Semaphore>,
     place: Mutex<Weak<OwnedSemaphorePermit>>,
@@ -57,8 +57,8 @@ pub(super) enum ParseStop {
 }
 
 impl From<DocumentError> for ParseStop {
-    fn from(fault: DocumentError) -> Self {
-        ParseStop::DocumentError(fault)
+    fn from(error: DocumentError) -> Self {
+        ParseStop::DocumentError(error)
     }
 }
 
@@ -129,7 +129,7 @@ impl<T: Send + 'static> BodyReader for DocumentReader<T> {
             Ok(Ok(read)) => return Ok(read),
             Ok(Err(ParseStop::Internal(error))) => return Err(ReadError::Fatal(error)),
             Ok(Err(ParseStop::DocumentError(DocumentError::Stopped) | ParseStop::Abandoned)) => return Err(ReadError::Fatal(PullError::Cancelled)),
-            Ok(Err(ParseStop::DocumentError(fault))) => fault,
+            Ok(Err(ParseStop::DocumentError(error))) => error,
             Err(_) => return Err(ReadError::Fatal(malformed("the document could not be read".to_owned()))),
         };
         if why == DocumentError::WebPage {

@@ -176,9 +176,9 @@ impl WindowPlanner<'_> {
 
 impl ExportPull {
     fn begin(self: &Arc<Self>, windows: &Arc<[Window]>, range: Range<usize>) -> PendingExport {
-        let (pull_state, windows, turn, its_range) = (self.clone(), windows.clone(), DiskTurn::waiting(), range.clone());
-        let its_turn = turn.clone();
-        let reading = AbortOnDropHandle::new(tokio::spawn(async move { pull_state.fetch(&windows[its_range], its_turn).await }));
+        let turn = DiskTurn::waiting();
+        let (pull_state, windows, task_range, task_turn) = (self.clone(), windows.clone(), range.clone(), turn.clone());
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move { pull_state.fetch(&windows[task_range], task_turn).await }));
         PendingExport { windows: range, turn, reading }
     }
 
@@ -409,11 +409,11 @@ impl ExportOutput<'_> {
         filter_record_batch(batch, &is_kept).map_err(|_| unwritable())
     }
 
-    async fn send(&self, pulled: PullEvent) -> Result<(), PullError> {
+    async fn send(&self, event: PullEvent) -> Result<(), PullError> {
         tokio::select! {
             biased;
             () = self.pull_state.client.cancel().cancelled() => Err(PullError::Cancelled),
-            sent = self.out.send(pulled) => sent.map_err(|_| PullError::Cancelled),
+            sent = self.out.send(event) => sent.map_err(|_| PullError::Cancelled),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The connector for LiveLeader's data export: one XML document of any size for each period. `reports` declares the reports. `pull` reads
-//! `export_windows`; each is a streamed `document` that `xml` and `times` parse and `rows` converts. The rows wait in a `spool` until the
-//! document is known to be complete. `client` sends the requests.
+//! The connector for LiveLeader's data export: one XML document of any size for each period. `reports` declares the reports.
+//! `export_windows` pulls them: each answer is a streamed `document`, which `xml` and `times` parse and `rows` converts. The rows wait in a
+//! `spool` until the document is known to be complete. `client` sends the requests.
 
 mod client;
 mod document;

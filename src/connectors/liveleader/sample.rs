@@ -26,8 +26,9 @@ struct NewestChats {
     chats: Vec<(Millis, RecordBatch)>,
     /// The columns of all chats.
     last: Option<RecordBatch>,
-    /// Chats that match the menus, and the number of them that were rejected.
-    fitting: u64,
+    /// The number of chats that match the menus.
+    matching: u64,
+    /// How many of them were rejected.
     rejected: u64,
     is_complete: bool,
 }
@@ -54,11 +55,11 @@ pub(super) async fn newest(
         };
         let found = client.export(&period, begin).await?;
         let first_day = from <= range.from;
-        let (rejected, of) = (found.rejected, found.fitting);
+        let (rejected, of) = (found.rejected, found.matching);
         if rejected > 0 && (rejected == of || (first_day && found.is_complete && too_many_rejected(rejected, of))) {
             return Err(PullError::UnexpectedRecords { rejected, of });
         }
-        if found.fitting > 0 || first_day {
+        if found.matching > 0 || first_day {
             // Days that were requested before had no rows, so the sample is complete if it starts with the first day.
             return sample(found, first_day, limit, client.call_stats().calls - before);
         }
@@ -77,7 +78,7 @@ fn read(
     limit: usize,
 ) -> Result<NewestChats, ParseStop> {
     let mut rows = ChatRows::new(report, times);
-    let mut found = NewestChats { chats: Vec::new(), last: None, fitting: 0, rejected: 0, is_complete: true };
+    let mut found = NewestChats { chats: Vec::new(), last: None, matching: 0, rejected: 0, is_complete: true };
     let mut broken = false;
     let mut read = 0;
     let done = xml::read(pieces, label.as_deref(), |chat| {
@@ -85,7 +86,7 @@ fn read(
         let started = start(chat, times);
         let is_later = started.is_some_and(|started| period.ends_before(started));
         if !is_later && login.is_none_or(|login| chat.operators().any(|operator| operator.to_lowercase() == login)) {
-            found.fitting += 1;
+            found.matching += 1;
             if id(chat).is_none() {
                 found.rejected += 1;
                 return read < MAX_CHATS;
@@ -104,7 +105,7 @@ fn read(
         Ok(()) => true,
         Err(DocumentError::Stopped) if !broken => false,
         Err(DocumentError::Stopped) => return Err(ParseStop::Internal(unwritable())),
-        Err(fault) => return Err(fault.into()),
+        Err(error) => return Err(error.into()),
     };
     found.truncate_to_newest(limit);
     found.last = rows.batch();
@@ -130,7 +131,7 @@ fn sample(found: NewestChats, first_day: bool, limit: usize, calls: u64) -> Resu
         records += 1;
         batches.push(batch);
     }
-    let every = records + found.rejected == found.fitting && rows <= limit;
+    let every = records + found.rejected == found.matching && rows <= limit;
     batches.push(found.last.ok_or_else(unwritable)?);
     let batch = concat_batches(&batches).ok_or_else(unwritable)?.slice(0, rows.min(limit));
     Ok(Sample { batch, records, total: None, is_complete: first_day && found.is_complete && every, newest: found.is_complete, calls })

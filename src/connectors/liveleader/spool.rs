@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_first_waits_before_the_disk() {
+    fn a_window_waits_for_its_turn_before_it_writes_to_disk() {
         let turn = DiskTurn::waiting();
         let mut spool = Spool::new(std::env::temp_dir(), turn.clone());
         spool.push(0, batch("a")).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_cannot_be_written_is_this_servers_trouble() {
+    fn a_failed_write_is_reported_as_full_storage() {
         let mut spool = Spool::new("/does/not/exist".into(), DiskTurn::granted());
         spool.push(0, batch("a")).unwrap();
         assert!(matches!(spool.push(0, batch("b")).and_then(|()| spool.push(0, batch("c"))), Err(ParseStop::Internal(PullError::StorageFull))));

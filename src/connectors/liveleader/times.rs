@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_the_sample_is_day_month_year_and_hundredths() {
+    fn the_format_of_the_sample_is_day_month_year_and_hundredths() {
         for (text, is) in [
             ("23-10-2008T12:49:1231", "2008-10-23T10:49:12.31Z"),
             ("23-10-2008T12:49:1200", "2008-10-23T10:49:12Z"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_neither_form_is_no_moment() {
+    fn text_in_another_format_is_no_time() {
         for text in [
             "",
             " ",

@@ -33,7 +33,7 @@ struct VendorState {
     /// When the newest accepted request was sent.
     accepted_at: Option<Instant>,
     /// When the recent requests were last saved.
-    checkpointed_at: Option<Instant>,
+    saved_at: Option<Instant>,
     /// Rejections in a row.
     auth_failures: u32,
     /// The region of the account, known after the vendor reported that a request went to the wrong region.
@@ -158,9 +158,9 @@ impl AccountState {
     pub fn is_save_due(&self, every: Duration) -> bool {
         let has_requests = self.pace.gauge().last_minute > 0;
         let mut vendor_state = self.vendor_state();
-        let due = has_requests && vendor_state.checkpointed_at.is_none_or(|at| at.elapsed() >= every);
+        let due = has_requests && vendor_state.saved_at.is_none_or(|at| at.elapsed() >= every);
         if due {
-            vendor_state.checkpointed_at = Some(Instant::now());
+            vendor_state.saved_at = Some(Instant::now());
         }
         due
     }
@@ -197,8 +197,8 @@ mod tests {
         let after = AccountState::new(180);
         after.restore(&hints, 601_000);
         let hints = VendorHints { recent_requests: Vec::new(), ..hints };
-        assert_eq!(after.vendor_hints(601_000), VendorHints { api_ends_on: None, ..hints.clone() }, "the vendor tells the day again");
-        assert!(after.pace.acquire_permit(Duration::from_secs(60)).await.is_err(), "the pause goes on");
+        assert_eq!(after.vendor_hints(601_000), VendorHints { api_ends_on: None, ..hints.clone() }, "the day is not restored");
+        assert!(after.pace.acquire_permit(Duration::from_secs(60)).await.is_err(), "the pause continues");
         // A pause that is over has no effect, and newer values take precedence.
         after.restore(&VendorHints { paused_until: Some(5), region: Some("dal".to_owned()), ..VendorHints::default() }, 601_000);
         assert_eq!(after.vendor_hints(601_000), VendorHints { api_ends_on: None, ..hints });
@@ -224,11 +224,11 @@ mod tests {
         let now = Instant::now();
         account_state.record_acceptance(now);
         assert!(account_state.was_accepted_since(now) && !account_state.was_accepted_since(now + Duration::from_millis(1)));
-        assert!(account_state.acquire_auth_probe().await.unwrap().is_none(), "good ones go side by side");
+        assert!(account_state.acquire_auth_probe().await.unwrap().is_none(), "accepted credentials need no probe");
         for _ in 0..8 {
             account_state.record_rejection(false);
         }
-        assert!(account_state.acquire_auth_probe().await.unwrap().is_some(), "eight that were on their way are one refusal");
+        assert!(account_state.acquire_auth_probe().await.unwrap().is_some(), "eight rejections of requests in flight count as one");
     }
 
     #[test]

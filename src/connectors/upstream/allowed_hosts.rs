@@ -76,10 +76,10 @@ impl AllowedHosts {
             Some(Host::Domain(name)) => self.resolver.addresses(name).await.map_err(|_| NoAddress::Unknown)?,
             None => return Err(NoAddress::Unknown),
         };
-        let named = guard::allows_host(host, &self.allow);
+        let is_allowed = guard::allows_host(host, &self.allow);
         let good: Vec<SocketAddr> = found
             .iter()
-            .filter(|ip| named || guard::is_public(**ip) || guard::allows_address(**ip, &self.allow))
+            .filter(|ip| is_allowed || guard::is_public(**ip) || guard::allows_address(**ip, &self.allow))
             .map(|ip| SocketAddr::new(*ip, port))
             .collect();
         match (good.is_empty(), found.is_empty()) {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_public_name_that_leads_inside_has_no_address() {
+    async fn a_public_name_with_a_private_address_has_no_address() {
         let leads =
             |to: &[&str], allow: &[AllowUpstream]| AllowedHosts::with(allow, "--allow-x", Arc::new(Rebound(to.iter().map(|ip| ip.parse().unwrap()).collect())));
         let of = async |hosts: AllowedHosts| hosts.addresses("smtp.example.com", 25).await.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());

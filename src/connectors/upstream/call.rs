@@ -121,8 +121,8 @@ async fn read<R: BodyReader>(
     }
 }
 
-/// The next compressed piece of the body; `None` at its end. Only the time in here counts as the vendor's: the time that the reader takes
-/// for a piece does not.
+/// The next compressed piece of the body; `None` at its end. Only the time in this function counts for the transfer rate, because the time
+/// that the reader needs for a piece is not the vendor's.
 async fn next_piece(response: &mut Response, arrival: &mut Arrival) -> Result<Option<Bytes>, CallError> {
     loop {
         let began = Instant::now();
@@ -245,7 +245,7 @@ fn classify_error(error: &reqwest::Error) -> CallError {
         at = match inner.downcast_ref::<std::io::Error>() {
             Some(io) => {
                 refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
-                // `source` of an io error skips the error that it wraps, so that error is looked at first.
+                // `source` of an io error skips the error that it wraps, so that error is inspected first.
                 io.get_ref().map(|wrapped| wrapped as &(dyn std::error::Error + 'static)).or_else(|| inner.source())
             }
             None => inner.source(),

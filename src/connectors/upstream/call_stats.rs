@@ -108,11 +108,11 @@ mod tests {
         let pass = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
         let (first, second) = (wait_clock.begin_wait(), wait_clock.begin_wait());
         pass(3).await;
-        assert_eq!(wait_clock.total().as_secs(), 3, "two that wait for three seconds wait for three seconds");
+        assert_eq!(wait_clock.total().as_secs(), 3, "two concurrent waits count once");
         drop(first);
         let request = wait_clock.begin_request();
         pass(10).await;
-        assert_eq!(wait_clock.total().as_secs(), 3, "something is on its way");
+        assert_eq!(wait_clock.total().as_secs(), 3, "a request is in flight");
         drop(request);
         pass(2).await;
         drop(second);

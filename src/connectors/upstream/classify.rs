@@ -60,7 +60,7 @@ pub(super) fn classify<T>(upstream: &Upstream, api_request: &ApiRequest<'_>, res
     let malformed = |why| PullError::Malformed { at: ResponseLocation { path: api_request.path.to_owned(), page: 0 }, why };
     let response = match response {
         Ok(response) => response,
-        // A wrong certificate will not be right within two minutes.
+        // Not retried, because the certificate will hardly change within the time for attempts.
         Err(CallError::Cause(Cause::Certificate)) => return ResponseAction::Stop(PullError::Unavailable(Cause::Certificate)),
         Err(CallError::Cause(cause)) => return ResponseAction::Retry(RetryReason::from_cause(cause)),
         Err(CallError::Blocked) => {

@@ -48,13 +48,13 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("The API URL must not contain ? or #. Example: {example}."));
     }
-    let named = match url.host() {
+    let is_allowed = match url.host() {
         None => return Err(format!("The API URL must contain a host. Example: {example}.")),
         Some(Host::Ipv4(ip)) => check_literal(IpAddr::V4(ip), allow)?,
         Some(Host::Ipv6(ip)) => check_literal(IpAddr::V6(ip), allow)?,
         Some(Host::Domain(name)) => allows_host(name, allow),
     };
-    if named {
+    if is_allowed {
         return Ok(url);
     }
     let host = url.host_str().unwrap_or_default();

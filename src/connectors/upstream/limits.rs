@@ -34,9 +34,9 @@ pub struct Limits {
     pub confirm_after: Duration,
     /// The minimum wait after a rate limit answer, whatever it says; it doubles with each such answer, up to five seconds.
     pub min_wait: Duration,
-    /// The longest wait that a request waits out when the vendor asks for one; a longer wait ends the pull, and the run waits.
+    /// The longest wait within a request when the vendor asks for one. A longer wait ends the pull, and the run becomes `waiting`.
     pub max_wait: Duration,
-    /// The maximum of all such waits of one request.
+    /// The maximum sum of such waits of one request.
     pub max_total_wait: Duration,
 }
 

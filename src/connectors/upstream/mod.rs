@@ -179,7 +179,7 @@ pub struct Upstream {
     base: Url,
     account_state: Arc<AccountState>,
     call_counters: Arc<CallCounters>,
-    /// The longest pause of the vendor that a request waits out; a longer one is an error at once.
+    /// If the vendor asks for a longer pause than this, a request fails at once instead of waiting.
     max_wait: Duration,
 }
 

@@ -134,8 +134,8 @@ impl Pace {
         lock(&self.request_log).snapshot(now)
     }
 
-    /// Restores the requests before a restart from a value of `recent_requests`. Only the first call has an effect, because later ones are
-    /// known already.
+    /// Restores the requests before a restart from a value of `recent_requests`. Only the first call has an effect, because later
+    /// requests are already counted.
     pub fn restore(&self, recent: &[(Millis, u32)], now: Millis) {
         // If the clock was set back, the minute does not become longer.
         let counts = |began: Millis| u64::try_from((began + REQUEST_COUNTS_FOR - now).min(REQUEST_COUNTS_FOR)).ok().filter(|left| *left > 0);
@@ -220,9 +220,9 @@ impl Pace {
     }
 
     /// A request that was sent at that moment succeeded: the next wait starts small again, unless a pause was requested since.
-    pub fn record_success(&self, left: Instant) {
+    pub fn record_success(&self, sent_at: Instant) {
         let mut pause = lock(&self.pause);
-        if pause.requested_at.is_none_or(|requested_at| requested_at <= left) {
+        if pause.requested_at.is_none_or(|requested_at| requested_at <= sent_at) {
             pause.strikes = 0;
         }
     }
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_holds_everybody_and_grows_when_the_vendor_does_not_say() {
+    async fn a_request_waits_for_the_end_of_a_pause_or_fails_if_it_is_too_long() {
         let pace = Pace::new(0);
         let start = Instant::now();
         pace.pause(Some(Duration::from_millis(120)), MIN_WAIT);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_shorter_pause_does_not_shorten_the_one_that_is_there() {
+    async fn a_shorter_pause_does_not_shorten_the_current_one() {
         let pace = Pace::new(0);
         pace.pause(Some(Duration::from_secs(600)), MIN_WAIT);
         // Another rate limit answer to a request in flight.
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_restart_does_not_begin_the_minute_anew() {
+    async fn requests_before_a_restart_still_count() {
         const NOW: Millis = 1_795_176_000_000;
         let before = Pace::new(60);
         for _ in 0..3 {
@@ -380,12 +380,12 @@ mod tests {
         // A second restore has no effect.
         after.restore(&recent, NOW);
         assert_eq!((after.gauge().last_minute, after.recent_requests(NOW)), (58, recent.to_vec()));
-        let mut left = Vec::new();
+        let mut sent_after = Vec::new();
         for _ in 0..4 {
             drop(after.acquire_permit(Duration::ZERO).await.ok().unwrap());
-            left.push(start.elapsed().as_secs());
+            sent_after.push(start.elapsed().as_secs());
         }
-        assert_eq!(left, [0, 0, 51, 51], "the third leaves when the three of ten seconds before the restart count no more");
+        assert_eq!(sent_after, [0, 0, 51, 51], "the third request waits until the oldest requests no longer count");
         assert_eq!(after.gauge().last_minute, 59);
         // A minute later the requests are forgotten, and a clock that was set back does not extend the wait.
         let old = Pace::new(60);

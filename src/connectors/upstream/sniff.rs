@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_what_holds_nothing() {
+    fn an_empty_body_is_recognized() {
         for body in ["", " \r\n", "null", "{}", "[ ]", "\u{feff}null"] {
             assert!(is_empty_body(body.as_bytes()), "{body:?}");
         }

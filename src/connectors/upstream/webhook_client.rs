@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_public_name_that_leads_inside_is_not_dialled() {
+    async fn a_public_name_with_a_private_address_is_not_contacted() {
         let http = WebhookClient::with(&[], Duration::from_secs(2), Arc::new(Rebound)).unwrap();
         let message = http.post(&Secret::new("https://hooks.example.com/canary"), &[], "{}".to_owned()).await.unwrap_err();
         assert_eq!(message, "The host of the webhook does not have a public address.");

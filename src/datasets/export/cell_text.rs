@@ -12,28 +12,28 @@ use arrow::util::display::FormatOptions;
 
 use crate::error::{Error, Result};
 
-/// In microseconds.
+/// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
-/// Days from 0000-01-01 to 9999-12-31, which have four digits for the year.
+/// Days from 0000-01-01 to 9999-12-31, whose year has four digits.
 const FOUR_DIGITS: std::ops::Range<i64> = -719_528..2_932_897;
 
-/// What to format a value of a `printable` batch with.
+/// The Arrow format options for the values of a `printable` batch.
 pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
     FormatOptions::default().with_null("")
 }
 
-/// The batch with its days as `2026-11-20` and its moments as `2026-11-20T08:15:30Z`, with a fraction where there is one, and its texts
-/// without NUL.
+/// Converts dates to text such as `2026-11-20` and timestamps to text such as `2026-11-20T08:15:30Z`, with a fraction if there is
+/// one, and replaces NUL characters.
 pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
     printable_of(batch, true)
 }
 
-/// As `printable`. `may_have_nul`: false when it is known that no text has a NUL.
+/// Like `printable`. `may_have_nul`: false if it is known that no text contains a NUL.
 pub(super) fn printable_of(batch: &RecordBatch, may_have_nul: bool) -> Result<RecordBatch> {
     with_columns(batch, |array| match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let moments = array.as_primitive::<TimestampMicrosecondType>();
-            // Beyond four digits the general formatter has to do; it knows offsets, but no zone by name.
+            // Years beyond four digits need the general formatter, which knows offsets but no time zone names.
             Some(texts(moments, |micros| micros.div_euclid(DAY), moment).unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))))
         }
         DataType::Utf8 if may_have_nul => without_nul(array.as_string::<i32>()),
@@ -42,30 +42,30 @@ pub(super) fn printable_of(batch: &RecordBatch, may_have_nul: bool) -> Result<Re
     })
 }
 
-/// The text with U+FFFD in place of each NUL.
+/// Replaces each NUL with U+FFFD.
 pub(super) fn replace_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-/// The bytes of all texts of a column, one after the other; those of a slice alone.
+/// The bytes of all texts of a column, without those outside the array's slice.
 fn bytes_of(texts: &StringArray) -> &[u8] {
     let offsets = texts.value_offsets();
     let at = |end: Option<&i32>| end.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
     texts.value_data().get(at(offsets.first())..at(offsets.last())).unwrap_or_default()
 }
 
-/// Whether any text of a batch holds a NUL character, which is found out much faster than how many there are.
+/// Whether any text of a batch contains a NUL character. Much faster than `count_nul`.
 pub(super) fn has_nul(batch: &RecordBatch) -> bool {
     batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>()).any(|texts| bytes_of(texts).contains(&0))
 }
 
-/// How many NUL characters the texts of a batch hold.
+/// The number of NUL characters in the texts of a batch.
 pub(super) fn count_nul(batch: &RecordBatch) -> u64 {
     let texts = batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>());
     texts.map(bytes_of).filter(|bytes| bytes.contains(&0)).map(|bytes| bytes.iter().filter(|byte| **byte == 0).count() as u64).sum()
 }
 
-/// The texts with U+FFFD in place of each NUL; none when there is no NUL.
+/// Replaces each NUL with U+FFFD; `None` if there is no NUL.
 fn without_nul(texts: &StringArray) -> Option<ArrayRef> {
     if !bytes_of(texts).contains(&0) {
         return None;
@@ -77,7 +77,8 @@ fn without_nul(texts: &StringArray) -> Option<ArrayRef> {
     Some(Arc::new(clean.finish()))
 }
 
-/// Each value as `write` writes it, given the text of its day; none when a day is out of range. Neighbours are often of one day.
+/// Formats each value with `write`, which gets the text of the value's day; `None` if a day is out of range. Consecutive values are
+/// often of the same day, so the last day's text is reused.
 fn texts<T: ArrowPrimitiveType>(
     array: &PrimitiveArray<T>,
     day_of: impl Fn(T::Native) -> i64,
@@ -121,9 +122,9 @@ fn moment(micros: i64, day: &[u8; 10], text: &mut Vec<u8>) {
     text.push(b'Z');
 }
 
-/// `2026-11-20`, for a day since 1970-01-01 within four digits.
+/// Formats days since 1970-01-01 as `2026-11-20`. The year must have four digits.
 fn date(day: i64) -> [u8; 10] {
-    // Counted from 0000-03-01 in eras of 400 years, so that the leap day is the last of its year.
+    // Counts from 0000-03-01 in eras of 400 years, so that the leap day is the last day of its year.
     let day = day + 719_468;
     let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -136,7 +137,7 @@ fn date(day: i64) -> [u8; 10] {
     [digit(year / 1_000), digit(year / 100), digit(year / 10), digit(year), b'-', digit(month / 10), digit(month), b'-', digit(of_month / 10), digit(of_month)]
 }
 
-/// The batch with some columns replaced.
+/// Replaces the columns for which `change` returns one.
 pub(super) fn with_columns(batch: &RecordBatch, change: impl Fn(&ArrayRef) -> Option<ArrayRef>) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut arrays = Vec::with_capacity(batch.num_columns());

@@ -1,4 +1,5 @@
-//! CSV: RFC 4180 with CRLF, UTF-8, a header line, for a `pipe`. Null and empty text are both an empty field; a NUL becomes U+FFFD.
+//! Encodes CSV for `pipe`: RFC 4180 with CRLF, UTF-8 and a header line. Null and empty text are both an empty field; a NUL becomes
+//! U+FFFD.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,18 +18,19 @@ use super::cell_text::{count_nul, has_nul, printable, printable_of, replace_nul,
 use super::pipe::Encode;
 use crate::error::{Error, Result};
 
-/// How the file is written.
+/// CSV options.
 #[derive(Clone, Debug, Default)]
 pub struct CsvOptions {
-    /// Only these columns, in this order; none is all.
+    /// The columns to write, in this order; `None` for all.
     pub columns: Option<Vec<String>>,
-    /// Begin with a byte order mark, by which Excel knows UTF-8.
+    /// Start with a byte order mark, so that Excel recognizes UTF-8.
     pub bom: bool,
-    /// Mark text that a spreadsheet would take for a formula with a leading `'`, see `guard`.
+    /// Mark text that a spreadsheet would read as a formula with a leading `'`; see `guard`.
     pub guard: bool,
 }
 
-/// A version as CSV, for `pipe`. The error is about `options`. The version stays pinned as long as the encoder lives.
+/// Creates an encoder of a version for `pipe`. Fails only for invalid `options`. The version stays pinned until the encoder is
+/// dropped.
 pub fn csv(segments: &Segments, version: Pin, options: CsvOptions) -> Result<Encoder> {
     let columns = select_columns(&version.columns, options.columns.as_deref())?;
     let schema = columns::to_schema(&columns);
@@ -36,7 +38,8 @@ pub fn csv(segments: &Segments, version: Pin, options: CsvOptions) -> Result<Enc
     Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None, replaced_nul: Counter::default() })
 }
 
-/// Writes a version part by part. It knows its place by number of segment and row, so that it can close what it reads and go on later.
+/// Writes a version part by part. It remembers its position as a segment and row number, so that it can close its files and continue
+/// later.
 pub struct Encoder {
     segments: Segments,
     version: Pin,
@@ -44,19 +47,19 @@ pub struct Encoder {
     schema: SchemaRef,
     options: CsvOptions,
     begun: bool,
-    /// What is next: this row of this segment.
+    /// The position of the next row: segment and row number.
     segment: usize,
     row: u64,
     reader: Option<BatchReader>,
     batch: Option<BufferedRows>,
-    /// NUL characters that were written as U+FFFD so far; may be shared with other downloads.
+    /// The number of NUL characters written as U+FFFD; may be shared with other downloads.
     pub replaced_nul: Counter<u64, AtomicU64>,
 }
 
-/// Rows that were read; the first one of them is next.
+/// Rows that were read but not yet written.
 struct BufferedRows {
     batch: RecordBatch,
-    /// About as many as a row has.
+    /// The approximate size of a row in bytes.
     bytes: usize,
     may_have_nul: bool,
 }
@@ -70,7 +73,7 @@ impl Encode for Encoder {
         let enough = part.len() + at_least;
         while part.len() < enough {
             let Some(BufferedRows { batch, bytes, may_have_nul }) = self.next_rows()? else { return Ok(true) };
-            // Half a part at a time, so that no part is much larger than it has to be.
+            // Encodes half a part at a time, so that no part becomes much larger than requested.
             let rows = (at_least / 2 / bytes).clamp(1, batch.num_rows());
             self.write(&batch.slice(0, rows), may_have_nul, part)?;
             self.row += rows as u64;
@@ -100,7 +103,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Rows from where it stands; none at the end of the version.
+    /// Reads rows from the current position; `None` at the end of the version.
     fn next_rows(&mut self) -> Result<Option<BufferedRows>> {
         if let Some(rows) = self.batch.take() {
             return Ok(Some(rows));
@@ -146,7 +149,7 @@ fn write_batch(batch: &RecordBatch, header: bool, part: &mut Vec<u8>) -> Result<
     writer.write(batch).map_err(Error::internal)
 }
 
-/// The columns that were asked for, in the order that was asked for.
+/// The requested columns, in the requested order.
 pub(super) fn select_columns(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
     let Some(wanted) = wanted else { return Ok(all.to_vec()) };
     let mut chosen: Vec<ColumnInfo> = Vec::with_capacity(wanted.len());
@@ -174,13 +177,13 @@ fn guard_batch(batch: &RecordBatch) -> Result<RecordBatch> {
     })
 }
 
-/// Text that a spreadsheet could take for a formula, with one `'` before it; text that begins with `'` too, so that `unguard` gives
-/// back exactly what was there. Plain numbers stay as they are.
+/// Puts a `'` before text that a spreadsheet could read as a formula, and before text that already begins with `'`, so that `unguard`
+/// can restore the original text. Plain numbers are unchanged.
 pub fn guard(text: &str) -> Cow<'_, str> {
     if needs_guard(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// What `guard` was given.
+/// Reverses `guard`.
 pub fn unguard(text: &str) -> &str {
     text.strip_prefix('\'').unwrap_or(text)
 }
@@ -193,7 +196,7 @@ pub(super) fn needs_guard(text: &str) -> bool {
     }
 }
 
-/// Digits, with a fraction and an exponent if need be.
+/// Digits with an optional fraction and exponent.
 fn is_plain_number(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -353,7 +356,7 @@ mod tests {
         let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![Some(&wide); 200]))])]).await;
         let mut stream = Box::pin(stream(&world, &version, CsvOptions::default()));
         assert!(stream.next().await.unwrap().is_ok());
-        // Not reading until the other side has let go of the version: then what is left must end with an error.
+        // Reads nothing until the encoder has released the version: the rest of the stream must then be an error.
         for n in 1..=4 {
             world.pull(&[mixed(0, n)]).await;
         }
@@ -387,7 +390,7 @@ mod tests {
             parts.push(part);
         }
         assert!(parts.len() > 10 && parts.concat() == whole, "{} parts", parts.len());
-        // Into what holds something already it writes as much.
+        // Writes as many bytes into a buffer that is not empty.
         let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
         let mut all = Vec::new();
         while !encoder.encode(&mut all, PART).unwrap() {}

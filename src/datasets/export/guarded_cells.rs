@@ -10,11 +10,11 @@ use super::csv::{needs_guard, select_columns};
 use crate::connectors::report::ColumnKind;
 use crate::error::{Error, Result};
 
-/// Larger versions are not counted: counting reads all texts once more.
+/// Cells of larger versions are not counted, because counting reads all texts one more time.
 pub const MAX_ROWS: u64 = 200_000;
 
-/// How many cells, names of columns included, `guard` marks in a version with these columns. None for a version of more than `MAX_ROWS`
-/// rows.
+/// Counts the cells, including column names, that `guard` marks in a version with these columns. `None` for a version of more than
+/// `MAX_ROWS` rows.
 pub async fn count(segments: &Segments, version: Pin, columns: Option<Vec<String>>) -> Result<Option<u64>> {
     if version.rows > MAX_ROWS {
         return Ok(None);

@@ -1,41 +1,41 @@
-//! A version as a file to download: one row source, a writer for each format. Start at `csv`.
+//! Exports a version as a file: one row source, and a writer for each format. Start reading at `csv`.
 
-/// Rows of several versions in the order of their start.
+/// Reads the rows of several versions ordered by start.
 pub mod by_start;
-/// How a value is written.
+/// Formats values as text.
 pub(super) mod cell_text;
 /// CSV, exact or safe for spreadsheets.
 pub mod csv;
-/// How many cells are marked for spreadsheets.
+/// Counts the cells that are marked for spreadsheets.
 pub mod guarded_cells;
-/// From the thread that writes to the client that reads.
+/// Streams encoded parts to a client.
 pub mod pipe;
 
 use std::fmt::Write;
 
 pub use csv::{CsvOptions, csv, unguard};
 
-/// A file name made from a DataSet's name, safe wherever it is saved.
+/// A file name made from the name of a DataSet, safe on all systems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileName {
     /// Letters, digits, spaces and `-_.()` only.
     pub ascii: String,
-    /// As close to the DataSet's name as is safe.
+    /// The DataSet's name with only unsafe characters replaced.
     pub utf8: String,
 }
 
-/// The longest name, without its extension, in bytes.
+/// The maximum length of a name without its extension, in bytes.
 const MAX_NAME_BYTES: usize = 150;
 
-/// A file name for `name`: no control, quote, slash or direction mark, no leading or trailing dot or space, no name that a system
-/// reserves, at most 150 bytes. `extension` is ours, without the dot.
+/// Makes a file name of `name`: no control character, quote, slash or direction mark, no leading or trailing dot or space, no name
+/// that a system reserves, at most 150 bytes. `extension` is trusted, and has no dot.
 pub fn file_name(name: &str, extension: &str) -> FileName {
     let utf8 = tidy(name.chars().filter(|c| !is_hidden(*c)).map(|c| if is_risky(c) { '_' } else { c }));
     let ascii = tidy(name.chars().filter(|c| !is_hidden(*c)).map(|c| if c.is_ascii_alphanumeric() || " -_.()".contains(c) { c } else { '_' }));
     FileName { ascii: format!("{ascii}.{extension}"), utf8: format!("{utf8}.{extension}") }
 }
 
-/// Controls, and what changes the direction or the look of text without being seen.
+/// Whether a character is a control character, or is invisible and changes the direction or look of text.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
@@ -55,7 +55,7 @@ fn tidy(chars: impl Iterator<Item = char>) -> String {
     if name.is_empty() || name.chars().all(|c| c == '_') {
         return "dataset".to_owned();
     }
-    // Reserved with any extension, and Windows reads no further than the first dot.
+    // Windows reserves these names with any extension, and compares only the part before the first dot.
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     let numbered =
         |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.chars().count() == 1 && n.chars().all(|c| c.is_ascii_digit() || "¹²³".contains(c)));

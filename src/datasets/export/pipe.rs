@@ -1,8 +1,8 @@
-//! Streams the output of an encoder to a slow client. A part of the file is encoded at a time on a blocking thread, which is
-//! returned as soon as enough parts wait for the client. Each download may have a few small parts waiting; large parts, which
-//! cost less time per byte, wait in memory that all downloads share. A waiting download keeps its files open for a while, unless
-//! another one needs its turn: then it closes them and finds its place again later. Any failure ends the stream with an error, so
-//! that a broken file never looks complete.
+//! Streams the output of an encoder to a slow client. One part of the file is encoded at a time on a blocking thread, which is
+//! released when enough parts wait for the client. Each download may have a few small waiting parts; large parts, which cost less
+//! time per byte, wait in memory that all downloads share. A waiting download keeps its files open for a while, unless another
+//! download needs its turn: then it closes them and reopens them later. Any failure ends the stream with an error, so that an
+//! incomplete file never looks complete.
 
 use std::io;
 use std::sync::Arc;
@@ -19,41 +19,41 @@ use tracing::Span;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
-/// A part is sent when it has grown beyond this many bytes, where memory is not short.
+/// The target size of a part, if enough memory is free.
 pub const PART_BYTES: usize = 256 << 10;
-/// So many large parts may wait for one client.
+/// The maximum number of large parts that wait for one client.
 const MAX_WAITING_PARTS: usize = 4;
-/// So many large parts may wait for all clients together: 16 MiB.
+/// The maximum number of large parts that wait for all clients together: 16 MiB.
 const MAX_WAITING_PARTS_TOTAL: usize = 64;
-/// The size of the parts that each download may have waiting however short memory is, and how many of them.
+/// The size and the number of small parts that each download may have waiting, even if no memory for large parts is free.
 const SMALL_PART_BYTES: usize = 64 << 10;
 const MAX_SMALL_PARTS: usize = 2;
-/// A client that reads nothing for this long is disconnected. The connection's own limit on slow clients applies first; this one
+/// A client that reads nothing for this time is disconnected. The connection's own limit for slow clients applies first; this limit
 /// is for bodies that no connection reads.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Downloads that have files open and hold rows at a time. Each holds a few megabytes.
+/// The maximum number of downloads that have open files and rows in memory at the same time. Each needs a few megabytes.
 const MAX_READERS: usize = 12;
-/// A client that reads as fast as the server encodes lets others go first after this time.
+/// A download whose client reads as fast as the server encodes yields its turn after this time.
 const MAX_TURN: Duration = Duration::from_millis(500);
 
-/// Makes a file part by part.
+/// Encodes a file part by part.
 pub trait Encode: Send + 'static {
-    /// Appends at least so many bytes to `part`, or what is left. True when that was all. Blocks.
+    /// Appends at least `at_least` bytes to `part`, or the rest of the file. Returns true at the end of the file. Blocks.
     fn encode(&mut self, part: &mut Vec<u8>, at_least: usize) -> Result<bool>;
 
-    /// Lets go of everything that can be read again. Called while the client takes nothing.
+    /// Releases everything that can be read again. Called while the client reads nothing.
     fn release(&mut self);
 }
 
-/// The turns and threads that encode downloads. Cheap to clone; all downloads of a server share one.
+/// Limits and threads for encoding. Cheap to clone; all downloads of a server share one pool.
 #[derive(Clone)]
 pub struct EncoderPool(Arc<Inner>);
 
 struct Inner {
     turns: Arc<Semaphore>,
-    /// Where parts are encoded: one thread for each core, and no others, because the allocator keeps memory for each thread that encodes.
+    /// The encoding threads: one per core. The allocator keeps memory for each thread that encodes, so no other threads are used.
     threads: Option<Runtime>,
-    /// Large parts that may still wait.
+    /// Permits for large parts.
     large_parts: Arc<Semaphore>,
     turns_requested: AtomicUsize,
     /// Notified by each download that has to wait for a turn.
@@ -69,7 +69,7 @@ impl Default for EncoderPool {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
-            // Without waiting for what is encoded: this may be a thread that must not wait.
+            // Does not wait for parts in progress, because this thread may not be allowed to block.
             threads.shutdown_background();
         }
     }
@@ -97,12 +97,12 @@ impl EncoderPool {
         }
         self.0.turns_requested.fetch_add(1, Ordering::SeqCst);
         let _turn_request = TurnRequest(&self.0.turns_requested);
-        // Somebody whose client is slow gives a turn up.
+        // A download whose client is slow gives up its turn.
         self.0.turn_wanted.notify_one();
         self.0.turns.clone().acquire_owned().await.map_err(Error::internal)
     }
 
-    /// Runs `work` on a thread that encodes, as soon as one is free.
+    /// Runs `work` on an encoding thread when one is free.
     fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         match &self.0.threads {
             Some(threads) => threads.spawn_blocking(work),
@@ -127,15 +127,15 @@ struct PartQueue {
     all_large: Arc<Semaphore>,
     large: Arc<Semaphore>,
     small: Arc<Semaphore>,
-    /// How many parts were made, and how many of them are out of memory again.
+    /// The number of parts that were made, and of those that were dropped.
     made: usize,
     dropped: watch::Sender<usize>,
 }
 
-/// The place of a part among those that wait.
+/// A permit for one waiting part.
 struct PartPermit {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-    // Told last, when the permits are free again.
+    // Dropped last: notifies when the permits are free again.
     _dropped: PartDropped,
 }
 
@@ -153,7 +153,7 @@ impl PartQueue {
         Self { all_large: pool.0.large_parts.clone(), large, small, made: 0, dropped: watch::Sender::new(0) }
     }
 
-    /// A place for one more part, and how large it may be; none when enough wait.
+    /// A permit and the size for one more part; `None` if enough parts wait.
     fn permit(&mut self) -> Option<(PartPermit, usize)> {
         let permits = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
         let large = permits(&self.large).and_then(|own| Some((own, Some(permits(&self.all_large)?), PART_BYTES)));
@@ -162,12 +162,12 @@ impl PartQueue {
         Some((PartPermit { _permits: (own, shared), _dropped: PartDropped(self.dropped.clone()) }, bytes))
     }
 
-    /// How many parts wait.
+    /// The number of waiting parts.
     fn parts(&self) -> usize {
         self.made - *self.dropped.borrow()
     }
 
-    /// Returns once no more than so many parts wait. Fails when the client takes nothing for too long.
+    /// Waits until at most `parts` parts wait. Fails if the client reads nothing for too long.
     async fn for_room(&self, clock: &Clock, parts: usize) -> Result<()> {
         let mut dropped = self.dropped.subscribe();
         loop {
@@ -185,7 +185,7 @@ impl PartQueue {
     }
 }
 
-/// Part of a file, in memory until the client has it.
+/// A part of a file, in memory until it was sent to the client.
 struct FilePart {
     bytes: Vec<u8>,
     _permit: PartPermit,
@@ -199,28 +199,28 @@ impl AsRef<[u8]> for FilePart {
 
 enum StreamItem {
     Part(Bytes),
-    /// Everything was sent. A stream that ends without it is broken.
+    /// Everything was sent. A stream that ends without this item is incomplete.
     End,
 }
 
 type PartSender = mpsc::Sender<io::Result<StreamItem>>;
 
-/// Streams the output of `encoder`. `on_error` is called when the encoder fails while the client still reads. Everything that the
-/// encoder holds (a pinned version) is released at the latest `CLIENT_TIMEOUT` after the client took its last part. A part waits
-/// until its bytes are dropped. Must be called within a runtime.
+/// Streams the output of `encoder`. `on_error` is called if the encoder fails while the client still reads. The encoder, and with it
+/// the pinned version, is dropped at most `CLIENT_TIMEOUT` after the client took its last part. A part counts as waiting until its
+/// bytes are dropped. Must be called within a runtime.
 pub fn pipe<E, B>(clock: &Clock, pool: &EncoderPool, encoder: E, on_error: B) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B>
 where
     E: Encode,
     B: FnOnce(&Error) + Send + 'static,
 {
-    // Room for all parts that may wait, and the end.
+    // Capacity for all parts that may wait, and for the end.
     let (to, from) = mpsc::channel(MAX_WAITING_PARTS + MAX_SMALL_PARTS + 1);
     let (clock, pool, span) = (clock.clone(), pool.clone(), Span::current());
     tokio::spawn(async move {
         let sent = send_all(&clock, &pool, Box::new(encoder), &to, &span);
         let last = tokio::select! {
             biased;
-            // Nobody listens any more: there is nobody to tell.
+            // The client has disconnected, so no error is sent.
             () = to.closed() => return,
             sent = sent => sent,
         };
@@ -247,9 +247,9 @@ where
 /// Why encoding paused.
 enum PauseReason {
     Done,
-    /// As many parts wait as may.
+    /// The maximum number of parts wait.
     Full,
-    /// Others want a turn, and this download had a long one.
+    /// Other downloads want a turn, and this one has used its time.
     Turn,
 }
 
@@ -266,7 +266,7 @@ async fn send_all(clock: &Clock, pool: &EncoderPool, mut encoder: Box<dyn Encode
                 (encoder, waiting, paused)
             });
             let paused;
-            // What a panic says may hold anything.
+            // The panic message is not shown, because it may contain rows.
             (encoder, waiting, paused) = encoded.await.map_err(|_| Error::internal("the encoder of a download panicked"))?;
             match paused? {
                 PauseReason::Done => return Ok(()),
@@ -281,7 +281,7 @@ async fn send_all(clock: &Clock, pool: &EncoderPool, mut encoder: Box<dyn Encode
         }
         encoder.release();
         drop(turn);
-        // Finding the place again costs more than going on, so there is room for all parts first.
+        // Reopening files is more expensive than continuing, so the download waits until all its parts are sent.
         waiting.for_room(clock, 0).await?;
     }
 }
@@ -316,7 +316,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes so many parts, and counts how often it had to let go.
+    /// Writes a number of parts, and counts how often it was released.
     struct TestEncoder {
         left: u8,
         released: Arc<AtomicUsize>,
@@ -343,7 +343,7 @@ mod tests {
         (TestEncoder { left, released: released.clone(), fails: false }, released)
     }
 
-    /// Whether each piece is good. The pieces themselves are dropped, as those are that a client took.
+    /// Returns for each item whether it was a part. The parts are dropped, as after sending.
     async fn read(stream: impl Stream<Item = io::Result<Bytes>>) -> Vec<bool> {
         stream.map(|piece| piece.is_ok()).collect().await
     }
@@ -355,7 +355,7 @@ mod tests {
         let mut slow = Box::pin(pipe(&clock, &pool, slow, |_| {}));
         assert!(slow.next().await.unwrap().is_ok());
         for _ in 0..3 {
-            // Of those that are read, too, only one has its turn.
+            // Downloads whose clients read also take turns one after the other.
             let others: Vec<_> = (0..5).map(|_| read(pipe(&clock, &pool, parts(50).0, |_| {})).boxed()).collect();
             for other in futures_util::future::join_all(others).await {
                 assert_eq!(other, [true; 50]);
@@ -380,7 +380,7 @@ mod tests {
             }
             clock.advance(100_000);
         }
-        // All that it holds is let go of while nobody listens any more.
+        // The encoder is dropped after the timeout, while the client reads nothing.
         while Arc::strong_count(&released) > 1 {
             clock.advance(10_000);
             tokio::task::yield_now().await;
@@ -397,12 +397,12 @@ mod tests {
         for stream in &mut waiting {
             assert!(stream.next().await.unwrap().is_ok());
         }
-        // Of the last large part that was free, the first one of a download, its client took.
+        // Waits until at most one permit for a large part is free: that of a first part that its client has taken.
         while pool.0.large_parts.available_permits() > 1 {
             tokio::task::yield_now().await;
         }
         assert_eq!(read(pipe(&clock, &pool, parts(50).0, |_| {})).await, [true; 50]);
-        // What waits is read from the streams, until each has nothing at hand.
+        // Reads the waiting parts until no stream has any.
         let mut bytes = 0;
         for stream in &mut waiting {
             while let Some(Some(piece)) = tokio::task::unconstrained(stream.next()).now_or_never() {

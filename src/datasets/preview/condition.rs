@@ -1,4 +1,4 @@
-//! Which rows a person asked for: filters on columns, and a search over all text.
+//! Selects rows: filters on columns, and a search in all text.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::super::export::cell_text::{format_options, printable};
 use crate::connectors::report::ColumnKind;
 use crate::error::{Error, Result};
 
-/// What must hold of a column.
+/// A filter on one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     pub column: String,
     pub op: Op,
-    /// What to compare with, as the CSV writes it; a moment may also be a day, which begins at midnight UTC. Not looked at by
-    /// `IsNull` and `IsNotNull`.
+    /// The value to compare with, in the format of the CSV. For a timestamp it may also be a day, which means midnight UTC. Ignored
+    /// by `IsNull` and `IsNotNull`.
     pub value: String,
 }
 
@@ -31,9 +31,9 @@ pub struct Filter {
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     Eq,
-    /// Also true of null.
+    /// Null also matches.
     Ne,
-    /// The text, or what the CSV writes for it, holds this, whatever its case.
+    /// The text of the value in the CSV contains this text, ignoring case.
     Contains,
     Lt,
     Le,
@@ -65,11 +65,11 @@ impl Op {
     }
 }
 
-/// Filters and search, ready for batches.
+/// Filters and search, prepared for batches.
 pub(super) struct Conditions {
     columns: Vec<ColumnInfo>,
     filters: Vec<(String, FilterTest)>,
-    /// In lower case, and the columns that are searched.
+    /// The search text in lower case, and the columns to search.
     search: Option<(Needle, Vec<String>)>,
 }
 
@@ -108,7 +108,7 @@ impl Conditions {
         self.filters.is_empty() && self.search.is_none()
     }
 
-    /// The columns that are looked at.
+    /// The columns that must be read.
     pub fn columns(&self) -> &[ColumnInfo] {
         &self.columns
     }
@@ -117,7 +117,7 @@ impl Conditions {
     pub fn matches(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
         let mut holds = BooleanBuffer::new_set(batch.num_rows());
         for (name, test) in &self.filters {
-            // Later tests are not run when nothing is left.
+            // Skips the other tests when no row is left.
             if holds.count_set_bits() == 0 {
                 return Ok(holds);
             }
@@ -147,7 +147,7 @@ fn test(column: &ColumnInfo, filter: &Filter) -> Result<FilterTest> {
     })
 }
 
-/// The value that `text` spells, as the column's type.
+/// Parses `text` as a value of the column's type.
 fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
     let wrong = |what: &str| Error::field("filter", format!("Column {:?} requires {what}, not {:?}.", column.name, text));
     let array: ArrayRef = match column.kind {
@@ -189,7 +189,7 @@ impl FilterTest {
     }
 }
 
-/// True where it is true; null is not.
+/// Converts null to false.
 fn true_where_valid(answer: BooleanArray) -> BooleanBuffer {
     let (values, nulls) = answer.into_parts();
     match nulls {
@@ -212,7 +212,7 @@ impl Needle {
     }
 }
 
-/// What the CSV writes for each value.
+/// The text of each value in the CSV.
 fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
     let whole = |why: Error| ArrowError::ComputeError(why.to_string());
     let named = RecordBatch::try_from_iter([("value", array.clone())])?;
@@ -230,7 +230,7 @@ fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
     Ok(texts.finish())
 }
 
-/// The texts in lower case. Plain ASCII, which is most of it, is turned in one go without looking at where each text ends.
+/// Converts texts to lower case. ASCII text, the common case, is converted in one pass over the whole buffer.
 fn lowered(texts: &StringArray) -> Result<StringArray, ArrowError> {
     let (Some(first), Some(last)) = (texts.value_offsets().first(), texts.value_offsets().last()) else { return Ok(texts.clone()) };
     let used = &texts.value_data()[*first as usize..*last as usize];

@@ -1,5 +1,5 @@
-//! Pages of a version at any depth, sorted, filtered and searched directly over its segments. A plain page decodes only the file
-//! pages that hold its rows. The others first decode the columns they compare to find the rows, and then read those rows.
+//! Reads pages of a version, sorted, filtered and searched directly in its segments. A page without conditions decodes only the file
+//! pages that contain its rows. Otherwise the needed columns are decoded first to find the rows, and then these rows are read.
 
 mod condition;
 mod order;
@@ -21,60 +21,61 @@ use condition::Conditions;
 pub use condition::{Filter, Op};
 use order::SortOrder;
 
-/// A page has at most so many rows.
+/// The maximum number of rows in a page.
 pub const MAX_PAGE_ROWS: usize = 1_000;
-/// Sorted rows are reached to this depth, because all rows up to there are held while they are sorted: a page ends there.
+/// The maximum row number of a sorted page: all rows up to there are in memory while they are sorted.
 pub const MAX_SORTED_DEPTH: u64 = 100_000;
-/// A page that takes longer than this is given up.
+/// The time limit for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which rows to show.
 #[derive(Clone, Debug, Default)]
 pub struct PreviewQuery {
-    /// Rows to pass over, of those that match.
+    /// The number of matching rows to skip.
     pub offset: u64,
     pub limit: usize,
-    /// Columns, each with whether it descends. Rows that tie stay in their order; empty cells come last either way. None: as pulled.
+    /// Columns, each with whether its order is descending. Rows with equal values keep their order; empty cells are always last.
+    /// Empty: the order in which rows were pulled.
     pub sort: Vec<(String, bool)>,
-    /// All must hold.
+    /// A row must match all filters.
     pub filters: Vec<Filter>,
-    /// Text that any text column holds, whatever its case.
+    /// A row must contain this text in a text column, ignoring case.
     pub search: Option<String>,
 }
 
 /// A cell of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviewCell {
-    /// Exactly what the CSV download holds, before quoting; none is null.
+    /// The text of the cell in the CSV, before quoting; `None` for null.
     pub csv: Option<String>,
     pub kind: ColumnKind,
 }
 
-/// Some rows of a version, each with a cell for each column.
+/// Rows of a version, with one cell per column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowPage {
     pub columns: Vec<ColumnInfo>,
     pub rows: Vec<Vec<PreviewCell>>,
-    /// How many rows match in all; none when there was no time to count them.
+    /// The number of matching rows; `None` if counting took too long.
     pub total_matching: Option<u64>,
     pub offset: u64,
 }
 
-/// A row of a version: which of its segments, and which row of that.
+/// The place of a row: number of the segment, and of the row in it.
 type RowPlace = (usize, u64);
 
-/// Reads a page. Answers `Unavailable` when it takes too long, and names the field (`sort`, `filter`, `limit`, `offset`) that is wrong.
+/// Reads a page. Errors: `Unavailable` if it takes too long; otherwise the invalid field (`sort`, `filter`, `limit`, `offset`).
 pub async fn page(segments: &Segments, version: &Version, query: PreviewQuery) -> Result<RowPage> {
     page_within(segments, version, query, PAGE_TIMEOUT).await
 }
 
-/// Why sorted rows that far down are not shown; `field`: what asked for them.
+/// The error for a sorted page beyond `MAX_SORTED_DEPTH`. `field`: the field that requested it.
 pub fn too_deep(field: &str) -> Error {
     Error::field(field, format!("Sorted rows are available up to row {MAX_SORTED_DEPTH}. Sort in the other direction, filter, or download the rows."))
 }
 
 async fn page_within(segments: &Segments, version: &Version, mut query: PreviewQuery, time: Duration) -> Result<RowPage> {
-    // One more than that, by which a caller sees whether there is a next page.
+    // One extra row is allowed, so that the caller sees whether there is a next page.
     if query.limit == 0 || query.limit > MAX_PAGE_ROWS + 1 {
         return Err(Error::field("limit", format!("A page must have from 1 to {MAX_PAGE_ROWS} rows.")));
     }
@@ -86,7 +87,7 @@ async fn page_within(segments: &Segments, version: &Version, mut query: PreviewQ
         query.limit = query.limit.min(usize::try_from(reach).unwrap_or(usize::MAX));
     }
     let scans = order.is_some() || !conditions.is_empty();
-    // A scan keeps a core busy; plain pages do not wait for those.
+    // A scan occupies a core; pages without a scan do not wait for a permit.
     let _turn = if scans { Some(segments.scan_permit().await?) } else { None };
     let cancelled = CancellationToken::new();
     let _cancel_guard = cancelled.clone().drop_guard();
@@ -104,7 +105,7 @@ async fn page_within(segments: &Segments, version: &Version, mut query: PreviewQ
     tokio::task::spawn_blocking(read_page).await.map_err(Error::from)?
 }
 
-/// The reading of one page, on the blocking pool.
+/// Reads one page on the blocking pool.
 struct PageReader<'a> {
     segments: &'a Segments,
     version: &'a Version,
@@ -121,7 +122,7 @@ impl PageReader<'_> {
         Error::new(ErrorKind::Unavailable, "too_slow", "Finding these rows took too long.").action("Narrow the filter, or download the rows.")
     }
 
-    /// The places of a page of all rows.
+    /// The places of a page without conditions.
     fn plain(&self, query: &PreviewQuery) -> Vec<RowPlace> {
         let mut places = Vec::with_capacity(query.limit);
         let (mut first, end) = (0, query.offset.saturating_add(query.limit as u64));
@@ -133,7 +134,7 @@ impl PageReader<'_> {
         places
     }
 
-    /// The places of a page of the rows that match, in the order of the version, and how many match.
+    /// The places of a page of matching rows, in the order of the version, and the number of matching rows.
     fn matching(&self, conditions: &Conditions, query: &PreviewQuery) -> Result<(Vec<RowPlace>, Option<u64>)> {
         let schema = columns::to_schema(conditions.columns());
         let (mut places, mut seen) = (Vec::new(), 0_u64);
@@ -144,7 +145,7 @@ impl PageReader<'_> {
                 let mut at = rows.start;
                 for batch in open.read(&schema, Some(&[rows]))? {
                     if self.is_late() {
-                        // The page is whole, only the count is not: that is worth showing.
+                        // The page is complete, so it is shown without the count.
                         if places.len() == query.limit {
                             counted = false;
                             break 'all;
@@ -167,7 +168,7 @@ impl PageReader<'_> {
         Ok((places, counted.then_some(seen)))
     }
 
-    /// The places of a page of the rows that match, sorted, and how many match.
+    /// The places of a page of matching rows in sorted order, and the number of matching rows.
     fn sorted(&self, conditions: &Conditions, mut order: SortOrder, query: &PreviewQuery) -> Result<(Vec<RowPlace>, Option<u64>)> {
         let schema = columns::to_schema(&columns::union([order.columns(), conditions.columns()]));
         let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
@@ -196,7 +197,7 @@ impl PageReader<'_> {
         Ok((order.into_places().into_iter().skip(offset).take(query.limit).collect(), Some(seen)))
     }
 
-    /// The whole rows at these places, in this order.
+    /// Reads the complete rows at these places, in this order.
     fn rows(&self, places: &[RowPlace]) -> Result<Vec<Vec<PreviewCell>>> {
         let schema = columns::to_schema(&self.version.columns);
         let mut of: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
@@ -221,7 +222,7 @@ impl PageReader<'_> {
     }
 }
 
-/// The rows of a batch as cells, in the order of `columns`, which are the batch's own.
+/// Converts the rows of a batch to cells. `columns` must be the columns of the batch.
 pub fn cells(columns: &[ColumnInfo], batch: &RecordBatch) -> Result<Vec<Vec<PreviewCell>>> {
     let batch = printable(batch)?;
     let options = format_options();

@@ -1,4 +1,4 @@
-//! The first rows of a sorted version, found in one pass that keeps only the best so far.
+//! Finds the first rows of a sorted version in one pass that keeps only the best rows so far.
 
 use std::collections::BinaryHeap;
 
@@ -15,24 +15,24 @@ use super::super::segments::OpenSegment;
 use super::RowPlace;
 use crate::error::{Error, Result};
 
-/// The sort keys that are held have at most so many bytes together.
+/// The maximum total size of the sort keys in memory.
 const MAX_KEY_BYTES: usize = 64 << 20;
 
 pub(super) struct SortOrder {
     columns: Vec<ColumnInfo>,
-    /// Whether the first column descends.
+    /// Whether the order of the first column is descending.
     descends: bool,
     converter: RowConverter,
     limit: usize,
-    /// The best rows so far, the worst of them on top.
+    /// The best rows so far; the worst of them is on top of the heap.
     best: BinaryHeap<(Box<[u8]>, RowPlace)>,
     bytes: usize,
-    /// The first column of the worst of them, once there are enough; a row beyond it is not looked at.
+    /// The first column of the worst row, once there are enough rows; rows beyond it are skipped.
     worst: Option<Scalar<ArrayRef>>,
 }
 
 impl SortOrder {
-    /// None when nothing is asked for.
+    /// `None` without sort columns.
     pub fn new(all: &[ColumnInfo], sort: &[(String, bool)]) -> Result<Option<Self>> {
         let mut columns: Vec<ColumnInfo> = Vec::with_capacity(sort.len());
         let mut fields = Vec::with_capacity(sort.len());
@@ -53,21 +53,21 @@ impl SortOrder {
         &self.columns
     }
 
-    /// How many rows to keep.
+    /// Sets the number of rows to keep.
     pub fn set_limit(&mut self, rows: usize) {
         self.limit = rows;
     }
 
-    /// Whether any row of this row group can be among the best, by what its statistics say of the first column.
+    /// Whether a row group can contain one of the best rows, by the statistics of the first column.
     pub fn may_improve(&self, open: &OpenSegment, group: usize) -> Result<bool> {
         let (Some(worst), Some(column)) = (&self.worst, self.columns.first()) else { return Ok(true) };
         let footer = open.footer();
-        // The converter finds the file's column by its place, so this must be the file's own schema.
+        // The converter finds the column by its position, so it needs the schema of this file.
         let Ok(statistics) = StatisticsConverter::try_new(&column.name, open.schema(), footer.file_metadata().schema_descr()) else { return Ok(true) };
         let groups = [footer.row_group(group)];
         let edge = if self.descends { statistics.row_group_maxes(groups) } else { statistics.row_group_mins(groups) };
         let edge = edge.map_err(Error::internal)?;
-        // An older segment has its timestamps in milliseconds.
+        // Older segments store timestamps in milliseconds.
         let Ok(edge) = arrow::compute::cast(&edge, &column.kind.arrow()) else { return Ok(true) };
         if edge.is_null(0) {
             return Ok(true);
@@ -75,7 +75,7 @@ impl SortOrder {
         Ok(self.beats(&edge, worst)?.value(0))
     }
 
-    /// Whether each value is not beyond the worst kept one. Null is beyond all.
+    /// Which values are at least as good as the worst kept one. Null is never.
     fn beats(&self, values: &ArrayRef, worst: &Scalar<ArrayRef>) -> Result<BooleanBuffer> {
         let beats = if self.descends { cmp::gt_eq(values, worst) } else { cmp::lt_eq(values, worst) };
         let (values, nulls) = beats.map_err(Error::internal)?.into_parts();
@@ -85,7 +85,7 @@ impl SortOrder {
         })
     }
 
-    /// Looks at the rows of a batch, or at those of them in `mask`. `first` is the place of its first row.
+    /// Adds the rows of a batch, or those in `mask`. `first`: the place of the batch's first row.
     pub fn add(&mut self, batch: &RecordBatch, mask: Option<BooleanBuffer>, first: RowPlace) -> Result<()> {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
@@ -114,7 +114,7 @@ impl SortOrder {
         for (key, number) in keys.iter().zip(numbers.values()) {
             let key: &[u8] = key.as_ref();
             if self.best.len() == self.limit {
-                // A later row that ties comes after the one that is there.
+                // Of rows with equal keys, the earlier one comes first.
                 if self.best.peek().is_some_and(|(worst, _)| key >= &worst[..]) {
                     continue;
                 }
@@ -142,7 +142,7 @@ impl SortOrder {
         Ok(arrays.into_iter().next().filter(|array| array.is_valid(0)).map(Scalar::new))
     }
 
-    /// The places of the best rows, best first.
+    /// The places of the best rows, in sorted order.
     pub fn into_places(self) -> Vec<RowPlace> {
         self.best.into_sorted_vec().into_iter().map(|(_, place)| place).collect()
     }

@@ -1,4 +1,4 @@
-//! Pages, sorts, filters and searches against rows that were counted by hand.
+//! Compares pages, sorts, filters and searches with a simple model.
 
 use proptest::prelude::*;
 
@@ -206,7 +206,7 @@ fn contains(text: &Option<String>, needle: &str) -> bool {
 
 const NAMES: [&str; 7] = ["integer", "text", "number", "boolean", "date", "moment", "x_extra"];
 
-/// Nulls last, whichever way.
+/// Orders nulls last in both directions.
 fn order<T: PartialOrd>(a: &Option<T>, b: &Option<T>, descends: bool) -> std::cmp::Ordering {
     match (a, b) {
         (Some(a), Some(b)) if descends => b.partial_cmp(a).unwrap(),

@@ -1,5 +1,5 @@
-//! The integrity check in the background: each day a share of the stored files is read and compared with its checksums, so that
-//! damage is found while an intact version, or the vendor, still has the rows. Files without checksums get them.
+//! The integrity check in the background: each day it reads a share of the stored files and compares them with their checksums, so
+//! that damage is found while an intact version, or the vendor, still has the rows. It computes checksums for files that have none.
 
 use std::time::Duration;
 
@@ -19,22 +19,22 @@ use crate::metrics::Metrics;
 /// How often files are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(600);
 const DAY: Millis = 24 * 60 * 60 * 1_000;
-/// A file that is known to be damaged is checked again after this: it may have been restored.
+/// A damaged file is checked again after this time, because it may have been restored.
 const RECHECK_DAMAGED_AFTER: Millis = 60 * 60 * 1_000;
-/// Files that are looked up at a time.
+/// The number of files that are looked up at once.
 const FILES_PER_ROUND: i64 = 50;
 
-/// What is needed to check files.
+/// The integrity check.
 pub struct Scrub {
     pub db: Db,
     pub segments: Segments,
     pub clock: Clock,
     pub metrics: Metrics,
-    /// The share of all stored bytes that is checked in a day, in percent; 0: nothing is checked.
+    /// The percentage of all stored bytes to check per day; 0: nothing is checked.
     pub percent: u32,
 }
 
-/// What one round did.
+/// The result of one round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
     pub files: u64,
@@ -42,7 +42,7 @@ pub struct Scrubbed {
     pub damaged: u64,
 }
 
-/// The result of checking a file: checksums and digest where the catalogue has none.
+/// The result of checking a file. Contains checksums and digest if the catalogue has none.
 type CheckResult = Result<Option<(Checksums, Digest)>>;
 
 impl Scrub {
@@ -51,7 +51,7 @@ impl Scrub {
         if self.percent == 0 {
             return;
         }
-        // In bytes; below zero after a file that was larger than what was left.
+        // In bytes. Negative after a file that was larger than the remaining allowance.
         let mut allowance = 0_i64;
         loop {
             tokio::select! {
@@ -70,14 +70,14 @@ impl Scrub {
         }
     }
 
-    /// The bytes to check in this time; at least one, so that small installations are checked as well.
+    /// The number of bytes to check in this time; at least one, so that small installations are checked too.
     async fn byte_budget(&self, time: Duration) -> Result<i64> {
         let all: i64 = sqlx::query_scalar("SELECT COALESCE(SUM(bytes), 0) FROM segments WHERE state = 'kept'").fetch_one(self.db.read()).await?;
         Ok((all / 100 * i64::from(self.percent) / (DAY / millis(time))).max(1))
     }
 
-    /// Checks files that are due, the longest unchecked first, as long as `allowance` is above zero, and before them those known to be
-    /// damaged, once an hour, which cost no allowance: they must not keep the others from being checked.
+    /// Checks files while `allowance` is positive, starting with those that were not checked for the longest time. Before them, once
+    /// an hour, it checks files that are known to be damaged; these do not use the allowance, so that they cannot block the others.
     pub async fn round(&self, allowance: &mut i64, stop: &CancellationToken) -> Result<Scrubbed> {
         let mut done = Scrubbed::default();
         let due_before = self.clock.conservative_now() - DAY * 100 / i64::from(self.percent.clamp(1, 100));
@@ -113,12 +113,12 @@ impl Scrub {
         Ok(done)
     }
 
-    /// Writes down what a check found. Answers whether the file is damaged.
+    /// Records the result of a check. Returns whether the file is damaged.
     async fn record_result(&self, id: &SegmentId, checked: CheckResult) -> Result<bool> {
         let (sums, damage) = match checked {
             Ok(sums) => (sums, None),
             Err(error) if error.code() == DATA_DAMAGED => (None, self.segments.known_damage(id)),
-            // The disk may answer the next time.
+            // A disk error may be temporary, so the file is checked again later.
             Err(error) => {
                 tracing::warn!(cause = ?error.log_cause(), segment = %id, "a segment could not be checked: {error}");
                 return Ok(false);
@@ -142,13 +142,13 @@ impl Scrub {
     }
 }
 
-/// Compares a file with its checksums; without them, decodes it whole and computes them. Blocks.
+/// Compares a file with its checksums. Without checksums, decodes the whole file and computes them. Blocks.
 fn check(segments: &Segments, meta: &SegmentMeta, columns: &[ColumnInfo]) -> CheckResult {
     if meta.checksums.is_some() {
         return segments.check_file(meta).map(|()| None);
     }
     let checksums = segments.checksums_of(meta)?;
-    // Decoded with the checksums at hand, so that both are of the same bytes.
+    // Decodes with the new checksums, so that both are of the same bytes.
     let open = segments.open(&SegmentMeta { checksums: Some(checksums.clone()), ..meta.clone() })?;
     Ok(Some((checksums, digest_of(&open, columns)?)))
 }

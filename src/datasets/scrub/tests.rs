@@ -1,4 +1,4 @@
-//! The integrity check finds what is damaged, forgets what was healed, and gives checksums to older files.
+//! The integrity check finds damage, clears the damage of restored files, and adds checksums to older files.
 
 use sqlx::Row;
 
@@ -8,7 +8,7 @@ use super::*;
 
 impl World {
     fn scrub(&self) -> Scrub {
-        // As after a restart, with nothing in memory.
+        // Opens the segments again, as after a restart.
         let segments = Segments::new(self.segments.dir().to_owned(), self.db.clone(), self.clock.clone()).unwrap();
         Scrub { db: self.db.clone(), segments, clock: self.clock.clone(), metrics: Metrics::new(), percent: 10 }
     }
@@ -38,7 +38,7 @@ async fn damage_is_found_once_a_file_is_due_and_forgotten_when_the_file_is_back(
     let done = round(&scrub, i64::MAX).await;
     assert_eq!((done.files, done.bytes, done.damaged), (1, version.bytes, 1));
     assert_eq!((world.state(&version).await, scrub.metrics.damaged_segments.get()), (Integrity::Damaged, 1));
-    // What is damaged is looked at once an hour, whatever is left to read.
+    // Damaged files are checked once an hour, whatever the allowance.
     assert_eq!(round(&scrub, i64::MAX).await.files, 0);
     world.clock.advance(RECHECK_DAMAGED_AFTER + 1);
     assert_eq!(round(&scrub, 0).await.damaged, 1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// The length of a block in bytes; the last one of a file may be shorter.
+/// The length of a block in bytes; the last block of a file may be shorter.
 pub const BLOCK_BYTES: usize = 256 << 10;
 const SCHEME: &str = "crc32c-256k";
 
@@ -20,13 +20,13 @@ pub struct Checksums {
 }
 
 impl Checksums {
-    /// As the catalogue stores them: the scheme, the checksum of the file in hex, and those of the blocks, little-endian, in base64.
+    /// The stored text: the scheme, the checksum of the file in hex, and those of the blocks, little-endian, in base64.
     pub fn to_text(&self) -> String {
         let bytes: Vec<u8> = self.blocks.iter().flat_map(|block| block.to_le_bytes()).collect();
         format!("{SCHEME}:{:08x}:{}", self.file, STANDARD_NO_PAD.encode(bytes))
     }
 
-    /// Reads `to_text`. None for another scheme or a damaged text.
+    /// Parses the result of `to_text`. `None` for another scheme or damaged text.
     pub fn parse(text: &str) -> Option<Self> {
         let (file, blocks) = text.strip_prefix(SCHEME)?.strip_prefix(':')?.split_once(':')?;
         let bytes = STANDARD_NO_PAD.decode(blocks).ok()?;
@@ -37,12 +37,12 @@ impl Checksums {
         Some(Self { file: u32::from_str_radix(file, 16).ok()?, blocks: words.iter().map(|word| u32::from_le_bytes(*word)).collect() })
     }
 
-    /// Whether `bytes` are the content of block number `at`, counted from 0.
+    /// Whether `bytes` are the content of block number `at`, from 0.
     pub fn matches(&self, at: usize, bytes: &[u8]) -> bool {
         self.blocks.get(at).is_some_and(|expected| *expected == crc32c::crc32c(bytes))
     }
 
-    /// Reads the rest of a file and computes its checksums. Answers them with the number of bytes read.
+    /// Reads the rest of a file. Returns its checksums and the number of bytes read.
     pub fn of_file(mut file: &File) -> io::Result<(Self, u64)> {
         let mut sum = RunningChecksum::default();
         let mut buffer = vec![0; BLOCK_BYTES];
@@ -59,12 +59,12 @@ impl Checksums {
     }
 }
 
-/// Checksums of bytes that arrive in order.
+/// Computes checksums of consecutive bytes.
 #[derive(Default)]
 struct RunningChecksum {
     file: u32,
     block: u32,
-    /// Bytes of the present block so far.
+    /// The number of bytes in the current block so far.
     filled: usize,
     blocks: Vec<u32>,
 }
@@ -96,7 +96,7 @@ impl RunningChecksum {
     }
 }
 
-/// A file that is written from its beginning, with the checksums of what was written.
+/// Writes a file from its start and computes its checksums.
 pub struct ChecksumWriter {
     file: File,
     sum: RunningChecksum,

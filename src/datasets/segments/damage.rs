@@ -1,5 +1,5 @@
-//! Damaged segments: one error everywhere, one log line and one catalogue entry per segment, and the check of whole files before
-//! their rows are used.
+//! Damaged segments: one error code for all readers, one log line and one catalogue entry per segment, and the check of whole files
+//! before their rows are used.
 
 use std::fmt::Display;
 
@@ -8,13 +8,13 @@ use super::{Checksums, SegmentFile, SegmentMeta, Segments, lock};
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
 
-/// Files of at most this many bytes together are checked completely before their first row is used; of larger ones, each block
-/// when it is read.
+/// If files have at most this many bytes together, they are checked completely before their first row is used; otherwise each block
+/// is checked when it is read.
 pub const MAX_CHECKED_BYTES: u64 = 256 << 20;
 
 impl Segments {
-    /// Compares the files of these segments with their checksums, when they have at most `MAX_CHECKED_BYTES` together; of larger ones it
-    /// looks only whether they are there with their length, and whether damage is known. Fails with `data_damaged`.
+    /// Compares the files of these segments with their checksums if they have at most `MAX_CHECKED_BYTES` together; otherwise checks
+    /// only that each file exists with its length and is not known to be damaged. Fails with `data_damaged`.
     pub async fn check(&self, all: &[SegmentMeta]) -> Result<()> {
         let (segments, all) = (self.clone(), all.to_vec());
         let whole = all.iter().map(|meta| meta.bytes).sum::<u64>() <= MAX_CHECKED_BYTES;
@@ -22,7 +22,7 @@ impl Segments {
         tokio::task::spawn_blocking(checking).await.map_err(Error::from)?
     }
 
-    /// Compares the file of a segment with its checksums. One without checksums must have a footer that can be read. Blocks.
+    /// Compares the file of a segment with its checksums. Without checksums, checks that the footer can be read. Blocks.
     pub fn check_file(&self, meta: &SegmentMeta) -> Result<()> {
         let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.read_error(&meta.id, &failure))?;
         file.check().map_err(|why| self.decode_error(&meta.id, &file, &why))?;
@@ -30,7 +30,7 @@ impl Segments {
         if meta.checksums.is_none() { self.open(meta).map(drop) } else { Ok(()) }
     }
 
-    /// The checksums of a segment's file as it is now. Blocks.
+    /// Computes the checksums of a segment's file. Blocks.
     pub(in crate::datasets) fn checksums_of(&self, meta: &SegmentMeta) -> Result<Checksums> {
         let read = std::fs::File::open(self.path(&meta.id)).and_then(|file| Checksums::of_file(&file));
         let (checksums, length) = match read {
@@ -54,7 +54,7 @@ impl Segments {
         }
     }
 
-    /// Loads the damage that earlier processes recorded. Called once at the start.
+    /// Loads the damage that earlier processes recorded. Called once at startup.
     pub async fn load_damage(&self) -> Result<()> {
         let rows: Vec<(SegmentId, String)> =
             sqlx::query_as("SELECT id, damage FROM segments WHERE state <> 'dropped' AND damage IS NOT NULL").fetch_all(self.0.db.read()).await?;
@@ -62,7 +62,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Writes the known damage of these segments into the catalogue, so that who asks next is told.
+    /// Saves the known damage of these segments in the catalogue.
     pub async fn save_damage(&self, all: &[SegmentMeta]) -> Result<()> {
         let mut tx = self.0.db.write().await?;
         for meta in all {
@@ -74,12 +74,12 @@ impl Segments {
         Ok(())
     }
 
-    /// The damage of a segment that is known.
+    /// The known damage of a segment.
     pub fn known_damage(&self, id: &SegmentId) -> Option<String> {
         lock(&self.0.damaged).get(id).cloned()
     }
 
-    /// Forgets that a segment was damaged: its file is what was written again.
+    /// Clears the damage of a segment whose file was restored.
     pub(in crate::datasets) fn forget_damage(&self, id: &SegmentId) {
         lock(&self.0.damaged).remove(id);
         lock(&self.0.footers).forget(id);
@@ -92,7 +92,7 @@ impl Segments {
         }
     }
 
-    /// The error of a reader of this file. What cannot be decoded although the disk gave it is damaged.
+    /// Maps a read error. Bytes that the disk returned but that cannot be decoded are damage.
     pub(super) fn decode_error(&self, id: &SegmentId, file: &SegmentFile, why: &dyn Display) -> Error {
         match file.failure() {
             Some(failure) => self.read_error(id, failure),
@@ -100,7 +100,7 @@ impl Segments {
         }
     }
 
-    /// The error of a segment that is not what was written. The first time, the log and the catalogue are told.
+    /// The error of a damaged segment. The first time, the damage is logged and saved in the catalogue.
     pub(super) fn damage_error(&self, id: &SegmentId, why: &str) -> Error {
         if lock(&self.0.damaged).insert(id.clone(), why.to_owned()).is_none() {
             tracing::error!(segment = %id, "a segment is damaged: {why}");
@@ -109,7 +109,7 @@ impl Segments {
         Error::data_damaged(format!("segment {id}: {why}"))
     }
 
-    /// Records the damage in the catalogue, in a task of its own.
+    /// Saves the damage in the catalogue in a separate task.
     fn record_damage(&self, id: SegmentId, why: String) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let db = self.0.db.clone();
@@ -119,9 +119,9 @@ impl Segments {
                 sqlx::query("UPDATE segments SET damage = $1 WHERE id = $2").bind(why).bind(&id).execute(&mut *tx).await?;
                 tx.commit().await.map_err(Error::from)
             };
-            // A command that only reads cannot write it down, and its user reads it in the answer.
+            // A read-only command cannot save the damage; its user sees the error itself.
             if let Err(error) = noted.await {
-                tracing::debug!(cause = ?error.log_cause(), "the damage of a segment could not be noted: {error}");
+                tracing::debug!(cause = ?error.log_cause(), "the damage of a segment could not be saved: {error}");
             }
         });
     }

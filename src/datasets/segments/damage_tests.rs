@@ -1,4 +1,4 @@
-//! A bit that flips on the disk is never served: everything that reads rows answers what was written, or the one error of damaged data.
+//! A flipped bit on the disk is never served: every reader returns the written rows or the error `data_damaged`.
 
 use std::collections::BTreeSet;
 
@@ -30,12 +30,12 @@ fn rows() -> RecordBatch {
     ])
 }
 
-/// A handle with nothing in memory, as after a restart.
+/// Opens the segments with nothing in memory, as after a restart.
 fn fresh(world: &World) -> Segments {
     Segments::new(world.segments.dir().to_owned(), world.db.clone(), world.clock.clone()).unwrap()
 }
 
-/// What a reader got of a damaged version, in a form that can be compared.
+/// The result of reading a damaged version, in a form that can be compared.
 type Read = Result<Vec<u8>>;
 
 async fn all_pages(segments: &Segments, version: &Version) -> Read {
@@ -58,7 +58,7 @@ async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Rea
     let encoding = move || {
         let mut all = Vec::new();
         while !encoder.encode(&mut all, PART_BYTES)? {
-            // As while a client takes nothing.
+            // Releases the files, as while a client reads nothing.
             encoder.release();
         }
         Ok(all)
@@ -79,7 +79,7 @@ async fn export(world: &World, segments: &Segments, version: &Version) -> Read {
     tokio::task::spawn_blocking(reading).await.unwrap()
 }
 
-/// Joins other rows to the version, and answers the rows that would be there then.
+/// Adds rows to the version and returns the rows of the result.
 async fn join(world: &World, segments: &Segments, version: &Version, mode: UpdateMode) -> Read {
     let run = world.new_run().await;
     let new = world.write(&run, &[rows().slice(10, 5)]).await;
@@ -92,7 +92,7 @@ async fn join(world: &World, segments: &Segments, version: &Version, mode: Updat
     read_all(segments, &version.columns, &built?.order)
 }
 
-/// Writes the segments of the version together as one, as a commit does with many small ones.
+/// Compacts the segments of the version into one, as a commit does with many small ones.
 async fn compact(world: &World, segments: &Segments, version: &Version) -> Read {
     let run = world.new_run().await;
     let mut writer = segments.writer(&world.dataset, &run);
@@ -158,7 +158,7 @@ async fn a_flipped_bit_is_never_served_wherever_it_is() {
         }
     }
     assert_eq!(detected.len(), right.len(), "{detected:?}");
-    // What was met is written down for people, without anybody asking.
+    // Damage is saved in the catalogue without a further request.
     let noted = async || -> Option<String> { sqlx::query_scalar("SELECT damage FROM segments WHERE state = 'kept'").fetch_one(world.db.read()).await.unwrap() };
     while noted().await.is_none() {
         tokio::task::yield_now().await;
@@ -194,7 +194,7 @@ async fn a_page_reads_the_blocks_of_its_rows_and_no_others() {
     let segments = fresh(&world);
     let first = PreviewQuery { limit: 10, ..PreviewQuery::default() };
     let right = preview::page(&segments, &version, first.clone()).await.unwrap();
-    // The middle of the file, far behind the first rows and before the footer.
+    // The middle of the file: after the first rows and before the footer.
     let mut damaged = std::fs::read(&path).unwrap();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
@@ -231,7 +231,7 @@ async fn older_files_with_milliseconds_are_read_sorted_and_pruned_with_newer_one
     use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
     let world = World::new().await;
     let newer = world.pull(&[batch(vec![("start", ColumnKind::Timestamp, timestamp(vec![Some(3_000), Some(9_000)]))])]).await;
-    // A file as an older program wrote it: milliseconds, and no field ids.
+    // A file in the format of older versions: timestamps in milliseconds, and no field ids.
     let millis = TimestampMillisecondArray::from(vec![Some(1_000), None, Some(-500)]).with_timezone("UTC");
     let metadata = HashMap::from([("kind".to_owned(), "timestamp".to_owned()), ("declared".to_owned(), "true".to_owned())]);
     let field = Field::new("start", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), true).with_metadata(metadata);

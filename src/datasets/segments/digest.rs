@@ -1,6 +1,6 @@
-//! A digest of rows that depends on their values and on nothing else: not on how they are spread over segments, on the Parquet encoding,
-//! on columns that are null throughout, nor on the run that wrote them. It tells whether a run changed anything, and becomes the ETag of
-//! downloads. The hashes are fast and not cryptographic: they protect against chance, not against somebody who looks for collisions.
+//! A digest of rows that depends only on their values, not on how they are spread over segments, on the Parquet encoding, on columns
+//! that are entirely null, or on the run that wrote them. It shows whether a run changed anything, and becomes the ETag of downloads.
+//! The hashes are fast and not cryptographic: they protect against chance, not against deliberate collisions.
 
 use std::ops::Add;
 
@@ -13,26 +13,26 @@ use crate::error::{Error, Result};
 
 /// The Mersenne prime 2^127 - 1: sums of ordered rows are computed modulo this.
 const PRIME: u128 = (1 << 127) - 1;
-/// The base of the polynomial; any number below the prime does.
+/// The base of the polynomial; any number below the prime works.
 const BASE: u128 = 0x5bd1_e995_7f4a_7c15_9e37_79b9_7f4a_7c15;
 
-/// The digest of rows in their order. Digests of consecutive rows add up to the digest of all.
+/// The digest of ordered rows. Digests of consecutive rows can be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     pub rows: u64,
-    /// Of the rows in their order, with the batch columns.
+    /// Depends on the order of the rows; includes the batch columns.
     pub ordered: u128,
-    /// Of the rows whatever their order, without the batch columns, which tell only which run brought a row.
+    /// Independent of the order; excludes the batch columns, which only record which run pulled a row.
     pub unordered: u128,
 }
 
 impl Digest {
-    /// As the catalogue stores it, beside the number of rows: both sums in hex.
+    /// The stored text: both sums in hex. The number of rows is stored separately.
     pub fn to_text(self) -> String {
         format!("{:032x}:{:032x}", self.ordered, self.unordered)
     }
 
-    /// Reads `to_text` of so many rows. None for anything else.
+    /// Parses the result of `to_text` for this number of rows. `None` for invalid text.
     pub fn parse(text: &str, rows: u64) -> Option<Self> {
         let (ordered, unordered) = text.split_once(':')?;
         Some(Self { rows, ordered: u128::from_str_radix(ordered, 16).ok()?, unordered: u128::from_str_radix(unordered, 16).ok()? })
@@ -45,11 +45,11 @@ impl Digest {
         Ok(digest)
     }
 
-    /// Adds the rows of a batch behind those that are there.
+    /// Appends the rows of a batch.
     pub fn add_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let (values, of_batch) = row_values(batch)?;
         for (value, of_batch) in values.into_iter().zip(of_batch) {
-            // One more, so that a row without values counts as well.
+            // Adds one, so that a row without values counts too.
             let row = reduce(value.wrapping_add(of_batch).wrapping_add(1));
             self.ordered = reduce(multiply(self.ordered, BASE) + row);
             self.unordered = self.unordered.wrapping_add(unordered(value));
@@ -59,7 +59,7 @@ impl Digest {
     }
 }
 
-/// What each row of a batch adds to the `unordered` digest.
+/// The contribution of each row of a batch to the `unordered` digest.
 pub fn of_rows(batch: &RecordBatch) -> Result<Vec<u128>> {
     Ok(row_values(batch)?.0.into_iter().map(unordered).collect())
 }
@@ -68,7 +68,7 @@ fn unordered(row: u128) -> u128 {
     xxh3_128_with_seed(&row.to_le_bytes(), 0)
 }
 
-/// For each row the sum of the hashes of its values, and that of its batch columns.
+/// For each row, the sum of the hashes of its values, and the sum for its batch columns.
 fn row_values(batch: &RecordBatch) -> Result<(Vec<u128>, Vec<u128>)> {
     let mut values = vec![0_u128; batch.num_rows()];
     let mut batch_columns = vec![0_u128; batch.num_rows()];
@@ -93,7 +93,7 @@ impl Add for Digest {
     }
 }
 
-/// The digest of the rows of several segments in this order; none when one of them is not known.
+/// The digest of consecutive segments; `None` if the digest of one of them is unknown.
 pub fn sum(all: impl IntoIterator<Item = Option<Digest>>) -> Option<Digest> {
     all.into_iter().try_fold(Digest::default(), |sum, next| Some(sum + next?))
 }
@@ -128,7 +128,7 @@ fn reduce(number: u128) -> u128 {
     if folded >= PRIME { folded - PRIME } else { folded }
 }
 
-/// The product modulo the prime, of two numbers below it.
+/// The product of two numbers below the prime, modulo the prime.
 fn multiply(a: u128, b: u128) -> u128 {
     const LOW: u128 = u64::MAX as u128;
     let (a_high, a_low, b_high, b_low) = (a >> 64, a & LOW, b >> 64, b & LOW);
@@ -165,7 +165,7 @@ mod tests {
         digest
     }
 
-    /// The product by adding and doubling alone.
+    /// Computes the product by adding and doubling.
     fn slow_multiply(a: u128, b: u128) -> u128 {
         (0..127).rev().fold(0, |sum, bit| {
             let doubled = reduce(sum << 1);
@@ -199,7 +199,7 @@ mod tests {
             let changed = of(&[rows(changed)]);
             assert!(changed.ordered != one.ordered && changed.unordered != one.unordered);
         }
-        // The same numbers of two rows, exchanged between columns.
+        // Exchanges the same numbers of two rows between columns.
         let two = |a: Vec<Option<i64>>, b: Vec<Option<i64>>| of(&[batch(vec![("a", ColumnKind::Integer, integer(a)), ("b", ColumnKind::Integer, integer(b))])]);
         assert_ne!(two(vec![Some(1), Some(2)], vec![Some(3), Some(4)]).unordered, two(vec![Some(1), Some(2)], vec![Some(4), Some(3)]).unordered);
     }

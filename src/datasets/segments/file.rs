@@ -1,5 +1,5 @@
-//! A segment's file for the Parquet reader: random access, with each block compared with its checksum before its bytes are
-//! returned. The last blocks read stay in memory while the segment is open, so that neighbouring pages cost one read.
+//! Reads a segment's file for Parquet with random access, and compares each block with its checksum before its bytes are returned.
+//! The last blocks read stay in memory while the segment is open, so that neighbouring pages need only one read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,9 +17,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::SegmentMeta;
 use super::checksum::{BLOCK_BYTES, Checksums};
 
-/// Blocks of an open segment that stay in memory.
+/// The maximum number of blocks of an open segment in memory.
 const MAX_BLOCKS: usize = 6;
-/// As many where all rows are read: those of a whole row group, whose columns are read in turn.
+/// The maximum when all rows are read: the blocks of a whole row group, whose columns are read in turn.
 const MAX_BLOCKS_OF_ALL_ROWS: usize = 24;
 
 /// An open file. Cheap to clone; clones share the blocks in memory.
@@ -29,24 +29,24 @@ pub(super) struct SegmentFile(Arc<Inner>);
 struct Inner {
     file: File,
     length: u64,
-    /// None for a file that was written before there were checksums: its bytes are handed on as they are.
+    /// `None` for a file that is older than checksums: its bytes are not checked.
     checksums: Option<Checksums>,
     recent: Mutex<VecDeque<(usize, Bytes)>>,
     max_blocks: AtomicUsize,
     failure: OnceLock<ReadFailure>,
 }
 
-/// Why bytes could not be handed on.
+/// Why bytes could not be read.
 #[derive(Clone, Debug)]
 pub(super) enum ReadFailure {
-    /// The file is not what was written.
+    /// The file does not have the written content.
     Damaged(String),
-    /// The operating system could not read it just now.
+    /// The operating system could not read the file; this may be temporary.
     System(io::ErrorKind, String),
 }
 
 impl SegmentFile {
-    /// Opens the file of a segment, which must have the length that the catalogue tells.
+    /// Opens the file of a segment. Its length must match the catalogue.
     pub fn open(path: &Path, meta: &SegmentMeta) -> Result<Self, ReadFailure> {
         let file = File::open(path).map_err(|why| match why.kind() {
             io::ErrorKind::NotFound => ReadFailure::Damaged("its file is missing".to_owned()),
@@ -66,17 +66,17 @@ impl SegmentFile {
         })))
     }
 
-    /// Keeps as many blocks in memory as it takes to read all rows once without reading a block twice.
+    /// Keeps enough blocks in memory to read all rows once without reading a block twice.
     pub fn expect_all_rows(&self) {
         self.0.max_blocks.store(MAX_BLOCKS_OF_ALL_ROWS, Ordering::Relaxed);
     }
 
-    /// What went wrong first while this file was read; none when nothing did.
+    /// The first failure while this file was read, if any.
     pub fn failure(&self) -> Option<&ReadFailure> {
         self.0.failure.get()
     }
 
-    /// Compares every block with its checksum. Does nothing where there are none.
+    /// Compares every block with its checksum. Does nothing for a file without checksums.
     pub fn check(&self) -> io::Result<()> {
         if self.0.checksums.is_none() {
             return Ok(());
@@ -91,7 +91,7 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// These bytes of the file, all of them from blocks that match their checksums.
+    /// Reads a range of bytes from blocks that match their checksums.
     fn bytes(&self, range: Range<u64>) -> io::Result<Bytes> {
         if range.end > self.0.length {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is beyond the end of the file", range.end)));
@@ -109,7 +109,7 @@ impl SegmentFile {
         Ok(whole.slice(from..from + length))
     }
 
-    /// One block, from memory where it was read last.
+    /// Reads one block, from memory if possible.
     fn block(&self, block: u64) -> io::Result<Bytes> {
         let number = usize::try_from(block).map_err(io::Error::other)?;
         if let Some(bytes) = self.cached_block(number) {
@@ -118,7 +118,7 @@ impl SegmentFile {
         self.blocks(block, block)
     }
 
-    /// Consecutive blocks, read at once. The last one stays in memory.
+    /// Reads consecutive blocks in one call. The last one stays in memory.
     fn blocks(&self, first: u64, last: u64) -> io::Result<Bytes> {
         let block_bytes = BLOCK_BYTES as u64;
         let (start, end) = (first * block_bytes, ((last + 1) * block_bytes).min(self.0.length));
@@ -163,7 +163,7 @@ impl SegmentFile {
     }
 }
 
-/// A disk that cannot give back what it holds has lost it; anything else may pass.
+/// Classifies an I/O error: an error of the device means that the data is lost; other errors may be temporary.
 fn system_failure(why: &io::Error) -> ReadFailure {
     match why.kind() {
         io::ErrorKind::UnexpectedEof => ReadFailure::Damaged("its file is shorter than it was".to_owned()),
@@ -172,10 +172,10 @@ fn system_failure(why: &io::Error) -> ReadFailure {
     }
 }
 
-/// The operating system's number for an error of the device.
+/// The error number for a device error.
 const EIO: i32 = 5;
 
-/// Reads on from a place in the file.
+/// Reads sequentially from a position in the file.
 pub(super) struct Cursor {
     file: SegmentFile,
     at: u64,
@@ -184,7 +184,7 @@ pub(super) struct Cursor {
 impl Read for Cursor {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = self.file.0.length.saturating_sub(self.at);
-        // No further than the block at hand, so that little is read that nobody asks for.
+        // Reads at most to the end of the current block, so that little unused data is read.
         let in_block = BLOCK_BYTES as u64 - self.at % BLOCK_BYTES as u64;
         let length = left.min(in_block).min(into.len() as u64);
         let bytes = self.file.bytes(self.at..self.at + length)?;

@@ -1,4 +1,4 @@
-//! The file of one segment while it is written: its Parquet properties, and the checksums and the digest that grow with it.
+//! Writes the file of one segment: its Parquet properties, and the checksums and the digest, which are computed while writing.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,7 +23,7 @@ use crate::ids::SegmentId;
 
 pub(super) const ROW_GROUP_ROWS: usize = 64 << 10;
 const ROW_GROUP_BYTES: usize = 16 << 20;
-/// Small pages let a reader of a hundred rows decode little more than these.
+/// Small pages, so that a reader of a hundred rows decodes few other rows.
 const PAGE_ROWS: usize = 2_048;
 const PAGE_BYTES: usize = 64 << 10;
 
@@ -38,7 +38,7 @@ pub(super) struct FileWriter {
 }
 
 impl FileWriter {
-    /// Makes the file, which must not be there. `bytes` tells its length while it grows.
+    /// Creates the file, which must not exist. `bytes` is updated to the length of the file.
     pub fn create(path: PathBuf, id: SegmentId, columns: Vec<ColumnInfo>, field_ids: &[i64], bytes: Arc<AtomicU64>) -> Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let properties = WriterProperties::builder()
@@ -47,7 +47,7 @@ impl FileWriter {
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_data_page_size_limit(PAGE_BYTES)
-            // A reader of one page also decodes the dictionary, so that is kept as small as a page.
+            // A reader of one page also decodes the dictionary, so the dictionary is as small as a page.
             .set_dictionary_page_size_limit(PAGE_BYTES)
             .set_write_batch_size(256)
             .set_created_by(concat!("chatlake ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -57,7 +57,7 @@ impl FileWriter {
         Ok(Self { id, columns, schema, writer, digest: Digest::default(), bytes })
     }
 
-    /// Appends rows. `digest`: theirs, where it is known.
+    /// Appends rows. `digest`: the digest of these rows, if known.
     pub fn write(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
         let batch = columns::conform(batch, &self.schema)?;
         let mut at = 0;
@@ -74,7 +74,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Writes the footer, and puts the file on the disk.
+    /// Writes the footer and syncs the file.
     pub fn close(self) -> Result<WrittenSegment> {
         let (file, checksums) = self.writer.into_inner().map_err(parquet)?.finish();
         file.sync_all()?;
@@ -84,7 +84,7 @@ impl FileWriter {
     }
 }
 
-/// The schema of a file: the columns, each with its field id, by which query engines find it.
+/// The schema of a file: the columns, each with its field id, by which query engines identify it.
 fn file_schema(columns: &[ColumnInfo], field_ids: &[i64]) -> SchemaRef {
     let with_id = |(column, id): (&ColumnInfo, &i64)| {
         let field = column.field();

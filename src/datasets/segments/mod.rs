@@ -1,6 +1,6 @@
-//! Segments: immutable Parquet files of rows. Only this module knows files. A segment is staged in the catalogue before its first
-//! byte is written, and is on the disk before a version names it, so that a crash leaves nothing but files that the sweep finds.
-//! `SegmentWriter` (`writer.rs`) writes them, `OpenSegment` reads them; both work on the blocking pool.
+//! Segments: immutable Parquet files of rows. No other module accesses these files. A segment is staged in the catalogue before its
+//! first byte is written, and is synced to the disk before a version uses it, so that a crash leaves only files that the sweep finds.
+//! `SegmentWriter` (`writer.rs`) writes segments, `OpenSegment` reads them; both work on the blocking pool.
 
 mod checksum;
 mod damage;
@@ -40,17 +40,17 @@ pub use damage::MAX_CHECKED_BYTES;
 use digest::Digest;
 use file::SegmentFile;
 pub(super) use pruning::ranges;
-pub(super) use writer::to_i64;
+pub(super) use writer::{MAX_SMALL_SEGMENTS, small_tail, to_i64};
 pub use writer::{SegmentWriter, WrittenSegment, discard_recorded, record};
 
-/// A batch has at most this many rows.
+/// The maximum number of rows in a batch.
 pub const BATCH_ROWS: usize = 8_192;
-/// And about this many bytes, uncompressed.
+/// The target size of a batch, uncompressed.
 const BATCH_BYTES: usize = 2 << 20;
-/// Footers of the files read last stay in memory up to this many bytes.
+/// The maximum total size of cached footers.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// The directory of segments. Cheap to clone; a clone shares the I/O counter of the handle it came from.
+/// The directory of segments. Cheap to clone; a clone shares the I/O counter of the original.
 #[derive(Clone)]
 pub struct Segments(Arc<Inner>, Arc<AtomicU64>);
 
@@ -60,26 +60,26 @@ struct Inner {
     clock: Clock,
     footers: std::sync::Mutex<Footers>,
     scans: tokio::sync::Semaphore,
-    /// Damage that this process has met.
+    /// Damage that this process has found or loaded.
     damaged: std::sync::Mutex<HashMap<SegmentId, String>>,
 }
 
-/// Previews that scan rows at a time; the others wait for a permit.
+/// The maximum number of previews that scan rows at the same time; others wait for a permit.
 const MAX_SCANS: usize = 4;
 
-/// A segment as the catalogue knows it.
+/// A segment in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentMeta {
     pub id: SegmentId,
     pub rows: u64,
     pub bytes: u64,
-    /// None for a segment that was written before there were checksums and was not checked since.
+    /// `None` for a segment that is older than checksums and was not checked since.
     pub checksums: Option<Checksums>,
-    /// None where it is not known, as `checksums`.
+    /// `None` if unknown, like `checksums`.
     pub digest: Option<Digest>,
 }
 
-/// The columns of the table `segments` that `SegmentMeta::read` takes, of the table alias `s`.
+/// The columns of the table `segments`, with the alias `s`, that `SegmentMeta::read` reads.
 macro_rules! segment_columns {
     () => {
         "s.id, s.rows, s.bytes, s.checksums, s.digest"
@@ -101,7 +101,7 @@ impl SegmentMeta {
 }
 
 impl Segments {
-    /// Segments in `dir`, which is made when it is not there, readable by this user alone.
+    /// Opens the directory of segments. Creates it if it does not exist, readable only by this user.
     pub fn new(dir: PathBuf, db: Db, clock: Clock) -> Result<Self> {
         if !dir.is_dir() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
@@ -129,17 +129,17 @@ impl Segments {
         self.1.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A writer of the rows that a run brings.
+    /// A writer for the rows of a run.
     pub fn writer(&self, dataset: &DatasetId, run: &RunId) -> SegmentWriter {
         SegmentWriter::new(self, dataset, run)
     }
 
-    /// A writer that goes on where an interrupted attempt of the run stopped. Fails when a segment of that is damaged.
+    /// A writer that continues after the segments of an interrupted attempt of the run. Fails if one of them is damaged.
     pub async fn resume(&self, dataset: &DatasetId, run: &RunId) -> Result<SegmentWriter> {
         self.writer(dataset, run).resumed().await
     }
 
-    /// Waits for a turn to look through many rows.
+    /// Waits for a permit to scan rows.
     pub(super) async fn scan_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
         self.0.scans.acquire().await.map_err(Error::internal)
     }
@@ -152,7 +152,7 @@ impl Segments {
         self.0.dir.join(format!("{id}.parquet"))
     }
 
-    /// How many cells of each column are filled, over these segments.
+    /// The number of filled cells of each column, over these segments.
     pub async fn filled_cells(&self, of: Vec<SegmentMeta>) -> Result<BTreeMap<String, u64>> {
         let segments = self.clone();
         let counted = tokio::task::spawn_blocking(move || {
@@ -167,8 +167,8 @@ impl Segments {
         counted.await.map_err(Error::from)?
     }
 
-    /// Opens a segment to read. Each block is compared with its checksum when it is read. A file that is missing, or is not what was
-    /// written, is `data_damaged`, here and while it is read. Blocks.
+    /// Opens a segment to read. Each block is compared with its checksum when it is read. A missing or damaged file gives
+    /// `data_damaged`, here and while reading. Blocks.
     pub fn open(&self, meta: &SegmentMeta) -> Result<OpenSegment> {
         let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.read_error(&meta.id, &failure))?;
         let cached = lock(&self.0.footers).get(&meta.id);
@@ -188,12 +188,12 @@ impl Segments {
         Ok(OpenSegment { id: meta.id.clone(), segments: self.clone(), file, footer })
     }
 
-    /// Whether the file of a segment is where it should be. Blocks.
+    /// Whether the file of a segment exists. Blocks.
     pub(super) fn is_there(&self, id: &SegmentId) -> bool {
         self.path(id).is_file()
     }
 
-    /// Deletes the file of a segment; that it is not there is as good. Blocks.
+    /// Deletes the file of a segment. A missing file is not an error. Blocks.
     pub(super) fn remove(&self, id: &SegmentId) -> Result<()> {
         lock(&self.0.footers).forget(id);
         match std::fs::remove_file(self.path(id)) {
@@ -202,7 +202,7 @@ impl Segments {
         }
     }
 
-    /// Every segment file last written before `before`. Blocks.
+    /// The segment files that were last written before `before`. Blocks.
     pub(super) fn files_before(&self, before: Millis) -> Result<Vec<SegmentId>> {
         let mut old = Vec::new();
         for entry in std::fs::read_dir(&self.0.dir)? {
@@ -238,7 +238,7 @@ fn parquet(why: ParquetError) -> Error {
 #[derive(Clone)]
 pub struct OpenSegment {
     id: SegmentId,
-    /// The handle that opened it.
+    /// The handle that opened the segment.
     segments: Segments,
     file: SegmentFile,
     footer: ArrowReaderMetadata,
@@ -248,12 +248,12 @@ pub struct OpenSegment {
 #[derive(Clone, Debug)]
 pub(super) struct RowGroup {
     pub rows: Range<u64>,
-    /// The least and the greatest value of the column, of timestamps in milliseconds; none where the file does not tell.
+    /// The minimum and maximum of the column, for timestamps in milliseconds; `None` if the file does not contain them.
     pub bounds: Option<(i64, i64)>,
     pub has_nulls: bool,
 }
 
-/// The batches of a read, in order.
+/// The batches of a read operation, in order.
 pub struct BatchReader {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
@@ -261,7 +261,7 @@ pub struct BatchReader {
 }
 
 impl OpenSegment {
-    /// Says that most rows will be read, which takes more memory and less reading than a few of them.
+    /// Prepares for reading most rows, which uses more memory and fewer reads.
     pub fn expect_all_rows(&self) {
         self.file.expect_all_rows();
     }
@@ -275,7 +275,7 @@ impl OpenSegment {
         self.footer.schema()
     }
 
-    /// The row groups, with what the statistics of a column of whole numbers (timestamps and dates among them) say of each.
+    /// The row groups, with the statistics of a column of integers, timestamps or dates.
     pub(super) fn groups_of(&self, column: &str) -> Vec<RowGroup> {
         let mut first = 0;
         let is_micros = |kind: &DataType| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _));
@@ -296,13 +296,13 @@ impl OpenSegment {
         groups.collect()
     }
 
-    /// Reads `ranges` of rows (ascending, apart; none is all rows) as batches of `schema`, columns found by name. Only the pages that
-    /// hold these rows of these columns are decoded.
+    /// Reads `ranges` of rows (ascending and disjoint; `None` for all rows) as batches of `schema`; columns are matched by name. Only
+    /// the pages that contain these rows of these columns are decoded.
     pub fn read(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> Result<BatchReader> {
         self.read_in(schema, ranges, self.batch_rows(schema))
     }
 
-    /// As `read`, in batches of so many rows.
+    /// Like `read`, with a given number of rows per batch.
     fn read_in(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>, batch_rows: usize) -> Result<BatchReader> {
         let has = self.footer.schema();
         let wanted = schema.fields().iter().filter_map(|field| has.index_of(field.name()).ok());
@@ -317,7 +317,7 @@ impl OpenSegment {
         Ok(BatchReader { reader, schema: schema.clone(), of: self.clone() })
     }
 
-    /// The row groups that `ranges` touch, and which of their rows.
+    /// The row groups that overlap `ranges`, and their selected rows.
     fn select(&self, ranges: &[Range<u64>]) -> (Vec<usize>, RowSelection) {
         let mut groups = Vec::new();
         let mut selectors: Vec<RowSelector> = Vec::new();
@@ -341,7 +341,7 @@ impl OpenSegment {
         (groups, selectors.into())
     }
 
-    /// How many rows of these columns make a batch of the bounded size.
+    /// The number of rows of these columns per batch, so that a batch has a bounded size.
     fn batch_rows(&self, schema: &SchemaRef) -> usize {
         (BATCH_BYTES / self.row_bytes(schema)).clamp(16, BATCH_ROWS)
     }
@@ -358,7 +358,7 @@ impl Iterator for BatchReader {
     }
 }
 
-/// The footers read last.
+/// The most recently read footers.
 #[derive(Default)]
 struct Footers {
     of: HashMap<SegmentId, (ArrowReaderMetadata, usize, u64)>,

@@ -1,4 +1,4 @@
-//! Segments: what is written comes back, and what is not whole is no segment.
+//! Segments: written rows can be read again, and an incomplete file is not a segment.
 
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -78,7 +78,7 @@ async fn a_segment_that_has_grown_is_followed_by_another() {
     let mut writer = world.segments.writer(&world.dataset, &run);
     writer.segment_bytes = 1;
     let mut all = 0;
-    // The size is read while the other side writes, so at least one roll, not a certain number.
+    // The size is read while the blocking side writes, so the number of segments is at least one more, but not exact.
     while all < 300 || writer.staged() < 3 {
         writer.write(&mixed(all, all + 100)).await.unwrap();
         all += 100;
@@ -140,7 +140,7 @@ async fn what_was_recorded_is_gone_on_after_and_the_rest_of_an_attempt_is_not() 
     let mut tx = world.db.write().await.unwrap();
     record(&mut tx, first.written()).await.unwrap();
     tx.commit().await.unwrap();
-    // Closed, but never recorded; and open when the end came.
+    // One closed segment that was never recorded, and one that was still open.
     first.write(&mixed(150, 170)).await.unwrap();
     first.close().await.unwrap();
     first.write(&mixed(170, 180)).await.unwrap();
@@ -157,7 +157,7 @@ async fn what_was_recorded_is_gone_on_after_and_the_rest_of_an_attempt_is_not() 
     assert_eq!(arrow::compute::concat_batches(&schema, &all).unwrap(), columns::conform(&mixed(0, 200), &schema).unwrap());
     let kept = states(&world).await.into_iter().filter(|(state, _)| state == "kept").count();
     assert_eq!(kept, 3);
-    // A damaged file is noticed before anything is built on it.
+    // A damaged file is found before new rows are added to it.
     let other = world.new_run().await;
     let written = world.write(&other, &[mixed(0, 10)]).await;
     let mut tx = world.db.write().await.unwrap();
@@ -186,4 +186,15 @@ async fn many_small_segments_at_the_end_become_one_and_no_row_moves() {
     assert_eq!(version.rows, 300);
     let dropped = states(&world).await.into_iter().filter(|(state, _)| state == "dropped").count();
     assert_eq!(dropped, 6, "the small ones go with the sweep");
+}
+
+#[test]
+fn only_small_segments_after_the_last_large_one_are_merged() {
+    assert_eq!(small_tail(&[1; 32], MAX_SMALL_SEGMENTS), None);
+    assert_eq!(small_tail(&[1; 33], MAX_SMALL_SEGMENTS), Some(0));
+    let mut bytes = vec![1; 40];
+    bytes[6] = writer::SMALL_SEGMENT_BYTES;
+    assert_eq!(small_tail(&bytes, MAX_SMALL_SEGMENTS), Some(7));
+    bytes[10] = writer::SMALL_SEGMENT_BYTES;
+    assert_eq!(small_tail(&bytes, MAX_SMALL_SEGMENTS), None, "29 at the end are not many");
 }

@@ -1,5 +1,5 @@
-//! Writes the rows of one run into as many segments as they need. `SegmentWriter` is the async half; `write_all` encodes on the
-//! blocking pool, one `FileWriter` per file.
+//! Writes the rows of one run into as many segments as they need. `SegmentWriter` is the async side; `write_all` encodes on the
+//! blocking pool, with one `FileWriter` per file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::datasets::columns::{self, ColumnInfo};
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId};
 
-/// A segment that has grown beyond this is closed, and the next batch begins another.
+/// A segment larger than this is closed, and the next batch starts another one.
 const SEGMENT_BYTES: u64 = 128 << 20;
-/// More segments than this at the end that are smaller than that become one.
-const MAX_SMALL_SEGMENTS: usize = 32;
-const SMALL_SEGMENT_BYTES: u64 = 8 << 20;
+/// If more than `MAX_SMALL_SEGMENTS` segments at the end are smaller than `SMALL_SEGMENT_BYTES`, they are merged into one.
+pub(in crate::datasets) const MAX_SMALL_SEGMENTS: usize = 32;
+pub(super) const SMALL_SEGMENT_BYTES: u64 = 8 << 20;
 
-/// A finished segment: on the disk, staged, and in no version yet.
+/// A finished segment: synced to the disk, staged, and not yet in a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenSegment {
     pub id: SegmentId,
@@ -34,7 +34,7 @@ pub struct WrittenSegment {
     /// The length of the file.
     pub bytes: u64,
     pub columns: Vec<ColumnInfo>,
-    /// None only for one that an older program left behind.
+    /// `None` only for a segment that an older version of the program staged.
     pub checksums: Option<Checksums>,
     pub digest: Option<Digest>,
 }
@@ -45,8 +45,8 @@ impl WrittenSegment {
     }
 }
 
-/// Records the contents of complete segments, so that an interrupted run can continue after them. Unrecorded segments are ignored
-/// by the next attempt.
+/// Records complete segments, so that an interrupted run can continue after them. The next attempt ignores segments that are not
+/// recorded.
 pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[WrittenSegment]) -> Result<()> {
     for segment in written {
         sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5 WHERE id = $6 AND state = 'staged'")
@@ -68,25 +68,25 @@ pub async fn discard_recorded(tx: &mut Transaction<'static, Sqlite>, run: &RunId
     Ok(())
 }
 
-/// Writes the rows of one run into as many segments as they need. Dropping it abandons what is open: that stays staged, for the end of
-/// the run or the sweep to drop.
+/// Writes the rows of one run into as many segments as they need. Dropping the writer abandons the open segment: it stays staged
+/// until the run ends or the sweep deletes it.
 pub struct SegmentWriter {
     segments: Segments,
     dataset: DatasetId,
     run: RunId,
-    /// The position of the next segment among those that the run staged.
+    /// The position of the next segment among the staged segments of the run.
     next: i64,
     open: Option<OpenState>,
     task: Option<(mpsc::Sender<WriterCommand>, JoinHandle<Result<()>>)>,
     /// Complete segments on the disk, in order.
     written: Vec<WrittenSegment>,
-    /// Rows may be missing, so nothing of it may be finished.
+    /// Set after an error: rows may be missing, so the writer must not finish.
     failed: bool,
     pub(super) segment_bytes: u64,
     pub(super) max_small: usize,
 }
 
-/// The segment that is being written, seen from the async side.
+/// The async side's state of the segment that is being written.
 struct OpenState {
     columns: Vec<ColumnInfo>,
     bytes: Arc<AtomicU64>,
@@ -100,9 +100,9 @@ enum WriterCommand {
         field_ids: Vec<i64>,
         bytes: Arc<AtomicU64>,
     },
-    /// Rows, with their digest where it is known.
+    /// Rows, with their digest if known.
     Write(RecordBatch, Option<Digest>),
-    /// Closes the last segment, puts the directory on the disk, and tells what was closed since the last time.
+    /// Closes the last segment, syncs the directory, and returns the segments that were closed since the last `Close`.
     Close(oneshot::Sender<Vec<WrittenSegment>>),
 }
 
@@ -122,8 +122,8 @@ impl SegmentWriter {
         }
     }
 
-    /// Goes on after the segments of an earlier attempt that were recorded; their files must be whole. What else that
-    /// attempt staged is not taken up, and goes when the run is over.
+    /// Continues after the recorded segments of an earlier attempt; their files must be undamaged. Other staged segments of that
+    /// attempt are ignored and deleted when the run ends.
     pub(super) async fn resumed(mut self) -> Result<Self> {
         let db = &self.segments.0.db;
         let rows = sqlx::query(concat!(
@@ -145,35 +145,35 @@ impl SegmentWriter {
         Ok(self)
     }
 
-    /// The rows in segments that are whole.
+    /// The number of rows in complete segments.
     pub fn rows(&self) -> u64 {
         self.written.iter().map(|segment| segment.rows).sum()
     }
 
-    /// How many segments the run has staged.
+    /// The number of segments that the run has staged.
     #[cfg(test)]
     pub(super) fn staged(&self) -> i64 {
         self.next
     }
 
-    /// Columns of the segments that are whole which the report does not declare and the vendor named.
+    /// Columns of the complete segments that the report does not declare and the vendor sent.
     pub fn extras(&self) -> Vec<String> {
         let all = columns::union(self.written.iter().map(|segment| segment.columns.as_slice()));
         all.into_iter().filter(|column| !column.declared && !column.name.starts_with('_')).map(|column| column.name).collect()
     }
 
-    /// The handle that it writes through.
+    /// The handle used for writing.
     pub fn segments(&self) -> &Segments {
         &self.segments
     }
 
-    /// The segments that are whole, in order.
+    /// The complete segments, in order.
     pub fn written(&self) -> &[WrittenSegment] {
         &self.written
     }
 
-    /// Writes a batch, waiting when earlier ones are not written yet. A batch with a column that the open segment lacks begins a wider
-    /// segment. After an error only `abandon` makes sense.
+    /// Writes a batch. Waits if earlier batches are not written yet. A batch with a column that the open segment lacks starts a wider
+    /// segment. After an error, only `abandon` may be called.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -188,7 +188,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Fails after an error, and after a call that was dropped half way: it is not known whether its rows were written.
+    /// Fails after an error, and after a call that was dropped before it completed: its rows may or may not have been written.
     fn check_not_failed(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.failed, true) { Err(Error::internal("a segment was written to after an error")) } else { Ok(()) }
     }
@@ -205,7 +205,7 @@ impl SegmentWriter {
         self.send(WriterCommand::Write(batch.clone(), digest)).await
     }
 
-    /// Makes whole and durable what was written so far; the next batch begins another segment.
+    /// Completes and syncs everything written so far; the next batch starts another segment.
     pub async fn close(&mut self) -> Result<()> {
         self.check_not_failed()?;
         if self.task.is_some() {
@@ -222,22 +222,17 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Closes the last segment and answers all of them. Many small ones at the end are written together as one before.
+    /// Closes the last segment and returns all segments. Many small segments at the end are first merged into one.
     pub async fn finish(mut self) -> Result<Vec<WrittenSegment>> {
         self.close().await?;
-        let large = self.written.iter().rposition(|segment| segment.bytes >= SMALL_SEGMENT_BYTES).map_or(0, |at| at + 1);
-        if self.written.len() - large > self.max_small {
-            let small = self.written.split_off(large);
-            self.rewrite(small).await?;
+        if let Some(begin) = small_tail(&self.written.iter().map(|segment| segment.bytes).collect::<Vec<_>>(), self.max_small) {
+            let small = self.written.split_off(begin);
+            self.copy(small.iter().map(|segment| (segment.meta(), None)).collect()).await?;
         }
         Ok(self.written)
     }
 
-    async fn rewrite(&mut self, small: Vec<WrittenSegment>) -> Result<()> {
-        self.copy(small.iter().map(|segment| (segment.meta(), None)).collect()).await
-    }
-
-    /// Writes rows of other segments (these ranges; none is all) as segments of this run, whole and durable when it answers.
+    /// Writes rows of other segments (these ranges; `None` for all rows) as complete, synced segments of this run.
     pub(in crate::datasets) async fn copy(&mut self, parts: Vec<(SegmentMeta, Option<Vec<Range<u64>>>)>) -> Result<()> {
         let segments = self.segments.clone();
         let (to, mut batches) = mpsc::channel(2);
@@ -249,9 +244,9 @@ impl SegmentWriter {
                 open.expect_all_rows();
                 for batch in open.read(&schema, ranges.as_deref())? {
                     let batch = batch?;
-                    // Computed here, beside the encoding, which takes longer than the reading.
+                    // Computed in this task, in parallel with the encoding, because encoding takes longer than reading.
                     let digest = Digest::of(&batch)?;
-                    // Nobody takes it when the writing failed, which says why.
+                    // The receiver is gone when writing failed; its error is reported below.
                     if to.blocking_send((batch, digest)).is_err() {
                         return Ok(());
                     }
@@ -268,10 +263,10 @@ impl SegmentWriter {
         self.close().await
     }
 
-    /// Stops writing. What was written stays staged.
+    /// Stops writing. Written segments stay staged.
     pub fn abandon(self) {}
 
-    /// Stops writing and closes the open file, without waiting for it. After it only `abandon` makes sense.
+    /// Stops writing and closes the open file without waiting. Afterwards only `abandon` may be called.
     pub fn halt(&mut self) {
         self.failed = true;
         self.task = None;
@@ -292,7 +287,7 @@ impl SegmentWriter {
         tx.commit().await?;
         self.next += 1;
         if self.task.is_none() {
-            // Two batches may wait while one is encoded: enough to keep both sides busy, and little memory.
+            // Two batches may wait while one is encoded: enough to keep both sides busy with little memory.
             let (to, from) = mpsc::channel(2);
             let segments = self.segments.clone();
             self.task = Some((to, tokio::task::spawn_blocking(move || write_all(&segments, from))));
@@ -311,7 +306,7 @@ impl SegmentWriter {
         if sent {
             return Ok(());
         }
-        // The blocking side ends early only with an error.
+        // The blocking side ends early only after an error.
         self.join_task().await?;
         Err(Error::internal("a segment was written to after its end"))
     }
@@ -327,7 +322,7 @@ impl SegmentWriter {
     }
 }
 
-/// The field id of each of these columns: the one that the DataSet gave it first, or the next one that is free.
+/// The field ids of these columns: the ids that the DataSet already uses, or the next free ones.
 async fn field_ids(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, columns: &[ColumnInfo]) -> Result<Vec<i64>> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("SELECT name, field_id FROM dataset_columns WHERE dataset_id = $1").bind(dataset).fetch_all(&mut **tx).await?;
@@ -352,13 +347,20 @@ async fn field_ids(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, c
     Ok(ids)
 }
 
-/// The number as the catalogue stores it.
+/// Returns the index at which the small segments at the end begin, if there are more than `max_small` of them. `bytes`: the sizes of
+/// all segments, in order.
+pub(in crate::datasets) fn small_tail(bytes: &[u64], max_small: usize) -> Option<usize> {
+    let begin = bytes.iter().rposition(|bytes| *bytes >= SMALL_SEGMENT_BYTES).map_or(0, |at| at + 1);
+    (bytes.len() - begin > max_small).then_some(begin)
+}
+
+/// Converts a number for the catalogue.
 pub(in crate::datasets) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The blocking half of a `SegmentWriter`: encodes what comes until nobody sends any more. A file left open then stays without a footer, which
-/// no reader takes for a segment.
+/// The blocking side of a `SegmentWriter`: encodes commands until the channel closes. A file left open then has no footer, so no
+/// reader accepts it as a segment.
 fn write_all(segments: &Segments, mut from: mpsc::Receiver<WriterCommand>) -> Result<()> {
     let mut closed = Vec::new();
     let mut open: Option<FileWriter> = None;
@@ -379,7 +381,7 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<WriterCommand>) -> Re
                     closed.push(done.close()?);
                 }
                 File::open(&segments.0.dir)?.sync_all()?;
-                // Whoever does not wait for it any more has dropped the writer.
+                // The receiver is gone if the writer was dropped.
                 let _ = to.send(std::mem::take(&mut closed));
             }
         }

@@ -6,16 +6,16 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use super::mark::{Drops, mark};
-use super::{Marks, VersionPiece, pieces, small_tail};
+use super::{Marks, VersionPiece, pieces};
 use crate::connectors::report::UpdateMode;
 use crate::datasets::columns;
 use crate::datasets::segments::digest::{self, Digest};
-use crate::datasets::segments::{SegmentMeta, Segments, WrittenSegment};
+use crate::datasets::segments::{MAX_SMALL_SEGMENTS, SegmentMeta, Segments, WrittenSegment, small_tail};
 use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
 
-/// Of at most this many new rows a sample of the old ones is looked for, before all old ones are read.
+/// For at most this many new rows, a sample of the old rows is compared first, before all old rows are read.
 const MAX_COMPARED: u64 = 100_000;
 /// Old rows in the sample.
 const SAMPLE_ROWS: u64 = 64;
@@ -25,11 +25,11 @@ const SAMPLE_ROWS: u64 = 64;
 pub struct BuiltSegments {
     /// In the order of their rows.
     pub order: Vec<SegmentMeta>,
-    /// Those of them that the run has staged.
+    /// The segments that the run has staged.
     pub written: Vec<WrittenSegment>,
-    /// Old rows that are in it no more.
+    /// The number of old rows that were dropped.
     pub dropped: u64,
-    /// The new rows are those that they replace: the new version would hold what the old one holds, which is `order` then.
+    /// Whether the new rows equal the rows that they replace. `order` is then that of the old version.
     pub unchanged: bool,
 }
 
@@ -40,8 +40,8 @@ pub async fn count_lost_rows(segments: &Segments, old: &[SegmentMeta], drops: Dr
     Ok(marks.iter().map(Marks::marked).sum())
 }
 
-/// Joins `new`, what a run wrote, to `old`, the segments of the version before, which must stay where they are meanwhile. What has to be
-/// written anew is staged by the run. Stopped at any point it leaves nothing but staged segments.
+/// Joins `new`, the segments of a run, with `old`, the segments of the previous version, which must not be deleted meanwhile.
+/// Rewritten rows are staged by the run. An interruption leaves only staged segments.
 pub async fn build(
     segments: &Segments,
     of: (&DatasetId, &RunId),
@@ -53,7 +53,7 @@ pub async fn build(
     build_with(segments, of, mode, old, new, drops, true).await
 }
 
-/// As `build`; without `compare` the new rows take the place of old ones also when they are the same, since the columns are others.
+/// Like `build`. Without `compare`, new rows replace old ones even if they are equal, because the columns differ.
 pub async fn build_with(
     segments: &Segments,
     (dataset, run): (&DatasetId, &RunId),
@@ -63,7 +63,7 @@ pub async fn build_with(
     drops: Drops,
     compare: bool,
 ) -> Result<BuiltSegments> {
-    // Rows are never added to a version that is damaged: nobody would notice until they read the old ones.
+    // Rows are never added to a damaged version, because the damage would only be noticed when the old rows are read.
     segments.check(old).await?;
     let metas: Vec<SegmentMeta> = new.iter().map(WrittenSegment::meta).collect();
     let marks = {
@@ -72,7 +72,7 @@ pub async fn build_with(
     };
     let dropped: u64 = marks.iter().map(Marks::marked).sum();
     let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
-    // Rows that are appended are new, whatever they hold.
+    // Appended rows are always new.
     let appends = mode == UpdateMode::Append && new.iter().any(|segment| segment.rows > 0);
     if compare && !appends && replaces_the_same(segments, &marked, &new).await? {
         return Ok(BuiltSegments { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
@@ -85,7 +85,7 @@ pub async fn build_with(
         match piece {
             VersionPiece::Reused(segment) | VersionPiece::New(segment) => order.push(segment),
             VersionPiece::Rewritten(segment, rows) => {
-                // Neighbours become one, as far as a segment may grow.
+                // Adjacent rewritten pieces are merged, up to the maximum size of a segment.
                 let mut stretch = vec![(segment, Some(rows))];
                 while let Some(VersionPiece::Rewritten(..)) = pieces.peek() {
                     if let Some(VersionPiece::Rewritten(segment, rows)) = pieces.next() {
@@ -95,26 +95,26 @@ pub async fn build_with(
                 let before = writer.written().len();
                 writer.copy(stretch).await?;
                 kill_point("build.rewritten");
-                let pulled = &writer.written()[before..];
-                order.extend(pulled.iter().map(WrittenSegment::meta));
-                written.extend_from_slice(pulled);
+                let copied = &writer.written()[before..];
+                order.extend(copied.iter().map(WrittenSegment::meta));
+                written.extend_from_slice(copied);
             }
         }
     }
-    if let Some(begin) = small_tail(&order.iter().map(|segment| segment.bytes).collect::<Vec<_>>()) {
+    if let Some(begin) = small_tail(&order.iter().map(|segment| segment.bytes).collect::<Vec<_>>(), MAX_SMALL_SEGMENTS) {
         let before = writer.written().len();
         let small = order.split_off(begin);
         writer.copy(small.iter().map(|segment| (segment.clone(), None)).collect()).await?;
         kill_point("build.compacted");
-        let pulled = &writer.written()[before..];
+        let copied = &writer.written()[before..];
         written.retain(|segment| !small.iter().any(|small| small.id == segment.id));
-        order.extend(pulled.iter().map(WrittenSegment::meta));
-        written.extend_from_slice(pulled);
+        order.extend(copied.iter().map(WrittenSegment::meta));
+        written.extend_from_slice(copied);
     }
     Ok(BuiltSegments { order, written, dropped, unchanged: false })
 }
 
-/// Whether the new rows are the old rows that go, whatever their order and the run that brought them.
+/// Whether the new rows equal the old rows to drop, in any order and whichever run pulled them.
 async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[WrittenSegment]) -> Result<bool> {
     let dropped: u64 = marked.iter().map(|(_, marks)| marks.marked()).sum();
     let Some(sum) = digest::sum(new.iter().map(|segment| segment.digest)).filter(|sum| sum.rows == dropped) else { return Ok(false) };
@@ -134,7 +134,8 @@ async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)],
     tokio::task::spawn_blocking(reading).await.map_err(Error::from)?
 }
 
-/// Whether the first old rows that go are among the new rows. Reading all old rows takes long when they are in many places. Blocks.
+/// Whether the first old rows to drop are among the new rows. A quick check, because reading all old rows is slow if they are
+/// scattered. Blocks.
 fn sample_is_among(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[SegmentMeta]) -> Result<bool> {
     let Some((meta, marks)) = marked.iter().find(|(_, marks)| marks.marked() > 0) else { return Ok(true) };
     let mut left = SAMPLE_ROWS;
@@ -169,7 +170,7 @@ fn digest_of(segments: &Segments, meta: &SegmentMeta, rows: &[Range<u64>]) -> Re
     Ok(digest)
 }
 
-/// Reads rows of a segment with all its columns; without ranges all rows.
+/// Reads rows of a segment with all its columns; without ranges, all rows.
 fn each_batch(segments: &Segments, meta: &SegmentMeta, rows: Option<&[Range<u64>]>, mut take: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
     let open = segments.open(meta)?;
     let schema = columns::to_schema(&columns::from_schema(open.schema())?);

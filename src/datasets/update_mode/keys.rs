@@ -1,4 +1,4 @@
-//! Keys of rows as hashes of 16 bytes, and sets of them that fit into memory.
+//! Hashes row keys to 16 bytes, and holds them in sets that fit into memory.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 use crate::datasets::columns::ColumnInfo;
 use crate::error::{Error, Result};
 
-/// A set has about this many keys; what is more is another pass.
+/// The approximate maximum number of keys in a set; more keys need another pass.
 pub const MAX_KEYS_PER_PASS: usize = 2_000_000;
 
-/// Keys of one pass.
+/// The keys of one pass.
 pub type KeySet = HashSet<u128, BuildHasherDefault<IdentityHasher>>;
 
-/// Hashes of SHA-256 need no further hashing.
+/// The keys are SHA-256 hashes, so they need no further hashing.
 #[derive(Default)]
 pub struct IdentityHasher(u64);
 
@@ -36,22 +36,22 @@ impl Hasher for IdentityHasher {
     }
 
     fn write_u128(&mut self, value: u128) {
-        // The low half is as good as any.
+        // The low half is as random as any other part.
         self.0 = value as u64;
     }
 }
 
-/// What identifies a row: the values of its key or, of a row without a value in one of the columns of the key, those of other columns.
-/// A cell that is null, empty or blank has no value.
+/// Computes what identifies a row: the values of its key columns or, if one of them has no value, the values of other columns. A cell
+/// that is null, empty or blank has no value.
 pub struct Keys {
     key: KeyPart,
-    /// For rows without a value in the key. None: such a row counts the empty cell as a value of its own.
+    /// Used for rows without a value in a key column. `None`: an empty cell then counts as a value.
     fallback: Option<KeyPart>,
 }
 
 /// Some columns of a batch.
 struct KeyPart {
-    /// Where they are.
+    /// The positions of the columns.
     places: Vec<usize>,
     converter: RowConverter,
 }
@@ -75,13 +75,14 @@ impl KeyPart {
 }
 
 impl Keys {
-    /// For batches of this schema, which has the columns of `key` and of `otherwise`; the latter is empty for the report's own key.
+    /// Prepares for batches of this schema, which has the columns of `key` and of `fallback`; `fallback` is empty for the report's
+    /// own key.
     pub fn new(schema: &Schema, key: &[ColumnInfo], fallback: &[ColumnInfo]) -> Result<Self> {
         let fallback = if fallback.is_empty() { None } else { Some(KeyPart::new(schema, fallback)?) };
         Ok(Self { key: KeyPart::new(schema, key)?, fallback })
     }
 
-    /// The key of each row. None where nothing identifies the row: it is like no other.
+    /// The key of each row. `None` if nothing identifies the row: it then matches no other row.
     pub fn of(&self, batch: &RecordBatch) -> Result<Vec<Option<u128>>> {
         self.of_columns(batch.columns(), batch.num_rows())
     }
@@ -106,7 +107,7 @@ impl Keys {
     }
 }
 
-/// The column with null for each text that is empty or blank: pages and CSV show them alike.
+/// Replaces empty and blank texts with null, because pages and CSV show them alike.
 fn with_nulls(column: &ArrayRef) -> ArrayRef {
     let is_blank = |text: &str| text.trim().is_empty();
     match column.as_string_opt::<i32>() {

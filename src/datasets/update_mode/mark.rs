@@ -1,5 +1,5 @@
-//! Marks the old rows to drop: by their day for Partition, by their key for Merge. The statistics of the day column exclude parts
-//! of a file; of the rest only the day, or the key columns, are read.
+//! Marks the old rows to drop: by their day for Partition, by their key for Merge. Row groups are skipped by the statistics of the
+//! day column; of the others, only the day or the key columns are read.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,39 +25,39 @@ const DAY: i64 = 24 * 60 * 60 * 1_000;
 #[derive(Clone, Debug)]
 pub enum Drops {
     Nothing,
-    /// Its day is in one of these, or its key is that of a new row whose day is in none of them.
+    /// Rows whose day is in one of these, or whose key is that of a new row outside these days.
     Days {
         days: DayRanges,
         key: Vec<ColumnInfo>,
     },
-    /// Its key is the key of a new row, or of a record that was read and became no row.
+    /// Rows with the key of a new row, or of a record that was read and has no rows.
     Keys {
         columns: Vec<ColumnInfo>,
-        /// What identifies a row without a value in one of these columns; empty for the report's own key.
+        /// The columns that identify a row without a value in a key column; empty for the report's own key.
         fallback: Vec<ColumnInfo>,
-        /// Values of the first column, as text.
+        /// The keys of records without rows: values of the first key column, as text.
         empty_parents: Vec<String>,
-        /// Rows with such a key have their day in here, as far as they have one.
+        /// The days that rows with such a key can have, apart from rows without a day.
         within: Option<DayRanges>,
     },
 }
 
-/// Moments of one column: a timestamp, or a date that stands for its midnight in UTC.
+/// Ranges of one column: a timestamp, or a date, which counts as its midnight in UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayRanges {
     pub column: ColumnInfo,
-    /// In milliseconds since 1970; in order and apart.
+    /// In milliseconds since 1970; ascending and disjoint.
     pub ranges: Vec<Range<i64>>,
 }
 
 impl DayRanges {
-    /// The days of these windows, on the clock of `zone`.
+    /// The days of these windows in the time zone `zone`.
     pub fn of(column: ColumnInfo, windows: &[Window], zone: &TimeZone) -> Result<Self> {
         let start = |day: Date| -> Result<i64> {
             if column.kind == ColumnKind::Date {
                 return Ok(day.to_zoned(TimeZone::UTC).map_err(Error::internal)?.timestamp().as_millisecond());
             }
-            // A day may begin later than midnight.
+            // A day may start after midnight because of a clock change.
             Ok(day.to_zoned(zone.clone()).and_then(|midnight| midnight.start_of_day()).map_err(Error::internal)?.timestamp().as_millisecond())
         };
         let mut all = Vec::with_capacity(windows.len());
@@ -85,12 +85,12 @@ impl DayRanges {
         self.ranges.get(at).is_some_and(|range| range.start <= most)
     }
 
-    /// A bound of the column in milliseconds: those of timestamps are so already, those of dates are days.
+    /// Converts a stored bound of the column to milliseconds: timestamps are unchanged, dates are days.
     fn moment(&self, stored: i64) -> i64 {
         if self.column.kind == ColumnKind::Date { stored.saturating_mul(DAY) } else { stored }
     }
 
-    /// The rows of a segment that may have their day in here. `or_none`: a row without a day may, too.
+    /// The rows of a segment that may have their day in these ranges. `or_none`: also rows without a day.
     fn candidates(&self, segment: &OpenSegment, or_none: bool) -> Vec<Range<u64>> {
         let mut found: Vec<Range<u64>> = Vec::new();
         for group in segment.groups_of(&self.column.name) {
@@ -107,13 +107,13 @@ impl DayRanges {
         found
     }
 
-    /// Widens the ranges to one that reaches from the first to the last moment of these segments as well, and a day beyond at both ends:
-    /// the vendor's days may be of another zone. None where a segment does not tell.
+    /// Widens the ranges to one range that also contains all rows of these segments, and one day more at both ends, because the
+    /// vendor's days may be of another time zone. `None` if the statistics of a segment are missing.
     pub fn around(mut self, segments: &[OpenSegment]) -> Option<Self> {
         let mut ends: Vec<i64> = self.ranges.iter().flat_map(|range| [range.start, range.end]).collect();
         for segment in segments {
             for group in segment.groups_of(&self.column.name) {
-                // A row without a day may have the key of one with any day.
+                // A row without a day can have the key of a row with any day.
                 let (least, most) = group.bounds.filter(|_| !group.has_nulls)?;
                 ends.extend([self.moment(least), self.moment(most)]);
             }
@@ -124,12 +124,12 @@ impl DayRanges {
     }
 }
 
-/// Marks the rows of `old` that go. Blocks.
+/// Marks the rows of `old` to drop. Blocks.
 pub fn mark(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops) -> Result<Vec<Marks>> {
     mark_with(segments, old, new, drops, MAX_KEYS_PER_PASS)
 }
 
-/// With about so many keys a pass.
+/// Like `mark`, with about `max_keys` keys per pass.
 pub(super) fn mark_with(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], drops: &Drops, max_keys: usize) -> Result<Vec<Marks>> {
     let mut marks: Vec<Marks> = old.iter().map(|segment| Marks::new(segment.rows)).collect();
     match drops {
@@ -176,7 +176,8 @@ fn mark_days(segment: &OpenSegment, days: &DayRanges, marks: &mut Marks) -> Resu
     })
 }
 
-/// Rows for other days than the requested ones replace themselves. They are few: chats over midnight, and rows without a day.
+/// New rows outside the requested days replace only old rows with the same key. There are few of them: chats over midnight, and rows
+/// without a day.
 fn mark_strays(segments: &Segments, old: &[SegmentMeta], new: &[SegmentMeta], days: &DayRanges, key: &[ColumnInfo], marks: &mut [Marks]) -> Result<()> {
     if key.is_empty() {
         return Ok(());
@@ -213,7 +214,7 @@ fn moment(column: &ArrayRef, at: usize) -> Option<i64> {
 }
 
 fn mark_keys(segment: &OpenSegment, within: Option<&DayRanges>, keys: &Keys, schema: &SchemaRef, set: &KeySet, marks: &mut Marks) -> Result<()> {
-    // One that has none of the columns has no keys.
+    // A segment without any of the columns has no keys.
     if !schema.fields().iter().any(|field| segment.schema().index_of(field.name()).is_ok()) {
         return Ok(());
     }
@@ -231,7 +232,7 @@ fn mark_keys(segment: &OpenSegment, within: Option<&DayRanges>, keys: &Keys, sch
     })
 }
 
-/// Reads these rows; `take` gets each batch, and what turns a place in it into the number of the row in the segment.
+/// Reads these rows. `take` gets each batch, and a function from the position in the batch to the number of the row in the segment.
 fn scan(
     segment: &OpenSegment,
     schema: &SchemaRef,
@@ -250,7 +251,7 @@ fn scan(
     Ok(())
 }
 
-/// The keys that a run brings, set by set.
+/// The keys of a run, in sets of limited size.
 struct NewKeys<'a> {
     segments: std::slice::Iter<'a, OpenSegment>,
     open: Option<crate::datasets::segments::BatchReader>,
@@ -269,11 +270,11 @@ impl<'a> NewKeys<'a> {
         Ok(Self { segments: segments.iter(), open: None, empty_parents })
     }
 
-    /// About as many keys as a set may have; empty at the end.
+    /// The next set of about `max_keys` keys; empty at the end.
     fn next_set(&mut self, keys: &Keys, schema: &SchemaRef, max_keys: usize) -> Result<KeySet> {
         let mut set = KeySet::default();
         while let Some(empty_parents) = self.empty_parents.take() {
-            // Their number has the bound of the windows that were read; a set takes them in parts all the same.
+            // The number of these keys is bounded by the windows that were read, but they are also split into sets.
             let (now, later) = (empty_parents.len().min(max_keys), empty_parents.len().saturating_sub(max_keys));
             let part = empty_parents.slice(0, now);
             set.extend(keys.of_columns(std::slice::from_ref(&part), now)?.into_iter().flatten());

@@ -1,6 +1,6 @@
-//! The update modes as operations on lists of segments. Replace: the new segments only. Append: the old ones, then the new ones.
-//! Merge and Partition: as Append, without the old rows that the new ones replace; an old segment that loses no row is reused.
-//! The functions here are pure; `mark` finds the rows to drop, `build` writes new files.
+//! The update modes as operations on lists of segments. Replace: only the new segments. Append: the old segments, then the new ones.
+//! Merge and Partition: like Append, without the old rows that the new ones replace; an old segment that loses no row is reused. The
+//! functions here are pure; `mark` finds the rows to drop, `build` writes new files.
 
 mod build;
 mod keys;
@@ -15,15 +15,11 @@ pub use build::{BuiltSegments, build, build_with, count_lost_rows};
 pub use mark::{DayRanges, Drops};
 pub use stamp::{BATCH_ID, BATCH_LAST_RUN, Stamp};
 
-/// More segments than this at the end that are smaller than that become one.
-const MAX_SMALL_SEGMENTS: usize = 32;
-const SMALL_SEGMENT_BYTES: u64 = 8 << 20;
-
-/// Which rows of one old segment go.
+/// The rows of one old segment to drop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     rows: u64,
-    /// A bit a row; empty while none is marked.
+    /// One bit per row; empty while no row is marked.
     bits: Vec<u64>,
     marked: u64,
 }
@@ -54,12 +50,12 @@ impl Marks {
         usize::try_from(row / 64).ok().and_then(|at| self.bits.get(at)).is_some_and(|word| word & (1 << (row % 64)) != 0)
     }
 
-    /// The rows that stay, as ranges that are apart.
+    /// The rows that stay, as disjoint ranges.
     fn kept(&self) -> Vec<Range<u64>> {
         self.ranges(false)
     }
 
-    /// The rows that go, as ranges that are apart.
+    /// The rows to drop, as disjoint ranges.
     fn dropped(&self) -> Vec<Range<u64>> {
         self.ranges(true)
     }
@@ -79,15 +75,15 @@ impl Marks {
 /// A piece of the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionPiece<S> {
-    /// An old segment as it is.
+    /// An unchanged old segment.
     Reused(S),
-    /// These rows of an old segment, to be written anew.
+    /// Rows of an old segment, to be rewritten.
     Rewritten(S, Vec<Range<u64>>),
     /// A segment of the run.
     New(S),
 }
 
-/// The pieces of the new version, in the order of their rows. `old`: the segments of the version before, with the rows that go.
+/// The pieces of the new version, in the order of their rows. `old`: the segments of the previous version, with the rows to drop.
 pub fn pieces<S: Clone>(mode: UpdateMode, old: &[(S, Marks)], new: &[S]) -> Vec<VersionPiece<S>> {
     let new = new.iter().cloned().map(VersionPiece::New);
     let old = old.iter().filter_map(|(segment, marks)| match mode {
@@ -100,12 +96,6 @@ pub fn pieces<S: Clone>(mode: UpdateMode, old: &[(S, Marks)], new: &[S]) -> Vec<
         },
     });
     old.chain(new).collect()
-}
-
-/// Where the small segments at the end begin, when there are so many that they are to become one. `bytes`: of each segment, in order.
-pub fn small_tail(bytes: &[u64]) -> Option<usize> {
-    let begin = bytes.iter().rposition(|bytes| *bytes >= SMALL_SEGMENT_BYTES).map_or(0, |at| at + 1);
-    (bytes.len() - begin > MAX_SMALL_SEGMENTS).then_some(begin)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The columns that record which run pulled a row, in DataSets that keep rows of several runs.
+//! The columns that record which run pulled a row, for DataSets with rows of several runs.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::clock::Millis;
 use crate::connectors::report::{ColumnKind, arrow_field};
 use crate::error::{Error, Result};
 
-/// The number of the run among those of the DataSet.
+/// The number of the run within its DataSet.
 pub const BATCH_ID: &str = "_batch_id";
 /// When the run started.
 pub const BATCH_LAST_RUN: &str = "_batch_last_run";
 
-/// What is written beside every row of one run.
+/// The values of the two columns for all rows of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub batch_id: i64,
@@ -22,7 +22,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The batch with both columns at its end.
+    /// Appends both columns to the batch.
     pub fn on(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let mut fields: Vec<_> = batch.schema_ref().fields().iter().cloned().collect();

@@ -1,4 +1,4 @@
-//! Verifies stored data: versions against segments, and segments against files, both ways. Read-only; works beside a running
+//! Verifies stored data: versions against segments, and segments against files, in both directions. Read-only; works with a running
 //! server.
 
 use std::collections::HashSet;
@@ -19,11 +19,11 @@ use crate::ids::SegmentId;
 /// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which rule does not hold, for programs.
+    /// The name of the rule, for programs.
     pub check: &'static str,
-    /// The id of what it is about.
+    /// The id of the object.
     pub object: String,
-    /// In a sentence.
+    /// A sentence for people.
     pub message: String,
 }
 
@@ -33,7 +33,7 @@ impl Finding {
     }
 }
 
-/// Statements that find what must not be: each answers the id of the object and a sentence.
+/// SQL statements that find violations: each returns the id of the object and a message.
 const STATEMENTS: [(&str, &str); 10] = [
     (
         "version_rows",
@@ -71,7 +71,7 @@ const STATEMENTS: [(&str, &str); 10] = [
             WHERE d.pending_version IS NOT NULL AND (d.pending_version = d.current_version
                 OR NOT EXISTS (SELECT 1 FROM versions v WHERE v.id = d.pending_version AND v.dataset_id = d.id))",
     ),
-    // What is held, or was, is passed over; and whoever accepts a version goes past what came after it.
+    // Newer versions are ignored if they were not approved, or if they are older than the approval of the current version.
     (
         "current_newest",
         "SELECT d.id, 'its current version is not the newest one' FROM datasets d LEFT JOIN versions c ON c.id = d.current_version
@@ -99,7 +99,7 @@ pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Find
         found.extend(rows.into_iter().map(|(object, message)| Finding::new(check, object, message)));
     }
     found.extend(unreadable_records(db).await?);
-    // A row is there before its file, so the files are listed first.
+    // A catalogue row is created before its file, so the files are listed first.
     let listed = on_disk(segments).await?;
     found.extend(columns_of_versions(db).await?);
     let kept = sqlx::query(concat!(
@@ -122,7 +122,7 @@ pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Find
         let segments = segments.clone();
         let wrong = tokio::task::spawn_blocking(move || file(&segments, &meta, &columns, deep)).await.map_err(Error::from)?;
         let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else { continue };
-        // It may have been swept while it was looked at.
+        // The segment may have been deleted by the sweep in the meantime.
         if still {
             let versions_of_segment = versions_of_segment(db, &id).await?;
             found.push(Finding::new(check, id, format!("{message}{versions_of_segment}")));
@@ -132,12 +132,12 @@ pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Find
     Ok(found)
 }
 
-/// How many files of rows have no checksums yet.
+/// The number of segment files without checksums.
 pub async fn without_checksums(db: &Db) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE state = 'kept' AND checksums IS NULL").fetch_one(db.read()).await?)
 }
 
-/// Which versions have rows in a segment, in words: " (rows of “Agents”, ds_1, version 5)".
+/// The versions that use a segment, in words: " (rows of “Agents”, ds_1, version 5)".
 async fn versions_of_segment(db: &Db, id: &SegmentId) -> Result<String> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "SELECT d.name, d.id, v.number FROM version_segments x
@@ -168,7 +168,7 @@ async fn on_disk(segments: &Segments) -> Result<Vec<SegmentId>> {
     tokio::task::spawn_blocking(move || segments.files_before(i64::MAX)).await.map_err(Error::from)?
 }
 
-/// Files that no row names.
+/// Files that are not in the catalogue.
 async fn orphans(db: &Db, segments: &Segments, listed: Vec<SegmentId>) -> Result<Vec<Finding>> {
     let rows: Vec<(SegmentId,)> = sqlx::query_as("SELECT id FROM segments").fetch_all(db.read()).await?;
     let named: HashSet<SegmentId> = rows.into_iter().map(|(id,)| id).collect();
@@ -207,12 +207,12 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// What is wrong with a segment's file; none when it is whole. Blocks.
+/// Checks a segment's file; returns the violated rule and the message, or `None`. Blocks.
 fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> Option<(&'static str, String)> {
     if !segments.is_there(&meta.id) && trash::holds(segments.dir(), &meta.id) {
         return Some(("segment_file", "its file is in trash/; the server moves it back when it starts".to_owned()));
     }
-    // The cause names the segment, which the finding does as well.
+    // The cause begins with the id of the segment, which the finding already contains, so the prefix is removed.
     let because = |error: Error| {
         let cause = error.log_cause().0.clone().unwrap_or_else(|| error.message().to_owned());
         cause.strip_prefix(&format!("segment {}: ", meta.id)).map_or(cause.clone(), str::to_owned)
@@ -220,7 +220,7 @@ fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> O
     if deep && let Err(error) = segments.check_file(meta) {
         return Some(("segment_file", because(error)));
     }
-    // Opening reads the footer and holds its rows to the catalogue's.
+    // Opening reads the footer and compares its number of rows with the catalogue.
     let open = match segments.open(meta) {
         Ok(open) => open,
         Err(error) => return Some(("segment_file", because(error))),

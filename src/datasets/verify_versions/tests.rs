@@ -1,4 +1,4 @@
-//! Whatever is broken by hand is found, and nothing is found where all is well.
+//! Every kind of damage is found, and intact data gives no findings.
 
 use super::super::testing::{World, mixed};
 use super::*;
@@ -67,7 +67,7 @@ async fn what_is_broken_on_the_disk_is_found() {
     assert_eq!(found(&world, false).await, ["orphan"]);
     std::fs::remove_file(path(&one)).unwrap();
     assert_eq!(found(&world, false).await, ["segment_file", "orphan"]);
-    // A page in the middle: only the checksums tell.
+    // Damages a page in the middle, which only the checksums detect.
     let mut bytes = std::fs::read(path(&two)).unwrap();
     let middle = bytes.len() / 4;
     bytes[middle..middle + 64].fill(0xff);

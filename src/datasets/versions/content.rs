@@ -1,5 +1,5 @@
-//! The content of a version, independent of its id: the digest of its rows, and the name of rows and columns that becomes the
-//! ETag of downloads.
+//! The content of a version, independent of its id: the digest of its rows, and the hash of rows and columns that becomes the ETag of
+//! downloads.
 
 use sha2::{Digest as _, Sha256};
 
@@ -7,13 +7,13 @@ use super::Version;
 use crate::datasets::segments::digest::{self, Digest};
 
 impl Version {
-    /// The digest of its rows in their order; none when it has a segment from before there were digests.
+    /// The digest of its rows in order; `None` if it has a segment that is older than digests.
     pub fn digest(&self) -> Option<Digest> {
         digest::sum(self.segments.iter().map(|segment| segment.digest))
     }
 
-    /// Names its rows and columns in 32 hex digits: equal for versions with equal rows and columns. Of a version whose digest is not
-    /// known, a name for this version alone.
+    /// Identifies the rows and columns in 32 hex digits: equal for versions with equal rows and columns. If the digest is unknown,
+    /// the result is unique to this version.
     pub fn content(&self) -> String {
         let mut hash = Sha256::new();
         match self.digest() {

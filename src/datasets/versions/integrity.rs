@@ -1,15 +1,15 @@
-//! Which versions are known to be intact or damaged, from the reads and checks so far.
+//! The known integrity of versions, from all reads and checks so far.
 
 use super::{Versions, to_u64};
 use crate::error::Result;
 use crate::ids::{DatasetId, VersionId};
 
-/// What is known of the files of a version.
+/// The integrity of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integrity {
     /// Every file has checksums, and none is known to be damaged.
     Checked,
-    /// Some files were written before there were checksums, and the integrity check has not come to them yet.
+    /// Some files are older than checksums and were not checked yet.
     NotChecked,
     /// At least one file is damaged or missing.
     Damaged,
@@ -31,10 +31,10 @@ pub struct VersionIntegrity {
     pub version: VersionId,
     pub number: u64,
     pub segments: u64,
-    /// Files that are damaged or missing, and the rows in them.
+    /// The number of damaged or missing files, and of the rows in them.
     pub damaged: u64,
     pub damaged_rows: u64,
-    /// Files without checksums.
+    /// The number of files without checksums.
     pub unchecked: u64,
 }
 
@@ -49,7 +49,7 @@ impl VersionIntegrity {
 }
 
 impl Versions {
-    /// What is known of the versions of a DataSet, newest first.
+    /// The integrity of the versions of a DataSet, newest first.
     pub async fn integrity(&self, dataset: &DatasetId) -> Result<Vec<VersionIntegrity>> {
         let rows: Vec<(VersionId, i64, i64, i64, i64, i64)> = sqlx::query_as(
             "SELECT v.id, v.number, COUNT(s.id),
@@ -69,7 +69,7 @@ impl Versions {
         let read = |(version, number, segments, damaged, damaged_rows, unchecked): (VersionId, i64, i64, i64, i64, i64)| VersionIntegrity {
             version,
             number: to_u64(number),
-            // A version without rows has no segment, and the join one row of nulls.
+            // A version without rows has no segment; the join then returns one row of nulls.
             segments: to_u64(segments),
             damaged: to_u64(damaged),
             damaged_rows: to_u64(damaged_rows),

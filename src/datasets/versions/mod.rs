@@ -1,5 +1,5 @@
-//! Versions: complete, immutable states of a DataSet, each an ordered list of segments. A reader pins the version it reads;
-//! retention drops old versions in the catalogue, and the sweep deletes their files a day later.
+//! Versions: complete, immutable states of a DataSet, each an ordered list of segments. A reader pins the version that it reads.
+//! Retention drops old versions in the catalogue, and the sweep deletes their files a day later.
 
 mod content;
 mod integrity;
@@ -25,10 +25,11 @@ use crate::ids::{DatasetId, RunId, SegmentId, VersionId};
 pub use integrity::{Integrity, VersionIntegrity};
 pub use retention::{MAX_RETENTION_DAYS, MAX_RETENTION_VERSIONS, Retention, RetentionOverride, Sizes};
 
-/// The code of a version that retention dropped while it was looked up.
+/// The error code for a version that retention dropped while it was read from the catalogue.
 const VERSION_GONE: &str = "version_gone";
 const DAY: Millis = 24 * 60 * 60 * 1_000;
-/// So many segments are dropped or forgotten in one transaction, which keeps it far below a quarter of a second.
+/// The maximum number of segments that are dropped or deleted in one transaction, so that it takes far less than a quarter of a
+/// second.
 const MAX_SEGMENTS_PER_TX: i64 = 200;
 
 /// One complete state of a DataSet.
@@ -36,53 +37,53 @@ const MAX_SEGMENTS_PER_TX: i64 = 200;
 pub struct Version {
     pub id: VersionId,
     pub dataset: DatasetId,
-    /// The run that made it.
+    /// The run that created it.
     pub run: Option<RunId>,
-    /// From 1, one more for each version of the DataSet.
+    /// From 1, incremented for each version of the DataSet.
     pub number: u64,
     pub rows: u64,
-    /// The length of its files.
+    /// The total length of its files.
     pub bytes: u64,
-    /// In order; segments are read by name and what one lacks is null.
+    /// In order. Segments are read by column name; a column that a segment lacks is null.
     pub columns: Vec<ColumnInfo>,
     pub created_at: Millis,
     /// In order of their rows.
     pub segments: Vec<SegmentMeta>,
 }
 
-/// What a finished run makes visible.
+/// The result of a finished run to commit.
 #[derive(Debug)]
 pub struct Commit<'a> {
     pub dataset: &'a DatasetId,
     pub run: &'a RunId,
-    /// What the report declares.
+    /// The columns that the report declares.
     pub declared: &'a [ColumnInfo],
-    /// What the run wrote of it, in order.
+    /// The segments that the run wrote, in order.
     pub written: &'a [WrittenSegment],
-    /// All segments of the version in the order of their rows, where old ones are among them; else it is `written`.
+    /// All segments of the version in the order of their rows, if old segments are included; otherwise `written`.
     pub order: Option<&'a [SegmentMeta]>,
-    /// The version that is current meanwhile and the old segments are of; where it is given, another one refuses the commit.
+    /// The version on which the commit is based. If it is set and another version is current, the commit fails.
     pub base: Option<&'a VersionId>,
     pub provenance: Option<&'a Provenance>,
-    /// The version waits for approval; the current one stays.
+    /// Whether the version waits for approval; the current version then stays.
     pub pending_approval: bool,
 }
 
 impl<'a> Commit<'a> {
-    /// What a run wrote becomes the current version, whatever was there before.
+    /// A commit that makes the segments of a run the current version, whichever version is current now.
     pub fn new(dataset: &'a DatasetId, run: &'a RunId, declared: &'a [ColumnInfo], written: &'a [WrittenSegment]) -> Self {
         Self { dataset, run, declared, written, order: None, base: None, provenance: None, pending_approval: false }
     }
 }
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Staged segments whose run is over.
+    /// Staged segments whose run has ended.
     pub dropped: u64,
     /// Files of dropped segments.
     pub deleted: u64,
-    /// Files that nothing names, now in the trash.
+    /// Files that are not in the catalogue and were moved to the trash.
     pub orphans: u64,
     /// Files deleted from the trash.
     pub emptied: u64,
@@ -96,18 +97,18 @@ pub struct Versions {
     clock: Clock,
     retention: Retention,
     pins: Arc<Mutex<Pins>>,
-    /// When this process began, of the time that passes.
+    /// The start of this process, in monotonic time.
     started_at: Millis,
 }
 
 #[derive(Default)]
 struct Pins {
-    /// How often each is in use. All who use it share what is known of it, which for many segments is much.
+    /// The versions in use, each with its number of users. All users share one `Version`, because its list of segments can be large.
     versions: HashMap<VersionId, (usize, Arc<Version>)>,
     segments: HashMap<SegmentId, usize>,
 }
 
-/// A version in use: neither retention nor the sweep touches it while this lives.
+/// A version in use. Neither retention nor the sweep deletes it before the pin is dropped.
 pub struct Pin {
     version: Arc<Version>,
     pins: Arc<Mutex<Pins>>,
@@ -155,7 +156,7 @@ impl Versions {
         &self.segments
     }
 
-    /// The current version; none before the first.
+    /// The current version; `None` before the first one.
     pub async fn current(&self, dataset: &DatasetId) -> Result<Option<Version>> {
         let row = sqlx::query("SELECT v.* FROM datasets d JOIN versions v ON v.id = d.current_version WHERE d.id = $1").bind(dataset);
         match row.fetch_optional(self.db.read()).await? {
@@ -164,7 +165,7 @@ impl Versions {
         }
     }
 
-    /// The version with this id, if it is kept.
+    /// The version with this id, if it still exists.
     pub async fn get(&self, id: &VersionId) -> Result<Option<Version>> {
         match sqlx::query("SELECT * FROM versions WHERE id = $1").bind(id).fetch_optional(self.db.read()).await? {
             Some(row) => Ok(Some(self.with_segments(version(&row)?).await?)),
@@ -172,7 +173,7 @@ impl Versions {
         }
     }
 
-    /// The version of a DataSet with this number, if it is kept.
+    /// The version of a DataSet with this number, if it still exists.
     pub async fn by_number(&self, dataset: &DatasetId, number: u64) -> Result<Option<Version>> {
         let row = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 AND number = $2").bind(dataset).bind(to_i64(number));
         match row.fetch_optional(self.db.read()).await? {
@@ -181,7 +182,7 @@ impl Versions {
         }
     }
 
-    /// The versions that are kept, newest first.
+    /// The existing versions, newest first.
     pub async fn list(&self, dataset: &DatasetId) -> Result<Vec<Version>> {
         let rows = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 ORDER BY number DESC").bind(dataset).fetch_all(self.db.read()).await?;
         let mut list = Vec::with_capacity(rows.len());
@@ -208,14 +209,14 @@ impl Versions {
         for row in rows {
             version.segments.push(SegmentMeta::read(&row)?);
         }
-        // Read in two statements: a version that retention dropped between them has lost its segments.
+        // The version is read in two statements: if retention dropped it between them, it has no segments.
         if version.segments.iter().map(|segment| segment.rows).sum::<u64>() != version.rows {
             return Err(Error::conflict(VERSION_GONE, "This version was just deleted, because there are newer versions.").action("Open the current version."));
         }
         Ok(version)
     }
 
-    /// Keeps a version's rows readable for as long as the pin lives.
+    /// Keeps the rows of a version readable until the pin is dropped.
     pub fn pin(&self, version: &Version) -> Pin {
         let mut pins = lock(&self.pins);
         if let Some((count, version)) = pins.versions.get_mut(&version.id) {
@@ -231,7 +232,7 @@ impl Versions {
     }
 
     /// Makes the segments of a run the current version, inside the caller's transaction, which has checked the run's fence. Other
-    /// segments that the run staged (in an earlier attempt) are dropped.
+    /// segments that the run staged in an earlier attempt are dropped.
     pub async fn commit(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Version> {
         let now = self.clock.now();
         commits::increment(tx).await?;
@@ -321,7 +322,7 @@ impl Versions {
         Ok(version)
     }
 
-    /// The columns of the old segments that a commit takes over, which must be those of the version it was built on.
+    /// The columns of the reused segments. They must belong to the version that the commit is based on.
     async fn old_columns(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Vec<Vec<ColumnInfo>>> {
         let rows =
             sqlx::query("SELECT s.id, s.columns FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 AND s.state = 'kept'")
@@ -356,7 +357,7 @@ impl Versions {
         commits::increment(tx).await
     }
 
-    /// Drops every version and segment of a DataSet, which then has no data. The files follow with the sweep.
+    /// Drops all versions and segments of a DataSet. The sweep deletes the files later.
     pub async fn drop_all(&self, tx: &mut Transaction<'_, Sqlite>, dataset: &DatasetId) -> Result<()> {
         sqlx::query("UPDATE datasets SET current_version = NULL, pending_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
         sqlx::query("DELETE FROM versions WHERE dataset_id = $1").bind(dataset).execute(&mut **tx).await?;
@@ -369,7 +370,7 @@ impl Versions {
     }
 }
 
-/// The number as it was before it was stored.
+/// Converts a number from the catalogue.
 fn to_u64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Reverts to an older version, and deletes a version by hand.
+//! Reverts to an older version, and deletes a version on request.
 
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
 impl Versions {
-    /// Makes a new version that has the segments and columns of an older one, and makes it current, inside the caller's transaction.
-    /// `run` is the record of it. Answers the older version and the new one.
+    /// Creates a new version with the segments and columns of an older one and makes it current, inside the caller's transaction.
+    /// `run` is the run that records the revert. Returns the older version and the new one.
     pub async fn restore(&self, tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, old: &VersionId, run: &RunId) -> Result<(Version, Version)> {
         let row = sqlx::query("SELECT * FROM versions WHERE id = $1 AND dataset_id = $2").bind(old).bind(dataset).fetch_optional(&mut **tx).await?;
         let mut old = version(&row.ok_or_else(|| Error::not_found("version"))?)?;
@@ -72,8 +72,8 @@ impl Datasets {
         Ok((dataset, version.ok_or_else(|| Error::not_found("version"))?))
     }
 
-    /// Deletes a version that is not the current one. Whoever reads it just now reads it to its end: its files go a day later at the
-    /// soonest, and never while they are read.
+    /// Deletes a version that is not the current one. Readers in progress can finish: the files are deleted a day later at the
+    /// earliest, and never while they are read.
     pub async fn delete_version(&self, by: AuditActor<'_>, dataset: &DatasetId, id: &VersionId) -> Result<Version> {
         self.get_to_change(by.actor, dataset).await?;
         let mut tx = self.db.write().await?;
@@ -84,7 +84,7 @@ impl Datasets {
                 Error::conflict("version_current", "The current version cannot be deleted.").action("Revert to another version first, or delete the DataSet.")
             );
         }
-        // Nobody can accept it any more.
+        // A deleted version can no longer be approved.
         sqlx::query("UPDATE datasets SET pending_version = NULL WHERE pending_version = $1").bind(id).execute(&mut *tx).await?;
         sqlx::query(
             "UPDATE runs SET outcome = 'discarded', decided_by = $1, decided_at = $2, error_who = 'No action needed.', error_action = $3 WHERE version_id = $4 AND outcome = 'held'",

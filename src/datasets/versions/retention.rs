@@ -1,4 +1,4 @@
-//! Retention: how many versions are kept, how much space they take, and which ones are dropped.
+//! Retention: how many versions are stored, how much space they use, and which ones are dropped.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, VersionId};
 
-/// How much history is kept besides the current version, which always is.
+/// How much history is stored in addition to the current version, which is never dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// At most so many, the current one included.
+    /// The maximum number of versions, including the current one.
     pub versions: u32,
-    /// None older than so many days.
+    /// The maximum age in days.
     pub days: u32,
 }
 
@@ -27,7 +27,7 @@ pub struct RetentionOverride {
     pub days: Option<u32>,
 }
 
-/// The most that may be asked for.
+/// The upper limits of the settings.
 pub const MAX_RETENTION_VERSIONS: u32 = 1_000;
 pub const MAX_RETENTION_DAYS: u32 = 3_660;
 
@@ -48,24 +48,24 @@ impl RetentionOverride {
     }
 }
 
-/// The room that a DataSet's history takes, in bytes. A file that several versions share is counted once.
+/// The disk space of a DataSet's history, in bytes. A file that several versions share is counted once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// What deleting this one version would free.
     pub alone: HashMap<VersionId, u64>,
-    /// All that is kept.
+    /// The total of all stored versions.
     pub stored: u64,
-    /// What is deleted within a day, besides.
+    /// Files that will be deleted within a day, in addition.
     pub pending_deletion: u64,
 }
 
 impl Versions {
-    /// What the server's settings say.
+    /// The retention in the server's settings.
     pub fn default_retention(&self) -> Retention {
         self.retention
     }
 
-    /// What a DataSet says itself of how much history it keeps.
+    /// The retention that is set for a DataSet.
     pub async fn retention_override(&self, dataset: &DatasetId) -> Result<RetentionOverride> {
         let row: Option<(Option<i64>, Option<i64>)> =
             sqlx::query_as("SELECT retention_versions, retention_days FROM datasets WHERE id = $1").bind(dataset).fetch_optional(self.db.read()).await?;
@@ -93,9 +93,9 @@ impl Versions {
         Ok(Sizes { alone, stored: to_u64(kept), pending_deletion: to_u64(going) })
     }
 
-    /// Drops versions beyond the retention: all but the newest ones, those that were replaced too long ago, and intermediate
-    /// versions of a backfill that has continued since. Never drops the current version, one that waits for approval, or a pinned
-    /// one. Returns how many were dropped. One transaction each.
+    /// Drops versions beyond the retention: all but the newest ones, those that were replaced too long ago, and intermediate versions
+    /// of a backfill that has continued since. Never drops the current version, one that waits for approval, or a pinned one. Each
+    /// version is dropped in its own transaction. Returns the number of dropped versions.
     pub async fn apply_retention(&self, dataset: &DatasetId) -> Result<u64> {
         let retention = self.retention_override(dataset).await?.or(self.retention);
         let oldest = self.clock.conservative_now() - i64::from(retention.days) * DAY;
@@ -118,7 +118,7 @@ impl Versions {
                 continue;
             }
             let mut tx = self.db.write().await?;
-            // It may have become the current one since (a revert).
+            // A revert may have made it current in the meantime.
             let still = sqlx::query("SELECT 1 FROM datasets WHERE current_version = $1 OR pending_version = $1").bind(&id).fetch_optional(&mut *tx).await?;
             if still.is_some() {
                 continue;

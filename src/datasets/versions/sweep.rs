@@ -1,6 +1,6 @@
-//! The sweep deletes segments that no version names, first in the catalogue and then the files. Files of finished runs that were
-//! in no version are deleted at once; files of dropped versions a day later; files that the catalogue does not name are moved to
-//! the trash (`trash.rs`).
+//! The sweep deletes segments that no version uses, first in the catalogue and then the files. Files of finished runs that were in no
+//! version are deleted at once; files of dropped versions a day later; files that the catalogue does not contain are moved to the
+//! trash (`trash.rs`).
 
 use super::{DAY, MAX_SEGMENTS_PER_TX, SweepReport, Versions, lock};
 use crate::db::failpoints::kill_point;
@@ -8,15 +8,16 @@ use crate::error::{Error, Result};
 use crate::ids::{RunId, SegmentId};
 
 impl Versions {
-    /// Drops segments whose run is over and deletes them, deletes what was dropped a day ago or longer, moves files that nothing names to
-    /// the trash, and deletes what has been there for a day. It may be stopped at any point and run again.
+    /// Drops and deletes staged segments of ended runs, deletes segments that were dropped a day ago or earlier, moves unknown files
+    /// to the trash, and deletes what has been in the trash for a day. The sweep can be interrupted at any point and repeated.
     pub async fn sweep(&self) -> Result<SweepReport> {
         let emptied = self.tidy_trash().await?;
         let dropped = self.drop_abandoned().await?;
         Ok(SweepReport { dropped, deleted: self.delete_dropped().await?, orphans: self.trash_orphans().await?, emptied })
     }
 
-    /// Staged segments of runs that are over or gone. They were in no version, so nobody reads them and `dropped_at` is long ago.
+    /// Drops staged segments whose run has ended or was deleted. They were in no version, so no reader uses them and `dropped_at` is
+    /// set to a time long ago.
     async fn drop_abandoned(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
@@ -58,7 +59,7 @@ impl Versions {
         }
     }
 
-    /// Deletes at once what a run staged that is over and made no version. Answers how many files.
+    /// Deletes the staged segments of an ended run without a version at once. Returns the number of files.
     pub async fn delete_staged(&self, run: &RunId) -> Result<u64> {
         let mut tx = self.db.write().await?;
         let ids: Vec<SegmentId> = sqlx::query_scalar(
@@ -72,8 +73,8 @@ impl Versions {
         self.delete(ids).await
     }
 
-    /// Deletes the files that a run staged and that count for nothing, because what is in them was never recorded: to make room on a full
-    /// disk, without writing to the catalogue. Only for a run whose commit was not begun. Their rows go with the end of the run.
+    /// Deletes the unrecorded staged files of a run, without writing to the catalogue, to free space on a full disk. Only for a run
+    /// whose commit has not begun. The catalogue rows are deleted when the run ends.
     pub async fn delete_unrecorded(&self, run: &RunId) {
         let deleted = async {
             let ids: Vec<SegmentId> =
@@ -88,7 +89,7 @@ impl Versions {
         }
     }
 
-    /// Deletes dropped segments, the files first. Answers how many; those that somebody reads stay.
+    /// Deletes dropped segments, the files first. Segments in use stay. Returns the number of deleted segments.
     async fn delete(&self, ids: Vec<SegmentId>) -> Result<u64> {
         let deleted = self.delete_files(ids).await?;
         kill_point("sweep.file_gone");
@@ -101,7 +102,7 @@ impl Versions {
         Ok(deleted.len() as u64)
     }
 
-    /// Deletes the files of the segments that nobody reads, and answers which those were.
+    /// Deletes the files of segments that are not in use, and returns these segments.
     async fn delete_files(&self, mut ids: Vec<SegmentId>) -> Result<Vec<SegmentId>> {
         let (segments, pins) = (self.segments.clone(), self.pins.clone());
         tokio::task::spawn_blocking(move || {

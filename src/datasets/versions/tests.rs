@@ -1,4 +1,4 @@
-//! Versions: commits, history, readers that hold on to one, and the sweep.
+//! Versions: commits, history, readers with pins, and the sweep.
 
 use super::super::testing::{World, batch, integer, mixed};
 use super::*;
@@ -117,7 +117,7 @@ async fn a_pinned_version_stays_until_the_last_reader_is_done() {
     drop(second);
     assert_eq!(world.versions.apply_retention(&world.dataset).await.unwrap(), 0);
 
-    // Deleting the DataSet does not ask for pins, but its files wait for them.
+    // Deleting the DataSet ignores pins, but its files are not deleted while they are pinned.
     let mut tx = world.db.write().await.unwrap();
     world.versions.drop_all(&mut tx, &world.dataset).await.unwrap();
     sqlx::query("DELETE FROM datasets WHERE id = $1").bind(&world.dataset).execute(&mut *tx).await.unwrap();
@@ -183,7 +183,7 @@ async fn the_files_of_a_run_that_failed_can_be_deleted_at_once_and_those_of_one_
 
 const HOUR: Millis = 60 * 60 * 1_000;
 
-/// A file of rows that the catalogue does not name.
+/// A segment file that the catalogue does not contain.
 fn unknown(world: &World) -> SegmentId {
     let id = SegmentId::new();
     std::fs::write(world.segments.dir().join(format!("{id}.parquet")), "half a file").unwrap();
@@ -203,7 +203,7 @@ async fn a_file_that_nothing_names_is_moved_to_the_trash_after_an_hour_and_delet
     assert_eq!(world.files(), 2);
     let moved = world.versions.trash().join(format!("{id}.parquet"));
     assert_eq!(std::fs::read_to_string(&moved).unwrap(), "half a file");
-    // A clock that is set forward makes nothing old.
+    // Setting the clock forward does not age files.
     world.clock.jump(30 * DAY);
     assert_eq!(world.versions.sweep().await.unwrap(), SweepReport::default());
     world.clock.jump(-30 * DAY);
@@ -226,7 +226,7 @@ async fn a_file_in_the_trash_comes_back_with_the_catalogue_that_names_it() {
     }
     assert_eq!(world.versions.sweep().await.unwrap().emptied, 0);
     assert!(world.segments.open(&version.segments[0]).is_ok(), "it is back where it was");
-    // A disk that is nearly full empties it earlier.
+    // The trash is emptied early when the disk is nearly full.
     assert_eq!(world.versions.empty_trash().await.unwrap(), 1);
     assert_eq!((trash::count_files(&world.versions.trash()).unwrap(), world.files()), (0, 1));
 }
@@ -297,7 +297,7 @@ async fn going_back_makes_a_new_version_of_the_same_files_and_columns() {
     assert_eq!((three.number, three.rows, three.bytes), (3, one.rows, one.bytes));
     assert_eq!((&three.columns, &three.segments), (&one.columns, &one.segments));
     assert_eq!(world.versions.current(&world.dataset).await.unwrap().as_ref(), Some(&three));
-    // And forward again.
+    // Reverts to the newer version again.
     let four = restored(&world, &two.id).await.unwrap();
     assert_eq!((four.number, &four.segments, &four.columns), (4, &two.segments, &two.columns));
     assert_eq!(world.pull(&[mixed(0, 3)]).await.number, 5);
@@ -383,7 +383,7 @@ async fn the_stages_of_a_backfill_leave_one_version_in_the_history() {
     for n in 2..=8 {
         let version = world.pull(&[mixed(0, n)]).await;
         let mut tx = world.db.write().await.unwrap();
-        // Before the last one, somebody went back to where it began.
+        // Before the last chunk, a person reverted to the version from which the backfill started.
         let base = if n == 8 { before.run.clone() } else { of_backfill.last().and_then(|last| last.run.clone()) };
         sqlx::query("UPDATE runs SET backfill_id = 'bf_1', builds_on = $1 WHERE id = $2").bind(base).bind(&version.run).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();

@@ -12,23 +12,23 @@ use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
 
-/// Its name in the data directory.
+/// The name of the trash in the data directory.
 pub const DIR: &str = "trash";
-/// A process moves nothing to the trash before it has run for this long: an administrator who started it with the wrong catalogue
-/// has time to notice.
+/// A process moves no files to the trash in its first hour, so that an administrator who started it with the wrong catalogue has time
+/// to notice.
 const MIN_PROCESS_AGE: Millis = 60 * 60 * 1_000;
 
-/// How many files of rows there are in a directory, which need not exist. Blocks.
+/// The number of segment files in a directory, which need not exist. Blocks.
 pub fn count_files(dir: &Path) -> Result<usize> {
     Ok(list(dir)?.len())
 }
 
-/// Whether the trash beside this directory of segments holds a file. Blocks.
+/// Whether the trash next to this directory of segments contains a file. Blocks.
 pub fn holds(segments: &Path, id: &SegmentId) -> bool {
     file(&segments.with_file_name(DIR), id).exists()
 }
 
-/// The files of rows in a directory, each with the time of its last change. Blocks.
+/// The segment files in a directory, each with its modification time. Blocks.
 fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -40,7 +40,7 @@ fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
         let entry = entry?;
         let name = entry.file_name();
         let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".parquet")).and_then(SegmentId::parse) else { continue };
-        // One that went meanwhile is none.
+        // The file was deleted in the meantime.
         let Ok(about) = entry.metadata() else { continue };
         let changed = about.modified()?.duration_since(UNIX_EPOCH).map(|since| since.as_millis()).unwrap_or(0);
         if about.is_file() {
@@ -50,7 +50,7 @@ fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
     Ok(found)
 }
 
-/// Whether something was done with a file; a file that went meanwhile needs nothing.
+/// Returns whether the operation succeeded; a file that no longer exists is not an error.
 fn ignore_missing(done: std::io::Result<()>) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
@@ -60,13 +60,13 @@ fn ignore_missing(done: std::io::Result<()>) -> Result<bool> {
 }
 
 impl Versions {
-    /// Where the trash is. It need not be there.
+    /// The path of the trash. The directory may not exist.
     pub fn trash(&self) -> PathBuf {
         self.segments.dir().with_file_name(DIR)
     }
 
-    /// Moves the files to the trash that the catalogue does not name and nobody reads. A row is there before its file, so a file without
-    /// one is of no run of this catalogue. Answers how many.
+    /// Moves files to the trash that the catalogue does not contain and that are not in use. A catalogue row is created before its
+    /// file, so these files belong to no run of this catalogue. Returns their number.
     pub(super) async fn trash_orphans(&self) -> Result<u64> {
         if self.clock.monotonic() - self.started_at < MIN_PROCESS_AGE {
             return Ok(0);
@@ -83,7 +83,7 @@ impl Versions {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&to)?;
             let mut moved = 0_u64;
             for (id, _) in &unknown {
-                // Its 24 hours begin now.
+                // The 24 hours begin at the modification time, so it is set to now.
                 let at = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
                 let discard = || {
                     std::fs::File::options().write(true).open(file(&from, id))?.set_modified(at)?;
@@ -101,14 +101,15 @@ impl Versions {
         Ok(moved)
     }
 
-    /// Moves files back from the trash that the catalogue names, and deletes those that have been there for 24 hours. Answers how many
-    /// were deleted.
+    /// Moves files back from the trash that the catalogue contains, and deletes files that have been in the trash for 24 hours.
+    /// Returns the number of deleted files.
     pub(super) async fn tidy_trash(&self) -> Result<u64> {
         let before = self.clock.conservative_now() - DAY;
         self.delete_from_trash(move |moved_at| moved_at <= before).await
     }
 
-    /// Deletes what is in the trash, but for files that the catalogue names: the disk is nearly full. Answers how many.
+    /// Empties the trash because the disk is nearly full, except for files that the catalogue contains. Returns the number of deleted
+    /// files.
     pub async fn empty_trash(&self) -> Result<u64> {
         let deleted = self.delete_from_trash(|_| true).await?;
         if deleted > 0 {
@@ -141,7 +142,7 @@ impl Versions {
         .await
     }
 
-    /// Those of the segments that the catalogue names.
+    /// The segments that the catalogue contains.
     async fn known(&self, ids: impl Iterator<Item = &SegmentId>) -> Result<HashSet<SegmentId>> {
         let mut known = HashSet::new();
         for id in ids {

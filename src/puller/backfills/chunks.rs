@@ -28,7 +28,7 @@ pub(in crate::puller) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
     .fetch_all(puller.db.read())
     .await?;
     for row in rows {
-        // One that cannot be read must not keep the others waiting.
+        // A backfill that cannot be read does not block the others.
         let id = row.id.clone();
         if let Err(error) = enqueue_next_chunk(puller, row).await {
             tracing::error!(backfill = %id, cause = ?error.log_cause(), "the next run of a backfill could not be queued: {error}");
@@ -56,7 +56,7 @@ async fn enqueue_next_chunk(puller: &Puller, row: BackfillRow) -> Result<()> {
     Ok(())
 }
 
-/// Why a backfill does not go on.
+/// Why a backfill stops.
 pub(super) struct ChunkFailure {
     pub why: String,
     /// A person cancelled the chunk, so no notification is sent.
@@ -86,8 +86,8 @@ pub(in crate::puller) async fn chunk_failed(
     failure: &Failure,
     dataset: &AlertSubject,
 ) -> Result<()> {
-    let tried = "SELECT b.retries FROM backfills b JOIN runs r ON r.backfill_id = b.id WHERE r.id = $1";
-    let Some(retries) = sqlx::query_scalar(tried).bind(&run.id).fetch_optional(&mut **tx).await? else { return Ok(()) };
+    let select_retries = "SELECT b.retries FROM backfills b JOIN runs r ON r.backfill_id = b.id WHERE r.id = $1";
+    let Some(retries) = sqlx::query_scalar(select_retries).bind(&run.id).fetch_optional(&mut **tx).await? else { return Ok(()) };
     let Some(at) = on_run_end::retry_at(now, run, failure, dataset, retries) else { return Ok(()) };
     sqlx::query("UPDATE backfills SET retries = retries + 1, retry_at = $1 WHERE state = 'running' AND id = (SELECT backfill_id FROM runs WHERE id = $2)")
         .bind(at)
@@ -145,7 +145,7 @@ pub(super) async fn enqueue_chunk(db: &Db, backfill: &Backfill, source_key: &str
     Ok(())
 }
 
-/// Counts a chunk in the transaction of its commit: what is left begins before its first day.
+/// Records a chunk as done in the transaction of its commit: the remaining days end before its first day.
 pub(in crate::puller) async fn chunk_committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, now: Millis) -> Result<()> {
     let chunk: Option<(BackfillId, String, String)> =
         sqlx::query_as("SELECT b.id, b.from_day, r.from_day FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE r.id = $1")

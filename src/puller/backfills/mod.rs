@@ -31,14 +31,14 @@ macro_rules! select_backfill {
 
 mod chunks;
 
-/// The most days of a chunk: as many as a run requests day by day.
+/// The maximum number of days of a chunk: as many as a run requests day by day.
 pub const MAX_CHUNK_DAYS: u32 = 31;
-/// The most days of a backfill.
+/// The maximum number of days of a backfill.
 pub const MAX_BACKFILL_DAYS: i64 = 3_660;
 /// The default number of days of a chunk.
 pub const DEFAULT_CHUNK_DAYS: u32 = 7;
 
-/// Where a backfill is.
+/// The state of a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackfillState {
     /// Chunks are queued one after the other.
@@ -76,7 +76,7 @@ pub struct Backfill {
     /// The newest day that is not pulled yet; `None` once all days are.
     pub remaining_to: Option<Date>,
     pub state: BackfillState,
-    /// Of one whose chunk has failed: when it is tried again.
+    /// When the failed chunk is retried.
     pub retry_at: Option<Millis>,
     /// Of a stopped backfill: why it stopped.
     pub stop_reason: Option<String>,
@@ -86,12 +86,12 @@ pub struct Backfill {
     pub ended_at: Option<Millis>,
     /// Rows that its chunks wrote.
     pub rows: i64,
-    /// The chunk under way.
+    /// The active run of a chunk.
     pub run: Option<RunId>,
 }
 
 impl Backfill {
-    /// The chunk that is next.
+    /// The days of the next chunk.
     pub fn next(&self) -> Option<Window> {
         let to = self.remaining_to?;
         Some(Window { from: to.saturating_sub(Span::new().days(i64::from(self.chunk_days) - 1)).max(self.days.from), to })
@@ -119,7 +119,7 @@ pub struct BackfillRange {
 }
 
 impl BackfillRange {
-    /// `today`: in the DataSet's zone.
+    /// Parses and validates the input. `today`: in the DataSet's time zone.
     pub fn check(from: &str, to: &str, chunk_days: &str, today: Date) -> Result<Self> {
         let mut wrong = Vec::new();
         let mut day = |field: &str, text: &str| match text.trim().parse::<Date>() {
@@ -217,7 +217,7 @@ impl TryFrom<BackfillRow> for Backfill {
 }
 
 impl Puller {
-    /// Begins a backfill. A DataSet has at most one under way.
+    /// Starts a backfill. A DataSet has at most one running backfill.
     pub async fn backfill(&self, actor: &Actor, dataset: &DatasetId, requested: &BackfillRange) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         if let Some(refusal) = unsupported_reason(&dataset) {
@@ -245,7 +245,7 @@ impl Puller {
         rows.into_iter().map(|row| Backfill::try_from(row).map(as_seen)).collect()
     }
 
-    /// The newest one of a DataSet. The caller has checked that it may be seen.
+    /// The newest backfill of a DataSet. The caller has checked permission for the DataSet.
     pub async fn newest_backfill(&self, dataset: &DatasetId) -> Result<Option<Backfill>> {
         let row: Option<BackfillRow> = sqlx::query_as(select_backfill!("WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 1"))
             .bind(dataset)
@@ -254,7 +254,7 @@ impl Puller {
         row.map(Backfill::try_from).transpose()
     }
 
-    /// Ends a backfill. The chunk under way is stopped; what came before it stays.
+    /// Cancels a backfill and its active run. The rows of earlier chunks stay.
     pub async fn cancel_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         get(&self.db, &dataset.id, id).await?;
@@ -273,7 +273,7 @@ impl Puller {
         get(&self.db, &dataset.id, id).await
     }
 
-    /// Goes on with a backfill that stopped or was cancelled, where it stopped.
+    /// Resumes a stopped or cancelled backfill where it ended.
     pub async fn resume_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         if let Some(account) = &dataset.account_id {

@@ -1,4 +1,4 @@
-//! Chunks: how days are cut, what is counted, what stops a backfill and what goes before it.
+//! Tests of chunks: their days, their progress, failures, and the order of runs.
 
 use super::chunks::{ChunkFailure, enqueue_chunk, last_chunk_failure, stop_backfill};
 use super::*;
@@ -47,7 +47,7 @@ fn chunks_go_from_the_newest_day_to_the_oldest() {
 }
 
 #[test]
-fn what_is_asked_is_held_to_what_can_be_done() {
+fn the_requested_days_are_validated() {
     let today = day("2026-11-20");
     let fields = |from: &str, to: &str, chunk: &str| match BackfillRange::check(from, to, chunk, today) {
         Ok(_) => Vec::new(),
@@ -76,20 +76,20 @@ impl Bench {
     }
 
     async fn begin(&self, from: &str, to: &str, chunk: &str) -> Result<Backfill> {
-        let asked = BackfillRange::check(from, to, chunk, day("2026-11-20"))?;
+        let range = BackfillRange::check(from, to, chunk, day("2026-11-20"))?;
         let mut tx = self.db.write().await.unwrap();
-        let id = insert_backfill(&mut tx, &self.dataset, &asked, None, self.clock.now()).await?;
+        let id = insert_backfill(&mut tx, &self.dataset, &range, None, self.clock.now()).await?;
         tx.commit().await.unwrap();
         get(&self.db, &self.dataset, &id).await
     }
 
-    async fn again(&self, backfill: &Backfill) -> Backfill {
+    async fn reload(&self, backfill: &Backfill) -> Backfill {
         get(&self.db, &self.dataset, &backfill.id).await.unwrap()
     }
 
-    /// Queues the next chunk and claims what is due.
+    /// Queues the next chunk and claims a run.
     async fn chunk(&self, backfill: &Backfill) -> Claimed {
-        enqueue_chunk(&self.db, &self.again(backfill).await, "key", self.clock.now()).await.unwrap();
+        enqueue_chunk(&self.db, &self.reload(backfill).await, "key", self.clock.now()).await.unwrap();
         self.claim().await.unwrap()
     }
 
@@ -120,21 +120,21 @@ async fn each_chunk_is_counted_with_its_commit_and_the_last_one_finishes() {
     let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
     let first = bench.chunk(&backfill).await;
     assert_eq!((first.trigger, first.range.unwrap().to_string().as_str()), (Trigger::Backfill, "2026-01-06 to 2026-01-10"));
-    // Asking twice makes no second one.
-    enqueue_chunk(&bench.db, &bench.again(&backfill).await, "key", bench.clock.now()).await.unwrap();
+    // A second call does not queue another run.
+    enqueue_chunk(&bench.db, &bench.reload(&backfill).await, "key", bench.clock.now()).await.unwrap();
     assert!(bench.claim().await.is_none());
     bench.end(&first, "succeeded").await;
-    let now = bench.again(&backfill).await;
+    let now = bench.reload(&backfill).await;
     assert_eq!((now.remaining_to, now.chunks_done(), now.state), (Some(day("2026-01-05")), 1, BackfillState::Running));
     let last = bench.chunk(&backfill).await;
     bench.end(&last, "succeeded").await;
-    let now = bench.again(&backfill).await;
+    let now = bench.reload(&backfill).await;
     assert_eq!((now.remaining_to, now.chunks_done(), now.state), (None, 2, BackfillState::Finished));
     assert!(now.ended_at.is_some() && now.next().is_none());
 }
 
 #[tokio::test]
-async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_schedules_want() {
+async fn there_is_one_backfill_at_a_time_and_other_runs_go_first() {
     let bench = Bench::new().await;
     let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
     assert_eq!(bench.begin("2026-01-01", "2026-01-02", "1").await.unwrap_err().code(), "backfill_under_way");
@@ -144,14 +144,14 @@ async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_sche
     let wanted = queue::enqueue(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
     let again = queue::enqueue(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Manual, None).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(wanted, again, "a chunk that waits is not answered in the place of a run");
-    let at_work = bench.claim().await.unwrap();
-    assert_eq!(at_work.id, wanted, "the schedule goes first, though it came later");
+    assert_eq!(wanted, again, "a queued chunk is not returned instead of a run");
+    let running = bench.claim().await.unwrap();
+    assert_eq!(running.id, wanted, "the scheduled run goes first, although it was queued later");
     assert!(bench.claim().await.is_none(), "one run of a DataSet at a time");
-    bench.end(&at_work, "succeeded").await;
+    bench.end(&running, "succeeded").await;
     let chunk = bench.claim().await.unwrap();
     assert_eq!(chunk.trigger, Trigger::Backfill);
-    // And while the chunk is at work, what is due waits for it alone.
+    // While the chunk is running, the next due run waits for it.
     let mut tx = bench.db.write().await.unwrap();
     let next = queue::enqueue(&mut tx, bench.clock.now(), &bench.dataset, "other", Trigger::Schedule, None).await.unwrap();
     tx.commit().await.unwrap();
@@ -161,7 +161,7 @@ async fn there_is_one_backfill_at_a_time_and_it_goes_behind_what_people_and_sche
 }
 
 #[tokio::test]
-async fn a_chunk_that_fails_is_the_reason_until_somebody_goes_on() {
+async fn a_failed_chunk_is_the_stop_reason_until_the_backfill_is_resumed() {
     let bench = Bench::new().await;
     let backfill = bench.begin("2026-01-01", "2026-01-10", "5").await.unwrap();
     let why = async || last_chunk_failure(&bench.db, &backfill.id).await.unwrap().map(|failed| failed.why);
@@ -170,11 +170,11 @@ async fn a_chunk_that_fails_is_the_reason_until_somebody_goes_on() {
     bench.end(&chunk, "failed").await;
     assert_eq!(why().await.as_deref(), Some("It rained."));
     stop_backfill(&bench.db, &backfill, &ChunkFailure { why: "It rained.".to_owned(), by_person: false }, bench.clock.now()).await.unwrap();
-    let now = bench.again(&backfill).await;
+    let now = bench.reload(&backfill).await;
     assert_eq!((now.state, now.stop_reason.as_deref(), now.chunks_done()), (BackfillState::Stopped, Some("It rained."), 0));
     let mut tx = bench.db.write().await.unwrap();
     sqlx::query("UPDATE backfills SET state = 'running', stop_reason = NULL, resumed_at = $1").bind(bench.clock.now()).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(why().await, None, "what failed before does not count again");
-    assert_eq!(bench.chunk(&backfill).await.range, chunk.range, "it goes on where it stopped");
+    assert_eq!(why().await, None, "an earlier failure does not count after the backfill was resumed");
+    assert_eq!(bench.chunk(&backfill).await.range, chunk.range, "it resumes where it stopped");
 }

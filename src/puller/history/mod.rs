@@ -10,18 +10,18 @@ use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
-/// Records the run whose rows the new version also contains: the one that made `base`. Called in the transaction of the commit.
+/// Records on a run the run that created `base`, because the new version also contains its rows. Called in the transaction of the commit.
 pub(super) async fn record_base_run(tx: &mut Transaction<'static, Sqlite>, run: &RunId, base: Option<&VersionId>) -> Result<()> {
     sqlx::query("UPDATE runs SET builds_on = (SELECT v.run_id FROM versions v WHERE v.id = $1) WHERE id = $2").bind(base).bind(run).execute(&mut **tx).await?;
     Ok(())
 }
 
 impl Puller {
-    /// Makes a new current version that has the rows and columns of an older one. The record of it is a run with the trigger `revert`;
-    /// nothing is pulled. Refused while a run of the DataSet is at work, since that would put its own rows in place when it ends.
+    /// Creates a new current version with the rows and columns of an older one, and records it as a run with the trigger `revert`. Fails
+    /// while a run of the DataSet is running, because that run would replace the rows when it ends.
     pub async fn revert(&self, by: AuditActor<'_>, dataset: &DatasetId, version: &VersionId) -> Result<Run> {
         self.datasets.get_to_change(by.actor, dataset).await?;
-        // A damaged version would only move the damage to where people read.
+        // A damaged version is not made current.
         if let Some(old) = self.datasets.versions.get(version).await?.filter(|old| old.dataset == *dataset) {
             self.datasets.segments.check(&old.segments).await?;
         }
@@ -48,7 +48,7 @@ impl Puller {
         // The pending version and the running backfill were based on the version that is replaced.
         queue::supersede_pending(&mut tx, dataset).await?;
         backfills::interrupt(&mut tx, dataset, &format!("The DataSet was reverted to version {}.", old.number), now).await?;
-        // Its rows are those of the run whose version came back.
+        // The restored version has the rows of the run that created it, so the revert builds on that run.
         sqlx::query("UPDATE runs SET version_id = $1, reverted_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6")
             .bind(&new.id)
             .bind(i64::try_from(old.number).unwrap_or(i64::MAX))

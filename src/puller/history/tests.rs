@@ -1,4 +1,4 @@
-//! What a commit leaves for the history.
+//! Tests of what a commit records for the history.
 
 use super::*;
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ struct Bench {
     clock: Clock,
     versions: Versions,
     dataset: DatasetId,
-    /// Versions have the rows of those before.
+    /// Each version also contains the rows of the previous one.
     builds: bool,
 }
 
@@ -30,7 +30,7 @@ impl Bench {
         Self { _dir: dir, db, clock, versions, dataset, builds: mode != "replace" }
     }
 
-    /// A run that asks for one day and brings nothing.
+    /// Commits a run of one day without rows.
     async fn run(&self, day: &str) -> RunId {
         self.clock.advance(1_000);
         let mut tx = self.db.write().await.unwrap();
@@ -55,7 +55,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn a_run_that_replaces_stands_alone_and_one_that_keeps_builds_on_those_before() {
+async fn a_replace_run_stands_alone_and_a_merge_run_builds_on_earlier_runs() {
     for (mode, wanted) in [("replace", vec!["2026-11-03"]), ("merge", vec!["2026-11-03", "2026-11-02", "2026-11-01"])] {
         let bench = Bench::new(mode).await;
         let mut last = None;
@@ -67,7 +67,7 @@ async fn a_run_that_replaces_stands_alone_and_one_that_keeps_builds_on_those_bef
 }
 
 #[tokio::test]
-async fn rows_before_and_after_are_told_on_the_run() {
+async fn rows_before_and_after_are_recorded_on_the_run() {
     let bench = Bench::new("replace").await;
     let first = bench.run("2026-11-01").await;
     let second = bench.run("2026-11-02").await;

@@ -1,4 +1,4 @@
-//! Enqueues runs: manual, scheduled and retried ones.
+//! Enqueues manual runs, scheduled runs and retries.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -7,10 +7,9 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, UserId};
 use crate::puller::run::Trigger;
 
-/// Puts a run into the queue, inside the caller's transaction. A DataSet has at most one run alive, besides a chunk of a backfill: while
-/// there is one, that one is answered instead; where it has not begun, and a person wants it now, it becomes that person's.
-/// `source_key`: runs with equal keys share one reading of the vendor. Errors: `not_found` when the DataSet was deleted after the caller
-/// looked it up.
+/// Enqueues a run, inside the caller's transaction. A DataSet has at most one active run, besides a backfill chunk. If there is one, its id
+/// is returned instead; if a person starts a run while a scheduled one or a retry is queued, that run becomes the person's. `source_key`:
+/// runs with equal keys share one read. Error: `not_found` if the DataSet was deleted meanwhile.
 pub async fn enqueue(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -19,8 +18,8 @@ pub async fn enqueue(
     trigger: Trigger,
     started_by: Option<&UserId>,
 ) -> Result<RunId> {
-    if let Some(made) = insert_run(tx, now, dataset, source_key, trigger, started_by).await? {
-        return Ok(made);
+    if let Some(created) = insert_run(tx, now, dataset, source_key, trigger, started_by).await? {
+        return Ok(created);
     }
     if matches!(trigger, Trigger::Manual | Trigger::First) {
         sqlx::query(
@@ -33,14 +32,14 @@ pub async fn enqueue(
         .execute(&mut **tx)
         .await?;
     }
-    let alive = sqlx::query_scalar("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill'")
+    let active = sqlx::query_scalar("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill'")
         .bind(dataset)
         .fetch_optional(&mut **tx)
         .await?;
-    alive.ok_or_else(|| Error::not_found("DataSet"))
+    active.ok_or_else(|| Error::not_found("DataSet"))
 }
 
-/// As `enqueue`; none when a run is alive already, or the DataSet is not there any more.
+/// Inserts a run; `None` if the DataSet has an active run or was deleted.
 async fn insert_run(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -64,8 +63,8 @@ async fn insert_run(
     .await?)
 }
 
-/// Enqueues a scheduled run that begins at `at` and makes up for `missed` further due times. A run that is queued or waiting
-/// already makes up for this due time as well. Returns false when one is running: this due time has no run.
+/// Enqueues a scheduled run that is due at `at` and also stands for `missed` earlier due times. If a run is already queued or waiting, it
+/// stands for these due times as well. Returns false if a run is running: it does not stand for them.
 pub async fn enqueue_scheduled(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -74,9 +73,9 @@ pub async fn enqueue_scheduled(
     at: Millis,
     missed: i64,
 ) -> Result<bool> {
-    if let Some(made) = insert_run(tx, now, dataset, source_key, Trigger::Schedule, None).await? {
+    if let Some(created) = insert_run(tx, now, dataset, source_key, Trigger::Schedule, None).await? {
         if at > now || missed > 0 {
-            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3").bind(missed).bind(at).bind(made).execute(&mut **tx).await?;
+            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3").bind(missed).bind(at).bind(created).execute(&mut **tx).await?;
         }
         return Ok(true);
     }

@@ -12,7 +12,7 @@ pub enum LeaseState {
     Active,
     /// This process holds it, and a person cancelled the run.
     CancelRequested,
-    /// Another holds it, or it is over.
+    /// Another worker holds it, or the run has ended.
     Lost,
 }
 
@@ -41,7 +41,8 @@ pub async fn check_lease(db: &Db, run: &Claimed) -> Result<LeaseState> {
     Ok(lease_state(row))
 }
 
-fn lease_state(row: Option<(i64,)>) -> LeaseState {
+/// `row`: `cancel_requested` of the run, if this process holds the lease.
+pub(super) fn lease_state(row: Option<(i64,)>) -> LeaseState {
     match row {
         None => LeaseState::Lost,
         Some((0,)) => LeaseState::Active,

@@ -67,7 +67,7 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    /// What it asks the vendor for, as `Dataset::source_key` and its own days.
+    /// The current source key of the DataSet, with the days of a backfill chunk.
     pub fn source_key_of(&self, dataset: &Dataset) -> String {
         backfills::source_key(dataset, self.range.as_ref())
     }
@@ -257,7 +257,7 @@ pub async fn end_run(db: &Db, clock: &Clock, run: &Claimed, run_end: &RunEnd, ca
     Ok(())
 }
 
-/// Requeues a run: `waiting` until the moment the vendor named, or `queued` when the server stops. Its attempt does not count. A
+/// Requeues a run: `waiting` until `wait_until`, or `queued` when the server stops. Its attempt does not count. A
 /// run with a requested cancellation ends here.
 pub async fn requeue(db: &Db, clock: &Clock, run: &Claimed, wait_until: Option<Millis>, call_stats: CallStats) -> Result<()> {
     let mut tx = db.write().await?;
@@ -297,8 +297,7 @@ pub async fn defer(db: &Db, clock: &Clock, run: &Claimed, until: Millis, why: &s
     Ok(())
 }
 
-/// Asks for a run to be stopped. One that no worker holds ends at once; a running one when its worker next looks.
-/// Answers whether there was anything to stop.
+/// Cancels a run. A queued or waiting run ends at once, a running one at its next heartbeat. Returns whether there was a run to cancel.
 pub async fn cancel(db: &Db, clock: &Clock, run: &RunId) -> Result<bool> {
     let mut tx = db.write().await?;
     let ended = sqlx::query("UPDATE runs SET state = 'cancelled', finished_at = $1, cancel_requested = 1 WHERE id = $2 AND state IN ('queued', 'waiting')")
@@ -315,15 +314,14 @@ pub async fn cancel(db: &Db, clock: &Clock, run: &RunId) -> Result<bool> {
     Ok(ended + running > 0)
 }
 
-/// When the next run that waits is due, if any waits.
+/// When the next run is due or the next lease expires.
 pub async fn next_due(db: &Db) -> Result<Option<Millis>> {
     Ok(sqlx::query_scalar("SELECT MIN(CASE WHEN state = 'running' THEN lease_until ELSE due_at END) FROM runs WHERE state IN ('queued', 'waiting', 'running')")
         .fetch_one(db.read())
         .await?)
 }
 
-/// Whether the newest run that is over and asked for the same as this one ended with this error: of the DataSet, or of the same days of
-/// the same backfill.
+/// Whether the previous run ended with this error: of the DataSet, or for a backfill chunk, of the same days of the same backfill.
 pub async fn last_run_failed_with(db: &Db, run: &Claimed, code: &str) -> Result<bool> {
     let last: Option<(Option<String>,)> = sqlx::query_as(
         "SELECT o.error_code FROM runs r JOIN runs o ON o.dataset_id = r.dataset_id AND o.id <> r.id AND COALESCE(o.backfill_id, '') = COALESCE(r.backfill_id, '')
@@ -358,11 +356,12 @@ pub async fn of_dataset(db: &Db, dataset: &DatasetId, offset: i64, limit: i64) -
     Ok(rows.into_iter().map(Run::from).collect())
 }
 
-/// How the runs of a DataSet have gone: all but those that somebody stopped, chunks of backfills and going back.
+/// Statistics of the runs of a DataSet, without cancelled runs, backfill chunks and reverts.
 pub struct RunSummary {
+    /// Runs that have ended.
     pub over: i64,
     pub succeeded: i64,
-    /// Of those that succeeded.
+    /// The average duration of those that succeeded.
     pub average_ms: Millis,
     pub last_success: Option<Run>,
 }
@@ -385,7 +384,7 @@ pub async fn summary(db: &Db, dataset: &DatasetId) -> Result<RunSummary> {
     Ok(RunSummary { over, succeeded, average_ms: took / succeeded.max(1), last_success: last.map(Run::from) })
 }
 
-/// As `of_dataset`, without the chunks of backfills that are over: how it is doing.
+/// Like `of_dataset`, without backfill chunks that have ended.
 pub async fn recent(db: &Db, dataset: &DatasetId, limit: i64) -> Result<Vec<Run>> {
     let rows: Vec<RunRow> = sqlx::query_as(select_run!(
         "WHERE r.dataset_id = $1 AND (r.trigger <> 'backfill' OR r.finished_at IS NULL) ORDER BY r.queued_at DESC, r.id DESC LIMIT $2"

@@ -1,5 +1,6 @@
 //! Ends a run that has read everything: with a current version, a pending one, or none; and accepts a pending version.
 
+use super::lease::lease_state;
 use super::{Claimed, LeaseState, to_i64};
 use crate::clock::{Clock, Millis};
 use crate::datasets::provenance::Provenance;
@@ -11,12 +12,12 @@ use crate::ids::{DatasetId, RunId, UserId, VersionId};
 use crate::puller::run::{Failure, Trigger};
 use crate::puller::{backfills, history, on_run_end};
 
-/// Figures that a commit records on the run, besides the version.
+/// The values that a commit records on the run, besides the version.
 #[derive(Debug, Default)]
 pub struct CommitStats<'a> {
     /// Rows and bytes that the run wrote; `None`: those of the version.
     pub written: Option<(u64, u64)>,
-    /// Rows of the version before; none where there was none.
+    /// Rows of the previous version; `None` if there was none.
     pub rows_before: Option<u64>,
     /// Of those, the rows that the new version no longer contains.
     pub rows_dropped: u64,
@@ -26,13 +27,13 @@ pub struct CommitStats<'a> {
     pub pending_approval: Option<&'a Failure>,
 }
 
-/// The one commit of a run: version, segments and the run's end in one transaction, refused when the fence is stale or a person has
-/// asked to stop. Answers the version, or why there is none.
+/// Commits a run: version, segments and the run's end in one transaction. Returns the version, or the lease state if the fence is stale or
+/// the run was cancelled.
 pub async fn commit(db: &Db, clock: &Clock, versions: &Versions, run: &Claimed, commit: &Commit<'_>) -> Result<std::result::Result<VersionId, LeaseState>> {
     commit_with(db, clock, versions, run, commit, &CommitStats::default()).await
 }
 
-/// As `commit`, with what else is told of it. A version that is held leaves the current one and ends its run as failed.
+/// Like `commit`, with the values for the run. A pending version leaves the current one unchanged and ends its run as failed.
 pub async fn commit_with(
     db: &Db,
     clock: &Clock,
@@ -103,9 +104,9 @@ pub async fn commit_with(
 /// A run whose rows are those of the current version.
 #[derive(Debug)]
 pub struct UnchangedRun<'a> {
-    /// It must still be current in the commit.
+    /// The version that must still be current at the commit.
     pub version: &'a Version,
-    /// What the version comes from now.
+    /// The new provenance of the version.
     pub provenance: &'a Provenance,
     /// Rows that the run read.
     pub written: u64,
@@ -113,7 +114,7 @@ pub struct UnchangedRun<'a> {
     pub schema_change: Option<String>,
 }
 
-/// Ends a run that changes nothing: it succeeds, makes no version and names the current one.
+/// Ends a run that changes nothing: it succeeds, creates no version and refers to the current one.
 pub async fn record_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &UnchangedRun<'_>) -> Result<std::result::Result<(), LeaseState>> {
     let UnchangedRun { version, provenance, written, schema_change } = unchanged;
     let now = clock.now();
@@ -166,7 +167,7 @@ pub async fn record_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: 
     Ok(Ok(()))
 }
 
-/// Refuses a commit whose rows are not those that the ledger of the run counted window by window.
+/// Returns an error if the ledger of the run counted another number of rows.
 async fn compare_with_ledger(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &RunId, rows: u64) -> Result<()> {
     let (counted, uncounted): (i64, i64) =
         sqlx::query_as("SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0) FROM windows WHERE run_id = $1")
@@ -176,7 +177,7 @@ async fn compare_with_ledger(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, 
     if uncounted > 0 || counted == to_i64(rows) { Ok(()) } else { Err(rows_missing(rows, counted)) }
 }
 
-/// Something between reading and saving lost or repeated rows.
+/// The error for rows that were lost or repeated between reading and saving.
 fn rows_missing(stored: u64, expected: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Internal, "rows_missing", format!("Chatlake read {expected} rows but stored {stored}, so it did not save this run."))
         .action("A server administrator can find the cause in the log under this run's ID.")
@@ -209,7 +210,7 @@ pub async fn keep_existing_rows(db: &Db, clock: &Clock, run: &Claimed, before: u
     Ok(Ok(()))
 }
 
-/// Keeps what changed in the columns with a run that this stops.
+/// Saves the column changes on a run that they stop.
 pub async fn note_schema(db: &Db, run: &Claimed, change: &str) -> Result<()> {
     let mut tx = db.write().await?;
     sqlx::query("UPDATE runs SET schema_change = $1 WHERE id = $2 AND fence = $3").bind(change).bind(&run.id).bind(run.fence).execute(&mut *tx).await?;
@@ -217,20 +218,17 @@ pub async fn note_schema(db: &Db, run: &Claimed, change: &str) -> Result<()> {
     Ok(())
 }
 
+/// Why the run must not be committed: its lease is lost or it was cancelled.
 async fn lease_lost(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &Claimed) -> Result<Option<LeaseState>> {
     let state: Option<(i64,)> = sqlx::query_as("SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
         .bind(&run.id)
         .bind(run.fence)
         .fetch_optional(&mut **tx)
         .await?;
-    Ok(match state {
-        None => Some(LeaseState::Lost),
-        Some((0,)) => None,
-        Some(_) => Some(LeaseState::CancelRequested),
-    })
+    Ok(Some(lease_state(state)).filter(|state| *state != LeaseState::Active))
 }
 
-/// The number of a run among those of its DataSet, and when it started: the same for all its attempts.
+/// The batch number of a run within its DataSet, and its start time. Both are the same for all attempts.
 pub async fn batch_number(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
     let mut tx = db.write().await?;
     let row: Option<(Option<i64>, i64, Option<i64>)> =
@@ -238,9 +236,9 @@ pub async fn batch_number(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
             .bind(&run.id)
             .fetch_optional(&mut *tx)
             .await?;
-    let (has, next, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
+    let (existing, next, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
     let started_at = started_at.unwrap_or_default();
-    if let Some(batch) = has {
+    if let Some(batch) = existing {
         return Ok((batch, started_at));
     }
     sqlx::query("UPDATE runs SET batch_number = $1 WHERE id = $2 AND fence = $3").bind(next).bind(&run.id).bind(run.fence).execute(&mut *tx).await?;
@@ -265,7 +263,7 @@ async fn mark_superseded(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, data
     Ok(())
 }
 
-/// Refuses while a run of the DataSet is at work, inside the caller's transaction.
+/// Returns an error while a run of the DataSet is running, inside the caller's transaction.
 pub async fn require_not_running(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId) -> Result<()> {
     let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
     match busy {
@@ -275,7 +273,7 @@ pub async fn require_not_running(tx: &mut sqlx::Transaction<'static, sqlx::Sqlit
     }
 }
 
-/// Makes the version that a run left held the current one. Fails when it is held no more, and while another run is at work.
+/// Makes the pending version of a run the current one. Fails if it is no longer pending, and while another run is running.
 pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by: &UserId) -> Result<()> {
     let mut tx = db.write().await?;
     require_not_running(&mut tx, dataset).await?;

@@ -15,11 +15,11 @@ use crate::puller::ledger;
 /// The plan of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunPlan {
-    /// In the order of reading; none for a report without days, which is one window of its own.
+    /// In the order of reading. Empty for a report without days, which counts as one window.
     pub windows: Vec<Window>,
     /// The checkpointed positions of an earlier attempt, ascending, with their counts.
     pub checkpointed: Vec<(usize, WindowCounts)>,
-    /// An attempt before this one had the same plan.
+    /// An earlier attempt had the same plan.
     pub resumed: bool,
 }
 
@@ -88,7 +88,7 @@ async fn discard_plan(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Res
     segments::discard_recorded(tx, run).await
 }
 
-/// Notes that a window of a run came whole, and how many rows it became.
+/// Records that a window was read completely, with its counts and the number of rows written.
 pub async fn record_window(db: &Db, clock: &Clock, run: &Claimed, position: usize, counts: &WindowCounts, rows: u64) -> Result<LeaseState> {
     let mut tx = db.write().await?;
     if !is_lease_held(&mut tx, run).await? {
@@ -100,7 +100,7 @@ pub async fn record_window(db: &Db, clock: &Clock, run: &Claimed, position: usiz
     Ok(LeaseState::Active)
 }
 
-/// Stores the records of a window that produced no row, before the window is done, so that a later attempt knows them. A window
+/// Stores the parents of a window that produced no row, before the window is marked as done, so that a later attempt knows them. A window
 /// that is read again overwrites them.
 pub async fn record_empty_parents(db: &Db, run: &Claimed, position: usize, parents: &[String]) -> Result<()> {
     let mut tx = db.write().await?;
@@ -116,7 +116,7 @@ pub async fn record_empty_parents(db: &Db, run: &Claimed, position: usize, paren
     Ok(())
 }
 
-/// The records of all windows of a run that became no row.
+/// The parents of all windows of a run that produced no row.
 pub async fn empty_parents(db: &Db, run: &RunId) -> Result<Vec<String>> {
     let lists: Vec<String> = sqlx::query_scalar("SELECT empty_parents FROM windows WHERE run_id = $1 AND empty_parents IS NOT NULL ORDER BY position")
         .bind(run)

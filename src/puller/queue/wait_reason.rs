@@ -5,17 +5,17 @@ use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
 
-/// How many readings of one account may be under way when another one begins.
+/// A new read of an account begins only while fewer reads than this are active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountLimit {
-    /// Before a run begins that no person asked for.
+    /// For runs that no person started.
     pub scheduled: i64,
-    /// Before a run begins that a person asked for.
+    /// For runs that a person started.
     pub manual: i64,
 }
 
 impl From<i64> for AccountLimit {
-    /// For runs that no person asked for alone.
+    /// Limits only the runs that no person started.
     fn from(scheduled: i64) -> Self {
         Self { scheduled, manual: i64::MAX }
     }
@@ -24,17 +24,17 @@ impl From<i64> for AccountLimit {
 /// What a queued run waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitReason {
-    /// Many are due at once, and their starts are spread: its own is then.
+    /// Many runs are due at once, so their starts are spread; this one starts then.
     SpreadStart(Millis),
-    /// A run of its own DataSet is at work, of which one is at a time.
+    /// Another run of the same DataSet is running.
     OwnRun,
-    /// A run that has stopped the whole server before is tried alone.
+    /// Another run in its last attempt is running; such runs run one after the other.
     Isolated,
-    /// Another run that asks the vendor for the same is about to begin, and they are read one after the other.
+    /// Another run with the same source key waits for runs that share its read.
     SharedRead,
     /// This many reads of its account are active, which is its limit.
     Account(i64),
-    /// All workers are busy; so many runs are before it.
+    /// All workers are busy; this many runs are ahead.
     Worker(i64),
 }
 
@@ -57,16 +57,16 @@ impl WaitReason {
 
 /// Whether a DataSet has a run that is queued, running or waiting.
 pub async fn has_active_run(db: &Db, dataset: &DatasetId) -> Result<bool> {
-    let alive: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting')")
+    let active: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting')")
         .bind(dataset)
         .fetch_one(db.read())
         .await?;
-    Ok(alive > 0)
+    Ok(active > 0)
 }
 
 type Queued = (String, String, Option<String>, Millis, String, i64);
 
-/// What a queued run waits for; none for a run that is not queued. `limit`: see `claim`.
+/// What a queued run waits for; `None` for a run that is not queued. `limit`: see `claim`.
 pub async fn wait_reason(db: &Db, clock: &Clock, run: &RunId, limit: AccountLimit) -> Result<Option<WaitReason>> {
     let now = clock.now();
     let row: Option<Queued> =
@@ -82,12 +82,12 @@ pub async fn wait_reason(db: &Db, clock: &Clock, run: &RunId, limit: AccountLimi
     if own > 0 {
         return Ok(Some(WaitReason::OwnRun));
     }
-    let last_tries: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND attempt > $1 AND lease_until >= $2")
+    let last_attempts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND attempt > $1 AND lease_until >= $2")
         .bind(super::MAX_ATTEMPTS - 1)
         .bind(now)
         .fetch_one(db.read())
         .await?;
-    if attempt >= super::MAX_ATTEMPTS - 1 && last_tries > 0 {
+    if attempt >= super::MAX_ATTEMPTS - 1 && last_attempts > 0 {
         return Ok(Some(WaitReason::Isolated));
     }
     let batch_waits: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND source_key = $1 AND batch_wait_until > $2")

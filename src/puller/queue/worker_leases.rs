@@ -14,7 +14,7 @@ use crate::ids::RunId;
 /// The leases of one server process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WorkerLeases {
-    /// On the leases.
+    /// The holder's name in the catalogue.
     name: String,
     runs: Arc<Mutex<HashSet<(RunId, i64)>>>,
 }
@@ -43,9 +43,9 @@ impl WorkerLeases {
 
     /// Renews expired leases of runs that this process still holds.
     pub(super) async fn renew_expired(&self, tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
-        let ended: Vec<(RunId, i64)> =
+        let expired: Vec<(RunId, i64)> =
             sqlx::query_as("SELECT id, fence FROM runs WHERE state = 'running' AND lease_until < $1").bind(now).fetch_all(&mut **tx).await?;
-        for (run, fence) in ended {
+        for (run, fence) in expired {
             if self.runs().contains(&(run.clone(), fence)) {
                 sqlx::query("UPDATE runs SET lease_until = $1 WHERE id = $2").bind(now + millis(LEASE)).bind(run).execute(&mut **tx).await?;
             }

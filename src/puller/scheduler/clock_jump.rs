@@ -13,24 +13,24 @@ use crate::puller::{Puller, queue};
 
 /// Smaller changes of the clock are ignored.
 const MIN_JUMP: Millis = 2 * 60_000;
-/// When the clock goes back by at most this, for no known reason, no due time is repeated; beyond it, due times are computed
+/// If the clock goes back by at most this, for no known reason, no due time is repeated. If it goes back further, due times are computed
 /// again.
 const MAX_TOLERATED_BACKSTEP: Millis = 2 * 3_600_000;
-/// What the clock shows is noted so often.
+/// How often the clock time is saved.
 const SAVE_INTERVAL: Millis = 5 * 60_000;
 
-/// What the scheduler knows of the clock.
+/// The state of the detection of clock changes.
 #[derive(Default)]
 pub struct ClockMonitor(Mutex<ClockState>);
 
 #[derive(Clone, Copy, Default)]
 struct ClockState {
-    /// What it showed at the last look, and how much time had passed by then.
+    /// Clock time and monotonic time of the last check.
     last: Option<(Millis, Millis)>,
     /// How far the clock was set forward while this process ran. Going back by that much is only a correction.
     ahead_by: Millis,
-    /// When it was noted in the catalogue, of the time that passed.
-    noted: Option<Millis>,
+    /// When the clock time was last saved, in monotonic time.
+    saved_at: Option<Millis>,
 }
 
 impl ClockMonitor {
@@ -44,11 +44,11 @@ impl ClockMonitor {
 pub(super) async fn detect(puller: &Puller, now: Millis) -> Result<Millis> {
     let passed = puller.clock.monotonic();
     let mut state = *puller.clock_monitor.state();
-    let wanted = match state.last {
+    let expected = match state.last {
         Some((at, then)) => at + (passed - then),
         None => sqlx::query_scalar("SELECT seen_at FROM clock").fetch_optional(puller.db.read()).await?.unwrap_or(now),
     };
-    let back_by = wanted - now;
+    let back_by = expected - now;
     let mut latest = now + MAX_TOLERATED_BACKSTEP;
     if back_by > MIN_JUMP {
         tracing::warn!(minutes = back_by / 60_000, "the clock was set back; waiting times were corrected");
@@ -61,17 +61,17 @@ pub(super) async fn detect(puller: &Puller, now: Millis) -> Result<Millis> {
         outbox::shift_times_back(&mut tx, now, back_by).await?;
         save_clock(&mut tx, now).await?;
         tx.commit().await?;
-        state.noted = Some(passed);
+        state.saved_at = Some(passed);
         puller.wake_dispatcher.notify_one();
         puller.wake_deadlines.notify_one();
         puller.notifications.wake.notify_one();
-    } else if state.noted.is_none_or(|at| passed - at >= SAVE_INTERVAL) {
+    } else if state.saved_at.is_none_or(|at| passed - at >= SAVE_INTERVAL) {
         let mut tx = puller.db.write().await?;
         save_clock(&mut tx, now).await?;
         tx.commit().await?;
-        state.noted = Some(passed);
+        state.saved_at = Some(passed);
     }
-    // Before the first look nothing ran, and time may well have passed.
+    // Not at the first check: the server may have been stopped for any time.
     if state.last.is_some() && -back_by > MIN_JUMP {
         state.ahead_by += -back_by;
     }
@@ -98,8 +98,7 @@ async fn shift_due_times(tx: &mut Transaction<'static, Sqlite>, now: Millis, bac
     ] {
         sqlx::query(moved).bind(now).bind(back_by).execute(&mut **tx).await?;
     }
-    // What has happened has happened by now at the latest: new runs come behind the old ones, and data may be late again, which is
-    // reckoned anew.
+    // Times of past events are at most the current time, so that new runs sort after older ones and lateness is computed again.
     for happened in [
         "UPDATE runs SET queued_at = $1 WHERE queued_at > $1",
         "UPDATE runs SET started_at = $1 WHERE started_at > $1",

@@ -1,6 +1,5 @@
-//! Enqueues what is due and sweeps what is no longer needed. One query on `next_run_at` finds the due DataSets. Decisions depend
-//! on the clock and the stored state only, never on how long the process waited, so a clock that is set makes no run happen
-//! twice.
+//! Enqueues due runs and deletes old versions and files. One query on `next_run_at` finds the due DataSets. Decisions depend only on the
+//! clock and the stored state, never on how long the process waited, so that a change of the clock starts no run twice.
 
 pub mod clock_jump;
 mod repair;
@@ -20,25 +19,25 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::DatasetId;
 use repair::{mark_broken, repair};
 
-/// The scheduler looks at least this often, whatever the clock did meanwhile.
+/// The maximum time between two checks, also when the clock is set.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// A DataSet whose schedule cannot be followed is looked at again after this.
+/// A schedule that cannot run is checked again after this time.
 const RECHECK_BROKEN_AFTER: Millis = 3_600_000;
 /// How often old versions and files are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// DataSets per transaction.
 const BATCH_SIZE: usize = 500;
-/// Where more than this become due together their starts are spread: so many a second, over a minute at most.
+/// If more DataSets are due at once, their starts are spread: this many a second, over a minute at most.
 const STARTS_PER_SECOND: usize = 20;
 const SPREAD_OVER: Millis = 60_000;
 /// A due time that is older than this was missed; until then its run is only delayed.
 const MISSED_AFTER: Millis = 5 * 60_000;
-/// Missed moments are counted up to this.
+/// The maximum number of missed due times that are counted.
 const MAX_MISSED: usize = 10_000;
-/// 2024-01-01: no earlier time is believed.
+/// 2024-01-01. An earlier clock time is wrong.
 const MIN_CLOCK: Millis = 1_704_067_200_000;
 
-/// Why nothing is scheduled just now, if so: the machine's clock shows a time that cannot be.
+/// Returns why no schedules run, if the server clock shows an impossible time.
 pub fn clock_error(now: Millis) -> Option<String> {
     let shows = crate::clock::timestamp(now).strftime("%Y-%m-%d %H:%M");
     (now < MIN_CLOCK).then(|| format!("The server clock shows {shows} UTC, which is wrong. No scheduled runs start until the clock is correct."))
@@ -68,7 +67,7 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
     }
 }
 
-/// Makes runs of all that is due and answers when the next one will be.
+/// Enqueues all due runs. Returns when the next check is needed.
 pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     puller.metrics.runs_alive.set(queue::count_active(&puller.db).await?);
     let now = puller.clock.now();
@@ -77,18 +76,18 @@ pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     let due: Vec<(DatasetId, Millis)> =
         sqlx::query_as("SELECT id, next_run_at FROM datasets WHERE next_run_at <= $1 ORDER BY next_run_at, id").bind(now).fetch_all(puller.db.read()).await?;
     let mut starts = StartSpreader::new(now, due.len());
-    let mut some_left = false;
+    let mut any_left = false;
     for some in due.chunks(BATCH_SIZE) {
-        some_left |= process_due(puller, some, now, &mut starts).await?;
+        any_left |= process_due(puller, some, now, &mut starts).await?;
     }
-    // After what the schedules want, which goes first.
+    // After the scheduled runs, which go first.
     backfills::enqueue_chunks(puller).await?;
     let next: Option<Millis> = sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at > $1").bind(now).fetch_one(puller.db.read()).await?;
-    // What is still due waits for a run of its own to end.
-    let soon = some_left.then_some(now + 1_000);
-    let again: Option<Millis> =
+    // DataSets that are still due wait for the end of their active run.
+    let soon = any_left.then_some(now + 1_000);
+    let next_retry: Option<Millis> =
         sqlx::query_scalar("SELECT MIN(retry_at) FROM backfills WHERE state = 'running' AND retry_at > $1").bind(now).fetch_one(puller.db.read()).await?;
-    Ok(next.into_iter().chain(soon).chain(again).min())
+    Ok(next.into_iter().chain(soon).chain(next_retry).min())
 }
 
 /// Spreads the starts of many due runs. Runs that share a read start together.
@@ -112,8 +111,8 @@ impl StartSpreader {
 
 /// The decision about a due DataSet.
 enum ScheduleDecision {
-    /// `missed`: so many moments more than the one that the run stands for. `next`: the moment after.
-    /// `exclusive`: not while another run of it is alive.
+    /// `missed`: how many more due times the run stands for. `next`: the next due time. `exclusive`: wait while the DataSet has an active
+    /// run.
     Enqueue {
         source_key: String,
         missed: i64,
@@ -127,20 +126,19 @@ enum ScheduleDecision {
         next: Option<Millis>,
     },
     Invalid(String),
-    /// Its run goes on.
+    /// Nothing now; the DataSet stays due.
     Defer,
 }
 
-/// Processes some due DataSets. All decisions are made before the one transaction that writes. Returns true when some are still
-/// due.
+/// Processes some due DataSets. All decisions are made before the transaction that writes them. Returns true if some are still due.
 async fn process_due(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, starts: &mut StartSpreader) -> Result<bool> {
     let mut decided = Vec::with_capacity(due.len());
     for (id, seen_next_run_at) in due {
         let decision = match puller.datasets.for_run(id).await {
-            // It was saved anew or paused meanwhile.
+            // The DataSet was saved or paused meanwhile.
             Ok(dataset) if dataset.next_run_at != Some(*seen_next_run_at) => continue,
             Ok(dataset) => decide(&dataset, now),
-            // A row that cannot be read is the trouble of that row; that nothing can be read just now is not.
+            // Only a damaged row makes the schedule invalid; other read errors may be temporary.
             Err(error) if error.is_damaged() => ScheduleDecision::Invalid(error.message().to_owned()),
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
@@ -151,18 +149,18 @@ async fn process_due(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, 
         let waits = matches!(decision, ScheduleDecision::Enqueue { exclusive: true, .. }) && queue::has_active_run(&puller.db, id).await?;
         decided.push((id, *seen_next_run_at, if waits { ScheduleDecision::Defer } else { decision }));
     }
-    let mut some_left = false;
+    let mut any_left = false;
     let mut tx = puller.db.write().await?;
     for (id, seen_next_run_at, decision) in decided {
         match decision {
-            ScheduleDecision::Defer => some_left = true,
+            ScheduleDecision::Defer => any_left = true,
             ScheduleDecision::Invalid(why) => mark_broken(&mut tx, id, Some(seen_next_run_at), &why, now).await?,
             ScheduleDecision::Enqueue { source_key, missed, due_at, next, .. } => {
                 let at = starts.start_of(&source_key);
-                // One that cannot be written leaves the others as they are.
+                // With the savepoint, a failed write does not affect the other DataSets.
                 sqlx::query("SAVEPOINT one").execute(&mut *tx).await?;
                 match enqueue_due_run(&mut tx, id, seen_next_run_at, DueRun { source_key: &source_key, missed, due_at, next, now, at }).await {
-                    Ok(()) => some_left |= next.is_some_and(|next| next <= now),
+                    Ok(()) => any_left |= next.is_some_and(|next| next <= now),
                     Err(error) => {
                         tracing::error!(dataset = %id, cause = ?error.log_cause(), "a run could not be queued: {error}");
                         sqlx::query("ROLLBACK TO SAVEPOINT one").execute(&mut *tx).await?;
@@ -180,10 +178,10 @@ async fn process_due(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, 
     puller.wake_dispatcher.notify_waiters();
     puller.wake_dispatcher.notify_one();
     puller.notifications.wake.notify_one();
-    Ok(some_left)
+    Ok(any_left)
 }
 
-/// See `ScheduleDecision::Run`.
+/// See `ScheduleDecision::Enqueue`. `at`: when the run starts.
 struct DueRun<'a> {
     source_key: &'a str,
     missed: i64,
@@ -193,20 +191,20 @@ struct DueRun<'a> {
     at: Millis,
 }
 
-/// Makes a run of what is due, unless the DataSet has been changed since it was read.
+/// Enqueues the due run, unless the DataSet was changed since it was read.
 async fn enqueue_due_run(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, seen_next_run_at: Millis, due: DueRun<'_>) -> Result<()> {
     let DueRun { source_key, missed, due_at, next, now, at } = due;
     if !advance(tx, id, seen_next_run_at, due_at, next, 0).await? {
         return Ok(());
     }
     if !queue::enqueue_scheduled(tx, now, id, source_key, at, missed).await? {
-        // The run at work began before this moment, and does not stand for it. The next one tells.
+        // The running run began before this due time and does not stand for it. The next run records it as missed.
         sqlx::query("UPDATE datasets SET missed = $1 WHERE id = $2").bind(missed + 1).bind(id).execute(&mut **tx).await?;
     }
     Ok(())
 }
 
-/// What a DataSet whose moment has come wants, by its `catch_up`.
+/// Decides what to do about a due DataSet, by its `catch_up`.
 fn decide(dataset: &Dataset, now: Millis) -> ScheduleDecision {
     let schedule = match Schedule::of(dataset) {
         Ok(schedule) => schedule,
@@ -237,7 +235,7 @@ fn decide(dataset: &Dataset, now: Millis) -> ScheduleDecision {
     }
 }
 
-/// Notes what was done about the moment that was `read`. False when the DataSet has been changed since.
+/// Records a processed due time and sets the next one. Returns false if the DataSet was changed since `seen_next_run_at` was read.
 async fn advance(
     tx: &mut Transaction<'static, Sqlite>,
     id: &DatasetId,

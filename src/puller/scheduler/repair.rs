@@ -1,5 +1,5 @@
-//! Repairs schedules that would never run: without a next run, with due times from a clock that was far ahead, or with a schedule
-//! that cannot be followed, which is notified.
+//! Repairs schedules that would never run: without a next run, or with due times from a clock that was far ahead. Notifies of schedules
+//! that cannot run.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -14,11 +14,11 @@ use crate::puller::schedules::Schedule;
 
 /// The end of the year 9999.
 const MAX_TIMESTAMP: Millis = 253_402_300_799_999;
-/// So many are dealt with in one transaction.
+/// DataSets per transaction.
 const BATCH_SIZE: usize = 500;
 
-/// Records why the schedule cannot be followed, notifies the first time, and schedules another check. `read`: the next run when
-/// the DataSet was read; a DataSet that was changed since is left alone.
+/// Records why the schedule cannot run, notifies the first time, and schedules another check. Does nothing if the DataSet was changed since
+/// `seen_next_run_at` was read.
 pub(super) async fn mark_broken(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, seen_next_run_at: Option<Millis>, why: &str, now: Millis) -> Result<()> {
     let before: Option<(i64,)> = sqlx::query_as(
         "SELECT CASE WHEN schedule_error IS NULL THEN 0 ELSE 1 END FROM datasets WHERE id = $1 AND next_run_at IS NOT DISTINCT FROM $2 AND paused_at IS NULL
@@ -46,9 +46,9 @@ pub(super) async fn mark_broken(tx: &mut Transaction<'static, Sqlite>, id: &Data
 }
 
 async fn notify_broken(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, now: Millis) -> Result<()> {
-    // What is wrong with the row may be that it cannot be read at all.
+    // A damaged row may be unreadable. Then no notification is sent.
     let Some(dataset) = load_readable_subject(tx, id).await? else { return Ok(()) };
-    // So that the end of it is told as well.
+    // Makes the next success notify of the recovery.
     if dataset.notifies_on(NotificationKind::Stopped) {
         sqlx::query("UPDATE datasets SET notified_stop = 1 WHERE id = $1").bind(id).execute(&mut **tx).await?;
     }
@@ -62,7 +62,7 @@ async fn notify_broken(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, wh
 
 /// Recomputes the next run of DataSets without one, and of those whose last due time is later than `latest`.
 pub(super) async fn repair(puller: &Puller, now: Millis, latest: Millis) -> Result<()> {
-    // No moment at all, which comes after all that are.
+    // Such values are not valid times.
     let out_of_range: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM datasets WHERE next_run_at > $1").bind(MAX_TIMESTAMP).fetch_one(puller.db.read()).await?;
     if out_of_range > 0 {
         let mut tx = puller.db.write().await?;
@@ -110,7 +110,7 @@ pub(super) async fn recompute_next_run(
     next: Millis,
     now: Millis,
 ) -> Result<()> {
-    let counted = sqlx::query(
+    let updated = sqlx::query(
         "UPDATE datasets SET next_run_at = $1, last_due_at = $2 WHERE id = $3 AND next_run_at IS NOT DISTINCT FROM $4
             AND schedule IS NOT NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL",
     )
@@ -120,7 +120,7 @@ pub(super) async fn recompute_next_run(
     .bind(seen_next_run_at)
     .execute(&mut **tx)
     .await?;
-    if counted.rows_affected() > 0 {
+    if updated.rows_affected() > 0 {
         tracing::warn!(dataset = %id, "the next run of this DataSet did not match its schedule; its time was recalculated");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What is changed between the reading and the writing of a look is left as it is.
+//! A DataSet that is changed between the read and the write of a check is not overwritten.
 
 use super::*;
 use crate::db::Db;
@@ -14,7 +14,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A DataSet that is due now, every hour.
+    /// A DataSet with an hourly schedule that is due now.
     async fn new() -> Self {
         let (dir, db, owner, id) = one_dataset("replace").await;
         let account = crate::ids::AccountId::new();
@@ -45,7 +45,7 @@ impl Bench {
         tx.commit().await.unwrap();
     }
 
-    /// All that a look may write, from what was read before.
+    /// All writes of a check, based on an earlier read.
     async fn write(&self, seen_next_run_at: Option<Millis>) {
         let mut tx = self.db.write().await.unwrap();
         if let Some(seen_next_run_at) = seen_next_run_at {
@@ -67,7 +67,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn what_is_saved_paused_or_deleted_meanwhile_stays_so_and_does_not_run() {
+async fn a_dataset_that_is_saved_paused_or_deleted_meanwhile_is_not_changed_and_does_not_run() {
     for (meanwhile, left) in [
         ("UPDATE datasets SET schedule = '30 9 * * *', next_run_at = 1795200000000 WHERE id = $1", Some((Some(1_795_200_000_000), None))),
         ("UPDATE datasets SET paused_at = 1, next_run_at = NULL WHERE id = $1", Some((None, None))),
@@ -79,7 +79,7 @@ async fn what_is_saved_paused_or_deleted_meanwhile_stays_so_and_does_not_run() {
         bench.write(Some(NOW)).await;
         assert_eq!((bench.next().await, bench.runs().await), (left, 0), "{meanwhile}");
     }
-    // One that had no next moment when it was read.
+    // A DataSet without a next run when it was read.
     for meanwhile in [
         "UPDATE datasets SET paused_at = 1, next_run_at = NULL WHERE id = $1",
         "UPDATE datasets SET stopped_at = 1, stop_reason = 'parked', next_run_at = NULL WHERE id = $1",

@@ -1,5 +1,4 @@
-//! A calendar as the cron lines that stand for it, and the calendar that a cron line stands for, where one does. Croner reads the
-//! lines and finds the days.
+//! Converts a calendar to cron lines, and a cron line to a calendar where that is possible. Croner parses the lines and finds the days.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +7,7 @@ use croner::parser::{CronParser, Seconds, Year};
 
 use super::plan::{ActiveHours, Calendar, DayRule, HOUR_STEPS, Interval, MINUTE_STEPS, TimesOfDay, minutes_of_day, time_at_minute};
 
-/// Reads a line of five fields.
+/// Parses a line of five fields.
 pub fn parse(text: &str) -> Result<Cron, String> {
     if text.len() > 128 || text.split_whitespace().count() != 5 {
         return Err("A cron expression has five fields: minute, hour, day of month, month, weekday. \
@@ -46,7 +45,7 @@ pub fn day_fields(calendar: &Calendar) -> [String; 3] {
     [day, months, weekday]
 }
 
-/// The lines that stand for it together; what counts days from a day says so behind the line.
+/// The cron lines of a calendar. A rule that counts days from a date is appended to the line as text.
 pub fn lines(calendar: &Calendar) -> Vec<String> {
     let [day, month, weekday] = day_fields(calendar);
     let counted = match calendar.days {
@@ -56,7 +55,7 @@ pub fn lines(calendar: &Calendar) -> Vec<String> {
     time_fields(&calendar.times).into_iter().map(|(minute, hour)| format!("{minute} {hour} {day} {month} {weekday}{counted}")).collect()
 }
 
-/// The one plain line that says all of it.
+/// The cron line of a calendar; `None` if no single line expresses it.
 pub fn line(calendar: &Calendar) -> Option<String> {
     match &lines(calendar)[..] {
         [line] if self::calendar(line).as_ref() == Some(calendar) => Some(line.clone()),
@@ -88,7 +87,7 @@ fn time_fields(times: &TimesOfDay) -> Vec<(String, String)> {
     hours.into_iter().map(|(minutes, hours)| (list(minutes, false), text(hours))).collect()
 }
 
-/// Numbers with commas between; three and more in a row as a range.
+/// Numbers separated by commas. `ranges`: three or more consecutive numbers become a range.
 fn list(numbers: impl IntoIterator<Item = u8>, ranges: bool) -> String {
     let numbers: Vec<u8> = numbers.into_iter().collect();
     let (mut parts, mut at) = (Vec::new(), 0);
@@ -108,7 +107,7 @@ fn list(numbers: impl IntoIterator<Item = u8>, ranges: bool) -> String {
     parts.join(",")
 }
 
-/// The calendar that a line stands for; none when only the line itself says it.
+/// The calendar of a cron line; `None` if no calendar expresses the line.
 pub fn calendar(text: &str) -> Option<Calendar> {
     let [minute, hour, day, month, weekday] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
     let months = if month == "*" { BTreeSet::new() } else { numbers(month, 1, 12)? };
@@ -116,7 +115,7 @@ pub fn calendar(text: &str) -> Option<Calendar> {
         ("*", "*") => DayRule::All,
         ("*", weekday) if weekday.contains('#') => ordinals(weekday)?,
         ("*", weekday) => {
-            // 7 is Sunday as well.
+            // Cron has two numbers for Sunday: 0 and 7.
             let days: BTreeSet<i8> = numbers(weekday, 0, 7)?.into_iter().map(|day| (day % 7).cast_signed()).collect();
             if days.len() == 7 { DayRule::All } else { DayRule::Week(days) }
         }
@@ -164,7 +163,7 @@ fn at(hour: u8, minute: u8) -> Option<jiff::civil::Time> {
     time_at_minute(u16::from(hour) * 60 + u16::from(minute))
 }
 
-/// `*/15` and `3-59/15` as their first number and the step.
+/// The first number and the step of `*/15` or `3-59/15`.
 fn stepped(field: &str, end: u8) -> Option<(u8, u8)> {
     let (start, step) = field.split_once('/')?;
     let first = match start {
@@ -189,7 +188,7 @@ fn ordinals(field: &str) -> Option<DayRule> {
     (pairs == weekdays.len() * nths.len()).then_some(DayRule::Ordinal { nths, weekdays })
 }
 
-/// `1,3-5` between these ends.
+/// The numbers of `1,3-5`, if all are from `min` to `max`.
 fn numbers(field: &str, min: u8, max: u8) -> Option<BTreeSet<u8>> {
     let mut all = BTreeSet::new();
     for part in field.split(',') {

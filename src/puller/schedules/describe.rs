@@ -23,7 +23,7 @@ pub fn phrase(calendar: &Calendar) -> String {
     }
 }
 
-/// The hours of active hours that pass midnight are those of the day on which they are, and not of the evening before.
+/// The note for active hours that pass midnight: the hours after midnight belong to their own date, not to the evening before.
 fn past_midnight(times: &TimesOfDay) -> String {
     match times {
         TimesOfDay::Every { active: Some(active), .. } if active.from > active.to => {
@@ -41,14 +41,14 @@ fn describe_interval(times: &TimesOfDay) -> String {
         Interval::Hours(n) => format!("every {n} hours"),
     };
     if let Some(active) = active {
-        let mut said = format!("{every} from {} to {}, both included", format_time_of_day(active.from), format_time_of_day(active.to));
+        let mut text = format!("{every} from {} to {}, both included", format_time_of_day(active.from), format_time_of_day(active.to));
         let last = times.of_day().into_iter().rfind(|time| active.from > active.to || *time <= active.to);
         if active.from < active.to
             && let Some(last) = last.filter(|last| *last != active.to)
         {
-            said.push_str(&format!(" (the last at {})", format_time_of_day(last)));
+            text.push_str(&format!(" (the last at {})", format_time_of_day(last)));
         }
-        return said;
+        return text;
     }
     match (step, minute) {
         (Interval::Minutes(_), 0) => every,
@@ -79,7 +79,7 @@ fn days(days: &DayRule) -> Option<String> {
             format!("on the {} of the month", join_with_and(&all))
         }
         DayRule::Ordinal { nths, weekdays } => {
-            // The last one is told last.
+            // 0 means the last one and is named last.
             let mut order: Vec<u8> = nths.iter().copied().filter(|nth| *nth > 0).collect();
             order.extend(nths.contains(&0).then_some(0));
             let which: Vec<String> = order.into_iter().map(|nth| nth_word(nth).to_owned()).collect();
@@ -88,7 +88,7 @@ fn days(days: &DayRule) -> Option<String> {
     })
 }
 
-/// first to fifth; 0 is the last.
+/// "first" to "fifth"; 0 is "last".
 pub fn nth_word(nth: u8) -> &'static str {
     ["last", "first", "second", "third", "fourth", "fifth"].get(usize::from(nth)).copied().unwrap_or("last")
 }
@@ -122,22 +122,22 @@ fn join_with_and(parts: &[String]) -> String {
     }
 }
 
-/// What the change of the clocks does to a run, in a sentence. `actual`: when it starts.
+/// The effect of a clock change on a run, as a sentence. `actual`: the start time of the run.
 pub fn describe_clock_change(clock_change: &ClockChange, actual: &str) -> String {
     match clock_change {
         ClockChange::Skipped(time) => format!("Clocks go forward: {} does not exist that night, so the run starts at {actual}.", format_time_of_day(*time)),
         ClockChange::First(time) => format!("Clocks go back: {} occurs twice that night. The run starts only the first time.", format_time_of_day(*time)),
         ClockChange::Twice(time) => format!("Clocks go back: {} occurs twice that night, with a run each time.", format_time_of_day(*time)),
         ClockChange::LeftOut(times) => {
-            let (times, are) = (times.iter().map(|time| format_time_of_day(*time)).collect::<Vec<_>>(), if times.len() == 1 { "does" } else { "do" });
-            format!("Clocks go forward: {} {are} not exist that night, so there is no run then.", join_with_and(&times))
+            let (times, verb) = (times.iter().map(|time| format_time_of_day(*time)).collect::<Vec<_>>(), if times.len() == 1 { "does" } else { "do" });
+            format!("Clocks go forward: {} {verb} not exist that night, so there is no run then.", join_with_and(&times))
         }
         ClockChange::Forward => "Clocks went forward since the previous run.".to_owned(),
         ClockChange::Back => "Clocks went back since the previous run.".to_owned(),
     }
 }
 
-/// The first letter as at the start of a sentence.
+/// The text with an upper case first letter.
 pub fn capitalize_first(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

@@ -1,4 +1,4 @@
-//! Ten years in zones whose clocks change each in its own way: by an hour in spring and autumn, by half an hour, around Ramadan, not at all.
+//! Ten years in zones with different clock changes: an hour in spring and autumn, half an hour, around Ramadan, and none.
 
 use jiff::Span;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ fn every_day(zone: &TimeZone) -> impl Iterator<Item = Date> {
     (0..DAYS).map(move |n| first.checked_add(Span::new().days(n)).unwrap())
 }
 
-/// Every change of the clocks in these years.
+/// All clock changes in these years.
 fn changes(zone: &TimeZone) -> Vec<Timestamp> {
     let (first, last) = (FIRST.parse::<Timestamp>().unwrap(), timestamp(at(FIRST) + i64::from(DAYS) * 86_400_000));
     let mut changes = Vec::new();
@@ -33,7 +33,7 @@ fn changes(zone: &TimeZone) -> Vec<Timestamp> {
 #[test]
 fn a_daily_time_comes_exactly_once_on_each_local_day() {
     for name in ZONES {
-        // The hours in which clocks change somewhere, their edges, and one in the middle of the day.
+        // The hours of the clock changes, the times around them, and noon.
         for line in ["0 0 * * *", "30 1 * * *", "45 1 * * *", "0 2 * * *", "15 2 * * *", "30 2 * * *", "59 2 * * *", "0 3 * * *", "0 12 * * *", "59 23 * * *"] {
             let schedule = Schedule::parse(line, name, at(FIRST)).unwrap();
             let wanted = schedule.calendar().unwrap().times.of_day()[0];
@@ -52,7 +52,7 @@ fn a_daily_time_comes_exactly_once_on_each_local_day() {
                 } else if matches!(here.offset(), jiff::tz::AmbiguousOffset::Fold { .. }) {
                     assert_eq!(next.at.timestamp(), here.earlier().unwrap(), "{name} {line} {day}: the first time");
                 } else {
-                    assert!(changes(&schedule.zone).contains(&next.at.timestamp()), "{name} {line} {day}: the next moment that there is");
+                    assert!(changes(&schedule.zone).contains(&next.at.timestamp()), "{name} {line} {day}: the next time that exists");
                 }
             }
         }
@@ -67,7 +67,7 @@ fn an_hourly_schedule_comes_as_often_as_the_clock_strikes_that_day() {
         for day in every_day(&schedule.zone) {
             let midnight = |day: Date| day.to_zoned(schedule.zone.clone()).unwrap().timestamp().as_millisecond();
             let (start, end) = (midnight(day), midnight(day.tomorrow().unwrap()));
-            // No clock here is ever set by less than half an hour.
+            // All clock changes in these zones are multiples of half an hour.
             let strikes = (start..end).step_by(1_800_000).filter(|moment| timestamp(*moment).to_zoned(schedule.zone.clone()).minute() == 0).count();
             let runs = schedule.between(start, end - 1, 100).len();
             assert_eq!(runs, strikes, "{name} {day}");
@@ -77,20 +77,20 @@ fn an_hourly_schedule_comes_as_often_as_the_clock_strikes_that_day() {
         assert_eq!(days(23) + days(24) + days(25), DAYS, "{name}: {counts:?}");
         match name {
             "UTC" => assert_eq!(days(24), DAYS),
-            // Since the end of 2024 Paraguay keeps its summer time; an older time zone database does not know.
+            // Paraguay has permanent summer time since the end of 2024; older time zone databases do not have this change.
             "America/Asuncion" if changes(&schedule.zone).is_empty() => assert_eq!(days(24), DAYS),
-            // Half an hour: one hour is not struck in spring, and none comes twice in autumn.
+            // With a change of half an hour, one full hour does not exist in spring, and none occurs twice in autumn.
             "Australia/Lord_Howe" => assert_eq!((days(23), days(25)), (10, 0)),
-            // In 2030 Ramadan comes twice.
+            // 2030 has two Ramadans.
             "Africa/Casablanca" => assert_eq!((days(23), days(25)), (11, 11)),
             _ => assert_eq!((days(23), days(25)), (10, 10), "{name}"),
         }
     }
 }
 
-/// Every minute for three hours on both sides of every change: whatever moment it is, the next one is the same.
+/// For each minute of the three hours before and after each clock change: the next occurrence does not depend on the current time.
 #[test]
-fn around_every_change_the_next_moment_does_not_depend_on_when_it_is_asked() {
+fn around_every_change_the_next_occurrence_does_not_depend_on_the_current_time() {
     for name in ZONES {
         for line in ["30 2 * * *", "15 2,3 * * *", "*/30 * * * *", "0 */2 * * *"] {
             let schedule = Schedule::parse(line, name, at(FIRST)).unwrap();
@@ -107,11 +107,11 @@ fn around_every_change_the_next_moment_does_not_depend_on_when_it_is_asked() {
     }
 }
 
-/// Croner alone, for lines that no calendar says, is as steady where a line names one time.
+/// Lines that no calendar expresses are computed by croner alone. With a single time, they follow the same rule.
 #[test]
-fn a_bare_cron_line_keeps_to_the_same_rule() {
+fn a_bare_cron_line_follows_the_same_rule() {
     for name in ZONES {
-        // The day of the month or the weekday: no calendar says this.
+        // No calendar expresses "the day of the month or the weekday".
         let schedule = Schedule::parse("30 2 1-31 * 1", name, at(FIRST)).unwrap();
         assert!(schedule.calendar().is_none());
         let mut after = every_day(&schedule.zone).next().unwrap().to_zoned(schedule.zone.clone()).unwrap().timestamp().as_millisecond() - 1;

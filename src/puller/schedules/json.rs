@@ -1,4 +1,4 @@
-//! A schedule as a JSON object: for the API and for the catalogue, which stores it beside the cron lines.
+//! A schedule as a JSON object: for the API and for the catalogue, which stores it next to the cron lines.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::plan::{
 use crate::clock::iso;
 use crate::error::{Error, Result};
 
-/// The keys of the object; what is absent is left out.
+/// The fields of the object. Absent values are not serialized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleJson {
@@ -67,7 +67,7 @@ impl ScheduleJson {
         Self { cron: Some(line.to_owned()), ..Self::default() }
     }
 
-    /// Checks every value.
+    /// Validates all values and converts them to a plan.
     pub fn plan(&self) -> Result<SchedulePlan> {
         let starts_at = match self.starts_at.as_deref().map(str::parse::<Timestamp>) {
             None => None,
@@ -104,7 +104,7 @@ impl ScheduleJson {
                 Ok(ScheduleKind::Manually { remind_after: Some(hours) })
             }
             (None, None, true) => {
-                if days.iter().filter(|given| **given).count() > 1 {
+                if days.iter().filter(|is_set| **is_set).count() > 1 {
                     return wrong("Use only one of every_days, weekdays and month_days.");
                 }
                 Ok(ScheduleKind::Calendar(Calendar { times: self.times()?, days: self.days()?, months: self.months()? }))
@@ -145,7 +145,7 @@ impl ScheduleJson {
         if minute > 59 || (active.is_some() && minute > 0) {
             return wrong("minute must be from 0 to 59. With active hours, leave minute out: active_from sets it.");
         }
-        // As a step of minutes repeats it, so that equal schedules are equal.
+        // The smallest minute of the same schedule, so that equal schedules are stored equally.
         let minute = if let Interval::Minutes(n) = step { minute % n } else { minute };
         Ok(TimesOfDay::Every { step, minute, active })
     }
@@ -196,7 +196,7 @@ impl ScheduleJson {
     }
 }
 
-/// 0 is the last one.
+/// The numbers from 1 to `max`; 0 stands for `last`. `None` if one is not valid.
 fn numbers(all: &[NumberOrLast], max: u8) -> Option<BTreeSet<u8>> {
     let one = |which: &NumberOrLast| match which {
         NumberOrLast::Number(n) => Some(*n).filter(|n| (1..=max).contains(n)),
@@ -212,26 +212,26 @@ fn which(numbers: impl Iterator<Item = u8>, last: bool) -> Vec<NumberOrLast> {
 
 impl From<&SchedulePlan> for ScheduleJson {
     fn from(plan: &SchedulePlan) -> Self {
-        let mut wire = match &plan.when {
+        let mut json = match &plan.when {
             ScheduleKind::Manually { remind_after } => Self { remind_after_hours: *remind_after, ..Self::default() },
             ScheduleKind::Cron(line) => Self::from_cron(line),
             ScheduleKind::Calendar(calendar) => cron::line(calendar).map_or_else(|| calendar_json(calendar), |line| Self::from_cron(&line)),
         };
-        wire.starts_at = plan.starts_at.map(iso);
-        wire.catch_up = (plan.catch_up != CatchUp::default()).then(|| plan.catch_up.word().to_owned());
-        wire
+        json.starts_at = plan.starts_at.map(iso);
+        json.catch_up = (plan.catch_up != CatchUp::default()).then(|| plan.catch_up.word().to_owned());
+        json
     }
 }
 
 fn calendar_json(calendar: &Calendar) -> ScheduleJson {
-    let mut wire = ScheduleJson::default();
+    let mut json = ScheduleJson::default();
     match &calendar.times {
-        TimesOfDay::At(times) => wire.times = Some(times.iter().map(|time| format_time_of_day(*time)).collect()),
+        TimesOfDay::At(times) => json.times = Some(times.iter().map(|time| format_time_of_day(*time)).collect()),
         TimesOfDay::Every { step, minute, active } => {
-            wire.every = Some(step.word());
-            wire.minute = (*minute > 0 && active.is_none()).then_some(*minute);
-            wire.active_from = active.map(|active| format_time_of_day(active.from));
-            wire.active_to = active.map(|active| format_time_of_day(active.to));
+            json.every = Some(step.word());
+            json.minute = (*minute > 0 && active.is_none()).then_some(*minute);
+            json.active_from = active.map(|active| format_time_of_day(active.from));
+            json.active_to = active.map(|active| format_time_of_day(active.to));
         }
     }
     let words = |days: &BTreeSet<i8>| {
@@ -239,11 +239,11 @@ fn calendar_json(calendar: &Calendar) -> ScheduleJson {
     };
     match &calendar.days {
         DayRule::All => {}
-        DayRule::EveryNth { n, from } => (wire.every_days, wire.days_from) = (Some(*n), Some(from.to_string())),
-        DayRule::Week(days) => wire.weekdays = Some(words(days)),
-        DayRule::Month { days, last } => wire.month_days = Some(which(days.iter().copied(), *last)),
-        DayRule::Ordinal { nths, weekdays } => (wire.nth, wire.weekdays) = (Some(which(nths.iter().copied(), nths.contains(&0))), Some(words(weekdays))),
+        DayRule::EveryNth { n, from } => (json.every_days, json.days_from) = (Some(*n), Some(from.to_string())),
+        DayRule::Week(days) => json.weekdays = Some(words(days)),
+        DayRule::Month { days, last } => json.month_days = Some(which(days.iter().copied(), *last)),
+        DayRule::Ordinal { nths, weekdays } => (json.nth, json.weekdays) = (Some(which(nths.iter().copied(), nths.contains(&0))), Some(words(weekdays))),
     }
-    wire.months = (!calendar.months.is_empty()).then(|| calendar.months.iter().copied().collect());
-    wire
+    json.months = (!calendar.months.is_empty()).then(|| calendar.months.iter().copied().collect());
+    json
 }

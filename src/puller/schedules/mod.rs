@@ -23,12 +23,12 @@ use occurrences::Engine;
 pub use occurrences::{ClockChange, Occurrence};
 pub use plan::{Calendar, CatchUp, ScheduleKind, SchedulePlan, weekday_name};
 
-/// No DataSet is pulled more often than this, unless a setting says otherwise.
+/// The default minimum interval between two runs of a schedule.
 pub const MIN_INTERVAL_MINUTES: u32 = 5;
-/// How many occurrences are compared for their distance.
+/// How many occurrences are checked for the minimum interval.
 const CHECKED_OCCURRENCES: usize = 50;
 
-/// A plan on the clock of a zone.
+/// A plan in a time zone.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     plan: SchedulePlan,
@@ -37,9 +37,9 @@ pub struct Schedule {
     engine: Engine,
 }
 
-/// Names of the IANA database that have no slash and mean a zone in which people are; they are offered with the others.
+/// IANA names without a slash that are offered as time zones.
 const PLAIN_ZONES: [&str; 12] = ["CET", "CST6CDT", "EET", "EST", "EST5EDT", "GMT", "HST", "MET", "MST", "MST7MDT", "PST8PDT", "WET"];
-/// Files beside the zones of that database that are none.
+/// Files in the time zone database that are not time zones.
 const NO_ZONES: [&str; 4] = ["factory", "localtime", "posixrules", "leapseconds"];
 
 /// The zone with this IANA name.
@@ -71,7 +71,7 @@ pub fn zone_names() -> Vec<String> {
 }
 
 impl Schedule {
-    /// A plan in this zone, whether or not it ever fires.
+    /// A plan in this zone. Does not check whether or how often it fires: see `validate`.
     pub fn new(plan: SchedulePlan, zone_name: &str) -> Result<Self> {
         let zone = zone(zone_name)?;
         let wrong = |why: String| Error::field("schedule", why);
@@ -80,7 +80,7 @@ impl Schedule {
             ScheduleKind::Calendar(calendar) => Engine::of_calendar(calendar).map_err(wrong)?,
             ScheduleKind::Cron(line) => {
                 let cron = cron::parse(line).map_err(wrong)?;
-                // Where a calendar says the same, several clock times are as steady as one.
+                // A calendar handles clock changes correctly for several times a day as well, so it is preferred.
                 match cron::calendar(line) {
                     Some(calendar) => Engine::of_calendar(&calendar).map_err(wrong)?,
                     None => Engine::Cron(Box::new(cron)),
@@ -90,8 +90,8 @@ impl Schedule {
         Ok(Self { plan, zone, zone_name: zone_name.to_owned(), engine })
     }
 
-    /// Refuses one that never fires or that fires more often than every `shortest` minutes.
-    pub fn validate(self, now: Millis, shortest: u32) -> Result<Self> {
+    /// Returns an error if the schedule never fires, or fires more often than every `min_interval` minutes.
+    pub fn validate(self, now: Millis, min_interval: u32) -> Result<Self> {
         if self.plan.is_manual() {
             return Ok(self);
         }
@@ -100,36 +100,37 @@ impl Schedule {
         if occurrences.is_empty() {
             return wrong("This schedule never runs: the selected day does not exist. Choose a day that exists.".to_owned());
         }
-        let too_often = occurrences.windows(2).any(|pair| pair[1].at.timestamp().as_second() - pair[0].at.timestamp().as_second() < i64::from(shortest) * 60);
+        let too_often =
+            occurrences.windows(2).any(|pair| pair[1].at.timestamp().as_second() - pair[0].at.timestamp().as_second() < i64::from(min_interval) * 60);
         if too_often {
-            return wrong(format!("This schedule runs too often. Leave at least {shortest} minutes between two runs."));
+            return wrong(format!("This schedule runs too often. Leave at least {min_interval} minutes between two runs."));
         }
         Ok(self)
     }
 
-    /// Reads a cron line of five fields. Refuses one that never fires or that fires more often than every five minutes.
+    /// Parses and validates a cron line of five fields, with the default minimum interval.
     pub fn parse(text: &str, zone_name: &str, now: Millis) -> Result<Self> {
         Self::new(ScheduleJson::from_cron(text).plan()?, zone_name)?.validate(now, MIN_INTERVAL_MINUTES)
     }
 
-    /// As a program gives it.
-    pub fn from_json(wire: &ScheduleJson, zone_name: &str, now: Millis, shortest: u32) -> Result<Self> {
-        Self::new(wire.plan()?, zone_name)?.validate(now, shortest)
+    /// Reads and validates the JSON form.
+    pub fn from_json(json: &ScheduleJson, zone_name: &str, now: Millis, min_interval: u32) -> Result<Self> {
+        Self::new(json.plan()?, zone_name)?.validate(now, min_interval)
     }
 
-    /// The stored one. Where the plan and the cron line beside it differ, somebody has changed the line by hand, and the line counts.
+    /// The stored schedule. If plan and cron line differ, the line was changed in the database, and the line is used.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         Self::from_stored(dataset.schedule_state.plan.as_deref(), dataset.schedule.as_deref(), &dataset.time_zone)
     }
 
-    /// As `of`, from what the catalogue holds.
+    /// Like `of`, from the stored columns.
     pub fn from_stored(plan: Option<&str>, line: Option<&str>, zone_name: &str) -> Result<Self> {
         let stored = plan.map(serde_json::from_str::<ScheduleJson>);
         let plan = match (stored, line) {
             (None, None) => SchedulePlan::manual(),
             (None, Some(line)) => ScheduleJson::from_cron(line).plan()?,
-            (Some(Ok(wire)), line) => {
-                let plan = wire.plan()?;
+            (Some(Ok(json)), line) => {
+                let plan = json.plan()?;
                 match line {
                     Some(line) if cron_lines(&plan).as_deref() != Some(line) => ScheduleJson::from_cron(line).plan()?,
                     None if !plan.is_manual() => SchedulePlan::manual(),
@@ -153,7 +154,7 @@ impl Schedule {
         &self.zone_name
     }
 
-    /// What was chosen as a calendar; none for a cron line that only itself says, and for manual.
+    /// The schedule as a calendar; `None` for a cron line that no calendar expresses, and for a manual schedule.
     pub fn calendar(&self) -> Option<Calendar> {
         match &self.plan.when {
             ScheduleKind::Calendar(calendar) => Some(calendar.clone()),
@@ -162,41 +163,41 @@ impl Schedule {
         }
     }
 
-    /// For the catalogue. None: by hand, and no more to say.
+    /// The columns for the catalogue. `None` for a manual schedule without a reminder.
     pub fn to_stored(&self, now: Millis) -> Option<StoredSchedule> {
-        let wire = ScheduleJson::from(&self.plan);
+        let json = ScheduleJson::from(&self.plan);
         let cron = cron_lines(&self.plan);
-        // A plain line needs no plan beside it.
-        let is_plain = wire == ScheduleJson::default() || cron.as_deref().is_some_and(|line| wire == ScheduleJson::from_cron(line));
-        let plan = if is_plain { None } else { serde_json::to_string(&wire).ok() };
+        // A schedule that its cron line expresses completely needs no plan.
+        let is_plain = json == ScheduleJson::default() || cron.as_deref().is_some_and(|line| json == ScheduleJson::from_cron(line));
+        let plan = if is_plain { None } else { serde_json::to_string(&json).ok() };
         (cron.is_some() || plan.is_some()).then(|| StoredSchedule { cron, plan, next: self.next_after(now) })
     }
 
-    /// The first moment after `after`; none when there is none in sight.
+    /// The first due time after `after`, if there is one.
     pub fn next_after(&self, after: Millis) -> Option<Millis> {
-        self.next(after, 1).first().map(|occurrences| occurrences.at.timestamp().as_millisecond())
+        self.next(after, 1).first().map(|occurrence| occurrence.at.timestamp().as_millisecond())
     }
 
-    /// The next `many` moments after `after`, on the clock of the zone.
-    pub fn next(&self, after: Millis, many: usize) -> Vec<Occurrence> {
+    /// The next `count` occurrences after `after`, in the schedule's time zone.
+    pub fn next(&self, after: Millis, count: usize) -> Vec<Occurrence> {
         let after = self.plan.starts_at.map_or(after, |start| after.max(start.saturating_sub(1)));
-        self.engine.occurrences(timestamp(after), &self.zone, many)
+        self.engine.occurrences(timestamp(after), &self.zone, count)
     }
 
-    /// The moments from `from` to `to`, both included; the first `max` of them.
+    /// The first `max` due times from `from` to `to`, both included.
     pub fn between(&self, from: Millis, to: Millis, max: usize) -> Vec<Millis> {
         let mut all = Vec::new();
         let mut after = from - 1;
-        // Mostly there is one.
-        let mut step = 2;
+        // There is usually one.
+        let mut batch_size = 2;
         while all.len() < max {
-            let some: Vec<Millis> = self.next(after, step).iter().map(|occurrences| occurrences.at.timestamp().as_millisecond()).collect();
-            all.extend(some.iter().copied().take_while(|at| *at <= to));
-            match some.last() {
+            let batch: Vec<Millis> = self.next(after, batch_size).iter().map(|occurrence| occurrence.at.timestamp().as_millisecond()).collect();
+            all.extend(batch.iter().copied().take_while(|at| *at <= to));
+            match batch.last() {
                 Some(last) if *last <= to => after = *last,
                 _ => break,
             }
-            step = 64;
+            batch_size = 64;
         }
         all.truncate(max);
         all
@@ -207,8 +208,8 @@ impl Schedule {
         match (&self.plan.when, self.calendar()) {
             (_, Some(calendar)) => describe::phrase(&calendar),
             (ScheduleKind::Cron(line), None) => {
-                let said = cron::parse(line).map_or_else(|_| line.clone(), |cron| cron.describe());
-                let mut letters = said.trim_end_matches('.').chars();
+                let text = cron::parse(line).map_or_else(|_| line.clone(), |cron| cron.describe());
+                let mut letters = text.trim_end_matches('.').chars();
                 letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
             }
             _ => "manually".to_owned(),
@@ -225,7 +226,7 @@ impl Schedule {
     }
 }
 
-/// The cron lines that stand for a plan; none for manual.
+/// The cron lines of a plan; `None` for a manual one.
 fn cron_lines(plan: &SchedulePlan) -> Option<String> {
     match &plan.when {
         ScheduleKind::Manually { .. } => None,

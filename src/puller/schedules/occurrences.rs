@@ -1,5 +1,5 @@
 //! The occurrences of a schedule in its time zone. Croner finds days and the times of a bare cron line; jiff knows the clock
-//! changes. A skipped clock time runs at the next moment that exists, one that occurs twice runs the first time; an interval
+//! changes. A skipped clock time runs at the next time that exists, and one that occurs twice runs the first time. An interval
 //! leaves out skipped times and runs at repeated ones.
 
 use croner::Cron;
@@ -10,33 +10,34 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use super::cron;
 use super::plan::{Calendar, DayRule, TimesOfDay};
 
-/// So many days are looked at for one that counts from a day and is in a month that was chosen.
+/// The maximum number of candidates when a rule counts days from a date and only some months are selected.
 const MAX_DAYS_SEARCHED: usize = 2_000;
 
-/// A moment to come.
+/// A due time of a schedule.
 #[derive(Clone, Debug)]
 pub struct Occurrence {
     pub at: Zoned,
     pub clock_change: Option<ClockChange>,
 }
 
-/// What the change of the clocks does to it.
+/// The effect of a clock change on an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClockChange {
-    /// This clock time does not exist that day.
+    /// This clock time does not exist that day, so the run starts later.
     Skipped(Time),
-    /// This clock time comes twice; this is the first and only run.
+    /// This clock time occurs twice; there is a run only the first time.
     First(Time),
-    /// This clock time comes twice, and each time it runs.
+    /// This clock time occurs twice, with a run each time.
     Twice(Time),
-    /// These clock times before it do not exist that day, and nothing runs then.
+    /// These earlier clock times do not exist that day and have no run.
     LeftOut(Vec<Time>),
-    /// The clocks change between the moment before and this one.
+    /// The clocks went forward since the previous occurrence.
     Forward,
+    /// The clocks went back since the previous occurrence.
     Back,
 }
 
-/// What works out the moments.
+/// Computes the occurrences.
 #[derive(Clone, Debug)]
 pub enum Engine {
     Never,
@@ -54,36 +55,36 @@ impl Engine {
         Ok(Self::Calendar { times: calendar.times.clone(), fixed: calendar.times.is_fixed(), days, every })
     }
 
-    /// The next `many` moments after `after`.
-    pub fn occurrences(&self, after: Timestamp, zone: &TimeZone, many: usize) -> Vec<Occurrence> {
+    /// The next `count` occurrences after `after`.
+    pub fn occurrences(&self, after: Timestamp, zone: &TimeZone, count: usize) -> Vec<Occurrence> {
         match self {
             Self::Never => Vec::new(),
-            Self::Cron(cron) => by_cron(cron, after, zone, many),
+            Self::Cron(cron) => by_cron(cron, after, zone, count),
             Self::Calendar { times, fixed, days, every } => {
                 let times = times.of_day();
-                let mut found = Vec::with_capacity(many);
+                let mut found = Vec::with_capacity(count);
                 let start = after.to_zoned(zone.clone()).date().yesterday().ok();
                 let mut date = start.and_then(|start| day_from(days, *every, start));
-                // The day after the last one too: where midnight comes twice, days overlap.
+                // One more day is computed after enough are found: days overlap if midnight occurs twice.
                 let mut enough = false;
                 while let Some(day) = date {
                     of_day(day, &times, *fixed, zone, after, &mut found);
                     if enough {
                         break;
                     }
-                    enough = found.len() >= many;
+                    enough = found.len() >= count;
                     date = day.tomorrow().ok().and_then(|next| day_from(days, *every, next));
                 }
-                found.sort_by_key(|occurrences| occurrences.at.timestamp());
-                found.dedup_by_key(|occurrences| occurrences.at.timestamp());
-                found.truncate(many);
+                found.sort_by_key(|occurrence| occurrence.at.timestamp());
+                found.dedup_by_key(|occurrence| occurrence.at.timestamp());
+                found.truncate(count);
                 found
             }
         }
     }
 }
 
-/// The first day from `start` on that counts.
+/// The first day of the rule from `start` on. `every`: only each n-th day, counted from a date.
 fn day_from(days: &Cron, every: Option<(i32, Date)>, start: Date) -> Option<Date> {
     let mut start = every.map_or(start, |(_, from)| start.max(from));
     for _ in 0..MAX_DAYS_SEARCHED {
@@ -115,7 +116,7 @@ fn of_day(day: Date, times: &[Time], fixed: bool, zone: &TimeZone, after: Timest
                 }
             }
             AmbiguousOffset::Gap { .. } if fixed => {
-                // The clock time as the later offset tells it is before the change; the change ends the gap.
+                // The skipped time, converted with the offset after the change, is before the change. The change is the end of the gap.
                 let end = here.earlier().ok().and_then(|before| zone.following(before).next().map(|change| change.timestamp()));
                 if let Some(end) = end {
                     push(end, Some(ClockChange::Skipped(*time)), &mut left_out);
@@ -134,16 +135,16 @@ fn of_day(day: Date, times: &[Time], fixed: bool, zone: &TimeZone, after: Timest
     }
 }
 
-fn by_cron(cron: &Cron, after: Timestamp, zone: &TimeZone, many: usize) -> Vec<Occurrence> {
+fn by_cron(cron: &Cron, after: Timestamp, zone: &TimeZone, count: usize) -> Vec<Occurrence> {
     let mut before = after.to_zoned(zone.clone());
-    let mut found = Vec::with_capacity(many);
-    while found.len() < many {
+    let mut found = Vec::with_capacity(count);
+    while found.len() < count {
         let Ok(at) = cron.find_next_occurrence(&before, false) else { break };
-        // What does not go on would never end.
+        // Stops if croner does not advance, which would be an endless loop.
         if at.timestamp() <= before.timestamp() {
             break;
         }
-        // Only what has changed in the day before it is worth a word.
+        // A clock change is only mentioned if it is less than a day ago.
         let day_before = zone.to_offset(at.timestamp() - SignedDuration::from_hours(24));
         let clock_change = match at.offset().seconds().cmp(&before.offset().seconds()) {
             _ if day_before == at.offset() => None,

@@ -6,14 +6,14 @@ use jiff::civil::{Date, Time, Weekday};
 
 use crate::clock::Millis;
 
-/// Somebody is reminded after so many hours at most, which is a year.
+/// The maximum delay of a reminder in hours: a year.
 pub const MAX_REMINDER_HOURS: u32 = 8_784;
-/// The minute steps that divide an hour, and the hour steps that divide a day, so that the gap over midnight is as long as the others.
+/// The steps in minutes divide an hour and the steps in hours divide a day, so that the interval over midnight is as long as the others.
 pub const MINUTE_STEPS: [u8; 5] = [5, 10, 15, 20, 30];
 pub const HOUR_STEPS: [u8; 7] = [1, 2, 3, 4, 6, 8, 12];
-/// So many clock times a day may be named; more than that is a step.
+/// The maximum number of clock times a day.
 pub const MAX_TIMES: usize = 24;
-/// In hours: an hour to three months, as the pane offers them.
+/// The delays of a reminder that the pane offers, in hours.
 pub const REMINDERS: [(u32, &str); 8] =
     [(1, "1 hour"), (6, "6 hours"), (24, "1 day"), (72, "3 days"), (168, "1 week"), (336, "2 weeks"), (720, "1 month"), (2_160, "3 months")];
 
@@ -21,14 +21,14 @@ pub const REMINDERS: [(u32, &str); 8] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulePlan {
     pub when: ScheduleKind,
-    /// Not before this moment.
+    /// No run before this time.
     pub starts_at: Option<Millis>,
     pub catch_up: CatchUp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScheduleKind {
-    /// By a person; after so many hours without new rows somebody is reminded.
+    /// A person starts each run. After `remind_after` hours without new rows, a reminder is sent.
     Manually {
         remind_after: Option<u32>,
     },
@@ -37,7 +37,7 @@ pub enum ScheduleKind {
     Calendar(Calendar),
 }
 
-/// What becomes of the moments that passed while nothing could start.
+/// What happens to due times that passed while no run could start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CatchUp {
     /// One run for all of them.
@@ -45,7 +45,7 @@ pub enum CatchUp {
     One,
     /// One run for each, one after the other.
     All,
-    /// They are left out.
+    /// No run.
     None,
 }
 
@@ -53,15 +53,15 @@ pub enum CatchUp {
 pub struct Calendar {
     pub times: TimesOfDay,
     pub days: DayRule,
-    /// From 1; all when empty.
+    /// Numbers from 1; empty for all months.
     pub months: BTreeSet<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimesOfDay {
-    /// Clock times: each once a day, whatever the clocks do.
+    /// Clock times; each gives one run a day, also when the clocks change.
     At(BTreeSet<Time>),
-    /// Time and again. Without active hours from `minute` past midnight on.
+    /// At intervals: within the active hours, or all day from `minute` past midnight on.
     Every { step: Interval, minute: u8, active: Option<ActiveHours> },
 }
 
@@ -71,7 +71,7 @@ pub enum Interval {
     Hours(u8),
 }
 
-/// Both ends are included; counted from `from`. It may pass midnight.
+/// Both ends are included. Intervals are counted from `from`. The hours may pass midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActiveHours {
     pub from: Time,
@@ -81,7 +81,7 @@ pub struct ActiveHours {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DayRule {
     All,
-    /// Every n days, counted from a day that is one of them.
+    /// Every n days, counted from the day `from`.
     EveryNth {
         n: u16,
         from: Date,
@@ -92,7 +92,7 @@ pub enum DayRule {
         days: BTreeSet<u8>,
         last: bool,
     },
-    /// Such as the second and the fourth Sunday; 0 stands for the last one.
+    /// For example the second and the fourth Sunday of a month; 0 is the last one.
     Ordinal {
         nths: BTreeSet<u8>,
         weekdays: BTreeSet<i8>,
@@ -112,7 +112,7 @@ impl SchedulePlan {
         matches!(self.when, ScheduleKind::Manually { .. })
     }
 
-    /// After so many hours without new rows somebody is reminded.
+    /// After how many hours without new rows a reminder is sent.
     pub fn remind_after(&self) -> Option<u32> {
         match self.when {
             ScheduleKind::Manually { remind_after } => remind_after,
@@ -169,7 +169,7 @@ impl Interval {
         (step.word() == word).then_some(step)
     }
 
-    /// Every step that there is.
+    /// All intervals.
     pub fn all() -> impl Iterator<Item = Self> {
         MINUTE_STEPS.into_iter().map(Self::Minutes).chain(HOUR_STEPS.into_iter().map(Self::Hours))
     }
@@ -194,7 +194,7 @@ impl TimesOfDay {
         }
     }
 
-    /// Whether it is a matter of clock times and not of time that passes.
+    /// Whether runs are at clock times, not at intervals.
     pub fn is_fixed(&self) -> bool {
         matches!(self, Self::At(_))
     }
@@ -205,12 +205,12 @@ pub fn minutes_of_day(time: Time) -> u16 {
     u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs())
 }
 
-/// The clock time so many minutes past midnight.
+/// The clock time `minute` minutes past midnight.
 pub fn time_at_minute(minute: u16) -> Option<Time> {
     Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()
 }
 
-/// 09:00, 9:00, 9.00, 0900 or 9.
+/// Parses `09:00`, `9:00`, `9.00`, `0900` or `9`.
 pub fn parse_time(text: &str) -> Option<Time> {
     let text = text.trim();
     let (hour, minute) = match text.split_once([':', '.']) {
@@ -228,7 +228,7 @@ pub fn format_time_of_day(time: Time) -> String {
     format!("{:02}:{:02}", time.hour(), time.minute())
 }
 
-/// Several clock times, with commas, semicolons or spaces between.
+/// Parses clock times that are separated by commas, semicolons or spaces.
 pub fn parse_times(text: &str) -> Option<BTreeSet<Time>> {
     let parts: Vec<&str> = text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()).collect();
     if parts.is_empty() || parts.len() > MAX_TIMES {
@@ -237,7 +237,7 @@ pub fn parse_times(text: &str) -> Option<BTreeSet<Time>> {
     parts.into_iter().map(parse_time).collect()
 }
 
-/// `1, 15, last` as days of a month, and whether the last one is among them.
+/// Parses days of a month such as `1, 15, last`. Returns the numbers, and whether the last day is included.
 pub fn parse_month_days(text: &str) -> Option<(BTreeSet<u8>, bool)> {
     let (mut days, mut last) = (BTreeSet::new(), false);
     for part in text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
@@ -266,12 +266,12 @@ pub fn weekday_name(day: Weekday) -> &'static str {
     }
 }
 
-/// mon to sun.
+/// `mon` to `sun`
 pub fn weekday_word(day: Weekday) -> &'static str {
     ["sun", "mon", "tue", "wed", "thu", "fri", "sat"].get(usize::from(day.to_sunday_zero_offset().unsigned_abs())).copied().unwrap_or("sun")
 }
 
-/// `mon`, `Monday`: by its first three letters.
+/// Parses `mon` or `Monday`, in any case.
 pub fn parse_weekday(word: &str) -> Option<Weekday> {
     let word = word.trim().to_lowercase();
     WEEKDAYS.into_iter().find(|day| word == weekday_word(*day) || word == weekday_name(*day).to_lowercase())

@@ -1,4 +1,4 @@
-//! What a schedule means, and how it is told.
+//! Parsing, occurrences and descriptions of schedules.
 
 use super::*;
 use crate::clock::iso;
@@ -7,16 +7,16 @@ pub(super) fn at(text: &str) -> Millis {
     text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
-pub(super) fn wire(json: &str) -> ScheduleJson {
+pub(super) fn parse_json(json: &str) -> ScheduleJson {
     serde_json::from_str(json).unwrap()
 }
 
 fn of(json: &str, zone: &str, now: &str) -> Result<Schedule> {
-    Schedule::from_json(&wire(json), zone, at(now), MIN_INTERVAL_MINUTES)
+    Schedule::from_json(&parse_json(json), zone, at(now), MIN_INTERVAL_MINUTES)
 }
 
 fn texts(schedule: &Schedule, after: &str, many: usize) -> Vec<String> {
-    schedule.next(at(after), many).iter().map(|occurrences| occurrences.at.strftime("%Y-%m-%d %H:%M %:z").to_string()).collect()
+    schedule.next(at(after), many).iter().map(|occurrence| occurrence.at.strftime("%Y-%m-%d %H:%M %:z").to_string()).collect()
 }
 
 fn next(cron: &str, zone: &str, after: &str, many: usize) -> Vec<String> {
@@ -43,14 +43,14 @@ fn zones_without_a_slash_are_zones_and_files_beside_them_are_none() {
         assert_eq!(names.iter().filter(|listed| *listed == name).count(), 1, "{name}");
     }
     assert!(names.iter().all(|name| zone(name).is_ok()));
-    // The clock goes forward there as well.
+    // CET has clock changes as well.
     assert_eq!(next("30 2 * * *", "CET", "2027-03-27T00:00:00Z", 2), ["2027-03-27 02:30 +01:00", "2027-03-28 03:00 +02:00"]);
 }
 
 #[test]
 fn a_time_that_comes_twice_runs_the_first_time_only() {
     assert_eq!(next("30 2 * * *", "Europe/Oslo", "2026-10-24T12:00:00Z", 2), ["2026-10-25 02:30 +02:00", "2026-10-26 02:30 +01:00"]);
-    // Several clock times are as steady as one.
+    // Several times a day follow the same rule.
     assert_eq!(
         next("30 2,14 * * *", "Europe/Oslo", "2026-10-24T13:00:00Z", 3),
         ["2026-10-25 02:30 +02:00", "2026-10-25 14:30 +01:00", "2026-10-26 02:30 +01:00"]
@@ -71,12 +71,12 @@ fn schedules_that_never_fire_or_fire_too_often_are_refused() {
     for zone in ["", "Mars/Base", "../etc/passwd", "/etc/localtime", "Oslo"] {
         assert!(Schedule::parse("0 9 * * *", zone, 0).is_err(), "{zone:?}");
     }
-    let hourly = Schedule::new(wire(r#"{"every":"30m"}"#).plan().unwrap(), "UTC").unwrap();
+    let hourly = Schedule::new(parse_json(r#"{"every":"30m"}"#).plan().unwrap(), "UTC").unwrap();
     assert!(hourly.clone().validate(0, 60).is_err() && hourly.validate(0, 30).is_ok());
 }
 
 #[test]
-fn what_a_program_may_say_is_understood_and_the_rest_refused_with_a_sentence() {
+fn valid_json_is_parsed_and_other_json_is_refused_with_a_sentence() {
     let now = "2026-11-20T12:00:00Z";
     let good = [
         (r#"{"times":["9:00","17:30"]}"#, "Every day at 09:00 and 17:30, Europe/Oslo", "2026-11-20 17:30 +01:00"),
@@ -126,7 +126,7 @@ fn what_a_program_may_say_is_understood_and_the_rest_refused_with_a_sentence() {
         let schedule = of(json, "Europe/Oslo", now).unwrap_or_else(|why| panic!("{json}: {why}"));
         assert!(words.is_empty() || schedule.in_words() == words, "{json}: {}", schedule.in_words());
         assert_eq!(texts(&schedule, now, 1), [first], "{json}");
-        // What is read back means the same.
+        // The schedule stays the same after a round trip through JSON.
         let again = Schedule::new(ScheduleJson::from(schedule.plan()).plan().unwrap(), "Europe/Oslo").unwrap();
         assert_eq!((again.in_words(), texts(&again, now, 30)), (schedule.in_words(), texts(&schedule, now, 30)), "{json}");
     }
@@ -164,7 +164,7 @@ fn what_a_program_may_say_is_understood_and_the_rest_refused_with_a_sentence() {
 }
 
 #[test]
-fn a_calendar_that_one_line_says_is_stored_as_that_line() {
+fn a_calendar_that_one_line_expresses_is_stored_as_that_line() {
     for (json, line) in [
         (r#"{"times":["09:00"]}"#, "0 9 * * *"),
         (r#"{"times":["07:00","12:00","17:00"],"weekdays":["mon","tue","wed","thu","fri"],"months":[1,2,3,4,5,6,8,9,10,11,12]}"#, "0 7,12,17 * 1-6,8-12 1-5"),
@@ -175,8 +175,8 @@ fn a_calendar_that_one_line_says_is_stored_as_that_line() {
         (r#"{"times":["09:00"],"month_days":[1,15,"last"]}"#, "0 9 1,15,L * *"),
     ] {
         let schedule = of(json, "UTC", "2026-11-20T12:00:00Z").unwrap();
-        let planned = schedule.to_stored(0).unwrap();
-        assert_eq!((planned.cron.as_deref(), planned.plan), (Some(line), None), "{json}");
+        let stored = schedule.to_stored(0).unwrap();
+        assert_eq!((stored.cron.as_deref(), stored.plan), (Some(line), None), "{json}");
     }
     let two = of(r#"{"times":["09:00","17:30"]}"#, "UTC", "2026-11-20T12:00:00Z").unwrap().to_stored(0).unwrap();
     assert_eq!(two.cron.as_deref(), Some("0 9 * * *\n30 17 * * *"));
@@ -208,15 +208,15 @@ fn croner_finds_the_same_moments_as_the_calendar_where_no_clock_changes() {
 }
 
 #[test]
-fn the_nights_when_clocks_change_are_told() {
+fn clock_changes_are_described() {
     let notes = |line: &str, after: &str| {
         let schedule = Schedule::parse(line, "Europe/Oslo", at(after)).unwrap();
-        let told = |c: &Occurrence| {
+        let note_of = |c: &Occurrence| {
             let time = c.at.strftime("%H:%M").to_string();
             let note = c.clock_change.as_ref().map_or_else(String::new, |clock_change| describe::describe_clock_change(clock_change, &time));
             (time, note)
         };
-        schedule.next(at(after), 5).iter().map(told).collect::<Vec<_>>()
+        schedule.next(at(after), 5).iter().map(note_of).collect::<Vec<_>>()
     };
     let spring = notes("30 2 * * *", "2027-03-26T12:00:00Z");
     assert_eq!(spring[1], ("03:00".to_owned(), "Clocks go forward: 02:30 does not exist that night, so the run starts at 03:00.".to_owned()));
@@ -234,7 +234,7 @@ fn the_nights_when_clocks_change_are_told() {
 }
 
 #[test]
-fn a_schedule_is_said_in_words() {
+fn a_schedule_is_described_in_words() {
     let words = |cron| Schedule::parse(cron, "Europe/Oslo", 0).unwrap().in_words();
     assert_eq!(words("0 9 * * *"), "Every day at 09:00, Europe/Oslo");
     assert_eq!(words("30 6 * * 1"), "Every Monday at 06:30, Europe/Oslo");
@@ -242,7 +242,7 @@ fn a_schedule_is_said_in_words() {
 }
 
 #[test]
-fn missed_moments_are_counted_without_looking_far_beyond() {
+fn missed_due_times_are_counted_up_to_a_maximum() {
     let hourly = Schedule::parse("0 * * * *", "UTC", 0).unwrap();
     let from = at("2026-11-20T12:00:00Z");
     assert_eq!(hourly.between(from, from + 3 * 86_400_000, 10_000).len(), 73);

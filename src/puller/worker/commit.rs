@@ -19,22 +19,22 @@ use crate::puller::queue::{self, Claimed, CommitStats, RunEnd, UnchangedRun};
 use crate::puller::run::Failure;
 use crate::puller::{Puller, ledger, retry, schedules};
 
-/// The code of a run that failed because nothing came where there was something before.
+/// The code of a run that failed because it read no rows although the DataSet has rows.
 const SUSPICIOUS: &str = "suspicious_empty";
 
-/// How a run that pulled all ends.
+/// The result of a run that read everything.
 pub(super) enum CommitResult {
-    /// Its version is the current one.
+    /// The new version is the current one.
     Current,
-    /// No rows, or none that change the current version, which stays.
+    /// The run has no rows, or the same rows as the current version, which stays.
     KeptRows,
-    /// Its version waits for approval.
+    /// The new version waits for approval.
     PendingApproval(Failure),
-    /// There is none.
+    /// There is no new version.
     NotCommitted(RunEnd),
 }
 
-/// Closes the files and commits. `total`: what the vendor said there is.
+/// Closes the files and commits. `total`: the vendor's number of records, if it gives one.
 pub(super) async fn commit(
     puller: &Puller,
     run: &Claimed,
@@ -46,22 +46,22 @@ pub(super) async fn commit(
 ) -> Result<CommitResult> {
     panic_point("save");
     let versions = &puller.datasets.versions;
-    // Held on to until the commit, which fails when another version is current by then.
+    // Pinned until the commit, which fails if another version is current by then.
     let before = versions.current(&run.dataset_id).await?.map(|version| versions.pin(&version));
     let had = before.as_ref().map_or(0, |version| version.rows);
     if let Some(failure) = too_many_rejected(puller, run, dataset, had > 0).await? {
         return Ok(CommitResult::NotCommitted(RunEnd::Failed(failure)));
     }
     if rows == 0 {
-        let answer = match saving.unless_stopped(decide_empty_result(puller, run, dataset, before.as_deref(), total, saving)).await {
-            Ok(answer) => answer?,
+        let empty_result = match saving.unless_stopped(decide_empty_result(puller, run, dataset, before.as_deref(), total, saving)).await {
+            Ok(decided) => decided?,
             Err(why) => return Ok(CommitResult::NotCommitted(why.end(had > 0))),
         };
-        match answer {
+        match empty_result {
             EmptyResult::Accepted => {}
             EmptyResult::KeptRows => {
                 writer.abandon();
-                // Of Append, what is there is all there is; else the vendor's days are not what is kept.
+                // With Append, the existing version is complete for the requested days. Otherwise the rows stay only as a precaution.
                 let base = before.as_ref().filter(|_| dataset.update_mode == UpdateMode::Append).map(|version| &version.id);
                 return Ok(match queue::keep_existing_rows(&puller.db, &puller.clock, run, had, base).await? {
                     Ok(()) => CommitResult::KeptRows,
@@ -87,9 +87,9 @@ pub(super) async fn commit(
     let pulled_columns = PulledColumns { columns: &pulled, filled: &filled, rows };
 
     let change = match (&before, rows) {
-        // A few days need not have all that the others have.
+        // A run of a few days may lack columns of other days, so only new columns count.
         (Some(version), 1..) if dataset.update_mode != UpdateMode::Replace => schema_change::additions(&version.columns, &pulled, &dataset.options),
-        // Nothing can be said of columns that have never come.
+        // Without known columns there is nothing to compare.
         (Some(_), 1..) if previous_provenance.is_some_and(|provenance| provenance.columns.is_empty()) => None,
         (Some(version), 1..) => {
             let rare = previous_provenance.map_or_else(Vec::new, |provenance| provenance.rare(&pulled_columns));
@@ -99,7 +99,7 @@ pub(super) async fn commit(
         _ => None,
     };
     let change_text = change.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
-    // Another report has other columns: that is what was asked for.
+    // With another report, other columns are expected.
     if let (Some(change), Some(text), true) = (&change, &change_text, same_report)
         && change.verdict == SchemaRule::Stop
     {
@@ -168,13 +168,14 @@ pub(super) async fn commit(
     })
 }
 
-/// Whether a version of these columns would have those of the current one. `pulled`: of the run's rows; a merge also keeps the others.
+/// Whether the new version would have the columns of the current one. `pulled`: the columns of the run's rows. `merged`: the new version
+/// also keeps rows of the current one.
 fn same_columns(version: &Version, merged: bool, declared: &[ColumnInfo], pulled: &[ColumnInfo]) -> bool {
     let all = if merged { columns::union([version.columns.as_slice(), pulled]) } else { pulled.to_vec() };
     columns::next_version(declared, &all, &version.columns) == version.columns
 }
 
-/// Whether the new version, of the same columns, would hold the same rows as the current one. One that is damaged is replaced even so.
+/// Whether the new version, which has the same columns, has the same rows as the current one. A damaged current version is always replaced.
 async fn is_unchanged(segments: &Segments, version: &Version, built: &BuiltSegments, merged: bool) -> bool {
     if merged {
         return built.unchanged;
@@ -184,10 +185,10 @@ async fn is_unchanged(segments: &Segments, version: &Version, built: &BuiltSegme
     same && segments.check(&version.segments).await.is_ok()
 }
 
-/// Why a run fails of whose records too many were rejected, over all its windows.
+/// Returns the failure if too many records of all windows of the run were rejected.
 async fn too_many_rejected(puller: &Puller, run: &Claimed, dataset: &Dataset, had_rows: bool) -> Result<Option<Failure>> {
     let ledger = ledger::of_run(&puller.db, &run.id).await?;
-    // A record that came again is one record.
+    // A duplicate is not counted as another record.
     let of = ledger.iter().map(|line| line.counts.read.saturating_sub(line.counts.duplicates)).sum();
     let rejected = ledger.iter().map(|line| line.counts.rejected).sum();
     Ok(connectors::too_many_rejected(rejected, of).then(|| retry::unexpected_records(rejected, of, dataset.connector.title(), had_rows)))
@@ -209,7 +210,7 @@ async fn decide_empty_result(
     saving: &SavingRun,
 ) -> Result<EmptyResult> {
     let (vendor, had) = (dataset.connector.title(), before.map_or(0, |version| version.rows));
-    // Nothing is added: there is nothing to lose.
+    // Append without new rows changes nothing.
     let accepted = if dataset.update_mode == UpdateMode::Append && had > 0 { EmptyResult::KeptRows } else { EmptyResult::Accepted };
     Ok(match dataset.setup().on_empty(dataset.options.on_empty) {
         OnEmpty::Fail => EmptyResult::Failed(Failure {
@@ -220,8 +221,8 @@ async fn decide_empty_result(
         }),
         OnEmpty::Keep if had > 0 => EmptyResult::KeptRows,
         OnEmpty::Check if would_drop_rows(puller, run, dataset, before, saving).await? => {
-            // A vendor that tells a total was held to it, window by window. Where none is told, nothing at all where there was something
-            // before is believed when it comes a second time; who is on the site just now may be nobody at any time.
+            // A total was compared with the records of each window. Without a total, an empty result is accepted the second time. A
+            // snapshot, such as the visitors on the site now, may be empty at any time.
             let is_certain = total.is_some() || dataset.report.is_snapshot() || queue::last_run_failed_with(&puller.db, run, SUSPICIOUS).await?;
             if is_certain {
                 return Ok(accepted);
@@ -237,7 +238,8 @@ async fn decide_empty_result(
     })
 }
 
-/// Whether an answer without rows takes any row away. Append and Merge keep what is there; Partition keeps the days that were not asked for.
+/// Whether a result without rows would remove existing rows. Append and Merge keep all rows; Partition keeps the days that were not
+/// requested.
 async fn would_drop_rows(puller: &Puller, run: &Claimed, dataset: &Dataset, before: Option<&Version>, saving: &SavingRun) -> Result<bool> {
     let Some(version) = before.filter(|version| version.rows > 0) else { return Ok(false) };
     match dataset.update_mode {
@@ -251,7 +253,7 @@ async fn would_drop_rows(puller: &Puller, run: &Claimed, dataset: &Dataset, befo
     }
 }
 
-/// The days that the run asked for.
+/// The requested windows of the run.
 async fn requested_windows(puller: &Puller, run: &Claimed) -> Result<Vec<Window>> {
     Ok(ledger::of_run(&puller.db, &run.id).await?.into_iter().filter_map(|line| line.window).collect())
 }
@@ -259,8 +261,8 @@ async fn requested_windows(puller: &Puller, run: &Claimed) -> Result<Vec<Window>
 /// Returns why a version of `rows` must wait for approval: it has many fewer rows than the one before, for the same request.
 fn row_drop_failure(dataset: &Dataset, previous_provenance: Option<&Provenance>, had: u64, rows: u64) -> Option<Failure> {
     let most = u64::from(dataset.options.hold_drop);
-    let asked_same = previous_provenance.is_none_or(|provenance| provenance.request_key == dataset.request_key());
-    let applies = most > 0 && asked_same && !dataset.report.is_snapshot();
+    let is_same_request = previous_provenance.is_none_or(|provenance| provenance.request_key == dataset.request_key());
+    let applies = most > 0 && is_same_request && !dataset.report.is_snapshot();
     let lost = had.saturating_sub(rows);
     if !applies || u128::from(lost) * 100 <= u128::from(had) * u128::from(most) {
         return None;
@@ -279,16 +281,16 @@ fn row_drop_failure(dataset: &Dataset, previous_provenance: Option<&Provenance>,
 fn provenance(run: &Claimed, dataset: &Dataset, previous_provenance: Option<&Provenance>, requested: &[Window], pulled: &PulledColumns<'_>) -> Provenance {
     let (report, key) = (dataset.report.id.to_owned(), dataset.request_key());
     let (from, to) = (requested.iter().map(|window| window.from).min(), requested.iter().map(|window| window.to).max());
-    // A pull of days that are long past leaves the later ones held.
+    // A run of older days keeps the last day that the DataSet has.
     let before = previous_provenance.filter(|before| before.report == report && before.request_key == key && dataset.update_mode != UpdateMode::Replace);
-    let last_held_day = before.and_then(|before| before.to);
-    // Days that somebody wanted apart leave a gap behind them, which a run of the schedule is still to fill.
-    let joins = run.range.is_none() || last_held_day.zip(from).is_some_and(|(last_held_day, from)| last_held_day.tomorrow().is_ok_and(|next| from <= next));
+    let last_day = before.and_then(|before| before.to);
+    // Backfilled days after a gap do not count: a scheduled run must still fill the gap.
+    let joins = run.range.is_none() || last_day.zip(from).is_some_and(|(last_day, from)| last_day.tomorrow().is_ok_and(|next| from <= next));
     let (columns, filled) = Provenance::for_next_run(previous_provenance.filter(|before| before.report == report), pulled);
-    Provenance { to: if joins { to.max(last_held_day) } else { last_held_day }, report, request_key: key, columns, filled }
+    Provenance { to: if joins { to.max(last_day) } else { last_day }, report, request_key: key, columns, filled }
 }
 
-/// Which rows of the version before go.
+/// Which rows of the previous version the new version does not keep.
 async fn rows_to_drop(puller: &Puller, run: &Claimed, dataset: &Dataset, requested: &[Window], pulled: &[ColumnInfo], before: &[ColumnInfo]) -> Result<Drops> {
     let all = columns::union([columns::columns_of(dataset.report).as_slice(), pulled, before]);
     let column = |name: &str| all.iter().find(|column| column.name == name).cloned();
@@ -299,17 +301,17 @@ async fn rows_to_drop(puller: &Puller, run: &Claimed, dataset: &Dataset, request
     Ok(match dataset.update_mode {
         UpdateMode::Replace | UpdateMode::Append => Drops::Nothing,
         UpdateMode::Partition => match days()? {
-            // A chat that began on a day which was not asked for may come as well, and is there already.
+            // The result may contain chats that began on other days, which the DataSet already has. The key finds them.
             Some(days) => Drops::Days { days, key: report_key(dataset).filter_map(column).collect() },
             None => Drops::Nothing,
         },
         UpdateMode::Merge if !dataset.options.key.is_empty() => {
-            // A row without a value in such a key is identified by the report's key, or by all that came of it where the report has none.
+            // A row without a value in a custom key is identified by the report's key, or by all its columns if the report has none.
             let fallback = match dataset.report.key {
                 [] => all.iter().filter(|column| ![BATCH_ID, BATCH_LAST_RUN].contains(&column.name.as_str())).cloned().collect(),
                 own => own.iter().copied().filter_map(column).collect(),
             };
-            // Rows with a key of somebody's own may have been of any day before.
+            // An earlier row with the same custom key may be of any day.
             let columns = dataset.options.key.iter().filter_map(|name| column(name)).collect();
             Drops::Keys { columns, fallback, empty_parents: Vec::new(), within: None }
         }
@@ -326,13 +328,13 @@ async fn rows_to_drop(puller: &Puller, run: &Claimed, dataset: &Dataset, request
     })
 }
 
-/// The columns of the report that tell what is replaced together: the record that rows are parts of, or the row.
+/// The columns that identify rows that are replaced together: the key of the parent record, or the key of the row.
 fn report_key(dataset: &Dataset) -> impl Iterator<Item = &'static str> + use<> {
     let (parent, key) = (dataset.report.parent(), dataset.report.key);
     parent.into_iter().chain(key.iter().copied().filter(move |_| parent.is_none()))
 }
 
-/// Whether the run notes records that become no row: rows of them from before are to go.
+/// Whether the run records parents that produced no row, because their earlier rows must be dropped.
 pub(super) fn tracks_empty_parents(dataset: &Dataset) -> bool {
     dataset.update_mode == UpdateMode::Merge && dataset.options.key.is_empty() && dataset.report.parent().is_some()
 }

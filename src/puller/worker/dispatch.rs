@@ -17,12 +17,12 @@ use crate::puller::queue::{self, Claimed};
 use crate::puller::slots::{InFlight, WorkerSlot};
 use crate::puller::{Puller, panics};
 
-/// What is logged once when runs cannot be claimed, and once when they can again.
+/// Logged once when claiming fails, and once when it succeeds again.
 const CLAIM_OUTAGE: &str = "a worker could not claim a run";
-/// The longest time between two claims.
+/// The maximum time between two attempts to claim.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Claims runs until the server stops. What was claimed is pulled by tasks of `tasks`.
+/// Claims runs until the server stops, and processes them in tasks of `tasks`.
 pub(in crate::puller) async fn dispatch_until_stopped(puller: Puller, tasks: TaskTracker) {
     loop {
         let in_flight = tokio::select! {
@@ -30,7 +30,7 @@ pub(in crate::puller) async fn dispatch_until_stopped(puller: Puller, tasks: Tas
             () = puller.stop.cancelled() => return,
             admitted = puller.slots.admit() => admitted,
         };
-        // Claiming continues after a panic in here.
+        // Claiming continues after a panic in `claim`.
         match panics::guarded(queue::claim(&puller.db, &puller.clock, &puller.leases, puller.account_limit())).await {
             Ok(set) if !set.is_empty() => {
                 tasks.spawn(run_set(puller.clone(), set, in_flight));
@@ -52,7 +52,7 @@ pub(in crate::puller) async fn dispatch_until_stopped(puller: Puller, tasks: Tas
 async fn idle(puller: &Puller) {
     let due = queue::next_due(&puller.db).await.ok().flatten();
     let latest = puller.clock.now() + millis(MAX_CHECK_INTERVAL);
-    // Some time at least, so that a row which cannot be claimed yet does not keep a core busy.
+    // At least 50 ms, so that a run that is due but cannot be claimed yet does not keep a core busy.
     let until = due.map_or(latest, |due| due.clamp(puller.clock.now() + 50, latest));
     tokio::select! {
         () = puller.stop.cancelled() => {}
@@ -61,7 +61,7 @@ async fn idle(puller: &Puller) {
     }
 }
 
-/// Waits before a claim that failed is tried again, however much is due.
+/// Waits after a failed claim, even if runs are due.
 async fn back_off(puller: &Puller) {
     tokio::select! {
         () = puller.stop.cancelled() => {}
@@ -69,7 +69,7 @@ async fn back_off(puller: &Puller) {
     }
 }
 
-/// Pulls a claimed run and those that share its reading, from the gathering to the end.
+/// Waits for runs that share the read of the claimed runs, and processes all of them.
 async fn run_set(puller: Puller, mut set: Vec<Claimed>, in_flight: InFlight) {
     let Some(leader) = set.first().cloned() else { return };
     let working = async {
@@ -89,11 +89,11 @@ async fn run_set(puller: Puller, mut set: Vec<Claimed>, in_flight: InFlight) {
             finish::fail(&puller, run, &error).await;
         }
     }
-    // Its account may have another run, which waited for this one.
+    // Another run of the account may have waited for this one.
     puller.wake_dispatcher.notify_one();
 }
 
-/// Under what the log tells of a reading: the run itself, or the ids of all runs that share it.
+/// The tracing span of a read: the span of the run, or one with the ids of all runs that share the read.
 fn span_of(claimed: &[Claimed]) -> tracing::Span {
     match claimed {
         [run] => run.span(),
@@ -106,7 +106,7 @@ fn span_of(claimed: &[Claimed]) -> tracing::Span {
 async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Vec<Claimed>)> {
     panic_point("gather");
     let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
-    // One without an account fails soon; it is nobody else's slot meanwhile.
+    // A DataSet without an account fails soon. Until then, its slot counts for no account.
     let slot = puller.slots.slot(dataset.account_id.as_ref().map_or(leader.dataset_id.as_str(), |account| account.as_str()));
     if !leader.awaits_batch {
         return Ok((slot, Vec::new()));
@@ -120,8 +120,8 @@ async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Ve
     Ok((slot, queue::claim_same_source_runs(&puller.db, &puller.clock, &puller.leases, leader).await?))
 }
 
-/// Waits for the slot of runs that have not begun, while their leases are held, and answers what is shown of each. The slot is not held
-/// when nobody is left to pull for, or the server stops.
+/// Waits for a slot for claimed runs, with heartbeats. Returns the progress guard of each run. The slot is not held if all runs were
+/// stopped or the server stops.
 pub(super) async fn wait_for_slot(puller: &Puller, claimed: &[Claimed], heartbeat: &mut Interval, slot: &mut WorkerSlot) -> Vec<ProgressGuard> {
     let now = puller.clock.now();
     let progress: Vec<ProgressGuard> = claimed.iter().map(|run| puller.live.track(&run.id, now)).collect();

@@ -16,22 +16,23 @@ use crate::puller::queue::{self, CallStats, Claimed, LeaseState, RunEnd, ShortWi
 use crate::puller::retry::{self, Decision};
 use crate::puller::run::Failure;
 
-/// What is logged once when it cannot be done, and once when it can again.
+/// Logged once when writing fails, and once when it succeeds again.
 const END_OUTAGE: &str = "the result of a run could not be saved";
-/// An end that could not be written is tried again after this.
+/// The interval between two attempts to write the end of a run.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An account that was refused is failing; one that was read is valid. `credentials_read_at`: when its credentials were opened.
+/// Saves the health of the account: valid after a pull, failing if the vendor rejected or refused it. `credentials_read_at`: when the
+/// credentials were read.
 pub(super) async fn note_health(puller: &Puller, set: &[PullingRun], ended: &PullEnd, credentials_read_at: Millis) {
     let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else { return };
-    let noted = match ended {
+    let recorded = match ended {
         PullEnd::Pulled { .. } => puller.accounts.record_health(account, Ok("used by a run"), credentials_read_at).await,
         PullEnd::Stopped(error @ (PullError::Unauthorized | PullError::NotAllowed(_) | PullError::AddressRefused { .. })) => {
             puller.accounts.record_health(account, Err(error), credentials_read_at).await
         }
         _ => Ok(()),
     };
-    if let Err(error) = noted {
+    if let Err(error) = recorded {
         tracing::error!(cause = ?error.log_cause(), "the state of the account could not be saved: {error}");
     }
 }
@@ -47,7 +48,7 @@ async fn finish_in_span(puller: &Puller, pulling: PullingRun, ended: &PullEnd, c
     progress.update(puller.clock.now(), |p| p.phase = "Saving");
     let had_rows = dataset.current.is_some();
     let outcome = match (lease_lost, ended) {
-        // Its end is written already, or is another's affair.
+        // The end was written already, or another process writes it.
         (Some(_), _) => return writer.abandon(),
         (None, PullEnd::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total, saving).await {
             Ok(CommitResult::Current | CommitResult::KeptRows) => return on_succeeded(puller, &run, &dataset, rows).await,
@@ -84,13 +85,13 @@ async fn finish_in_span(puller: &Puller, pulling: PullingRun, ended: &PullEnd, c
         }
     };
     if is_storage_failure(&outcome) && !saving.may_be_committed() {
-        // Its end can only be written when there is space, which its files may be holding.
+        // The end can only be written if there is disk space, which the run's files may use up.
         puller.datasets.versions.delete_unrecorded(&run.id).await;
     }
     end(puller, &run, &outcome, call_stats).await;
 }
 
-/// The end of a run whose commit was refused.
+/// The end of a run whose lease was lost before its commit.
 pub(super) fn lease_lost_end(why: LeaseState) -> RunEnd {
     if why != LeaseState::CancelRequested {
         tracing::warn!("the lease was lost before the commit; nothing was saved");
@@ -118,21 +119,21 @@ async fn on_succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u
     }
 }
 
-/// Ends a run by an error of our own that was met before its DataSet was known.
+/// Ends a run after an error of Chatlake, when it is not known whether the DataSet has rows.
 pub(super) async fn fail(puller: &Puller, run: &Claimed, error: &Error) {
     let outcome = run.span().in_scope(|| internal_failure(error, true));
     end(puller, run, &outcome, CallStats::default()).await;
 }
 
 fn internal_failure(error: &Error, had_rows: bool) -> RunEnd {
-    // What a person has to mend is told with the run's end.
+    // Other errors are logged when the run ends.
     if error.kind() == ErrorKind::Internal {
         tracing::error!(cause = ?error.log_cause(), "the run failed with an internal error: {error}");
     }
     RunEnd::Failed(retry::failure_of_error(error, had_rows))
 }
 
-/// Writes down how a run ended that did not succeed.
+/// Writes the end of a run that did not succeed.
 pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stats: CallStats) {
     end_in_span(puller, run, outcome, call_stats).instrument(run.span()).await;
 }
@@ -155,7 +156,7 @@ async fn end_in_span(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stat
         }
     };
     match written {
-        // Only now: a commit that failed may still be found in the log after a crash, until something else is written over it.
+        // The files are deleted only after this write: until then, a crash could restore the failed commit from the write-ahead log.
         Ok(()) if is_storage_failure(outcome) => {
             if let Err(error) = puller.datasets.versions.delete_staged(&run.id).await {
                 tracing::error!(cause = ?error.log_cause(), "the files of the run could not be deleted; the cleanup deletes them later: {error}");
@@ -173,8 +174,8 @@ fn is_storage_failure(outcome: &RunEnd) -> bool {
     matches!(outcome, RunEnd::Failed(failure) if error::is_storage_error(&failure.code))
 }
 
-/// Whether writing how a run ends is to be tried again, after a wait: while the catalogue cannot be written, so that the run does not
-/// stay `running`. When the server stops meanwhile, the next start puts the run back into the queue.
+/// Waits and returns true if the end of a run must be written again because the catalogue is not writable; otherwise the run would stay
+/// `running`. If the server stops meanwhile, the next start requeues the run.
 async fn should_retry_write(puller: &Puller, written: &Result<()>) -> bool {
     match written {
         Err(error) if error.kind() == ErrorKind::Unavailable && !puller.stop.is_cancelled() => {
@@ -198,7 +199,7 @@ fn wake_followers(puller: &Puller) {
     puller.wake_deadlines.notify_one();
 }
 
-/// The scheduler makes the next chunk of a backfill a run.
+/// Wakes the scheduler after a backfill chunk, so that it queues the next one.
 fn wake_scheduler_after_chunk(puller: &Puller, run: &Claimed) {
     if run.range.is_some() {
         puller.wake_scheduler.notify_one();

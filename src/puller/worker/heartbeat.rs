@@ -1,5 +1,5 @@
-//! Sends heartbeats while a future runs, such as writing rows or waiting for a slot. It keeps the leases alive and stops the
-//! future when all runs have stopped or nothing was written for too long.
+//! Sends heartbeats while a future runs, such as writing rows or waiting for a slot. The heartbeats extend the leases. The future is
+//! stopped when all runs were stopped, or when nothing was read or written for too long.
 
 use tokio::time::Interval;
 
@@ -10,9 +10,9 @@ use crate::puller::Puller;
 use crate::puller::queue::{self, Claimed, LeaseState};
 use crate::puller::slots::WorkerSlot;
 
-/// The runs whose leases are kept alive.
+/// The runs whose leases are extended.
 pub(super) struct Heartbeat {
-    /// With what is shown of each.
+    /// With the progress of each run as JSON.
     runs: Vec<(Claimed, String)>,
     segments: Vec<Segments>,
 }
@@ -20,9 +20,9 @@ pub(super) struct Heartbeat {
 /// Why the future was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeartbeatStop {
-    /// All runs have stopped.
+    /// All runs were cancelled or lost their leases.
     AllStopped,
-    /// Nothing was written for too long.
+    /// Nothing was read or written for too long.
     Stalled,
 }
 
@@ -35,12 +35,12 @@ impl Heartbeat {
         }
     }
 
-    /// A set that has not begun.
+    /// For claimed runs that have not started.
     pub fn for_claimed(claimed: &[Claimed]) -> Self {
         Self { runs: claimed.iter().map(|run| (run.clone(), "{}".to_owned())).collect(), segments: Vec::new() }
     }
 
-    /// Waits for the slot. False when nobody is left to pull for, or the server stops.
+    /// Waits for the slot. Returns false if all runs were stopped or the server stops.
     pub async fn acquire(&self, puller: &Puller, heartbeat: &mut Interval, slot: &mut WorkerSlot) -> bool {
         tokio::select! {
             biased;
@@ -50,7 +50,7 @@ impl Heartbeat {
         }
     }
 
-    /// Returns when nobody is left to pull for.
+    /// Sends heartbeats and returns when all runs were stopped.
     async fn until_all_stopped(&self, puller: &Puller, heartbeat: &mut Interval) {
         for beats in 0_u64.. {
             heartbeat.tick().await;
@@ -60,13 +60,13 @@ impl Heartbeat {
         }
     }
 
-    /// Runs `future` while heartbeats are sent; `Err` when it was stopped. The two run concurrently: each may hold the one write
+    /// Runs `future` while heartbeats are sent; `Err` if it was stopped. Both run concurrently, because each may hold the only write
     /// connection and must be able to return it to the other.
     pub async fn guard<T>(&self, puller: &Puller, heartbeat: &mut Interval, future: impl Future<Output = T>) -> Result<T, HeartbeatStop> {
         tokio::select! {
             biased;
             done = future => Ok(done),
-            halt = self.run_until_stopped(puller, heartbeat) => Err(halt),
+            stopped = self.run_until_stopped(puller, heartbeat) => Err(stopped),
         }
     }
 
@@ -77,29 +77,29 @@ impl Heartbeat {
             if !self.send_heartbeat(puller, true).await {
                 return HeartbeatStop::AllStopped;
             }
-            let moved = self.segments.iter().map(Segments::io_count).sum::<u64>();
-            if stall_detector.is_stalled(puller.clock.monotonic(), moved, false) {
+            let io_count = self.segments.iter().map(Segments::io_count).sum::<u64>();
+            if stall_detector.is_stalled(puller.clock.monotonic(), io_count, false) {
                 return HeartbeatStop::Stalled;
             }
         }
     }
 
-    /// False when nobody is left to pull for. `extend`: the leases are extended as well.
+    /// Returns false if all runs were stopped. `extend`: also extends the leases.
     async fn send_heartbeat(&self, puller: &Puller, extend: bool) -> bool {
-        let mut wanted = self.runs.is_empty();
+        let mut any_active = self.runs.is_empty();
         for (run, progress) in &self.runs {
             let state = match extend {
                 true => queue::extend_lease(&puller.db, &puller.clock, run, progress).await,
                 false => queue::check_lease(&puller.db, run).await,
             };
             match state {
-                Ok(state) => wanted |= state == LeaseState::Active,
+                Ok(state) => any_active |= state == LeaseState::Active,
                 Err(error) => {
                     puller.db.outages().record_failure(super::LEASE_OUTAGE, &error);
-                    wanted = true;
+                    any_active = true;
                 }
             }
         }
-        wanted
+        any_active
     }
 }

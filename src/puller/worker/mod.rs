@@ -38,11 +38,11 @@ use run_slot::RunSlot;
 use slot_demand::{SlotAction, SlotDemand};
 use stall_detector::StallDetector;
 
-/// What is logged once when leases cannot be extended, and once when they can again.
+/// Logged once when extending a lease fails, and once when it succeeds again.
 const LEASE_OUTAGE: &str = "a lease could not be extended";
-/// How many batches may be between the reader and the writer.
+/// The maximum number of events between the reader and the writer.
 const MAX_BUFFERED_BATCHES: usize = 4;
-/// The shortest time between two checkpoints, which are made at the end of a window.
+/// The minimum time between two checkpoints, which are made at the end of a window.
 const CHECKPOINT_EVERY: Millis = 10_000;
 
 /// Of a run without a slot, only every tenth heartbeat extends the lease; the others only check whether the run must stop.
@@ -61,26 +61,26 @@ struct PullingRun {
     writer: SegmentWriter,
     progress: ProgressGuard,
     rows: u64,
-    /// Those of the present window.
+    /// Rows of the current window.
     window_rows: u64,
-    /// Written beside every row, where rows of several runs are kept.
+    /// Added to each row, except with Replace.
     stamp: Option<Stamp>,
-    /// Records of the present window that became no row, where that is asked for.
+    /// Parents of the current window that produced no row; see `tracks_empty_parents`.
     empty_parents: Vec<String>,
-    /// Set once this run was cancelled or its lease was lost; the other runs go on.
+    /// Set once this run was cancelled or its lease was lost. The other runs continue.
     lease_lost: Option<LeaseState>,
 }
 
 /// How a pull ended, for all runs of the set.
 enum PullEnd {
-    /// `total`: what the vendor said there is, over all windows; none where it says nothing.
+    /// `total`: the vendor's number of records in all windows; `None` if it does not give one.
     Pulled {
         total: Option<u64>,
     },
     Stopped(PullError),
     /// No data arrived for too long.
     Stalled,
-    /// It took longer than a run may take.
+    /// The run took longer than the maximum duration.
     TimedOut,
     InternalError(Error),
 }
@@ -116,13 +116,13 @@ async fn process_runs(puller: &Puller, claimed: Vec<Claimed>, mut slot: WorkerSl
 
 fn heartbeat() -> Interval {
     let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
-    // A process that was stopped for a while does not make up for its beats.
+    // After a pause of the process, missed heartbeats are not sent.
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat
 }
 
-/// What a run needs to be pulled, `progress` being what is shown of it and `leader` what the first of its set asks for. None when there is no
-/// room for it, or when it must be pulled by itself, because its DataSet was changed after it was queued; it is back in the queue then.
+/// Prepares a run of the set. `leader`: the source key of the first run. Returns `None` after requeueing the run: if disk space is low, or
+/// if the run cannot share the read because its DataSet was changed after it was queued.
 async fn prepare(puller: &Puller, mut run: Claimed, progress: ProgressGuard, leader: Option<&str>) -> Result<Option<PullingRun>> {
     let dataset = puller.datasets.for_run(&run.dataset_id).await?;
     if let Some(account) = &dataset.account_id {
@@ -148,14 +148,14 @@ async fn prepare(puller: &Puller, mut run: Claimed, progress: ProgressGuard, lea
     Ok(Some(PullingRun { run, dataset, writer, progress, rows: 0, window_rows: 0, stamp, empty_parents: Vec::new(), lease_lost: None }))
 }
 
-/// The plan that all runs of the set share. One whose own differs, since it was interrupted elsewhere, goes back into the queue.
+/// The plan that all runs of the set share. A run with another plan is requeued: an earlier attempt was interrupted at another window.
 async fn plan(puller: &Puller, set: &mut Vec<PullingRun>, source: &Source, fresh: &[Window]) -> Result<Option<RunPlan>> {
     let mut shared: Option<RunPlan> = None;
     let mut at = 0;
     while at < set.len() {
         let PullingRun { run, dataset, .. } = &set[at];
         let windows = shared.as_ref().map_or(fresh, |plan| &plan.windows);
-        // What is asked, of whom, and how it becomes rows.
+        // The key covers the request, the account, and how records become rows.
         let zone = source.zone.iana_name();
         let mode = dataset.update_mode.word();
         let plan_key = format!("{} {} {mode} {} {:?} {zone:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
@@ -172,7 +172,7 @@ async fn plan(puller: &Puller, set: &mut Vec<PullingRun>, source: &Source, fresh
             }
             (None, _) => set[at].lease_lost = Some(LeaseState::Lost),
         }
-        // Only now is it known what of an earlier attempt counts.
+        // The writer continues after the rows that an earlier attempt checkpointed, which are known only now.
         let PullingRun { run, .. } = &set[at];
         let writer = puller.datasets.segments.with_own_counter().resume(&run.dataset_id, &run.id).await?;
         (set[at].rows, set[at].writer) = (writer.rows(), writer);
@@ -182,7 +182,7 @@ async fn plan(puller: &Puller, set: &mut Vec<PullingRun>, source: &Source, fresh
 }
 
 async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallStats, run_slot: &mut RunSlot, heartbeat: &mut Interval) -> Result<PullEnd> {
-    // Somebody may have stopped it while it waited for others.
+    // The runs may have been cancelled while they waited for others.
     if !send_heartbeat(puller, set, true).await? {
         return Ok(PullEnd::Stopped(PullError::Cancelled));
     }
@@ -195,7 +195,7 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
     let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
     let mut fresh = connectors::windows(first.dataset.report, first.run.range.or_else(|| first.dataset.range(today)));
     if first.run.range.is_some() && !matches!(first.dataset.report.shape, Shape::Export(_)) {
-        // A backfill goes from the newest day to the oldest. An export answers several days at once, in their order.
+        // A backfill goes from the newest day to the oldest. An export returns several days at once, in ascending order.
         fresh.reverse();
     }
     let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(PullEnd::Stopped(PullError::Cancelled)) };
@@ -227,14 +227,14 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
     let mut task = tokio::spawn(panics::guarded(reader).in_current_span());
     let mut processed = Ok(());
     let mut stall_detector = StallDetector::new(puller.clock.monotonic());
-    let mut slot_demand = SlotDemand::new();
-    // Why it is stopped in the middle.
+    let mut demand = SlotDemand::new();
+    // Set when the pull must stop before its end.
     let mut stop_reason: Option<PullEnd> = None;
     let mut beats = 0_u64;
-    // All that came from the reader was taken in.
+    // All received events were processed.
     let mut all_processed = true;
     loop {
-        let has_slot = tokio::select! {
+        let may_continue = tokio::select! {
             () = puller.stop.cancelled() => true,
             _ = heartbeat.tick() => {
                 beats += 1;
@@ -242,7 +242,7 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
                     cancel.cancel();
                 }
                 if upstream.is_save_due(queue::HEARTBEAT) && let Err(error) = puller.accounts.save_vendor_hints(&account, &upstream).await {
-                    // It is kept again with the next heartbeat.
+                    // The next heartbeat tries again.
                     tracing::debug!(cause = ?error.log_cause(), "the number of calls could not be saved: {error}");
                 }
                 let (passed, mark) = (puller.clock.monotonic(), (upstream.call_stats(), upstream.received()));
@@ -254,28 +254,28 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
                 }
                 true
             }
-            turn = slot_demand.next_action(&run_slot.slot, &upstream) => match turn {
+            action = demand.next_action(&run_slot.slot, &upstream) => match action {
                 SlotAction::Release => {
                     run_slot.release(puller, set);
                     true
                 }
                 SlotAction::Acquire => run_slot.acquire(puller, set, heartbeat).await,
             },
-            pulled = events.recv() => {
-                let Some(pulled) = pulled else { break };
-                // Where it is may be told without a slot: it comes at intervals, also while the vendor is silent.
-                let is_progress = matches!(pulled, PullEvent::Progress { .. });
+            event = events.recv() => {
+                let Some(event) = event else { break };
+                // Progress events need no slot: they arrive at intervals, also while the vendor is silent.
+                let is_progress = matches!(event, PullEvent::Progress { .. });
                 if is_progress || run_slot.acquire(puller, set, heartbeat).await {
                     if !is_progress {
                         run_slot.in_flight.started();
                         stall_detector.record_progress(puller.clock.monotonic());
                     }
                     let (heartbeat_guard, has_slot) = (Heartbeat::of(set), run_slot.slot.is_held());
-                    match heartbeat_guard.guard(puller, heartbeat, process_event(puller, set, &mut read_progress, pulled, has_slot)).await {
+                    match heartbeat_guard.guard(puller, heartbeat, process_event(puller, set, &mut read_progress, event, has_slot)).await {
                         Ok(done) => {
                             processed = done;
                             if !is_progress {
-                                slot_demand.record_work();
+                                demand.record_work();
                             }
                         }
                         Err(HeartbeatStop::Stalled) => stop_reason = Some(PullEnd::Stalled),
@@ -287,13 +287,13 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
                     }
                     true
                 } else {
-                    // What was in hand is not taken in, so its window is not whole either.
+                    // The received event is not processed, so its window is not complete.
                     all_processed = false;
                     false
                 }
             }
         };
-        if !has_slot && !puller.stop.is_cancelled() {
+        if !may_continue && !puller.stop.is_cancelled() {
             send_heartbeat(puller, set, true).await?;
             cancel.cancel();
             break;
@@ -307,7 +307,7 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
     }
     cancel.cancel();
     drop(events);
-    // What came whole is not to be asked again after a stop.
+    // After a restart, finished windows need not be read again.
     if read_progress.settled && puller.stop.is_cancelled() && processed.is_ok() && stop_reason.is_none() {
         checkpoint(puller, set).await?;
     }
@@ -334,22 +334,22 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
     })
 }
 
-/// Before a stop, takes in the rest of the present window if the vendor has answered it already, so that it need not be asked for again.
+/// Before a server stop, processes the rest of the current window if it arrives soon, so that it need not be read again.
 async fn drain_window(puller: &Puller, set: &mut [PullingRun], read_progress: &mut ReadProgress, events: &mut mpsc::Receiver<PullEvent>) -> Result<()> {
     let until = tokio::time::Instant::now() + DRAIN_TIMEOUT;
     while !read_progress.settled {
-        let Ok(Some(pulled)) = tokio::time::timeout_at(until, events.recv()).await else { break };
-        process_event(puller, set, read_progress, pulled, true).await?;
+        let Ok(Some(event)) = tokio::time::timeout_at(until, events.recv()).await else { break };
+        process_event(puller, set, read_progress, event, true).await?;
     }
     Ok(())
 }
 
-/// Takes in one thing that came from the reader. `works`: the run holds its slot.
-async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &mut ReadProgress, pulled: PullEvent, has_slot: bool) -> Result<()> {
+/// Processes one event of the reader. `has_slot`: the run holds its slot.
+async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &mut ReadProgress, event: PullEvent, has_slot: bool) -> Result<()> {
     let now = puller.clock.now();
     read_progress.settled =
-        matches!(pulled, PullEvent::WindowDone { is_boundary: true, .. }) || (read_progress.settled && matches!(pulled, PullEvent::Progress { .. }));
-    match pulled {
+        matches!(event, PullEvent::WindowDone { is_boundary: true, .. }) || (read_progress.settled && matches!(event, PullEvent::Progress { .. }));
+    match event {
         PullEvent::Rows { report, batch } => {
             if let Some(pulling) = set.get_mut(report).filter(|p| p.lease_lost.is_none()) {
                 match &pulling.stamp {
@@ -381,7 +381,7 @@ async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &
                 });
             }
         }
-        PullEvent::WindowDone { window, counts, is_boundary: settled } => {
+        PullEvent::WindowDone { window, counts, is_boundary } => {
             read_progress.total = read_progress.total.zip(counts.total).map(|(sum, part)| sum + part);
             let at = read_progress.position(window);
             for pulling in set.iter_mut().filter(|p| p.lease_lost.is_none()) {
@@ -393,9 +393,9 @@ async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &
                     pulling.lease_lost = Some(LeaseState::Lost);
                 }
             }
-            // One that was interrupted before may be again, and is to get further each time.
+            // A resumed run checkpoints every window: it may be interrupted again, and each attempt must get further.
             let last = read_progress.remaining.last() == Some(&at);
-            if settled && !last && (read_progress.plan.resumed || puller.clock.monotonic() - read_progress.checkpointed_at >= CHECKPOINT_EVERY) {
+            if is_boundary && !last && (read_progress.plan.resumed || puller.clock.monotonic() - read_progress.checkpointed_at >= CHECKPOINT_EVERY) {
                 checkpoint(puller, set).await?;
                 read_progress.checkpointed_at = puller.clock.monotonic();
             }
@@ -421,7 +421,7 @@ async fn send_heartbeat(puller: &Puller, set: &mut [PullingRun], extend: bool) -
             false => queue::check_lease(&puller.db, &pulling.run).await,
         };
         match state {
-            // Nobody else takes it over while this process has it in its hands.
+            // No other worker claims the run while this process holds it in `WorkerLeases`.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 puller.db.outages().record_failure(LEASE_OUTAGE, &error);
                 continue;
@@ -432,7 +432,7 @@ async fn send_heartbeat(puller: &Puller, set: &mut [PullingRun], extend: bool) -
         match state? {
             LeaseState::Active => {}
             lease_state => {
-                // Whoever stopped it need not wait for the others of the set.
+                // The end is written at once, so that the cancellation does not wait for the other runs.
                 if lease_state == LeaseState::CancelRequested {
                     finish::end(puller, &pulling.run, &RunEnd::Cancelled, CallStats::default()).await;
                 }

@@ -1,4 +1,4 @@
-//! The slot of the runs that a worker pulls together: held, or waited for.
+//! The slot of the runs that share a read.
 
 use tokio::time::Interval;
 
@@ -9,19 +9,19 @@ use crate::connectors::Connector;
 use crate::puller::Puller;
 use crate::puller::slots::{InFlight, WorkerSlot};
 
-/// The phase of a run that has something to do and no slot.
+/// The phase of a run that waits for a slot.
 pub(super) const WAITING_FOR_WORKER: &str = "Waiting for a worker";
 
 /// The slot of these runs, and their deadline.
 pub(super) struct RunSlot {
     pub slot: WorkerSlot,
     pub in_flight: InFlight,
-    /// By `Clock::monotonic`: a run that is not done then is stopped.
+    /// In monotonic time: a run that has not ended by then is stopped.
     pub deadline: Millis,
 }
 
 impl RunSlot {
-    /// Gives the slot back while nothing comes from the vendor.
+    /// Releases the slot while the run only waits for the vendor.
     pub fn release(&mut self, puller: &Puller, set: &[PullingRun]) {
         self.slot.release();
         self.in_flight.started();
@@ -30,18 +30,18 @@ impl RunSlot {
         }
     }
 
-    /// Waits for the slot while the leases are held. False when nobody is left to pull for, or the server stops.
+    /// Waits for the slot, with heartbeats. Returns false if all runs were stopped or the server stops.
     pub async fn acquire(&mut self, puller: &Puller, set: &[PullingRun], heartbeat: &mut Interval) -> bool {
         if self.slot.is_held() {
             return true;
         }
         show(puller, set, WAITING_FOR_WORKER);
-        let entered = Heartbeat::of(set).acquire(puller, heartbeat, &mut self.slot).await;
+        let acquired = Heartbeat::of(set).acquire(puller, heartbeat, &mut self.slot).await;
         show(puller, set, "Pulling");
-        entered
+        acquired
     }
 
-    /// As `acquire`, before saving; `save` sends the heartbeats meanwhile.
+    /// Like `acquire`, before saving: `save` sends the heartbeats.
     pub async fn acquire_to_save(&mut self, puller: &Puller, set: &[PullingRun]) {
         if !self.slot.is_held() {
             show(puller, set, WAITING_FOR_WORKER);

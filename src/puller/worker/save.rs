@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::run_slot::RunSlot;
@@ -22,7 +21,7 @@ pub(super) enum SaveStop {
     LeaseLost(LeaseState),
     /// Nothing was read or written for too long.
     Stalled,
-    /// It took longer than a run may take: so many milliseconds.
+    /// The run took longer than this maximum, in milliseconds.
     TimedOut(Millis),
 }
 
@@ -30,7 +29,7 @@ impl SaveStop {
     pub fn end(self, had_rows: bool) -> RunEnd {
         match self {
             SaveStop::LeaseLost(lease_state) => finish::lease_lost_end(lease_state),
-            SaveStop::TimedOut(most) => RunEnd::Failed(retry::run_too_long(most / 3_600_000, had_rows)),
+            SaveStop::TimedOut(max_ms) => RunEnd::Failed(retry::run_too_long(max_ms / 3_600_000, had_rows)),
             SaveStop::Stalled => RunEnd::Failed(retry::no_progress_saving(STALLED_AFTER / 60_000, had_rows)),
         }
     }
@@ -42,7 +41,7 @@ const STAGE_DONE: u8 = 2;
 
 /// One run that is being saved.
 pub(super) struct SavingRun {
-    /// The run's own handle, which counts what is read and written for it.
+    /// The run's own handle, which counts the reads and writes of this run.
     pub segments: Segments,
     stage: AtomicU8,
     commit_begun: AtomicBool,
@@ -52,7 +51,7 @@ pub(super) struct SavingRun {
 }
 
 impl SavingRun {
-    /// `passed`: of the clock.
+    /// `passed`: the monotonic time.
     pub fn new(segments: Segments, passed: Millis) -> Self {
         let (stage, commit_begun) = (AtomicU8::new(STAGE_WAITING), AtomicBool::new(false));
         Self {
@@ -74,12 +73,12 @@ impl SavingRun {
         }
     }
 
-    /// After this the run cannot be stopped: the result of the commit counts.
+    /// From now on the run cannot be stopped: the result of the commit decides.
     pub fn begin_commit(&self) {
         self.commit_begun.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its commit was begun: then a version may name its files, even when the commit failed.
+    /// Whether the commit has begun. Then a version may refer to the run's files, even if the commit returned an error.
     pub fn may_be_committed(&self) -> bool {
         self.commit_begun.load(Ordering::Relaxed)
     }
@@ -99,7 +98,7 @@ impl SavingRun {
         self.stage.store(stage, Ordering::Relaxed);
     }
 
-    /// Stops it when nothing was read or written for too long.
+    /// Stops the run if nothing was read or written for too long.
     fn check_progress(&self, passed: Millis) {
         let mut stall_detector = self.stall_detector.lock().unwrap_or_else(PoisonError::into_inner);
         if stall_detector.is_stalled(passed, self.segments.io_count(), !self.is_at(STAGE_SAVING)) {
@@ -108,7 +107,7 @@ impl SavingRun {
     }
 }
 
-/// Ends all runs of the set by how their reading ended.
+/// Saves or ends all runs of the set, depending on how their read ended.
 pub(super) async fn save(puller: &Puller, mut set: Vec<PullingRun>, ended: &PullEnd, call_stats: CallStats, run_slot: &mut RunSlot) {
     let deadline = run_slot.deadline;
     let full = match ended {
@@ -117,7 +116,7 @@ pub(super) async fn save(puller: &Puller, mut set: Vec<PullingRun>, ended: &Pull
         _ => false,
     };
     if full {
-        // Their ends can only be written when there is space, which their files may be holding.
+        // The ends can only be written if there is disk space, which the files of the runs may use up.
         for pulling in &mut set {
             pulling.writer.halt();
             puller.datasets.versions.delete_unrecorded(&pulling.run.id).await;
@@ -126,7 +125,7 @@ pub(super) async fn save(puller: &Puller, mut set: Vec<PullingRun>, ended: &Pull
     let all: Vec<(Claimed, SavingRun)> =
         set.iter().map(|pulling| (pulling.run.clone(), SavingRun::new(pulling.writer.segments().clone(), puller.clock.monotonic()))).collect();
     let saving = async {
-        // Only what is to be committed is work; until then it may be stopped like one that waits for the others of the set.
+        // Only commits need a slot. While it waits for one, a run can be cancelled at once.
         if matches!(ended, PullEnd::Pulled { .. }) {
             run_slot.acquire_to_save(puller, &set).await;
         }
@@ -146,24 +145,23 @@ pub(super) async fn save(puller: &Puller, mut set: Vec<PullingRun>, ended: &Pull
             saving.set_stage(STAGE_DONE);
         }
     };
-    // Both go on side by side: each may hold the one connection that writes, and must be able to give it back to the other.
+    // Both run concurrently, because each may hold the only write connection and must be able to return it to the other.
     tokio::select! {
         () = saving => {}
         () = hold_leases(puller, &all, deadline) => {}
     }
 }
 
-/// Holds the leases, and sees what stops a run.
+/// Extends the leases and stops runs that were cancelled, lost their lease, stalled or timed out.
 async fn hold_leases(puller: &Puller, all: &[(Claimed, SavingRun)], deadline: Millis) {
-    let mut heartbeat = tokio::time::interval(queue::HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heartbeat = super::heartbeat();
     loop {
         heartbeat.tick().await;
         for (run, saving) in all.iter().filter(|(_, saving)| !saving.is_at(STAGE_DONE)) {
             match queue::extend_lease(&puller.db, &puller.clock, run, "{}").await {
                 Ok(LeaseState::Active) if puller.clock.monotonic() >= deadline => saving.stop(SaveStop::TimedOut(puller.max_run_ms)),
                 Ok(LeaseState::Active) => saving.check_progress(puller.clock.monotonic()),
-                // Whoever stopped it need not wait for the others of the set.
+                // The end is written at once, so that the cancellation does not wait for the other runs.
                 Ok(LeaseState::CancelRequested) if saving.is_at(STAGE_WAITING) => {
                     saving.set_stage(STAGE_DONE);
                     finish::end(puller, run, &RunEnd::Cancelled, CallStats::default()).await;

@@ -12,24 +12,24 @@ use crate::puller::slots::WorkerSlot;
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// At least this many bytes within that time count as data: a host that sends a byte now and then blocks no worker.
 const MIN_BYTES: u64 = 4_096;
-/// How often it is looked whether something came.
+/// How often the received bytes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a pull does about its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotAction {
-    /// It only waits for its vendor: the slot is for others.
+    /// The pull only waits for its vendor and does not need the slot.
     Release,
-    /// Answers come from the vendor: it needs the slot.
+    /// Data arrives from the vendor: the pull needs the slot.
     Acquire,
 }
 
 /// The data that arrived from the vendor during this attempt.
 pub(super) struct SlotDemand {
-    /// Bytes that had come when they were last counted, and when that was.
+    /// The received bytes at the last count, and the time of that count.
     counted: u64,
     counted_at: Instant,
-    /// When something last came; none before.
+    /// When data last arrived or was processed; `None` before the first data.
     last_data_at: Option<Instant>,
 }
 
@@ -38,14 +38,14 @@ impl SlotDemand {
         Self { counted: 0, counted_at: Instant::now(), last_data_at: None }
     }
 
-    /// Something that came was processed.
+    /// Records that received data was processed.
     pub fn record_work(&mut self) {
         self.last_data_at = Some(Instant::now());
     }
 
-    /// Returns when the slot is to be given back or taken. Cancel safe. Before the first answer a slot is given back at once, so that a
-    /// host which does not answer never keeps one; later it is kept for a moment unless another run waits for it, so that a pull which goes
-    /// well is not followed by ever more.
+    /// Returns when the slot must be released or acquired. Cancel safe. Before the first data the slot is released at once, so that a host
+    /// that does not respond never holds one. Later it is released after a second without data, or when another run waits for it: a shorter
+    /// time would let the dispatcher claim more and more runs.
     pub async fn next_action(&mut self, slot: &WorkerSlot, upstream: &Upstream) -> SlotAction {
         loop {
             let has_data = self.has_data(upstream.received());
@@ -66,7 +66,7 @@ impl SlotDemand {
         }
     }
 
-    /// Whether something came since bytes were last counted.
+    /// Whether enough bytes arrived since the last count.
     fn has_data(&mut self, received: u64) -> bool {
         let has_data = received - self.counted >= MIN_BYTES;
         if has_data || self.counted_at.elapsed() >= RELEASE_AFTER {
@@ -84,13 +84,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_now_and_then_is_nothing() {
-        let mut slot_demand = SlotDemand::new();
+    async fn a_few_bytes_now_and_then_are_not_data() {
+        let mut demand = SlotDemand::new();
         for second in 1..100 {
             tokio::time::advance(RELEASE_AFTER).await;
-            assert!(!slot_demand.has_data(second * (MIN_BYTES - 1)));
+            assert!(!demand.has_data(second * (MIN_BYTES - 1)));
         }
-        assert!(slot_demand.last_data_at.is_none());
-        assert!(slot_demand.has_data(101 * MIN_BYTES) && slot_demand.last_data_at.is_some());
+        assert!(demand.last_data_at.is_none());
+        assert!(demand.has_data(101 * MIN_BYTES) && demand.last_data_at.is_some());
     }
 }

@@ -9,7 +9,8 @@ pub(super) const STALLED_AFTER: Millis = 5 * 60_000;
 pub(super) struct StallDetector<T> {
     mark: T,
     moved_at: Millis,
-    /// It had not moved for too long when it was last looked at. A process that was stopped for a while may find much in its buffers.
+    /// The previous check already found no progress for too long. A run is stalled only after two such checks, because a process that was
+    /// paused may have data in its buffers.
     overdue: bool,
 }
 

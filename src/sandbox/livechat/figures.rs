@@ -39,7 +39,7 @@ pub struct FigureQuery {
     pub currency: Option<String>,
 }
 
-/// The number of values and their sum.
+/// The count, sum, minimum and maximum of values.
 #[derive(Default)]
 struct FigureTotals {
     count: u64,

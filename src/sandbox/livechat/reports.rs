@@ -69,7 +69,7 @@ pub async fn of_tickets(State(world): State<Arc<World>>, request: Request, figur
     by_period(&days, by.as_deref(), |spans, _| figure.value(&tickets, spans))
 }
 
-/// Tickets that may have steps in a span.
+/// The tickets that match the filter and may have steps in a span.
 pub fn tickets(world: &World, span: &Range<i64>, filter: &ChatFilter) -> Vec<Ticket> {
     let passes = |ticket: &Ticket| {
         (filter.groups.is_empty() || filter.groups.iter().any(|group| ticket.groups.contains(group)))

@@ -31,8 +31,8 @@ impl TicketFigure {
     pub fn value(self, tickets: &[Ticket], spans: &[Range<i64>]) -> Map<String, Value> {
         let here: Vec<_> = tickets.iter().filter(|ticket| self.moment(ticket).is_some_and(|at| spans.iter().any(|span| span.contains(&at)))).collect();
         let durations = || {
-            let hours: i64 = here.iter().filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened())).sum();
-            json!({"count": here.len(), "hours": (!here.is_empty()).then(|| rounded(hours as f64 / 3_600.0 / here.len() as f64))})
+            let seconds: i64 = here.iter().filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened())).sum();
+            json!({"count": here.len(), "hours": (!here.is_empty()).then(|| rounded(seconds as f64 / 3_600.0 / here.len() as f64))})
         };
         let value = match self {
             Self::New => json!({"new_tickets": here.len()}),

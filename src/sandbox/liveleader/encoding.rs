@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_encoding_cannot_say_is_a_reference() {
+    fn characters_that_an_encoding_lacks_become_references() {
         assert_eq!(Label::Windows1252.encode("Å €\u{81}Ÿ ž 佐"), b"\xc5 \x80&#129;\x9f \x9e &#20304;");
         assert_eq!(Label::Iso88591.encode("Å €"), b"\xc5 &#8364;");
         assert_eq!(Label::Utf16Le.encode("Å佐"), b"\xc5\x00\x50\x4f");

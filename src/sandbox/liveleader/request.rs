@@ -1,4 +1,4 @@
-//! Parses an export request: its five parameters, the credentials, and the refusal of both as a plain sentence.
+//! Parses an export request and checks its credentials. A wrong parameter or wrong credentials are refused with a plain sentence.
 
 use axum::extract::Request;
 use axum::http::StatusCode;

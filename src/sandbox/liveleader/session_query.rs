@@ -17,7 +17,7 @@ use super::request::RequestedPeriod;
 pub fn sessions(world: Arc<World>, period: RequestedPeriod, document_faults: &DocumentFaults) -> Box<dyn Iterator<Item = ChatSession> + Send> {
     // No chat is longer than an hour.
     let early = if document_faults.overlap { HOUR } else { 0 };
-    let numbers_in_order = SessionNumbers::new(world.clone(), period.start.div_euclid(1_000) - early..(period.stop + 999).div_euclid(1_000));
+    let ordered = SessionNumbers::new(world.clone(), period.start.div_euclid(1_000) - early..(period.stop + 999).div_euclid(1_000));
     let (overlap, several) = (document_faults.overlap, document_faults.several_operators);
     let session_of = move |number| {
         let mut session = ChatSession::of(&world, number)?;
@@ -29,14 +29,14 @@ pub fn sessions(world: Arc<World>, period: RequestedPeriod, document_faults: &Do
         (from >= period.start && session.start < period.stop).then_some(session)
     };
     match document_faults.shuffle {
-        Some(seed) => Box::new(shuffled(numbers_in_order, seed).into_iter().filter_map(session_of)),
-        None => Box::new(numbers_in_order.filter_map(session_of)),
+        Some(seed) => Box::new(shuffled(ordered, seed).into_iter().filter_map(session_of)),
+        None => Box::new(ordered.filter_map(session_of)),
     }
 }
 
 /// Never in the original order, unless there is only one.
-fn shuffled(numbers_in_order: SessionNumbers, seed: u64) -> Vec<u64> {
-    let mut numbers: Vec<u64> = numbers_in_order.collect();
+fn shuffled(ordered: SessionNumbers, seed: u64) -> Vec<u64> {
+    let mut numbers: Vec<u64> = ordered.collect();
     let before = numbers.clone();
     let mut rng = SeededRng::new(seed, 0, purpose::SESSION);
     for at in (1..numbers.len()).rev() {
@@ -69,12 +69,12 @@ impl SessionNumbers {
         let extra = |second| snapshot.extras.partition_point(|started| *started < second);
         let numbers = number(seconds.start)..number(seconds.end);
         let extras = extra(seconds.start)..extra(seconds.end);
-        let mut numbers_in_order = Self { world, snapshot, numbers, extras, next: None, second: VecDeque::new() };
-        numbers_in_order.look_ahead();
-        numbers_in_order
+        let mut ordered = Self { world, snapshot, numbers, extras, next: None, second: VecDeque::new() };
+        ordered.update_next();
+        ordered
     }
 
-    fn look_ahead(&mut self) {
+    fn update_next(&mut self) {
         self.next = (!self.numbers.is_empty()).then(|| self.world.started(self.numbers.start));
     }
 
@@ -86,7 +86,7 @@ impl SessionNumbers {
         while self.next == Some(second) {
             found.push(self.numbers.start);
             self.numbers.start += 1;
-            self.look_ahead();
+            self.update_next();
         }
         while self.snapshot.extras[self.extras.clone()].first() == Some(&second) {
             found.push(EXTRA + self.extras.start as u64);

@@ -82,7 +82,7 @@ async fn days_without_records_and_frames_follow_the_fault() {
         served.sandbox.faults().set(vec![Fault::new(FaultKind::Quiet { status, body: body.to_owned() })]);
         let answer = served.get(empty).await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (status, body));
-        assert_eq!(served.json(some).await["total"], 100, "what has records is told as ever");
+        assert_eq!(served.json(some).await["total"], 100, "an answer with records is unchanged");
     }
     for (frame, total, has_pages) in [(Frame::TextTotal, json!("100"), true), (Frame::NullTotal, json!(null), true), (Frame::NoPages, json!(100), false)] {
         served.sandbox.faults().set(vec![Fault::new(FaultKind::OddFrame { frame })]);
@@ -118,7 +118,7 @@ async fn connections_that_drop_stall_and_crawl() {
         bytes += stalled.chunk().await.unwrap().unwrap().len();
     }
     assert_eq!(bytes, 900);
-    assert!(tokio::time::timeout(Duration::from_millis(200), stalled.chunk()).await.is_err(), "more came");
+    assert!(tokio::time::timeout(Duration::from_millis(200), stalled.chunk()).await.is_err(), "data after the stall");
 
     let started = Instant::now();
     assert_eq!(status_of(FaultKind::Late { ms: 100 }).await, 200);
@@ -132,7 +132,7 @@ async fn connections_that_drop_stall_and_crawl() {
         }
     })
     .await
-    .unwrap_or_else(|_| panic!("a call that the client gave up on is forgotten"));
+    .unwrap_or_else(|_| panic!("a call that the client cancelled is not logged"));
 
     let started = Instant::now();
     let slow = text_of(FaultKind::Drip { bytes: 20_000, every_ms: 20 }).await;
@@ -185,7 +185,7 @@ async fn records_and_pages_that_are_odd() {
 async fn a_fault_strikes_only_what_it_names() {
     let served = Served::start(sandbox(100, 10)).await;
     served.sandbox.faults().add(Fault::new(FaultKind::Status { status: 503 }).on("/chats").page(2).skip(1).times(2));
-    assert_eq!(served.status("/agents?page=2").await, 400, "not its path");
+    assert_eq!(served.status("/agents?page=2").await, 400, "the fault applies to another path");
     let mut statuses = Vec::new();
     for page in [1, 2, 2, 1, 2, 2] {
         statuses.push(served.status(&format!("/chats?page={page}")).await);

@@ -96,7 +96,7 @@ async fn tickets_have_every_shape() {
     let (tickets, _) = all_tickets(&served, "").await;
     let some = |what: &str, wanted: &dyn Fn(&Value) -> bool| assert!(tickets.iter().any(wanted), "no ticket with {what}");
     some("an assignee", &|ticket| ticket["assignee"]["id"].is_string());
-    some("nobody", &|ticket| ticket.get("assignee").is_none());
+    some("no assignee", &|ticket| ticket.get("assignee").is_none());
     some("no first response", &|ticket| ticket["firstResponse"] == json!({}));
     some("a first response", &|ticket| ticket["firstResponse"]["seconds"].is_i64());
     some("several opened", &|ticket| ticket["opened"].as_array().unwrap().len() > 1);

@@ -88,7 +88,7 @@ pub fn record(chat: &Element) -> Value {
 #[tokio::test]
 async fn requests_without_permission_are_refused_with_a_reason() {
     let served = Served::start(sandbox(100, 10)).await;
-    for (email, password, status, said) in [
+    for (email, password, status, begin) in [
         (EMAIL, PASSWORD, 200, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<chats>\n"),
         (EMAIL, "wrong", 401, "Wrong e-mail or password"),
         (EMAIL, "", 401, "Wrong e-mail or password"),
@@ -97,9 +97,9 @@ async fn requests_without_permission_are_refused_with_a_reason() {
         (GUEST, PASSWORD, 403, "The operator does not have the account permission."),
         (STARTER, PASSWORD, 403, "The plan does not include data export."),
     ] {
-        let asked = path(&[("a", "export"), ("email", email), ("password", password), ("start", START), ("stop", STOP)]);
-        let (got, kind, text) = served.fetched(&asked).await;
-        assert_eq!((got, text.starts_with(said)), (status, true), "{email} {text}");
+        let query = path(&[("a", "export"), ("email", email), ("password", password), ("start", START), ("stop", STOP)]);
+        let (got, kind, text) = served.fetched(&query).await;
+        assert_eq!((got, text.starts_with(begin)), (status, true), "{email} {text}");
         assert_eq!(kind, if status == 200 { "text/xml; charset=utf-8" } else { "text/plain; charset=utf-8" });
     }
     // The path is case-sensitive, and LiveChat's authentication does not apply to it.

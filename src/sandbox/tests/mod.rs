@@ -103,7 +103,7 @@ fn true_ids(sandbox: &Sandbox, query: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_fault_and_every_route_has_its_place() {
+fn each_fault_has_a_story_and_each_route_is_in_the_table() {
     let stories =
         concat!(include_str!("fault_stories.rs"), include_str!("world_stories.rs"), include_str!("time_stories.rs"), include_str!("xml_fault_stories.rs"));
     let kinds = include_str!("../faults.rs").split_once("pub enum FaultKind {").unwrap().1.split_once("\n}").unwrap().0;
@@ -111,7 +111,7 @@ fn every_fault_and_every_route_has_its_place() {
         kinds.lines().filter(|line| !line.contains("//")).map(|line| line.trim().split([' ', ',']).next().unwrap()).filter(|name| !name.is_empty()).collect();
     assert!(kinds.len() > 15, "{kinds:?}");
     for kind in kinds {
-        assert!(stories.contains(&format!("FaultKind::{kind}")), "no story meets the fault {kind}");
+        assert!(stories.contains(&format!("FaultKind::{kind}")), "no story tests the fault {kind}");
     }
     let source = include_str!("../mod.rs");
     let table = source.split_once("mod calendar;").unwrap().0;

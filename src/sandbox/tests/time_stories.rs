@@ -13,7 +13,7 @@ fn at(moment: i64) -> (Sandbox, Clock) {
 }
 
 #[test]
-fn new_chats_come_with_the_days_and_old_ones_stay() {
+fn new_chats_are_added_as_days_pass_and_old_ones_stay() {
     let (sandbox, clock) = at(NOON);
     let before = true_ids(&sandbox, "");
     assert_eq!(before.len(), 2_000);
@@ -34,7 +34,7 @@ async fn a_restart_on_another_day_serves_the_same_chats() {
     let query = "/chats?date_from=2026-10-20&date_to=2026-11-25&timezone=Europe/Oslo&page=9";
     let first = Served::start(first).await.json(query).await;
     assert_eq!(first["chats"], Served::start(second.clone()).await.json(query).await["chats"]);
-    assert_eq!(true_ids(&second, "").len(), 2_000, "as many as were asked for, at every start");
+    assert_eq!(true_ids(&second, "").len(), 2_000, "each start has the configured number of chats");
 }
 
 #[tokio::test]

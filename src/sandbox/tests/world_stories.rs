@@ -36,7 +36,7 @@ async fn pages_put_together_are_the_truth() {
         "include_pending=1",
         "date_from=2026-12-01",
     ] {
-        // A missing end is today in the query's time zone; the truth does not know today.
+        // Without `date_to` the endpoint ends today in the query's time zone, but the truth has no end.
         let query = if query.contains("2026-12") { "date_from=2026-12-01&date_to=2026-12-31" } else { query };
         let (ids, total) = served.all_ids(query).await;
         assert_eq!(ids, true_ids(&served.sandbox, query), "{query}");
@@ -207,7 +207,7 @@ async fn chats_that_end_while_pages_are_read_are_the_newest_from_then_on() {
     let before = served.json("/chats").await;
     let shifted = served.json("/chats?page=2").await;
     assert_eq!(shifted["total"], 203);
-    assert_eq!(ids_of(&shifted)[..3], ids_of(&before)[22..], "the last three of page 1 come again");
+    assert_eq!(ids_of(&shifted)[..3], ids_of(&before)[22..], "the last three chats of page 1 are repeated");
     let (ids, total) = served.all_ids("").await;
     assert_eq!((total, ids), (206, true_ids(&served.sandbox, "")));
     let today = served.json("/reports/chats/total_chats?date_from=2026-11-20&group_by=day").await;

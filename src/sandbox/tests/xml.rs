@@ -65,7 +65,7 @@ pub fn read(document: &str) -> Result<Element, String> {
     let mut outer = open.pop().ok_or("closed too often")?;
     match (open.is_empty(), outer.children.pop(), outer.text.trim()) {
         (true, Some(root), "") if outer.children.is_empty() => Ok(root),
-        (_, _, text) => Err(format!("not one root: {} more, {text:?} beside", outer.children.len())),
+        (_, _, text) => Err(format!("not one root: {} more, text {text:?}", outer.children.len())),
     }
 }
 

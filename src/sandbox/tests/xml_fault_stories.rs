@@ -80,7 +80,7 @@ async fn faults_of_the_network_and_the_host_are_liveleaders_too() {
     while bytes < 900 {
         bytes += answer.chunk().await.unwrap().unwrap().len();
     }
-    assert!(tokio::time::timeout(Duration::from_millis(200), answer.chunk()).await.is_err(), "more came");
+    assert!(tokio::time::timeout(Duration::from_millis(200), answer.chunk()).await.is_err(), "data after the stall");
     // A request without permission gets no document.
     let wrong = everything().replace("sandbox-password", "wrong");
     assert_eq!(served_with(FaultKind::EndlessChats).await.fetched(&wrong).await.0, 401);
@@ -89,7 +89,7 @@ async fn faults_of_the_network_and_the_host_are_liveleaders_too() {
 }
 
 #[tokio::test]
-async fn times_in_the_sample_form_and_in_none() {
+async fn times_in_the_format_of_the_sample_and_in_an_unknown_format() {
     let (good, sample) = (whole().await, document_of(FaultKind::SampleTimes { zone: None }).await);
     let hundredths = |text: &str| {
         let (day, clock) = text.split_once('T').unwrap();
@@ -119,7 +119,7 @@ async fn times_in_the_sample_form_and_in_none() {
 }
 
 #[tokio::test]
-async fn every_encoding_says_the_same() {
+async fn each_encoding_has_the_same_content() {
     let good = whole().await;
     let (_, utf8) = bytes_of(FaultKind::Crlf).await;
     assert!(utf8.starts_with(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<chats>\r\n"));
@@ -160,7 +160,7 @@ async fn documents_that_are_not_one_of_chats() {
 }
 
 #[tokio::test]
-async fn type_declarations_are_small_and_mean_harm() {
+async fn type_declarations_are_small_and_malicious() {
     for (how, holds) in [
         (Doctype::Laughs, "<!ENTITY lol9 \"&lol8;&lol8;"),
         (Doctype::External, "<!ENTITY file SYSTEM \"file:///etc/passwd\">"),

@@ -194,7 +194,7 @@ fn durations(found: &[Ticket], step: TicketStep) -> Value {
     json!({"count": found.len(), "hours": hours})
 }
 
-/// Minute by minute.
+/// The availability, counted minute by minute.
 fn availability(context: &TruthContext<'_>, by: PeriodUnit) -> Result<BTreeMap<String, Value>, String> {
     let (Some(from), Some(to)) = (context.question.date_from, context.question.date_to) else { return Err("This report needs both days.".to_owned()) };
     let begin = context.zone.to_timestamp(from.at(0, 0, 0, 0)).map_err(|why| why.to_string())?.as_second();

@@ -15,9 +15,9 @@ pub fn answer(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
         "chat_operators" => |session| session.operators.len(),
         _ => return Ok(None),
     };
-    let others = question.group.is_some() || question.tag.is_some() || question.group_by.is_some() || question.weekday.is_some();
-    if others || question.include_pending == 1 {
-        return Err("Of LiveLeader only days and an agent are asked.".to_owned());
+    let has_other_filter = question.group.is_some() || question.tag.is_some() || question.group_by.is_some() || question.weekday.is_some();
+    if has_other_filter || question.include_pending == 1 {
+        return Err("LiveLeader's reports have no filter except days, agent and since.".to_owned());
     }
     let found = found(context);
     let mut truth = json!({"count": found.iter().map(rows).sum::<usize>(), "chats": found.len()});
@@ -29,7 +29,7 @@ pub fn answer(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
     }
     if question.records == 1 {
         if question.report != "chats" {
-            return Err("Records are told of chats only.".to_owned());
+            return Err("Only the report chats has records.".to_owned());
         }
         truth["records"] = found.iter().map(record).collect();
     }

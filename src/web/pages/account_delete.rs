@@ -80,8 +80,8 @@ async fn stops(web: &Web, actor: &Actor, account: &Account) -> Result<(Vec<Stopp
         1 => format!("This DataSet stops updating{}. Its", first.replace("the first ", "")),
         many => format!("These {many} DataSets stop updating{first}. Their"),
     };
-    let kept = if rows > 0 { format!("{}, ", humanize::counted(rows, "row", "rows")) } else { String::new() };
-    let consequence = format!("{these} {kept}history and links stay.");
+    let row_count = if rows > 0 { format!("{}, ", humanize::counted(rows, "row", "rows")) } else { String::new() };
+    let consequence = format!("{these} {row_count}history and links stay.");
     let stops = named.into_iter().map(|(id, name)| StoppedDataset {
         monogram: account.connector.monogram(),
         next: when(&id).map(|when| format!("would run {when}")).unwrap_or_default(),

@@ -34,7 +34,7 @@ struct AccountEditPage {
     used: String,
     shared: bool,
     may_share: bool,
-    /// What happens when the account is no longer shared; empty if nobody else uses it.
+    /// What happens when the account is no longer shared; empty if no DataSet of another owner uses it.
     other_users_note: String,
     problem: Option<Band>,
     w: AccountForm,
@@ -139,11 +139,11 @@ async fn new_account_page(web: &Web, Person { actor, session }: &Person, connect
 async fn edit_account_page(web: &Web, Person { actor, session }: &Person, account: &Account) -> Result<AccountEditPage> {
     let other_users = web.accounts.count_datasets_of_others(&account.id).await?;
     let set_on = timestamp(account.sealed_at).to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
-    let kept = format!("Set on {set_on}, stored encrypted. Leave empty to keep it.");
+    let stored_note = format!("Set on {set_on}, stored encrypted. Leave empty to keep it.");
     let fields = account.connector.fields().iter().map(|field| CredentialField {
         id: field.id.to_owned(),
         label: field.label.to_owned(),
-        help: if field.secret { format!("{kept} {}", field.help) } else { field.help.to_owned() },
+        help: if field.secret { format!("{stored_note} {}", field.help) } else { field.help.to_owned() },
         secret: field.secret,
         value: if field.secret { "Stored".to_owned() } else { account.fields.get(field.id).cloned().unwrap_or_default() },
     });
@@ -309,7 +309,7 @@ async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount
     if let Some(seen) = &seen {
         web.accounts.record_health(id, Ok(seen), web.clock.now()).await?;
     }
-    // Wakes the keeper: the change may restart schedules that stopped because of the credentials, or stop those of people who lose access.
+    // The change may restart schedules that stopped because of the credentials, or stop those of people who lose access.
     web.puller.wake_deadlines.notify_one();
     Ok((account, seen))
 }

@@ -103,16 +103,15 @@ async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<AccountRow>, Vec<Band>)> 
         let used = datasets.iter().filter(|dataset| dataset.account_id.as_ref() == Some(&account.id));
         row.used_names =
             used.clone().map(|d| UsedDataset { id: d.id.clone(), name: d.name.clone(), status: dataset_state(d, recent_runs.get(&d.id)) }).collect();
-        let (unshared, off): (Vec<_>, Vec<_>) = used.filter_map(|dataset| dataset.stopped()).partition(|stopped| stopped.reason == StopReason::Unshared);
+        let (unshared, stopped): (Vec<_>, Vec<_>) = used.filter_map(|dataset| dataset.stopped()).partition(|stopped| stopped.reason == StopReason::Unshared);
         if !unshared.is_empty() {
-            let off = humanize::counted(i64::try_from(unshared.len()).unwrap_or(0), "DataSet", "DataSets");
-            row.hints.push(format!("Schedules stopped: {off} of other owners, because the account is not shared"));
+            let count = humanize::counted(i64::try_from(unshared.len()).unwrap_or(0), "DataSet", "DataSets");
+            row.hints.push(format!("Schedules stopped: {count} of other owners, because the account is not shared"));
         }
-        let off = off.len();
-        if off > 0 {
-            let off = humanize::counted(i64::try_from(off).unwrap_or(0), "DataSet", "DataSets");
-            row.hints.push(format!("Schedules stopped: {off}"));
-            row.resume_label = if account.is_stopped() { String::new() } else { format!("Resume {off}") };
+        if !stopped.is_empty() {
+            let count = humanize::counted(i64::try_from(stopped.len()).unwrap_or(0), "DataSet", "DataSets");
+            row.hints.push(format!("Schedules stopped: {count}"));
+            row.resume_label = if account.is_stopped() { String::new() } else { format!("Resume {count}") };
         }
         row
     });
@@ -220,14 +219,14 @@ fn vendor_hints(account: &Account, now: Millis) -> Vec<String> {
 }
 
 fn health(account: &Account) -> Status {
-    let said = if account.checked_at.is_some() { account.health_message.as_str() } else { "" };
+    let message = if account.checked_at.is_some() { account.health_message.as_str() } else { "" };
     match account.health {
-        Health::Valid => Status::new("good", false, "Valid", said),
+        Health::Valid => Status::new("good", false, "Valid", message),
         Health::Failing if account.is_stopped() => {
-            Status::new("bad", false, "Rejected", format!("{said} Its DataSets do not run until the credentials change."))
+            Status::new("bad", false, "Rejected", format!("{message} Its DataSets do not run until the credentials change."))
         }
-        Health::Failing => Status::new("bad", false, "Rejected", said),
-        Health::Unknown => Status::new("", true, "Not checked", said),
+        Health::Failing => Status::new("bad", false, "Rejected", message),
+        Health::Unknown => Status::new("", true, "Not checked", message),
     }
 }
 
@@ -262,19 +261,19 @@ pub async fn restore_schedule(
     FirstPathId(id): FirstPathId<AccountId>,
 ) -> PageResult {
     let account = web.accounts.get_to_change(&actor, &id).await?;
-    let mut back: i64 = 0;
+    let mut resumed: i64 = 0;
     for dataset in
         web.datasets.list(&actor).await?.into_iter().filter(|d| d.account_id.as_ref() == Some(&id) && d.can_be_changed_by(&actor) && d.stopped().is_some())
     {
         match web.puller.restart_schedule(&actor, &dataset.id).await {
-            Ok(_) => back += 1,
+            Ok(_) => resumed += 1,
             Err(why) if why.kind() == ErrorKind::Conflict => {}
             Err(why) => return Err(why.into()),
         }
     }
-    let sentence = match back {
+    let sentence = match resumed {
         0 => format!("No schedules of {} resumed: none is stopped, or {} still rejects the credentials.", account.name, account.connector.title()),
-        back => format!("{} of {} resumed.", humanize::counted(back, "schedule", "schedules"), account.name),
+        count => format!("{} of {} resumed.", humanize::counted(count, "schedule", "schedules"), account.name),
     };
     web.flash(&session, sentence).await;
     redirect("/accounts")

@@ -9,7 +9,7 @@ use crate::puller::coverage::{CoverageDay, DayState};
 use crate::web::components::Status;
 use crate::web::humanize::{self, counted, grouped};
 
-/// See `templates/panes/calendar.html`.
+/// The data of `templates/panes/calendar.html`.
 #[derive(Default)]
 pub struct Calendar {
     /// A sentence such as "2 days are missing: Wed 17 Feb 2027 and ...", or that every day was pulled.

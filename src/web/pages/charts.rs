@@ -3,7 +3,7 @@
 use crate::clock::Millis;
 use crate::puller::run::{Run, RunState, Trigger};
 use crate::web::components::Spark;
-use crate::web::humanize::{self, grouped};
+use crate::web::humanize::{self, grouped, signed};
 
 use jiff::tz::TimeZone;
 
@@ -25,7 +25,7 @@ pub fn spark(rows: &[i64], tone: &str) -> Spark {
     }
 }
 
-/// See `templates/pages/dataset_overview.html`.
+/// A bar chart, drawn in a box of 960 by 224.
 #[derive(Default)]
 pub struct Chart {
     pub title: String,
@@ -125,10 +125,6 @@ pub(super) fn bars(runs: &[&Run], now: Millis, zone: &TimeZone, value: impl Fn(&
         }
     });
     (max, bars.collect(), grid.collect())
-}
-
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn day_label(run: &Run, zone: &TimeZone) -> String {

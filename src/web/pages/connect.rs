@@ -146,9 +146,9 @@ pub async fn step(
             redirect_from_form(&headers, &format!("/connect/{}?{query}", connector.id()))
         }
         FormOutcome::Saved { id, name, and_new, not_started } => {
-            let said = not_started.map_or_else(|| "The first run has started.".to_owned(), |why| format!("The first run could not start. {why}"));
-            let named = if and_new { format!("“{name}” is saved. {said}") } else { format!("Saved. {said}") };
-            web.flash(&person.session, named).await;
+            let first_run = not_started.map_or_else(|| "The first run has started.".to_owned(), |why| format!("The first run could not start. {why}"));
+            let sentence = if and_new { format!("“{name}” is saved. {first_run}") } else { format!("Saved. {first_run}") };
+            web.flash(&person.session, sentence).await;
             if and_new { redirect(&format!("/connect/{}", connector.id())) } else { redirect(&format!("/datasets/{id}")) }
         }
     }

@@ -24,7 +24,7 @@ pub const RECENT_RUNS: i64 = 30;
 /// The maximum number of rows of a sheet in Excel and LibreOffice, including the header row.
 const SHEET_ROWS: i64 = 1_048_576;
 
-/// See `templates/pages/dataset.html`.
+/// The header above the tabs, for `templates/pages/dataset.html`.
 pub struct DatasetHeader {
     pub id: String,
     pub name: String,

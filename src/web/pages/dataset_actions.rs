@@ -25,14 +25,14 @@ pub struct Publishing {
     published: String,
 }
 
-/// `POST /datasets/{id}/run`: starts a run, or shows the one in progress.
+/// `POST /datasets/{id}/run`: starts a run, unless one is in progress.
 pub async fn run(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
     let dataset = web.datasets.get_to_run(&person.actor, &id).await?;
     let before = queue::of_dataset(&web.db, &id, 0, 2).await?;
     let run = web.puller.run_now(&person.actor, &id, Trigger::Manual).await?;
-    let alive_before = before.iter().any(|there| there.id == run.id);
-    let sentence = match (alive_before, &dataset.current) {
-        (true, _) => "A run is already running.",
+    let was_active = before.iter().any(|there| there.id == run.id);
+    let sentence = match (was_active, &dataset.current) {
+        (true, _) => "A run is already in progress.",
         (false, Some(_)) => "Run started. The current version stays available until it finishes.",
         (false, None) => "Run started.",
     };

@@ -57,7 +57,9 @@ struct DayPage {
     vendor: &'static str,
     zone: String,
     can_run: bool,
+    /// Whether the day can be pulled again without other days.
     alone: bool,
+    /// Whether pulling the day again would duplicate its rows.
     adds: bool,
     merges: bool,
     running: bool,

@@ -21,7 +21,7 @@ use crate::web::Web;
 use crate::web::cells::CellView;
 use crate::web::components::{Action, Band, Chrome, Pager};
 use crate::web::error_page;
-use crate::web::humanize::{self, counted, grouped};
+use crate::web::humanize::{self, counted, grouped, signed};
 use crate::web::page::{PageResult, render_with_status};
 use crate::web::person::Person;
 use crate::web::query::{PageQuery, PathId, path_with_query};
@@ -104,7 +104,7 @@ impl DataView {
         let sort = match (self.sort.as_str(), self.stored) {
             ("", true) => "",
             ("", false) => self.default_sort.as_str(),
-            (asked, _) => asked,
+            (requested, _) => requested,
         };
         let descends = sort.strip_prefix('-');
         (!sort.is_empty()).then(|| descends.map_or((sort, false), |column| (column, true)))
@@ -276,7 +276,6 @@ fn last_page(rows: u64, view: &DataView) -> u64 {
 }
 
 fn pager(page: &preview::RowPage, number: u64, version: &Version, view: &DataView) -> Pager {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let in_all = counted(signed(version.rows), "row", "rows");
     let of = match page.total_matching {
         _ if view.q.is_empty() => format!("of {in_all}"),

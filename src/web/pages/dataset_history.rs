@@ -21,7 +21,7 @@ use crate::puller::run::{Run, RunOutcome, RunState};
 use crate::puller::{coverage, queue};
 use crate::web::Web;
 use crate::web::components::{Chrome, DisplayTime, Fact, Pager, Status};
-use crate::web::humanize::{self, grouped};
+use crate::web::humanize::{self, grouped, signed};
 use crate::web::page::{PageResult, render};
 use crate::web::person::Person;
 use crate::web::query::{PageQuery, PathId};
@@ -92,14 +92,14 @@ pub async fn show_history(State(web): State<Web>, person: Person, PathId(id): Pa
     let pages = count.max(1).unsigned_abs().div_ceil(PER_PAGE.unsigned_abs());
     let page = query.page().min(pages);
     let offset = i64::try_from(page - 1).unwrap_or(0) * PER_PAGE;
-    let kept = web.datasets.versions.list(&id).await?;
+    let stored = web.datasets.versions.list(&id).await?;
     let integrity: HashMap<VersionId, Integrity> = web.datasets.versions.integrity(&id).await?.into_iter().map(|of| (of.version.clone(), of.state())).collect();
     let mut runs = Vec::new();
     for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
         let run = run.redacted_with(&opened.dataset);
         let lines = ledger::of_run(&web.db, &run.id).await?;
         let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
-        let version = run.version_id.as_ref().and_then(|id| kept.iter().find(|version| version.id == *id));
+        let version = run.version_id.as_ref().and_then(|id| stored.iter().find(|version| version.id == *id));
         let actions = version.map(|version| version_actions(&version.id, version.number, integrity.get(&version.id), &opened));
         runs.push(row(&run, lines, &opened, open, actions));
     }
@@ -120,7 +120,7 @@ pub async fn show_history(State(web): State<Web>, person: Person, PathId(id): Pa
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         sums: summary(&web, &opened).await?,
         zone: opened.dataset.time_zone.clone(),
-        versions: versions(&web, &opened, &kept, &integrity).await?,
+        versions: versions(&web, &opened, &stored, &integrity).await?,
         retention_text: format!(
             "Keeps {}, up to {}. The current version is always kept.",
             humanize::counted(i64::from(retention.versions), "version", "versions"),
@@ -215,12 +215,11 @@ fn version_actions(id: &VersionId, number: u64, integrity: Option<&Integrity>, o
     }
 }
 
-async fn versions(web: &Web, opened: &OpenedDataset, kept: &[Version], integrity: &HashMap<VersionId, Integrity>) -> crate::error::Result<Vec<VersionRow>> {
+async fn versions(web: &Web, opened: &OpenedDataset, stored: &[Version], integrity: &HashMap<VersionId, Integrity>) -> crate::error::Result<Vec<VersionRow>> {
     let current = opened.dataset.current.as_ref().map(|c| &c.version);
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let sizes = web.datasets.versions.sizes(&opened.dataset.id).await?;
-    let mut rows = Vec::with_capacity(kept.len());
-    for version in kept {
+    let mut rows = Vec::with_capacity(stored.len());
+    for version in stored {
         let run = match &version.run {
             Some(run) => queue::get(&web.db, run).await?,
             None => None,

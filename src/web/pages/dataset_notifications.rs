@@ -19,7 +19,7 @@ use crate::web::humanize;
 use crate::web::page::{PageResult, redirect};
 use crate::web::person::Person;
 
-/// The card "Notifications"; see `templates/panes/notify.html`.
+/// The card "Notifications" (`templates/panes/notify.html`).
 pub struct NotifyForm {
     pub to_owner: bool,
     pub owner: String,
@@ -44,8 +44,12 @@ fn switch(kind: NotificationKind, on: bool) -> NotifySwitch {
         NotificationKind::Failure => ("A run fails", "One notification, until a run succeeds again."),
         NotificationKind::Recovery => ("A run succeeds again", "The first success after a reported failure."),
         NotificationKind::Late => ("Data is late", "No new data within the expected time, or a reminder of a DataSet that runs manually."),
-        NotificationKind::Stopped => ("The schedule stops", "Rejected credentials, a deleted account, or a run that stopped the server three times."),
-        NotificationKind::Sunset => ("LiveChat or LiveLeader ends its API", "DisplayTime the date is known, and a month, a week and a day before."),
+        NotificationKind::Stopped => (
+            "The schedule stops",
+            "Rejected credentials, an account that is deleted or no longer shared, a run that stopped the server three times, \
+             a schedule that cannot be used, or a pause.",
+        ),
+        NotificationKind::Sunset => ("LiveChat or LiveLeader ends its API", "When the date is known, and a month, a week and a day before."),
     };
     NotifySwitch { value: kind.word(), label, help, on }
 }
@@ -193,8 +197,8 @@ pub fn late_band(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Band
         .last_success_at
         .map_or_else(|| "No run has succeeded yet.".to_owned(), |at| format!("Last update: {}.", humanize::calendar_time(at, now, zone)));
     let text = match dataset.schedule {
-        Some(_) if dataset.current.is_none() => "History shows why no run has succeeded.",
-        Some(_) => "History shows why no run has succeeded. The existing rows are unchanged.",
+        Some(_) if dataset.current.is_none() => "History shows why.",
+        Some(_) => "History shows why no run has succeeded since. The existing rows are unchanged.",
         None => "This DataSet runs manually: press Run now.",
     };
     Some(Band {

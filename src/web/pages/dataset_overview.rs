@@ -18,7 +18,7 @@ use crate::puller::backfills::{Backfill, BackfillState};
 use crate::puller::ledger;
 use crate::puller::run::{Run, RunState, Trigger};
 use crate::web::Web;
-use crate::web::components::{Action, Band, Chrome, Fact};
+use crate::web::components::{Action, Band, Chrome};
 use crate::web::humanize::{self, grouped};
 use crate::web::page::{PageResult, render};
 use crate::web::person::Person;
@@ -198,12 +198,12 @@ fn duration(runs: &[Run], opened: &OpenedDataset) -> Tile {
 fn account_tile(opened: &OpenedDataset, account: Option<&Account>, actor: &Actor) -> Tile {
     let name = opened.dataset.account_name.clone().unwrap_or_else(|| "Deleted".to_owned());
     let Some(account) = account else { return Tile::new("Account", name, opened.dataset.connector.title()) };
-    let Fact { label: tone, value: word } = match account.health {
-        Health::Valid => Fact::new("good", "valid"),
-        Health::Failing => Fact::new("bad", "rejected"),
-        Health::Unknown => Fact::new("", "not checked"),
+    let (tone, word) = match account.health {
+        Health::Valid => ("good", "valid"),
+        Health::Failing => ("bad", "rejected"),
+        Health::Unknown => ("", "not checked"),
     };
     let checked = account.checked_at.map_or_else(String::new, |at| format!(", {}", humanize::relative_brief(at, opened.now)));
     let href = if account.can_be_changed_by(actor) { format!("/accounts/{}/edit", account.id) } else { "/accounts".to_owned() };
-    Tile { tone, href, ..Tile::new("Account", name, format!("{word}{checked}")) }
+    Tile { tone: tone.to_owned(), href, ..Tile::new("Account", name, format!("{word}{checked}")) }
 }

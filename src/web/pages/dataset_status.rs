@@ -17,12 +17,12 @@ use crate::web::humanize;
 /// The failure codes of rejected credentials.
 pub const CREDENTIAL_FAILURE_CODES: [&str; 4] = ["unauthorized", "credentials_stopped", "credential_damaged", "not_allowed"];
 
-/// A dataset_status at the newest runs of a DataSet.
+/// The state of a DataSet according to its newest runs.
 #[derive(Clone, Debug, Default)]
 pub struct DatasetStatus {
     /// The newest run, its state, and when it ended or was queued.
     pub newest: Option<(RunId, RunState, Millis)>,
-    /// DisplayTime the newest run goes on, if it waits.
+    /// When the newest run continues, if it waits.
     pub waits_until: Option<Millis>,
     /// Whether the newest run waits for disk space, not for the vendor.
     pub waits_for_disk: bool,
@@ -37,7 +37,7 @@ pub struct DatasetStatus {
     pub failing_since: Option<Millis>,
     /// The run whose version is pending approval, if that is the failure.
     pub pending_approval: Option<RunId>,
-    /// DisplayTime the newest run that is over ended, if it brought no rows.
+    /// When the newest finished run ended, if it returned no rows.
     pub empty_since: Option<Millis>,
 }
 
@@ -98,7 +98,7 @@ impl DatasetStatus {
         is_credential_failure && is_proven && self.failed_in_a_row > 0 && self.pending_approval.is_none()
     }
 
-    /// The failed run to repeat after the account was fixed.
+    /// The active run that pulls the rows again after the account recovered.
     pub fn recovery_run(&self, account: &Account) -> Option<&RunId> {
         self.active_run().filter(|_| self.has_recovered(account))
     }

@@ -13,7 +13,7 @@ use crate::web::Web;
 use crate::web::client_address::ClientAddress;
 use crate::web::components::{Chrome, Errors};
 use crate::web::forms::Form;
-use crate::web::humanize::{self, counted};
+use crate::web::humanize::{self, counted, signed};
 use crate::web::page::{PageResult, redirect, render, render_with_status};
 use crate::web::person::Person;
 use crate::web::query::{PathId, PathIds};
@@ -64,10 +64,6 @@ struct RetentionPage {
 pub struct RetentionFields {
     versions: String,
     days: String,
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 async fn is_busy(web: &Web, id: &DatasetId) -> crate::error::Result<bool> {

@@ -111,10 +111,10 @@ pub async fn list(State(web): State<Web>, person: Person, query: PageQuery) -> P
     chrome.q.clone_from(&q);
     let (failing, damaged, needs_review) =
         (with_attention(&entries, Attention::Failing), with_attention(&entries, Attention::Damaged), with_attention(&entries, Attention::NeedsReview));
-    let planned = || entries.iter().filter(|e| e.attention == Attention::Ok);
-    let paused = planned().filter(|e| e.dataset.schedule_state.paused.is_some()).count();
-    let not_run = planned().filter(|e| e.dataset.schedule_state.paused.is_none() && e.dataset.current.is_none()).count();
-    let up_to_date = planned().count() - paused - not_run;
+    let healthy = || entries.iter().filter(|e| e.attention == Attention::Ok);
+    let paused = healthy().filter(|e| e.dataset.schedule_state.paused.is_some()).count();
+    let not_run = healthy().filter(|e| e.dataset.schedule_state.paused.is_none() && e.dataset.current.is_none()).count();
+    let up_to_date = healthy().count() - paused - not_run;
     let quick_choices =
         [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| QuickFilter {
             label,

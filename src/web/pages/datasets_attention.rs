@@ -113,7 +113,7 @@ fn recovered_failure(dataset_status: &DatasetStatus, account: &Account, dataset:
     )
 }
 
-/// Who rights at a DataSet that fails, and what they may do.
+/// What the person may do about a failing DataSet.
 #[derive(Clone, Copy)]
 pub(super) struct ViewerRights<'a> {
     /// The account, if this person may change it.
@@ -138,7 +138,7 @@ pub(super) fn reason(dataset: &Dataset, dataset_status: &DatasetStatus, rights: 
         Some(account) => recovered_failure(dataset_status, account, dataset, now, zone),
         None => dataset_status.failure.clone().unwrap_or_default(),
     };
-    let [happened, who, next] = [happened, who, next].map(|said| dataset.redact(&said));
+    let [happened, who, next] = [happened, who, next].map(|text| dataset.redact(&text));
     let is_recovered = account.is_some_and(|account| dataset_status.has_recovered(account));
     let since = dataset_status
         .failing_since

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 
 use crate::connection::Connection;
-use crate::datasets::download::CsvRequest as Wanted;
+use crate::datasets::download::CsvRequest;
 use crate::datasets::export::{self, CsvOptions};
 use crate::error::{DATA_DAMAGED, Error};
 use crate::ids::{DatasetId, VersionId};
@@ -27,8 +27,8 @@ pub async fn csv(
 ) -> PageResult {
     let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
     let options = CsvOptions { columns: None, bom: query.get("bom") == "1", guard: query.get("formulas") == "guard" };
-    let wanted = Wanted { id: &id, version: Some(query.get("version")).filter(|version| !version.is_empty()), options, if_none_match: known };
-    let file = match web.downloads.csv(&web.datasets, &person.actor, wanted, connection).await {
+    let request = CsvRequest { id: &id, version: Some(query.get("version")).filter(|version| !version.is_empty()), options, if_none_match: known };
+    let file = match web.downloads.csv(&web.datasets, &person.actor, request, connection).await {
         Err(error) if error.code() == DATA_DAMAGED => return damaged(&web, &person, &id, query.get("version"), &error).await,
         file => file?,
     };

@@ -2,12 +2,12 @@
 
 use jiff::tz::TimeZone;
 
-use super::charts::{BarChart, Chart, bars, signed};
+use super::charts::{BarChart, Chart, bars};
 use crate::clock::Millis;
 use crate::puller::run::{Run, RunState, Trigger};
-use crate::web::humanize::{self, counted, grouped};
+use crate::web::humanize::{self, counted, grouped, signed};
 
-/// A chart with its title and numbers. See `templates/panes/chart.html`.
+/// A chart with its title and a table of its values, for `templates/panes/chart.html`.
 pub struct HistoryChart {
     pub chart: Chart,
     pub measure: &'static str,
@@ -24,11 +24,11 @@ pub fn history_charts(runs: &[Run], now: Millis, zone: &TimeZone) -> Vec<History
     let rows = |run: &Run| (run.state == RunState::Succeeded).then(|| run.rows_after.unwrap_or(run.rows).unsigned_abs());
     let pulls: Vec<&Run> = ended.iter().copied().filter(|run| run.trigger != Trigger::Revert).collect();
     let seconds = |run: &Run| run.duration(now).map(|millis| millis.unsigned_abs() / 1_000);
-    let held = bars(&ended, now, zone, rows, |rows| counted(signed(rows), "row", "rows"));
-    let took = bars(&pulls, now, zone, seconds, |seconds| humanize::span(signed(seconds) * 1_000));
+    let row_bars = bars(&ended, now, zone, rows, |rows| counted(signed(rows), "row", "rows"));
+    let duration_bars = bars(&pulls, now, zone, seconds, |seconds| humanize::span(signed(seconds) * 1_000));
     vec![
-        history_chart(["Rows after each run", ""], "Rows", "rows in the DataSet", held, &ended, |max| grouped(signed(max))),
-        history_chart(["Run duration", ", in seconds"], "Duration", "duration", took, &pulls, |max| humanize::span(signed(max) * 1_000)),
+        history_chart(["Rows after each run", ""], "Rows", "rows in the DataSet", row_bars, &ended, |max| grouped(signed(max))),
+        history_chart(["Run duration", ", in seconds"], "Duration", "duration", duration_bars, &pulls, |max| humanize::span(signed(max) * 1_000)),
     ]
 }
 

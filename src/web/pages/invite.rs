@@ -74,8 +74,8 @@ pub async fn accept(
 }
 
 async fn find(web: &Web, code: &str) -> Result<Invite, Error> {
-    let gone = || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.");
-    invites::find(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(gone)
+    let expired = || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.");
+    invites::find(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(expired)
 }
 
 async fn page(web: &Web, code: String, invite: &Invite) -> Result<InvitePage, Error> {

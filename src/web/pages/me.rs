@@ -143,8 +143,8 @@ pub async fn change_password(
     cookies: CookieJar,
     Form(fields): Form<PasswordFields>,
 ) -> PageResult {
-    // Somebody with a stolen session must not guess the password here. The counter is separate from that of sign-in, so that the owner can
-    // still sign in.
+    // Throttled, so that a stolen session cannot be used to guess the password. The counter is separate from that of sign-in, so that the
+    // owner can still sign in.
     let attempt = web.throttle.admit(&format!("{} changes the password", person.actor.user), None, from.0)?;
     let keep = sessions::handle(&person.session).await;
     let change = users::ChangePassword {

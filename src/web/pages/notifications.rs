@@ -43,7 +43,7 @@ struct MailForm {
     username: String,
     password_help: String,
     sender: String,
-    /// The default recipient of a test mail.
+    /// The default recipient of a test email.
     to: String,
     errors: Errors,
 }
@@ -90,7 +90,7 @@ pub struct MailFields {
     sender: String,
 }
 
-/// The fields of a new webhook. The address may contain a secret.
+/// The fields of a new webhook. The URL may contain a secret.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct WebhookFields {

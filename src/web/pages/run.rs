@@ -39,7 +39,7 @@ use crate::web::query::PathId;
 const MIN_EVENT_INTERVAL: Duration = Duration::from_millis(300);
 /// The maximum time between two reads of the catalogue while there is no progress.
 const MAX_EVENT_INTERVAL: Duration = Duration::from_secs(1);
-/// DisplayTime a page that could not be told should try again.
+/// When a page that got no event stream may request one again.
 const RETRY_IN: Duration = Duration::from_secs(30);
 /// The interval at which the permission to watch is checked again.
 const REAUTHORIZE_EVERY: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ struct RunPage {
     when: String,
     live: Option<LiveRun>,
     run: RunRecord,
-    /// Whether its version is pending approval.
+    /// Whether the version of the run is pending approval.
     held: bool,
     can_accept: bool,
     rows_href: String,
@@ -118,8 +118,8 @@ fn run_event(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress
     LiveRun::new(run, dataset, progress, web.clock.now(), &zone_of(dataset), false).to_event(run)
 }
 
-/// `GET /runs/{id}/events`: an event `progress` whenever something moves. The last one is final; when the server stops first, `stopping`
-/// comes instead. Only so many are served at once; the script of a page that gets none rights at `progress` now and then.
+/// `GET /runs/{id}/events`: an event stream with an event `progress` for every change. The last event is final, or `stopping` if the server
+/// stops first. `web.event_streams` limits the number of streams; a page without a stream polls `progress`.
 pub async fn events(State(web): State<Web>, person: Person, connection: Connection, PathId(id): PathId<RunId>) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
     let Some(slot) = web.event_streams.try_acquire(&person.actor.user) else {
@@ -149,9 +149,9 @@ struct RunWatcher {
 }
 
 impl RunWatcher {
-    /// ViewerRights in a task of its own: the stream is asked for more only while its client reads, and a look inside of it would keep its
-    /// database connection until then. The slot is in use until the stream is dropped. `connection` is closed when the right to watch ends
-    /// while the client reads nothing.
+    /// Starts a task that reads the run and sends its events through a channel. The stream is polled only while the client reads, so a
+    /// query inside of it could hold a database connection for as long as the client does not read. The stream owns `slot` until it is
+    /// dropped. A second task closes `connection` when the person loses access, even if the client reads nothing.
     fn events(mut self, slot: Slot, connection: Connection) -> impl Stream<Item = std::result::Result<Event, Infallible>> + use<> {
         let (to, from) = mpsc::channel(1);
         let (web, actor) = (self.web.clone(), self.actor.clone());

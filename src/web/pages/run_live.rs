@@ -10,12 +10,12 @@ use crate::datasets::Dataset;
 use crate::puller::live::Progress;
 use crate::puller::run::{Run, RunOutcome, RunState, Trigger};
 use crate::web::components::Status;
-use crate::web::humanize::{self, counted};
+use crate::web::humanize::{self, counted, signed};
 
 /// The maximum number of bars; if there are more date ranges, they share bars.
 const MAX_BARS: usize = 60;
 
-/// See `templates/panes/live.html`.
+/// The data of `templates/panes/live.html`.
 #[derive(Clone)]
 pub struct LiveRun {
     pub run_id: String,
@@ -42,7 +42,7 @@ pub struct RunEvent {
     started: String,
     meanwhile: String,
     windows: Vec<u64>,
-    /// Whether it can still be cancelled.
+    /// Whether the run can still be cancelled.
     stoppable: bool,
 }
 
@@ -163,7 +163,6 @@ pub fn days_of(window: Option<Window>) -> String {
 }
 
 fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     // Rows are saved per date range. Before the first one, only records can be counted.
     let (one, many) = dataset.report.records();
     let so_far = if p.rows == 0 { counted(signed(p.read), one, many) } else { counted(signed(p.rows), "row", "rows") };

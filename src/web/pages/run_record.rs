@@ -16,10 +16,10 @@ use crate::puller::run::{Run, RunOutcome, RunState, Trigger};
 use crate::web::components::{Fact, Status};
 use crate::web::humanize::{self, grouped};
 
-/// The text if nobody has to act.
+/// The text if no person has to act.
 const NO_ACTION: &str = "No action needed.";
 
-/// See `templates/panes/record.html`.
+/// The data of `templates/panes/record.html`.
 pub struct RunRecord {
     pub id: String,
     pub tone: String,
@@ -100,14 +100,14 @@ fn failure_text(run: &Run, context: &RecordContext<'_>) -> (String, String, Stri
         (_, Some(failure))
             if CREDENTIAL_FAILURE_CODES.contains(&failure.code.as_str()) && context.dataset.stopped().is_some_and(|s| s.reason == StopReason::Credentials) =>
         {
-            let kept = if context.dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
-            let next = format!("The schedule is stopped. It resumes when the credentials of the account work.{kept}");
+            let unchanged = if context.dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
+            let next = format!("The schedule is stopped. It resumes when the credentials of the account work.{unchanged}");
             text(&failure.message, &failure.who, next)
         }
         (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
         (RunState::Cancelled, None) => {
-            let kept = if context.dataset.current.is_some() { "The existing rows are unchanged." } else { "No data yet." };
-            text("The run was cancelled before it finished.", NO_ACTION, format!("Nothing was saved. {kept}"))
+            let unchanged = if context.dataset.current.is_some() { "The existing rows are unchanged." } else { "No data yet." };
+            text("The run was cancelled before it finished.", NO_ACTION, format!("Nothing was saved. {unchanged}"))
         }
         (RunState::Waiting, None) if run.deferred_reason.is_some() => (
             run.deferred_reason.clone().unwrap_or_default(),
@@ -204,12 +204,12 @@ pub fn sums(run: &Run, report: &Report) -> String {
     }
     let (one, many) = report.records();
     let read = humanize::counted(run.records_read, one, many);
-    let mut said = format!("{read} read, {} saved as {}", grouped(run.records_kept), humanize::counted(run.rows, "row", "rows"));
+    let mut text = format!("{read} read, {} saved as {}", grouped(run.records_kept), humanize::counted(run.rows, "row", "rows"));
     let others = [(run.duplicates, "duplicate", "duplicates"), (run.left_out, "excluded", "excluded"), (run.rejected, "rejected", "rejected")];
     for (count, one, many) in others.into_iter().filter(|(count, ..)| *count > 0) {
-        said.push_str(&format!(", {}", humanize::counted(count, one, many)));
+        text.push_str(&format!(", {}", humanize::counted(count, one, many)));
     }
-    said
+    text
 }
 
 fn window(line: &LedgerLine, run: &Run) -> WindowRow {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use crate::ids::RunId;
 use crate::web::Web;
 use crate::web::components::Chrome;
-use crate::web::humanize::counted;
+use crate::web::humanize::{counted, signed};
 use crate::web::page::{PageResult, redirect, render};
 use crate::web::person::Person;
 use crate::web::query::PathId;
@@ -27,7 +27,6 @@ struct StopPage {
 pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
     let dataset = web.datasets.get_to_run(&person.actor, &run.dataset_id).await?;
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let (one, many) = dataset.report.records();
     let so_far = web.puller.live.current(&id).filter(|p| p.read > 0 || p.rows > 0).map(|p| match p.rows {
         0 => counted(signed(p.read), &format!("{one} read"), &format!("{many} read")),

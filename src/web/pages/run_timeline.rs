@@ -12,7 +12,7 @@ use crate::puller::ledger::LedgerLine;
 use crate::puller::run::{Run, RunOutcome, RunState, Trigger};
 use crate::web::humanize::{self, counted, grouped};
 
-/// See `templates/panes/timeline.html`.
+/// The data of `templates/panes/timeline.html`.
 pub struct RunTimeline {
     pub phases: Vec<Phase>,
     pub entries: Vec<TimelineEntry>,
@@ -37,7 +37,7 @@ impl RunTimeline {
     }
 }
 
-/// DisplayTime the last window was read to its end.
+/// When the last date range was read completely.
 fn read_until(lines: &[LedgerLine]) -> Option<Millis> {
     lines.iter().filter_map(|line| line.finished_at).max()
 }

@@ -81,6 +81,7 @@ pub async fn become_admin(
 }
 
 async fn is_open(web: &Web, code: &str) -> Result<(), Error> {
-    let gone = || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Sign in, or ask an admin for a new link.");
-    invites::find(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(gone)
+    let expired =
+        || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Sign in, or ask an admin for a new link.");
+    invites::find(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(expired)
 }

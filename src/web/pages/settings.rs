@@ -134,14 +134,14 @@ fn about(web: &Web, admin: bool) -> Vec<Fact> {
     let config = &web.config;
     let mut about = vec![Fact::new("Version", env!("CARGO_PKG_VERSION")), Fact::new("Address", config.public_url.as_str().trim_end_matches('/'))];
     if admin {
-        let kept = format!(
+        let retention = format!(
             "{} per DataSet, up to {}",
             humanize::counted(i64::from(config.keep_versions), "version", "versions"),
             humanize::counted(i64::from(config.keep_days), "day", "days")
         );
         let private: Vec<String> = config.allow_upstream.iter().map(ToString::to_string).collect();
         about.push(Fact::new("Concurrent runs", config.workers.to_string()));
-        about.push(Fact::new("Retention", kept));
+        about.push(Fact::new("Retention", retention));
         about.push(Fact::new("Allowed private hosts", if private.is_empty() { "none".to_owned() } else { private.join(", ") }));
     }
     about

@@ -25,7 +25,9 @@ struct SignInPage {
     place: String,
     email: String,
     next: String,
+    /// Why signing in failed; empty if it has not.
     problem: String,
+    /// The same, if the person only has to wait.
     wait: String,
     /// Whether there is no person yet.
     empty: bool,
@@ -93,10 +95,10 @@ pub async fn sign_in(
         Err(error) => error,
     };
     let mut page = SignInPage { email: fields.email, ..SignInPage::new(&web, &next) };
-    let said = format!("{} {}", error.message(), error.suggested_action().unwrap_or_default());
+    let message = format!("{} {}", error.message(), error.suggested_action().unwrap_or_default());
     match error.kind() {
-        ErrorKind::Unauthenticated => page.problem = said,
-        ErrorKind::Unavailable => page.wait = said,
+        ErrorKind::Unauthenticated => page.problem = message,
+        ErrorKind::Unavailable => page.wait = message,
         ErrorKind::TooMany { until } => {
             let seconds = ((until - web.clock.now() + 999) / 1_000).max(1);
             page.wait = format!("{} Try again in {}.", error.message(), humanize::counted(seconds, "second", "seconds"));

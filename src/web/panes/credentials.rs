@@ -44,8 +44,8 @@ pub async fn verify(f: &FormContext<'_>, account: Account) -> Result<Account> {
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
-/// Checks whether a DataSet may be saved with this account. Recently accepted accounts and the DataSet's current account are not checked
-/// again; for another account it is unknown whether the first run could start, so the vendor is called as by Connect.
+/// Checks whether a DataSet may be saved with this account. Valid accounts and the DataSet's current account are not checked again. Any
+/// other account is tested with the vendor, as by Connect, because it is unknown whether a run could start.
 pub async fn verify_for_saving(f: &FormContext<'_>, account: &Account) -> Result<()> {
     let is_kept = f.dataset.is_some_and(|dataset| dataset.account_id.as_ref() == Some(&account.id));
     if is_kept || account.health == Health::Valid { Ok(()) } else { verify(f, account.clone()).await.map(drop) }
@@ -96,9 +96,9 @@ fn with_form_field_names(error: Error) -> Error {
 
 /// The summary: "Support Oslo, connected, 12 agents visible".
 pub fn summary(f: &FormContext<'_>, account: &Account) -> String {
-    let clear = VendorNotes::of(f.connector, account.api_url.as_deref().unwrap_or_default()).over_plain_http;
+    let is_plain_http = VendorNotes::of(f.connector, account.api_url.as_deref().unwrap_or_default()).over_plain_http;
     let words = health_text(f, account);
-    if clear { format!("{words}, without encryption (http)") } else { words }
+    if is_plain_http { format!("{words}, without encryption (http)") } else { words }
 }
 
 fn health_text(f: &FormContext<'_>, account: &Account) -> String {

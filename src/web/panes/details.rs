@@ -108,16 +108,16 @@ pub async fn check_choices(f: &FormContext<'_>, account: &Account, menus: &Menus
 
 /// Reads Group, Login and Tag from the account concurrently. A menu that cannot be read gets an error next to its field.
 pub async fn read_choices(f: &FormContext<'_>, account: &Account, errors: &mut Errors) -> Result<()> {
-    let ask = async |menu: Menu| {
+    let load = async |menu: Menu| {
         if f.connector.fills_menu(menu) { f.web.accounts.choices(f.actor, &account.id, menu).await.map(drop) } else { Ok(()) }
     };
-    let (groups, logins, tags) = tokio::join!(ask(Menu::Group), ask(Menu::Login), ask(Menu::Tag));
+    let (groups, logins, tags) = tokio::join!(load(Menu::Group), load(Menu::Login), load(Menu::Tag));
     for (menu, read) in FROM_ACCOUNT.into_iter().zip([groups, logins, tags]) {
         let Err(why) = read else { continue };
         if why.kind() == ErrorKind::Internal || why.kind() == ErrorKind::NotFound {
             return Err(why);
         }
-        // The tag field is a text field if the tags cannot be read, and says so itself.
+        // Without the tags, the tag field is a text field whose help explains it, so it gets no error.
         if menu != Menu::Tag && errors.of(menu.id()).is_empty() {
             let next = why.suggested_action().unwrap_or_default();
             errors.add(menu.id(), format!("The list could not be loaded. {} {next}", why.message()).trim_end());
@@ -274,9 +274,9 @@ fn options(all: &str, known: Vec<connectors::Choice>, chosen: &str) -> Vec<Choic
 
 fn choices_words(f: &FormContext<'_>, groups: Option<&(i64, Vec<connectors::Choice>)>, logins: Option<&(i64, Vec<connectors::Choice>)>) -> String {
     let count = |read: &(i64, Vec<connectors::Choice>), one: &str, many: &str| humanize::counted(i64::try_from(read.1.len()).unwrap_or(i64::MAX), one, many);
-    let said: Vec<String> = groups.map(|read| count(read, "group", "groups")).into_iter().chain(logins.map(|read| count(read, "login", "logins"))).collect();
+    let counts: Vec<String> = groups.map(|read| count(read, "group", "groups")).into_iter().chain(logins.map(|read| count(read, "login", "logins"))).collect();
     let Some(oldest) = groups.into_iter().chain(logins).map(|read| read.0).min() else { return "Not loaded yet.".to_owned() };
-    format!("{}, loaded from {} {}.", said.join(" and "), f.connector.title(), humanize::relative(oldest, f.web.clock.now()))
+    format!("{}, loaded from {} {}.", counts.join(" and "), f.connector.title(), humanize::relative(oldest, f.web.clock.now()))
 }
 
 fn days_back(today: Date, day: Date) -> u32 {

@@ -1,7 +1,7 @@
-//! The four panes: Credentials, Details, Scheduling, Name & Describe Your DataSet. One component makes a DataSet and changes it later.
+//! The four panes: Credentials, Details, Scheduling, Name & Describe Your DataSet. The same form creates a DataSet and changes it later.
 //!
-//! All panes are one form, so nothing typed is lost and the server keeps no state between steps. Each pane's file reads its fields
-//! into checked values (`read`) and renders its part of the page (`render`). Saving checks everything again. Start at `handle`.
+//! All panes are one form, so no input is lost and the server stores no state between steps. Each pane's file validates its fields (`read`)
+//! and renders its part of the page (`render`). Saving validates everything again. Start at `handle`.
 
 pub mod credentials;
 pub mod details;
@@ -203,7 +203,7 @@ pub async fn existing_dataset(f: &FormContext<'_>, dataset: &Dataset) -> Result<
     render(f, state).await.map(|(wizard, _)| wizard)
 }
 
-/// Takes a step. `fragment_only`: a script wants only the part that the step is about.
+/// Handles the action of the pressed button. `fragment_only`: a script requests only the part of the page that the action changes.
 pub async fn handle(f: &FormContext<'_>, preview_locks: &PreviewLocks, typed: FormFields, fragment_only: bool) -> Result<FormOutcome> {
     let action = FormAction::parse(&typed.step).unwrap_or(FormAction::Edit(typed.reached));
     if action == FormAction::NextRuns && fragment_only {

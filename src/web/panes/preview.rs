@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::UserId;
 use crate::web::cells::CellView;
 use crate::web::components::Band;
-use crate::web::humanize;
+use crate::web::humanize::{self, signed};
 
 /// The maximum number of rows in a preview.
 const MAX_ROWS: usize = 50;
@@ -116,7 +116,6 @@ fn show(sample: &Sample, details: &Details, zone_name: &str, zone: &TimeZone, to
 
 /// How many rows of the total are shown: "All 12 rows", "Newest 50 of 2,140 rows", "50 rows from the newest 7 of 40 chats".
 fn row_count_text(sample: &Sample, report: &Report, shown: usize) -> String {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let shown = i64::try_from(shown).unwrap_or(i64::MAX);
     let rows = if shown == 0 { "No rows".to_owned() } else { humanize::counted(shown, "row", "rows") };
     let (noun, is_row) = match report.shape {

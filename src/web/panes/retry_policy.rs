@@ -57,7 +57,7 @@ impl RetryFields {
     }
 }
 
-/// See `templates/panes/retry_policy.html`.
+/// The data of `templates/panes/retry_policy.html`.
 #[derive(Clone, Debug, Default)]
 pub struct RetryView {
     pub never: bool,

@@ -1,5 +1,5 @@
-//! What the Scheduling pane carries of the schedule, exactly as it was typed: the fields of both tabs, so that none is lost when somebody
-//! goes from one to the other. `schedule_parse.rs` makes a plan of them.
+//! The schedule fields of the Scheduling pane, exactly as submitted. The form contains the fields of both tabs, so switching tabs loses no
+//! input. `schedule_parse.rs` converts the fields to a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::puller::schedules::plan::{
 use crate::puller::schedules::{Schedule, cron, describe};
 use crate::web::components::Choice;
 
-/// The names of all fields. In addition: `on_mon`, `a_on_mon`, `a_nth_1`, `month_1` and the like.
+/// The names of all fields, except `catch_up` and the checkboxes, which begin with one of `SWITCHES`, such as `on_mon` and `month_1`.
 const NAMES: [&str; 34] = [
     "tab",
     "every",
@@ -327,7 +327,7 @@ impl ScheduleView {
         let numbers = |all: &[u8]| all.iter().map(|n| (n.to_string(), n.to_string())).collect();
         let nth = |nth: u8| (nth.to_string(), describe::nth_word(nth).to_owned());
         let reminders = std::iter::once((String::new(), "never".to_owned())).chain(REMINDERS.map(|(hours, name)| (hours.to_string(), format!("after {name}"))));
-        // A program may have set any number of hours.
+        // The API accepts any number of hours, so the stored one may be missing in the menu.
         let own = Some(f.of("remind")).filter(|hours| !hours.is_empty() && REMINDERS.iter().all(|(known, _)| known.to_string() != **hours));
         let reminders = reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
         let catch_up = |way: CatchUp| {

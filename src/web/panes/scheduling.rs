@@ -1,5 +1,5 @@
-//! The Scheduling pane: when the DataSet is pulled, in which zone, what that means for the next runs, and the update method. The fields of
-//! the schedule are in `schedule_fields.rs`, what they mean in `schedule_parse.rs`.
+//! The Scheduling pane: schedule, time zone, next runs and update method. The fields of the schedule are in `schedule_fields.rs`, their
+//! validation in `schedule_parse.rs`.
 
 use askama::Template;
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! The data of the templates of the four panes. The head of `templates/pages/wizard.html` describes them.
+//! The data of `templates/pages/wizard.html` and of the templates of its four panes.
 
 use super::retry_policy::RetryView;
 use super::schedule_fields::ScheduleView;

@@ -1,6 +1,5 @@
-//! What stands before every handler: which host is served, which methods, how large a body may be, who may send a form, and the
-//! headers on every answer, errors too. `with_request_checks` goes around the whole router, `with_failure_handling` around its handlers, `with_csrf_protection` around what a browser's
-//! cookie opens.
+//! Middleware that protects every handler: checks host, method, sizes and the origin of forms, and adds security headers to every response.
+//! `with_request_checks` wraps the whole router, `with_failure_handling` the handlers, `with_csrf_protection` the routes that use a cookie.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -40,7 +39,7 @@ const TEXT_TYPES: [(&str, &str); 3] =
     [("text/css", "text/css; charset=utf-8"), ("text/javascript", "text/javascript; charset=utf-8"), ("text/plain", "text/plain; charset=utf-8")];
 const METHODS: [Method; 7] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// Why a request went no further than the guard, or fell into the net.
+/// Why a request was rejected before its handler, or why its handler failed: a panic or the time limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection {
     pub status: StatusCode,
@@ -84,7 +83,7 @@ impl RequestGuard {
     }
 }
 
-/// Wraps the whole router, inside of the log only: host, methods, body size, client address, headers.
+/// Wraps the whole router: checks host, method and sizes, finds the client address, and adds the headers. Only the request log is outside.
 pub fn with_request_checks<S: Clone + Send + Sync + 'static>(router: Router<S>, guard: &RequestGuard) -> Router<S> {
     router
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -96,7 +95,7 @@ fn id_of(request: &Request) -> Option<&str> {
     request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok())
 }
 
-/// Around the handlers, inside of `with_request_checks`: one that panics, or has no answer ready within this time, is answered for.
+/// Wraps the handlers, inside of `with_request_checks`: a handler that panics or exceeds the time limit `within` gets an error response.
 pub fn with_failure_handling<S: Clone + Send + Sync + 'static>(router: Router<S>, guard: &RequestGuard, within: Duration) -> Router<S> {
     router
         .layer(CatchPanicLayer::custom(panic_response))
@@ -112,7 +111,7 @@ const PANICKED: Rejection = Rejection {
 const TIMED_OUT: Rejection =
     Rejection { status: StatusCode::GATEWAY_TIMEOUT, code: "too_slow", message: "The request took too long and was stopped. Try again in a moment." };
 
-/// The panic message may contain anything, so it is dropped; the log has the location.
+/// Drops the panic message, because it may contain anything. The log has the location.
 fn panic_response(_: Box<dyn Any + Send>) -> Response {
     let mut answer = PANICKED.status.into_response();
     answer.extensions_mut().insert(PANICKED);
@@ -155,7 +154,7 @@ async fn check_request(State(guard): State<RequestGuard>, mut request: Request, 
         return answer;
     }
     let uri = request.uri();
-    if uri.path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URI_BYTES) {
+    if uri.path_and_query().is_some_and(|requested| requested.as_str().len() > MAX_URI_BYTES) {
         return guard.reject(&request, StatusCode::URI_TOO_LONG, "address_too_long", "The address is longer than 8 KiB.");
     }
     let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -263,18 +262,18 @@ async fn add_headers(State(guard): State<RequestGuard>, request: Request, next: 
 }
 
 /// The page after signing in: `requested`, if it is a path of this server, else the first page.
-pub fn safe_next(asked: &str) -> String {
-    path_on_this_origin(asked).unwrap_or_else(|| "/".to_owned())
+pub fn safe_next(requested: &str) -> String {
+    path_on_this_origin(requested).unwrap_or_else(|| "/".to_owned())
 }
 
-fn path_on_this_origin(asked: &str) -> Option<String> {
-    let plain = asked.starts_with('/') && asked.len() <= 2_048 && !asked.contains('\\') && !asked.chars().any(char::is_control);
+fn path_on_this_origin(requested: &str) -> Option<String> {
+    let plain = requested.starts_with('/') && requested.len() <= 2_048 && !requested.contains('\\') && !requested.chars().any(char::is_control);
     if !plain {
         return None;
     }
     // Parsed like a browser does. A path that leaves this origin, or would when it is parsed a second time, is rejected.
     let own = Url::parse("http://own.invalid").ok()?;
-    let url = own.join(asked).ok().filter(|url| url.origin() == own.origin() && url.username().is_empty())?;
+    let url = own.join(requested).ok().filter(|url| url.origin() == own.origin() && url.username().is_empty())?;
     let path = url.path();
     let is_excluded = path.starts_with("//") || path.starts_with("/sign-in") || path.starts_with("/sign-out");
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The guard, knocked at from all sides.
+//! Tests of the request checks, the CSRF protection and the failure handling.
 
 use axum::body::Body;
 use axum::routing::{get, post};
@@ -139,17 +139,17 @@ fn the_policy_is_the_strict_one() {
 #[tokio::test]
 async fn large_bodies_are_refused_with_and_without_content_length() {
     let app = app(OURS);
-    let send = |bytes: usize, told: bool| {
+    let send = |bytes: usize, with_length: bool| {
         let chunks = futures_util::stream::iter((0..bytes / 1024).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1024])));
         let mut request = Request::builder().method("POST").uri("/form").header("host", "chat.test").header("sec-fetch-site", "same-origin");
-        if told {
+        if with_length {
             request = request.header("content-length", bytes);
         }
         app.clone().oneshot(request.body(Body::from_stream(chunks)).unwrap())
     };
     assert_eq!(send(64 * 1024, true).await.unwrap().status(), StatusCode::OK);
-    for told in [true, false] {
-        assert_eq!(send(65 * 1024, told).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    for with_length in [true, false] {
+        assert_eq!(send(65 * 1024, with_length).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 }
 
@@ -211,7 +211,7 @@ async fn a_handler_that_panics_or_hangs_is_answered_for() {
         .route("/page", get(|| async { "page" }))
         .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
     let app = with_failure_handling(router, &guard(OURS), Duration::from_millis(50));
-    for (path, status, said) in [
+    for (path, status, expected) in [
         ("/breaks", 500, "/breaks: Something went wrong. The server log contains the details under this request id."),
         ("/hangs", 504, "/hangs: The request took too long and was stopped. Try again in a moment."),
         ("/page", 200, "page"),
@@ -220,6 +220,6 @@ async fn a_handler_that_panics_or_hangs_is_answered_for() {
         let answer = ask(&app, "GET", path, &[]).await;
         assert_eq!(answer.status(), status, "{path}");
         let body = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
-        assert_eq!(body, said, "{path}");
+        assert_eq!(body, expected, "{path}");
     }
 }

@@ -31,7 +31,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     assert!(page.texts(".toast")[0].contains("Run started."));
     assert!(page.text().contains("<run-progress") && page.text().contains("/stop"));
     owner.post(&format!("{overview}/run"), &[]).await;
-    assert!(owner.get(&overview).await.texts(".toast")[0].contains("already running"));
+    assert!(owner.get(&overview).await.texts(".toast")[0].contains("already in progress"));
     let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 10).await.unwrap();
     assert_eq!(run.len(), 1, "a DataSet has one run alive");
     let run = ctx.ended(&run[0].id).await;

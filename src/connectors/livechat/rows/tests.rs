@@ -115,7 +115,7 @@ fn a_name_with_half_of_a_surrogate_pair_costs_no_other_field() {
 }
 
 #[test]
-fn half_of_a_surrogate_pair_costs_a_character_wherever_it_stands() {
+fn half_of_a_surrogate_pair_costs_one_character_in_any_field() {
     let mut rows = rows(
         "chat",
         &[
@@ -127,7 +127,7 @@ fn half_of_a_surrogate_pair_costs_a_character_wherever_it_stands() {
     assert_eq!(text(&batch, "visitor_name"), some(&[Some("Ann \u{fffd}"), None]));
     assert_eq!(text(&batch, "brand_new"), some(&[Some("x\u{fffd}"), None]));
     assert_eq!(text(&batch, "agent_names"), some(&[None, Some("Cyd, Dee \u{fffd}")]));
-    assert_eq!(text(&batch, "tags"), some(&[Some(r#"["\ud83d"]"#), None]), "JSON stays as it came");
+    assert_eq!(text(&batch, "tags"), some(&[Some(r#"["\ud83d"]"#), None]), "JSON is unchanged");
     let first = r#"{"visitor_name":"Ann \ud83d","brand_new":"x\ude00"}"#;
     let second = r#"{"agent_names":[{"display_name":"Cyd"},{"display_name":"Dee \ud83d"}]}"#;
     assert_eq!((text(&batch, "_misfit"), rows.misfits()), (some(&[Some(first), Some(second)]), 3));

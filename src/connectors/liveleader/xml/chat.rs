@@ -133,13 +133,13 @@ impl ExportedChat {
     }
 
     pub(super) fn store_extra(&mut self, message: bool, name: &str, text: &str) -> Result<(), DocumentError> {
-        let extras = (self.append(name)?, self.store(text)?);
+        let extra = (self.append(name)?, self.store(text)?);
         match self.messages.last_mut().filter(|_| message) {
             Some(message) => {
-                self.message_extras.push(extras);
+                self.message_extras.push(extra);
                 message.extras.to = text_offset(self.message_extras.len())?;
             }
-            None => self.extras.push(extras),
+            None => self.extras.push(extra),
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ pub fn decoded<R: Read>(mut source: R, label: Option<&str>) -> Result<Decoded<R>
         let named = declared.as_deref().or(label.map(str::trim));
         match named.filter(|name| !name.is_empty()) {
             Some(name) => match Encoding::for_label(name.as_bytes()) {
-                // A declaration that can be read as ASCII is not UTF-16, whatever it says.
+                // A document whose declaration can be read as ASCII is not UTF-16, even if the declaration names UTF-16.
                 Some(found) if found == UTF_16LE || found == UTF_16BE => Some(UTF_8),
                 Some(found) => Some(found),
                 None => return Err(DocumentError::UnknownEncoding),
@@ -61,7 +61,7 @@ fn utf16_without_bom(head: &[u8]) -> Option<&'static Encoding> {
     }
 }
 
-/// The first bytes cannot start a declaration.
+/// Whether the first bytes show that no declaration follows, or that it is not needed to find the encoding.
 fn is_decided(head: &[u8]) -> bool {
     let begins = b"<?xml";
     head.len() >= 4 && (has_bom(head) || utf16_without_bom(head).is_some() || !begins.starts_with(&head[..head.len().min(begins.len())]))

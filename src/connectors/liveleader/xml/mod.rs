@@ -1,5 +1,5 @@
 //! Parses the export document as a stream, chat by chat, with memory for one chat. Anything except one complete `<chats>` document is a
-//! `DocumentError` that says what it is.
+//! `DocumentError` with the reason.
 
 mod attributes;
 mod chat;
@@ -50,9 +50,9 @@ pub fn read(source: impl Read, label: Option<&str>, mut on_chat: impl FnMut(&Exp
         let at = || reader.buffer_position();
         // Borrows the event: moving it would cost as much as parsing it.
         match &event {
-            Ok(Event::Start(tag)) => state.open(tag).map_err(|fault| fault.at(at()))?,
+            Ok(Event::Start(tag)) => state.open(tag).map_err(|error| error.at(at()))?,
             Ok(Event::Empty(tag)) => {
-                state.open(tag).map_err(|fault| fault.at(at()))?;
+                state.open(tag).map_err(|error| error.at(at()))?;
                 state.close(&mut on_chat)?;
             }
             Ok(Event::End(_)) => state.close(&mut on_chat)?,
@@ -69,7 +69,7 @@ pub fn read(source: impl Read, label: Option<&str>, mut on_chat: impl FnMut(&Exp
             Err(error) => {
                 let at = reader.error_position();
                 let ended = reader.get_mut().fill_buf().map_or(true, <[u8]>::is_empty);
-                return Err(state.fault(error, at, ended));
+                return Err(state.document_error(error, at, ended));
             }
         }
     }
@@ -98,7 +98,7 @@ struct OpenElement {
     /// The path of a field, an operator or an unknown element; nested elements append their names.
     path: String,
     text: String,
-    /// The range of text that came from references or CDATA: white space in it is kept.
+    /// The range of text from references or CDATA: white space in it is not trimmed.
     exact: Option<(usize, usize)>,
     has_children: bool,
 }
@@ -146,8 +146,8 @@ impl DocumentWalk {
         !self.had_root && doctype.trim_start().get(..4).is_some_and(|name| name.eq_ignore_ascii_case("html"))
     }
 
-    /// `ended`: the input has no more bytes.
-    fn fault(&self, error: &XmlError, at: u64, ended: bool) -> DocumentError {
+    /// Translates an error of the XML reader. `ended`: the input has no more bytes.
+    fn document_error(&self, error: &XmlError, at: u64, ended: bool) -> DocumentError {
         match error {
             XmlError::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => DocumentError::LongText,
             // The source of the bytes knows the real cause.

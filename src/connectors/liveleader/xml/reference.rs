@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reference_stands_for_something() {
+    fn each_reference_is_decoded_or_left_as_text() {
         for (name, is) in [
             ("amp", Resolved::Text("&")),
             ("#65", Resolved::Char('A')),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_is_read_as_others_are_but_for_what_is_no_xml() {
+    fn an_attribute_with_invalid_references_is_decoded_and_counted() {
         for (raw, value, repaired) in [
             ("AT&T", "AT&T", 1),
             ("a & b & c;", "a & b & c;", 2),

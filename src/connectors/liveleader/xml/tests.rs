@@ -122,7 +122,7 @@ fn a_document_that_is_cut_anywhere_is_no_document() {
         );
         seen += chats;
     }
-    assert!(seen > 0, "chats before the cut are told, and the end is what says that they do not count");
+    assert!(seen > 0, "chats before the cut are passed to the callback, although the result is an error");
     assert!(all(&GOOD[..end]).is_ok());
 }
 
@@ -175,7 +175,7 @@ fn inputs_that_are_no_document_are_classified() {
 }
 
 #[test]
-fn text_that_is_nearly_xml_is_read_as_it_is_meant_and_counted() {
+fn invalid_references_are_decoded_and_counted() {
     for (inside, is, repaired) in [
         ("AT&amp;T", "AT&T", 0),
         ("AT&T, and see https://x.test/?a=1&b=2", "AT&T, and see https://x.test/?a=1&b=2", 2),
@@ -203,7 +203,7 @@ fn text_that_is_nearly_xml_is_read_as_it_is_meant_and_counted() {
         })
         .unwrap();
         assert_eq!((chats[0].clone(), counted), (vec![format!("url={is}")], repaired), "{inside}");
-        assert_eq!(chats[1], ["id=fine"], "the next chat is none the worse for {inside}");
+        assert_eq!(chats[1], ["id=fine"], "the chat after {inside} is unaffected");
     }
     // The same in attributes, of messages and others.
     let document = "<chats><chat a=\"R&D&nbsp;1\"><msg from=\"visitor\" time=\"1&2&amp;3\" x='&laugh;'>b&c</msg></chat></chats>";
@@ -216,7 +216,7 @@ fn text_that_is_nearly_xml_is_read_as_it_is_meant_and_counted() {
 }
 
 #[test]
-fn a_document_type_is_refused_whatever_it_declares() {
+fn each_document_type_declaration_is_refused() {
     let laughs = "<!DOCTYPE chats [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;\">]><chats><chat><id>&b;</id></chat></chats>";
     for document in [
         laughs,
@@ -251,7 +251,7 @@ fn nothing_grows_without_an_end() {
     let then = |begin: &'static str, on: &'static str| move |at: usize| Some(if at == 0 { begin } else { on }.as_bytes().to_vec());
     assert_eq!(read_generated(then("<chats><chat>", "<a><a><a><a><a><a><a><a><a>")), Err(DocumentError::TooDeep));
     assert_eq!(read_generated(then("<chats><chat><url>", "x marks the spot and goes on ")), Err(DocumentError::LongText));
-    assert_eq!(error_of(format!("<chats><chat>{}</chat></chats>", "x".repeat((1 << 20) + 1))), DocumentError::LongText, "between the fields, too");
+    assert_eq!(error_of(format!("<chats><chat>{}</chat></chats>", "x".repeat((1 << 20) + 1))), DocumentError::LongText, "between fields");
     assert_eq!(read_generated(then("<chats><chat><url>", "&amp;&amp;&amp;&amp;&amp;&amp;")), Err(DocumentError::LongText));
     assert_eq!(read_generated(then("<chats><chat ", "a=\"b\" ")), Err(DocumentError::LongText), "a tag that never ends");
     assert_eq!(read_generated(then("<chats><", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Err(DocumentError::LongText), "a name that never ends");

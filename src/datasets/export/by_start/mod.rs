@@ -17,23 +17,23 @@ use crate::clock::Millis;
 use crate::connectors::report::ColumnKind;
 use crate::error::{Error, Result};
 
-/// The columns that rows are ordered by and told apart by.
+/// The columns by which rows are ordered and identified.
 pub const START_COLUMN: &str = "start";
 pub const ID_COLUMN: &str = "id";
 
 const MINUTE: Millis = 60_000;
 
-/// Limits of what is in memory at a time.
+/// Memory limits.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Starts and ids of a slice. A minute with more is a slice of its own.
+    /// The maximum number of rows in a slice. A minute with more rows is a slice by itself.
     keys: usize,
-    /// No minute has more than so many.
+    /// The maximum number of rows in one minute.
     keys_of_a_minute: u32,
-    /// Rows that are read whole are about so many bytes at a time, and so many rows.
+    /// The target size of a group of complete rows, in bytes and in rows.
     rows_bytes: usize,
     rows: usize,
-    /// When they turn out larger than this, half as many are read.
+    /// If a group is larger than this, the next attempt reads half as many rows.
     max_bytes: usize,
 }
 
@@ -45,36 +45,37 @@ pub struct VersionSource {
     pub columns: Vec<ColumnInfo>,
 }
 
-/// A row as it comes: row `index` of `batch`, whose columns are those of source number `source`.
+/// A row: number `index` of `batch`, which has the columns of source number `source`.
 pub struct SourceRow<'a> {
     pub source: usize,
     pub batch: &'a RecordBatch,
     pub index: usize,
 }
 
-/// What was read.
+/// Counts of the rows read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounts {
     pub rows: u64,
-    /// Rows left out because another one has their id.
+    /// Rows that were skipped because their id occurs more than once.
     pub repeated: u64,
-    /// Rows of all versions, whatever the period, that have no start and so are in none.
+    /// Rows without a start, in all versions. They belong to no period and are skipped.
     pub without_start: u64,
 }
 
-/// Where a row is, and when it starts.
+/// The place and the start of a row.
 #[derive(Clone, Copy, Debug)]
 struct RowKey {
     start: Millis,
-    /// None where the id is empty: such a row is like no other.
+    /// `None` if the id is empty: such a row is never a duplicate.
     id: Option<u128>,
     source: u32,
     segment: u32,
     row: u64,
 }
 
-/// Rows that start within a period (its end not included), ordered by start; those of one moment in the order of the sources, and of a
-/// source as pulled. Of rows with one id the first source has it, and within a source the last row. Its methods block.
+/// Iterates over the rows that start within a period (its end excluded), ordered by start; rows with the same start keep the order of
+/// the sources, then the order in which they were pulled. If several rows have the same id, the first source wins, and within a
+/// source the last row. The methods block.
 pub struct ByStart {
     segments: Segments,
     sources: Vec<VersionSource>,
@@ -82,28 +83,28 @@ pub struct ByStart {
     limits: Limits,
     counts: ReadCounts,
     plan: Option<SlicePlan>,
-    /// The slice at work, and how many of its rows were handed over.
+    /// The current slice, and the number of its rows that were returned.
     slice: usize,
     handed_over: usize,
-    /// Of that slice, in order.
+    /// The keys of the current slice, in order.
     keys: Option<Vec<RowKey>>,
     rows: Option<LoadedRows>,
-    /// Repeated rows of slices before this one are counted.
+    /// The number of slices whose duplicates were counted.
     counted: usize,
 }
 
 struct SlicePlan {
     slices: Vec<Range<Millis>>,
-    /// So many rows are read whole at a time.
+    /// The number of complete rows to read in one group.
     at_once: usize,
 }
 
-/// Some rows that were read whole.
+/// A group of complete rows in memory.
 struct LoadedRows {
     batches: Vec<RecordBatch>,
-    /// Where each is: number of the batch, and of the row in it.
+    /// For each row: the number of its batch, and of the row in the batch.
     places: Vec<(usize, usize)>,
-    /// The number of the first one among the keys of the slice.
+    /// The index of the first row among the keys of the slice.
     first: usize,
 }
 
@@ -121,17 +122,17 @@ impl ByStart {
         &self.sources
     }
 
-    /// What was read so far; whole once there is no next row.
+    /// The counts so far; complete after the last row.
     pub fn counts(&self) -> ReadCounts {
         self.counts
     }
 
-    /// Lets go of all rows and keys.
+    /// Drops all rows and keys from memory.
     pub fn release(&mut self) {
         (self.keys, self.rows) = (None, None);
     }
 
-    /// The next row; none after the last one.
+    /// The next row; `None` after the last one.
     pub fn next_row(&mut self) -> Result<Option<SourceRow<'_>>> {
         let (slices, at_once) = match &self.plan {
             Some(plan) => (plan.slices.len(), plan.at_once),
@@ -169,7 +170,7 @@ impl ByStart {
         Ok(None)
     }
 
-    /// The keys of the slice at work.
+    /// The keys of the current slice, sorted.
     fn keys_in_order(&mut self) -> Result<Vec<RowKey>> {
         let slice = self.plan.as_ref().and_then(|plan| plan.slices.get(self.slice)).cloned().ok_or_else(|| Error::internal("no such slice"))?;
         let mut keys = self.keys(&slice)?;
@@ -182,7 +183,7 @@ impl ByStart {
         Ok(keys)
     }
 
-    /// Rows from the next one on, read whole; fewer, when they are larger than expected.
+    /// Reads complete rows, starting with the next one; reads fewer if they are larger than expected.
     fn rows_from(&self, keys: &[RowKey], at_once: usize) -> Result<LoadedRows> {
         let first = self.handed_over;
         let mut some = keys.get(first..keys.len().min(first + at_once)).unwrap_or_default();
@@ -194,7 +195,7 @@ impl ByStart {
         }
     }
 
-    /// The slices of the period that hold anything, and how large its rows are.
+    /// Computes the slices that have rows, and the size of a group.
     fn make_plan(&mut self) -> Result<SlicePlan> {
         let minutes = usize::try_from((self.period.end - self.period.start + MINUTE - 1) / MINUTE).unwrap_or(0);
         let mut counts = vec![0_u32; minutes];
@@ -228,24 +229,24 @@ impl ByStart {
 
     fn slices(&self, counts: &[u32]) -> Vec<Range<Millis>> {
         let mut slices: Vec<Range<Millis>> = Vec::new();
-        let mut held = 0;
+        let mut keys = 0;
         for (start, count) in (self.period.start..).step_by(MINUTE as usize).zip(counts).filter(|(_, count)| **count > 0) {
             let (count, end) = (*count as usize, (start + MINUTE).min(self.period.end));
             match slices.last_mut() {
-                Some(last) if held + count <= self.limits.keys => {
+                Some(last) if keys + count <= self.limits.keys => {
                     last.end = end;
-                    held += count;
+                    keys += count;
                 }
                 _ => {
                     slices.push(start..end);
-                    held = count;
+                    keys = count;
                 }
             }
         }
         slices
     }
 
-    /// The keys of all rows that start in the slice.
+    /// Reads the keys of all rows that start in the slice.
     fn keys(&self, slice: &Range<Millis>) -> Result<Vec<RowKey>> {
         let mut keys = Vec::new();
         for (number, source) in (0_u32..).zip(&self.sources) {
@@ -264,13 +265,13 @@ impl ByStart {
         Ok(keys)
     }
 
-    /// Keeps one row for each id: of the first source, and there the last row. Another source may have the same id at another
-    /// time, outside of the slice. Returns how many rows were removed.
+    /// Keeps one row per id: from the first source, and there the last row. Another source may have the same id at a time outside the
+    /// slice, so whole sources are compared. Returns the number of removed rows.
     fn leave_out_repeated(&self, keys: &mut Vec<RowKey>) -> Result<u64> {
         let before = keys.len();
         keys.sort_unstable_by(|a, b| (a.id, a.source).cmp(&(b.id, b.source)).then((b.segment, b.row).cmp(&(a.segment, a.row))));
         keys.dedup_by(|next, kept| next.id.is_some() && next.id == kept.id);
-        // By id, in which source it is here.
+        // Maps an id of this slice to the number of its source, for all sources but the first.
         let mut later: HashMap<u128, u32> = keys.iter().filter(|key| key.source > 0).filter_map(|key| Some((key.id?, key.source))).collect();
         let mut elsewhere: HashSet<u128> = HashSet::new();
         for (number, source) in (0_u32..).zip(&self.sources) {
@@ -279,7 +280,7 @@ impl ByStart {
             }
             for meta in &source.version.segments {
                 each_key(self.segments.open(meta)?.read(&key_schema(), None)?, |_, start, id| {
-                    // A row without a start is in no period, so it takes nobody's place.
+                    // A row without a start belongs to no period, so it is not counted as a duplicate.
                     let (Some(_), Some(id)) = (start, id.map(hash)) else { return };
                     if later.get(&id).is_some_and(|has| *has > number) {
                         later.remove(&id);
@@ -292,7 +293,7 @@ impl ByStart {
         Ok((before - keys.len()) as u64)
     }
 
-    /// The batches that hold these rows, and where in them each row is; none when several rows are too large together.
+    /// Reads the batches that contain these rows, and the place of each row in them. `None` if several rows together are too large.
     #[expect(clippy::type_complexity, reason = "used in one place")]
     fn rows(&self, keys: &[RowKey]) -> Result<Option<(Vec<RecordBatch>, Vec<(usize, usize)>)>> {
         let mut of: BTreeMap<(u32, u32), Vec<(u64, usize)>> = BTreeMap::new();
@@ -332,7 +333,7 @@ fn key_schema() -> SchemaRef {
     columns::to_schema(&[column(START_COLUMN, ColumnKind::Timestamp), column(ID_COLUMN, ColumnKind::Text)])
 }
 
-/// Start and id of each row that is read, with its number among them.
+/// Calls `key` with the number, start and id of each row.
 fn each_key(batches: BatchReader, mut key: impl FnMut(u64, Option<Millis>, Option<&str>)) -> Result<()> {
     let mut first = 0;
     for batch in batches {
@@ -345,7 +346,7 @@ fn each_key(batches: BatchReader, mut key: impl FnMut(u64, Option<Millis>, Optio
     Ok(())
 }
 
-/// The start of each row, in milliseconds.
+/// The start of each row in milliseconds.
 fn moments(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Millis>> + '_> {
     let column = batch.column_by_name(START_COLUMN).and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     let column = column.ok_or_else(|| Error::internal("a batch without its moments"))?;

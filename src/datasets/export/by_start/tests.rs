@@ -1,4 +1,4 @@
-//! Small slices over odd rows, held against the plain way: everything in memory, sorted.
+//! Compares reads with small slices to a simple model that sorts all rows in memory.
 
 use super::super::super::testing::{NOW, World, batch, text, timestamp};
 use super::super::super::versions::Version;
@@ -38,7 +38,7 @@ fn read(world: &World, versions: &[&Version], period: Range<Millis>, limits: Lim
     let mut seen = Vec::new();
     while let Some(row) = reading.next_row().unwrap() {
         seen.push(row.batch.column(2).as_string::<i32>().value(row.index).to_owned());
-        // As when the client is slow, now and then.
+        // Releases the buffers now and then, as for a slow client.
         if seen.len() % 7 == 0 {
             reading.release();
         }
@@ -54,7 +54,7 @@ fn all(mut reading: ByStart, mut each: impl FnMut(SourceRow<'_>)) -> Result<Read
     Ok(reading.counts())
 }
 
-/// The same by holding everything.
+/// The same result computed with all rows in memory.
 fn plainly(all: &[&[Chat]], period: &Range<Millis>) -> (Vec<String>, u64) {
     let mut kept: Vec<(Millis, usize, usize, Option<String>, String)> = Vec::new();
     let mut repeated = 0;
@@ -85,7 +85,7 @@ fn world_of_chats(count: usize, seed: u64, span: Millis) -> Vec<Chat> {
     (0..count)
         .map(|n| {
             let start = (next(20) > 0).then(|| NOW + next(span as u64) as i64);
-            // Ids are of all DataSets together, some of them empty.
+            // Ids occur in several DataSets, and some are empty.
             let id = (next(15) > 0).then(|| format!("chat {}", next(count as u64 * 4)));
             (id, start, format!("{seed} {n}"))
         })
@@ -100,7 +100,7 @@ async fn small_slices_give_what_holding_everything_gives() {
     for seed in 1..6 {
         let mut world = World::new().await;
         let span = if seed % 2 == 0 { HOUR } else { 90_000 };
-        // Of one DataSet an id comes twice in a slice at most, so each of its ids is made its own.
+        // Makes the ids of each DataSet distinct.
         let own = |chats: Vec<Chat>| {
             let mut seen = HashSet::new();
             chats.into_iter().filter(|chat| chat.0.as_ref().is_none_or(|id| seen.insert(id.clone()))).collect::<Vec<_>>()

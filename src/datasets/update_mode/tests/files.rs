@@ -1,4 +1,4 @@
-//! The same with files: what is built is what the model says, and only what must be read is.
+//! Tests with files: the result equals the model, and only the needed rows are read.
 
 use std::os::unix::fs::FileExt;
 
@@ -20,7 +20,7 @@ use crate::datasets::testing::{World, batch, column, integer, text, timestamp};
 const DAY: i64 = 86_400_000;
 const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
-/// A row: key, day since 1970 and number. A key of none is an empty cell, a day of none as well.
+/// A row: key, day since 1970 and number. `None` is an empty cell.
 type Line = (Option<i64>, Option<i64>, i64);
 
 fn lines(of: &[Line]) -> RecordBatch {
@@ -105,8 +105,8 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                     assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
                 }
 
-                // Where a key is always of one day, looking at the days around those that were pulled is enough; a row without a day
-                // may be of any. Of that day some keys were read and became no row.
+                // If each key always has the same day, the result is the same when only the days around the pulled ones are read; a
+                // row without a day may belong to any. Some keys of that day were read and have no rows.
                 let settled = |of: &[Line]| of.iter().map(|line| (line.0, line.1.and(line.0).map(|key| key % 5), line.2)).collect::<Vec<Line>>();
                 let (mut before, mut new_segments) = (Vec::new(), Vec::new());
                 for of in &old {
@@ -133,10 +133,10 @@ async fn what_the_days_rule_out_is_not_read() {
     let world = World::new().await;
     let many = |first: i64, day: i64| (0..20_000).map(|n| (Some(n % 8), Some(day), first + n)).collect::<Vec<Line>>();
     let (far, near) = (segment(&world, &many(0, 3)).await, segment(&world, &many(100_000, 20)).await);
-    // As one from before there were checksums, of which only what is needed is looked at.
+    // A segment without checksums, like an old one, of which only the needed parts are read.
     let far = WrittenSegment { checksums: None, ..far };
     let new = segment(&world, &[(Some(1), Some(20), 900_000)]).await;
-    // Every page of the segment that cannot have such rows is spoiled; its footer stays.
+    // Damages every page of the segment that cannot contain such rows; the footer stays intact.
     let path = world.segments.dir().join(format!("{}.parquet", far.id));
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&vec![0xff; (far.bytes / 2) as usize], 4).unwrap();
@@ -149,7 +149,7 @@ async fn what_the_days_rule_out_is_not_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_without_a_day_is_replaced_whatever_the_days_beside_it() {
     let world = World::new().await;
-    // In days far from those that were pulled.
+    // Days far from the pulled ones.
     let old = segment(&world, &[(Some(1), Some(3), 1), (Some(2), None, 2), (Some(3), Some(4), 3)]).await;
     let without = segment(&world, &[(Some(4), None, 4), (Some(5), None, 5)]).await;
     let new = segment(&world, &[(Some(2), Some(20), 100), (Some(5), Some(20), 101)]).await;

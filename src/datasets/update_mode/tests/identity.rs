@@ -1,4 +1,4 @@
-//! Which old row a new one replaces: keys of every kind of column and every value, through files, against a naive model.
+//! Which old row a new row replaces: keys of all kinds of columns and values, through files, compared with a simple model.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +14,9 @@ use crate::datasets::columns::{ColumnInfo, to_schema};
 use crate::datasets::segments::{SegmentMeta, WrittenSegment};
 use crate::datasets::testing::{NOW, World, batch, boolean, column, date, integer, number, text, timestamp};
 
-/// Texts that a cell may hold; those that are empty or blank are no values.
+/// Texts of a cell; an empty or blank text is no value.
 const TEXTS: [Option<&str>; 7] = [None, Some(""), Some(" \t"), Some("a"), Some("A"), Some("1"), Some("1.0")];
-/// Columns that rows are merged by, one of each kind.
+/// Key columns, one of each kind.
 const COLUMNS: [(&str, ColumnKind); 6] = [
     ("word", ColumnKind::Text),
     ("count", ColumnKind::Integer),
@@ -26,7 +26,7 @@ const COLUMNS: [(&str, ColumnKind); 6] = [
     ("at", ColumnKind::Timestamp),
 ];
 
-/// A row: the report's key in two columns, a choice for each of the other columns, and what tells it from all others.
+/// A row: the report's key in two columns, a choice for each of the other columns, and a unique number.
 #[derive(Clone, Debug)]
 struct Line {
     own: (usize, Option<i64>),
@@ -35,7 +35,7 @@ struct Line {
 }
 
 impl Line {
-    /// The value of a column as a text; none if it is null, empty or blank.
+    /// The value of a column as text; `None` if it is null, empty or blank.
     fn value(&self, name: &str) -> Option<String> {
         let text = |at: usize| TEXTS[at].map(str::trim).filter(|text| !text.is_empty()).map(|text| format!("text {text}"));
         match COLUMNS.iter().position(|(column, _)| *column == name) {
@@ -46,7 +46,7 @@ impl Line {
         }
     }
 
-    /// What identifies the row. None: nothing does.
+    /// What identifies the row; `None` if nothing does.
     fn identity(&self, key: &[&str], fallback: &[&str]) -> Option<Vec<Option<String>>> {
         let values = |names: &[&str]| names.iter().map(|name| self.value(name)).collect::<Vec<_>>();
         let tagged = |tag: &str, values: Vec<Option<String>>| [vec![Some(tag.to_owned())], values].concat();
@@ -119,7 +119,8 @@ fn a_row_without_a_value_in_a_custom_key_never_replaces_another_row() {
                 let before = [segment(&world, &first).await, segment(&world, &second).await];
                 let new_segments = segment(&world, &new).await;
                 let content: Vec<&str> = ["id", "part"].into_iter().chain(COLUMNS.iter().map(|(name, _)| *name)).collect();
-                // A key of one's own with the report's key behind it, the same with a report that has none, and the report's key alone.
+                // A custom key with the report's key as fallback, a custom key for a report without a key, and the report's key
+                // alone.
                 for (key, fallback) in [(key.as_slice(), &["id", "part"][..]), (&key, &content), (&["id", "part"], &[])] {
                     let identities: BTreeSet<_> = new.iter().filter_map(|line| line.identity(key, fallback)).collect();
                     let stays = |line: &&Line| line.identity(key, fallback).is_none_or(|identity| !identities.contains(&identity));
@@ -147,7 +148,7 @@ fn empty_cells_of_the_reports_key_are_values_and_empty_keys_are_like_no_other() 
     assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, true, false, false, true, true]);
     assert_eq!(keys[2], keys[5], "null, empty and blank are one value");
     assert_eq!(keys.iter().flatten().collect::<std::collections::HashSet<_>>().len(), 4);
-    // A column of the key may be one of those that identify rows without a value in it.
+    // A column can be in the key and in the fallback.
     let keys = Keys::new(both.schema_ref(), &key[..1], &key).unwrap().of(&both).unwrap();
     assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, true, false, false, true, true]);
     assert_eq!((keys[0], keys[2]), (keys[1], keys[5]));

@@ -1,10 +1,10 @@
-//! The list operations against a naive model: rows in a vector, kept and dropped one by one.
+//! Compares the list operations with a simple model: a vector of rows.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A row: its key, its day, and what tells it from all others.
+/// A row: its key, its day, and a unique number.
 type Row = (u8, u8, u32);
 
 fn rows(first: u32) -> impl Strategy<Value = Vec<Row>> {
@@ -63,17 +63,6 @@ proptest! {
             prop_assert_eq!(reused, if mode == UpdateMode::Replace { 0 } else { untouched }, "a segment that loses no row is used again");
         }
     }
-}
-
-#[test]
-fn many_small_segments_at_the_end_become_one_and_large_ones_stay() {
-    assert_eq!(small_tail(&[1; 32]), None);
-    assert_eq!(small_tail(&[1; 33]), Some(0));
-    let mut bytes = vec![1; 40];
-    bytes[6] = SMALL_SEGMENT_BYTES;
-    assert_eq!(small_tail(&bytes), Some(7));
-    bytes[10] = SMALL_SEGMENT_BYTES;
-    assert_eq!(small_tail(&bytes), None, "29 at the end are not many");
 }
 
 mod files;
